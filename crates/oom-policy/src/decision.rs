@@ -1,0 +1,153 @@
+//! What was decided, and why, as plain values.
+
+use std::time::Duration;
+
+use crate::snapshot::{Name, ProcessId};
+
+/// How short the machine is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Above a threshold.
+    #[default]
+    Ok,
+    /// Memory and swap both at or below the warn floor.
+    Warn,
+    /// Memory and swap both at or below the kill floor.
+    Kill,
+}
+
+/// Why there was something to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The level is [`Level::Warn`] or [`Level::Kill`].
+    Level(Level),
+    /// Relief was asked for.
+    Relief,
+    /// The kernel is about to kill.
+    LastCall,
+}
+
+/// What is done to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// SIGTERM.
+    Terminate(ProcessId),
+    /// SIGKILL, then `process_mrelease`.
+    Kill(ProcessId),
+}
+
+/// What became of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The process is gone and its memory with it.
+    Gone(ProcessId),
+    /// It could not be signalled (not permitted).
+    Refused(ProcessId),
+}
+
+/// In which order units are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Registered units, ordinary users' units, and what grew like a bomb.
+    Judged,
+    /// Unregistered, of root or a system account, outside a login session.
+    System,
+}
+
+/// What a unit is worth, and how that was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worth {
+    /// As registered (0 to 1 000 000), or the default.
+    pub given: u32,
+    /// Whether it is registered.
+    pub registered: bool,
+    /// Whether it is growing, and so counts half.
+    pub growing: bool,
+    /// What it has cost others in earlier rounds, × 4096.
+    pub charged: u64,
+    /// What the choice counted, × 4096.
+    pub counted: u64,
+}
+
+/// One unit that might be given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its root process.
+    pub leader: ProcessId,
+    /// The leader's name.
+    pub name: Name,
+    /// How many processes it is.
+    pub processes: u32,
+    /// With whom it is judged.
+    pub class: Class,
+    /// What it is worth.
+    pub worth: Worth,
+    /// Anonymous resident, swap and last-mapped shared memory in bytes.
+    pub held_bytes: u64,
+    /// Bytes per second, never negative.
+    pub growth_bytes_per_second: u64,
+    /// What its end was counted to give back, in bytes.
+    pub yield_bytes: u64,
+    /// Whether it is given up.
+    pub chosen: bool,
+}
+
+/// Why nothing (more) is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Memory is at or above the recovery level: relief is for thrashing, not
+    /// for tasks throttled at their own cgroup's limit.
+    EnoughAvailable,
+    /// The recovery interval since the last relief is not over.
+    RecoveryInterval {
+        /// What is left of it.
+        remaining: Duration,
+    },
+    /// What earlier victims still hold will do.
+    Promised {
+        /// In bytes.
+        bytes: u64,
+    },
+    /// All that may be judged cannot bring the level back to ok.
+    NothingHelps {
+        /// What all of it would give back, in bytes.
+        judged_bytes: u64,
+    },
+}
+
+/// The end of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// There was nothing to decide.
+    Idle,
+    /// These candidates are given up.
+    Chosen,
+    /// Nobody is, and why.
+    Refused(Refusal),
+}
+
+/// What one step decided.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The level the machine is at.
+    pub level: Level,
+    /// Why there was something to decide; `None` when there was not.
+    pub cause: Option<Cause>,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// Bytes that had to be covered, growth over the horizon included.
+    pub need_bytes: u64,
+    /// All units that were weighed, in no particular order; empty when nothing was.
+    pub candidates: Vec<Candidate>,
+    /// Sum of the chosen units' given values.
+    pub given_up_value: u64,
+    /// Sum of what the chosen units were counted to give back, in bytes.
+    pub given_up_bytes: u64,
+    /// Proven gap to the least possible value, × 4096; 0: exact.
+    pub gap: u64,
+    /// To be carried out, in order.
+    pub actions: Vec<Action>,
+    /// When the policy wants the next step at the latest (a grace or a
+    /// deadline ends then), from now.
+    pub wake_after: Option<Duration>,
+}

@@ -1,0 +1,18 @@
+//! Decides which processes end so that the most value stays.
+//!
+//! The policy is a function of its own state, the time and what was seen:
+//! [`Policy::step`] takes a [`Snapshot`] and returns a [`Decision`]. It opens
+//! no file, reads no clock and makes no system call, so minutes of behaviour
+//! are a test of microseconds, and a recorded snapshot is a test.
+
+mod decision;
+mod settings;
+mod snapshot;
+
+pub use crate::decision::{
+    Action, Candidate, Cause, Class, Decision, Level, Outcome, Refusal, Verdict, Worth,
+};
+pub use crate::settings::{Amount, Floor, Settings, SettingsError};
+pub use crate::snapshot::{
+    Ask, Memory, Name, Preference, Process, ProcessId, Protection, SessionId, Snapshot,
+};

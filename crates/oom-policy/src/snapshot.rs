@@ -1,0 +1,188 @@
+//! What was seen of the machine at one moment, as plain values.
+
+use std::fmt;
+
+/// One process for all time: a pid is used again, a pid with its start time is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId {
+    /// The number the kernel gave it.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot: field 22 of
+    /// `/proc/<pid>/stat`, proc_pid_stat(5).
+    pub start_ticks: u64,
+}
+
+/// The name a process has, at most 15 bytes: `comm` of proc_pid_comm(5).
+///
+/// A process gives itself this name, so it identifies nobody. [`fmt::Display`]
+/// replaces what is not printable ASCII with `?`: a name may hold any byte, a
+/// terminal's escape sequences among them.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Name {
+    bytes: [u8; 15],
+    len: u8,
+}
+
+impl Name {
+    /// Takes the first 15 bytes of `comm`.
+    #[must_use]
+    pub fn new(comm: &[u8]) -> Self {
+        let mut bytes = [0; 15];
+        let mut len = 0;
+        for (to, from) in bytes.iter_mut().zip(comm) {
+            *to = *from;
+            len += 1;
+        }
+        Self { bytes, len }
+    }
+
+    /// The name as the kernel has it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut printable = [0; 15];
+        for (to, from) in printable.iter_mut().zip(self.as_bytes()) {
+            *to = if from.is_ascii_graphic() || *from == b' ' {
+                *from
+            } else {
+                b'?'
+            };
+        }
+        let shown = str::from_utf8(&printable[..usize::from(self.len)]).unwrap_or("?");
+        f.pad(shown)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+/// The machine's memory in bytes: proc_meminfo(5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// `MemTotal`.
+    pub total_bytes: u64,
+    /// `MemAvailable`.
+    pub available_bytes: u64,
+    /// `Hugetlb`: set aside for huge pages, so nobody's to give back. 0 where
+    /// the kernel does not say.
+    pub hugetlb_bytes: u64,
+    /// `SwapTotal`.
+    pub swap_total_bytes: u64,
+    /// `SwapFree`.
+    pub swap_free_bytes: u64,
+    /// `AnonPages`.
+    pub anon_bytes: u64,
+    /// `Shmem`: tmpfs and shared memory; given back by no process's end.
+    pub shmem_bytes: u64,
+    /// `SUnreclaim`.
+    pub unreclaimable_slab_bytes: u64,
+}
+
+/// What shares one default value when it is not registered: the leaf cgroup
+/// under systemd, else the session id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// Why a process is never ended. What the policy can see for itself (pid 1,
+/// oom_score_adj −1000) need not be said with this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// A kernel thread: it has no memory of its own.
+    KernelThread,
+    /// This daemon, or psi-monitor.
+    Ours,
+    /// An ancestor of the daemon (terminal, tmux, sudo, sshd): its end would
+    /// hang the daemon up.
+    Ancestor,
+    /// A rule (`--ignore`) protects it.
+    Ignored,
+    /// We may not signal it.
+    NotPermitted,
+}
+
+/// What the administrator said about unregistered processes of some name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preference {
+    /// Nothing.
+    #[default]
+    None,
+    /// `--prefer`: to go first, as if worth 0.
+    Prefer,
+    /// `--avoid`: to go last, judged with the system class.
+    Avoid,
+}
+
+/// One process as it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Who it is.
+    pub id: ProcessId,
+    /// Pid of its parent.
+    pub parent: u32,
+    /// Its process group.
+    pub group: u32,
+    /// What it shares one default value with.
+    pub session: SessionId,
+    /// Whether it belongs to a login session (a slice of a user, or a session with a terminal).
+    pub login: bool,
+    /// Its real user id.
+    pub uid: u32,
+    /// Its name.
+    pub name: Name,
+    /// The kernel's badness, 0 to 2000; `None` where it was not read.
+    pub oom_score: Option<u16>,
+    /// −1000 to 1000.
+    pub oom_score_adj: i16,
+    /// `VmRSS` in bytes.
+    pub rss_bytes: u64,
+    /// Anonymous resident memory in bytes, corrected for what it shares with
+    /// forked relatives where that was measured.
+    pub anon_bytes: u64,
+    /// Its swap in bytes, corrected likewise.
+    pub swap_bytes: u64,
+    /// Shared memory in bytes of which it holds the last mapping.
+    pub shmem_bytes: u64,
+    /// Major faults since it started.
+    pub major_faults: u64,
+    /// The value its registry entry gives it, checked and capped. `None`: not
+    /// registered.
+    pub value: Option<u32>,
+    /// Why it is never ended, where something says so.
+    pub protection: Option<Protection>,
+    /// Whether it is session-critical (systemd, dbus, sshd, login, display
+    /// server, compositor), known by executable and owner.
+    pub critical: bool,
+    /// What the administrator said of its name.
+    pub preference: Preference,
+}
+
+/// Who asks, beside the level itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ask {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// psi-monitor, a person or the pressure gate asks for relief.
+    Relief,
+    /// The kernel is about to kill and waits.
+    LastCall,
+}
+
+/// The machine at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its memory.
+    pub memory: Memory,
+    /// Who asks.
+    pub ask: Ask,
+    /// Every process seen, by ascending pid.
+    pub processes: Vec<Process>,
+}

@@ -1,0 +1,1 @@
+//! psi-monitor

@@ -1,0 +1,3 @@
+//! psi-monitor
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! user-oom
+
+fn main() {}

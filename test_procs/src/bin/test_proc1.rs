@@ -1,0 +1,3 @@
+//! test_proc
+
+fn main() {}
