@@ -143,6 +143,9 @@ pub struct Decision {
     pub given_up_value: u64,
     /// Sum of what the chosen units were counted to give back, in bytes.
     pub given_up_bytes: u64,
+    /// Whether what is given up covers the need. False for a choice where all
+    /// that may be judged would not: one unit, and then another look.
+    pub covers_need: bool,
     /// Proven gap to the least possible value, × 4096; 0: exact.
     pub gap: u64,
     /// To be carried out, in order.

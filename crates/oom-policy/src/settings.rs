@@ -33,6 +33,8 @@ pub struct Settings {
     pub grace: Duration,
     /// From SIGKILL until a victim counts as stuck (default 1 s).
     pub deadline: Duration,
+    /// The same at a last call: the module's grace (default 3 s).
+    pub last_call_deadline: Duration,
     /// What stays is given this much time to grow on (default 5 s; 0: none).
     pub horizon: Duration,
     /// After a relief, before the next (default 15 s).
@@ -54,4 +56,7 @@ pub enum SettingsError {
     /// The recovery level is not above the warn level.
     #[error("the recovery level is not above the warn level")]
     RecoveryNotAboveWarn,
+    /// The recovery level is more than there is.
+    #[error("the recovery level is above all memory")]
+    RecoveryAboveAll,
 }
