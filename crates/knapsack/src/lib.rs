@@ -1,12 +1,54 @@
 //! Gives up the cheapest set of items that covers a need, exactly.
+//!
+//! Every [`Item`] has a weight (what giving it up gives back) and a value (what
+//! giving it up costs). [`Workspace::give_up`] finds the set whose weights add
+//! up to at least the need and which, in this order,
+//!
+//! 1. costs the least value,
+//! 2. is the fewest items,
+//! 3. gives back the most weight.
+//!
+//! Seen from the other side this is the 0/1 knapsack problem: keep the most
+//! value within the weight that need not be given back. It is solved by
+//! dynamic programming over an expanding core, after the ideas of Pisinger's
+//! MINKNAP (1997) and of Martello, Pisinger and Toth's COMBO (1999);
+//! `docs/selection.md` explains it from the start.
+//!
+//! The answer is exact whenever it says so. Where the [`Budget`] or the
+//! [`Workspace`] ends the search early, it is still a set that covers the
+//! need, no dearer than pruned greedy's, with a proved bound on how far from
+//! the best it can be.
+//!
+//! Numbers go in and indices come out. Nothing here knows what a process is,
+//! opens a file, reads a clock, or, once a [`Workspace`] is made, allocates.
+
+mod bounds;
+mod decisions;
+mod entry;
+mod incumbent;
+mod meter;
+mod order;
+mod search;
+mod states;
+mod workspace;
+
+pub use crate::meter::Budget;
+pub use crate::workspace::Workspace;
 
 /// One thing that can be given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// What giving it up gives back. At most 2^40.
+    /// What giving it up gives back. At most [`Item::MAX_WEIGHT`].
     pub weight: u64,
-    /// What giving it up costs. At most 2^32 − 1.
+    /// What giving it up costs. At most [`Item::MAX_VALUE`].
     pub value: u64,
+}
+
+impl Item {
+    /// The heaviest an item may be: 2^40, a tebibyte where the unit is a byte.
+    pub const MAX_WEIGHT: u64 = 1 << 40;
+    /// The most an item may cost: 2^32 − 1.
+    pub const MAX_VALUE: u64 = (1 << 32) - 1;
 }
 
 /// The set to give up.
@@ -51,43 +93,4 @@ pub enum SelectError {
         /// Which.
         index: usize,
     },
-}
-
-/// What solving may cost, in elementary steps; and bounds the time it takes.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    /// How many states may be made.
-    pub states: u64,
-}
-
-/// Memory for solving, made beforehand: no solve allocates.
-#[derive(Debug)]
-pub struct Workspace {
-    given_up: Vec<u32>,
-}
-
-impl Workspace {
-    /// Makes room for `items` items.
-    #[must_use]
-    pub fn with_capacity(items: usize) -> Self {
-        Self {
-            given_up: Vec::with_capacity(items),
-        }
-    }
-
-    /// Chooses which of `items` to give up so that their weights cover `need`:
-    /// least value, then fewest, then most given back.
-    ///
-    /// # Errors
-    ///
-    /// See [`SelectError`].
-    pub fn give_up(
-        &mut self,
-        items: &[Item],
-        need: u64,
-        budget: Budget,
-    ) -> Result<Selection<'_>, SelectError> {
-        let _ = (items, need, budget, &mut self.given_up);
-        todo!()
-    }
 }

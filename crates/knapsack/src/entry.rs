@@ -1,0 +1,33 @@
+//! An item as the search sees it.
+
+use std::cmp::Ordering;
+
+/// One item that may be kept or given up.
+///
+/// The numbers are signed because the search works with differences. Ranges:
+/// `weight` is 1 to 2^40, `profit` under 2^48, so any product of a profit sum
+/// (under 2^63) and a weight fits an `i128` many times over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// What keeping it earns.
+    pub(crate) profit: i64,
+    /// What keeping it takes up.
+    pub(crate) weight: i64,
+    /// Which of the caller's items it is.
+    pub(crate) index: u32,
+}
+
+impl Entry {
+    /// Orders what is best to keep first: more profit per weight, of those
+    /// alike the heavier, of those alike the earlier.
+    ///
+    /// The order is total, so whoever sorts gets the same.
+    pub(crate) fn best_first(&self, other: &Self) -> Ordering {
+        let mine = i128::from(self.profit) * i128::from(other.weight);
+        let others = i128::from(other.profit) * i128::from(self.weight);
+        others
+            .cmp(&mine)
+            .then_with(|| other.weight.cmp(&self.weight))
+            .then_with(|| self.index.cmp(&other.index))
+    }
+}

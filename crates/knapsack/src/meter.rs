@@ -1,0 +1,57 @@
+//! What solving may cost.
+
+/// What solving may cost, in elementary steps, which bounds the time it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// How many states may be looked at; one takes some 2 to 10 ns. With 0 the
+    /// answer is the best of the simple ones (break, greedy, one exchange).
+    pub states: u64,
+}
+
+impl Default for Budget {
+    /// About 10 ms on a slow machine.
+    fn default() -> Self {
+        Self { states: 1 << 20 }
+    }
+}
+
+/// How many states go by between two looks at the caller's clock.
+const BETWEEN_LOOKS: u64 = 1 << 14;
+
+/// Counts what was spent, and asks the caller whether to go on.
+pub(crate) struct Meter<'a> {
+    left: u64,
+    until_look: u64,
+    go_on: &'a mut dyn FnMut() -> bool,
+}
+
+impl<'a> Meter<'a> {
+    pub(crate) fn new(budget: Budget, go_on: &'a mut dyn FnMut() -> bool) -> Self {
+        Self {
+            left: budget.states,
+            until_look: BETWEEN_LOOKS,
+            go_on,
+        }
+    }
+
+    /// Pays for `states`; false, once for all, when that cannot be paid.
+    pub(crate) fn pay(&mut self, states: usize) -> bool {
+        let states = states as u64;
+        if self.left < states {
+            self.left = 0;
+            return false;
+        }
+        self.left -= states;
+        match self.until_look.checked_sub(states) {
+            Some(rest) => self.until_look = rest,
+            None => {
+                self.until_look = BETWEEN_LOOKS;
+                if !(self.go_on)() {
+                    self.left = 0;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}

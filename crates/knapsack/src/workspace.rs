@@ -1,0 +1,192 @@
+//! The solver's front: checks, the two phases, and the answer.
+
+use crate::entry::Entry;
+use crate::meter::{Budget, Meter};
+use crate::search::{Aim, Proof, Search};
+use crate::{Item, SelectError, Selection};
+
+/// Memory for solving, made beforehand: no solve allocates.
+#[derive(Debug)]
+pub struct Workspace {
+    capacity: usize,
+    search: Search,
+    given_up: Vec<u32>,
+}
+
+impl Workspace {
+    /// The most items one workspace can be made for: 2^15.
+    pub const MAX_ITEMS: usize = 1 << 15;
+
+    /// Makes room for `items` items, at most [`Self::MAX_ITEMS`], and as many
+    /// states as tables of that size have been seen to need.
+    #[must_use]
+    pub fn with_capacity(items: usize) -> Self {
+        Self::with_states(
+            items,
+            (2 * items).next_power_of_two().clamp(1 << 10, 1 << 14),
+        )
+    }
+
+    /// Makes room for `items` items, at most [`Self::MAX_ITEMS`], and `states`
+    /// states of the search, at most 2^14. With fewer states an answer may be
+    /// proved less well; it always covers the need.
+    #[must_use]
+    pub fn with_states(items: usize, states: usize) -> Self {
+        let capacity = items.min(Self::MAX_ITEMS);
+        Self {
+            capacity,
+            search: Search::with_capacity(capacity, states.min(1 << 14)),
+            given_up: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// Chooses which of `items` to give up so that their weights cover `need`:
+    /// least value, then fewest, then most given back.
+    ///
+    /// # Errors
+    ///
+    /// - [`SelectError::TooManyItems`]: more than the workspace was made for.
+    /// - [`SelectError::OutOfRange`]: a weight or a value is.
+    /// - [`SelectError::NotCoverable`]: all items together are less than the
+    ///   need.
+    pub fn give_up(
+        &mut self,
+        items: &[Item],
+        need: u64,
+        budget: Budget,
+    ) -> Result<Selection<'_>, SelectError> {
+        self.give_up_while(items, need, budget, &mut || true)
+    }
+
+    /// As [`Self::give_up`], but also ends the search when `go_on` says so,
+    /// which is asked every some 50 µs of work: a deadline, by the caller's
+    /// clock.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::give_up`].
+    pub fn give_up_while(
+        &mut self,
+        items: &[Item],
+        need: u64,
+        budget: Budget,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Selection<'_>, SelectError> {
+        let total = self.check(items, need)?;
+        self.given_up.clear();
+        if need == 0 {
+            return Ok(Selection {
+                given_up: &self.given_up,
+                value: 0,
+                weight: 0,
+                value_proved: true,
+                ties_proved: true,
+                gap: 0,
+            });
+        }
+        let mut meter = Meter::new(budget, go_on);
+        let room = total - need;
+        self.search.incumbent.kept.clear();
+        self.enter(items, room, |item| item.value);
+        let by_value = self.search(room, Aim::Profit, &mut meter);
+        let counted = items.len() as u64 + 1;
+        self.enter(items, room, |item| item.value * counted + 1);
+        let by_ties = self.search(room, Aim::ProfitThenWeight, &mut meter);
+        let best_kept_value = by_value
+            .bound
+            .unsigned_abs()
+            .min(by_ties.bound.unsigned_abs() / counted);
+
+        let mut value = 0;
+        let mut weight = 0;
+        let mut kept_value = 0;
+        for (index, item) in (0..).zip(items) {
+            if self.search.incumbent.kept.has(index) {
+                kept_value += item.value;
+            } else if item.weight != 0 {
+                self.given_up.push(index);
+                value += item.value;
+                weight += item.weight;
+            }
+        }
+        let gap = best_kept_value - kept_value;
+        Ok(Selection {
+            given_up: &self.given_up,
+            value,
+            weight,
+            value_proved: gap == 0,
+            ties_proved: by_ties.complete,
+            gap,
+        })
+    }
+
+    /// Sums the weights; everything else counts on what is checked here.
+    fn check(&self, items: &[Item], need: u64) -> Result<u64, SelectError> {
+        if items.len() > self.capacity {
+            return Err(SelectError::TooManyItems {
+                items: items.len(),
+                capacity: self.capacity,
+            });
+        }
+        let out_of_range =
+            |item: &Item| item.weight > Item::MAX_WEIGHT || item.value > Item::MAX_VALUE;
+        if let Some(index) = items.iter().position(out_of_range) {
+            return Err(SelectError::OutOfRange { index });
+        }
+        let total = items.iter().map(|item| item.weight).sum();
+        if total < need {
+            return Err(SelectError::NotCoverable { total });
+        }
+        Ok(total)
+    }
+
+    /// Enters what may be kept or given up, with what keeping it earns: what
+    /// weighs nothing is always kept, what alone is too heavy never.
+    fn enter(&mut self, items: &[Item], room: u64, profit: impl Fn(&Item) -> u64) {
+        let entries = &mut self.search.order.entries;
+        entries.clear();
+        for (index, item) in (0..).zip(items) {
+            if item.weight != 0 && item.weight <= room {
+                entries.push(Entry {
+                    profit: signed(profit(item)),
+                    weight: signed(item.weight),
+                    index,
+                });
+            }
+        }
+    }
+
+    /// Runs one phase on what was entered.
+    fn search(&mut self, room: u64, aim: Aim, meter: &mut Meter<'_>) -> Proof {
+        let search = &mut self.search;
+        search.incumbent.profit = 0;
+        search.incumbent.weight = 0;
+        let mut profit = 0;
+        let mut weight = 0;
+        for entry in &search.order.entries {
+            profit += entry.profit;
+            weight += entry.weight;
+            if search.incumbent.kept.has(entry.index) {
+                search.incumbent.profit += entry.profit;
+                search.incumbent.weight += entry.weight;
+            }
+        }
+        let room = signed(room);
+        if weight <= room {
+            // What alone was too heavy had to go, and that is enough.
+            for entry in &search.order.entries {
+                search.incumbent.kept.set(entry.index);
+            }
+            return Proof {
+                bound: profit,
+                complete: true,
+            };
+        }
+        search.run(room, aim, meter)
+    }
+}
+
+/// Profits stay under 2^47 and weights under 2^41 each, their sums under 2^63.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).expect("checked by `check`")
+}

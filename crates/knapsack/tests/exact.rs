@@ -1,0 +1,62 @@
+//! Against brute force: every set looked at.
+
+mod support;
+
+use knapsack::{Budget, Workspace};
+use support::{Cost, Random, brute_force, check_sums, pruned_greedy, small_instance};
+
+#[test]
+fn nothing_beats_what_is_chosen_among_all_sets() {
+    let mut random = Random(1);
+    let mut workspace = Workspace::with_states(18, 1 << 14);
+    for round in 0..200_000 {
+        // Sets double with every item, so the large ones are few.
+        let most_items = if round % 100 == 0 { 18 } else { 11 };
+        let (items, need) = small_instance(&mut random, most_items);
+        let best = brute_force(&items, need);
+        let selection = workspace
+            .give_up(&items, need, Budget::default())
+            .expect("the need can be covered");
+        check_sums(&items, need, &selection);
+        assert!(
+            selection.value_proved && selection.ties_proved,
+            "round {round}: {items:?} {need}: {selection:?}"
+        );
+        assert_eq!(
+            Cost::of(&selection),
+            best,
+            "round {round}: {items:?} {need}"
+        );
+    }
+}
+
+#[test]
+fn a_search_cut_short_is_feasible_bounded_and_no_worse_than_greedy() {
+    let mut random = Random(2);
+    let mut workspace = Workspace::with_states(12, 4);
+    for round in 0..100_000 {
+        let (items, need) = small_instance(&mut random, 12);
+        let best = brute_force(&items, need);
+        let budget = Budget {
+            states: random.between(0, 1) * random.between(0, 200),
+        };
+        let selection = workspace
+            .give_up(&items, need, budget)
+            .expect("the need can be covered");
+        check_sums(&items, need, &selection);
+        let found = Cost::of(&selection);
+        assert!(best <= found, "round {round}: {items:?} {need}");
+        assert!(
+            found.value - selection.gap <= best.value,
+            "round {round}: {items:?} {need}: {selection:?}, but {best:?}"
+        );
+        if selection.ties_proved {
+            assert_eq!(found, best, "round {round}: {items:?} {need}");
+        }
+        let greedy = pruned_greedy(&items, need);
+        assert!(
+            found.value <= greedy.value,
+            "round {round}: {items:?} {need}: {selection:?}, greedy {greedy:?}"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! What the tests share: random numbers, random instances, and the oracles.
+#![allow(
+    dead_code,
+    reason = "each test program includes this and uses a part of it"
+)]
+
+use knapsack::{Item, Selection};
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same everywhere.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Between `low` and `high`, both included.
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.next() % (high - low + 1)
+    }
+}
+
+/// A selection by its sums, in the order of preference: less is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Cost {
+    pub(crate) value: u64,
+    pub(crate) count: u64,
+    /// The most given back is best, so this counts down.
+    pub(crate) weight: std::cmp::Reverse<u64>,
+}
+
+impl Cost {
+    pub(crate) const WORST: Self = Self {
+        value: u64::MAX,
+        count: u64::MAX,
+        weight: std::cmp::Reverse(0),
+    };
+
+    pub(crate) fn of(selection: &Selection<'_>) -> Self {
+        Self {
+            value: selection.value,
+            count: selection.given_up.len() as u64,
+            weight: std::cmp::Reverse(selection.weight),
+        }
+    }
+}
+
+/// The best of all sets that cover `need`, by looking at every one.
+pub(crate) fn brute_force(items: &[Item], need: u64) -> Cost {
+    let mut best = Cost::WORST;
+    let mut cost = Cost {
+        value: 0,
+        count: 0,
+        weight: std::cmp::Reverse(0),
+    };
+    let mut given_up = 0_u32;
+    // A Gray code: from one set to the next, one item changes.
+    for step in 0..1_u32 << items.len() {
+        if step > 0 {
+            let at = step.trailing_zeros();
+            given_up ^= 1 << at;
+            let item = &items[at as usize];
+            if given_up & 1 << at != 0 {
+                cost.value += item.value;
+                cost.count += 1;
+                cost.weight.0 += item.weight;
+            } else {
+                cost.value -= item.value;
+                cost.count -= 1;
+                cost.weight.0 -= item.weight;
+            }
+        }
+        if cost.weight.0 >= need && cost < best {
+            best = cost;
+        }
+    }
+    best
+}
+
+/// What greedy gives up: the least value per weight first until the need is
+/// covered, and then whatever of it, the best first, is not needed.
+pub(crate) fn pruned_greedy(items: &[Item], need: u64) -> Cost {
+    let mut order: Vec<Item> = items
+        .iter()
+        .copied()
+        .filter(|item| item.weight > 0)
+        .collect();
+    order.sort_by(|a, b| {
+        let (mine, others) = (
+            u128::from(a.value) * u128::from(b.weight),
+            u128::from(b.value) * u128::from(a.weight),
+        );
+        mine.cmp(&others).then(a.weight.cmp(&b.weight))
+    });
+    let mut given_back = 0;
+    let mut given_up = Vec::new();
+    for item in order {
+        if given_back >= need {
+            break;
+        }
+        given_back += item.weight;
+        given_up.push(item);
+    }
+    for at in (0..given_up.len()).rev() {
+        if given_back - given_up[at].weight >= need {
+            given_back -= given_up[at].weight;
+            given_up.remove(at);
+        }
+    }
+    Cost {
+        value: given_up.iter().map(|item| item.value).sum(),
+        count: given_up.len() as u64,
+        weight: std::cmp::Reverse(given_back),
+    }
+}
+
+/// Checks what holds for every selection, proved or not.
+#[track_caller]
+pub(crate) fn check_sums(items: &[Item], need: u64, selection: &Selection<'_>) {
+    assert!(selection.weight >= need, "the need is covered");
+    assert!(
+        selection.given_up.is_sorted_by(|a, b| a < b),
+        "indices ascend"
+    );
+    let (mut value, mut weight) = (0, 0);
+    for &index in selection.given_up {
+        value += items[index as usize].value;
+        weight += items[index as usize].weight;
+    }
+    assert_eq!((value, weight), (selection.value, selection.weight));
+    assert!(selection.gap <= selection.value, "the bound is at least 0");
+    assert_eq!(selection.value_proved, selection.gap == 0);
+    assert!(selection.value_proved || !selection.ties_proved);
+}
+
+/// A small instance of one of many shapes: what is alike, divisible,
+/// proportional, zero or at a limit is where solvers err.
+pub(crate) fn small_instance(random: &mut Random, most_items: u64) -> (Vec<Item>, u64) {
+    let count = random.between(1, most_items);
+    let most_weight = [1, 3, 10, 100, 10_000, Item::MAX_WEIGHT][random.between(0, 5) as usize];
+    let most_value = [0, 1, 3, 10, 1_000, Item::MAX_VALUE][random.between(0, 5) as usize];
+    let shape = random.between(0, 7);
+    let least_weight = random.between(0, 1);
+    let items: Vec<Item> = (0..count)
+        .map(|_| {
+            let weight = random.between(least_weight, most_weight);
+            let value = random.between(0, most_value);
+            let (weight, value) = match shape {
+                0 => (weight, weight),
+                1 => (weight, weight + most_value / 10),
+                2 => (weight, weight / 3 * 3),
+                3 => (weight + 10 * most_weight, value),
+                4 => (weight * 4096, value * 4096),
+                5 => (weight, value * random.between(0, 1)),
+                _ => (weight, value),
+            };
+            Item {
+                weight: weight.min(Item::MAX_WEIGHT),
+                value: value.min(Item::MAX_VALUE),
+            }
+        })
+        .collect();
+    let total: u64 = items.iter().map(|item| item.weight).sum();
+    let need = match random.between(0, 9) {
+        0 => total,
+        1 => random.between(0, 1).min(total),
+        _ => random.between(0, total),
+    };
+    (items, need)
+}
