@@ -1,0 +1,377 @@
+//! The invariants of `docs/architecture.md` that a machine can see.
+//!
+//! Numbers are those of that list; what needs a running machine (5 to 8) is
+//! tested where it runs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::chore::Chore;
+use crate::scripts;
+use crate::source::{Finding, Scope, Source};
+
+/// The crates that decide: no files, no clock, no system calls.
+const DECIDING: [&str; 3] = ["knapsack", "oom-policy", "psi"];
+
+/// The one crate with `unsafe`, which also is the one that sends signals.
+const REAPER: &str = "crates/reaper";
+
+/// From the bottom up; whatever is not named here is a binary, above them all.
+/// A crate uses rows below its own.
+const ROWS: [&[&str]; 3] = [
+    &["psi"],
+    &["knapsack", "oom-policy"],
+    &["control", "reaper", "sensors", "value-registry"],
+];
+
+/// The exceptions, in the same row: who uses whom.
+const BESIDE: [(&str, &str); 1] = [("oom-policy", "knapsack")];
+
+/// Paths that stand in one default each; everything else takes a path.
+const DEFAULTS: [&str; 3] = ["/proc", "/sys", "/tmp/user_processes"];
+
+/// Checks them all.
+///
+/// # Errors
+///
+/// Everything that breaks one, a line each.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    let mut broken = Vec::new();
+    broken.extend(deciding_crates_depend_on_nothing(root)?);
+    broken.extend(rows_point_down(root)?);
+    let files = sources(root)?;
+    for file in &files {
+        broken.extend(file.deciding_touches_nothing());
+        broken.extend(file.unsafe_stands_in_the_reaper());
+        broken.extend(file.signals_have_one_caller());
+    }
+    broken.extend(defaults_stand_once(&files));
+    if !broken.is_empty() {
+        bail!("{} broken:\n  {}", broken.len(), broken.join("\n  "));
+    }
+    Ok(())
+}
+
+/// 1, by what is linked: thiserror is all that a deciding crate may bring.
+fn deciding_crates_depend_on_nothing(root: &Path) -> Result<Vec<String>> {
+    let mut broken = Vec::new();
+    for name in DECIDING {
+        let tree = Chore::new(
+            "cargo",
+            [
+                "tree",
+                "--package",
+                name,
+                "--edges=normal,no-proc-macro",
+                "--prefix=none",
+                "--format={p}",
+            ],
+        )
+        .output(root)?;
+        broken.extend(
+            packages(&tree)
+                .filter(|package| *package != "thiserror" && !DECIDING.contains(package))
+                .map(|package| format!("{name} decides, and may not reach {package} (1)")),
+        );
+    }
+    Ok(broken)
+}
+
+/// The drawing above the invariants: a crate uses rows below its own.
+fn rows_point_down(root: &Path) -> Result<Vec<String>> {
+    let tree = Chore::new(
+        "cargo",
+        [
+            "tree",
+            "--workspace",
+            "--edges=normal",
+            "--depth=1",
+            "--prefix=depth",
+            "--format= {p}",
+        ],
+    )
+    .output(root)?;
+    Ok(against_the_rows(&tree))
+}
+
+fn against_the_rows(tree: &str) -> Vec<String> {
+    let lines: Vec<(&str, &str)> = tree
+        .lines()
+        .filter_map(|line| {
+            let (depth, package) = line.split_once(' ')?;
+            Some((depth, package.split(' ').next()?))
+        })
+        .collect();
+    let members: Vec<&str> = lines
+        .iter()
+        .filter(|(depth, _)| *depth == "0")
+        .map(|(_, name)| *name)
+        .collect();
+    let row = |name: &str| {
+        ROWS.iter()
+            .position(|row| row.contains(&name))
+            .unwrap_or(ROWS.len())
+    };
+    let mut broken = Vec::new();
+    let mut user = "";
+    for (depth, name) in lines {
+        if depth == "0" {
+            user = name;
+        } else if members.contains(&name)
+            && row(name) >= row(user)
+            && !BESIDE.contains(&(user, name))
+        {
+            broken.push(format!("{user} uses {name}, which is in no row below it"));
+        }
+    }
+    broken
+}
+
+fn packages(tree: &str) -> impl Iterator<Item = &str> {
+    tree.lines().filter_map(|line| line.split(' ').next())
+}
+
+/// A file of the workspace, read.
+struct File {
+    /// Relative to the workspace.
+    path: PathBuf,
+    everything: Source,
+    /// Without tests; `None` where the whole file is a test.
+    shipped: Option<Source>,
+}
+
+/// All Rust files of the workspace but our own, which must name what they look for.
+fn sources(root: &Path) -> Result<Vec<File>> {
+    let mut files = Vec::new();
+    for folder in ["crates", "test_procs"] {
+        for path in scripts::files(&root.join(folder))? {
+            if path.extension().is_none_or(|end| end != "rs") {
+                continue;
+            }
+            let relative = path.strip_prefix(root)?.to_path_buf();
+            let shipped = if is_test(&relative) {
+                None
+            } else {
+                Some(Source::read(&path, Scope::Shipped)?)
+            };
+            files.push(File {
+                everything: Source::read(&path, Scope::Everything)?,
+                path: relative,
+                shipped,
+            });
+        }
+    }
+    if files.is_empty() {
+        bail!("there are no sources in `{}`", root.display());
+    }
+    Ok(files)
+}
+
+/// Whether cargo compiles it for tests alone: `tests/…`, `benches/…`,
+/// `examples/…`, and a `tests.rs` that a `#[cfg(test)] mod tests;` names.
+fn is_test(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "tests.rs")
+        || path
+            .parent()
+            .into_iter()
+            .flat_map(Path::iter)
+            .any(|folder| folder == "tests" || folder == "benches" || folder == "examples")
+}
+
+impl File {
+    /// 1, by what is written.
+    fn deciding_touches_nothing(&self) -> Vec<String> {
+        let decides = DECIDING
+            .iter()
+            .any(|name| self.path.starts_with(Path::new("crates").join(name)));
+        let Some(shipped) = self.shipped.as_ref().filter(|_| decides) else {
+            return Vec::new();
+        };
+        let modules = ["env", "fs", "net", "os", "process", "thread"]
+            .into_iter()
+            .flat_map(|module| shipped.path("std", module));
+        let clocks = ["Instant", "SystemTime"]
+            .into_iter()
+            .flat_map(|clock| shipped.path(clock, "now"));
+        self.broken(modules.chain(clocks), "in a crate that decides (1)")
+    }
+
+    /// 2.
+    fn unsafe_stands_in_the_reaper(&self) -> Vec<String> {
+        if self.path.starts_with(REAPER) {
+            return Vec::new();
+        }
+        self.broken(self.everything.word("unsafe"), "outside the reaper (2)")
+    }
+
+    /// 4, in as far as names show it: what sends a signal stands in the reaper.
+    fn signals_have_one_caller(&self) -> Vec<String> {
+        let Some(shipped) = self
+            .shipped
+            .as_ref()
+            .filter(|_| !self.path.starts_with(REAPER))
+        else {
+            return Vec::new();
+        };
+        let words = [
+            "SYS_kill",
+            "SYS_pidfd_send_signal",
+            "SYS_tgkill",
+            "kill_process",
+            "kill_process_group",
+            "killpg",
+            "pidfd_send_signal",
+            "process_mrelease",
+            "tgkill",
+        ]
+        .into_iter()
+        .flat_map(|word| shipped.word(word));
+        let paths = ["libc", "signal"]
+            .into_iter()
+            .flat_map(|module| shipped.path(module, "kill"));
+        self.broken(words.chain(paths), "outside the reaper (4)")
+    }
+
+    fn broken(&self, findings: impl IntoIterator<Item = Finding>, rule: &str) -> Vec<String> {
+        findings
+            .into_iter()
+            .map(|(line, what)| format!("{}:{line}: `{what}` {rule}", self.path.display()))
+            .collect()
+    }
+}
+
+/// 3.
+fn defaults_stand_once(files: &[File]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for folder in DEFAULTS {
+        let places: BTreeMap<String, String> = files
+            .iter()
+            .filter_map(|file| Some((file, file.shipped.as_ref()?)))
+            .flat_map(|(file, shipped)| {
+                shipped
+                    .paths_in(folder)
+                    .into_iter()
+                    .map(|(line, text)| (format!("{}:{line}", file.path.display()), text))
+            })
+            .collect();
+        if places.len() > 1 {
+            broken.extend(places.into_iter().map(|(place, text)| {
+                format!(
+                    "{place}: `{text}`: `{folder}` stands in one default, and there is another (3)"
+                )
+            }));
+        }
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A workspace of these files, and what they break.
+    fn broken_by(files: &[(&str, &str)]) -> Vec<String> {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("test_procs")).unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let files = sources(root.path()).unwrap();
+        let mut broken: Vec<String> = files
+            .iter()
+            .flat_map(|file| {
+                let mut broken = file.deciding_touches_nothing();
+                broken.extend(file.unsafe_stands_in_the_reaper());
+                broken.extend(file.signals_have_one_caller());
+                broken
+            })
+            .collect();
+        broken.extend(defaults_stand_once(&files));
+        broken
+    }
+
+    #[test]
+    fn a_deciding_crate_that_reads_a_file_or_the_clock_breaks_the_first() {
+        let text = "use std::fs;\nfn f() { SystemTime::now(); }";
+        assert_eq!(
+            broken_by(&[("crates/psi/src/lib.rs", text)]),
+            [
+                "crates/psi/src/lib.rs:1: `std::fs` in a crate that decides (1)",
+                "crates/psi/src/lib.rs:2: `SystemTime::now` in a crate that decides (1)",
+            ]
+        );
+        assert!(broken_by(&[("crates/sensors/src/lib.rs", text)]).is_empty());
+        assert!(broken_by(&[("crates/psi/tests/trees.rs", text)]).is_empty());
+        assert!(broken_by(&[("crates/psi/src/tests.rs", text)]).is_empty());
+    }
+
+    #[test]
+    fn unsafe_breaks_the_second_even_in_a_test_but_not_in_the_reaper() {
+        let text = "fn f() { unsafe { g() } }";
+        assert_eq!(
+            broken_by(&[("crates/sensors/tests/a.rs", text)]),
+            ["crates/sensors/tests/a.rs:1: `unsafe` outside the reaper (2)"]
+        );
+        assert!(broken_by(&[("crates/reaper/src/lib.rs", text)]).is_empty());
+    }
+
+    #[test]
+    fn a_second_default_breaks_the_third_and_both_places_are_named() {
+        let first = ("crates/sensors/src/lib.rs", "const PROC: &str = \"/proc\";");
+        assert!(broken_by(&[first]).is_empty());
+        let broken = broken_by(&[
+            first,
+            ("crates/reaper/src/lib.rs", "\nf(\"/proc/self/stat\");"),
+        ]);
+        assert_eq!(broken.len(), 2, "{broken:?}");
+        assert!(broken[0].starts_with("crates/reaper/src/lib.rs:2: `/proc/self/stat`"));
+        assert!(broken[1].starts_with("crates/sensors/src/lib.rs:1: `/proc`"));
+    }
+
+    #[test]
+    fn a_signal_from_elsewhere_breaks_the_fourth() {
+        assert_eq!(
+            broken_by(&[(
+                "crates/user-oom/src/lib.rs",
+                "use nix::sys::signal::{self, kill};\nfn f() { rustix::process::pidfd_send_signal(); }"
+            )]),
+            [
+                "crates/user-oom/src/lib.rs:2: `pidfd_send_signal` outside the reaper (4)",
+                "crates/user-oom/src/lib.rs:1: `signal::kill` outside the reaper (4)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_crate_that_uses_its_own_row_or_one_above_is_named() {
+        let tree = "\
+0 psi v0.1.0 (/x)
+0 oom-policy v0.1.0 (/x)
+1 knapsack v0.1.0 (/x)
+1 psi v0.1.0 (/x)
+1 thiserror v2.0.0
+0 knapsack v0.1.0 (/x)
+1 psi v0.1.0 (/x)
+0 sensors v0.1.0 (/x)
+1 reaper v0.1.0 (/x)
+0 reaper v0.1.0 (/x)
+0 user-oom v0.1.0 (/x)
+1 sensors v0.1.0 (/x)
+1 psi-monitor v0.1.0 (/x)
+0 psi-monitor v0.1.0 (/x)
+";
+        assert_eq!(
+            against_the_rows(tree),
+            [
+                "sensors uses reaper, which is in no row below it",
+                "user-oom uses psi-monitor, which is in no row below it",
+            ]
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! The one door for chores: what a developer runs is what CI runs.
+//!
+//! - `cargo xtask check`: formatting, clippy, documentation, shell scripts, the
+//!   invariants of `docs/architecture.md`.
+//! - `cargo xtask invariants`: those alone.
+//! - `cargo xtask test`: all of `check`, then every test of the workspace.
+//!
+//! Each step prints its name and how long it took; the first one that fails
+//! ends the run and says how to repeat it. What a step needs beyond Rust and a
+//! C compiler is installed where we are root, and named where we are not.
+
+mod chore;
+mod invariants;
+mod scripts;
+mod source;
+mod tools;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use crate::chore::{Chore, step};
+
+/// The one door for chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", no_binary_name = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Task {
+    /// Formatting, clippy, documentation, shell scripts, invariants
+    Check,
+    /// The invariants of docs/architecture.md that a machine can see
+    Invariants,
+    /// All of check, then every test of the workspace
+    Test,
+}
+
+/// Carries out the task that `args` (without the program's name) ask for.
+///
+/// # Errors
+///
+/// The first step that failed, with the command that repeats it; arguments
+/// that make no sense, as [`clap::Error`].
+pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
+    let arguments = Arguments::try_parse_from(args)?;
+    let root = root()?;
+    match arguments.task {
+        Task::Check => check(&root),
+        Task::Invariants => invariants(&root),
+        Task::Test => test(&root),
+    }
+}
+
+/// Prints `err` and its causes, and says with what the process should end: 2
+/// for arguments that make no sense, 0 where only help was asked for, else 1.
+#[must_use]
+pub fn report(err: &anyhow::Error) -> ExitCode {
+    // Where standard error is closed there is nobody left to tell.
+    if let Some(err) = err.downcast_ref::<clap::Error>() {
+        let _ = err.print();
+        return if err.use_stderr() {
+            ExitCode::from(2)
+        } else {
+            ExitCode::SUCCESS
+        };
+    }
+    let _ = writeln!(io::stderr(), "xtask: {err:#}");
+    ExitCode::FAILURE
+}
+
+fn check(root: &Path) -> Result<()> {
+    tools::provide(root)?;
+    Chore::new("cargo", ["fmt", "--all", "--check"]).run("formatting", root)?;
+    Chore::new(
+        "cargo",
+        [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny=warnings",
+        ],
+    )
+    .run("clippy", root)?;
+    Chore::new("cargo", ["doc", "--workspace", "--no-deps"])
+        .env("RUSTDOCFLAGS", "--deny=warnings")
+        .run("documentation", root)?;
+    Chore::new("shellcheck", scripts::find(root)?).run("shell scripts", root)?;
+    invariants(root)
+}
+
+fn invariants(root: &Path) -> Result<()> {
+    step("invariants", "cargo xtask invariants", || {
+        invariants::check(root)
+    })
+}
+
+fn test(root: &Path) -> Result<()> {
+    check(root)?;
+    Chore::new("cargo", ["test", "--workspace"]).run("tests", root)
+}
+
+/// The workspace's folder.
+fn root() -> Result<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package.parent().context("xtask lies in no workspace")?;
+    Ok(root.to_path_buf())
+}
