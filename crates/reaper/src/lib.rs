@@ -1,1 +1,26 @@
-//! reaper
+//! Ends a process for certain.
+//!
+//! - A [`Victim`] is a process held by a pidfd whose start time was checked, so
+//!   that a signal reaches this process or nobody.
+//! - [`SecondHand`] is the thread that frees a killed victim's memory without
+//!   waiting for the victim to be scheduled.
+//! - [`protect_ourselves`] asks the kernel to spare us and to run us first.
+//!
+//! This crate decides nothing: not whom to end, not when, not whether a grace
+//! is over. It parses nothing either; the caller brings the reader of start
+//! times.
+//!
+//! Unsafe code stands here alone, in one function of the library
+//! (`process_mrelease`, for which there is no safe wrapper).
+
+mod calls;
+mod error;
+mod protection;
+mod second_hand;
+mod victim;
+
+pub use crate::calls::{Calls, Missing};
+pub use crate::error::ReapError;
+pub use crate::protection::{SelfProtection, protect_ourselves};
+pub use crate::second_hand::{SecondHand, Tally};
+pub use crate::victim::{Signalled, Victim, wait_gone};

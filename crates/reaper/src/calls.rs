@@ -1,0 +1,204 @@
+//! Which of the kernel's calls there are.
+//!
+//! An old kernel lacks some; a seccomp filter may deny some, with EPERM or
+//! ENOSYS. So each is tried once, in a way that does nothing, and what is
+//! missing is done without. No decision is taken from version numbers:
+//! distributions carry calls back.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+
+/// Which of the calls that end a process are used.
+///
+/// [`Self::available`] for the running kernel; any other value forces what is
+/// done on a kernel without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// pidfd_open(2), Linux 5.3. Without it a process is held by its directory
+    /// under `/proc`.
+    pub pidfd_open: bool,
+    /// pidfd_send_signal(2), Linux 5.1. Without it kill(2) is used right after
+    /// the process was seen to be still there.
+    pub pidfd_send_signal: bool,
+    /// process_mrelease(2), Linux 5.15. Without it a victim's memory comes back
+    /// when the victim is scheduled.
+    pub process_mrelease: bool,
+}
+
+impl Calls {
+    /// All: Linux 5.15 and later, unfiltered.
+    pub const ALL: Self = Self {
+        pidfd_open: true,
+        pidfd_send_signal: true,
+        process_mrelease: true,
+    };
+
+    /// None: Linux 5.0 and earlier.
+    pub const NONE: Self = Self {
+        pidfd_open: false,
+        pidfd_send_signal: false,
+        process_mrelease: false,
+    };
+
+    /// What the running kernel lets us call. It is tried at the first call
+    /// (make that at start); later ones return what was found.
+    #[must_use]
+    pub fn available() -> Self {
+        static AVAILABLE: OnceLock<Calls> = OnceLock::new();
+        *AVAILABLE.get_or_init(Self::probe)
+    }
+
+    /// What is missing, to be said once, at start: each displays as one
+    /// sentence.
+    pub fn missing(self) -> impl Iterator<Item = Missing> {
+        [
+            (
+                self.pidfd_open,
+                Missing {
+                    call: "pidfd_open",
+                    since: "5.3",
+                    instead: "processes are held by their directories in /proc",
+                },
+            ),
+            (
+                self.pidfd_send_signal,
+                Missing {
+                    call: "pidfd_send_signal",
+                    since: "5.1",
+                    instead: "signals are sent by pid, right after the process was seen",
+                },
+            ),
+            (
+                self.process_mrelease,
+                Missing {
+                    call: "process_mrelease",
+                    since: "5.15",
+                    instead: "a victim's memory comes back when the victim gets to run",
+                },
+            ),
+        ]
+        .into_iter()
+        .filter(|(is_there, _)| !is_there)
+        .map(|(_, missing)| missing)
+    }
+
+    /// The two later calls are tried on a descriptor that is not a process's:
+    /// EBADF is how they say that they are there.
+    fn probe() -> Self {
+        let opened = pidfd_open(getpid(), PidfdFlags::empty());
+        let Ok(no_process) = eventfd(0, EventfdFlags::CLOEXEC) else {
+            return Self {
+                pidfd_open: !is_missing(opened.err()),
+                ..Self::ALL
+            };
+        };
+        let signalled = pidfd_send_signal(&no_process, Signal::CONT);
+        let released = process_mrelease(no_process.as_fd());
+        Self {
+            pidfd_open: !is_missing(opened.err()),
+            pidfd_send_signal: !is_missing(signalled.err()),
+            process_mrelease: !is_missing(released.err()),
+        }
+    }
+}
+
+/// A call that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name.
+    pub call: &'static str,
+    /// The first Linux that has it.
+    pub since: &'static str,
+    /// What is done without it.
+    pub instead: &'static str,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no {} here (Linux {}, and no seccomp filter against it): {}",
+            self.call, self.since, self.instead
+        )
+    }
+}
+
+/// Whether this is how a missing call, or one that a seccomp filter denies,
+/// answers. None of the three answers EPERM of itself when it is tried the way
+/// [`Calls::probe`] tries it, and `process_mrelease` never does.
+pub(crate) fn is_missing(answer: Option<Errno>) -> bool {
+    matches!(answer, Some(Errno::NOSYS | Errno::PERM))
+}
+
+/// process_mrelease(2): frees a dying process's memory without waiting for it
+/// to be scheduled.
+///
+/// It takes the process's mmap lock and so may block for as long as somebody
+/// else holds that: call it where waiting harms nobody.
+///
+/// Errors: ESRCH, its memory is gone; EAGAIN, part of it is busy; EINVAL, it is
+/// not dying, or a process that is not dying has the same memory (vfork,
+/// CLONE_VM).
+#[expect(
+    unsafe_code,
+    reason = "neither rustix nor nix nor std has process_mrelease"
+)]
+pub(crate) fn process_mrelease(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: the call takes no pointers, and the borrow keeps `pidfd` open
+    // until it returns. The arguments are passed as `long`, as syscall(2)
+    // takes them.
+    let returned = unsafe {
+        libc::syscall(
+            libc::SYS_process_mrelease,
+            libc::c_long::from(pidfd.as_raw_fd()),
+            0 as libc::c_long,
+        )
+    };
+    if returned == -1 {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_is_not_there_is_named_with_what_is_done_instead() {
+        let calls = Calls {
+            process_mrelease: false,
+            ..Calls::ALL
+        };
+        let said: Vec<_> = calls.missing().map(|missing| missing.to_string()).collect();
+        assert_eq!(
+            said,
+            [
+                "no process_mrelease here (Linux 5.15, and no seccomp filter against it): \
+                 a victim's memory comes back when the victim gets to run"
+            ]
+        );
+        assert_eq!(Calls::ALL.missing().count(), 0);
+        assert_eq!(Calls::NONE.missing().count(), 3);
+    }
+
+    #[test]
+    fn only_enosys_and_eperm_mean_missing() {
+        assert!(is_missing(Some(Errno::NOSYS)));
+        assert!(is_missing(Some(Errno::PERM)));
+        assert!(!is_missing(Some(Errno::BADF)));
+        assert!(!is_missing(None));
+    }
+
+    #[test]
+    fn releasing_what_is_no_process_is_an_error() {
+        let no_process = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        assert!(process_mrelease(no_process.as_fd()).is_err());
+    }
+}

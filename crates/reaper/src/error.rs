@@ -1,0 +1,83 @@
+//! What can go wrong.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What could not be done to a process, or for ourselves.
+///
+/// That a process is gone is no error: see [`Signalled::Gone`] and the `None`
+/// of [`Victim::hold`].
+///
+/// Making one allocates nothing but [`Self::OomScoreAdj`]'s path, so a refused
+/// signal costs no memory.
+///
+/// [`Signalled::Gone`]: crate::Signalled::Gone
+/// [`Victim::hold`]: crate::Victim::hold
+#[derive(Debug, thiserror::Error)]
+pub enum ReapError {
+    /// No descriptor of the process could be had (too many open files, no
+    /// memory).
+    #[error("cannot hold process {pid}")]
+    Hold {
+        /// The process.
+        pid: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The caller's reader failed.
+    #[error("cannot tell when process {pid} started")]
+    StartTime {
+        /// The process.
+        pid: u32,
+        /// What the reader said.
+        source: io::Error,
+    },
+    /// The process belongs to somebody whose processes we may not signal.
+    #[error("may not send {signal} to process {pid}")]
+    NotPermitted {
+        /// The process.
+        pid: u32,
+        /// The signal's name.
+        signal: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel refused for another reason.
+    #[error("cannot send {signal} to process {pid}")]
+    Signal {
+        /// The process.
+        pid: u32,
+        /// The signal's name.
+        signal: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// poll(2) failed.
+    #[error("cannot wait for processes to end")]
+    Wait {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The second hand's thread or one of its descriptors could not be had.
+    #[error("cannot start the second hand")]
+    SecondHand {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Our oom_score_adj could not be written.
+    #[error("cannot write `{}`", path.display())]
+    OomScoreAdj {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Our priority could not be raised.
+    #[error("cannot set our nice value to {nice}")]
+    Priority {
+        /// The nice value asked for.
+        nice: i32,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}

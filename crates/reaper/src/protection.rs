@@ -1,0 +1,64 @@
+//! What we ask of the kernel for ourselves.
+//!
+//! Locking our memory is not here: nix has mlockall(2), and the daemon knows
+//! when its buffers are made.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use rustix::process::setpriority_process;
+
+use crate::error::ReapError;
+
+/// The kernel's OOM killer never picks a process that has this:
+/// proc_pid_oom_score_adj(5).
+const NEVER: &str = "-1000";
+
+/// First in line for a processor among ordinary tasks: setpriority(2).
+const FIRST: i32 = -20;
+
+/// What [`protect_ourselves`] got. Nothing of it is fatal: without it a daemon
+/// is only likelier to be late, or to be the kernel's victim itself.
+#[derive(Debug)]
+pub struct SelfProtection {
+    /// Whether the kernel's OOM killer will spare us. Needs CAP_SYS_RESOURCE.
+    pub oom_score_adj: Result<(), ReapError>,
+    /// Whether we run before others. Needs CAP_SYS_NICE or RLIMIT_NICE.
+    pub priority: Result<(), ReapError>,
+}
+
+impl SelfProtection {
+    /// What could not be had.
+    pub fn failures(&self) -> impl Iterator<Item = &ReapError> {
+        [&self.oom_score_adj, &self.priority]
+            .into_iter()
+            .filter_map(|result| result.as_ref().err())
+    }
+}
+
+/// Sets our oom_score_adj to −1000 in the `/proc` at `proc_root`, and the
+/// calling thread's nice value to −20.
+///
+/// Linux keeps a nice value per thread, and a new thread has its maker's: call
+/// this before threads are made. Programs we start have both; whoever starts
+/// one (a hook) sets them back.
+#[must_use]
+pub fn protect_ourselves(proc_root: &Path) -> SelfProtection {
+    SelfProtection {
+        oom_score_adj: be_spared(proc_root),
+        priority: setpriority_process(None, FIRST).map_err(|err| ReapError::Priority {
+            nice: FIRST,
+            source: err.into(),
+        }),
+    }
+}
+
+fn be_spared(proc_root: &Path) -> Result<(), ReapError> {
+    let path = proc_root.join("self/oom_score_adj");
+    let written = OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(NEVER.as_bytes()));
+    written.map_err(|source| ReapError::OomScoreAdj { path, source })
+}

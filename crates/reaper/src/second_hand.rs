@@ -1,0 +1,393 @@
+//! The thread that gives a victim's memory back at once.
+//!
+//! process_mrelease(2) takes the victim's mmap lock, and the victim may hold it
+//! for as long as it cannot get memory itself: whoever calls may hang with it.
+//! So it is called here, on a thread that nobody waits for.
+//!
+//! Victims reach it through a ring made beforehand, with one writer and one
+//! reader, and an eventfd that wakes the reader. A channel of the standard
+//! library takes a lock to wake its reader, which the reader may hold when it
+//! loses the processor; here the writer does two stores and a write(2), and
+//! waits for nobody.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rtrb::{Consumer, Producer, RingBuffer};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::{Errno, read, retry_on_intr, write};
+
+use crate::calls::{Calls, is_missing, process_mrelease};
+use crate::error::ReapError;
+use crate::victim::{Victim, is_readable};
+
+/// How many victims may wait: a decision's worth, and room for a fork bomb's.
+const QUEUE: usize = 1024;
+
+/// Nothing here nests deeply or keeps a buffer, and with mlockall(2) every page
+/// of a stack is resident.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// As `ps -T` shows it; at most 15 bytes.
+const NAME: &str = "oom-second-hand";
+
+/// How often a victim whose memory is busy is tried, and how long it may take
+/// to end by itself in between.
+const ATTEMPTS: u32 = 10;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(10);
+
+/// How long the end of the thread is waited for.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Frees the memory of killed victims, on a thread of its own.
+///
+/// Make it after [`protect_ourselves`] and after signals are blocked: the
+/// thread takes over its maker's priority and signal mask.
+///
+/// Dropped, it finishes what waits. If that takes longer than a second (a
+/// victim's mmap lock is held), the thread is left behind; it ends when its
+/// call returns, at the latest with the process.
+///
+/// [`protect_ourselves`]: crate::protect_ourselves
+#[derive(Debug)]
+pub struct SecondHand {
+    queue: RefCell<Producer<Victim>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What became of all victims so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Their memory was freed.
+    pub released: u64,
+    /// Their memory was gone before we came to it.
+    pub gone: u64,
+    /// The kernel would not: part of the memory stayed busy, or a process that
+    /// lives has the same.
+    pub failed: u64,
+    /// There was no room in the queue.
+    pub dropped: u64,
+}
+
+impl SecondHand {
+    /// Starts the thread and makes its queue.
+    ///
+    /// # Errors
+    ///
+    /// [`ReapError::SecondHand`]: no thread or no descriptor could be had.
+    pub fn spawn() -> Result<Self, ReapError> {
+        Self::spawn_by(Calls::available())
+    }
+
+    /// [`Self::spawn`], with no calls but `calls`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::spawn`].
+    pub fn spawn_by(calls: Calls) -> Result<Self, ReapError> {
+        let failed = |source| ReapError::SecondHand { source };
+        let (mut second_hand, worker) = Self::without_thread(calls, QUEUE).map_err(failed)?;
+        let thread = thread::Builder::new()
+            .name(NAME.to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || worker.run())
+            .map_err(failed)?;
+        second_hand.thread = Some(thread);
+        Ok(second_hand)
+    }
+
+    /// Gives a victim's memory back soon; whether it will be tried. Never
+    /// waits, takes no lock, allocates nothing.
+    ///
+    /// `false`: the queue is full (counted in [`Tally::dropped`]), the kernel
+    /// cannot do it ([`Self::missing`]; or the victim has no pidfd), or the
+    /// victim was not sent SIGKILL: only of a dying process is memory given
+    /// back. Its memory comes back all the same, when it gets to run.
+    pub fn release(&self, victim: &Victim) -> bool {
+        if self.missing() || victim.pidfd().is_none() || !victim.is_killed() {
+            return false;
+        }
+        // The one writer: only this function borrows, and nothing in it calls
+        // back.
+        if self.queue.borrow_mut().push(victim.clone()).is_err() {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        ring(self.shared.wake.as_fd());
+        true
+    }
+
+    /// Whether the kernel has no process_mrelease(2), or a seccomp filter denies
+    /// it; see [`Calls::missing`] for a sentence to say.
+    #[must_use]
+    pub fn missing(&self) -> bool {
+        self.shared.missing.load(Ordering::Relaxed)
+    }
+
+    /// What became of all victims so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        Tally {
+            released: self.shared.released.load(Ordering::Relaxed),
+            gone: self.shared.gone.load(Ordering::Relaxed),
+            failed: self.shared.failed.load(Ordering::Relaxed),
+            dropped: self.shared.dropped.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends the thread as dropping does, and says what became of all victims.
+    #[must_use]
+    pub fn finish(mut self) -> Tally {
+        self.end();
+        self.tally()
+    }
+
+    fn without_thread(calls: Calls, capacity: usize) -> io::Result<(Self, Worker)> {
+        let (producer, consumer) = RingBuffer::new(capacity);
+        let shared = Arc::new(Shared {
+            wake: eventfd(0, EventfdFlags::CLOEXEC)?,
+            ended: eventfd(0, EventfdFlags::CLOEXEC)?,
+            stop: AtomicBool::new(false),
+            missing: AtomicBool::new(!calls.process_mrelease),
+            released: AtomicU64::new(0),
+            gone: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        });
+        let second_hand = Self {
+            queue: RefCell::new(producer),
+            shared: Arc::clone(&shared),
+            thread: None,
+        };
+        let worker = Worker {
+            queue: consumer,
+            shared,
+        };
+        Ok((second_hand, worker))
+    }
+
+    fn end(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        ring(self.shared.wake.as_fd());
+        if let Some(thread) = self.thread.take()
+            && is_readable(self.shared.ended.as_fd(), FAREWELL)
+        {
+            // A thread that panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for SecondHand {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What both threads look at.
+#[derive(Debug)]
+struct Shared {
+    /// eventfd(2): there is something to do.
+    wake: OwnedFd,
+    /// eventfd(2): the worker is no more.
+    ended: OwnedFd,
+    stop: AtomicBool,
+    missing: AtomicBool,
+    released: AtomicU64,
+    gone: AtomicU64,
+    failed: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// The thread's side.
+#[derive(Debug)]
+struct Worker {
+    queue: Consumer<Victim>,
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            while let Ok(victim) = self.queue.pop() {
+                self.count(release(&victim, process_mrelease));
+            }
+            // Asked after the queue was seen empty: what was put in before the
+            // end is done before the end.
+            if self.shared.stop.load(Ordering::Acquire) {
+                return;
+            }
+            let mut count = [0; 8];
+            if retry_on_intr(|| read(&self.shared.wake, &mut count)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn count(&self, released: Released) {
+        let counter = match released {
+            Released::Done => &self.shared.released,
+            Released::Gone => &self.shared.gone,
+            Released::Failed => &self.shared.failed,
+            Released::Missing => {
+                self.shared.missing.store(true, Ordering::Relaxed);
+                return;
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        ring(self.shared.ended.as_fd());
+    }
+}
+
+/// What became of one victim's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Released {
+    Done,
+    Gone,
+    Failed,
+    Missing,
+}
+
+/// Calls `mrelease` until it need not be called again.
+fn release(
+    victim: &Victim,
+    mut mrelease: impl FnMut(BorrowedFd<'_>) -> Result<(), Errno>,
+) -> Released {
+    let Some(pidfd) = victim.pidfd() else {
+        return Released::Missing;
+    };
+    for _ in 0..ATTEMPTS {
+        match mrelease(pidfd) {
+            Ok(()) => return Released::Done,
+            Err(Errno::SRCH) => return Released::Gone,
+            // Some pages were pinned, or a signal came between: again, unless
+            // it ends by itself meanwhile.
+            Err(Errno::AGAIN | Errno::INTR) => {
+                if is_readable(pidfd, BETWEEN_ATTEMPTS) {
+                    return Released::Gone;
+                }
+            }
+            Err(err) if is_missing(Some(err)) => return Released::Missing,
+            Err(_) => return Released::Failed,
+        }
+    }
+    Released::Failed
+}
+
+/// Adds one to an eventfd. That cannot fail, and would wait only after 2⁶⁴ − 2
+/// of them.
+fn ring(bell: BorrowedFd<'_>) {
+    let _ = retry_on_intr(|| write(bell, &1_u64.to_ne_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::process::{Child, Command, Stdio};
+
+    use oom_policy::ProcessId;
+
+    use super::*;
+    use crate::victim::wait_gone;
+
+    /// A victim that was killed and is a zombie, and the child it is.
+    fn killed() -> (Child, Victim) {
+        let (child, victim) = living();
+        victim.kill().unwrap();
+        assert!(wait_gone(std::slice::from_ref(&victim), Duration::from_secs(30)).unwrap());
+        (child, victim)
+    }
+
+    fn living() -> (Child, Victim) {
+        let child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let id = ProcessId {
+            pid: child.id(),
+            start_ticks: 0,
+        };
+        let victim = Victim::hold(id, |_| Ok(Some(0))).unwrap().unwrap();
+        (child, victim)
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_says_so() {
+        let (mut child, victim) = killed();
+        let calls = Calls {
+            process_mrelease: true,
+            ..Calls::available()
+        };
+        let (second_hand, worker) = SecondHand::without_thread(calls, 2).unwrap();
+        assert!(second_hand.release(&victim));
+        assert!(second_hand.release(&victim));
+        assert!(!second_hand.release(&victim));
+        assert!(!second_hand.release(&victim));
+        assert_eq!(second_hand.tally().dropped, 2);
+
+        // What waited is done before the end.
+        second_hand.shared.stop.store(true, Ordering::Release);
+        let shared = Arc::clone(&worker.shared);
+        worker.run();
+        assert!(is_readable(shared.ended.as_fd(), Duration::ZERO));
+        if !second_hand.missing() {
+            assert_eq!(second_hand.tally().gone, 2);
+        }
+        child.wait().unwrap();
+    }
+
+    /// What comes of a release whose calls answer one after another as
+    /// `answers` say, and how many of them were asked.
+    #[track_caller]
+    fn check(victim: &Victim, answers: &[Result<(), Errno>], want: (Released, usize)) {
+        let asked = Cell::new(0);
+        let released = release(victim, |_| {
+            let answer = answers[asked.get() % answers.len()];
+            asked.set(asked.get() + 1);
+            answer
+        });
+        assert_eq!((released, asked.get()), want);
+    }
+
+    #[test]
+    fn busy_memory_is_tried_again_and_not_for_ever() {
+        let (mut child, victim) = living();
+        check(&victim, &[Ok(())], (Released::Done, 1));
+        let busy = Err(Errno::AGAIN);
+        check(&victim, &[busy, busy, Ok(())], (Released::Done, 3));
+        check(&victim, &[Err(Errno::INTR), Ok(())], (Released::Done, 2));
+        check(&victim, &[busy], (Released::Failed, 10));
+        check(&victim, &[Err(Errno::INVAL)], (Released::Failed, 1));
+        check(&victim, &[Err(Errno::SRCH)], (Released::Gone, 1));
+        check(&victim, &[Err(Errno::NOSYS)], (Released::Missing, 1));
+        check(&victim, &[Err(Errno::PERM)], (Released::Missing, 1));
+        victim.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_victim_that_ends_while_its_memory_is_busy_is_not_tried_again() {
+        let (mut child, victim) = killed();
+        check(&victim, &[Err(Errno::AGAIN)], (Released::Gone, 1));
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_call_found_missing_is_not_made_again() {
+        let (mut child, victim) = killed();
+        let (second_hand, worker) = SecondHand::without_thread(Calls::ALL, 2).unwrap();
+        worker.count(Released::Missing);
+        assert!(second_hand.missing());
+        assert!(!second_hand.release(&victim));
+        assert_eq!(second_hand.tally(), Tally::default());
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,158 @@
+//! The second hand, on real children.
+
+#[path = "child/mod.rs"]
+mod child;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use reaper::{Calls, SecondHand, Tally, Victim, wait_gone};
+
+use crate::child::{Child, LIMIT, start_ticks};
+
+const MIB: u64 = 1024 * 1024;
+
+#[track_caller]
+fn hold(child: &Child) -> Victim {
+    Victim::hold(child.id(), start_ticks)
+        .expect("a child can be held")
+        .expect("the child is there")
+}
+
+#[test]
+fn a_killed_victims_memory_comes_back_before_the_victim_runs_again() {
+    if !Calls::available().process_mrelease || !Calls::available().pidfd_open {
+        println!("skipped: no process_mrelease here; would run since Linux 5.15");
+        return;
+    }
+    let child = Child::in_role("holds-200-mib");
+    let pid = Pid::from_raw(child.id().pid.try_into().unwrap());
+    // A traced process stops on its way out, its memory still its own: so what
+    // comes back while it stands there, the second hand gave back.
+    if let Err(err) = ptrace::seize(pid, ptrace::Options::PTRACE_O_TRACEEXIT) {
+        println!("skipped: may not trace a child here: {err}");
+        return;
+    }
+    let second_hand = SecondHand::spawn().unwrap();
+    let victim = hold(&child);
+    victim.kill().unwrap();
+    let stopped = waitpid(pid, None).unwrap();
+    assert!(
+        matches!(stopped, WaitStatus::PtraceEvent(..)),
+        "{stopped:?}"
+    );
+    assert!(resident_bytes(&child) >= 200 * MIB);
+
+    assert!(second_hand.release(&victim));
+    let tally = second_hand.finish();
+    assert_eq!(
+        tally,
+        Tally {
+            released: 1,
+            ..Tally::default()
+        }
+    );
+    assert!(resident_bytes(&child) < 20 * MIB);
+    assert!(!victim.is_gone());
+
+    ptrace::cont(pid, None).unwrap();
+    assert!(wait_gone(&[victim], LIMIT).unwrap());
+}
+
+/// The second field of statm, in pages: proc_pid_statm(5).
+fn resident_bytes(child: &Child) -> u64 {
+    let statm = fs::read_to_string(format!("/proc/{}/statm", child.id().pid));
+    let statm = statm.expect("the child is there");
+    let pages = statm.split(' ').nth(1).and_then(|word| word.parse().ok());
+    pages.map_or(0, |pages: u64| pages * rustix::param::page_size() as u64)
+}
+
+#[test]
+fn many_victims_are_all_accounted_for() {
+    if !Calls::available().process_mrelease || !Calls::available().pidfd_open {
+        println!("skipped: no process_mrelease here; would run since Linux 5.15");
+        return;
+    }
+    let second_hand = SecondHand::spawn().unwrap();
+    let children: Vec<_> = (0..8).map(|_| Child::idle()).collect();
+    let victims: Vec<_> = children.iter().map(hold).collect();
+    for victim in &victims {
+        victim.kill().unwrap();
+        assert!(second_hand.release(victim));
+    }
+    assert!(wait_gone(&victims, LIMIT).unwrap());
+    let tally = second_hand.finish();
+    assert_eq!(tally.released + tally.gone, 8, "{tally:?}");
+    assert_eq!((tally.failed, tally.dropped), (0, 0));
+}
+
+#[test]
+fn what_was_not_killed_is_not_released() {
+    let second_hand = SecondHand::spawn().unwrap();
+    let child = Child::that_ignores_sigterm();
+    let victim = hold(&child);
+    assert!(!second_hand.release(&victim));
+    victim.terminate().unwrap();
+    assert!(!second_hand.release(&victim));
+    assert_eq!(second_hand.finish(), Tally::default());
+    assert!(!victim.is_gone());
+}
+
+#[test]
+fn a_kernel_without_the_call_says_so_and_nothing_waits() {
+    for calls in [
+        Calls::NONE,
+        Calls {
+            process_mrelease: false,
+            ..Calls::available()
+        },
+    ] {
+        let second_hand = SecondHand::spawn_by(calls).unwrap();
+        assert!(second_hand.missing());
+        let child = Child::idle();
+        let victim = Victim::hold_by(calls, child.id(), start_ticks)
+            .unwrap()
+            .unwrap();
+        victim.kill().unwrap();
+        assert!(!second_hand.release(&victim));
+        assert!(wait_gone(&[victim], LIMIT).unwrap());
+        assert_eq!(second_hand.finish(), Tally::default());
+    }
+}
+
+#[test]
+fn a_victim_without_a_pidfd_is_not_released() {
+    let second_hand = SecondHand::spawn().unwrap();
+    let child = Child::idle();
+    let victim = Victim::hold_by(Calls::NONE, child.id(), start_ticks)
+        .unwrap()
+        .unwrap();
+    victim.kill().unwrap();
+    assert!(!second_hand.release(&victim));
+}
+
+#[test]
+fn the_thread_ends_with_its_owner() {
+    let names = || -> usize {
+        fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+            .filter(|name| name == "oom-second-hand\n")
+            .count()
+    };
+    // Other tests of this file have second hands too: so until the count
+    // changes by this one, with a limit.
+    let second_hand = SecondHand::spawn().unwrap();
+    let start = Instant::now();
+    while names() == 0 {
+        assert!(start.elapsed() < LIMIT);
+    }
+    drop(second_hand);
+    while names() != 0 {
+        assert!(start.elapsed() < LIMIT, "a second hand was left behind");
+        rustix::event::poll(&mut [], Some(&Duration::from_millis(1).try_into().unwrap())).unwrap();
+    }
+}
