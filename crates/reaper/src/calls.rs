@@ -63,7 +63,7 @@ impl Calls {
                 Missing {
                     call: "pidfd_open",
                     since: "5.3",
-                    instead: "processes are held by their directories in /proc",
+                    instead: "processes are held by their directories in procfs",
                 },
             ),
             (

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,10 +18,6 @@ use rustix::process::{
 
 use crate::calls::Calls;
 use crate::error::ReapError;
-
-/// Where the fallback finds processes. Never a tree of a test's: whoever is
-/// signalled by pid must be looked for where that pid lives.
-const PROC: &str = "/proc";
 
 /// Where a descriptor cannot tell that its process is gone, how long to wait
 /// before looking again.
@@ -53,7 +50,7 @@ struct Held {
 enum Descriptor {
     /// Readable once the process has ended, all its threads with it.
     Pidfd(OwnedFd),
-    /// The fallback.
+    /// Where there is no pidfd_open(2).
     Directory {
         /// `/proc/<pid>`, whose files are gone once the process is reaped, and
         /// stay gone when its pid is used again.
@@ -85,6 +82,8 @@ impl Victim {
     ///
     /// A zombie is gone: it has no memory left and will not act on a signal.
     ///
+    /// This needs pidfd_open(2); [`Self::hold_by`] does without where it must.
+    ///
     /// # Errors
     ///
     /// - [`ReapError::Hold`]: no descriptor could be had. Where there are too
@@ -94,16 +93,18 @@ impl Victim {
         id: ProcessId,
         start_ticks: impl FnOnce(u32) -> io::Result<Option<u64>>,
     ) -> Result<Option<Self>, ReapError> {
-        Self::hold_by(Calls::available(), id, start_ticks)
+        let open = |pid| Ok(Descriptor::Pidfd(pidfd_open(pid, PidfdFlags::empty())?));
+        Self::hold_opened(Calls::available(), open, id, start_ticks)
     }
 
-    /// [`Self::hold`], with no calls but `calls`.
+    /// [`Self::hold`], with no calls but `calls` ([`Calls::available`], or what
+    /// is to be forced) and with the `/proc` that is mounted at `proc_root`:
+    /// the kernel's own, of our own pid namespace, never a test's tree.
     ///
-    /// Without pidfd_open(2), the process is held by its directory under
-    /// `/proc`, which is no less certain: neither what is looked up in it nor
-    /// a signal sent to it by pidfd_send_signal(2) reaches a later process of
-    /// the same pid. But it cannot tell of the end: see
-    /// [`Self::tells_its_end`].
+    /// Without pidfd_open(2), the process is held by its directory there, which
+    /// is no less certain: neither what is looked up in it nor a signal sent to
+    /// it by pidfd_send_signal(2) reaches a later process of the same pid. But
+    /// it cannot tell of the end: see [`Self::tells_its_end`].
     ///
     /// Without pidfd_send_signal(2), signals go by kill(2), right after the
     /// process was seen to be there. A race remains: in between, it may end,
@@ -116,13 +117,24 @@ impl Victim {
     /// As [`Self::hold`].
     pub fn hold_by(
         calls: Calls,
+        proc_root: &Path,
+        id: ProcessId,
+        start_ticks: impl FnOnce(u32) -> io::Result<Option<u64>>,
+    ) -> Result<Option<Self>, ReapError> {
+        let open = |pid| Descriptor::open(calls, proc_root, pid);
+        Self::hold_opened(calls, open, id, start_ticks)
+    }
+
+    fn hold_opened(
+        calls: Calls,
+        open: impl FnOnce(Pid) -> Result<Descriptor, Errno>,
         id: ProcessId,
         start_ticks: impl FnOnce(u32) -> io::Result<Option<u64>>,
     ) -> Result<Option<Self>, ReapError> {
         let Some(pid) = i32::try_from(id.pid).ok().and_then(Pid::from_raw) else {
             return Ok(None);
         };
-        let descriptor = match Descriptor::open(calls, pid) {
+        let descriptor = match open(pid) {
             Ok(descriptor) => descriptor,
             Err(err) if is_gone(err) => return Ok(None),
             Err(err) => {
@@ -262,14 +274,14 @@ impl AsFd for Victim {
 }
 
 impl Descriptor {
-    fn open(calls: Calls, pid: Pid) -> Result<Self, Errno> {
+    fn open(calls: Calls, proc_root: &Path, pid: Pid) -> Result<Self, Errno> {
         if calls.pidfd_open {
             return pidfd_open(pid, PidfdFlags::empty()).map(Self::Pidfd);
         }
         Ok(Self::Directory {
             directory: openat(
                 CWD,
-                format!("{PROC}/{pid}"),
+                proc_root.join(pid.to_string()),
                 OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
                 Mode::empty(),
             )?,

@@ -7,10 +7,11 @@ mod child;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::path::Path;
 
 use reaper::{Calls, SecondHand, Signalled, Victim};
 
-use crate::child::{Child, start_ticks};
+use crate::child::{Child, PROC, start_ticks};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -69,7 +70,7 @@ fn a_kill_and_its_release_allocate_nothing() {
     let second_hand = SecondHand::spawn().unwrap();
     for calls in [Calls::available(), Calls::NONE] {
         let mut child = Child::that_ignores_sigterm();
-        let victim = Victim::hold_by(calls, child.id(), start_ticks)
+        let victim = Victim::hold_by(calls, Path::new(PROC), child.id(), start_ticks)
             .unwrap()
             .unwrap();
         let allocations = allocations_of(|| {

@@ -7,6 +7,7 @@ mod child;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use oom_policy::ProcessId;
 use reaper::{Calls, ReapError, Signalled, Victim, wait_gone};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::child::{Child, LIMIT, start_ticks};
+use crate::child::{Child, LIMIT, PROC, start_ticks};
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
@@ -45,7 +46,7 @@ fn every_kernel() -> Vec<Calls> {
 
 #[track_caller]
 fn hold(calls: Calls, child: &Child) -> Victim {
-    Victim::hold_by(calls, child.id(), start_ticks)
+    Victim::hold_by(calls, Path::new(PROC), child.id(), start_ticks)
         .expect("a child can be held")
         .expect("the child is there")
 }
@@ -128,7 +129,7 @@ fn a_process_of_another_start_time_is_not_held() {
             start_ticks: child.id().start_ticks - 1,
             ..child.id()
         };
-        let held = Victim::hold_by(calls, earlier, start_ticks).unwrap();
+        let held = Victim::hold_by(calls, Path::new(PROC), earlier, start_ticks).unwrap();
         assert!(held.is_none());
     }
 }
@@ -145,7 +146,9 @@ fn a_process_that_is_gone_is_no_error() {
         assert!(!early.may_signal());
         assert_eq!(early.kill().unwrap(), Signalled::Gone);
         assert_eq!(early.terminate().unwrap(), Signalled::Gone);
-        let late = Victim::hold_by(calls, child.id(), |_| Ok(Some(child.id().start_ticks)));
+        let late = Victim::hold_by(calls, Path::new(PROC), child.id(), |_| {
+            Ok(Some(child.id().start_ticks))
+        });
         assert!(late.unwrap().is_none());
     }
 }
@@ -155,7 +158,7 @@ fn a_process_that_goes_while_it_is_looked_at_is_not_held() {
     for calls in every_kernel() {
         let mut child = Child::idle();
         let id = child.id();
-        let held = Victim::hold_by(calls, id, |_| {
+        let held = Victim::hold_by(calls, Path::new(PROC), id, |_| {
             hold(calls, &child).kill().unwrap();
             child.wait();
             Ok(Some(id.start_ticks))
@@ -174,7 +177,7 @@ fn a_zombie_is_gone() {
 
         // Not reaped: its start time can still be read.
         assert!(start_ticks(child.id().pid).unwrap().is_some());
-        let late = Victim::hold_by(calls, child.id(), start_ticks).unwrap();
+        let late = Victim::hold_by(calls, Path::new(PROC), child.id(), start_ticks).unwrap();
         assert!(late.is_none());
     }
 }
@@ -187,7 +190,7 @@ fn numbers_that_are_no_pids_are_nobody() {
                 pid,
                 start_ticks: 1,
             };
-            let held = Victim::hold_by(calls, id, |_| Ok(Some(1))).unwrap();
+            let held = Victim::hold_by(calls, Path::new(PROC), id, |_| Ok(Some(1))).unwrap();
             assert!(held.is_none(), "{pid}");
         }
     }
@@ -206,7 +209,7 @@ fn a_thread_that_leads_no_process_is_nobody() {
             pid,
             start_ticks: start_ticks(own).unwrap().unwrap(),
         };
-        let held = Victim::hold_by(calls, id, |_| start_ticks(own)).unwrap();
+        let held = Victim::hold_by(calls, Path::new(PROC), id, |_| start_ticks(own)).unwrap();
         assert!(held.is_none());
     }
 }
@@ -290,7 +293,9 @@ fn another_users_process_is_refused_and_says_so() {
             pid: 1,
             start_ticks: start_ticks(1).unwrap().unwrap(),
         };
-        let victim = Victim::hold_by(calls, init, start_ticks).unwrap().unwrap();
+        let victim = Victim::hold_by(calls, Path::new(PROC), init, start_ticks)
+            .unwrap()
+            .unwrap();
         assert!(!victim.may_signal());
         let err = victim.terminate().unwrap_err();
         assert!(

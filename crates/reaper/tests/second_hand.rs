@@ -4,6 +4,7 @@
 mod child;
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::ptrace;
@@ -11,7 +12,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use reaper::{Calls, SecondHand, Tally, Victim, wait_gone};
 
-use crate::child::{Child, LIMIT, start_ticks};
+use crate::child::{Child, LIMIT, PROC, start_ticks};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -113,7 +114,7 @@ fn a_kernel_without_the_call_says_so_and_nothing_waits() {
         let second_hand = SecondHand::spawn_by(calls).unwrap();
         assert!(second_hand.missing());
         let child = Child::idle();
-        let victim = Victim::hold_by(calls, child.id(), start_ticks)
+        let victim = Victim::hold_by(calls, Path::new(PROC), child.id(), start_ticks)
             .unwrap()
             .unwrap();
         victim.kill().unwrap();
@@ -127,7 +128,7 @@ fn a_kernel_without_the_call_says_so_and_nothing_waits() {
 fn a_victim_without_a_pidfd_is_not_released() {
     let second_hand = SecondHand::spawn().unwrap();
     let child = Child::idle();
-    let victim = Victim::hold_by(Calls::NONE, child.id(), start_ticks)
+    let victim = Victim::hold_by(Calls::NONE, Path::new(PROC), child.id(), start_ticks)
         .unwrap()
         .unwrap();
     victim.kill().unwrap();

@@ -11,6 +11,9 @@ use oom_policy::ProcessId;
 #[allow(dead_code, reason = "not every test file waits")]
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
+/// Where the children are.
+pub(crate) const PROC: &str = "/proc";
+
 /// Killed and reaped when dropped, also by a failing test.
 #[derive(Debug)]
 pub(crate) struct Child {
@@ -78,7 +81,7 @@ impl Drop for Child {
 /// Field 22 of `/proc/<pid>/stat`; the name before it may hold anything, so
 /// fields are counted from the last parenthesis.
 pub(crate) fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
-    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+    match fs::read_to_string(format!("{PROC}/{pid}/stat")) {
         Ok(stat) => {
             let (_, fields) = stat.rsplit_once(')').expect("the name stands in ( )");
             let field = fields.split_whitespace().nth(19);
