@@ -93,8 +93,9 @@
  *			kill_percent.
  *	sample_ms	milliseconds between two looks, 10 to 10000 (default
  *			200)
- *	report_ms	milliseconds between two lines in the kernel log,
- *			0 (never; the default) or 100 to 3600000
+ *	report_ms	milliseconds between two lines in the kernel log, one
+ *			a sample at most, up to 3600000; 0 (the default) is
+ *			never
  *	reserve_kib	KiB set aside for a last call, 0 (none) to an eighth
  *			of memory (default: 8192, and 1024 for each CPU)
  *	grace_ms	milliseconds that a last call waits at most, 0 (never)
