@@ -139,7 +139,8 @@ pub struct Decision {
     pub need_bytes: u64,
     /// All units that were weighed, in no particular order; empty when nothing was.
     pub candidates: Vec<Candidate>,
-    /// Sum of the chosen units' given values.
+    /// Sum of the chosen units' given values, shares of a session's 1 counted
+    /// as such; rounded up.
     pub given_up_value: u64,
     /// Sum of what the chosen units were counted to give back, in bytes.
     pub given_up_bytes: u64,

@@ -5,13 +5,27 @@
 //! no file, reads no clock and makes no system call, so minutes of behaviour
 //! are a test of microseconds, and a recorded snapshot is a test.
 
+mod choice;
+mod critical;
 mod decision;
+mod gate;
+mod growth;
+mod levels;
+mod pace;
+mod policy;
 mod settings;
 mod snapshot;
+mod units;
+mod value;
+mod victims;
+
+pub use crate::critical::is_session_critical;
 
 pub use crate::decision::{
     Action, Candidate, Cause, Class, Decision, Level, Outcome, Refusal, Verdict, Worth,
 };
+pub use crate::gate::Gate;
+pub use crate::policy::{Look, Policy};
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use crate::snapshot::{
     Ask, Memory, Name, Preference, Process, ProcessId, Protection, SessionId, Snapshot,

@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use crate::levels::Levels;
+use crate::snapshot::Memory;
+
+/// All of something, in parts per million.
+const WHOLE: u32 = 1_000_000;
+
 /// An amount of memory or swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
@@ -9,6 +15,51 @@ pub enum Amount {
     PartsPerMillion(u32),
     /// Bytes.
     Bytes(u64),
+}
+
+impl Amount {
+    /// Whole percent.
+    #[must_use]
+    pub const fn percent(percent: u16) -> Self {
+        Self::PartsPerMillion(percent as u32 * 10_000)
+    }
+
+    /// The amount in bytes where the total is `total_bytes`, rounded down:
+    /// whole bytes are at or below the exact amount when they are at or below
+    /// this.
+    #[must_use]
+    pub fn of(self, total_bytes: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::PartsPerMillion(parts) => {
+                let bytes = u128::from(total_bytes) * u128::from(parts) / u128::from(WHOLE);
+                u64::try_from(bytes).unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// The recovery level that goes with this warn level when none is set: one
+    /// and a half times as much, but never more than half way from here to
+    /// all there is (a warn level of 80 % recovers at 90 %, not at 120 %).
+    #[must_use]
+    pub fn default_recovery(self) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(bytes.saturating_add(bytes / 2)),
+            Self::PartsPerMillion(parts) => {
+                let left = WHOLE.saturating_sub(parts);
+                Self::PartsPerMillion(parts.saturating_add(parts.min(left) / 2))
+            }
+        }
+    }
+
+    /// Whether this is more than `other`, where no total is needed to tell.
+    fn is_above(self, other: Self) -> Option<bool> {
+        match (self, other) {
+            (Self::PartsPerMillion(this), Self::PartsPerMillion(other)) => Some(this > other),
+            (Self::Bytes(this), Self::Bytes(other)) => Some(this > other),
+            _ => None,
+        }
+    }
 }
 
 /// Below this, both for memory and for swap, a level begins.
@@ -33,7 +84,7 @@ pub struct Settings {
     pub grace: Duration,
     /// From SIGKILL until a victim counts as stuck (default 1 s).
     pub deadline: Duration,
-    /// The same at a last call: the module's grace (default 3 s).
+    /// The same at a last call: the module's grace (default 500 ms).
     pub last_call_deadline: Duration,
     /// What stays is given this much time to grow on (default 5 s; 0: none).
     pub horizon: Duration,
@@ -45,6 +96,80 @@ pub struct Settings {
     pub by_group: bool,
     /// User ids below this are system accounts (default 1000).
     pub first_ordinary_uid: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let warn = Floor {
+            memory: Amount::percent(10),
+            swap: Amount::percent(10),
+        };
+        Self {
+            warn,
+            kill: Floor {
+                memory: Amount::percent(5),
+                swap: Amount::percent(5),
+            },
+            recovery: warn.memory.default_recovery(),
+            grace: Duration::from_secs(5),
+            deadline: Duration::from_secs(1),
+            last_call_deadline: Duration::from_millis(500),
+            horizon: Duration::from_secs(5),
+            relief_interval: Duration::from_secs(15),
+            registered_only: false,
+            by_group: false,
+            first_ordinary_uid: 1000,
+        }
+    }
+}
+
+impl Settings {
+    /// Refuses what cannot be meant on any machine. Percent and bytes can be
+    /// compared only where the totals are known: see [`Self::checked_on`].
+    ///
+    /// # Errors
+    ///
+    /// - [`SettingsError::KillAboveWarn`]: for memory or for swap.
+    /// - [`SettingsError::RecoveryNotAboveWarn`]: an end of relief at or below
+    ///   warn would be the beginning of the next.
+    /// - [`SettingsError::RecoveryAboveAll`]: it is over 100 %.
+    pub fn checked(self) -> Result<Self, SettingsError> {
+        let above = |this: Amount, other| this.is_above(other);
+        if above(self.kill.memory, self.warn.memory) == Some(true)
+            || above(self.kill.swap, self.warn.swap) == Some(true)
+        {
+            return Err(SettingsError::KillAboveWarn);
+        }
+        // Over 100 % first: `-m 100` leaves no room for any recovery level.
+        if above(self.recovery, Amount::percent(100)) == Some(true) {
+            return Err(SettingsError::RecoveryAboveAll);
+        }
+        if above(self.recovery, self.warn.memory) == Some(false) {
+            return Err(SettingsError::RecoveryNotAboveWarn);
+        }
+        Ok(self)
+    }
+
+    /// Refuses what cannot be meant on a machine with this much memory and
+    /// swap, percent and bytes mixed as they may be.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::checked`].
+    pub fn checked_on(self, memory: &Memory) -> Result<Self, SettingsError> {
+        let settings = self.checked()?;
+        let levels = Levels::of(&settings, memory);
+        if levels.kill_memory > levels.warn_memory || levels.kill_swap > levels.warn_swap {
+            return Err(SettingsError::KillAboveWarn);
+        }
+        if settings.recovery.of(levels.memory_base) > levels.memory_base {
+            return Err(SettingsError::RecoveryAboveAll);
+        }
+        if settings.recovery.of(levels.memory_base) <= levels.warn_memory {
+            return Err(SettingsError::RecoveryNotAboveWarn);
+        }
+        Ok(settings)
+    }
 }
 
 /// Settings that cannot be meant.
@@ -59,4 +184,121 @@ pub enum SettingsError {
     /// The recovery level is more than there is.
     #[error("the recovery level is above all memory")]
     RecoveryAboveAll,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn with(warn: Amount, kill: Amount, recovery: Amount) -> Settings {
+        let mut settings = Settings::default();
+        settings.warn.memory = warn;
+        settings.kill.memory = kill;
+        settings.recovery = recovery;
+        settings
+    }
+
+    #[track_caller]
+    fn check(settings: Settings, want: Result<(), SettingsError>) {
+        assert_eq!(settings.checked().map(|_| ()), want);
+    }
+
+    #[test]
+    fn the_defaults_can_be_meant() {
+        check(Settings::default(), Ok(()));
+        assert_eq!(Settings::default().recovery, Amount::percent(15));
+    }
+
+    #[test]
+    fn kill_above_warn_is_refused() {
+        check(
+            with(
+                Amount::percent(10),
+                Amount::percent(11),
+                Amount::percent(15),
+            ),
+            Err(SettingsError::KillAboveWarn),
+        );
+        let mut swap = Settings::default();
+        swap.kill.swap = Amount::percent(11);
+        check(swap, Err(SettingsError::KillAboveWarn));
+    }
+
+    #[test]
+    fn recovery_that_is_not_above_warn_is_refused() {
+        check(
+            with(
+                Amount::Bytes(100 * MIB),
+                Amount::Bytes(50 * MIB),
+                Amount::Bytes(100 * MIB),
+            ),
+            Err(SettingsError::RecoveryNotAboveWarn),
+        );
+    }
+
+    #[test]
+    fn a_warn_level_of_everything_leaves_no_room_to_recover() {
+        let warn = Amount::percent(100);
+        check(
+            with(warn, Amount::percent(5), warn.default_recovery()),
+            Err(SettingsError::RecoveryNotAboveWarn),
+        );
+        check(
+            with(warn, Amount::percent(5), Amount::percent(150)),
+            Err(SettingsError::RecoveryAboveAll),
+        );
+    }
+
+    #[test]
+    fn percent_and_bytes_are_compared_once_the_totals_are_known() {
+        let memory = Memory {
+            total_bytes: 1000 * MIB,
+            ..Memory::default()
+        };
+        let mixed = with(
+            Amount::percent(10),
+            Amount::Bytes(200 * MIB),
+            Amount::percent(15),
+        );
+        assert!(mixed.clone().checked().is_ok());
+        assert_eq!(mixed.checked_on(&memory), Err(SettingsError::KillAboveWarn));
+        let too_much = with(
+            Amount::Bytes(800 * MIB),
+            Amount::percent(5),
+            Amount::Bytes(1200 * MIB),
+        );
+        assert_eq!(
+            too_much.checked_on(&memory),
+            Err(SettingsError::RecoveryAboveAll)
+        );
+        let low = with(
+            Amount::Bytes(200 * MIB),
+            Amount::percent(5),
+            Amount::percent(15),
+        );
+        assert_eq!(
+            low.checked_on(&memory),
+            Err(SettingsError::RecoveryNotAboveWarn)
+        );
+        assert!(Settings::default().checked_on(&memory).is_ok());
+    }
+
+    #[test]
+    fn a_high_warn_level_recovers_half_way_to_everything() {
+        assert_eq!(Amount::percent(10).default_recovery(), Amount::percent(15));
+        assert_eq!(Amount::percent(80).default_recovery(), Amount::percent(90));
+        assert_eq!(Amount::Bytes(200).default_recovery(), Amount::Bytes(300));
+    }
+
+    #[test]
+    fn no_amount_overflows() {
+        assert_eq!(Amount::PartsPerMillion(u32::MAX).of(u64::MAX), u64::MAX);
+        assert_eq!(
+            Amount::Bytes(u64::MAX).default_recovery(),
+            Amount::Bytes(u64::MAX)
+        );
+        assert_eq!(Amount::percent(10).of(1009), 100);
+    }
 }

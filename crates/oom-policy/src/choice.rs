@@ -1,0 +1,275 @@
+//! Which units are given up for a need.
+
+use std::cmp::{Ordering, Reverse};
+
+use knapsack::{Budget, Item, Workspace};
+
+use crate::decision::{Candidate, Class};
+use crate::units::{at, reserve_to};
+
+/// The search weighs memory in pages: 2^40 of them, the most it takes, are
+/// more than any machine has.
+const PAGE: u64 = 4096;
+
+/// Chooses among candidates, in buffers kept from one choice to the next.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    workspace: Workspace,
+    capacity: usize,
+    items: Vec<Item>,
+    /// Per item: its candidate.
+    candidate_of: Vec<u32>,
+    /// Candidates of one class, by value and yield.
+    order: Vec<u32>,
+}
+
+/// What the candidates of each class would give back together, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Yields {
+    pub(crate) judged: u64,
+    pub(crate) system: u64,
+}
+
+impl Yields {
+    pub(crate) fn of(candidates: &[Candidate]) -> Self {
+        let mut yields = Self::default();
+        for candidate in candidates {
+            let sum = match candidate.class {
+                Class::Judged => &mut yields.judged,
+                Class::System => &mut yields.system,
+            };
+            *sum = sum.saturating_add(whole_pages(candidate.yield_bytes));
+        }
+        yields
+    }
+}
+
+impl Choice {
+    pub(crate) fn with_capacity(processes: usize) -> Self {
+        Self {
+            workspace: Workspace::with_capacity(processes.min(Workspace::MAX_ITEMS)),
+            capacity: processes,
+            items: Vec::with_capacity(processes),
+            candidate_of: Vec::with_capacity(processes),
+            order: Vec::with_capacity(processes),
+        }
+    }
+
+    pub(crate) fn reserve(&mut self, processes: usize) {
+        if self.capacity < processes {
+            self.workspace = Workspace::with_capacity(processes.min(Workspace::MAX_ITEMS));
+            self.capacity = processes;
+        }
+        reserve_to(&mut self.items, processes);
+        reserve_to(&mut self.candidate_of, processes);
+        reserve_to(&mut self.order, processes);
+    }
+
+    /// Chooses the best set that covers `need`, which both classes together
+    /// can. The judged alone when they can; else first the least that the
+    /// system class must add, then again among the judged what is still
+    /// needed. Returns the proved gap to the least value.
+    pub(crate) fn cover(
+        &mut self,
+        candidates: &mut [Candidate],
+        need_bytes: u64,
+        yields: Yields,
+        budget: Budget,
+    ) -> u64 {
+        let missing = need_bytes.saturating_sub(yields.judged);
+        let mut gap = 0;
+        let mut left = need_bytes;
+        if missing > 0 {
+            gap = self.cover_within(candidates, Class::System, missing, budget);
+            left = left.saturating_sub(chosen_bytes(candidates, Class::System));
+        }
+        gap + self.cover_within(candidates, Class::Judged, left, budget)
+    }
+
+    fn cover_within(
+        &mut self,
+        candidates: &mut [Candidate],
+        class: Class,
+        need_bytes: u64,
+        budget: Budget,
+    ) -> u64 {
+        if need_bytes == 0 {
+            return 0;
+        }
+        self.items.clear();
+        self.candidate_of.clear();
+        for (index, candidate) in (0..).zip(candidates.iter()) {
+            if candidate.class == class {
+                self.candidate_of.push(index);
+                self.items.push(Item {
+                    weight: (candidate.yield_bytes / PAGE).min(Item::MAX_WEIGHT),
+                    value: candidate.worth.counted.min(Item::MAX_VALUE),
+                });
+            }
+        }
+        let gap = match self
+            .workspace
+            .give_up(&self.items, need_bytes.div_ceil(PAGE), budget)
+        {
+            Ok(selection) => {
+                for item in selection.given_up {
+                    candidates[at(self.candidate_of[at(*item)])].chosen = true;
+                }
+                selection.gap
+            }
+            // More than the search takes. (It is not too little: the need was
+            // compared with the sum before; and every item is in range.)
+            Err(_) => {
+                self.cover_greedily(candidates, class, need_bytes);
+                chosen_value(candidates, class)
+            }
+        };
+        self.prefer_the_youngest(candidates, class, need_bytes);
+        gap
+    }
+
+    /// Without the search, for more candidates than it takes (a fork bomb):
+    /// those that cost the least for what they give back, until it is enough;
+    /// then, dearest first, whoever turned out not to be needed stays.
+    fn cover_greedily(&mut self, candidates: &mut [Candidate], class: Class, need_bytes: u64) {
+        self.order_by(candidates, class, |one, other| yield_for_value(other, one));
+        let mut sum: u64 = 0;
+        for index in &self.order {
+            if sum >= need_bytes {
+                break;
+            }
+            let candidate = &mut candidates[at(*index)];
+            candidate.chosen = true;
+            sum = sum.saturating_add(whole_pages(candidate.yield_bytes));
+        }
+        self.order.retain(|index| candidates[at(*index)].chosen);
+        self.order
+            .sort_unstable_by_key(|index| Reverse(candidates[at(*index)].worth.counted));
+        for index in &self.order {
+            let candidate = &mut candidates[at(*index)];
+            let without = sum.saturating_sub(whole_pages(candidate.yield_bytes));
+            if without >= need_bytes {
+                candidate.chosen = false;
+                sum = without;
+            }
+        }
+    }
+
+    /// Exchanges who is chosen for younger ones alike in value and yield, as
+    /// long as the need stays covered: they took the least work with them.
+    fn prefer_the_youngest(&mut self, candidates: &mut [Candidate], class: Class, need_bytes: u64) {
+        self.order_by(candidates, class, |one, other| {
+            let key = |this: &Candidate| (likeness(this), this.leader.start_ticks);
+            key(one).cmp(&key(other))
+        });
+        let mut spare = chosen_bytes(candidates, class).saturating_sub(need_bytes);
+        let mut rest = self.order.as_slice();
+        while let Some(first) = rest.first() {
+            let same = likeness(&candidates[at(*first)]);
+            let len = rest
+                .iter()
+                .take_while(|other| likeness(&candidates[at(**other)]) == same)
+                .count();
+            let (chunk, after) = rest.split_at(len);
+            rest = after;
+            spare = exchange(candidates, chunk, spare);
+        }
+    }
+
+    fn order_by(
+        &mut self,
+        candidates: &[Candidate],
+        class: Class,
+        mut by: impl FnMut(&Candidate, &Candidate) -> Ordering,
+    ) {
+        self.order.clear();
+        for (index, candidate) in (0..).zip(candidates) {
+            if candidate.class == class {
+                self.order.push(index);
+            }
+        }
+        self.order
+            .sort_unstable_by(|one, other| by(&candidates[at(*one)], &candidates[at(*other)]));
+    }
+}
+
+/// Among candidates that are alike, oldest first, exchanges the oldest chosen
+/// for the youngest that are not, as far as `spare_bytes` of yield allow.
+/// Returns what is left of them.
+fn exchange(candidates: &mut [Candidate], alike: &[u32], mut spare_bytes: u64) -> u64 {
+    let mut old = 0;
+    let mut young = alike.len();
+    while let Some(last) = young.checked_sub(1).filter(|last| old < *last) {
+        let (chosen, other) = (at(alike[old]), at(alike[last]));
+        if !candidates[chosen].chosen {
+            old += 1;
+            continue;
+        }
+        young = last;
+        let gave = whole_pages(candidates[chosen].yield_bytes);
+        let gives = whole_pages(candidates[other].yield_bytes);
+        let is_younger =
+            candidates[other].leader.start_ticks > candidates[chosen].leader.start_ticks;
+        if candidates[other].chosen || !is_younger || gave.saturating_sub(gives) > spare_bytes {
+            continue;
+        }
+        candidates[chosen].chosen = false;
+        candidates[other].chosen = true;
+        spare_bytes = spare_bytes.saturating_add(gives).saturating_sub(gave);
+        old += 1;
+    }
+    spare_bytes
+}
+
+/// Chooses the one judged candidate that gives back the most for its value.
+pub(crate) fn choose_one(candidates: &mut [Candidate]) {
+    let best = candidates
+        .iter_mut()
+        .filter(|candidate| candidate.class == Class::Judged && !candidate.chosen)
+        .max_by(|one, other| yield_for_value(one, other));
+    if let Some(best) = best {
+        best.chosen = true;
+    }
+}
+
+fn yield_for_value(one: &Candidate, other: &Candidate) -> Ordering {
+    // One more than the value: what costs nothing is still told apart by yield.
+    let rate = |this: &Candidate, that: &Candidate| {
+        u128::from(this.yield_bytes) * (u128::from(that.worth.counted) + 1)
+    };
+    rate(one, other)
+        .cmp(&rate(other, one))
+        .then(one.yield_bytes.cmp(&other.yield_bytes))
+        .then(one.leader.start_ticks.cmp(&other.leader.start_ticks))
+}
+
+/// Candidates of one likeness count for the same and give back about the same:
+/// their yields agree in the first six binary digits.
+fn likeness(candidate: &Candidate) -> (u64, u64) {
+    let bytes = candidate.yield_bytes;
+    let dropped = 58_u32.saturating_sub(bytes.leading_zeros());
+    (candidate.worth.counted, (bytes >> dropped) << dropped)
+}
+
+fn chosen_bytes(candidates: &[Candidate], class: Class) -> u64 {
+    candidates
+        .iter()
+        .filter(|candidate| candidate.chosen && candidate.class == class)
+        .fold(0, |sum, candidate| {
+            u64::saturating_add(sum, whole_pages(candidate.yield_bytes))
+        })
+}
+
+fn chosen_value(candidates: &[Candidate], class: Class) -> u64 {
+    candidates
+        .iter()
+        .filter(|candidate| candidate.chosen && candidate.class == class)
+        .fold(0, |sum, candidate| {
+            u64::saturating_add(sum, candidate.worth.counted)
+        })
+}
+
+/// What the search counts of a yield.
+fn whole_pages(bytes: u64) -> u64 {
+    (bytes / PAGE).min(Item::MAX_WEIGHT) * PAGE
+}

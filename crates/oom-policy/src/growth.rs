@@ -1,0 +1,408 @@
+//! Who grows, how fast, and at whose cost.
+//!
+//! Every table read is remembered as two marks per process and window: its
+//! memory about one window ago, and a later mark that takes over from it. What
+//! a unit grew by is what its processes hold beyond the earlier mark; when a
+//! process of a unit ends, its mark passes to the unit's leader, so that a pool
+//! of short-lived workers does not look like a leak.
+//!
+//! Sums over processes overstate: forked processes share pages, and a child is
+//! new with all its parent's memory. Nobody can have taken more than memory
+//! fell by, so all growth is scaled down to that.
+
+use std::array;
+use std::time::Duration;
+
+use crate::levels::{pool_bytes, share};
+use crate::snapshot::{Memory, Process, ProcessId};
+use crate::units::{UnitGrowth, Units, at, reserve_to};
+
+const PAGE: u64 = 4096;
+
+const WINDOWS: usize = 3;
+/// For the growth that is expected to go on.
+const RATE: usize = 0;
+/// For who takes what now.
+const RECENT: usize = 1;
+/// For bombs, and for standing still.
+const MINUTE: usize = 2;
+const SPANS: [Duration; WINDOWS] = [
+    Duration::from_secs(2),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+];
+
+/// Below this part of all memory, growth is noise: 4 MiB of 16 GiB.
+const NOISE: u64 = 4096;
+
+/// The growth of all processes, in buffers kept from one table to the next.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    /// Of the last table, in its order.
+    records: Vec<Record>,
+    previous: Vec<Record>,
+    windows: [Window; WINDOWS],
+    last: Option<(Duration, u64)>,
+    /// What all took in the last 10 s.
+    recent_bytes: u64,
+}
+
+/// What is remembered of a process. Memory is in pages, so that a record is
+/// one cache line.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    id: ProcessId,
+    leader: u32,
+    held: u32,
+    marks: [Marks; WINDOWS],
+    /// Major faults at the marks of [`RECENT`], wrapping.
+    faults: Marks,
+    faults_now: u32,
+    charged: u32,
+    /// Whether it was ended for its memory.
+    ended: bool,
+    present: bool,
+}
+
+/// A quantity at a window's two marks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
+    base: u32,
+    next: u32,
+}
+
+/// The marks of a window, machine-wide.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    base: Mark,
+    next: Mark,
+}
+
+/// A moment to measure from.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    at: Duration,
+    pool_bytes: u64,
+    /// Pages at this mark of what is gone since, with nobody to pass them to.
+    gone: u64,
+    /// The same, of what was ended for its memory.
+    ended: u64,
+}
+
+/// Which of a window's two marks to measure from.
+#[derive(Clone, Copy)]
+enum From {
+    Base,
+    Next,
+}
+
+impl Window {
+    /// About a window ago. Where tables were rare and the earlier mark is far
+    /// older, the later one says more.
+    fn from(&self, now: Duration, span: Duration) -> (From, Mark) {
+        if now.saturating_sub(self.base.at) <= span * 2 {
+            (From::Base, self.base)
+        } else {
+            (From::Next, self.next)
+        }
+    }
+}
+
+impl Marks {
+    fn at(self, from: From) -> u32 {
+        match from {
+            From::Base => self.base,
+            From::Next => self.next,
+        }
+    }
+}
+
+/// What all units together did since a mark.
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    /// Pages that those that grew have more.
+    grown: u64,
+    /// Pages that those that shrank or are gone have less.
+    shrunk: u64,
+}
+
+impl Growth {
+    pub(crate) fn new() -> Self {
+        Self {
+            records: Vec::new(),
+            previous: Vec::new(),
+            windows: [Window::default(); WINDOWS],
+            last: None,
+            recent_bytes: 0,
+        }
+    }
+
+    pub(crate) fn reserve(&mut self, processes: usize) {
+        reserve_to(&mut self.records, processes);
+        reserve_to(&mut self.previous, processes);
+    }
+
+    /// Takes in a table, and writes every unit's growth.
+    pub(crate) fn measure(
+        &mut self,
+        now: Duration,
+        memory: &Memory,
+        processes: &[Process],
+        units: &mut Units,
+    ) {
+        self.take_over(now);
+        self.pass_on(processes);
+        self.record(processes, units);
+        if self.last.is_none() {
+            let here = Mark {
+                at: now,
+                pool_bytes: pool_bytes(memory),
+                ..Mark::default()
+            };
+            self.windows = [Window {
+                base: here,
+                next: here,
+            }; WINDOWS];
+        }
+        self.last = Some((now, pool_bytes(memory)));
+        self.write(now, memory, units);
+    }
+
+    /// What all units took in the last 10 s, in bytes.
+    pub(crate) fn recent_bytes(&self) -> u64 {
+        self.recent_bytes
+    }
+
+    /// Adds to the account of the unit led by the process at `leader`.
+    pub(crate) fn charge(&mut self, leader: u32, value: u64) {
+        let charged = &mut self.records[at(leader)].charged;
+        *charged = charged.saturating_add(u32::try_from(value).unwrap_or(u32::MAX));
+    }
+
+    /// Remembers that the process at `index` of the last table is being ended
+    /// for its memory.
+    pub(crate) fn end(&mut self, index: usize) {
+        self.records[index].ended = true;
+    }
+
+    /// Where the later mark is a window old, it takes over, and the last table
+    /// is the new later mark.
+    fn take_over(&mut self, now: Duration) {
+        let Some((last_at, last_pool)) = self.last else {
+            return;
+        };
+        for (index, window) in self.windows.iter_mut().enumerate() {
+            if now.saturating_sub(window.next.at) < SPANS[index] {
+                continue;
+            }
+            window.base = window.next;
+            window.next = Mark {
+                at: last_at,
+                pool_bytes: last_pool,
+                ..Mark::default()
+            };
+            for record in &mut self.records {
+                record.marks[index].base = record.marks[index].next;
+                record.marks[index].next = record.held;
+                if index == RECENT {
+                    record.faults.base = record.faults.next;
+                    record.faults.next = record.faults_now;
+                }
+            }
+        }
+    }
+
+    /// Passes the marks of those that are gone to their leaders.
+    fn pass_on(&mut self, processes: &[Process]) {
+        let mut seen = processes.iter().map(|process| process.id).peekable();
+        for record in &mut self.records {
+            while seen.next_if(|id| *id < record.id).is_some() {}
+            record.present = seen.peek() == Some(&record.id);
+        }
+        for index in 0..self.records.len() {
+            let gone = self.records[index];
+            if gone.present {
+                continue;
+            }
+            let heir = self
+                .records
+                .binary_search_by_key(&gone.leader, |record| record.id.pid)
+                .ok()
+                .filter(|heir| self.records[*heir].present);
+            for (window, marks) in gone.marks.iter().enumerate() {
+                if let Some(heir) = heir {
+                    let inherited = &mut self.records[heir].marks[window];
+                    inherited.base = inherited.base.saturating_add(marks.base);
+                    inherited.next = inherited.next.saturating_add(marks.next);
+                    continue;
+                }
+                let Window { base, next } = &mut self.windows[window];
+                for (mark, pages) in [(base, marks.base), (next, marks.next)] {
+                    mark.gone += u64::from(pages);
+                    if gone.ended {
+                        mark.ended += u64::from(pages);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes this table's records, those of known processes with their marks.
+    fn record(&mut self, processes: &[Process], units: &Units) {
+        std::mem::swap(&mut self.records, &mut self.previous);
+        self.records.clear();
+        let mut known = self.previous.iter().peekable();
+        for (process, unit) in processes.iter().zip(&units.unit_of) {
+            while known.next_if(|record| record.id < process.id).is_some() {}
+            let known = known.next_if(|record| record.id == process.id);
+            let unit = &units.units[at(*unit)];
+            let leader = processes[at(unit.leader)].id.pid;
+            let held = pages(
+                process
+                    .anon_bytes
+                    .saturating_add(process.shmem_bytes)
+                    .saturating_add(process.swap_bytes),
+            );
+            let faults_now = low_half(process.major_faults);
+            // Of the first table nobody is known to have grown; whoever is new
+            // in a later one grew from nothing.
+            let before = if self.last.is_none() { held } else { 0 };
+            let fresh = Record {
+                id: process.id,
+                leader,
+                held,
+                marks: [Marks {
+                    base: before,
+                    next: before,
+                }; WINDOWS],
+                faults: Marks {
+                    base: faults_now,
+                    next: faults_now,
+                },
+                faults_now,
+                charged: 0,
+                ended: false,
+                present: true,
+            };
+            let remembered = known.copied().unwrap_or(fresh);
+            self.records.push(Record {
+                leader,
+                held,
+                faults_now,
+                ..remembered
+            });
+        }
+    }
+
+    fn write(&mut self, now: Duration, memory: &Memory, units: &mut Units) {
+        let noise = memory.total_bytes / NOISE;
+        let from: [(From, Mark); WINDOWS] =
+            array::from_fn(|window| self.windows[window].from(now, SPANS[window]));
+        let ages = from.map(|(_, mark)| now.saturating_sub(mark.at));
+        let mut accounts = std::mem::take(&mut units.grown);
+        accounts.clear();
+        accounts.resize(units.units.len(), [0; WINDOWS]);
+        for (record, unit) in self.records.iter().zip(&units.unit_of) {
+            let grown = &mut accounts[at(*unit)];
+            for window in 0..WINDOWS {
+                let before = record.marks[window].at(from[window].0);
+                grown[window] += i64::from(record.held) - i64::from(before);
+            }
+            let faults = record.faults.at(from[RECENT].0);
+            let unit = &mut units.units[at(*unit)];
+            unit.growth.is_active |= faults != record.faults_now;
+        }
+        let mut totals = [Totals::default(); WINDOWS];
+        for grown in &accounts {
+            for (total, pages) in totals.iter_mut().zip(grown) {
+                let size = pages.unsigned_abs();
+                if *pages > 0 {
+                    total.grown += size;
+                } else {
+                    total.shrunk += size;
+                }
+            }
+        }
+        let scales: [Scale; WINDOWS] = array::from_fn(|window| {
+            Scale::new(from[window].1, totals[window], memory, ages[window])
+        });
+        self.recent_bytes = scales[RECENT].taken(totals[RECENT].grown, SPANS[RECENT]);
+        for (unit, grown) in units.units.iter_mut().zip(&accounts) {
+            let [rate, recent, minute] = grown.map(|pages| u64::try_from(pages).unwrap_or(0));
+            let record = &mut self.records[at(unit.leader)];
+            let minute_bytes = scales[MINUTE].taken(minute, SPANS[MINUTE]);
+            if ages[MINUTE] >= SPANS[MINUTE] && minute_bytes <= noise {
+                record.charged = 0;
+            }
+            let recent_bytes = scales[RECENT].taken(recent, SPANS[RECENT]);
+            unit.growth = UnitGrowth {
+                bytes_per_second: scales[RATE].per_second(rate, SPANS[RATE]),
+                recent_bytes,
+                minute_bytes,
+                is_growing: recent_bytes > noise
+                    && recent_bytes.saturating_mul(10) >= self.recent_bytes,
+                is_active: unit.growth.is_active || recent > 0,
+                charged: u64::from(record.charged),
+            };
+        }
+        units.grown = accounts;
+    }
+}
+
+/// From the sum of what units grew by to what was really taken.
+#[derive(Clone, Copy)]
+struct Scale {
+    grown: u64,
+    /// Pages that were taken by all that grew: what memory fell by, and what
+    /// others gave back meanwhile.
+    gross: u64,
+    /// Pages that memory is poorer by, but for what was ended to help it. It is
+    /// what goes on: where processes come and go, those that go pay for those
+    /// that come.
+    net: u64,
+    age: Duration,
+}
+
+impl Scale {
+    fn new(mark: Mark, totals: Totals, memory: &Memory, age: Duration) -> Self {
+        let fell =
+            (i128::from(mark.pool_bytes) - i128::from(pool_bytes(memory))) / i128::from(PAGE);
+        let taken = |given_back: u64| {
+            let taken = (fell + i128::from(given_back)).clamp(0, i128::from(totals.grown));
+            u64::try_from(taken).unwrap_or(totals.grown)
+        };
+        Self {
+            grown: totals.grown,
+            gross: taken(totals.shrunk.saturating_add(mark.gone)),
+            net: taken(mark.ended),
+            age,
+        }
+    }
+
+    /// The bytes that growth by `pages` took within the window.
+    fn taken(&self, pages: u64, span: Duration) -> u64 {
+        let taken = share(self.gross, self.grown, pages).saturating_mul(PAGE);
+        if self.age <= span {
+            return taken;
+        }
+        share(millis(span), millis(self.age), taken)
+    }
+
+    /// The bytes a second that growth by `pages` means for what is to come.
+    fn per_second(&self, pages: u64, span: Duration) -> u64 {
+        let taken = share(self.net, self.grown, pages).saturating_mul(PAGE);
+        share(1000, millis(self.age.max(span)), taken)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn pages(bytes: u64) -> u32 {
+    u32::try_from(bytes / PAGE).unwrap_or(u32::MAX)
+}
+
+fn low_half(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0)
+}

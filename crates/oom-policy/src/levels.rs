@@ -1,0 +1,276 @@
+//! How short the machine is, and how much it needs: from memory alone.
+//!
+//! Nothing here knows of processes.
+
+use crate::decision::Level;
+use crate::settings::Settings;
+use crate::snapshot::Memory;
+
+/// All thresholds in bytes, for a machine with this much memory and swap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Levels {
+    /// `MemTotal − Hugetlb`: what percentages of memory are of.
+    pub(crate) memory_base: u64,
+    pub(crate) warn_memory: u64,
+    pub(crate) warn_swap: u64,
+    pub(crate) kill_memory: u64,
+    pub(crate) kill_swap: u64,
+    /// Where relief ends: above the warn level, not above all there is.
+    pub(crate) recovery_memory: u64,
+    /// The same share of swap.
+    recovery_swap: u64,
+}
+
+/// What of a unit's memory counts, and against what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pool {
+    /// Memory and swap are one pool.
+    MemoryAndSwap,
+    /// Memory alone.
+    Memory,
+    /// Memory, and the swap of those who are using theirs.
+    MemoryAndActiveSwap,
+}
+
+impl Levels {
+    pub(crate) fn of(settings: &Settings, memory: &Memory) -> Self {
+        let memory_base = memory.total_bytes.saturating_sub(memory.hugetlb_bytes);
+        let swap_base = memory.swap_total_bytes;
+        let warn_memory = settings.warn.memory.of(memory_base);
+        let recovery_memory = settings
+            .recovery
+            .of(memory_base)
+            .min(memory_base)
+            .max(warn_memory.saturating_add(1));
+        Self {
+            memory_base,
+            warn_memory,
+            warn_swap: settings.warn.swap.of(swap_base),
+            kill_memory: settings.kill.memory.of(memory_base),
+            kill_swap: settings.kill.swap.of(swap_base),
+            recovery_memory,
+            recovery_swap: share(recovery_memory, memory_base, swap_base),
+        }
+    }
+
+    /// The level: both memory and swap must be at or below its floor.
+    ///
+    /// Swap of size 0 is always at its floor. A machine of no memory at all is
+    /// text that was misread, not a machine in need.
+    pub(crate) fn level(&self, memory: &Memory) -> Level {
+        let at_or_below = |memory_floor, swap_floor| {
+            memory.available_bytes <= memory_floor && swap_free(memory) <= swap_floor
+        };
+        if self.memory_base == 0 {
+            Level::Ok
+        } else if at_or_below(self.kill_memory, self.kill_swap) {
+            Level::Kill
+        } else if at_or_below(self.warn_memory, self.warn_swap) {
+            Level::Warn
+        } else {
+            Level::Ok
+        }
+    }
+
+    /// Whether relief has nothing to relieve.
+    pub(crate) fn has_recovered(&self, memory: &Memory) -> bool {
+        memory.available_bytes >= self.recovery_memory
+    }
+
+    /// What the levels look at. A pool that holds the recovery share of memory
+    /// and swap together has one of the two above its own recovery share, and
+    /// so above its floor, as long as recovery is above both floors. Where it
+    /// is not (`-s 100`), only memory can end the shortage.
+    pub(crate) fn pool(&self, memory: &Memory) -> Pool {
+        if memory.swap_total_bytes > 0 && self.recovery_swap > self.warn_swap {
+            Pool::MemoryAndSwap
+        } else {
+            Pool::Memory
+        }
+    }
+
+    /// What is missing to the recovery level, in bytes.
+    pub(crate) fn need(&self, memory: &Memory) -> u64 {
+        let (target, free) = match self.pool(memory) {
+            Pool::MemoryAndSwap => (
+                self.recovery_memory.saturating_add(self.recovery_swap),
+                pool_bytes(memory),
+            ),
+            Pool::Memory | Pool::MemoryAndActiveSwap => {
+                (self.recovery_memory, memory.available_bytes)
+            }
+        };
+        target.saturating_sub(free)
+    }
+
+    /// What relief needs: memory alone, and at least a twentieth of it.
+    pub(crate) fn relief_need(&self, memory: &Memory) -> u64 {
+        let missing = self.recovery_memory.saturating_sub(memory.available_bytes);
+        missing.max(memory.total_bytes / 20)
+    }
+
+    /// What a last call needs: memory alone, and at least a fiftieth of it.
+    pub(crate) fn last_call_need(&self, memory: &Memory) -> u64 {
+        let missing = self.recovery_memory.saturating_sub(memory.available_bytes);
+        missing.max(memory.total_bytes / 50)
+    }
+}
+
+/// `MemAvailable + SwapFree`.
+pub(crate) fn pool_bytes(memory: &Memory) -> u64 {
+    memory.available_bytes.saturating_add(swap_free(memory))
+}
+
+/// No more than there is: swap that was just turned off may still be listed
+/// as free.
+fn swap_free(memory: &Memory) -> u64 {
+    memory.swap_free_bytes.min(memory.swap_total_bytes)
+}
+
+/// `part / whole × of`, rounded down.
+pub(crate) fn share(part: u64, whole: u64, of: u64) -> u64 {
+    if whole == 0 {
+        return 0;
+    }
+    let scaled = u128::from(of) * u128::from(part) / u128::from(whole);
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Amount, Floor};
+
+    const GIB: u64 = 1 << 30;
+
+    fn machine(available_percent: u64, swap_percent: u64) -> Memory {
+        Memory {
+            total_bytes: 100 * GIB,
+            available_bytes: available_percent * GIB,
+            swap_total_bytes: 100 * GIB,
+            swap_free_bytes: swap_percent * GIB,
+            ..Memory::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(settings: &Settings, memory: Memory, want: Level) {
+        assert_eq!(Levels::of(settings, &memory).level(&memory), want);
+    }
+
+    #[test]
+    fn both_memory_and_swap_must_be_short() {
+        let settings = Settings::default();
+        check(&settings, machine(50, 50), Level::Ok);
+        check(&settings, machine(3, 50), Level::Ok);
+        check(&settings, machine(50, 3), Level::Ok);
+        check(&settings, machine(11, 10), Level::Ok);
+        check(&settings, machine(10, 10), Level::Warn);
+        check(&settings, machine(5, 6), Level::Warn);
+        check(&settings, machine(5, 5), Level::Kill);
+        check(&settings, machine(0, 0), Level::Kill);
+    }
+
+    #[test]
+    fn one_byte_above_the_floor_is_above_it() {
+        let settings = Settings::default();
+        let mut memory = machine(10, 10);
+        memory.available_bytes += 1;
+        check(&settings, memory, Level::Ok);
+    }
+
+    #[test]
+    fn floors_may_be_in_bytes() {
+        let settings = Settings {
+            warn: Floor {
+                memory: Amount::Bytes(7 * GIB),
+                swap: Amount::Bytes(3 * GIB),
+            },
+            kill: Floor {
+                memory: Amount::Bytes(2 * GIB),
+                swap: Amount::Bytes(GIB),
+            },
+            ..Settings::default()
+        };
+        check(&settings, machine(8, 3), Level::Ok);
+        check(&settings, machine(7, 3), Level::Warn);
+        check(&settings, machine(2, 2), Level::Warn);
+        check(&settings, machine(2, 1), Level::Kill);
+    }
+
+    #[test]
+    fn without_swap_memory_alone_counts() {
+        let settings = Settings::default();
+        let without = |percent| Memory {
+            swap_total_bytes: 0,
+            swap_free_bytes: 0,
+            ..machine(percent, 0)
+        };
+        check(&settings, without(11), Level::Ok);
+        check(&settings, without(9), Level::Warn);
+        check(&settings, without(4), Level::Kill);
+        let memory = without(9);
+        let levels = Levels::of(&settings, &memory);
+        assert_eq!(levels.pool(&memory), Pool::Memory);
+        assert_eq!(levels.need(&memory), 6 * GIB);
+    }
+
+    #[test]
+    fn hugetlb_takes_80_percent_no_swap_idle_level_ok() {
+        let memory = Memory {
+            total_bytes: 100 * GIB,
+            hugetlb_bytes: 80 * GIB,
+            available_bytes: 9 * GIB,
+            ..Memory::default()
+        };
+        check(&Settings::default(), memory, Level::Ok);
+    }
+
+    #[test]
+    fn a_swap_floor_of_everything_ignores_swap() {
+        let mut settings = Settings::default();
+        settings.warn.swap = Amount::percent(100);
+        let memory = machine(9, 100);
+        check(&settings, memory, Level::Warn);
+        let levels = Levels::of(&settings, &memory);
+        assert_eq!(levels.pool(&memory), Pool::Memory);
+        assert_eq!(levels.need(&memory), 6 * GIB);
+    }
+
+    #[test]
+    fn the_need_is_what_is_missing_to_recovery_of_memory_and_swap_together() {
+        let memory = machine(8, 4);
+        let levels = Levels::of(&Settings::default(), &memory);
+        assert_eq!(levels.pool(&memory), Pool::MemoryAndSwap);
+        assert_eq!(levels.need(&memory), 30 * GIB - 12 * GIB);
+    }
+
+    #[test]
+    fn meeting_the_need_ends_the_level_wherever_the_memory_comes_back() {
+        let settings = Settings::default();
+        for available in 0..=30 {
+            let memory = machine(available, 30 - available);
+            let levels = Levels::of(&settings, &memory);
+            assert_eq!(levels.need(&memory), 0);
+            assert_eq!(levels.level(&memory), Level::Ok);
+        }
+    }
+
+    #[test]
+    fn relief_and_last_call_need_at_least_something() {
+        let memory = machine(90, 90);
+        let levels = Levels::of(&Settings::default(), &memory);
+        assert_eq!(levels.relief_need(&memory), 5 * GIB);
+        assert_eq!(levels.last_call_need(&memory), 2 * GIB);
+        assert!(levels.has_recovered(&memory));
+        let memory = machine(1, 90);
+        assert_eq!(levels.relief_need(&memory), 14 * GIB);
+        assert_eq!(levels.last_call_need(&memory), 14 * GIB);
+        assert!(!levels.has_recovered(&memory));
+    }
+
+    #[test]
+    fn a_machine_without_memory_is_not_in_need() {
+        check(&Settings::default(), Memory::default(), Level::Ok);
+    }
+}

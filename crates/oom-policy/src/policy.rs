@@ -1,0 +1,574 @@
+//! The decision itself: what the other modules know, put together.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use knapsack::Budget;
+
+use crate::choice::{Choice, Yields, choose_one};
+use crate::decision::{
+    Action, Candidate, Cause, Class, Decision, Level, Outcome, Refusal, Verdict,
+};
+use crate::growth::Growth;
+use crate::levels::{Levels, Pool, pool_bytes, share};
+use crate::pace::Pace;
+use crate::settings::Settings;
+use crate::snapshot::{Ask, Memory, Snapshot};
+use crate::units::{Standing, Unit, Units, at, reserve_to};
+use crate::value::{self, SCALE, Sessions};
+use crate::victims::Victims;
+
+/// A refusal is not thought over again before this long, or before memory
+/// moves by [`SETTLED`].
+const RECONSIDER_AFTER: Duration = Duration::from_secs(1);
+/// What memory may move by, as a part of all, for a refusal to stand.
+const SETTLED: u64 = 256;
+/// What memory may move by, as a part of all, before the table is read again to
+/// see who grew.
+const NOTICEABLE: u64 = 64;
+/// A last call is answered within milliseconds: about one of search.
+const LAST_CALL_BUDGET: Budget = Budget { states: 1 << 17 };
+
+/// What is known from memory alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The level the machine is at.
+    pub level: Level,
+    /// Whether to read the process table and call [`Policy::step`] now.
+    pub wants_table: bool,
+    /// Why an ask for relief is refused without reading the table.
+    pub refused: Option<Refusal>,
+    /// When to look again at the latest, from now. An event (a pressure
+    /// trigger, a victim's end, a request) may come first.
+    pub wake_after: Duration,
+}
+
+/// How bad it is: nobody else dies while victims are awaited, unless it got
+/// worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Severity {
+    Relief,
+    Warn,
+    Kill,
+    LastCall,
+}
+
+/// What the last step saw.
+#[derive(Clone, Copy, Debug)]
+struct Table {
+    at: Duration,
+    memory: Memory,
+    level: Level,
+    refused: bool,
+}
+
+/// Decides who ends.
+///
+/// It is a function of its own state, the time (since any fixed origin of a
+/// clock that does not run back) and what was seen. Between its calls the
+/// caller carries out the [`Action`]s, tells [`Policy::learn`] what became of
+/// them, and waits.
+///
+/// No call allocates memory, as long as there are no more processes than
+/// [`Policy::new`] or [`Policy::reserve`] made room for.
+#[derive(Debug)]
+pub struct Policy {
+    settings: Settings,
+    capacity: usize,
+    units: Units,
+    growth: Growth,
+    sessions: Sessions,
+    victims: Victims,
+    choice: Choice,
+    pace: Pace,
+    decision: Decision,
+    /// Per candidate: its unit, and what it is worth as given, scaled.
+    weighed: Vec<Weighed>,
+    /// Who is to be signalled: what its unit gives back, the unit, its place
+    /// there, itself.
+    line: Vec<(Reverse<u64>, u32, Place, u32)>,
+    /// The worst the present victims were chosen for.
+    chosen_for: Option<Severity>,
+    /// A victim is stuck: choose again without it.
+    reconsider: bool,
+    last_relief: Option<Duration>,
+    table: Option<Table>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Weighed {
+    unit: u32,
+    scaled: u64,
+}
+
+/// Orders the processes of a unit: whether not its leader, start time, pid.
+type Place = (bool, u64, u32);
+
+impl Policy {
+    /// A policy with room for `processes` processes.
+    #[must_use]
+    pub fn new(settings: Settings, processes: usize) -> Self {
+        let mut policy = Self {
+            settings,
+            capacity: 0,
+            units: Units::default(),
+            growth: Growth::new(),
+            sessions: Sessions::default(),
+            victims: Victims::default(),
+            choice: Choice::with_capacity(processes),
+            pace: Pace::default(),
+            decision: Decision {
+                level: Level::Ok,
+                cause: None,
+                verdict: Verdict::Idle,
+                need_bytes: 0,
+                candidates: Vec::new(),
+                given_up_value: 0,
+                given_up_bytes: 0,
+                covers_need: false,
+                gap: 0,
+                actions: Vec::new(),
+                wake_after: None,
+            },
+            weighed: Vec::new(),
+            line: Vec::new(),
+            chosen_for: None,
+            reconsider: false,
+            last_relief: None,
+            table: None,
+        };
+        policy.reserve(processes);
+        policy
+    }
+
+    /// The settings it was made with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Makes room for `processes` processes: to be called in quiet rounds,
+    /// because it may allocate.
+    pub fn reserve(&mut self, processes: usize) {
+        if processes <= self.capacity {
+            return;
+        }
+        self.capacity = processes;
+        self.units.reserve(processes);
+        self.growth.reserve(processes);
+        self.sessions.reserve(processes);
+        self.victims.reserve(processes);
+        self.choice.reserve(processes);
+        reserve_to(&mut self.decision.candidates, processes);
+        reserve_to(&mut self.decision.actions, processes);
+        reserve_to(&mut self.weighed, processes);
+        reserve_to(&mut self.line, processes);
+    }
+
+    /// What memory alone says: the level, whether a table is wanted, and when
+    /// to look again.
+    pub fn look(&mut self, now: Duration, memory: &Memory, ask: Ask) -> Look {
+        let levels = Levels::of(&self.settings, memory);
+        let level = levels.level(memory);
+        let wait = self.pace.after_look(now, memory, &levels, level);
+        let due = self.victims.next_due();
+        let relief = match ask {
+            Ask::Relief if level == Level::Ok => Some(self.relief_refusal(now, memory, &levels)),
+            Ask::Nobody | Ask::Relief | Ask::LastCall => None,
+        };
+        let wants_table = due.is_some_and(|due| due <= now)
+            || ask == Ask::LastCall
+            || relief == Some(None)
+            || self.is_news(now, memory, level);
+        let until_due = due.map_or(wait, |due| due.saturating_sub(now));
+        Look {
+            level,
+            wants_table,
+            refused: relief.flatten(),
+            wake_after: wait.min(until_due),
+        }
+    }
+
+    /// What became of an action.
+    pub fn learn(&mut self, _now: Duration, outcome: Outcome) {
+        match outcome {
+            Outcome::Gone(id) => self.victims.forget(id),
+            Outcome::Refused(id) => {
+                self.victims.give_up_on(id);
+                self.reconsider = true;
+            }
+        }
+    }
+
+    /// Decides.
+    ///
+    /// Processes must be sorted by pid; one that is out of order is taken for
+    /// new.
+    pub fn step(&mut self, now: Duration, snapshot: &Snapshot) -> &Decision {
+        self.reserve(snapshot.processes.len());
+        let memory = &snapshot.memory;
+        let levels = Levels::of(&self.settings, memory);
+        let level = levels.level(memory);
+        self.clear_decision(level);
+        self.victims.forget_absent(&snapshot.processes);
+        self.escalate(now, level, snapshot.ask);
+        self.take_in(now, snapshot);
+        self.decision.cause = cause(level, snapshot.ask);
+        self.decision.verdict = match self.decision.cause {
+            None => Verdict::Idle,
+            Some(cause) => self.judge(now, snapshot, &levels, cause),
+        };
+        self.decision.wake_after = self.victims.next_due().map(|due| due.saturating_sub(now));
+        self.table = Some(Table {
+            at: now,
+            memory: *memory,
+            level,
+            refused: matches!(self.decision.verdict, Verdict::Refused(_)),
+        });
+        &self.decision
+    }
+
+    fn clear_decision(&mut self, level: Level) {
+        let decision = &mut self.decision;
+        decision.level = level;
+        decision.need_bytes = 0;
+        decision.candidates.clear();
+        decision.given_up_value = 0;
+        decision.given_up_bytes = 0;
+        decision.covers_need = false;
+        decision.gap = 0;
+        decision.actions.clear();
+    }
+
+    /// Whether a table would tell something new.
+    fn is_news(&self, now: Duration, memory: &Memory, level: Level) -> bool {
+        let Some(table) = self.table else {
+            return true;
+        };
+        let moved = pool_bytes(memory).abs_diff(pool_bytes(&table.memory)).max(
+            memory
+                .available_bytes
+                .abs_diff(table.memory.available_bytes),
+        );
+        if level == Level::Ok {
+            return moved > memory.total_bytes / NOTICEABLE;
+        }
+        let stands = table.refused
+            && level <= table.level
+            && !self.reconsider
+            && now.saturating_sub(table.at) < RECONSIDER_AFTER
+            && moved <= memory.total_bytes / SETTLED;
+        !stands
+    }
+
+    fn relief_refusal(&self, now: Duration, memory: &Memory, levels: &Levels) -> Option<Refusal> {
+        if levels.has_recovered(memory) {
+            return Some(Refusal::EnoughAvailable);
+        }
+        let over = self
+            .last_relief?
+            .saturating_add(self.settings.relief_interval);
+        let remaining = over.saturating_sub(now);
+        (!remaining.is_zero()).then_some(Refusal::RecoveryInterval { remaining })
+    }
+
+    /// Graces and deadlines that are over; at kill, every grace is.
+    fn escalate(&mut self, now: Duration, level: Level, ask: Ask) {
+        let at_once = level == Level::Kill || ask == Ask::LastCall;
+        let deadline = self.deadline(ask);
+        let any_stuck = self
+            .victims
+            .escalate(now, at_once, deadline, &mut self.decision.actions);
+        self.reconsider |= any_stuck;
+        if !self.victims.any_dying() {
+            self.chosen_for = None;
+        }
+    }
+
+    fn deadline(&self, ask: Ask) -> Duration {
+        match ask {
+            Ask::LastCall => self.settings.last_call_deadline,
+            Ask::Nobody | Ask::Relief => self.settings.deadline,
+        }
+    }
+
+    /// Groups and measures.
+    fn take_in(&mut self, now: Duration, snapshot: &Snapshot) {
+        let victims = &self.victims;
+        self.units
+            .group(&self.settings, &snapshot.processes, |process| {
+                let never = process.id.pid <= 1
+                    || process.protection.is_some()
+                    || process.oom_score_adj == -1000;
+                match victims.standing(process.id) {
+                    Some(standing) => standing,
+                    None if never => Standing::Never,
+                    None => Standing::Free,
+                }
+            });
+        self.growth
+            .measure(now, &snapshot.memory, &snapshot.processes, &mut self.units);
+    }
+
+    fn judge(
+        &mut self,
+        now: Duration,
+        snapshot: &Snapshot,
+        levels: &Levels,
+        cause: Cause,
+    ) -> Verdict {
+        let memory = &snapshot.memory;
+        let (severity, pool, bare_need) = match cause {
+            Cause::LastCall => (
+                Severity::LastCall,
+                Pool::Memory,
+                levels.last_call_need(memory),
+            ),
+            Cause::Level(Level::Kill) => (Severity::Kill, levels.pool(memory), levels.need(memory)),
+            Cause::Level(_) => (Severity::Warn, levels.pool(memory), levels.need(memory)),
+            Cause::Relief => {
+                if let Some(refusal) = self.relief_refusal(now, memory, levels) {
+                    return Verdict::Refused(refusal);
+                }
+                (
+                    Severity::Relief,
+                    Pool::MemoryAndActiveSwap,
+                    levels.relief_need(memory),
+                )
+            }
+        };
+        let bare_need = bare_need.max(1);
+        let promised = self.promised_bytes(pool);
+        self.decision.need_bytes = bare_need.saturating_sub(promised);
+        let got_worse = severity == Severity::LastCall || Some(severity) > self.chosen_for;
+        let awaited = self.victims.any_dying() && !got_worse && !self.reconsider;
+        if awaited {
+            return Verdict::Refused(Refusal::Promised { bytes: promised });
+        }
+        self.reconsider = false;
+        if self.victims.any_dying() {
+            self.chosen_for = self.chosen_for.max(Some(severity));
+            if bare_need <= promised {
+                return Verdict::Refused(Refusal::Promised { bytes: promised });
+            }
+        }
+        if cause == Cause::Relief {
+            self.last_relief = Some(now);
+        }
+        self.weigh(snapshot, pool);
+        let verdict = self.choose(severity, promised, bare_need.saturating_sub(promised));
+        if verdict == Verdict::Chosen {
+            self.charge();
+            self.sign(now, snapshot, severity);
+            self.chosen_for = self.chosen_for.max(Some(severity));
+        }
+        verdict
+    }
+
+    /// What those already signalled still hold.
+    fn promised_bytes(&self, pool: Pool) -> u64 {
+        let dying = |unit: &&Unit| unit.standing == Standing::Dying;
+        self.units.units.iter().filter(dying).fold(0, |sum, unit| {
+            let bytes = match pool {
+                Pool::Memory => unit.resident_bytes,
+                Pool::MemoryAndSwap | Pool::MemoryAndActiveSwap => unit.held_bytes(),
+            };
+            u64::saturating_add(sum, bytes)
+        })
+    }
+
+    /// Makes a candidate of every unit that may be chosen and gives something
+    /// back.
+    fn weigh(&mut self, snapshot: &Snapshot, pool: Pool) {
+        self.sessions.sum(&self.units.units);
+        self.weighed.clear();
+        for (index, unit) in (0..).zip(&self.units.units) {
+            let Some(class) = value::class(&self.settings, &snapshot.memory, unit) else {
+                continue;
+            };
+            let counts_swap = match pool {
+                Pool::MemoryAndSwap => true,
+                Pool::Memory => false,
+                Pool::MemoryAndActiveSwap => unit.growth.is_active,
+            };
+            let given_back = if counts_swap {
+                unit.held_bytes()
+            } else {
+                unit.resident_bytes
+            };
+            if given_back == 0 {
+                continue;
+            }
+            let (scaled, worth) = value::worth(&self.sessions, unit);
+            let leader = &snapshot.processes[at(unit.leader)];
+            self.decision.candidates.push(Candidate {
+                leader: leader.id,
+                name: leader.name,
+                processes: unit.processes,
+                class,
+                worth,
+                held_bytes: unit.held_bytes(),
+                growth_bytes_per_second: unit.growth.bytes_per_second,
+                yield_bytes: given_back.saturating_add(self.over_horizon(unit)),
+                chosen: false,
+            });
+            self.weighed.push(Weighed {
+                unit: index,
+                scaled,
+            });
+        }
+    }
+
+    /// What a unit takes more until the horizon.
+    fn over_horizon(&self, unit: &Unit) -> u64 {
+        let millis = u64::try_from(self.settings.horizon.as_millis()).unwrap_or(u64::MAX);
+        share(millis, 1000, unit.growth.bytes_per_second)
+    }
+
+    /// Chooses for `bare_need` bytes, growth not yet counted.
+    fn choose(&mut self, severity: Severity, promised: u64, bare_need: u64) -> Verdict {
+        let yields = Yields::of(&self.decision.candidates);
+        let (all_growth, judged_growth, weighed_growth) = self.growths();
+        let opens_system = severity != Severity::Warn;
+        let with = |growth: u64| bare_need.saturating_add(growth);
+        let both = yields.judged.saturating_add(yields.system);
+        // What grows and cannot be ended counts as long as it can be covered:
+        // it is a forecast, and no reason to leave undone what can be done.
+        let judged_cover = [with(all_growth), with(judged_growth)]
+            .into_iter()
+            .find(|need| *need <= yields.judged);
+        let merged_cover = [with(all_growth), with(weighed_growth)]
+            .into_iter()
+            .find(|need| opens_system && *need <= both);
+        if let Some(need) = judged_cover.or(merged_cover) {
+            let budget = match severity {
+                Severity::LastCall => LAST_CALL_BUDGET,
+                Severity::Relief | Severity::Warn | Severity::Kill => Budget::default(),
+            };
+            self.decision.need_bytes = need;
+            self.decision.gap =
+                self.choice
+                    .cover(&mut self.decision.candidates, need, yields, budget);
+            self.decision.covers_need = true;
+            return Verdict::Chosen;
+        }
+        self.decision.need_bytes = with(judged_growth);
+        match severity {
+            // One at a time, and the last one is still awaited.
+            Severity::Kill | Severity::LastCall if self.victims.any_dying() && promised > 0 => {
+                Verdict::Refused(Refusal::Promised { bytes: promised })
+            }
+            Severity::Kill | Severity::LastCall if yields.judged > 0 => {
+                choose_one(&mut self.decision.candidates);
+                Verdict::Chosen
+            }
+            Severity::Relief | Severity::Warn | Severity::Kill | Severity::LastCall => {
+                Verdict::Refused(Refusal::NothingHelps {
+                    judged_bytes: yields.judged,
+                })
+            }
+        }
+    }
+
+    /// What is taken more until the horizon: by all, by the judged, by all
+    /// that was weighed.
+    fn growths(&self) -> (u64, u64, u64) {
+        let all = self
+            .units
+            .units
+            .iter()
+            .filter(|unit| unit.standing != Standing::Dying)
+            .fold(0, |sum, unit| {
+                u64::saturating_add(sum, self.over_horizon(unit))
+            });
+        let mut judged: u64 = 0;
+        let mut weighed: u64 = 0;
+        for (candidate, place) in self.decision.candidates.iter().zip(&self.weighed) {
+            let growth = self.over_horizon(&self.units.units[at(place.unit)]);
+            weighed = weighed.saturating_add(growth);
+            if candidate.class == Class::Judged {
+                judged = judged.saturating_add(growth);
+            }
+        }
+        (all, judged, weighed)
+    }
+
+    /// Charges what is given up to those that stay and grew, by their share.
+    fn charge(&mut self) {
+        let lost = self
+            .decision
+            .candidates
+            .iter()
+            .zip(&self.weighed)
+            .filter(|(candidate, _)| candidate.chosen)
+            .fold(0, |sum, (_, weighed)| {
+                u64::saturating_add(sum, weighed.scaled)
+            });
+        let taken = self.growth.recent_bytes();
+        for (candidate, weighed) in self.decision.candidates.iter().zip(&self.weighed) {
+            let unit = &self.units.units[at(weighed.unit)];
+            if !candidate.chosen {
+                let charge = share(unit.growth.recent_bytes, taken, lost);
+                self.growth.charge(unit.leader, charge);
+            }
+        }
+        self.decision.given_up_value = lost.div_ceil(SCALE);
+    }
+
+    /// Writes out the actions, and remembers the victims.
+    ///
+    /// The unit that gives back the most goes first, so that memory is back the
+    /// soonest; in a unit its leader, and elders before the younger: a parent
+    /// that saw its workers die would start new ones.
+    fn sign(&mut self, now: Duration, snapshot: &Snapshot, severity: Severity) {
+        let kills = severity >= Severity::Kill || self.settings.grace.is_zero();
+        let until = match severity {
+            Severity::LastCall => now.saturating_add(self.settings.last_call_deadline),
+            _ if kills => now.saturating_add(self.settings.deadline),
+            _ => now.saturating_add(self.settings.grace),
+        };
+        for (candidate, weighed) in self.decision.candidates.iter().zip(&self.weighed) {
+            if candidate.chosen {
+                let bytes = candidate.yield_bytes;
+                self.units.units[at(weighed.unit)].given_up_bytes = Some(bytes);
+                let sum = &mut self.decision.given_up_bytes;
+                *sum = sum.saturating_add(bytes);
+            }
+        }
+        self.line.clear();
+        for ((index, process), unit) in (0..).zip(&snapshot.processes).zip(&self.units.unit_of) {
+            let Unit {
+                given_up_bytes,
+                leader,
+                ..
+            } = self.units.units[at(*unit)];
+            if let Some(bytes) = given_up_bytes {
+                let place = (leader != index, process.id.start_ticks, process.id.pid);
+                self.line.push((Reverse(bytes), *unit, place, index));
+            }
+        }
+        self.line.sort_unstable();
+        for (_, _, _, index) in &self.line {
+            let id = snapshot.processes[at(*index)].id;
+            self.growth.end(at(*index));
+            if kills {
+                self.decision.actions.push(Action::Kill(id));
+                self.victims.kill(id, until);
+            } else {
+                self.decision.actions.push(Action::Terminate(id));
+                self.victims.terminate(id, until);
+            }
+        }
+        self.victims.sort();
+    }
+}
+
+/// Why there is something to decide.
+fn cause(level: Level, ask: Ask) -> Option<Cause> {
+    match (ask, level) {
+        (Ask::LastCall, _) => Some(Cause::LastCall),
+        (_, Level::Warn | Level::Kill) => Some(Cause::Level(level)),
+        (Ask::Relief, Level::Ok) => Some(Cause::Relief),
+        (Ask::Nobody, Level::Ok) => None,
+    }
+}

@@ -1,0 +1,137 @@
+//! Who was signalled, and what is awaited from them.
+//!
+//! A victim of SIGTERM is killed when its grace is over. One that outlives
+//! SIGKILL by the deadline, or cannot be signalled, is nobody to count on: it
+//! is never chosen again, and its memory is not awaited.
+
+use std::time::Duration;
+
+use crate::decision::Action;
+use crate::snapshot::{Process, ProcessId};
+use crate::units::{Standing, reserve_to};
+
+/// All that were signalled and are not known to be gone, sorted.
+#[derive(Debug, Default)]
+pub(crate) struct Victims {
+    list: Vec<Victim>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Victim {
+    id: ProcessId,
+    stage: Stage,
+    /// When the stage ends.
+    until: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// SIGTERM was sent; `until` its grace is over.
+    Terminated,
+    /// SIGKILL was sent; `until` its deadline.
+    Killed,
+    /// It outlived that, or could not be signalled.
+    Stuck,
+}
+
+impl Victims {
+    pub(crate) fn reserve(&mut self, processes: usize) {
+        reserve_to(&mut self.list, processes);
+    }
+
+    pub(crate) fn standing(&self, id: ProcessId) -> Option<Standing> {
+        let found = self.find(id)?;
+        Some(match self.list[found].stage {
+            Stage::Terminated | Stage::Killed => Standing::Dying,
+            Stage::Stuck => Standing::Never,
+        })
+    }
+
+    /// Whether any is still expected to end.
+    pub(crate) fn any_dying(&self) -> bool {
+        self.list.iter().any(|victim| victim.stage != Stage::Stuck)
+    }
+
+    /// Forgets who is not among `processes` any more.
+    pub(crate) fn forget_absent(&mut self, processes: &[Process]) {
+        self.list.retain(|victim| {
+            processes
+                .binary_search_by_key(&victim.id, |process| process.id)
+                .is_ok()
+        });
+    }
+
+    pub(crate) fn forget(&mut self, id: ProcessId) {
+        if let Some(found) = self.find(id) {
+            self.list.remove(found);
+        }
+    }
+
+    /// Nothing more is expected of `id`.
+    pub(crate) fn give_up_on(&mut self, id: ProcessId) {
+        if let Some(found) = self.find(id) {
+            self.list[found].stage = Stage::Stuck;
+        }
+    }
+
+    pub(crate) fn terminate(&mut self, id: ProcessId, grace_until: Duration) {
+        self.list.push(Victim {
+            id,
+            stage: Stage::Terminated,
+            until: grace_until,
+        });
+    }
+
+    pub(crate) fn kill(&mut self, id: ProcessId, deadline: Duration) {
+        self.list.push(Victim {
+            id,
+            stage: Stage::Killed,
+            until: deadline,
+        });
+    }
+
+    /// To be called after additions: the list is searched by halves.
+    pub(crate) fn sort(&mut self) {
+        self.list.sort_unstable_by_key(|victim| victim.id);
+    }
+
+    /// Kills whose grace is over, or all when `at_once`. Returns whether
+    /// somebody turned out to be stuck.
+    pub(crate) fn escalate(
+        &mut self,
+        now: Duration,
+        at_once: bool,
+        deadline: Duration,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        let mut any_stuck = false;
+        for victim in &mut self.list {
+            match victim.stage {
+                Stage::Terminated if at_once || victim.until <= now => {
+                    actions.push(Action::Kill(victim.id));
+                    victim.stage = Stage::Killed;
+                    victim.until = now.saturating_add(deadline);
+                }
+                Stage::Killed if victim.until <= now => {
+                    victim.stage = Stage::Stuck;
+                    any_stuck = true;
+                }
+                Stage::Terminated | Stage::Killed | Stage::Stuck => {}
+            }
+        }
+        any_stuck
+    }
+
+    /// When the next grace or deadline is over.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        self.list
+            .iter()
+            .filter(|victim| victim.stage != Stage::Stuck)
+            .map(|victim| victim.until)
+            .min()
+    }
+
+    fn find(&self, id: ProcessId) -> Option<usize> {
+        self.list.binary_search_by_key(&id, |victim| victim.id).ok()
+    }
+}
