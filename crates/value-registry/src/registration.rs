@@ -1,0 +1,97 @@
+//! Writing an entry.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::directory::{Identity, open_directory, plain, remove};
+use crate::{MAX_VALUE, RegistryError};
+
+/// An entry that was written; removed when this is dropped, if it is still
+/// the one that was written.
+#[derive(Debug)]
+#[must_use = "the entry is removed when this is dropped"]
+pub struct Registration {
+    directory: File,
+    pid: u32,
+    /// `None`: the entry is kept.
+    identity: Option<Identity>,
+}
+
+impl Registration {
+    /// Leaves the entry standing, until its process has ended.
+    pub fn keep(mut self) {
+        self.identity = None;
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if let Some(identity) = &self.identity {
+            remove(&self.directory, self.pid, identity);
+        }
+    }
+}
+
+/// Says in `directory` that the process `pid` is worth `value`, in place of
+/// what was said before.
+///
+/// An earlier entry is removed first and written anew: in a sticky directory
+/// not even root may open another user's file with O_CREAT
+/// (`fs.protected_regular`, proc_sys_fs(5)). The directory is the daemon's to
+/// make.
+///
+/// # Errors
+///
+/// - [`RegistryError::Value`]: `value` is above [`MAX_VALUE`].
+/// - [`RegistryError::Open`], [`RegistryError::Symlink`],
+///   [`RegistryError::NotADirectory`]: there is no such directory.
+/// - [`RegistryError::Remove`]: another user's entry stands in the way.
+/// - [`RegistryError::Write`]: the entry cannot be written.
+pub fn register(directory: &Path, pid: u32, value: u32) -> Result<Registration, RegistryError> {
+    if value > MAX_VALUE {
+        return Err(RegistryError::Value { value });
+    }
+    let directory = plain(directory)?;
+    let path = directory.join(pid.to_string());
+    let name = pid.to_string();
+    let directory = open_directory(&directory)?;
+
+    match unlinkat(&directory, name.as_str(), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(err) => {
+            let source = err.into();
+            return Err(RegistryError::Remove { path, source });
+        }
+    }
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mode = Mode::from_bits_truncate(0o644);
+    let mut file = match openat(&directory, name.as_str(), flags, mode) {
+        Ok(file) => File::from(file),
+        Err(err) => {
+            let source = err.into();
+            return Err(RegistryError::Write { path, source });
+        }
+    };
+    let written = file
+        .write_all(format!("{value}\n").as_bytes())
+        .and_then(|()| file.metadata());
+    match written {
+        Ok(metadata) => Ok(Registration {
+            directory,
+            pid,
+            identity: Some(Identity::of(&metadata)),
+        }),
+        Err(source) => {
+            // Better none than an empty one.
+            let _ = unlinkat(&directory, name.as_str(), UnlinkatFlags::NoRemoveDir);
+            Err(RegistryError::Write { path, source })
+        }
+    }
+}
