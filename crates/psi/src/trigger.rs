@@ -88,7 +88,10 @@ impl Trigger {
     /// Whether the kernel takes it only from who has CAP_SYS_RESOURCE.
     #[must_use]
     pub fn is_privileged(&self) -> bool {
-        self.window.as_micros() % Self::UNPRIVILEGED_STEP.as_micros() != 0
+        !self
+            .window
+            .as_micros()
+            .is_multiple_of(Self::UNPRIVILEGED_STEP.as_micros())
     }
 
     /// The same share of the next longer window that the kernel takes from

@@ -11,12 +11,17 @@ full avg10=1.00 avg60=0.05 avg300=0.00 total=98765
 ";
 
 fn percent(hundredths: u16) -> Percent {
-    Percent::from_hundredths(hundredths).unwrap()
+    Percent::from_hundredths(hundredths).expect("at most 100 %")
 }
 
 #[track_caller]
 fn check_refused(text: &str, want: &str) {
-    assert_eq!(Pressure::parse(text).unwrap_err().to_string(), want);
+    assert_eq!(
+        Pressure::parse(text)
+            .expect_err("it is refused")
+            .to_string(),
+        want
+    );
 }
 
 #[test]

@@ -1,1 +1,32 @@
-//! sensors
+//! What the kernel says of memory, pressure and processes, as plain values.
+//!
+//! Every reader is given its file or its root directory, so a test is a
+//! directory. Nothing is decided here, and nothing is written but the lines
+//! that arm a [`PressureTrigger`].
+//!
+//! - [`Meminfo`] and [`PressureFile`] keep their file open and read it into a
+//!   buffer of their own: no heap, no open(2).
+//! - [`ProcessTable`] keeps a descriptor of each process, so that the scan a
+//!   decision waits for costs one read a process, and the scan during the
+//!   kernel's last call opens nothing at all.
+//! - [`ProcRoot`] answers for one process at a time.
+//!
+//! A process that exits while it is looked at is ordinary: it is `None`, or
+//! absent, never an error.
+
+mod cgroup;
+mod error;
+mod families;
+mod file;
+mod meminfo;
+mod pid_files;
+mod pressure;
+mod proc_root;
+mod shared_memory;
+mod table;
+
+pub use crate::error::ReadError;
+pub use crate::meminfo::Meminfo;
+pub use crate::pressure::{PressureFile, PressureTrigger};
+pub use crate::proc_root::{ProcRoot, Runner};
+pub use crate::table::{Depth, Newcomer, ProcessTable, Scan};

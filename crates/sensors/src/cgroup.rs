@@ -1,0 +1,96 @@
+//! `/proc/<pid>/cgroup`, proc_pid_cgroup(5): which of systemd's units a process
+//! belongs to.
+
+use oom_policy::SessionId;
+
+/// Where systemd keeps a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unit {
+    /// Its leaf cgroup.
+    pub(crate) session: SessionId,
+    /// Whether that is under `user.slice`: a login session, or a service of a
+    /// user's own.
+    pub(crate) login: bool,
+}
+
+/// The unit that one line of the file names: the line of the hierarchy that
+/// systemd runs (`0::` on cgroup v2, `name=systemd` on v1), if the path holds
+/// a unit of its (`.slice`, `.scope`, `.service`). `None` otherwise: another
+/// line, another init, or a process outside all units.
+pub(crate) fn unit_of_line(line: &[u8]) -> Option<Unit> {
+    let mut parts = line.splitn(3, |&byte| byte == b':');
+    let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_systemds = (number == b"0" && controllers.is_empty()) || controllers == b"name=systemd";
+    if !is_systemds {
+        return None;
+    }
+    let names = || path.split(|&byte| byte == b'/');
+    let holds_a_unit = names().any(|name| {
+        [&b".slice"[..], b".scope", b".service"]
+            .iter()
+            .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
+    });
+    holds_a_unit.then(|| Unit {
+        session: hashed(path),
+        login: names().any(|name| name == b"user.slice"),
+    })
+}
+
+/// A process without a unit has the number of its session, at most 31 bits
+/// wide; the topmost bit keeps the two apart.
+fn hashed(path: &[u8]) -> SessionId {
+    SessionId(hash(path) | 1 << 63)
+}
+
+/// FNV-1a: the same in every run, so that records can be compared.
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, want: Option<bool>) {
+        let got = unit_of_line(line.as_bytes()).map(|unit| unit.login);
+        assert_eq!(got, want, "of {line:?}");
+    }
+
+    #[test]
+    fn a_login_session_is_under_user_slice() {
+        check("0::/user.slice/user-1000.slice/session-3.scope", Some(true));
+        check(
+            "1:name=systemd:/user.slice/user-0.slice/session-1.scope",
+            Some(true),
+        );
+        check("0::/system.slice/ssh.service", Some(false));
+        check("0::/init.scope", Some(false));
+    }
+
+    #[test]
+    fn without_systemd_there_is_no_unit() {
+        check("0::/", None);
+        check("0::/docker/0123abcd", None);
+        check("4:memory:/user.slice/user-1000.slice", None);
+        check("", None);
+        check("0:", None);
+        check("0::/.slice", None);
+    }
+
+    #[test]
+    fn a_path_may_hold_colons() {
+        check("0::/system.slice/a:b.service", Some(false));
+    }
+
+    #[test]
+    fn each_leaf_is_a_session_of_its_own() {
+        let session = |line: &str| unit_of_line(line.as_bytes()).map(|unit| unit.session);
+        let one = session("0::/user.slice/user-1000.slice/session-3.scope");
+        let other = session("0::/user.slice/user-1000.slice/session-4.scope");
+        assert_ne!(one, other);
+        assert!(one > Some(SessionId(u64::from(u32::MAX))));
+    }
+}

@@ -1,0 +1,234 @@
+//! Reading without the heap: descriptors that are kept, lines that are passed
+//! on, numbers that are checked.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
+use rustix::io::{Errno, pread};
+
+use crate::error::ReadError;
+
+/// A small text file that is read again and again, whole.
+///
+/// One that the kernel makes up as it is read (procfs, cgroups) is opened
+/// once. Any other is opened anew for each read: whoever replaces it by
+/// rename(2), as one should, makes a new file under its name.
+pub(crate) struct WatchedFile<const CAPACITY: usize> {
+    path: PathBuf,
+    kept: Option<OwnedFd>,
+    buffer: [u8; CAPACITY],
+}
+
+impl<const CAPACITY: usize> WatchedFile<CAPACITY> {
+    pub(crate) fn open(path: &Path) -> Result<Self, ReadError> {
+        let file = open(path)?;
+        let kept = is_made_by_the_kernel(&file).then_some(file);
+        Ok(Self {
+            path: path.to_owned(),
+            kept,
+            buffer: [0; CAPACITY],
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn read(&mut self) -> Result<&[u8], ReadError> {
+        let read = match &self.kept {
+            Some(file) => read_whole(file, &mut self.buffer),
+            None => read_whole(open(&self.path)?, &mut self.buffer),
+        };
+        match read {
+            Ok(len) if len == CAPACITY => Err(ReadError::TooLong {
+                path: self.path.clone(),
+                limit_bytes: CAPACITY,
+            }),
+            Ok(len) => Ok(&self.buffer[..len]),
+            Err(errno) => Err(ReadError::Read {
+                path: self.path.clone(),
+                source: errno.into(),
+            }),
+        }
+    }
+}
+
+impl<const CAPACITY: usize> fmt::Debug for WatchedFile<CAPACITY> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchedFile")
+            .field("path", &self.path)
+            .field("kept", &self.kept)
+            .finish_non_exhaustive()
+    }
+}
+
+fn open(path: &Path) -> Result<OwnedFd, ReadError> {
+    // Without NONBLOCK a FIFO given as `--meminfo` would hang its reader.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    openat(CWD, path, flags, Mode::empty()).map_err(|errno| ReadError::Open {
+        path: path.to_owned(),
+        source: errno.into(),
+    })
+}
+
+fn is_made_by_the_kernel(file: &OwnedFd) -> bool {
+    // CGROUP_SUPER_MAGIC and CGROUP2_SUPER_MAGIC of linux/magic.h.
+    const CGROUP: i128 = 0x0027_e0eb;
+    const CGROUP2: i128 = 0x6367_7270;
+    // The type of the magic number differs from machine to machine.
+    fstatfs(file).is_ok_and(|filesystem| {
+        let magic = i128::from(filesystem.f_type);
+        magic == i128::from(PROC_SUPER_MAGIC) || magic == CGROUP || magic == CGROUP2
+    })
+}
+
+/// Fills `buffer` from the beginning of `file`; returns how much of it.
+pub(crate) fn read_whole(file: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let mut len = 0;
+    while len < buffer.len() {
+        match pread(&file, &mut buffer[len..], len as u64)? {
+            0 => break,
+            read => len += read,
+        }
+    }
+    Ok(len)
+}
+
+/// Calls `each` with the number (from 1) and the text of each line, until it
+/// breaks. Of a line longer than `buffer` it is given the beginning alone.
+pub(crate) fn for_each_line(
+    file: impl AsFd,
+    buffer: &mut [u8],
+    mut each: impl FnMut(usize, &[u8]) -> ControlFlow<()>,
+) -> Result<(), Errno> {
+    let mut line = 1;
+    let mut offset = 0;
+    let mut len = 0;
+    let mut in_the_rest = false;
+    loop {
+        let read = pread(&file, &mut buffer[len..], offset)?;
+        let at_the_end = read == 0;
+        offset += read as u64;
+        len += read;
+        let mut start = 0;
+        while let Some(end) = buffer[start..len].iter().position(|&byte| byte == b'\n') {
+            let text = &buffer[start..start + end];
+            if !in_the_rest && each(line, text).is_break() {
+                return Ok(());
+            }
+            in_the_rest = false;
+            line += 1;
+            start += end + 1;
+        }
+        let is_too_long = start == 0 && len == buffer.len();
+        if is_too_long || (at_the_end && start < len) {
+            if !in_the_rest && each(line, &buffer[start..len]).is_break() {
+                return Ok(());
+            }
+            in_the_rest = true;
+            start = len;
+        }
+        if at_the_end {
+            return Ok(());
+        }
+        buffer.copy_within(start..len, 0);
+        len -= start;
+    }
+}
+
+/// A number of ASCII digits alone.
+pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// `   123 kB` in bytes.
+pub(crate) fn kibibytes(text: &[u8]) -> Option<u64> {
+    decimal(text.trim_ascii().strip_suffix(b" kB")?)?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use super::*;
+
+    fn lines_of(text: &[u8], capacity: usize) -> Vec<(usize, String)> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text).unwrap();
+        let mut lines = Vec::new();
+        for_each_line(&file, &mut vec![0; capacity], |line, text| {
+            lines.push((line, String::from_utf8_lossy(text).into_owned()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        lines
+    }
+
+    #[track_caller]
+    fn check(text: &str, capacity: usize, want: &[(usize, &str)]) {
+        let got = lines_of(text.as_bytes(), capacity);
+        let want: Vec<_> = want.iter().map(|&(n, line)| (n, line.to_owned())).collect();
+        assert_eq!(got, want, "of {text:?} by {capacity}");
+    }
+
+    #[test]
+    fn lines_are_whole_however_small_the_buffer() {
+        for capacity in 4..20 {
+            check(
+                "one\ntwo\n\nsix",
+                capacity,
+                &[(1, "one"), (2, "two"), (3, ""), (4, "six")],
+            );
+        }
+        check("", 4, &[]);
+        check("\n", 4, &[(1, "")]);
+    }
+
+    #[test]
+    fn of_a_line_too_long_the_beginning_is_given() {
+        check("abcdefghijk\nxy\n", 4, &[(1, "abcd"), (2, "xy")]);
+        check("abcd\nxy", 4, &[(1, "abcd"), (2, "xy")]);
+        check("abcdefgh", 4, &[(1, "abcd")]);
+    }
+
+    #[test]
+    fn a_reader_may_stop() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"a\nb\n").unwrap();
+        let mut count = 0;
+        for_each_line(&file, &mut [0; 16], |_, _| {
+            count += 1;
+            ControlFlow::Break(())
+        })
+        .unwrap();
+        assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn a_number_is_digits_alone_and_fits() {
+        assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
+        for text in ["", "-1", "+1", "1 ", "18446744073709551616"] {
+            assert_eq!(decimal(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(kibibytes(b"  7 kB"), Some(7168));
+        assert_eq!(kibibytes(b"18446744073709551615 kB"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_not_the_kernels_is_opened_anew() {
+        let kernels = File::open("/proc/self/stat").unwrap();
+        assert!(is_made_by_the_kernel(&kernels.into()));
+        let ours = tempfile::tempfile().unwrap();
+        assert!(!is_made_by_the_kernel(&ours.into()));
+    }
+}

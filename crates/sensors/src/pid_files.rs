@@ -1,0 +1,293 @@
+//! The text of the files of one process: `stat`, `status`, `statm` and the
+//! rest of proc_pid(5).
+
+use std::ffi::CStr;
+use std::fmt::{self, Write as _};
+
+use oom_policy::Name;
+
+use crate::file::{decimal, kibibytes};
+
+/// `<pid>/<file>` or `<pid>/task/<thread>/<file>`, made on the stack.
+#[derive(Clone, Copy)]
+pub(crate) struct PidPath {
+    bytes: [u8; Self::CAPACITY],
+    len: usize,
+}
+
+impl PidPath {
+    /// `4294967295/task/4294967295/oom_score_adj` and its NUL are 42.
+    const CAPACITY: usize = 48;
+
+    pub(crate) fn new(pid: u32, file: &str) -> Self {
+        Self::formatted(format_args!("{pid}/{file}"))
+    }
+
+    pub(crate) fn of_thread(pid: u32, thread: Option<u32>, file: &str) -> Self {
+        match thread {
+            Some(thread) => Self::formatted(format_args!("{pid}/task/{thread}/{file}")),
+            None => Self::new(pid, file),
+        }
+    }
+
+    fn formatted(text: fmt::Arguments<'_>) -> Self {
+        let mut path = Self {
+            bytes: [0; Self::CAPACITY],
+            len: 0,
+        };
+        // Longer than CAPACITY is none; it would be cut, and not be found.
+        let _ = path.write_fmt(text);
+        path
+    }
+
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for PidPath {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        // One byte stays for the NUL.
+        if end >= Self::CAPACITY {
+            return Err(fmt::Error);
+        }
+        self.bytes[self.len..end].copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// What we use of `/proc/<pid>/stat`, proc_pid_stat(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) name: Name,
+    pub(crate) is_zombie: bool,
+    pub(crate) parent: u32,
+    pub(crate) group: u32,
+    pub(crate) session: u32,
+    pub(crate) has_terminal: bool,
+    pub(crate) is_kernel_thread: bool,
+    pub(crate) major_faults: u64,
+    pub(crate) threads: u64,
+    pub(crate) start_ticks: u64,
+}
+
+impl Stat {
+    /// What [`Stat::parse`] expects.
+    pub(crate) const EXPECTED: &str = "`<pid> (<name>) <state> …` with 22 fields or more";
+
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        // PF_KTHREAD of the kernel's sched.h.
+        const KERNEL_THREAD: u64 = 0x0020_0000;
+
+        // A name may hold any byte, parentheses and spaces among them; what
+        // follows it holds no parenthesis.
+        let open = text.iter().position(|&byte| byte == b'(')?;
+        let close = text.iter().rposition(|&byte| byte == b')')?;
+        let name = Name::new(text.get(open + 1..close)?);
+        let mut fields = text[close + 1..].split(u8::is_ascii_whitespace).skip(1);
+        // From here on numbered as in the man page.
+        let state = fields.next()?; // 3
+        let parent = id(fields.next()?)?; // 4
+        let group = id(fields.next()?)?; // 5
+        let session = id(fields.next()?)?; // 6
+        let terminal = fields.next()?; // 7
+        let flags = decimal(fields.nth(1)?)?; // 9
+        let major_faults = decimal(fields.nth(2)?)?; // 12
+        let threads = decimal(fields.nth(7)?)?; // 20
+        // A text that is cut short within a number must not pass for another
+        // process: a field or the end of the line follows.
+        let start_ticks = decimal(fields.nth(1)?)?; // 22
+        fields.next()?;
+        Some(Self {
+            name,
+            is_zombie: matches!(state, b"Z" | b"X" | b"x"),
+            parent,
+            group,
+            session,
+            has_terminal: terminal != b"0",
+            is_kernel_thread: flags & KERNEL_THREAD != 0,
+            major_faults,
+            threads,
+            start_ticks,
+        })
+    }
+
+    /// Whether the first thread has ended and others run on. The kernel then
+    /// shows the process without memory, in all files but those of its
+    /// threads.
+    pub(crate) fn outlived_its_first_thread(&self) -> bool {
+        self.is_zombie && self.threads > 1
+    }
+}
+
+/// A pid; −1, as the kernel writes for one that is just being reaped, is 0.
+fn id(text: &[u8]) -> Option<u32> {
+    match text {
+        b"-1" => Some(0),
+        _ => u32::try_from(decimal(text)?).ok(),
+    }
+}
+
+/// What we use of `/proc/<pid>/statm`, proc_pid_statm(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Statm {
+    pub(crate) resident_pages: u64,
+    /// Of them, pages of files and of shared memory.
+    pub(crate) shared_pages: u64,
+}
+
+impl Statm {
+    /// What [`Statm::parse`] expects.
+    pub(crate) const EXPECTED: &str = "`<size> <resident> <shared> …`, in pages";
+
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let mut fields = text.split(u8::is_ascii_whitespace);
+        let _size = decimal(fields.next()?)?;
+        let resident_pages = decimal(fields.next()?)?;
+        let shared_pages = decimal(fields.next()?)?;
+        // Cut short within a number, otherwise.
+        fields.next()?;
+        Some(Self {
+            resident_pages,
+            shared_pages,
+        })
+    }
+}
+
+/// What we use of `/proc/<pid>/status`, proc_pid_status(5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// The real user id; `None` until its line has been seen.
+    pub(crate) uid: Option<u32>,
+    /// 0 for what has no memory: a zombie, a kernel thread.
+    pub(crate) swap_bytes: u64,
+    /// Resident shared memory: tmpfs files, System V, anonymous.
+    pub(crate) shmem_bytes: u64,
+}
+
+impl Status {
+    /// Takes in one line of the file; else what would have been right.
+    pub(crate) fn take(&mut self, line: &[u8]) -> Result<(), &'static str> {
+        // The name, on the first line, is escaped: it cannot pass for a line.
+        if let Some(value) = line.strip_prefix(b"Uid:") {
+            let expected = "`Uid: <real> <effective> <saved> <filesystem>`";
+            let real = value
+                .trim_ascii_start()
+                .split(u8::is_ascii_whitespace)
+                .next();
+            let uid = real.and_then(decimal).and_then(|uid| uid.try_into().ok());
+            self.uid = Some(uid.ok_or(expected)?);
+        } else if let Some(value) = line.strip_prefix(b"VmSwap:") {
+            self.swap_bytes = kibibytes(value).ok_or("`VmSwap: <number> kB`")?;
+        } else if let Some(value) = line.strip_prefix(b"RssShmem:") {
+            self.shmem_bytes = kibibytes(value).ok_or("`RssShmem: <number> kB`")?;
+        }
+        Ok(())
+    }
+}
+
+/// The number of `oom_score` (0 to 2000) or `oom_score_adj` (−1000 to 1000).
+pub(crate) fn signed(text: &[u8]) -> Option<i16> {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    match text.strip_prefix(b"-") {
+        Some(digits) => i16::try_from(decimal(digits)?).ok().map(|number| -number),
+        None => i16::try_from(decimal(text)?).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STAT: &[u8] = b"1204 (a) b( S) R 1 1204 1200 34816 1204 4194304 500 10 77 3 \
+        12 34 0 0 20 0 4 0 987654 1000000 2500 18446744073709551615 1 1 0\n";
+
+    #[test]
+    fn a_name_may_hold_parentheses_and_spaces() {
+        let stat = Stat::parse(STAT).unwrap();
+        assert_eq!(stat.name, Name::new(b"a) b( S"));
+        assert_eq!(stat.parent, 1);
+        assert_eq!(stat.group, 1204);
+        assert_eq!(stat.session, 1200);
+        assert!(stat.has_terminal);
+        assert!(!stat.is_kernel_thread);
+        assert_eq!(stat.major_faults, 77);
+        assert_eq!(stat.threads, 4);
+        assert_eq!(stat.start_ticks, 987_654);
+    }
+
+    #[test]
+    fn a_stat_cut_short_is_refused() {
+        let needed = STAT
+            .windows(7)
+            .position(|bytes| bytes == b"987654 ")
+            .unwrap()
+            + 6;
+        for end in 0..=needed {
+            assert_eq!(Stat::parse(&STAT[..end]), None, "cut at {end}");
+        }
+        assert!(Stat::parse(&STAT[..=needed]).is_some());
+    }
+
+    #[test]
+    fn a_statm_cut_short_is_refused() {
+        let statm = b"1000 200 50 10 0 90 0\n";
+        for end in 0..11 {
+            assert_eq!(Statm::parse(&statm[..end]), None, "cut at {end}");
+        }
+        assert_eq!(
+            Statm::parse(statm),
+            Some(Statm {
+                resident_pages: 200,
+                shared_pages: 50
+            })
+        );
+    }
+
+    #[test]
+    fn the_real_user_is_the_first_of_four() {
+        let mut status = Status::default();
+        status.take(b"Uid:\t1000\t0\t0\t0").unwrap();
+        status.take(b"VmSwap:\t     12 kB").unwrap();
+        status.take(b"Threads:\t1").unwrap();
+        assert_eq!(status.uid, Some(1000));
+        assert_eq!(status.swap_bytes, 12 * 1024);
+        assert!(status.take(b"Uid:\t").is_err());
+        assert!(status.take(b"Uid:\t-1").is_err());
+        assert!(status.take(b"VmSwap:\t12").is_err());
+    }
+
+    #[test]
+    fn scores_have_a_sign() {
+        assert_eq!(signed(b"-1000\n"), Some(-1000));
+        assert_eq!(signed(b"666\n"), Some(666));
+        for text in ["", "-", "--1", "1 2", "40000"] {
+            assert_eq!(signed(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_path_fits() {
+        let path = PidPath::of_thread(u32::MAX, Some(u32::MAX), "oom_score_adj");
+        assert_eq!(path.as_str(), "4294967295/task/4294967295/oom_score_adj");
+        assert_eq!(path.as_c_str().to_bytes(), path.as_str().as_bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(text: Vec<u8>) {
+            let _ = Stat::parse(&text);
+            let _ = Statm::parse(&text);
+            let _ = signed(&text);
+            let _ = Status::default().take(&text);
+        }
+    }
+}

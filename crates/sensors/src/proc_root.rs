@@ -1,0 +1,340 @@
+//! One process at a time, from procfs.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::param::clock_ticks_per_second;
+
+use crate::error::{ReadError, beginning};
+use crate::file::{decimal, for_each_line, read_whole};
+use crate::pid_files::{PidPath, Stat, Status, signed};
+
+/// Where procfs is mounted, or a directory that looks like it.
+#[derive(Debug)]
+pub struct ProcRoot {
+    path: PathBuf,
+    /// Opened at first use, so that making a root cannot fail, and kept: a
+    /// path below a descriptor is found faster.
+    directory: OnceLock<OwnedFd>,
+}
+
+/// Who runs as a process, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Runner {
+    /// Its real user id: the user that started it and may signal it, kill(2).
+    /// A setuid program that a user starts is still that user's; the effective
+    /// user id would make it root's.
+    pub uid: u32,
+    /// When it started, in clock ticks since boot: field 22 of
+    /// `/proc/<pid>/stat`.
+    pub start_ticks: u64,
+    /// The same by the wall clock, as the clock stands now: good to a second
+    /// or so, and off by as much as the clock has been set since.
+    pub started: SystemTime,
+}
+
+impl ProcRoot {
+    /// The processes below `path`: `/proc`, or a tree that looks like it.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            directory: OnceLock::new(),
+        }
+    }
+
+    /// The directory it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// When `pid` started, in clock ticks since boot, or `None` once it is
+    /// gone. Pid and start time together are used only once.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn start_ticks(&self, pid: u32) -> Result<Option<u64>, ReadError> {
+        self.stat_of(pid)
+            .map(|stat| stat.map(|stat| stat.start_ticks))
+    }
+
+    /// Whether `pid` is a thread of the kernel's own, or `None` once it is
+    /// gone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn is_kernel_thread(&self, pid: u32) -> Result<Option<bool>, ReadError> {
+        self.stat_of(pid)
+            .map(|stat| stat.map(|stat| stat.is_kernel_thread))
+    }
+
+    /// Who runs as `pid` and since when, or `None` once it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense:
+    /// one of the process's, or `stat`, which has the time of boot.
+    pub fn runner(&self, pid: u32) -> Result<Option<Runner>, ReadError> {
+        self.look(|root| {
+            // The pid may be used again between two files. Its `stat` is held
+            // meanwhile: if that can still be read at the end, all of it was
+            // one process.
+            let stat_path = PidPath::new(pid, "stat");
+            let file = root.open(&stat_path)?;
+            let status = root.status(pid, None, &mut [0; 4096])?;
+            let stat = root.stat(&file, &stat_path, &mut [0; 1024])?;
+            let uid = status.uid.ok_or_else(|| ReadError::Missing {
+                path: root.path.join(PidPath::new(pid, "status").as_str()),
+                key: "Uid:",
+            })?;
+            Ok((uid, stat.start_ticks))
+        })?
+        .map(|(uid, start_ticks)| {
+            Ok(Runner {
+                uid,
+                start_ticks,
+                started: self.booted()? + since_boot(start_ticks),
+            })
+        })
+        .transpose()
+    }
+
+    /// The kernel's badness of `pid` now, 0 to 2000, or `None` once it is
+    /// gone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn oom_score(&self, pid: u32) -> Result<Option<u16>, ReadError> {
+        self.look(|root| root.score(pid))
+    }
+
+    fn stat_of(&self, pid: u32) -> Result<Option<Stat>, ReadError> {
+        self.look(|root| {
+            let path = PidPath::new(pid, "stat");
+            root.stat(root.open(&path)?, &path, &mut [0; 1024])
+        })
+    }
+
+    /// What `reading` finds, or `None` if it finds a process gone.
+    fn look<T>(
+        &self,
+        reading: impl FnOnce(OpenRoot<'_>) -> Result<T, Miss>,
+    ) -> Result<Option<T>, ReadError> {
+        match reading(self.open()?) {
+            Ok(found) => Ok(Some(found)),
+            Err(Miss::Gone) => Ok(None),
+            Err(Miss::Failed(err)) => Err(err),
+        }
+    }
+
+    /// When the machine was started, by the wall clock: `btime` of proc_stat(5).
+    fn booted(&self) -> Result<SystemTime, ReadError> {
+        const KEY: &str = "btime ";
+        let path = || self.path.join("stat");
+        let file =
+            openat(self.open()?.directory, "stat", READ, Mode::empty()).map_err(|errno| {
+                ReadError::Open {
+                    path: path(),
+                    source: errno.into(),
+                }
+            })?;
+        let mut found = Err(ReadError::Missing {
+            path: path(),
+            key: KEY,
+        });
+        for_each_line(&file, &mut [0; 4096], |line, text| {
+            let Some(seconds) = text.strip_prefix(KEY.as_bytes()) else {
+                return ControlFlow::Continue(());
+            };
+            found = decimal(seconds)
+                .and_then(|seconds| {
+                    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+                })
+                .ok_or_else(|| ReadError::Malformed {
+                    path: path(),
+                    line,
+                    expected: "`btime <seconds>`",
+                    found: beginning(text),
+                });
+            ControlFlow::Break(())
+        })
+        .map_err(|errno| ReadError::Read {
+            path: path(),
+            source: errno.into(),
+        })?;
+        found
+    }
+
+    /// The directory, opened if it is not yet.
+    pub(crate) fn open(&self) -> Result<OpenRoot<'_>, ReadError> {
+        let directory = match self.directory.get() {
+            Some(directory) => directory,
+            None => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let directory = openat(CWD, &self.path, flags, Mode::empty()).map_err(|errno| {
+                    ReadError::Open {
+                        path: self.path.clone(),
+                        source: errno.into(),
+                    }
+                })?;
+                self.directory.get_or_init(|| directory)
+            }
+        };
+        Ok(OpenRoot {
+            path: &self.path,
+            directory: directory.as_fd(),
+        })
+    }
+}
+
+/// A new root at the same path, which opens it anew.
+impl Clone for ProcRoot {
+    fn clone(&self) -> Self {
+        Self::at(&self.path)
+    }
+}
+
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK);
+
+/// Why a process could not be seen.
+#[derive(Debug)]
+pub(crate) enum Miss {
+    /// It is gone.
+    Gone,
+    /// A file of its could not be read, or made no sense.
+    Failed(ReadError),
+}
+
+impl From<ReadError> for Miss {
+    fn from(err: ReadError) -> Self {
+        Self::Failed(err)
+    }
+}
+
+/// [`ProcRoot`] with its directory open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenRoot<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) directory: BorrowedFd<'a>,
+}
+
+impl OpenRoot<'_> {
+    pub(crate) fn open(&self, path: &PidPath) -> Result<OwnedFd, Miss> {
+        openat(self.directory, path.as_c_str(), READ, Mode::empty()).map_err(|errno| {
+            self.missed(errno, path, |path, source| ReadError::Open { path, source })
+        })
+    }
+
+    pub(crate) fn read_failed(&self, errno: Errno, path: &PidPath) -> Miss {
+        self.missed(errno, path, |path, source| ReadError::Read { path, source })
+    }
+
+    fn missed(
+        &self,
+        errno: Errno,
+        path: &PidPath,
+        failed: impl FnOnce(PathBuf, io::Error) -> ReadError,
+    ) -> Miss {
+        match errno {
+            // Before it is looked up, and after its file was opened.
+            Errno::NOENT | Errno::SRCH => Miss::Gone,
+            _ => Miss::Failed(failed(self.path.join(path.as_str()), errno.into())),
+        }
+    }
+
+    pub(crate) fn malformed(
+        &self,
+        path: &PidPath,
+        line: usize,
+        expected: &'static str,
+        found: &[u8],
+    ) -> Miss {
+        Miss::Failed(ReadError::Malformed {
+            path: self.path.join(path.as_str()),
+            line,
+            expected,
+            found: beginning(found),
+        })
+    }
+
+    pub(crate) fn stat(
+        &self,
+        file: impl AsFd,
+        path: &PidPath,
+        buffer: &mut [u8],
+    ) -> Result<Stat, Miss> {
+        let len = read_whole(file, buffer).map_err(|errno| self.read_failed(errno, path))?;
+        Stat::parse(&buffer[..len])
+            .ok_or_else(|| self.malformed(path, 1, Stat::EXPECTED, &buffer[..len]))
+    }
+
+    /// The status of `pid`, or of the one of its threads that stands for it.
+    pub(crate) fn status(
+        &self,
+        pid: u32,
+        thread: Option<u32>,
+        buffer: &mut [u8],
+    ) -> Result<Status, Miss> {
+        let path = PidPath::of_thread(pid, thread, "status");
+        let mut status = Status::default();
+        let mut malformed = None;
+        for_each_line(self.open(&path)?, buffer, |line, text| {
+            match status.take(text) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(expected) => {
+                    malformed = Some(self.malformed(&path, line, expected, text));
+                    ControlFlow::Break(())
+                }
+            }
+        })
+        .map_err(|errno| self.read_failed(errno, &path))?;
+        malformed.map_or(Ok(status), Err)
+    }
+
+    pub(crate) fn score(&self, pid: u32) -> Result<u16, Miss> {
+        let path = PidPath::new(pid, "oom_score");
+        self.number(&path, "a number from 0 to 2000", |number| {
+            u16::try_from(number).ok().filter(|score| *score <= 2000)
+        })
+    }
+
+    pub(crate) fn score_adj(&self, pid: u32) -> Result<i16, Miss> {
+        let path = PidPath::new(pid, "oom_score_adj");
+        self.number(&path, "a number from -1000 to 1000", |number| {
+            (-1000..=1000).contains(&number).then_some(number)
+        })
+    }
+
+    fn number<T>(
+        &self,
+        path: &PidPath,
+        expected: &'static str,
+        fit: impl FnOnce(i16) -> Option<T>,
+    ) -> Result<T, Miss> {
+        let mut buffer = [0; 32];
+        let file = self.open(path)?;
+        let len = read_whole(file, &mut buffer).map_err(|errno| self.read_failed(errno, path))?;
+        signed(&buffer[..len])
+            .and_then(fit)
+            .ok_or_else(|| self.malformed(path, 1, expected, &buffer[..len]))
+    }
+}
+
+fn since_boot(ticks: u64) -> Duration {
+    let per_second = clock_ticks_per_second().max(1);
+    let rest = ticks % per_second;
+    Duration::from_secs(ticks / per_second)
+        + Duration::from_nanos(rest.saturating_mul(1_000_000_000) / per_second)
+}

@@ -1,0 +1,801 @@
+//! All processes, scan after scan.
+//!
+//! A descriptor of each process's `statm` is kept. Reading it takes a fifth
+//! of what opening it takes, allocates nothing, not even in the kernel, and
+//! answers ESRCH once the process is gone: who holds the descriptor cannot be
+//! taken in by a pid that is used again. So of whatever else is read of a
+//! process, `statm` is read last; if it can be read, all of it was true of
+//! that one process.
+//!
+//! Nothing here opens `cmdline`, `environ` or `maps`, which take the process's
+//! mmap lock. What does (`smaps`, in [`ProcessTable::correct_families`] and
+//! [`ProcessTable::measure_shared_memory`]), and `cgroup`, which takes the
+//! kernel's cgroup_mutex, is for quiet rounds.
+
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+
+use oom_policy::{Name, Preference, Process, ProcessId, Protection, SessionId};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RawDir, SeekFrom, StatxFlags, openat, readlinkat_raw, seek, statx,
+};
+use rustix::io::{Errno, pread};
+use rustix::param::page_size;
+use rustix::process::{Resource, getrlimit};
+
+use crate::cgroup::{Unit, hash, unit_of_line};
+use crate::error::ReadError;
+use crate::families::Correction;
+use crate::file::{decimal, for_each_line};
+use crate::pid_files::{PidPath, Stat, Statm};
+use crate::proc_root::{Miss, OpenRoot, ProcRoot};
+
+/// How much a scan reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Of the processes that are held, what they hold in memory. Opens
+    /// nothing, allocates nothing, sees no newcomer: for the kernel's last
+    /// call, and for the last look before a decision.
+    Held,
+    /// Who is there, what the known ones hold in memory, and all of the
+    /// newcomers but `oom_score` and `cgroup`. A newcomer's session is its
+    /// parent's until a full scan. Swap and faults of the known ones stay as
+    /// they were.
+    Fast,
+    /// All of everybody: for quiet rounds.
+    Full,
+}
+
+/// What a scan came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// How many processes are known now.
+    pub processes: usize,
+    /// How many of them this scan saw first.
+    pub newcomers: usize,
+    /// How many were known, and are gone.
+    pub gone: usize,
+    /// How many of those known have no descriptor held, because descriptors
+    /// are short: a fast scan costs them five times as much, and
+    /// [`Depth::Held`] leaves them as they were.
+    pub unheld: usize,
+    /// How many are there and cannot be read: `/proc` hides them (`hidepid`),
+    /// or not one descriptor was left.
+    pub unread: usize,
+}
+
+/// A process to be classified: seen for the first time, or grown into
+/// something else (its name, executable or user has changed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newcomer<'a> {
+    /// Its number.
+    pub pid: u32,
+    /// The name it gives itself.
+    pub name: Name,
+    /// The path of its executable, without the ` (deleted)` of one that has
+    /// been replaced since. `None` for a kernel thread and a zombie, and where
+    /// we may not look.
+    pub executable: Option<&'a [u8]>,
+    /// Whether root owns that file. A user may mount a file of his own at any
+    /// path, in a mount namespace of his own, but cannot make it root's.
+    pub executable_owned_by_root: bool,
+    /// Its real user id.
+    pub uid: u32,
+    /// Whether it is a thread of the kernel's own.
+    pub kernel_thread: bool,
+}
+
+/// All processes, and a descriptor of each.
+///
+/// A zombie is in it, and holds nothing. So is a kernel thread, with
+/// [`Protection::KernelThread`].
+pub struct ProcessTable {
+    pub(crate) root: ProcRoot,
+    page_bytes: u64,
+    /// By ascending pid, and `kept` beside it.
+    pub(crate) processes: Vec<Process>,
+    pub(crate) kept: Vec<Kept>,
+    /// Those listed, then those of them that were not known.
+    pids: Vec<u32>,
+    text: Box<[u8]>,
+    executable: Box<[u8]>,
+    /// At most so many descriptors are held.
+    hold_at_most: usize,
+    /// How many calls have measured anything, so that the oldest measurement
+    /// is known.
+    pub(crate) round: u64,
+}
+
+/// What the table knows of a process beside what it shows.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Its `statm`, or that of the thread that stands for it.
+    statm: Option<OwnedFd>,
+    /// Set where the first thread has ended and others run on.
+    thread: Option<u32>,
+    /// Path, file and owner of what it executes; 0: nothing that can be seen.
+    pub(crate) executable: u64,
+    /// Where systemd keeps it, once that was read (or its parent's was).
+    unit: Option<Unit>,
+    /// How often the cgroup is to be read yet. It is read twice: whoever
+    /// starts a process may move it a moment later.
+    cgroup_reads: u8,
+    /// What the kernel counts, of which [`Kept::correction`] leaves its share.
+    pub(crate) raw_anon_bytes: u64,
+    raw_swap_bytes: u64,
+    pub(crate) correction: Option<Correction>,
+    pub(crate) rss_shmem_bytes: u64,
+    pub(crate) last_mapped: Option<LastMapped>,
+}
+
+/// Shared memory of which a process was seen to hold the last mapping.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastMapped {
+    pub(crate) bytes: u64,
+    pub(crate) round: u64,
+}
+
+impl ProcessTable {
+    /// An empty table with room for `capacity` processes; a full scan sees to
+    /// it that there is room for twice as many as are there.
+    ///
+    /// It holds at most half of the descriptors that this process may have at
+    /// the time (RLIMIT_NOFILE), so raise that limit first.
+    #[must_use]
+    pub fn new(root: ProcRoot, capacity: usize) -> Self {
+        let limit = getrlimit(Resource::Nofile).current;
+        let hold_at_most = limit.map_or(usize::MAX, |limit| {
+            usize::try_from(limit / 2).unwrap_or(usize::MAX)
+        });
+        Self {
+            root,
+            page_bytes: page_size() as u64,
+            processes: Vec::with_capacity(capacity),
+            kept: Vec::with_capacity(capacity),
+            pids: Vec::with_capacity(capacity),
+            text: vec![0; 8192].into_boxed_slice(),
+            // PATH_MAX.
+            executable: vec![0; 4096].into_boxed_slice(),
+            hold_at_most,
+            round: 0,
+        }
+    }
+
+    /// Looks at the processes, and calls `newcomer` once for each that is new,
+    /// and again when its name, executable or real user is seen to have
+    /// changed. `newcomer` sets `protection`, `critical` and `preference`;
+    /// the table keeps them. Before each call they are as if nothing were
+    /// known (but [`Protection::KernelThread`] is set).
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the directory that could not be listed, or the first
+    /// file that could not be read or made no sense; all others have been read
+    /// nevertheless. That a process is gone, hidden from us, or not held for
+    /// want of descriptors is no error: [`Scan`] has the count.
+    pub fn scan(
+        &mut self,
+        depth: Depth,
+        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+    ) -> Result<Scan, ReadError> {
+        let mut scan = Scan::default();
+        let mut failure = None;
+        if depth == Depth::Held {
+            self.scan_held(&mut scan, &mut failure);
+        } else {
+            self.spare_a_descriptor();
+            self.list()?;
+            self.scan_known(depth, newcomer, &mut scan, &mut failure);
+            self.scan_newcomers(depth, newcomer, &mut scan, &mut failure);
+        }
+        if depth == Depth::Full {
+            self.make_room();
+        }
+        scan.processes = self.processes.len();
+        scan.unheld = scan.processes - self.held();
+        failure.map_or(Ok(scan), Err)
+    }
+
+    /// Every process known, by ascending pid, as last seen.
+    #[must_use]
+    pub fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+
+    /// The process with this pid, as last seen.
+    #[must_use]
+    pub fn get(&self, pid: u32) -> Option<&Process> {
+        let index = self.find(pid)?;
+        Some(&self.processes[index])
+    }
+
+    /// Puts every process into `processes`, in place of what is there.
+    pub fn copy_into(&self, processes: &mut Vec<Process>) {
+        processes.clear();
+        processes.extend_from_slice(&self.processes);
+    }
+
+    /// Reads the kernel's badness of `pid` anew and keeps it; `None` if the
+    /// process is gone or not known.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn refresh_score(&mut self, pid: u32) -> Result<Option<u16>, ReadError> {
+        let Some(index) = self.find(pid) else {
+            return Ok(None);
+        };
+        let score = self.root.oom_score(pid)?;
+        self.processes[index].oom_score = score;
+        Ok(score)
+    }
+
+    pub(crate) fn find(&self, pid: u32) -> Option<usize> {
+        position(&self.processes, pid)
+    }
+
+    fn held(&self) -> usize {
+        self.kept.iter().filter(|kept| kept.statm.is_some()).count()
+    }
+
+    fn scan_held(&mut self, scan: &mut Scan, failure: &mut Option<ReadError>) {
+        let Ok(root) = self.root.open() else {
+            // Nothing has been scanned yet, so nothing is held.
+            return;
+        };
+        let page_bytes = self.page_bytes;
+        retain(&mut self.processes, &mut self.kept, |process, kept| {
+            let Some(file) = &kept.statm else {
+                return true;
+            };
+            match statm(root, process.id.pid, kept.thread, file) {
+                Ok(statm) => {
+                    kept.weigh(process, statm, page_bytes);
+                    true
+                }
+                Err(miss) => {
+                    count_miss(miss, scan, failure);
+                    false
+                }
+            }
+        });
+    }
+
+    /// Puts the pids that are listed into `self.pids`, ascending.
+    fn list(&mut self) -> Result<(), ReadError> {
+        let root = self.root.open()?;
+        let failed = |errno: Errno| ReadError::Read {
+            path: root.path.to_owned(),
+            source: errno.into(),
+        };
+        self.pids.clear();
+        seek(root.directory, SeekFrom::Start(0)).map_err(failed)?;
+        let mut buffer = [MaybeUninit::uninit(); 8192];
+        let mut entries = RawDir::new(root.directory, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(failed)?;
+            let pid = decimal(entry.file_name().to_bytes());
+            self.pids
+                .extend(pid.and_then(|pid| u32::try_from(pid).ok()));
+        }
+        // procfs lists them so; other filesystems do not.
+        if !self.pids.is_sorted() {
+            self.pids.sort_unstable();
+        }
+        Ok(())
+    }
+
+    /// Looks at those known that are still listed, drops those that are gone,
+    /// and leaves in `self.pids` those that are not known.
+    fn scan_known(
+        &mut self,
+        depth: Depth,
+        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+        scan: &mut Scan,
+        failure: &mut Option<ReadError>,
+    ) {
+        let Ok(root) = self.root.open() else { return };
+        let mut room = self.hold_at_most.saturating_sub(self.held());
+        let mut reader = Reader {
+            root,
+            page_bytes: self.page_bytes,
+            text: &mut self.text,
+            executable: &mut self.executable,
+        };
+        let pids = &mut self.pids;
+        let (mut next, mut unknown) = (0, 0);
+        retain(&mut self.processes, &mut self.kept, |process, kept| {
+            let pid = process.id.pid;
+            while next < pids.len() && pids[next] < pid {
+                pids[unknown] = pids[next];
+                unknown += 1;
+                next += 1;
+            }
+            if pids.get(next) != Some(&pid) {
+                scan.gone += 1;
+                return false;
+            }
+            next += 1;
+            let looked = if depth == Depth::Full {
+                let was_held = kept.statm.is_some();
+                let looked = reader.look_closely(process, kept, newcomer);
+                if !was_held && kept.statm.is_some() {
+                    if room > 0 {
+                        room -= 1;
+                    } else {
+                        kept.statm = None;
+                    }
+                }
+                looked
+            } else {
+                reader.look(process, kept)
+            };
+            match looked {
+                Ok(()) => true,
+                // It is there, and we have no means to look. It will have
+                // moved little.
+                Err(Miss::Failed(err)) if err.is_out_of_descriptors() => true,
+                Err(miss) => {
+                    if matches!(miss, Miss::Gone) {
+                        // Its pid is listed: another has it by now, or it goes
+                        // just now.
+                        pids[unknown] = pid;
+                        unknown += 1;
+                    }
+                    count_miss(miss, scan, failure);
+                    false
+                }
+            }
+        });
+        pids.copy_within(next.., unknown);
+        let left = pids.len() - next;
+        pids.truncate(unknown + left);
+    }
+
+    /// Takes in the processes of `self.pids`.
+    fn scan_newcomers(
+        &mut self,
+        depth: Depth,
+        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+        scan: &mut Scan,
+        failure: &mut Option<ReadError>,
+    ) {
+        let known = self.processes.len();
+        let mut held = self.held();
+        for index in 0..self.pids.len() {
+            let pid = self.pids[index];
+            let mut taken = self.take_in(pid, depth, known, newcomer);
+            if let Err(Miss::Failed(err)) = &taken
+                && err.is_out_of_descriptors()
+                && self.let_some_go()
+            {
+                held = self.held();
+                taken = self.take_in(pid, depth, known, newcomer);
+            }
+            match taken {
+                Ok((process, mut kept)) => {
+                    if held < self.hold_at_most {
+                        held += 1;
+                    } else {
+                        kept.statm = None;
+                    }
+                    self.processes.push(process);
+                    self.kept.push(kept);
+                    scan.newcomers += 1;
+                }
+                Err(Miss::Gone) => {}
+                Err(miss) => count_miss(miss, scan, failure),
+            }
+        }
+        merge(&mut self.processes, &mut self.kept, known);
+    }
+
+    fn take_in(
+        &mut self,
+        pid: u32,
+        depth: Depth,
+        known: usize,
+        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+    ) -> Result<(Process, Kept), Miss> {
+        let mut reader = Reader {
+            root: self.root.open()?,
+            page_bytes: self.page_bytes,
+            text: &mut self.text,
+            executable: &mut self.executable,
+        };
+        let (processes, kept) = (&self.processes, &self.kept);
+        // Whom it was forked by is known, or a newcomer that came before it.
+        let unit_of = |parent: u32| {
+            let index = position(&processes[..known], parent)
+                .or_else(|| Some(known + position(&processes[known..], parent)?))?;
+            kept[index].unit
+        };
+        reader.take_in(pid, depth, unit_of, newcomer)
+    }
+
+    /// Makes sure that a scan finds one descriptor free.
+    fn spare_a_descriptor(&mut self) {
+        let Ok(root) = self.root.open() else { return };
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let spare = openat(root.directory, c".", flags, Mode::empty());
+        if matches!(spare, Err(Errno::MFILE | Errno::NFILE)) {
+            self.let_some_go();
+        }
+    }
+
+    /// Closes some of the descriptors held, and holds no more than that from
+    /// now on. `false` if there were none.
+    fn let_some_go(&mut self) -> bool {
+        /// Enough for the daemon's other needs.
+        const ENOUGH: usize = 64;
+        self.hold_at_most = self.held().saturating_sub(ENOUGH);
+        let held = self.kept.iter_mut().rev().map(|kept| &mut kept.statm);
+        held.filter_map(Option::take).take(ENOUGH).count() > 0
+    }
+
+    fn make_room(&mut self) {
+        let len = self.processes.len();
+        self.processes.reserve(len);
+        self.kept.reserve(len);
+        self.pids.reserve((2 * len).saturating_sub(self.pids.len()));
+    }
+}
+
+impl fmt::Debug for ProcessTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessTable")
+            .field("root", &self.root)
+            .field("processes", &self.processes)
+            .field("hold_at_most", &self.hold_at_most)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Kept {
+    fn new(statm: OwnedFd, unit: Option<Unit>) -> Self {
+        Self {
+            statm: Some(statm),
+            thread: None,
+            executable: 0,
+            unit,
+            cgroup_reads: 2,
+            raw_anon_bytes: 0,
+            raw_swap_bytes: 0,
+            correction: None,
+            rss_shmem_bytes: 0,
+            last_mapped: None,
+        }
+    }
+
+    /// Takes in what `statm` says.
+    fn weigh(&mut self, process: &mut Process, statm: Statm, page_bytes: u64) {
+        let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
+        process.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
+        self.raw_anon_bytes = anon_pages.saturating_mul(page_bytes);
+        self.show(process);
+    }
+
+    /// Shows in `process` what was counted, as far as it is its own.
+    pub(crate) fn show(&self, process: &mut Process) {
+        let correction = self.correction.unwrap_or_default();
+        process.anon_bytes = correction.anon.apply(self.raw_anon_bytes);
+        process.swap_bytes = correction.swap.apply(self.raw_swap_bytes);
+        let last_mapped_bytes = self.last_mapped.map_or(0, |measured| measured.bytes);
+        process.shmem_bytes = last_mapped_bytes.min(self.rss_shmem_bytes);
+    }
+}
+
+/// What reads the files of one process after the other.
+struct Reader<'a> {
+    root: OpenRoot<'a>,
+    page_bytes: u64,
+    text: &'a mut [u8],
+    executable: &'a mut [u8],
+}
+
+/// What a process executes; its path is in [`Reader::executable`].
+struct Executable {
+    /// The length of its path.
+    len: usize,
+    owned_by_root: bool,
+    identity: u64,
+}
+
+impl Reader<'_> {
+    /// What a known process holds in memory.
+    fn look(&mut self, process: &mut Process, kept: &mut Kept) -> Result<(), Miss> {
+        let pid = process.id.pid;
+        let statm = match &kept.statm {
+            Some(file) => statm(self.root, pid, kept.thread, file)?,
+            None => {
+                let file = self.open_statm(pid, kept.thread)?;
+                if self.stat(pid)?.start_ticks != process.id.start_ticks {
+                    return Err(Miss::Gone);
+                }
+                statm(self.root, pid, kept.thread, &file)?
+            }
+        };
+        kept.weigh(process, statm, self.page_bytes);
+        Ok(())
+    }
+
+    /// All of a known process. Its `statm` is held afterwards.
+    fn look_closely(
+        &mut self,
+        process: &mut Process,
+        kept: &mut Kept,
+        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+    ) -> Result<(), Miss> {
+        let pid = process.id.pid;
+        if kept.statm.is_none() {
+            kept.statm = Some(self.open_statm(pid, kept.thread)?);
+        }
+        let stat = self.stat(pid)?;
+        if stat.start_ticks != process.id.start_ticks {
+            return Err(Miss::Gone);
+        }
+        let before = (process.name, process.uid, kept.executable);
+        let executable = self.examine(process, kept, &stat, Depth::Full)?;
+        let has_changed = before != (process.name, process.uid, kept.executable);
+        // A worker thread of the kernel's is renamed with each piece of work.
+        if has_changed && !stat.is_kernel_thread {
+            kept.cgroup_reads = 2;
+            kept.correction = None;
+            kept.show(process);
+            self.introduce(process, &stat, executable, newcomer);
+        }
+        Ok(())
+    }
+
+    /// A process not known so far.
+    fn take_in(
+        &mut self,
+        pid: u32,
+        depth: Depth,
+        unit_of: impl FnOnce(u32) -> Option<Unit>,
+        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+    ) -> Result<(Process, Kept), Miss> {
+        let file = self.open_statm(pid, None)?;
+        let stat = self.stat(pid)?;
+        // Pid 1 puts whom it starts into a cgroup of their own.
+        let unit = (stat.parent > 1).then(|| unit_of(stat.parent)).flatten();
+        let mut kept = Kept::new(file, unit);
+        let mut process = Process {
+            id: ProcessId {
+                pid,
+                start_ticks: stat.start_ticks,
+            },
+            parent: 0,
+            group: 0,
+            session: SessionId::default(),
+            login: false,
+            uid: 0,
+            name: Name::default(),
+            oom_score: None,
+            oom_score_adj: 0,
+            rss_bytes: 0,
+            anon_bytes: 0,
+            swap_bytes: 0,
+            shmem_bytes: 0,
+            major_faults: 0,
+            value: None,
+            protection: None,
+            critical: false,
+            preference: Preference::None,
+        };
+        let executable = self.examine(&mut process, &mut kept, &stat, depth)?;
+        self.introduce(&mut process, &stat, executable, newcomer);
+        Ok((process, kept))
+    }
+
+    /// Reads all but `stat`; `statm` last, for it proves the rest.
+    fn examine(
+        &mut self,
+        process: &mut Process,
+        kept: &mut Kept,
+        stat: &Stat,
+        depth: Depth,
+    ) -> Result<Option<Executable>, Miss> {
+        let pid = process.id.pid;
+        process.name = stat.name;
+        process.parent = stat.parent;
+        process.group = stat.group;
+        process.major_faults = stat.major_faults;
+        let mut executable = None;
+        if !stat.is_kernel_thread {
+            if stat.outlived_its_first_thread() && kept.thread.is_none() {
+                kept.thread = self.other_thread(pid)?;
+                kept.statm = Some(self.open_statm(pid, kept.thread)?);
+            }
+            let status = self.root.status(pid, kept.thread, self.text)?;
+            process.uid = status.uid.ok_or_else(|| ReadError::Missing {
+                path: self.root.path.join(PidPath::new(pid, "status").as_str()),
+                key: "Uid:",
+            })?;
+            kept.raw_swap_bytes = status.swap_bytes;
+            kept.rss_shmem_bytes = status.shmem_bytes;
+            process.oom_score_adj = self.root.score_adj(pid)?;
+            executable = self.executable(pid);
+            kept.executable = executable.as_ref().map_or(0, |found| found.identity);
+            if depth == Depth::Full {
+                process.oom_score = Some(self.root.score(pid)?);
+                if kept.cgroup_reads > 0 {
+                    kept.unit = self.unit(pid)?;
+                    kept.cgroup_reads -= 1;
+                }
+            }
+        }
+        (process.session, process.login) = match kept.unit {
+            Some(unit) => (unit.session, unit.login),
+            None => (SessionId(u64::from(stat.session)), stat.has_terminal),
+        };
+        if let Some(file) = &kept.statm {
+            let statm = statm(self.root, pid, kept.thread, file)?;
+            kept.weigh(process, statm, self.page_bytes);
+        }
+        Ok(executable)
+    }
+
+    fn introduce(
+        &self,
+        process: &mut Process,
+        stat: &Stat,
+        executable: Option<Executable>,
+        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+    ) {
+        process.protection = stat.is_kernel_thread.then_some(Protection::KernelThread);
+        process.critical = false;
+        process.preference = Preference::None;
+        let path = executable.as_ref().map(|found| {
+            let path = &self.executable[..found.len];
+            path.strip_suffix(b" (deleted)").unwrap_or(path)
+        });
+        let introduced = Newcomer {
+            pid: process.id.pid,
+            name: process.name,
+            executable: path,
+            executable_owned_by_root: executable.as_ref().is_some_and(|found| found.owned_by_root),
+            uid: process.uid,
+            kernel_thread: stat.is_kernel_thread,
+        };
+        newcomer(&introduced, process);
+    }
+
+    fn stat(&mut self, pid: u32) -> Result<Stat, Miss> {
+        let path = PidPath::new(pid, "stat");
+        self.root.stat(self.root.open(&path)?, &path, self.text)
+    }
+
+    fn open_statm(&self, pid: u32, thread: Option<u32>) -> Result<OwnedFd, Miss> {
+        self.root.open(&PidPath::of_thread(pid, thread, "statm"))
+    }
+
+    /// What it executes; `None` where there is nothing or we may not look.
+    fn executable(&mut self, pid: u32) -> Option<Executable> {
+        let path = PidPath::new(pid, "exe");
+        let directory = self.root.directory;
+        let len = readlinkat_raw(directory, path.as_c_str(), &mut *self.executable).ok()?;
+        // Follows the link to the file itself, wherever that is mounted; and
+        // asks no file server, which may be long in answering.
+        let flags = AtFlags::STATX_DONT_SYNC;
+        let mask = StatxFlags::UID | StatxFlags::INO;
+        let file = statx(directory, path.as_c_str(), flags, mask).ok();
+        let owner = file.as_ref().map(|file| file.stx_uid);
+        let identity = [
+            hash(&self.executable[..len]),
+            file.as_ref().map_or(0, |file| file.stx_ino),
+            file.as_ref().map_or(0, |file| {
+                u64::from(file.stx_dev_major) << 32 | u64::from(file.stx_dev_minor)
+            }),
+            owner.map_or(u64::MAX, u64::from),
+        ];
+        Some(Executable {
+            len,
+            owned_by_root: owner == Some(0),
+            identity: hash(identity.map(u64::to_ne_bytes).as_flattened()).max(1),
+        })
+    }
+
+    /// Where systemd keeps it; `None` without systemd, or without cgroups in
+    /// the kernel.
+    fn unit(&mut self, pid: u32) -> Result<Option<Unit>, Miss> {
+        let path = PidPath::new(pid, "cgroup");
+        let file = match self.root.open(&path) {
+            Ok(file) => file,
+            Err(Miss::Gone) => return Ok(None),
+            Err(failed) => return Err(failed),
+        };
+        let mut unit = None;
+        for_each_line(file, self.text, |_, line| {
+            unit = unit_of_line(line);
+            if unit.is_some() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .map_err(|errno| self.root.read_failed(errno, &path))?;
+        Ok(unit)
+    }
+
+    /// A thread of `pid` that is not its first.
+    fn other_thread(&self, pid: u32) -> Result<Option<u32>, Miss> {
+        let path = PidPath::new(pid, "task");
+        let directory = self.root.open(&path)?;
+        let mut buffer = [MaybeUninit::uninit(); 1024];
+        let mut entries = RawDir::new(directory, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|errno| self.root.read_failed(errno, &path))?;
+            let thread = decimal(entry.file_name().to_bytes());
+            let thread = thread.and_then(|thread| u32::try_from(thread).ok());
+            if thread.is_some_and(|thread| thread != pid) {
+                return Ok(thread);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What the open `file` says now. One pread(2) gives all of it.
+fn statm(root: OpenRoot<'_>, pid: u32, thread: Option<u32>, file: &OwnedFd) -> Result<Statm, Miss> {
+    let path = || PidPath::of_thread(pid, thread, "statm");
+    // Seven numbers of at most 20 digits.
+    let mut buffer = [0; 160];
+    let len = pread(file, &mut buffer, 0).map_err(|errno| root.read_failed(errno, &path()))?;
+    Statm::parse(&buffer[..len])
+        .ok_or_else(|| root.malformed(&path(), 1, Statm::EXPECTED, &buffer[..len]))
+}
+
+fn count_miss(miss: Miss, scan: &mut Scan, failure: &mut Option<ReadError>) {
+    match miss {
+        Miss::Gone => scan.gone += 1,
+        Miss::Failed(err) if err.is_denied() || err.is_out_of_descriptors() => scan.unread += 1,
+        Miss::Failed(err) => {
+            failure.get_or_insert(err);
+        }
+    }
+}
+
+fn position(processes: &[Process], pid: u32) -> Option<usize> {
+    processes
+        .binary_search_by_key(&pid, |process| process.id.pid)
+        .ok()
+}
+
+/// [`Vec::retain_mut`] for two that belong together.
+fn retain(
+    processes: &mut Vec<Process>,
+    kept: &mut Vec<Kept>,
+    mut keep: impl FnMut(&mut Process, &mut Kept) -> bool,
+) {
+    let mut len = 0;
+    for index in 0..processes.len() {
+        if keep(&mut processes[index], &mut kept[index]) {
+            processes.swap(len, index);
+            kept.swap(len, index);
+            len += 1;
+        }
+    }
+    processes.truncate(len);
+    kept.truncate(len);
+}
+
+/// Merges the first `known` and the rest, both ascending, in place. The
+/// newcomers are nearly always above, and then there is nothing to do.
+fn merge(processes: &mut [Process], kept: &mut [Kept], known: usize) {
+    let (mut low, mut start) = (0, known);
+    while let Some(lowest) = processes.get(start).map(|process| process.id.pid) {
+        low += processes[low..start].partition_point(|process| process.id.pid < lowest);
+        if low == start {
+            break;
+        }
+        let above = processes[low].id.pid;
+        let count = processes[start..].partition_point(|process| process.id.pid < above);
+        processes[low..start + count].rotate_right(count);
+        kept[low..start + count].rotate_right(count);
+        low += count;
+        start += count;
+    }
+}
