@@ -1,1 +1,28 @@
-//! control
+//! The words spoken on the control socket: what may be said, where, by whom.
+//!
+//! psi-monitor and user-oomctl ask ([`Client`]), the daemon answers
+//! ([`Listener`], [`Connection`]). The socket is a SOCK_SEQPACKET one: a message
+//! arrives whole or not at all, so nobody ever waits for the rest of one. A
+//! message is a line of plain words ([`Request`], [`Reply`]), at most
+//! [`MESSAGE_BYTES`] long.
+//!
+//! Once the daemon listens, nothing on its side waits, takes memory from the
+//! heap or trusts what a peer says: a peer that is silent, talks nonsense or
+//! never reads costs a descriptor, and how many of those it gives away the
+//! daemon decides.
+//!
+//! What a request comes to is not decided here. The answers are words of this
+//! crate and not of the policy, so what is spoken stays the same when the
+//! policy changes.
+
+mod client;
+mod listener;
+mod place;
+mod words;
+
+pub use crate::client::{Client, ClientError};
+pub use crate::listener::{Connection, ConnectionError, Listener, Peer, may_ask_relief};
+pub use crate::place::{InstanceLock, Place, PlaceError};
+pub use crate::words::{
+    Found, Level, MESSAGE_BYTES, Message, Refusal, Reply, Request, Status, WordsError,
+};

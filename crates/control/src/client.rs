@@ -1,0 +1,174 @@
+//! The side of those that ask.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::sockopt::SendTimeout;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, connect, setsockopt, socket};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use crate::listener::{ConnectionError, receive, transmit};
+use crate::place::Place;
+use crate::words::{Reply, Request, WordsError};
+
+/// A connection to the daemon, for one question.
+#[derive(Debug)]
+pub struct Client {
+    socket: OwnedFd,
+    path: PathBuf,
+}
+
+impl Client {
+    /// Connects, and waits for it at most for `timeout` (a daemon that is stuck
+    /// has a queue that is full).
+    ///
+    /// # Errors
+    ///
+    /// - [`ClientError::NoDaemon`]: none is there.
+    /// - [`ClientError::NotPermitted`]: we may not go there.
+    /// - [`ClientError::Timeout`]: one is there and does not accept.
+    /// - [`ClientError::Connect`]: the kernel refuses for another reason.
+    pub fn connect(place: &Place, timeout: Duration) -> Result<Self, ClientError> {
+        let path = place.socket().to_path_buf();
+        let connected = || -> Result<OwnedFd, Errno> {
+            let socket = socket(
+                AddressFamily::Unix,
+                SockType::SeqPacket,
+                SockFlag::SOCK_CLOEXEC,
+                None,
+            )?;
+            // For connect(2) too, socket(7). Zero would mean for ever.
+            let milliseconds = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+            let limit = TimeVal::milliseconds(milliseconds.clamp(1, MOST_MILLISECONDS));
+            setsockopt(&socket, SendTimeout, &limit)?;
+            connect(socket.as_raw_fd(), &place.address()?)?;
+            Ok(socket)
+        };
+        match connected() {
+            Ok(socket) => Ok(Self { socket, path }),
+            Err(Errno::EAGAIN) => Err(ClientError::Timeout { path }),
+            Err(errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::ECONNREFUSED)) => {
+                Err(ClientError::NoDaemon {
+                    path,
+                    source: errno.into(),
+                })
+            }
+            Err(errno @ Errno::EACCES) => Err(ClientError::NotPermitted {
+                path,
+                source: errno.into(),
+            }),
+            Err(errno) => Err(ClientError::Connect {
+                path,
+                source: errno.into(),
+            }),
+        }
+    }
+
+    /// Asks, and waits for the answer at most for `timeout`.
+    ///
+    /// A connection is for one question, so that no answer that came too late
+    /// can be taken for another's.
+    ///
+    /// # Errors
+    ///
+    /// - [`ClientError::Timeout`]: no answer came.
+    /// - [`ClientError::Connection`]: the daemon hung up, or the kernel refuses.
+    /// - [`ClientError::Words`]: that was no answer.
+    pub fn ask(self, request: Request, timeout: Duration) -> Result<Reply, ClientError> {
+        let deadline = Instant::now().checked_add(timeout);
+        transmit(self.socket.as_fd(), request.encode().as_bytes())?;
+        loop {
+            if let Some(received) = receive(self.socket.as_fd())? {
+                return Ok(Reply::decode(received.message()?)?);
+            }
+            let left = deadline.map_or(Duration::MAX, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                return Err(ClientError::Timeout { path: self.path });
+            }
+            let mut polled = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut polled, rounded_up(left)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => {
+                    return Err(ClientError::Connection(ConnectionError::Socket {
+                        source: errno.into(),
+                    }));
+                }
+            }
+        }
+    }
+}
+
+/// Readable when an answer has come.
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A day: what a timeout is clipped to where the kernel would overflow.
+const MOST_MILLISECONDS: i64 = 24 * 60 * 60 * 1000;
+
+/// In whole milliseconds, as poll(2) takes it, so that it is never too short;
+/// where it is too long for that, the caller looks at the clock and waits again.
+fn rounded_up(left: Duration) -> PollTimeout {
+    PollTimeout::try_from(left.saturating_add(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX)
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no daemon.
+    #[error("no user-oom answers at `{}`", path.display())]
+    NoDaemon {
+        /// Where it would be.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// We may not go there.
+    #[error("may not connect to `{}`", path.display())]
+    NotPermitted {
+        /// Where it would be.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel refuses for another reason.
+    #[error("cannot connect to `{}`", path.display())]
+    Connect {
+        /// Where it would be.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// There is one, and it does not answer in time.
+    #[error("the user-oom at `{}` does not answer in time", path.display())]
+    Timeout {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The connection broke.
+    #[error("cannot speak with user-oom")]
+    Connection(#[source] ConnectionError),
+    /// The answer makes no sense.
+    #[error("cannot understand what user-oom answers")]
+    Words(#[source] WordsError),
+}
+
+impl From<ConnectionError> for ClientError {
+    fn from(err: ConnectionError) -> Self {
+        Self::Connection(err)
+    }
+}
+
+impl From<WordsError> for ClientError {
+    fn from(err: WordsError) -> Self {
+        Self::Words(err)
+    }
+}

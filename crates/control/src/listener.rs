@@ -1,0 +1,309 @@
+//! The daemon's side.
+
+use std::cell::RefCell;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, bind, getsockopt, listen, recv, send,
+    socket,
+};
+
+use crate::place::{InstanceLock, Place, PlaceError};
+use crate::words::{MESSAGE_BYTES, Reply, Request, WordsError};
+
+/// Anybody may connect and ask how things are; who may ask for more is judged
+/// by who they are, not by who may connect.
+const MODE: u32 = 0o666;
+
+/// How many may wait to be accepted; more wait in connect(2), and so do not
+/// wait for us.
+const BACKLOG: i32 = 16;
+
+/// Where clients connect. It has the lock, and takes the socket away when it is
+/// dropped.
+#[derive(Debug)]
+pub struct Listener {
+    /// Of the standard library for its accept(2), which gives an owned
+    /// descriptor. What is sent is no stream.
+    socket: UnixListener,
+    /// Given up for a moment where there is no other descriptor left, to turn a
+    /// client away that would else be reported for ever.
+    spare: RefCell<Option<OwnedFd>>,
+    path: PathBuf,
+    /// Dropped last: until then nobody else may put a socket there.
+    _lock: InstanceLock,
+}
+
+impl Listener {
+    /// Makes the socket. One that is there already is a dead daemon's, since a
+    /// living one would have the lock, and is replaced.
+    ///
+    /// # Errors
+    ///
+    /// - [`PlaceError::NotASocket`]: something else is there.
+    /// - [`PlaceError::Socket`]: the kernel refuses.
+    pub fn bind(place: &Place, lock: InstanceLock) -> Result<Self, PlaceError> {
+        remove_a_dead_daemons(place)?;
+        let failed = |source| PlaceError::Socket {
+            path: place.socket().to_path_buf(),
+            source,
+        };
+        let bound = || -> io::Result<(UnixListener, OwnedFd)> {
+            let descriptor = socket(
+                AddressFamily::Unix,
+                SockType::SeqPacket,
+                SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+                None,
+            )?;
+            bind(descriptor.as_raw_fd(), &place.address()?)?;
+            // Before listen(2), so that nobody has connected under another mode.
+            fs::set_permissions(place.socket(), Permissions::from_mode(MODE))?;
+            listen(&descriptor, Backlog::new(BACKLOG)?)?;
+            let spare = descriptor.try_clone()?;
+            Ok((UnixListener::from(descriptor), spare))
+        };
+        let (socket, spare) = bound().map_err(failed)?;
+        Ok(Self {
+            socket,
+            spare: RefCell::new(Some(spare)),
+            path: place.socket().to_path_buf(),
+            _lock: lock,
+        })
+    }
+
+    /// The next client, or `None` when none waits.
+    ///
+    /// The descriptor ([`AsFd`]) stays readable while clients wait: who has as
+    /// many connections as it wants takes it out of its epoll set meanwhile (or
+    /// has it in with EPOLLET). Where no descriptor is left to accept with, the
+    /// client is hung up on.
+    #[must_use]
+    pub fn accept(&self) -> Option<Connection> {
+        loop {
+            match self.socket.accept() {
+                Ok((stream, _)) => {
+                    if let Some(connection) = Connection::new(stream) {
+                        return Some(connection);
+                    }
+                }
+                Err(err) if err.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(err) if is_out_of_descriptors(&err) && self.turn_away() => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Hangs up on the next client; whether that could be done.
+    fn turn_away(&self) -> bool {
+        let mut spare = self.spare.borrow_mut();
+        drop(spare.take());
+        let turned_away = self.socket.accept().is_ok();
+        *spare = self.socket.as_fd().try_clone_to_owned().ok();
+        turned_away
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Readable when a client waits.
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn remove_a_dead_daemons(place: &Place) -> Result<(), PlaceError> {
+    let path = place.socket();
+    let failed = |source| PlaceError::Socket {
+        path: path.to_path_buf(),
+        source,
+    };
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map_err(failed),
+        Ok(_) => Err(PlaceError::NotASocket {
+            path: path.to_path_buf(),
+        }),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(failed(err)),
+    }
+}
+
+fn is_out_of_descriptors(err: &io::Error) -> bool {
+    let errno = err.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
+}
+
+/// A client that has connected. Nothing here waits or takes memory from the
+/// heap.
+#[derive(Debug)]
+pub struct Connection {
+    socket: OwnedFd,
+    peer: Peer,
+}
+
+/// Who connected, as the kernel says: SO_PEERCRED, unix(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its effective user id when it connected.
+    pub uid: u32,
+    /// Its pid; `None` where it has none in our pid namespace.
+    pub pid: Option<u32>,
+}
+
+impl Connection {
+    fn new(stream: UnixStream) -> Option<Self> {
+        let socket = OwnedFd::from(stream);
+        let credentials = getsockopt(&socket, PeerCredentials).ok()?;
+        let pid = u32::try_from(credentials.pid()).ok();
+        Some(Self {
+            peer: Peer {
+                uid: credentials.uid(),
+                pid: pid.filter(|pid| *pid != 0),
+            },
+            socket,
+        })
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// What it asks, or `None` when it has said nothing (more) yet.
+    ///
+    /// # Errors
+    ///
+    /// After any the connection is of no more use, and is to be dropped; after
+    /// [`ConnectionError::Words`] it may first be told
+    /// [`Refusal::NotUnderstood`].
+    ///
+    /// - [`ConnectionError::Closed`]: it hung up.
+    /// - [`ConnectionError::Words`]: that was no request.
+    /// - [`ConnectionError::Socket`]: the kernel refuses.
+    ///
+    /// [`Refusal::NotUnderstood`]: crate::Refusal::NotUnderstood
+    pub fn receive(&self) -> Result<Option<Request>, ConnectionError> {
+        match receive(self.socket.as_fd())? {
+            Some(received) => Ok(Some(Request::decode(received.message()?)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Answers.
+    ///
+    /// # Errors
+    ///
+    /// After any the connection is of no more use, and is to be dropped.
+    ///
+    /// - [`ConnectionError::Unread`]: it does not read what it is told.
+    /// - [`ConnectionError::Closed`]: it hung up.
+    /// - [`ConnectionError::Socket`]: the kernel refuses.
+    pub fn reply(&self, reply: &Reply) -> Result<(), ConnectionError> {
+        transmit(self.socket.as_fd(), reply.encode().as_bytes())
+    }
+}
+
+/// Readable when it has said something or has hung up.
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Whether a user may ask a daemon that runs as `own_uid` for relief: root and
+/// the daemon's own user may.
+#[must_use]
+pub fn may_ask_relief(peer_uid: u32, own_uid: u32) -> bool {
+    peer_uid == 0 || peer_uid == own_uid
+}
+
+/// Why a connection is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The other side hung up.
+    #[error("the other side hung up")]
+    Closed,
+    /// The other side does not read, and what it was told fills its queue.
+    #[error("the other side does not read")]
+    Unread,
+    /// The message makes no sense.
+    #[error("cannot understand the message")]
+    Words(#[source] WordsError),
+    /// The kernel refuses.
+    #[error("cannot use the control socket")]
+    Socket {
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl From<WordsError> for ConnectionError {
+    fn from(err: WordsError) -> Self {
+        Self::Words(err)
+    }
+}
+
+/// A message that came, and a byte more to tell one that is too long.
+pub(crate) struct Received {
+    bytes: [u8; MESSAGE_BYTES + 1],
+    len: usize,
+}
+
+impl Received {
+    /// Its text.
+    pub(crate) fn message(&self) -> Result<&[u8], WordsError> {
+        let message = &self.bytes[..self.len];
+        if MESSAGE_BYTES < self.len {
+            return Err(WordsError::too_long(message));
+        }
+        Ok(message)
+    }
+}
+
+/// The next message, or `None` when there is none yet; never waits. One that is
+/// too long is cut, its rest lost.
+pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<Received>, ConnectionError> {
+    let mut bytes = [0; MESSAGE_BYTES + 1];
+    loop {
+        match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            // An empty message looks the same, and is none of ours.
+            Ok(0) | Err(Errno::ECONNRESET) => return Err(ConnectionError::Closed),
+            Ok(len) => return Ok(Some(Received { bytes, len })),
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(Errno::EINTR) => {}
+            Err(errno) => {
+                return Err(ConnectionError::Socket {
+                    source: errno.into(),
+                });
+            }
+        }
+    }
+}
+
+/// Sends a message, whole or not at all; never waits.
+pub(crate) fn transmit(socket: BorrowedFd<'_>, message: &[u8]) -> Result<(), ConnectionError> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    loop {
+        return match send(socket.as_raw_fd(), message, flags) {
+            Ok(_) => Ok(()),
+            Err(Errno::EINTR) => continue,
+            Err(Errno::EAGAIN) => Err(ConnectionError::Unread),
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ConnectionError::Closed),
+            Err(errno) => Err(ConnectionError::Socket {
+                source: errno.into(),
+            }),
+        };
+    }
+}

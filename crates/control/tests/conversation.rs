@@ -1,0 +1,335 @@
+//! Both sides over a real socket.
+
+use std::fs::{self, Permissions};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use control::{
+    Client, ClientError, Connection, ConnectionError, InstanceLock, Listener, MESSAGE_BYTES, Place,
+    Refusal, Reply, Request, Status, may_ask_relief,
+};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
+use nix::sys::socket::{connect, send, socket};
+use nix::unistd::geteuid;
+use tempfile::TempDir;
+
+/// Far longer than anything here takes.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Shorter than what never comes; a test is right however long it really takes.
+const SHORT: Duration = Duration::from_millis(20);
+
+struct Daemon {
+    listener: Listener,
+    place: Place,
+    directory: TempDir,
+}
+
+impl Daemon {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("there is room for a directory");
+        let place = Place::at(&directory.path().join("socket")).expect("it is short enough");
+        let lock = InstanceLock::take(&place).expect("it is new");
+        let listener = Listener::bind(&place, lock).expect("it is new");
+        Self {
+            listener,
+            place,
+            directory,
+        }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.place, LIMIT).expect("a daemon listens")
+    }
+
+    #[track_caller]
+    fn accept(&self) -> Connection {
+        self.listener.accept().expect("a client waits")
+    }
+
+    /// A peer that says what it likes.
+    fn stranger(&self) -> std::os::fd::OwnedFd {
+        let socket = socket(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )
+        .expect("there is room for a socket");
+        let address = UnixAddr::new(self.place.socket()).expect("it is short enough");
+        connect(socket.as_raw_fd(), &address).expect("a daemon listens");
+        socket
+    }
+}
+
+fn say(stranger: &impl AsRawFd, message: &[u8]) -> nix::Result<usize> {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    send(stranger.as_raw_fd(), message, flags)
+}
+
+#[track_caller]
+fn wait_until_readable(descriptor: &impl AsFd) {
+    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(LIMIT).expect("it is short enough");
+    assert_eq!(poll(&mut polled, timeout), Ok(1));
+}
+
+#[test]
+fn a_question_is_answered() {
+    let daemon = Daemon::new();
+    let answers = [
+        (
+            Request::Relief,
+            Reply::Granted {
+                processes: 2,
+                bytes: 1 << 30,
+            },
+        ),
+        (
+            Request::Relief,
+            Reply::Refused(Refusal::RecoveryInterval {
+                remaining: Duration::from_millis(900),
+            }),
+        ),
+        (Request::Status, Reply::Status(Status::default())),
+    ];
+    for (request, reply) in answers {
+        assert!(daemon.listener.accept().is_none());
+        let client = daemon.client();
+        let asks = std::thread::spawn(move || client.ask(request, LIMIT));
+        wait_until_readable(&daemon.listener);
+        let connection = daemon.accept();
+        wait_until_readable(&connection);
+        assert_eq!(connection.receive().unwrap(), Some(request));
+        assert!(connection.receive().unwrap().is_none());
+        connection.reply(&reply).unwrap();
+        assert_eq!(asks.join().unwrap().unwrap(), reply);
+        assert!(matches!(connection.receive(), Err(ConnectionError::Closed)));
+    }
+}
+
+#[test]
+fn a_silent_peer_costs_nothing_but_its_descriptor() {
+    let daemon = Daemon::new();
+    let stranger = daemon.stranger();
+    let connection = daemon.accept();
+    assert!(connection.receive().unwrap().is_none());
+    assert!(connection.receive().unwrap().is_none());
+    drop(stranger);
+    assert!(matches!(connection.receive(), Err(ConnectionError::Closed)));
+}
+
+#[test]
+fn garbage_is_an_error_that_says_what_was_found_and_can_be_answered() {
+    let daemon = Daemon::new();
+    let stranger = daemon.stranger();
+    say(&stranger, b"\x1b[2Jrm -rf").unwrap();
+    let connection = daemon.accept();
+    let Err(ConnectionError::Words(err)) = connection.receive() else {
+        panic!("garbage was understood");
+    };
+    assert_eq!(
+        err.to_string(),
+        "expected `relief` or `status`, found `\\x1b[2Jrm -rf`"
+    );
+    let reply = Reply::Refused(Refusal::NotUnderstood);
+    connection.reply(&reply).unwrap();
+    let mut answer = [0; 64];
+    let len = nix::sys::socket::recv(stranger.as_raw_fd(), &mut answer, MsgFlags::empty()).unwrap();
+    assert_eq!(&answer[..len], b"refused not-understood");
+}
+
+#[test]
+fn a_giant_message_is_refused_and_the_next_is_read_whole() {
+    let daemon = Daemon::new();
+    let stranger = daemon.stranger();
+    say(&stranger, &[b'r'; 100_000]).unwrap();
+    say(&stranger, &[b'r'; MESSAGE_BYTES + 1]).unwrap();
+    say(&stranger, b"relief").unwrap();
+    let connection = daemon.accept();
+    for _ in 0..2 {
+        let err = connection.receive().unwrap_err();
+        assert!(matches!(err, ConnectionError::Words(_)), "{err:?}");
+    }
+    assert_eq!(connection.receive().unwrap(), Some(Request::Relief));
+}
+
+#[test]
+fn an_empty_message_is_a_goodbye() {
+    let daemon = Daemon::new();
+    let stranger = daemon.stranger();
+    say(&stranger, b"").unwrap();
+    assert!(matches!(
+        daemon.accept().receive(),
+        Err(ConnectionError::Closed)
+    ));
+}
+
+#[test]
+fn a_peer_that_never_reads_is_found_out_without_waiting() {
+    let daemon = Daemon::new();
+    let _stranger = daemon.stranger();
+    let connection = daemon.accept();
+    let reply = Reply::Status(Status::default());
+    let err = (0..1_000_000)
+        .find_map(|_| connection.reply(&reply).err())
+        .expect("a queue has an end");
+    assert!(matches!(err, ConnectionError::Unread), "{err:?}");
+}
+
+#[test]
+fn a_peer_that_left_is_told_nothing_and_ends_nobody() {
+    let daemon = Daemon::new();
+    drop(daemon.stranger());
+    let connection = daemon.accept();
+    let err = connection
+        .reply(&Reply::Refused(Refusal::DryRun))
+        .unwrap_err();
+    assert!(matches!(err, ConnectionError::Closed), "{err:?}");
+}
+
+#[test]
+fn without_a_daemon_the_client_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::at(&directory.path().join("socket")).unwrap();
+    let err = Client::connect(&place, LIMIT).unwrap_err();
+    assert!(matches!(err, ClientError::NoDaemon { .. }), "{err:?}");
+    assert_eq!(
+        err.to_string(),
+        format!("no user-oom answers at `{}`", place.socket().display())
+    );
+
+    // A dead daemon leaves its socket behind.
+    drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());
+    let err = Client::connect(&place, LIMIT).unwrap_err();
+    assert!(matches!(err, ClientError::NoDaemon { .. }), "{err:?}");
+}
+        ),
+        "{err:?}"
+    );
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_is_not_waited_for_for_ever() {
+    let daemon = Daemon::new();
+    let err = daemon.client().ask(Request::Status, SHORT).unwrap_err();
+    assert!(matches!(err, ClientError::Timeout { .. }), "{err:?}");
+}
+
+#[test]
+fn a_daemon_that_does_not_accept_is_not_waited_for_for_ever() {
+    let daemon = Daemon::new();
+    let mut waiting = Vec::new();
+    let err = loop {
+        match Client::connect(&daemon.place, SHORT) {
+            Ok(client) => waiting.push(client),
+            Err(err) => break err,
+        }
+        assert!(waiting.len() < 10_000, "a queue has an end");
+    };
+    assert!(matches!(err, ClientError::Timeout { .. }), "{err:?}");
+
+    // Once it accepts, all who waited are there.
+    let accepted = std::iter::from_fn(|| daemon.listener.accept()).count();
+    assert_eq!(accepted, waiting.len());
+}
+
+#[test]
+fn a_daemon_that_hangs_up_is_no_answer() {
+    let daemon = Daemon::new();
+    let client = daemon.client();
+    drop(daemon.accept());
+    let err = client.ask(Request::Status, LIMIT).unwrap_err();
+    assert!(
+        matches!(err, ClientError::Connection(ConnectionError::Closed)),
+        "{err:?}"
+    );
+}
+
+#[test]
+fn the_kernel_says_who_asks() {
+    let daemon = Daemon::new();
+    let _client = daemon.client();
+    let peer = daemon.accept().peer();
+    assert_eq!(peer.uid, geteuid().as_raw());
+    assert_eq!(peer.pid, Some(std::process::id()));
+}
+
+#[test]
+fn another_process_is_told_from_us_and_another_user_too() {
+    let daemon = Daemon::new();
+    // Where any user may run it.
+    let directory = daemon.directory.path();
+    fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
+    let program = directory.join("peer");
+    fs::copy(env!("CARGO_BIN_EXE_control-test-peer"), &program).unwrap();
+
+    let own_uid = geteuid().as_raw();
+    for uid in [own_uid, 65534] {
+        if uid != own_uid && own_uid != 0 {
+            println!("skipped: only root can be another user; run it as root");
+            continue;
+        }
+        let child = Command::new(&program)
+            .arg(daemon.place.socket())
+            .args(["ask", "relief"])
+            .uid(uid)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until_readable(&daemon.listener);
+        let connection = daemon.accept();
+        let peer = connection.peer();
+        assert_eq!((peer.uid, peer.pid), (uid, Some(child.id())));
+        wait_until_readable(&connection);
+        assert_eq!(connection.receive().unwrap(), Some(Request::Relief));
+        let reply = if may_ask_relief(peer.uid, own_uid) {
+            Reply::Granted {
+                processes: 1,
+                bytes: 4096,
+            }
+        } else {
+            Reply::Refused(Refusal::NotPermitted)
+        };
+        connection.reply(&reply).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        let want = if uid == own_uid {
+            "granted processes=1 bytes=4096"
+        } else {
+            "refused not-permitted"
+        };
+        assert_eq!(String::from_utf8_lossy(&output.stdout), want);
+    }
+}
+
+#[test]
+fn relief_is_for_root_and_the_daemons_own_user() {
+    assert!(may_ask_relief(0, 0));
+    assert!(may_ask_relief(0, 1000));
+    assert!(may_ask_relief(1000, 1000));
+    assert!(!may_ask_relief(1000, 0));
+    assert!(!may_ask_relief(1001, 1000));
+}
+
+#[test]
+fn descriptors_are_not_handed_to_programs_we_start() {
+    let daemon = Daemon::new();
+    let client = daemon.client();
+    let connection = daemon.accept();
+    for descriptor in [daemon.listener.as_fd(), client.as_fd(), connection.as_fd()] {
+        let link = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
+        let info = fs::read_to_string(Path::new(&link)).unwrap();
+        let flags = info
+            .lines()
+            .find_map(|line| line.strip_prefix("flags:"))
+            .unwrap();
+        let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+        assert_ne!(flags & 0o2_000_000, 0, "no O_CLOEXEC: {info}");
+    }
+}

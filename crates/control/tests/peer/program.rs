@@ -1,0 +1,46 @@
+//! A peer in a process of its own: `control-test-peer SOCKET ask relief|status`
+//! prints the answer; `control-test-peer SOCKET hold` takes the lock, says
+//! `held` and keeps it until its standard input is closed.
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use control::{Client, InstanceLock, Place, Request};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            let _ = writeln!(io::stderr(), "control-test-peer: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut stdout = io::stdout();
+    match words[..] {
+        [socket, "ask", request] => {
+            let request = Request::decode(request.as_bytes())?;
+            let client = Client::connect(&Place::at(Path::new(socket))?, LIMIT)?;
+            let reply = client.ask(request, LIMIT)?;
+            stdout.write_all(reply.encode().as_bytes())?;
+        }
+        [socket, "hold"] => {
+            let _lock = InstanceLock::take(&Place::at(Path::new(socket))?)?;
+            stdout.write_all(b"held\n")?;
+            stdout.flush()?;
+            io::stdin().read_to_end(&mut Vec::new())?;
+        }
+        _ => return Err("what am I to do?".into()),
+    }
+    Ok(())
+}
+
+/// Far longer than anything here takes.
+const LIMIT: Duration = Duration::from_secs(30);

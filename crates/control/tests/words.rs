@@ -1,0 +1,220 @@
+//! What is said comes across, and nothing else does.
+
+use std::time::Duration;
+
+use control::{Found, Level, MESSAGE_BYTES, Refusal, Reply, Request, Status, WordsError};
+use proptest::prelude::*;
+
+fn requests() -> impl Strategy<Value = Request> {
+    prop_oneof![Just(Request::Relief), Just(Request::Status)]
+}
+
+fn refusals() -> impl Strategy<Value = Refusal> {
+    prop_oneof![
+        any::<u32>().prop_map(|available_percent| Refusal::EnoughAvailable { available_percent }),
+        any::<u64>()
+            .prop_map(Duration::from_millis)
+            .prop_map(|remaining| Refusal::RecoveryInterval { remaining }),
+        any::<u64>().prop_map(|bytes| Refusal::Promised { bytes }),
+        any::<u64>().prop_map(|judged_bytes| Refusal::NothingHelps { judged_bytes }),
+        Just(Refusal::NotPermitted),
+        Just(Refusal::DryRun),
+        Just(Refusal::NotUnderstood),
+    ]
+}
+
+fn statuses() -> impl Strategy<Value = Status> {
+    let level = prop_oneof![Just(Level::Ok), Just(Level::Warn), Just(Level::Kill)];
+    (
+        any::<u32>(),
+        level,
+        any::<[u64; 4]>(),
+        any::<u32>(),
+        any::<u64>(),
+    )
+        .prop_map(|(pid, level, memory, registered, ended)| Status {
+            pid,
+            level,
+            available_bytes: memory[0],
+            total_bytes: memory[1],
+            swap_free_bytes: memory[2],
+            swap_total_bytes: memory[3],
+            registered,
+            ended,
+        })
+}
+
+fn replies() -> impl Strategy<Value = Reply> {
+    prop_oneof![
+        (any::<u32>(), any::<u64>())
+            .prop_map(|(processes, bytes)| Reply::Granted { processes, bytes }),
+        refusals().prop_map(Reply::Refused),
+        statuses().prop_map(Reply::Status),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_request_comes_across(request in requests()) {
+        prop_assert_eq!(Request::decode(request.encode().as_bytes()), Ok(request));
+    }
+
+    #[test]
+    fn a_reply_comes_across(reply in replies()) {
+        prop_assert_eq!(Reply::decode(reply.encode().as_bytes()), Ok(reply));
+    }
+
+    #[test]
+    fn bytes_at_random_harm_nobody(message in prop::collection::vec(any::<u8>(), 0..600)) {
+        if let Ok(request) = Request::decode(&message) {
+            let encoded = request.encode();
+            prop_assert_eq!(encoded.as_bytes(), &message[..]);
+        }
+        match Reply::decode(&message) {
+            Ok(reply) => {
+                let encoded = reply.encode();
+                prop_assert_eq!(encoded.as_bytes(), &message[..]);
+            }
+            Err(err) => {
+                prop_assert!(message.starts_with(err.found().as_bytes()));
+                prop_assert!(err.to_string().is_ascii());
+            }
+        }
+    }
+
+    /// One byte changed is another message or none, never the same one.
+    #[test]
+    fn every_message_has_one_spelling(
+        reply in replies(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let encoded = reply.encode();
+        let mut message = encoded.as_bytes().to_vec();
+        let at = at.index(message.len());
+        prop_assume!(message[at] != byte);
+        message[at] = byte;
+        if let Ok(other) = Reply::decode(&message) {
+            prop_assert_ne!(other, reply);
+            let encoded = other.encode();
+            prop_assert_eq!(encoded.as_bytes(), &message[..]);
+        }
+    }
+
+    #[test]
+    fn a_reply_cut_short_is_no_reply_or_another(reply in replies(), keep in any::<prop::sample::Index>()) {
+        let encoded = reply.encode();
+        let message = encoded.as_bytes();
+        let cut = &message[..keep.index(message.len())];
+        prop_assert_ne!(Reply::decode(cut), Ok(reply));
+    }
+}
+
+#[track_caller]
+fn check(decoded: Result<impl std::fmt::Debug, WordsError>, want: &str) {
+    let err = decoded.expect_err("it makes no sense");
+    assert_eq!(err.to_string(), want);
+}
+
+#[test]
+fn nonsense_is_answered_with_what_was_found() {
+    check(
+        Request::decode(b"releif"),
+        "expected `relief` or `status`, found `releif`",
+    );
+    check(
+        Request::decode(b""),
+        "expected `relief` or `status`, found ``",
+    );
+    check(
+        Request::decode(b"relief now"),
+        "expected the end of the message, found `relief now`",
+    );
+    check(
+        Request::decode(b"relief\n"),
+        "expected `relief` or `status`, found `relief\\n`",
+    );
+    check(
+        Request::decode(b"\xff\x1b[31m"),
+        "expected text, found `\\xff\\x1b[31m`",
+    );
+    check(
+        Reply::decode(b"granted processes=-1 bytes=0"),
+        "expected `processes=` and a number, found `granted processes=-1 bytes=0`",
+    );
+    check(
+        Reply::decode(b"granted processes=4294967296 bytes=0"),
+        "expected `processes=` and a number, found `granted processes=4294967296 bytes=0`",
+    );
+    check(
+        Reply::decode(b"granted processes=1"),
+        "expected `bytes=` and a number, found `granted processes=1`",
+    );
+    check(
+        Reply::decode(b"refused because"),
+        "expected a reason, found `refused because`",
+    );
+    check(
+        Reply::decode(b"status pid=1 level=bad"),
+        "expected `level=` and `ok`, `warn` or `kill`, found `status pid=1 level=bad`",
+    );
+}
+
+#[test]
+fn a_message_that_is_too_long_is_shown_in_part() {
+    let message = [b'x'; MESSAGE_BYTES + 1];
+    let shown = "x".repeat(Found::BYTES);
+    check(
+        Request::decode(&message),
+        &format!("expected at most 256 bytes, found `{shown}...`"),
+    );
+    let longest = &message[..MESSAGE_BYTES];
+    check(
+        Request::decode(longest),
+        &format!("expected `relief` or `status`, found `{shown}...`"),
+    );
+}
+
+#[test]
+fn every_answer_is_a_sentence_for_people() {
+    let said = |reply: Reply| reply.to_string();
+    assert_eq!(
+        said(Reply::Granted {
+            processes: 2,
+            bytes: 512 << 20
+        }),
+        "gives up 2 processes, 512 MiB"
+    );
+    assert_eq!(
+        said(Reply::Granted {
+            processes: 1,
+            bytes: 0
+        }),
+        "gives up 1 process, 0 MiB"
+    );
+    assert_eq!(
+        said(Reply::Refused(Refusal::EnoughAvailable {
+            available_percent: 84
+        })),
+        "refused: 84 % of memory is available"
+    );
+    assert_eq!(
+        said(Reply::Refused(Refusal::RecoveryInterval {
+            remaining: Duration::from_millis(3_250)
+        })),
+        "refused: the last relief was just now, the next may be in 3.2 s"
+    );
+    assert_eq!(
+        said(Reply::Status(Status {
+            pid: 7,
+            level: Level::Warn,
+            available_bytes: 1 << 30,
+            total_bytes: 16 << 30,
+            registered: 3,
+            ended: 1,
+            ..Status::default()
+        })),
+        "pid 7, level warn, memory 1024 MiB of 16384 MiB available, swap 0 MiB of 0 MiB free, \
+         3 registered, 1 ended"
+    );
+}
