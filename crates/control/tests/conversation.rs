@@ -209,10 +209,6 @@ fn without_a_daemon_the_client_says_so() {
     let err = Client::connect(&place, LIMIT).unwrap_err();
     assert!(matches!(err, ClientError::NoDaemon { .. }), "{err:?}");
 }
-        ),
-        "{err:?}"
-    );
-}
 
 #[test]
 fn a_daemon_that_does_not_answer_is_not_waited_for_for_ever() {
