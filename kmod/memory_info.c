@@ -701,7 +701,7 @@ static int on_oom(struct notifier_block *notifier, unsigned long unused, void *d
 	ktime_t start = ktime_get();
 	s64 number = atomic64_inc_return(&last_calls);
 	const char *why_not = why_not_ask(*freed);
-	unsigned long reported;
+	const char *what_now = "it allocates again";
 	struct wait wait;
 
 	if (!why_not)
@@ -713,12 +713,12 @@ static int on_oom(struct notifier_block *notifier, unsigned long unused, void *d
 	}
 	announce();
 	wait = wait_for_memory();
-	reported = judge(&wait);
-	*freed += reported;
-	pr_info("last call %lld of %s: %s, %lu KiB back after %lld us%s\n", number,
+	*freed += judge(&wait);
+	if (!*freed)
+		what_now = is_dying() ? "it is dying" : "the kernel kills";
+	pr_info("last call %lld of %s: %s, %lu KiB back after %lld us: %s\n", number,
 		current->comm, wait.answered ? "answered" : "not answered",
-		wait.back * (PAGE_SIZE / SZ_1K), ktime_us_delta(ktime_get(), start),
-		reported ? "" : ", the kernel goes on");
+		wait.back * (PAGE_SIZE / SZ_1K), ktime_us_delta(ktime_get(), start), what_now);
 	return NOTIFY_OK;
 }
 

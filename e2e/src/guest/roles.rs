@@ -1,0 +1,141 @@
+//! What the helper programs do: take memory, and answer for it.
+//!
+//! | words | does |
+//! |---|---|
+//! | `hold MIB` | takes it, says `holding`, waits |
+//! | `bomb` | says `ready`; told to go, takes memory at full speed for ever |
+//! | `bomb MIB` | the same, but rests when it has so much, and says `full` |
+//! | `churn MIB` | takes it, gives it back, and again |
+//! | `write DIRECTORY` | told to go, writes small files there without end |
+//! | `watch` | says every level that poll announces |
+//! | `listen …` | see [`super::listener`] |
+
+use std::fs;
+use std::hint::black_box;
+use std::io::{Read, Write, stdin, stdout};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::files::MIB;
+use super::{listener, module};
+
+/// Plays the role that the words name.
+///
+/// # Errors
+///
+/// There is no such role, or it could not go on.
+pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
+    let role = words.next().unwrap_or_default();
+    // So that the kernel's log tells one from another.
+    fs::write("/proc/self/comm", &role).context("cannot take the name")?;
+    match role.as_str() {
+        "hold" => hold(number(words.next())?),
+        "bomb" => bomb(
+            words
+                .next()
+                .map_or(Ok(u64::MAX), |word| number(Some(word)))?,
+        ),
+        "churn" => churn(number(words.next())?),
+        "write" => write_files(&words.next().context("where?")?),
+        "watch" => watch(),
+        "listen" => listener::run(words),
+        other => bail!("`{other}` is no role"),
+    }
+}
+
+/// Speaks to whoever started us.
+///
+/// # Errors
+///
+/// It is gone.
+pub fn say(line: &str) -> Result<()> {
+    let mut stdout = stdout();
+    stdout.write_all(line.as_bytes())?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()?;
+    Ok(())
+}
+
+fn number(word: Option<String>) -> Result<u64> {
+    let word = word.context("how much?")?;
+    word.parse()
+        .with_context(|| format!("`{word}` is no number"))
+}
+
+fn wait_for_go() -> Result<()> {
+    let len = stdin().read_line(&mut String::new())?;
+    ensure!(len > 0, "nobody is there any more");
+    Ok(())
+}
+
+/// One byte a page is enough to have the page.
+fn one_mebibyte() -> Vec<u8> {
+    const PAGE: usize = 4096;
+    let mut bytes = vec![0; usize::try_from(MIB).unwrap_or(usize::MAX)];
+    for first in bytes.iter_mut().step_by(PAGE) {
+        *first = 1;
+    }
+    black_box(bytes)
+}
+
+fn hold(mebibytes: u64) -> Result<()> {
+    let held: Vec<_> = (0..mebibytes).map(|_| one_mebibyte()).collect();
+    say("holding")?;
+    // Until whoever started us is gone.
+    let _ = stdin().read(&mut [0])?;
+    black_box(held);
+    Ok(())
+}
+
+fn bomb(most_mebibytes: u64) -> Result<()> {
+    say("ready")?;
+    wait_for_go()?;
+    let mut held = Vec::new();
+    for _ in 0..most_mebibytes {
+        held.push(one_mebibyte());
+    }
+    say("full")?;
+    // Until whoever started us is gone.
+    let _ = stdin().read(&mut [0])?;
+    black_box(held);
+    Ok(())
+}
+
+fn churn(mebibytes: u64) -> Result<()> {
+    say("churning")?;
+    loop {
+        let held: Vec<_> = (0..mebibytes).map(|_| one_mebibyte()).collect();
+        black_box(held);
+    }
+}
+
+fn write_files(directory: &str) -> Result<()> {
+    say("ready")?;
+    wait_for_go()?;
+    let block = vec![1; 256 * 1024];
+    for number in 0_u64.. {
+        let path = format!("{directory}/{}-{number}", std::process::id());
+        // A full disk is no reason to stop: the names take memory too.
+        if fs::write(&path, &block).is_err() {
+            let _ = fs::remove_file(path);
+        }
+    }
+    Ok(())
+}
+
+fn watch() -> Result<()> {
+    let file = fs::File::open(module::PATH).context("cannot open the notifier")?;
+    say("watching")?;
+    loop {
+        let mut fds = [PollFd::new(&file, PollFlags::PRI)];
+        poll(&mut fds, None)?;
+        let mut text = [0; 1024];
+        let len = rustix::io::pread(&file, &mut text, 0)?;
+        let text = String::from_utf8_lossy(&text[..len]);
+        say(&format!(
+            "level {}",
+            text.lines().next().unwrap_or_default()
+        ))?;
+    }
+}

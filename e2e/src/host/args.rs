@@ -1,0 +1,93 @@
+//! The command line.
+
+use anyhow::{Context, Result, bail};
+
+use super::kernel::{self, Kernel};
+use crate::scenarios;
+
+/// What `--help` says.
+pub(crate) const HELP: &str = "\
+Boots real kernels in QEMU and tries the module and the programs on them.
+
+Usage: e2e [--kernel 6.1|6.12|7.2|all] [--list] [SCENARIO…]
+
+  --kernel VERSION  on this kernel (6.1 unless said otherwise), or on all
+  --list            say which scenarios there are, and on which kernels
+  SCENARIO          these alone, on any kernel
+
+Consoles of the guests: e2e/target/logs. Kernels: e2e/target/cache, fetched
+once; remove it to fetch them anew.";
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// How to ask.
+    Help,
+    /// The table.
+    List,
+    /// Scenarios to run: all that belong to the kernel if none is named.
+    Run {
+        kernels: Vec<Kernel>,
+        names: Vec<String>,
+    },
+}
+
+/// Reads the arguments, without the program's name.
+pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted> {
+    let mut kernels = vec![kernel::MAIN];
+    let mut names = Vec::new();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--help" | "-h" => return Ok(Wanted::Help),
+            "--list" => return Ok(Wanted::List),
+            "--kernel" => kernels = kernels_named(&args.next().context("`--kernel` which?")?)?,
+            option if option.starts_with('-') => bail!("`{option}` is no option; see --help"),
+            name if scenarios::named(name).is_some() => names.push(arg),
+            name => bail!("`{name}` is no scenario; see --list"),
+        }
+    }
+    Ok(Wanted::Run { kernels, names })
+}
+
+fn kernels_named(name: &str) -> Result<Vec<Kernel>> {
+    if name == "all" {
+        return Ok(kernel::ALL.to_vec());
+    }
+    let known = kernel::ALL.iter().find(|kernel| kernel.name == name);
+    let kernel = known.with_context(|| format!("`{name}` is none of our kernels; see --help"))?;
+    Ok(vec![*kernel])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Wanted, kernel, parse};
+
+    fn parsed(line: &str) -> Option<Wanted> {
+        parse(line.split_whitespace().map(str::to_owned)).ok()
+    }
+
+    #[test]
+    fn nothing_said_is_everything_on_the_main_kernel() {
+        let want = Wanted::Run {
+            kernels: vec![kernel::MAIN],
+            names: Vec::new(),
+        };
+        assert_eq!(parsed(""), Some(want));
+    }
+
+    #[test]
+    fn all_kernels_can_be_asked_for() {
+        let want = Wanted::Run {
+            kernels: kernel::ALL.to_vec(),
+            names: vec!["nonsense_is_refused".to_owned()],
+        };
+        assert_eq!(parsed("nonsense_is_refused --kernel all"), Some(want));
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused() {
+        for line in ["--kernel", "--kernel 5.4", "--quick", "no_such_scenario"] {
+            assert_eq!(parsed(line), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Debian's kernels, and the module built against each.
+//!
+//! A kernel's packages are unpacked with the compiler of the same release into
+//! a directory of their own, and the module is built in there: the programs of
+//! a kernel's build system want the libc of their own release.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Places, say};
+
+/// One of the kernels that the module is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    /// As `--kernel` has it.
+    pub(crate) name: &'static str,
+    /// Debian's release with that kernel.
+    suite: &'static str,
+}
+
+/// Every scenario runs on this one.
+pub(crate) const MAIN: Kernel = ALL[0];
+
+/// All of them.
+pub(crate) const ALL: [Kernel; 3] = [
+    Kernel {
+        name: "6.1",
+        suite: "bookworm",
+    },
+    Kernel {
+        name: "6.12",
+        suite: "trixie",
+    },
+    Kernel {
+        name: "7.2",
+        suite: "sid",
+    },
+];
+
+/// The kernel for virtual machines: the same as for hardware, but fewer
+/// drivers. The rest is what building a module takes.
+const PACKAGES: &str = "linux-image-cloud-amd64,linux-headers-cloud-amd64,busybox-static,kmod,\
+                        xz-utils,gcc,make,libc6-dev,dash,coreutils,sed,grep,mawk,findutils";
+
+/// Packages are unpacked, not configured, so these links are ours to make:
+/// first the merged /usr, afterwards awk.
+const MERGE_USR: &str =
+    r#"for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d"; ln -s "usr/$d" "$1/$d"; done"#;
+const LINK_AWK: &str = r#"ln -sf mawk "$1/usr/bin/awk"; mkdir -p "$1/proc" "$1/module""#;
+
+/// Modules of the kernel's own that scenarios need, and what these need.
+const MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "zram", "lzo_rle"];
+
+/// A kernel that is fetched, with the module built for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    /// Which.
+    pub(crate) kernel: Kernel,
+    /// Its full version, as `uname -r` says.
+    pub(crate) release: String,
+    /// Its bootable image.
+    pub(crate) image: PathBuf,
+    /// Statically linked.
+    pub(crate) busybox: PathBuf,
+    /// `memory_info.ko`.
+    pub(crate) module: PathBuf,
+    /// The kernel's own, in the order to load them.
+    pub(crate) modules: Vec<PathBuf>,
+}
+
+impl Kernel {
+    /// Fetches it if it is not there, and builds the module.
+    pub(crate) fn prepare(self, places: &Places) -> Result<Ready> {
+        let root = places.cache().join(self.name);
+        if !root.exists() {
+            self.fetch(&root)?;
+        }
+        let release = release(&root)?;
+        let ready = Ready {
+            kernel: self,
+            image: image(&root, &release)?,
+            busybox: root.join("usr/bin/busybox"),
+            module: build_module(places, &root, &release)?,
+            modules: own_modules(&root, &release)?,
+            release,
+        };
+        Ok(ready)
+    }
+
+    fn fetch(self, root: &Path) -> Result<()> {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "unpacking the packages of Linux {} takes root, once; run this as root",
+            self.name
+        );
+        say(format_args!(
+            "fetching Linux {} from Debian {}",
+            self.name, self.suite
+        ))?;
+        let unfinished = root.with_extension("unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished).context("cannot remove what was fetched in part")?;
+        }
+        if let Some(parent) = root.parent() {
+            fs::create_dir_all(parent).context("cannot make the cache")?;
+        }
+        let mut mmdebstrap = Command::new("mmdebstrap");
+        mmdebstrap.args(["--quiet", "--variant=extract", "--format=directory"]);
+        // A mirror of sid may lag by more than the week that its list is for.
+        mmdebstrap.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+        mmdebstrap.arg(format!("--setup-hook={MERGE_USR}"));
+        mmdebstrap.arg(format!("--extract-hook={LINK_AWK}"));
+        mmdebstrap.arg(format!("--include={PACKAGES}"));
+        run(mmdebstrap.arg(self.suite).arg(&unfinished))?;
+        let release = release(&unfinished)?;
+        run(&mut inside(&unfinished, "depmod", &[&release]))?;
+        fs::rename(&unfinished, root).context("cannot move the fetched packages in place")
+    }
+}
+
+/// The one kernel that was unpacked there.
+fn release(root: &Path) -> Result<String> {
+    let at = root.join("usr/lib/modules");
+    let mut entries =
+        fs::read_dir(&at).with_context(|| format!("no kernel in `{}`", at.display()))?;
+    let entry = entries
+        .next()
+        .with_context(|| format!("`{}` is empty", at.display()))??;
+    Ok(entry.file_name().to_string_lossy().into_owned())
+}
+
+/// Debian moved it from /boot to the modules' directory.
+fn image(root: &Path, release: &str) -> Result<PathBuf> {
+    let places = [
+        root.join(format!("boot/vmlinuz-{release}")),
+        root.join(format!("usr/lib/modules/{release}/vmlinuz")),
+    ];
+    let found = places.into_iter().find(|path| path.is_file());
+    found.with_context(|| format!("Linux {release} has no image"))
+}
+
+fn build_module(places: &Places, root: &Path, release: &str) -> Result<PathBuf> {
+    let at = root.join("module");
+    for name in ["Kbuild", "Makefile", "memory_info.c", "memory_info_uapi.h"] {
+        let from = places.root.join("kmod").join(name);
+        fs::copy(&from, at.join(name))
+            .with_context(|| format!("cannot copy `{}`", from.display()))?;
+    }
+    let kdir = format!("KDIR=/usr/lib/modules/{release}/build");
+    let make = inside(root, "make", &["-C", "/module", &kdir])
+        .output()
+        .context("cannot make")?;
+    let said = String::from_utf8_lossy(&make.stdout) + String::from_utf8_lossy(&make.stderr);
+    ensure!(
+        make.status.success(),
+        "the module does not build for Linux {release}:\n{said}"
+    );
+    // That of BTF is about a file that Debian's headers do not have.
+    let warning = said.lines().find(|line| line.contains("warning:"));
+    ensure!(
+        warning.is_none(),
+        "the module builds with warnings for Linux {release}:\n{said}"
+    );
+    Ok(at.join("memory_info.ko"))
+}
+
+/// Runs a program of the unpacked release.
+fn inside(root: &Path, program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork"]);
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    // objtool reads /proc/self/limits.
+    command
+        .arg("--mount-proc")
+        .arg("--root")
+        .arg(root)
+        .arg(program)
+        .args(args);
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin")
+        .env("LC_ALL", "C");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Paths of [`MODULES`] and all that they need, needed ones first.
+fn own_modules(root: &Path, release: &str) -> Result<Vec<PathBuf>> {
+    let at = root.join("usr/lib/modules").join(release);
+    let path = at.join("modules.dep");
+    let dep =
+        fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for name in MODULES {
+        for module in in_order(&dep, name) {
+            let path = at.join(module);
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+    }
+    Ok(paths)
+}
+
+/// The line of `modules.dep` about a module, needed ones first; empty where it
+/// is built into the kernel.
+fn in_order<'dep>(dep: &'dep str, name: &str) -> Vec<&'dep str> {
+    let line = dep.lines().find_map(|line| {
+        let (path, needs) = line.split_once(':')?;
+        let file = path.rsplit('/').next()?;
+        let stem = file.split('.').next()?;
+        (stem.replace('-', "_") == name).then_some((path, needs))
+    });
+    let Some((path, needs)) = line else {
+        return Vec::new();
+    };
+    let mut order: Vec<_> = needs.split_whitespace().rev().collect();
+    order.push(path);
+    order
+}
+
+/// The module's bytes, uncompressed.
+pub(crate) fn uncompressed(module: &Path) -> Result<Vec<u8>> {
+    if module.extension().is_none_or(|extension| extension != "xz") {
+        return fs::read(module).with_context(|| format!("cannot read `{}`", module.display()));
+    }
+    let xz = Command::new("xz")
+        .args(["--decompress", "--stdout"])
+        .arg(module)
+        .output()
+        .context("cannot start xz (package xz-utils)")?;
+    ensure!(xz.status.success(), "cannot unpack `{}`", module.display());
+    Ok(xz.stdout)
+}
+
+/// Runs a command to its end, which has to be a good one.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{name}`"))?;
+    ensure!(status.success(), "`{name}` failed: {status}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_order;
+
+    const DEP: &str = "kernel/a/virtio-blk.ko.xz: kernel/b/virtio_ring.ko.xz kernel/c/virtio.ko.xz\n\
+                       kernel/c/virtio.ko.xz:\n";
+
+    #[test]
+    fn what_a_module_needs_comes_first() {
+        let want = [
+            "kernel/c/virtio.ko.xz",
+            "kernel/b/virtio_ring.ko.xz",
+            "kernel/a/virtio-blk.ko.xz",
+        ];
+        assert_eq!(in_order(DEP, "virtio_blk"), want);
+        assert_eq!(in_order(DEP, "virtio"), ["kernel/c/virtio.ko.xz"]);
+    }
+
+    #[test]
+    fn what_is_built_in_needs_no_loading() {
+        assert!(in_order(DEP, "ext4").is_empty());
+        assert!(in_order("", "virtio").is_empty());
+    }
+}

@@ -1,0 +1,150 @@
+//! One boot of one virtual machine.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::scenarios::{Machine, Scenario};
+use crate::words::{SCENARIOS_VARIABLE, Word};
+
+/// From power-on to the first word, on a busy machine.
+const BOOT: Duration = Duration::from_secs(120);
+
+/// Without what is fast on hardware and slow where it is emulated byte by byte:
+/// the kernel clears each page with it.
+const CPU: &str = "max,-erms,-fsrm";
+
+/// How a boot ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    /// What the guest said.
+    pub(crate) words: Vec<Word>,
+    /// For those of whom it said nothing.
+    pub(crate) how: String,
+    /// The guest's log.
+    pub(crate) console: PathBuf,
+}
+
+/// Boots the kernel with these scenarios, and waits until the machine ends.
+///
+/// The emulator emulates: some hosts' virtualization hangs an unmodified
+/// kernel, and a test shall run everywhere alike.
+pub(crate) fn run(
+    kernel: &Path,
+    initramfs: &Path,
+    logs: &Path,
+    boot: &[&Scenario],
+) -> Result<Ended> {
+    let Some(first) = boot.first() else {
+        return Ok(Ended {
+            words: Vec::new(),
+            how: "there was nothing to do".to_owned(),
+            console: PathBuf::new(),
+        });
+    };
+    let console = logs.join(format!("{}.console", first.name));
+    let words = logs.join(format!("{}.words", first.name));
+    for old in [&console, &words] {
+        fs::write(old, "").with_context(|| format!("cannot write `{}`", old.display()))?;
+    }
+    let names: Vec<_> = boot.iter().map(|scenario| scenario.name).collect();
+    let limit = BOOT + boot.iter().map(|scenario| scenario.limit).sum::<Duration>();
+
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args([
+        "-accel",
+        "tcg,thread=multi",
+        "-M",
+        "q35",
+        "-cpu",
+        CPU,
+        "-smp",
+        "2",
+    ]);
+    qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
+    qemu.arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(initramfs);
+    qemu.arg("-serial").arg(file_of("file:", &console));
+    qemu.arg("-serial").arg(file_of("file:", &words));
+    qemu.args(["-append", &command_line(&names)]);
+    add_machine(&mut qemu, first.machine, logs)?;
+    let qemu = qemu
+        .stdin(Stdio::null())
+        .spawn()
+        .context("cannot start QEMU")?;
+
+    let how = wait(qemu, limit)?;
+    let said = fs::read(&words).with_context(|| format!("cannot read `{}`", words.display()))?;
+    Ok(Ended {
+        words: String::from_utf8_lossy(&said)
+            .lines()
+            .filter_map(Word::parse)
+            .collect(),
+        how,
+        console,
+    })
+}
+
+fn file_of(prefix: &str, path: &Path) -> std::ffi::OsString {
+    let mut word = std::ffi::OsString::from(prefix);
+    word.push(path);
+    word
+}
+
+fn command_line(names: &[&str]) -> String {
+    let names = names.join(",");
+    format!("console=ttyS0 quiet panic=-1 psi=1 {SCENARIOS_VARIABLE}={names}")
+}
+
+fn add_machine(qemu: &mut Command, machine: Machine, logs: &Path) -> Result<()> {
+    qemu.arg("-m").arg(format!("{}M", machine.memory_mebibytes));
+    if machine.nodes > 1 {
+        let each = machine.memory_mebibytes / machine.nodes;
+        for node in 0..machine.nodes {
+            qemu.arg("-object")
+                .arg(format!("memory-backend-ram,id=m{node},size={each}M"));
+            qemu.arg("-numa")
+                .arg(format!("node,nodeid={node},memdev=m{node},cpus={node}"));
+        }
+    }
+    if let Some(mebibytes) = machine.disk_mebibytes {
+        let disk = logs.join("disk.img");
+        let file = File::create(&disk).context("cannot make the disk")?;
+        file.set_len(u64::from(mebibytes) << 20)
+            .context("cannot make the disk")?;
+        let mut drive = file_of("if=virtio,format=raw,cache=unsafe,file=", &disk);
+        drive.push("");
+        qemu.arg("-drive").arg(drive);
+    }
+    Ok(())
+}
+
+/// Waits for the emulator, and ends it when the time is over.
+fn wait(mut qemu: Child, limit: Duration) -> Result<String> {
+    let pidfd =
+        pidfd_open(Pid::from_child(&qemu), PidfdFlags::empty()).context("cannot wait for QEMU")?;
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    let timeout = Timespec::try_from(limit)?;
+    let in_time = loop {
+        match poll(&mut fds, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => {}
+            ready => break ready.context("cannot wait for QEMU")? > 0,
+        }
+    };
+    if !in_time {
+        qemu.kill().context("cannot end QEMU")?;
+    }
+    let status = qemu.wait().context("cannot wait for QEMU")?;
+    Ok(match in_time {
+        true if status.success() => "the machine ended".to_owned(),
+        true => format!("QEMU failed ({status})"),
+        false => format!("the machine was ended after {} s", limit.as_secs()),
+    })
+}

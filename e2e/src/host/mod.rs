@@ -1,0 +1,273 @@
+//! The host: prepares, boots, and believes what it is told explicitly.
+
+mod args;
+mod cpio;
+mod image;
+mod kernel;
+mod machine;
+mod tools;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{Write, stderr, stdout};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use self::args::Wanted;
+use self::kernel::Kernel;
+use crate::scenarios::{ALL, Scenario};
+use crate::words::Word;
+
+/// Runs what the arguments ask for; whether all of it passed.
+///
+/// # Errors
+///
+/// Something that has nothing to do with a scenario: the arguments, a package,
+/// a build.
+pub fn run(args: impl Iterator<Item = String>) -> Result<bool> {
+    match args::parse(args)? {
+        Wanted::Help => say(args::HELP).map(|()| true),
+        Wanted::List => list().map(|()| true),
+        Wanted::Run { kernels, names } => run_all(&kernels, &names),
+    }
+}
+
+/// Says why it went wrong, with all causes.
+pub fn report(err: &anyhow::Error) {
+    // A terminal that is gone is nothing that we could tell anyone about.
+    let _ = writeln!(stderr(), "e2e: {err:#}");
+}
+
+/// Where everything that is made or fetched goes.
+#[derive(Clone, Debug)]
+struct Places {
+    /// Of this workspace.
+    e2e: PathBuf,
+    /// Of the repository.
+    root: PathBuf,
+}
+
+impl Places {
+    fn new() -> Result<Self> {
+        let e2e = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let root = e2e.parent().context("e2e is in no repository")?.to_owned();
+        Ok(Self { e2e, root })
+    }
+
+    /// Kernels and images, which the next run uses again.
+    fn cache(&self) -> PathBuf {
+        self.e2e.join("target/cache")
+    }
+
+    /// What the guests said, and their consoles.
+    fn logs(&self, kernel: Kernel) -> PathBuf {
+        self.e2e.join("target/logs").join(kernel.name)
+    }
+}
+
+/// What became of a scenario.
+#[derive(Clone, Debug)]
+struct Outcome {
+    scenario: &'static Scenario,
+    /// What was measured, in the order it was said.
+    figures: Vec<(String, String)>,
+    /// Why it did not pass.
+    failure: Option<String>,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.failure {
+            None => write!(f, "passed  {}", self.scenario.name)?,
+            Some(reason) => write!(f, "FAILED  {}: {reason}", self.scenario.name)?,
+        }
+        for (key, value) in &self.figures {
+            write!(f, "\n          {key}: {value}")?;
+        }
+        Ok(())
+    }
+}
+
+fn say(text: impl fmt::Display) -> Result<()> {
+    writeln!(stdout(), "{text}").context("cannot write to the terminal")
+}
+
+fn list() -> Result<()> {
+    for scenario in ALL {
+        let kernels = if scenario.everywhere {
+            "all"
+        } else {
+            kernel::MAIN.name
+        };
+        say(format_args!("{:<5} {}", kernels, scenario.name))?;
+    }
+    Ok(())
+}
+
+fn run_all(kernels: &[Kernel], names: &[String]) -> Result<bool> {
+    let places = Places::new()?;
+    tools::provide()?;
+    let programs = image::build_programs(&places)?;
+    let (mut passed, mut failed) = (0, 0);
+    for &kernel in kernels {
+        let ready = kernel.prepare(&places)?;
+        let image = image::pack(&places, &ready, &programs)?;
+        say(format_args!("Linux {} ({})", kernel.name, ready.release))?;
+        for boot in boots(kernel, names) {
+            for outcome in run_boot(&places, &ready, &image, &boot)? {
+                say(format_args!("  {outcome}"))?;
+                match outcome.failure {
+                    None => passed += 1,
+                    Some(_) => failed += 1,
+                }
+            }
+        }
+    }
+    say(format_args!("{passed} passed, {failed} failed"))?;
+    // Nothing that ran is nothing that passed.
+    Ok(failed == 0 && passed > 0)
+}
+
+/// The scenarios for this kernel, those together that share a machine.
+fn boots(kernel: Kernel, names: &[String]) -> Vec<Vec<&'static Scenario>> {
+    let wanted = ALL.iter().filter(|scenario| {
+        if names.is_empty() {
+            scenario.everywhere || kernel == kernel::MAIN
+        } else {
+            names.iter().any(|name| name == scenario.name)
+        }
+    });
+    let mut boots: Vec<Vec<&'static Scenario>> = Vec::new();
+    for scenario in wanted {
+        match boots.last_mut() {
+            Some(boot)
+                if !scenario.alone
+                    && boot
+                        .iter()
+                        .all(|other| !other.alone && other.machine == scenario.machine) =>
+            {
+                boot.push(scenario);
+            }
+            _ => boots.push(vec![scenario]),
+        }
+    }
+    boots
+}
+
+fn run_boot(
+    places: &Places,
+    kernel: &kernel::Ready,
+    image: &Path,
+    boot: &[&'static Scenario],
+) -> Result<Vec<Outcome>> {
+    let logs = places.logs(kernel.kernel);
+    fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
+    let ended = machine::run(&kernel.image, image, &logs, boot)?;
+    Ok(outcomes(boot, &ended))
+}
+
+/// What was said of each scenario. Whatever was not said to have passed has
+/// failed.
+fn outcomes(boot: &[&'static Scenario], ended: &machine::Ended) -> Vec<Outcome> {
+    let mut figures: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    let mut verdicts = BTreeMap::new();
+    let mut running = None;
+    for word in ended.words.iter().cloned() {
+        match word {
+            Word::Begin(name) => running = Some(name),
+            Word::Figure { key, value } => {
+                if let Some(name) = &running {
+                    figures.entry(name.clone()).or_default().push((key, value));
+                }
+            }
+            Word::Passed(name) => {
+                running = None;
+                verdicts.insert(name, None);
+            }
+            Word::Failed { name, reason } => {
+                running = None;
+                verdicts.insert(name, Some(reason));
+            }
+            Word::Done => {}
+        }
+    }
+    boot.iter()
+        .map(|&scenario| Outcome {
+            scenario,
+            figures: figures.remove(scenario.name).unwrap_or_default(),
+            failure: verdicts.remove(scenario.name).unwrap_or_else(|| {
+                let when = match &running {
+                    Some(name) if name == scenario.name => "in the middle of it",
+                    _ => "before it",
+                };
+                Some(format!(
+                    "{} {when}; see {}",
+                    ended.how,
+                    ended.console.display()
+                ))
+            }),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::machine::Ended;
+    use super::{boots, kernel, outcomes};
+    use crate::scenarios::ALL;
+    use crate::words::Word;
+
+    fn ended(words: Vec<Word>) -> Ended {
+        Ended {
+            words,
+            how: "the machine was ended after 1 s".to_owned(),
+            console: "console.log".into(),
+        }
+    }
+
+    #[test]
+    fn what_was_not_said_to_have_passed_has_failed() {
+        let boot = [&ALL[0], &ALL[1], &ALL[2]];
+        let said = ended(vec![
+            Word::Begin(ALL[0].name.to_owned()),
+            Word::Passed(ALL[0].name.to_owned()),
+            Word::Begin(ALL[1].name.to_owned()),
+        ]);
+        let outcomes = outcomes(&boot, &said);
+        assert_eq!(outcomes[0].failure, None);
+        let middle = outcomes[1].failure.as_deref().unwrap();
+        assert!(middle.contains("in the middle of it"), "{middle}");
+        let never = outcomes[2].failure.as_deref().unwrap();
+        assert!(never.contains("before it"), "{never}");
+    }
+
+    #[test]
+    fn a_word_about_another_scenario_counts_for_nothing() {
+        let said = ended(vec![Word::Passed("another".to_owned()), Word::Done]);
+        assert!(outcomes(&[&ALL[0]], &said)[0].failure.is_some());
+    }
+
+    #[test]
+    fn every_scenario_is_in_one_boot_of_the_main_kernel() {
+        let names: Vec<_> = boots(kernel::MAIN, &[])
+            .concat()
+            .iter()
+            .map(|scenario| scenario.name)
+            .collect();
+        let all: Vec<_> = ALL.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names, all);
+    }
+
+    #[test]
+    fn who_wants_a_machine_alone_has_it_alone() {
+        for boot in boots(kernel::MAIN, &[]) {
+            assert!(boot.len() == 1 || boot.iter().all(|scenario| !scenario.alone));
+            assert!(
+                boot.iter()
+                    .all(|scenario| scenario.machine == boot[0].machine)
+            );
+        }
+    }
+}

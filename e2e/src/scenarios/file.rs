@@ -1,0 +1,229 @@
+//! The module's file and its parameters, with memory to spare.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use rustix::io::Errno;
+
+use crate::guest::files::{KernelLog, MIB, exists, meminfo_bytes};
+use crate::guest::module::{self, Module, Notice, open_to_listen, refuses};
+use crate::guest::program::{Program, busybox};
+use crate::guest::{Report, listener, wait};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Its numbers are those of `/proc/meminfo`, and so is what it logs.
+pub(super) fn the_module_says_what_meminfo_says(_: &mut Report) -> Result<()> {
+    let mut log = KernelLog::from_now()?;
+    let module = Module::load("report_ms=100")?;
+    for what in [
+        "available memory",
+        "free swap 0.00 % of 0 MiB",
+        "warn at 10 %, 10 %",
+        "reserve",
+    ] {
+        ensure!(log.says(what)?, "the log at insertion lacks `{what}`");
+    }
+
+    let notice = Notice::read()?;
+    ensure!(
+        notice.level()? == 0,
+        "the level of a machine at rest is {}",
+        notice.level()?
+    );
+    ensure!(notice.number("MemTotalBytes")? == meminfo_bytes("MemTotal")?);
+    ensure!(notice.number("HugetlbBytes")? == meminfo_bytes("Hugetlb")?);
+    ensure!(notice.number("SwapTotalBytes")? == 0);
+    let ours = notice.number("MemAvailableBytes")?;
+    let theirs = meminfo_bytes("MemAvailable")?;
+    ensure!(
+        ours.abs_diff(theirs) < 4 * MIB,
+        "available: {ours} and {theirs}"
+    );
+    let percent: f64 = notice.value("MemAvailablePercent")?.parse()?;
+    ensure!((50.0..100.0).contains(&percent), "available: {percent} %");
+    ensure!(
+        notice.number("ReserveBytes")? == 10 * MIB,
+        "the reserve of two CPUs"
+    );
+
+    let line = "memory_info: ok: available memory";
+    wait::until("it reports every 100 ms", SOON, || log.says(line))?;
+    module.unload()?;
+    ensure!(log.says("memory_info: unloaded")?);
+    Ok(())
+}
+
+/// At load as while it runs.
+pub(super) fn nonsense_is_refused(_: &mut Report) -> Result<()> {
+    for parameters in [
+        "sample_ms=0",
+        "grace_ms=3600000",
+        "warn_percent=101",
+        "warn_percent=3",
+        "kill_percent=5,11",
+        "warn_percent=a,b",
+        "reserve_kib=1000000",
+    ] {
+        ensure!(
+            Module::load(parameters).is_err(),
+            "it was loaded with `{parameters}`"
+        );
+    }
+
+    let module = Module::load("warn_percent=4 kill_percent=2,3")?;
+    refuses(&module, "kill_percent", "5")?;
+    refuses(&module, "kill_percent", "2,3,4")?;
+    refuses(&module, "kill_percent", "2,")?;
+    refuses(&module, "kill_percent", "-1")?;
+    refuses(&module, "warn_percent", "x")?;
+    refuses(&module, "sample_ms", "9")?;
+    refuses(&module, "report_ms", "x")?;
+    refuses(&module, "reserve_kib", "1000000")?;
+    refuses(&module, "grace_ms", "10001")?;
+    ensure!(module.parameter("kill_percent")? == "2,3");
+    ensure!(module.parameter("warn_percent")? == "4,4");
+
+    module.set("kill_percent", "0")?;
+    module.set("warn_percent", "25,50")?;
+    module.set("kill_percent", "20,40")?;
+    ensure!(module.parameter("kill_percent")? == "20,40");
+    module.set("reserve_kib", "1024")?;
+    wait::until("the reserve shrinks", SOON, || {
+        Ok(Notice::read()?.number("ReserveBytes")? == MIB)
+    })?;
+    module.set("reserve_kib", "4096")?;
+    wait::until("the reserve grows", SOON, || {
+        Ok(Notice::read()?.number("ReserveBytes")? == 4 * MIB)
+    })?;
+    module.unload()
+}
+
+/// And only root, and only who knows what it answers.
+pub(super) fn only_one_may_listen(_: &mut Report) -> Result<()> {
+    let module = Module::load("")?;
+    let listener = open_to_listen()?;
+    let second = open_to_listen().map(drop).map_err(|err| err.raw_os_error());
+    ensure!(
+        second == Err(Some(Errno::BUSY.raw_os_error())),
+        "a second one: {second:?}"
+    );
+    ensure!(
+        exists(module::PATH) && Notice::read().is_ok(),
+        "readers are welcome"
+    );
+
+    let answer = |text: &[u8]| rustix::io::write(&listener, text).map(drop);
+    ensure!(answer(b"0\n") == Err(Errno::STALE));
+    ensure!(answer(b"1\n") == Err(Errno::STALE), "there was no call yet");
+    ensure!(answer(b"") == Err(Errno::INVAL));
+    ensure!(answer(b"yes\n") == Err(Errno::INVAL));
+    ensure!(answer(b"-1\n") == Err(Errno::INVAL));
+
+    ensure!(
+        module::try_unload() == Err(Errno::AGAIN),
+        "it was unloaded while somebody listens"
+    );
+    drop(listener);
+    ensure!(as_nobody("cat")?, "anyone may read");
+    ensure!(!as_nobody("tee")?, "root alone may write");
+    module.unload()
+}
+
+/// Whether an applet of busybox gets along with the file when nobody runs it.
+fn as_nobody(applet: &str) -> Result<bool> {
+    Ok(Command::new("/bin/busybox")
+        .args([applet, module::PATH])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .uid(65534)
+        .gid(65534)
+        .status()?
+        .success())
+}
+
+/// Whoever polls sees memory go, and come back.
+pub(super) fn a_change_of_level_wakes_poll(_: &mut Report) -> Result<()> {
+    let module = Module::load("warn_percent=60 kill_percent=40 sample_ms=50")?;
+    let mut watch = Program::role(&["watch"])?;
+    watch.says("watching")?;
+    let mut log = KernelLog::from_now()?;
+    let total = meminfo_bytes("MemTotal")? / MIB;
+    let spare = |percent| anyhow::Ok(meminfo_bytes("MemAvailable")? / MIB - total * percent / 100);
+
+    let first = Program::holding(spare(50)?)?;
+    watch.says("level 1")?;
+    let second = Program::holding(spare(30)?)?;
+    watch.says("level 2")?;
+    drop((first, second));
+    watch.says("level 0")?;
+    for line in [
+        "memory_info: warn:",
+        "memory_info: kill:",
+        "memory_info: ok:",
+    ] {
+        ensure!(log.says(line)?, "the log lacks `{line}`");
+    }
+    drop(watch);
+    module.unload()
+}
+
+/// Both CPUs allocate, a reader reads, a listener comes and goes.
+pub(super) fn loads_and_unloads_a_hundred_times_under_load(_: &mut Report) -> Result<()> {
+    let _churning = [
+        Program::role(&["churn", "60"])?,
+        Program::role(&["churn", "60"])?,
+    ];
+    let mut log = KernelLog::from_now()?;
+    let before = meminfo_bytes("Slab")?;
+    for round in 0..100 {
+        let module = Module::load("sample_ms=10 report_ms=10")?;
+        let notice = Notice::read()?;
+        ensure!(notice.number("MemTotalBytes")? > 0);
+        if round % 10 == 0 {
+            drop(listener::start(listener::Manner::Ignores, &[])?);
+        }
+        module.unload()?;
+    }
+    let after = meminfo_bytes("Slab")?;
+    ensure!(
+        after < before + 16 * MIB,
+        "slab grew from {before} to {after} bytes"
+    );
+    for trouble in ["BUG:", "WARNING:", "Call Trace", "refcount"] {
+        ensure!(!log.says(trouble)?, "the kernel's log has `{trouble}`");
+    }
+    Ok(())
+}
+
+/// Memory alone does not make a level where swap is free.
+pub(super) fn the_level_counts_swap(_: &mut Report) -> Result<()> {
+    busybox(&["mkswap", "/dev/vda"])?;
+    busybox(&["swapon", "/dev/vda"])?;
+    let outcome = with_swap();
+    busybox(&["swapoff", "/dev/vda"])?;
+    outcome
+}
+
+fn with_swap() -> Result<()> {
+    let module = Module::load("warn_percent=100,90 kill_percent=100,20 sample_ms=50")?;
+    let notice = Notice::read()?;
+    ensure!(notice.number("SwapTotalBytes")? == meminfo_bytes("SwapTotal")?);
+    ensure!(notice.number("SwapFreeBytes")? == meminfo_bytes("SwapFree")?);
+    ensure!(
+        notice.value("SwapFreePercent")? == "100.00",
+        "{}",
+        notice.text()
+    );
+    ensure!(notice.level()? == 0, "swap is free: {}", notice.text());
+
+    let total = (meminfo_bytes("MemTotal")? + meminfo_bytes("SwapTotal")?) / MIB;
+    let holding = Program::holding(total * 2 / 5)?;
+    wait::until("swap fills to the warn level", SOON, || {
+        Ok(Notice::read()?.level()? == 1)
+    })?;
+    drop(holding);
+    module.unload()
+}

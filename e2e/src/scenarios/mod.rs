@@ -1,0 +1,155 @@
+//! What is tried, each on which machine.
+//!
+//! The host reads [`ALL`] to boot the right machines; the guest runs the
+//! functions. A scenario passes by returning `Ok`, and has to leave the
+//! machine as it found it: others of the same boot come after.
+
+mod answers;
+mod file;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::guest::Report;
+
+/// The machine that a scenario wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Memory in MiB.
+    pub memory_mebibytes: u32,
+    /// A virtio disk, `/dev/vda`, of so many MiB.
+    pub disk_mebibytes: Option<u32>,
+    /// NUMA nodes, which share the memory evenly; each has one of the CPUs.
+    pub nodes: u32,
+}
+
+/// 512 MiB, two CPUs, no disk, no swap.
+pub const SMALL: Machine = Machine {
+    memory_mebibytes: 512,
+    disk_mebibytes: None,
+    nodes: 1,
+};
+
+/// The same with a disk.
+pub const WITH_DISK: Machine = Machine {
+    disk_mebibytes: Some(1024),
+    ..SMALL
+};
+
+/// Two nodes of 256 MiB.
+pub const TWO_NODES: Machine = Machine { nodes: 2, ..SMALL };
+
+/// What is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// The function's name: a sentence.
+    pub name: &'static str,
+    /// Where it is tried.
+    pub machine: Machine,
+    /// Whether it has the machine for itself: it is brought to its knees.
+    pub alone: bool,
+    /// Whether it runs on every kernel, rather than on the first alone.
+    pub everywhere: bool,
+    /// In which it has to end, on a busy machine.
+    pub limit: Duration,
+    /// The scenario itself.
+    pub run: fn(&mut Report) -> Result<()>,
+}
+
+/// Lets the table name a scenario once.
+macro_rules! scenario {
+    ($room:ident :: $name:ident, $machine:expr $(, $flag:ident)*) => {{
+        #[allow(unused_mut, reason = "without a flag nothing is changed")]
+        let mut scenario = Scenario {
+            name: stringify!($name),
+            machine: $machine,
+            alone: false,
+            everywhere: false,
+            limit: Duration::from_secs(120),
+            run: $room::$name,
+        };
+        $(scenario.$flag = true;)*
+        scenario
+    }};
+}
+
+/// All of them.
+pub const ALL: &[Scenario] = &[
+    scenario!(file::the_module_says_what_meminfo_says, SMALL, everywhere),
+    scenario!(file::nonsense_is_refused, SMALL),
+    scenario!(file::only_one_may_listen, SMALL, everywhere),
+    scenario!(file::a_change_of_level_wakes_poll, SMALL, everywhere),
+    scenario!(file::loads_and_unloads_a_hundred_times_under_load, SMALL),
+    scenario!(file::the_level_counts_swap, WITH_DISK),
+    scenario!(
+        answers::the_kernel_asks_and_kills_nobody,
+        SMALL,
+        alone,
+        everywhere
+    ),
+    scenario!(
+        answers::the_kernel_asks_with_no_reserve_at_all,
+        SMALL,
+        alone
+    ),
+    scenario!(
+        answers::without_the_module_the_kernel_kills,
+        SMALL,
+        alone,
+        everywhere
+    ),
+    scenario!(
+        answers::without_a_listener_the_kernel_kills_at_once,
+        SMALL,
+        alone
+    ),
+    scenario!(
+        answers::memory_that_comes_back_unanswered_counts,
+        SMALL,
+        alone
+    ),
+    scenario!(answers::two_bombs_at_once, SMALL, alone, everywhere),
+    scenario!(answers::a_forking_process_can_be_given_up, SMALL, alone),
+    scenario!(
+        answers::writers_to_a_filesystem_do_not_lock_up,
+        WITH_DISK,
+        alone
+    ),
+    scenario!(answers::who_never_answers_is_waited_for_once, SMALL, alone),
+    scenario!(
+        answers::who_reads_but_never_answers_costs_the_grace,
+        SMALL,
+        alone
+    ),
+    scenario!(
+        answers::who_promises_in_vain_is_believed_a_few_times,
+        SMALL,
+        alone
+    ),
+    scenario!(answers::who_is_stopped_is_waited_for_once, SMALL, alone),
+    scenario!(
+        answers::who_dies_in_the_call_is_waited_for_no_longer,
+        SMALL,
+        alone
+    ),
+    scenario!(answers::sysrq_is_not_waited_for, SMALL, alone),
+    scenario!(
+        answers::a_bound_allocation_is_not_waited_for,
+        TWO_NODES,
+        alone
+    ),
+    scenario!(
+        answers::a_cgroup_is_left_to_the_kernel,
+        SMALL,
+        alone,
+        everywhere
+    ),
+    scenario!(answers::rmmod_in_the_call_is_refused, SMALL, alone),
+];
+
+/// The scenario of this name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
