@@ -102,7 +102,9 @@ fn a_refused_signal_allocates_nothing() {
         pid: 1,
         start_ticks: start_ticks(1).unwrap().unwrap(),
     };
-    let victim = Victim::hold(init, start_ticks).unwrap().unwrap();
+    let victim = Victim::hold_by(Calls::available(), Path::new(PROC), init, start_ticks)
+        .unwrap()
+        .unwrap();
     let allocations = allocations_of(|| assert!(victim.terminate().is_err()));
     assert_eq!(allocations, 0);
 }

@@ -217,7 +217,8 @@ fn a_thread_that_leads_no_process_is_nobody() {
 #[test]
 fn a_reader_that_fails_is_an_error_that_names_the_process() {
     let child = Child::idle();
-    let err = Victim::hold(child.id(), |_| Err(io::ErrorKind::PermissionDenied.into()));
+    let reader = |_| Err(io::ErrorKind::PermissionDenied.into());
+    let err = Victim::hold_by(Calls::available(), Path::new(PROC), child.id(), reader);
     let Err(err @ ReapError::StartTime { pid, .. }) = err else {
         panic!("{err:?}");
     };
@@ -246,6 +247,20 @@ fn is_readable(victim: &Victim) -> bool {
     let descriptor = victim.as_fd();
     let mut polled = [PollFd::new(&descriptor, PollFlags::IN)];
     poll(&mut polled, Some(&Timespec::default())) == Ok(1)
+}
+
+#[test]
+fn a_pidfd_needs_no_proc_and_nothing_else_is_held_without() {
+    let child = Child::idle();
+    let held = Victim::hold(child.id(), start_ticks);
+    if Calls::available().pidfd_open {
+        let victim = held.unwrap().unwrap();
+        assert_eq!(victim.id(), child.id());
+        assert!(victim.tells_its_end());
+    } else {
+        let err = held.unwrap_err();
+        assert!(matches!(err, ReapError::Hold { .. }), "{err:?}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ const MIB: u64 = 1024 * 1024;
 
 #[track_caller]
 fn hold(child: &Child) -> Victim {
-    Victim::hold(child.id(), start_ticks)
+    Victim::hold_by(Calls::available(), Path::new(PROC), child.id(), start_ticks)
         .expect("a child can be held")
         .expect("the child is there")
 }
@@ -45,21 +45,23 @@ fn a_killed_victims_memory_comes_back_before_the_victim_runs_again() {
         matches!(stopped, WaitStatus::PtraceEvent(..)),
         "{stopped:?}"
     );
-    assert!(resident_bytes(&child) >= 200 * MIB);
-
-    assert!(second_hand.release(&victim));
+    let before = resident_bytes(&child);
+    let taken = second_hand.release(&victim);
     let tally = second_hand.finish();
-    assert_eq!(
-        tally,
-        Tally {
-            released: 1,
-            ..Tally::default()
-        }
-    );
-    assert!(resident_bytes(&child) < 20 * MIB);
-    assert!(!victim.is_gone());
-
+    let after = resident_bytes(&child);
+    let gone = victim.is_gone();
+    // Before anything is asserted: while it stands there it cannot be reaped.
     ptrace::cont(pid, None).unwrap();
+
+    assert!(taken);
+    let released = Tally {
+        released: 1,
+        ..Tally::default()
+    };
+    assert_eq!(tally, released);
+    assert!(before >= 200 * MIB, "{before}");
+    assert!(after < 20 * MIB, "{after}");
+    assert!(!gone);
     assert!(wait_gone(&[victim], LIMIT).unwrap());
 }
 
