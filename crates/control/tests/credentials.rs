@@ -1,0 +1,78 @@
+//! Who asks. Apart from the other tests: a process that is being started has,
+//! until it is another program, what its parent had open, so that what the
+//! parent closes stays open for a moment.
+
+use std::fs::{self, Permissions};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use control::{InstanceLock, Listener, Place, Refusal, Reply, Request, may_ask_relief};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::geteuid;
+
+#[test]
+fn relief_is_for_root_and_the_daemons_own_user() {
+    assert!(may_ask_relief(0, 0));
+    assert!(may_ask_relief(0, 1000));
+    assert!(may_ask_relief(1000, 1000));
+    assert!(!may_ask_relief(1000, 0));
+    assert!(!may_ask_relief(1001, 1000));
+}
+
+#[test]
+fn another_process_is_told_from_us_and_another_user_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::at(&directory.path().join("socket")).unwrap();
+    let listener = Listener::bind(&place, InstanceLock::take(&place).unwrap()).unwrap();
+    // Where any user may run it.
+    fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("peer");
+    fs::copy(env!("CARGO_BIN_EXE_control-test-peer"), &program).unwrap();
+
+    let own_uid = geteuid().as_raw();
+    for uid in [own_uid, 65534] {
+        if uid != own_uid && own_uid != 0 {
+            println!("skipped: only root can be another user; run it as root");
+            continue;
+        }
+        let child = Command::new(&program)
+            .arg(place.socket())
+            .args(["ask", "relief"])
+            .uid(uid)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until_readable(&listener);
+        let connection = listener.accept().unwrap();
+        let peer = connection.peer();
+        assert_eq!((peer.uid, peer.pid), (uid, Some(child.id())));
+        wait_until_readable(&connection);
+        assert_eq!(connection.receive().unwrap(), Some(Request::Relief));
+        let reply = if may_ask_relief(peer.uid, own_uid) {
+            Reply::Granted {
+                processes: 1,
+                bytes: 4096,
+            }
+        } else {
+            Reply::Refused(Refusal::NotPermitted)
+        };
+        connection.reply(&reply).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        let want = if uid == own_uid {
+            "granted processes=1 bytes=4096"
+        } else {
+            "refused not-permitted"
+        };
+        assert_eq!(String::from_utf8_lossy(&output.stdout), want);
+    }
+}
+
+/// For thirty seconds at most, which is far longer than anything here takes.
+#[track_caller]
+fn wait_until_readable(descriptor: &impl AsFd) {
+    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut polled, PollTimeout::from(30_000_u16)), Ok(1));
+}
