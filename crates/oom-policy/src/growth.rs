@@ -340,7 +340,9 @@ impl Growth {
                 recent_bytes,
                 minute_bytes,
                 is_growing: recent_bytes > noise
-                    && recent_bytes.saturating_mul(10) >= self.recent_bytes,
+                    && is_a_tenth(recent_bytes, self.recent_bytes)
+                    && rate > 0
+                    && is_a_tenth(rate, totals[RATE].grown),
                 is_active: unit.growth.is_active || recent > 0,
                 charged: u64::from(record.charged),
             };
@@ -393,6 +395,10 @@ impl Scale {
         let taken = share(self.net, self.grown, pages).saturating_mul(PAGE);
         share(1000, millis(self.age.max(span)), taken)
     }
+}
+
+fn is_a_tenth(part: u64, whole: u64) -> bool {
+    part.saturating_mul(10) >= whole
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -55,7 +55,8 @@ pub(crate) struct UnitGrowth {
     pub(crate) recent_bytes: u64,
     /// What it took in the last minute.
     pub(crate) minute_bytes: u64,
-    /// Whether it took a tenth or more of what memory fell by in the last 10 s.
+    /// Whether it took a tenth or more of what memory fell by in the last 10 s,
+    /// and still does: what was loading and has loaded is growing no more.
     pub(crate) is_growing: bool,
     /// Whether it grew or had major faults in the last 10 s.
     pub(crate) is_active: bool,

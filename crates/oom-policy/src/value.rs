@@ -43,7 +43,7 @@ impl Sessions {
     }
 
     /// The unit's share of its session's 1, scaled, by what it holds; rounded
-    /// up, because nothing but what is registered or preferred so is free.
+    /// down, so that forty thousand forks together are worth no more than 1.
     fn share(&self, unit: &Unit) -> u64 {
         let Ok(found) = self
             .held
@@ -53,7 +53,7 @@ impl Sessions {
         };
         let all = u128::from(self.held[found].1.max(1));
         let scaled = u128::from(unit.held_bytes()) * u128::from(SCALE);
-        u64::try_from(scaled.div_ceil(all)).map_or(SCALE, |share| share.clamp(1, SCALE))
+        u64::try_from(scaled / all).map_or(SCALE, |share| share.min(SCALE))
     }
 }
 

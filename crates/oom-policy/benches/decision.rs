@@ -1,0 +1,112 @@
+//! What a decision costs once the table is read: `cargo bench -p oom-policy`.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use oom_policy::{
+    Ask, Memory, Name, Policy, Preference, Process, ProcessId, SessionId, Settings, Snapshot,
+};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Numbers that look like a table's: the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// A third registered, most of them small, a few of them large.
+fn snapshot(processes: u32, available_bytes: u64, grown: u64) -> Snapshot {
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let processes = (0..processes)
+        .map(|number| {
+            let scale = 1 << dice.below(12);
+            let anon_bytes = dice.below(MIB) * scale / 4096 * 4096 + grown * (scale >> 8);
+            let registered = dice.below(3) == 0;
+            let value = u32::try_from(dice.below(100)).unwrap_or(0);
+            Process {
+                id: ProcessId {
+                    pid: 1000 + number,
+                    start_ticks: u64::from(number),
+                },
+                parent: if number % 5 == 0 { 1 } else { 999 + number },
+                group: 1000 + number / 3,
+                session: SessionId(dice.below(20)),
+                login: dice.below(2) == 0,
+                uid: if dice.below(4) == 0 { 0 } else { 1000 },
+                name: Name::new(b"process"),
+                oom_score: None,
+                oom_score_adj: 0,
+                rss_bytes: anon_bytes,
+                anon_bytes,
+                swap_bytes: 0,
+                shmem_bytes: 0,
+                major_faults: 0,
+                value: registered.then_some(value),
+                protection: None,
+                critical: false,
+                preference: Preference::None,
+            }
+        })
+        .collect::<Vec<_>>();
+    let held: u64 = processes.iter().map(|process| process.anon_bytes).sum();
+    Snapshot {
+        memory: Memory {
+            total_bytes: held + 4 * GIB,
+            available_bytes,
+            ..Memory::default()
+        },
+        ask: Ask::Nobody,
+        processes,
+    }
+}
+
+fn decision(criterion: &mut Criterion) {
+    for processes in [500, 5000] {
+        let quiet = snapshot(processes, 1000 * GIB, 0);
+        let short = snapshot(processes, GIB / 2, MIB);
+        let id = |name| format!("{name}, {processes} processes");
+        criterion.bench_function(&id("choosing at the kill level"), |bencher| {
+            bencher.iter_batched(
+                || {
+                    let mut policy = Policy::new(Settings::default(), quiet.processes.len());
+                    policy.step(Duration::from_secs(1), &quiet);
+                    policy.step(Duration::from_secs(3), &quiet);
+                    policy
+                },
+                |mut policy| {
+                    let decision = policy.step(Duration::from_secs(5), &short);
+                    assert!(decision.covers_need);
+                    black_box(decision.given_up_bytes);
+                    policy
+                },
+                BatchSize::LargeInput,
+            );
+        });
+        criterion.bench_function(&id("taking in a quiet table"), |bencher| {
+            let mut policy = Policy::new(Settings::default(), quiet.processes.len());
+            let mut now = Duration::ZERO;
+            bencher.iter(|| {
+                now += Duration::from_secs(1);
+                black_box(policy.step(now, &quiet).level)
+            });
+        });
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(20)
+        .measurement_time(Duration::from_secs(2));
+    targets = decision
+}
+criterion_main!(benches);

@@ -1,0 +1,124 @@
+//! Once a policy is made, deciding takes no memory.
+
+pub mod machine;
+
+use std::time::Duration;
+
+use machine::{GIB, MIB, holding, registered, system};
+use oom_policy::{Ask, Memory, Outcome, Policy, Process, SessionId, Settings, Snapshot};
+
+const PROCESSES: u32 = 500;
+
+fn snapshot(round: u32, available_bytes: u64, ask: Ask) -> Snapshot {
+    let processes = (0..PROCESSES)
+        .map(|number| {
+            // A tenth of them are new in every round.
+            let pid = if number < 450 {
+                2 + number
+            } else {
+                number * 100 + round
+            };
+            let bytes = u64::from(number % 37 + round) * 3 * MIB;
+            let process = match number % 4 {
+                0 => registered(pid, "registered", number % 13, bytes),
+                1 => system(pid, "system", bytes),
+                _ => holding(pid, "ordinary", bytes),
+            };
+            Process {
+                parent: number / 3,
+                group: number / 5,
+                session: SessionId(u64::from(number % 7)),
+                ..process
+            }
+        })
+        .collect();
+    Snapshot {
+        memory: Memory {
+            total_bytes: 64 * GIB,
+            available_bytes,
+            swap_total_bytes: 8 * GIB,
+            ..Memory::default()
+        },
+        ask,
+        processes,
+    }
+}
+
+#[track_caller]
+fn check(by_group: bool) {
+    let settings = Settings {
+        by_group,
+        ..Settings::default()
+    };
+    let mut policy = Policy::new(settings, 500);
+    let rounds: Vec<Snapshot> = (0..40)
+        .map(|round| {
+            let (available_bytes, ask) = match round % 5 {
+                0 => (40 * GIB, Ask::Nobody),
+                1 => (5 * GIB, Ask::Nobody),
+                2 => (3 * GIB, Ask::Nobody),
+                3 => (8 * GIB, Ask::Relief),
+                _ => (GIB, Ask::LastCall),
+            };
+            snapshot(round, available_bytes, ask)
+        })
+        .collect();
+    let mut chosen = 0;
+    let counted = allocation_counter::measure(|| {
+        for (round, snapshot) in (0..).zip(&rounds) {
+            let now = Duration::from_secs(round);
+            policy.look(now, &snapshot.memory, snapshot.ask);
+            let decision = policy.step(now, snapshot);
+            let first = decision
+                .candidates
+                .iter()
+                .find(|candidate| candidate.chosen)
+                .map(|candidate| candidate.leader);
+            if let Some(id) = first {
+                chosen += 1;
+                policy.learn(now, Outcome::Gone(id));
+            }
+        }
+    });
+    assert_eq!(counted.count_total, 0);
+    assert!(chosen > 10, "only {chosen} choices were made");
+}
+
+#[test]
+fn deciding_takes_no_memory() {
+    check(false);
+}
+
+#[test]
+fn deciding_by_group_takes_no_memory() {
+    check(true);
+}
+
+#[test]
+fn growing_in_a_quiet_round_is_enough_for_a_larger_table() {
+    let snapshot = snapshot(1, 3 * GIB, Ask::Nobody);
+    let counted = |mut policy: Policy| {
+        let counted = allocation_counter::measure(|| {
+            policy.step(Duration::from_secs(1), &snapshot);
+        });
+        counted.count_total
+    };
+    let mut grown = Policy::new(Settings::default(), 10);
+    grown.reserve(500);
+    assert_eq!(counted(grown), 0);
+    assert_ne!(counted(Policy::new(Settings::default(), 10)), 0);
+}
+
+#[test]
+fn a_policy_for_a_thousand_processes_takes_well_under_a_mebibyte() {
+    let mut policy = None;
+    let counted = allocation_counter::measure(|| {
+        policy = Some(Policy::new(Settings::default(), 1000));
+    });
+    assert!(counted.bytes_current > 0);
+    assert!(
+        counted.bytes_current < 768 << 10,
+        "{} bytes",
+        counted.bytes_current
+    );
+}

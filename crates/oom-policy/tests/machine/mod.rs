@@ -1,0 +1,408 @@
+//! A machine small enough to reason about: memory, swap, processes that grow.
+//!
+//! Time is a number, so minutes pass in microseconds. The kernel here has no
+//! page cache and swaps from everybody alike; it kills nobody, but says when
+//! it would have ([`Machine::kernel_would_kill`]).
+
+#![allow(
+    dead_code,
+    missing_debug_implementations,
+    missing_docs,
+    reason = "for tests, each of which uses a part of it"
+)]
+
+use std::time::Duration;
+
+use oom_policy::{
+    Action, Ask, Cause, Decision, Level, Look, Memory, Name, Outcome, Policy, Preference, Process,
+    ProcessId, Refusal, SessionId, Settings, Snapshot, Verdict,
+};
+
+pub const MIB: u64 = 1 << 20;
+pub const GIB: u64 = 1 << 30;
+
+const TICK: Duration = Duration::from_millis(10);
+/// From SIGKILL until the memory is back.
+const KILL_TAKES: Duration = Duration::from_millis(60);
+/// From SIGTERM, for those that heed it.
+const TERM_TAKES: Duration = Duration::from_millis(300);
+
+/// An ordinary user's unregistered process of no size; its own session.
+pub fn process(pid: u32, name: &str) -> Process {
+    Process {
+        id: ProcessId {
+            pid,
+            start_ticks: u64::from(pid) * 100,
+        },
+        parent: 1,
+        group: pid,
+        session: SessionId(u64::from(pid)),
+        login: true,
+        uid: 1000,
+        name: Name::new(name.as_bytes()),
+        oom_score: None,
+        oom_score_adj: 0,
+        rss_bytes: 0,
+        anon_bytes: 0,
+        swap_bytes: 0,
+        shmem_bytes: 0,
+        major_faults: 0,
+        value: None,
+        protection: None,
+        critical: false,
+        preference: Preference::None,
+    }
+}
+
+/// The same, holding `bytes` in memory.
+pub fn holding(pid: u32, name: &str, bytes: u64) -> Process {
+    Process {
+        anon_bytes: bytes,
+        rss_bytes: bytes,
+        ..process(pid, name)
+    }
+}
+
+/// The same, registered.
+pub fn registered(pid: u32, name: &str, value: u32, bytes: u64) -> Process {
+    Process {
+        value: Some(value),
+        ..holding(pid, name, bytes)
+    }
+}
+
+/// Root's, outside a login session.
+pub fn system(pid: u32, name: &str, bytes: u64) -> Process {
+    Process {
+        uid: 0,
+        login: false,
+        ..holding(pid, name, bytes)
+    }
+}
+
+/// A process and what it does with its time.
+#[derive(Clone, Debug)]
+pub struct Task {
+    pub process: Process,
+    held_bytes: u64,
+    rate: u64,
+    limit_bytes: u64,
+    starts: Duration,
+    heeds_term: bool,
+    outlives_kill: bool,
+    ends: Option<Duration>,
+}
+
+impl Task {
+    /// One that stays as it is.
+    pub fn steady(process: Process) -> Self {
+        Self {
+            held_bytes: process.anon_bytes + process.swap_bytes,
+            process,
+            rate: 0,
+            limit_bytes: u64::MAX,
+            starts: Duration::ZERO,
+            heeds_term: true,
+            outlives_kill: false,
+            ends: None,
+        }
+    }
+
+    pub fn growing(process: Process, bytes_per_second: u64) -> Self {
+        Self {
+            rate: bytes_per_second,
+            ..Self::steady(process)
+        }
+    }
+
+    pub fn up_to(self, limit_bytes: u64) -> Self {
+        Self {
+            limit_bytes,
+            ..self
+        }
+    }
+
+    pub fn starting(self, starts: Duration) -> Self {
+        Self { starts, ..self }
+    }
+
+    pub fn ending(self, ends: Duration) -> Self {
+        Self {
+            ends: Some(ends),
+            ..self
+        }
+    }
+
+    pub fn ignoring_term(self) -> Self {
+        Self {
+            heeds_term: false,
+            ..self
+        }
+    }
+
+    pub fn outliving_kill(self) -> Self {
+        Self {
+            outlives_kill: true,
+            ..self
+        }
+    }
+
+    fn runs(&self, now: Duration) -> bool {
+        self.starts <= now
+    }
+}
+
+/// What a test may want to know of a decision.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub at: Duration,
+    pub level: Level,
+    pub cause: Option<Cause>,
+    pub verdict: Verdict,
+    pub chosen: Vec<String>,
+    pub covers_need: bool,
+    pub actions: Vec<Action>,
+}
+
+pub struct Machine {
+    pub now: Duration,
+    pub policy: Policy,
+    pub tasks: Vec<Task>,
+    /// Decisions with a verdict or an action.
+    pub made: Vec<Made>,
+    pub kernel_would_kill: bool,
+    total_bytes: u64,
+    swap_bytes: u64,
+    kernel_bytes: u64,
+    tmpfs_bytes: u64,
+    tmpfs_rate: u64,
+    tmpfs_limit: u64,
+    next_look: Duration,
+    ask: Ask,
+}
+
+impl Machine {
+    pub fn new(settings: Settings, total_bytes: u64, swap_bytes: u64) -> Self {
+        Self {
+            now: Duration::from_secs(1000),
+            policy: Policy::new(settings, 64),
+            tasks: Vec::new(),
+            made: Vec::new(),
+            kernel_would_kill: false,
+            total_bytes,
+            swap_bytes,
+            kernel_bytes: total_bytes / 64,
+            tmpfs_bytes: 0,
+            tmpfs_rate: 0,
+            tmpfs_limit: 0,
+            next_look: Duration::ZERO,
+            ask: Ask::Nobody,
+        }
+    }
+
+    pub fn kernel(mut self, bytes: u64) -> Self {
+        self.kernel_bytes = bytes;
+        self
+    }
+
+    pub fn tmpfs_filling(mut self, bytes_per_second: u64, up_to: u64) -> Self {
+        self.tmpfs_rate = bytes_per_second;
+        self.tmpfs_limit = up_to;
+        self
+    }
+
+    /// `starting` and `ending` of a task count from when it is added.
+    pub fn with(mut self, task: Task) -> Self {
+        self.add(task);
+        self
+    }
+
+    pub fn add(&mut self, task: Task) {
+        self.tasks.push(Task {
+            starts: self.now + task.starts,
+            ends: task.ends.map(|ends| self.now + ends),
+            ..task
+        });
+        self.tasks.sort_by_key(|task| task.process.id.pid);
+    }
+
+    pub fn ask(&mut self, ask: Ask) {
+        self.ask = ask;
+        self.next_look = self.now;
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.pass_time();
+            if self.next_look <= self.now {
+                self.look();
+            }
+        }
+    }
+
+    fn pass_time(&mut self) {
+        self.now += TICK;
+        let now = self.now;
+        let per_tick = |rate: u64| rate / 100;
+        self.tmpfs_bytes = (self.tmpfs_bytes + per_tick(self.tmpfs_rate)).min(self.tmpfs_limit);
+        for task in self.tasks.iter_mut().filter(|task| task.runs(now)) {
+            let room = task.limit_bytes.saturating_sub(task.held_bytes);
+            task.held_bytes += per_tick(task.rate).min(room);
+        }
+        let gone = |task: &Task| task.ends.is_some_and(|ends| ends <= now);
+        for task in &self.tasks {
+            if gone(task) {
+                self.policy.learn(now, Outcome::Gone(task.process.id));
+                self.next_look = now;
+            }
+        }
+        self.tasks.retain(|task| !gone(task));
+        let (_, missing) = self.in_swap();
+        self.kernel_would_kill |= missing > 0;
+    }
+
+    /// What must be in swap, and what finds no place there.
+    fn in_swap(&self) -> (u64, u64) {
+        let fits = self.total_bytes - self.total_bytes / 100;
+        let over = (self.kernel_bytes + self.tmpfs_bytes + self.held()).saturating_sub(fits);
+        (
+            over.min(self.swap_bytes),
+            over.saturating_sub(self.swap_bytes),
+        )
+    }
+
+    fn held(&self) -> u64 {
+        let running = self.tasks.iter().filter(|task| task.runs(self.now));
+        running.map(|task| task.held_bytes).sum()
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let (in_swap, _) = self.in_swap();
+        let held = self.held();
+        let processes = self
+            .tasks
+            .iter()
+            .filter(|task| task.runs(self.now))
+            .map(|task| {
+                let swap_bytes = share(in_swap, held, task.held_bytes);
+                let anon_bytes = task.held_bytes - swap_bytes;
+                Process {
+                    anon_bytes,
+                    swap_bytes,
+                    rss_bytes: anon_bytes,
+                    ..task.process
+                }
+            })
+            .collect();
+        Snapshot {
+            memory: self.memory(),
+            ask: self.ask,
+            processes,
+        }
+    }
+
+    pub fn memory(&self) -> Memory {
+        let (in_swap, _) = self.in_swap();
+        let used = self.kernel_bytes + self.tmpfs_bytes + self.held() - in_swap;
+        Memory {
+            total_bytes: self.total_bytes,
+            available_bytes: self.total_bytes.saturating_sub(used),
+            hugetlb_bytes: 0,
+            swap_total_bytes: self.swap_bytes,
+            swap_free_bytes: self.swap_bytes - in_swap,
+            anon_bytes: self.held() - in_swap,
+            shmem_bytes: self.tmpfs_bytes,
+            unreclaimable_slab_bytes: self.kernel_bytes,
+        }
+    }
+
+    fn look(&mut self) {
+        let Look {
+            wants_table,
+            wake_after,
+            ..
+        } = self.policy.look(self.now, &self.memory(), self.ask);
+        self.next_look = self.now + wake_after;
+        if wants_table {
+            let snapshot = self.snapshot();
+            let decision = self.policy.step(self.now, &snapshot);
+            let made = Made {
+                at: self.now,
+                level: decision.level,
+                cause: decision.cause,
+                verdict: decision.verdict,
+                chosen: chosen(decision),
+                covers_need: decision.covers_need,
+                actions: decision.actions.clone(),
+            };
+            if let Some(wake_after) = decision.wake_after {
+                self.next_look = self.next_look.min(self.now + wake_after);
+            }
+            if made.verdict != Verdict::Idle || !made.actions.is_empty() {
+                self.made.push(made.clone());
+            }
+            self.carry_out(&made.actions);
+        }
+        self.ask = Ask::Nobody;
+    }
+
+    fn carry_out(&mut self, actions: &[Action]) {
+        for action in actions {
+            let (id, takes) = match *action {
+                Action::Terminate(id) => (id, TERM_TAKES),
+                Action::Kill(id) => (id, KILL_TAKES),
+            };
+            let Some(task) = self.tasks.iter_mut().find(|task| task.process.id == id) else {
+                panic!("{action:?} is for a process that is not there");
+            };
+            let heeds = match action {
+                Action::Terminate(_) => task.heeds_term,
+                Action::Kill(_) => !task.outlives_kill,
+            };
+            if heeds {
+                let ends = self.now + takes;
+                task.ends = Some(task.ends.map_or(ends, |sooner| sooner.min(ends)));
+            }
+        }
+    }
+
+    /// Leaders of all units that were given up, in that order.
+    pub fn given_up(&self) -> Vec<String> {
+        let made = self.made.iter();
+        made.flat_map(|made| made.chosen.iter().cloned()).collect()
+    }
+
+    pub fn alive(&self) -> Vec<String> {
+        let tasks = self.tasks.iter();
+        tasks.map(|task| task.process.name.to_string()).collect()
+    }
+
+    pub fn refusals(&self) -> Vec<Refusal> {
+        let made = self.made.iter();
+        made.filter_map(|made| match made.verdict {
+            Verdict::Refused(refusal) => Some(refusal),
+            Verdict::Idle | Verdict::Chosen => None,
+        })
+        .collect()
+    }
+}
+
+/// Leaders of the units that a decision gives up, sorted.
+pub fn chosen(decision: &Decision) -> Vec<String> {
+    let candidates = decision.candidates.iter();
+    let mut names: Vec<String> = candidates
+        .filter(|candidate| candidate.chosen)
+        .map(|candidate| candidate.name.to_string())
+        .collect();
+    names.sort();
+    names
+}
+
+fn share(part: u64, whole: u64, of: u64) -> u64 {
+    if whole == 0 {
+        return 0;
+    }
+    let share = u128::from(part) * u128::from(of) / u128::from(whole);
+    u64::try_from(share).expect("a share is no more than the part")
+}

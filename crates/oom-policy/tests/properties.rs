@@ -1,0 +1,320 @@
+//! What holds for every machine, sensible or not.
+
+pub mod machine;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use machine::process;
+use oom_policy::{
+    Action, Amount, Ask, Class, Decision, Floor, Level, Memory, Outcome, Policy, Preference,
+    Process, ProcessId, Protection, Refusal, SessionId, Settings, Snapshot, Verdict,
+};
+use proptest::prelude::*;
+
+/// Small numbers, sizes in between, and the largest there are.
+fn quantity() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => 0..1_u64 << 36,
+        1 => 0..4_u64,
+        1 => any::<u64>(),
+        1 => Just(u64::MAX),
+    ]
+}
+
+fn size() -> impl Strategy<Value = u64> {
+    (0..1_u64 << 20).prop_map(|pages| pages * 4096)
+}
+
+fn amount() -> impl Strategy<Value = Amount> {
+    prop_oneof![
+        any::<u32>().prop_map(Amount::PartsPerMillion),
+        quantity().prop_map(Amount::Bytes),
+    ]
+}
+
+fn floor() -> impl Strategy<Value = Floor> {
+    (amount(), amount()).prop_map(|(memory, swap)| Floor { memory, swap })
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        (0..10_000_u64).prop_map(Duration::from_millis),
+        Just(Duration::ZERO),
+        Just(Duration::MAX),
+    ]
+}
+
+fn any_settings() -> impl Strategy<Value = Settings> {
+    (
+        (floor(), floor(), amount()),
+        (duration(), duration(), duration(), duration(), duration()),
+        (any::<bool>(), any::<bool>(), any::<u32>()),
+    )
+        .prop_map(|(levels, times, flags)| Settings {
+            warn: levels.0,
+            kill: levels.1,
+            recovery: levels.2,
+            grace: times.0,
+            deadline: times.1,
+            last_call_deadline: times.2,
+            horizon: times.3,
+            relief_interval: times.4,
+            registered_only: flags.0,
+            by_group: flags.1,
+            first_ordinary_uid: flags.2,
+        })
+}
+
+fn protection() -> impl Strategy<Value = Option<Protection>> {
+    prop_oneof![
+        6 => Just(None),
+        1 => Just(Some(Protection::KernelThread)),
+        1 => Just(Some(Protection::Ours)),
+        1 => Just(Some(Protection::Ancestor)),
+        1 => Just(Some(Protection::Ignored)),
+        1 => Just(Some(Protection::NotPermitted)),
+    ]
+}
+
+fn preference() -> impl Strategy<Value = Preference> {
+    prop_oneof![
+        3 => Just(Preference::None),
+        1 => Just(Preference::Prefer),
+        1 => Just(Preference::Avoid),
+    ]
+}
+
+/// A process whose sizes come from `bytes`.
+fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy<Value = Process> {
+    (
+        (0..40_u32, 0..4_u64, 0..40_u32, 0..40_u32, 0..4_u64),
+        (
+            any::<bool>(),
+            prop_oneof![Just(0), Just(1000), Just(1001)],
+            prop_oneof![4 => Just(0), 1 => Just(-1000_i16)],
+        ),
+        (bytes(), bytes(), bytes(), any::<u64>()),
+        (
+            proptest::option::of(prop_oneof![0..20_u32, any::<u32>()]),
+            protection(),
+            any::<bool>(),
+            preference(),
+        ),
+    )
+        .prop_map(|(ids, owner, sizes, said)| Process {
+            id: ProcessId {
+                pid: ids.0,
+                start_ticks: ids.1,
+            },
+            parent: ids.2,
+            group: ids.3,
+            session: SessionId(ids.4),
+            login: owner.0,
+            uid: owner.1,
+            oom_score_adj: owner.2,
+            rss_bytes: sizes.0,
+            anon_bytes: sizes.0,
+            swap_bytes: sizes.1,
+            shmem_bytes: sizes.2,
+            major_faults: sizes.3,
+            value: said.0,
+            protection: said.1,
+            critical: said.2,
+            preference: said.3,
+            ..process(1, "any")
+        })
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    prop_oneof![Just(Ask::Nobody), Just(Ask::Relief), Just(Ask::LastCall)]
+}
+
+fn any_memory() -> impl Strategy<Value = Memory> {
+    proptest::array::uniform8(quantity()).prop_map(|bytes| Memory {
+        total_bytes: bytes[0],
+        available_bytes: bytes[1],
+        hugetlb_bytes: bytes[2],
+        swap_total_bytes: bytes[3],
+        swap_free_bytes: bytes[4],
+        anon_bytes: bytes[5],
+        shmem_bytes: bytes[6],
+        unreclaimable_slab_bytes: bytes[7],
+    })
+}
+
+/// Any table: not sorted, pids twice, parents in circles.
+fn any_snapshot() -> impl Strategy<Value = Snapshot> {
+    let processes = proptest::collection::vec(any_process(quantity), 0..24);
+    (any_memory(), ask(), processes).prop_map(|(memory, ask, processes)| Snapshot {
+        memory,
+        ask,
+        processes,
+    })
+}
+
+/// A table as the kernel would show it, on a machine of 64 GiB.
+fn sound_snapshot() -> impl Strategy<Value = Snapshot> {
+    const TOTAL: u64 = 64 << 30;
+    let processes = proptest::collection::vec(any_process(size), 0..24);
+    (0..TOTAL / 4, 0..TOTAL / 4, any::<bool>(), ask(), processes).prop_map(
+        |(available_bytes, swap_free, has_swap, ask, mut processes)| {
+            processes.sort_by_key(|process| process.id.pid);
+            processes.dedup_by_key(|process| process.id.pid);
+            Snapshot {
+                memory: Memory {
+                    total_bytes: TOTAL,
+                    available_bytes,
+                    swap_total_bytes: if has_swap { TOTAL / 2 } else { 0 },
+                    swap_free_bytes: if has_swap { swap_free } else { 0 },
+                    ..Memory::default()
+                },
+                ask,
+                processes,
+            }
+        },
+    )
+}
+
+fn ids(decision: &Decision) -> Vec<ProcessId> {
+    decision
+        .actions
+        .iter()
+        .map(|action| match *action {
+            Action::Terminate(id) | Action::Kill(id) => id,
+        })
+        .collect()
+}
+
+fn may_be_ended(process: &Process) -> bool {
+    process.id.pid > 1 && process.protection.is_none() && process.oom_score_adj != -1000
+}
+
+/// What of a candidate's yield may be lost to whole pages.
+const PAGE: u64 = 4096;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_numbers_make_it_panic_or_end_the_protected(
+        settings in any_settings(),
+        rounds in proptest::collection::vec((duration(), any_snapshot(), any::<u8>()), 1..6),
+    ) {
+        let mut policy = Policy::new(settings, 4);
+        let mut now = Duration::ZERO;
+        for (after, snapshot, outcome) in rounds {
+            now = now.saturating_add(after);
+            policy.look(now, &snapshot.memory, snapshot.ask);
+            let ended = ids(policy.step(now, &snapshot));
+            for id in &ended {
+                let known = snapshot.processes.iter().filter(|process| process.id == *id);
+                prop_assert!(known.clone().count() > 0);
+                prop_assert!(known.clone().any(may_be_ended));
+            }
+            for (id, bit) in ended.into_iter().zip(0..8) {
+                match (outcome >> bit) % 3 {
+                    0 => policy.learn(now, Outcome::Gone(id)),
+                    1 => policy.learn(now, Outcome::Refused(id)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn at_ok_and_unasked_nobody_is_ended(snapshot in sound_snapshot()) {
+        let mut policy = Policy::new(Settings::default(), 32);
+        let decision = policy.step(Duration::from_secs(1), &snapshot);
+        if decision.level == Level::Ok && snapshot.ask == Ask::Nobody {
+            prop_assert_eq!(decision.verdict, Verdict::Idle);
+            prop_assert!(decision.actions.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_need_is_covered_or_the_decision_says_why_not(
+        snapshot in sound_snapshot(),
+        by_group in any::<bool>(),
+        registered_only in any::<bool>(),
+    ) {
+        let settings = Settings { by_group, registered_only, ..Settings::default() };
+        let mut policy = Policy::new(settings, 32);
+        let decision = policy.step(Duration::from_secs(1), &snapshot);
+        let chosen = decision.candidates.iter().filter(|candidate| candidate.chosen);
+        let chosen_bytes: u64 = chosen.clone().map(|candidate| candidate.yield_bytes).sum();
+        let judged_bytes: u64 = decision
+            .candidates
+            .iter()
+            .filter(|candidate| candidate.class == Class::Judged)
+            .map(|candidate| candidate.yield_bytes)
+            .sum();
+        match decision.verdict {
+            Verdict::Idle => prop_assert!(decision.cause.is_none()),
+            Verdict::Chosen if decision.covers_need => {
+                prop_assert!(chosen_bytes >= decision.need_bytes);
+                prop_assert_eq!(decision.given_up_bytes, chosen_bytes);
+                // Nobody could be spared, and the rest still cover it.
+                for spared in chosen.filter(|candidate| candidate.worth.counted > 0) {
+                    let rest = chosen_bytes - spared.yield_bytes;
+                    let is_needed = rest < decision.need_bytes + PAGE;
+                    // What the system adds may make one of its own needless
+                    // only for the whole, never for its own part.
+                    prop_assert!(is_needed || spared.class == Class::System);
+                }
+            }
+            Verdict::Chosen => {
+                prop_assert_eq!(chosen.count(), 1);
+                prop_assert!(judged_bytes < decision.need_bytes + PAGE);
+            }
+            Verdict::Refused(Refusal::NothingHelps { judged_bytes: said }) => {
+                prop_assert_eq!(said, judged_bytes);
+                prop_assert!(judged_bytes < decision.need_bytes + PAGE);
+                prop_assert!(decision.actions.is_empty());
+            }
+            Verdict::Refused(_) => prop_assert!(decision.actions.is_empty()),
+        }
+    }
+
+    #[test]
+    fn everyone_of_a_chosen_unit_is_ended_once_and_nobody_else(snapshot in sound_snapshot()) {
+        let mut policy = Policy::new(Settings::default(), 32);
+        let decision = policy.step(Duration::from_secs(1), &snapshot);
+        let ended = ids(decision);
+        let once: HashSet<ProcessId> = ended.iter().copied().collect();
+        prop_assert_eq!(once.len(), ended.len());
+        let chosen = decision.candidates.iter().filter(|candidate| candidate.chosen);
+        let members: u32 = chosen.clone().map(|candidate| candidate.processes).sum();
+        prop_assert_eq!(usize::try_from(members).ok(), Some(ended.len()));
+        for candidate in chosen {
+            prop_assert!(once.contains(&candidate.leader));
+        }
+    }
+
+    #[test]
+    fn whoever_was_ended_is_not_ended_again_but_to_be_killed(
+        snapshots in proptest::collection::vec(sound_snapshot(), 2..8),
+    ) {
+        let mut policy = Policy::new(Settings::default(), 32);
+        let mut terminated = HashSet::new();
+        let mut killed = HashSet::new();
+        let mut present: HashSet<ProcessId> = HashSet::new();
+        let mut now = Duration::from_secs(1);
+        for snapshot in &snapshots {
+            now += Duration::from_millis(700);
+            // Who is absent from a table is forgotten by everybody.
+            let seen: HashSet<ProcessId> =
+                snapshot.processes.iter().map(|process| process.id).collect();
+            terminated.retain(|id| seen.contains(id));
+            killed.retain(|id| seen.contains(id));
+            present = seen;
+            for action in &policy.step(now, snapshot).actions {
+                match *action {
+                    Action::Terminate(id) => prop_assert!(terminated.insert(id)),
+                    Action::Kill(id) => prop_assert!(killed.insert(id)),
+                }
+            }
+        }
+        prop_assert!(killed.is_subset(&present));
+    }
+}

@@ -1,0 +1,1147 @@
+//! One rule a test, on snapshots made by hand.
+
+pub mod machine;
+
+use std::time::Duration;
+
+use machine::{GIB, MIB, Machine, Task, chosen, holding, process, registered, system};
+use oom_policy::{
+    Action, Ask, Candidate, Cause, Class, Decision, Level, Memory, Outcome, Policy, Preference,
+    Process, ProcessId, Protection, Refusal, SessionId, Settings, Snapshot, Verdict,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const TOTAL: u64 = 100 * GIB;
+
+/// 100 GiB of memory, no swap.
+fn seen(available_percent: u64, processes: Vec<Process>) -> Snapshot {
+    Snapshot {
+        memory: Memory {
+            total_bytes: TOTAL,
+            available_bytes: available_percent * GIB,
+            ..Memory::default()
+        },
+        ask: Ask::Nobody,
+        processes,
+    }
+}
+
+fn asked(ask: Ask, snapshot: Snapshot) -> Snapshot {
+    Snapshot { ask, ..snapshot }
+}
+
+fn policy() -> Policy {
+    Policy::new(Settings::default(), 16)
+}
+
+fn candidate<'a>(decision: &'a Decision, name: &str) -> &'a Candidate {
+    decision
+        .candidates
+        .iter()
+        .find(|candidate| candidate.name.to_string() == name)
+        .unwrap_or_else(|| panic!("no candidate {name}"))
+}
+
+fn promised(decision: &Decision) -> u64 {
+    match decision.verdict {
+        Verdict::Refused(Refusal::Promised { bytes }) => bytes,
+        other => panic!("{other:?} is no promise"),
+    }
+}
+
+/// What the policy chooses of `processes` at the kill level, each being the
+/// first table it sees.
+#[track_caller]
+fn check_chosen(settings: Settings, processes: Vec<Process>, want: &[&str]) {
+    let mut policy = Policy::new(settings, 16);
+    let decision = policy.step(SECOND, &seen(5, processes));
+    assert_eq!(chosen(decision), want);
+}
+
+mod signals {
+    use super::*;
+
+    fn job() -> Process {
+        registered(100, "job", 1, 20 * GIB)
+    }
+
+    #[test]
+    fn at_warn_a_victim_is_asked_to_end() {
+        let mut policy = policy();
+        let decision = policy.step(SECOND, &seen(10, vec![job()]));
+        assert_eq!(decision.cause, Some(Cause::Level(Level::Warn)));
+        assert_eq!(decision.verdict, Verdict::Chosen);
+        assert_eq!(decision.actions, [Action::Terminate(job().id)]);
+        assert_eq!(decision.wake_after, Some(5 * SECOND));
+    }
+
+    #[test]
+    fn a_victim_that_stays_is_killed_when_its_grace_is_over() {
+        let mut policy = policy();
+        policy.step(SECOND, &seen(10, vec![job()]));
+        let decision = policy.step(3 * SECOND, &seen(10, vec![job()]));
+        assert!(decision.actions.is_empty());
+        assert_eq!(decision.wake_after, Some(3 * SECOND));
+        let decision = policy.step(6 * SECOND, &seen(10, vec![job()]));
+        assert_eq!(decision.actions, [Action::Kill(job().id)]);
+        assert_eq!(decision.wake_after, Some(SECOND));
+    }
+
+    #[test]
+    fn its_grace_ends_whatever_the_memory() {
+        let mut policy = policy();
+        policy.step(SECOND, &seen(10, vec![job()]));
+        let plenty = seen(60, vec![job()]);
+        let look = policy.look(2 * SECOND, &plenty.memory, Ask::Nobody);
+        assert!(look.wake_after <= 4 * SECOND);
+        let look = policy.look(6 * SECOND, &plenty.memory, Ask::Nobody);
+        assert!(look.wants_table);
+        let decision = policy.step(6 * SECOND, &plenty);
+        assert_eq!(decision.verdict, Verdict::Idle);
+        assert_eq!(decision.actions, [Action::Kill(job().id)]);
+    }
+
+    #[test]
+    fn its_grace_ends_at_once_when_the_level_becomes_kill() {
+        let mut policy = policy();
+        policy.step(SECOND, &seen(10, vec![job()]));
+        let decision = policy.step(2 * SECOND, &seen(5, vec![job()]));
+        assert_eq!(decision.actions, [Action::Kill(job().id)]);
+        assert_eq!(promised(decision), 20 * GIB);
+    }
+
+    #[test]
+    fn at_kill_a_victim_is_killed_at_once() {
+        let decision = policy().step(SECOND, &seen(5, vec![job()])).clone();
+        assert_eq!(decision.actions, [Action::Kill(job().id)]);
+        assert_eq!(decision.wake_after, Some(SECOND));
+    }
+
+    #[test]
+    fn without_a_grace_warn_kills_too() {
+        let settings = Settings {
+            grace: Duration::ZERO,
+            ..Settings::default()
+        };
+        let mut policy = Policy::new(settings, 16);
+        let decision = policy.step(SECOND, &seen(10, vec![job()]));
+        assert_eq!(decision.actions, [Action::Kill(job().id)]);
+    }
+
+    #[test]
+    fn a_victim_that_is_gone_is_left_in_peace() {
+        let mut policy = policy();
+        policy.step(SECOND, &seen(10, vec![job()]));
+        policy.learn(2 * SECOND, Outcome::Gone(job().id));
+        let decision = policy.step(20 * SECOND, &seen(60, vec![]));
+        assert!(decision.actions.is_empty());
+        assert_eq!(decision.wake_after, None);
+    }
+
+    #[test]
+    fn one_that_vanished_unheard_of_is_too() {
+        let mut policy = policy();
+        policy.step(SECOND, &seen(10, vec![job()]));
+        let decision = policy.step(20 * SECOND, &seen(60, vec![]));
+        assert!(decision.actions.is_empty());
+        assert_eq!(decision.wake_after, None);
+    }
+
+    #[test]
+    fn a_pid_used_again_is_somebody_else() {
+        let mut policy = policy();
+        policy.step(SECOND, &seen(10, vec![job()]));
+        let other = Process {
+            id: ProcessId {
+                start_ticks: 999_999,
+                ..job().id
+            },
+            ..job()
+        };
+        let decision = policy.step(20 * SECOND, &seen(60, vec![other]));
+        assert!(decision.actions.is_empty());
+        let decision = policy.step(21 * SECOND, &seen(10, vec![other]));
+        assert_eq!(decision.actions, [Action::Terminate(other.id)]);
+    }
+
+    #[test]
+    fn the_largest_unit_and_in_it_the_leader_and_elders_come_first() {
+        let started = |pid, start_ticks, process: Process| Process {
+            id: ProcessId { pid, start_ticks },
+            parent: 50,
+            ..process
+        };
+        let processes = vec![
+            registered(10, "small", 1, GIB),
+            started(20, 9000, holding(0, "late", 5 * GIB)),
+            started(30, 8000, holding(0, "early", 5 * GIB)),
+            registered(50, "leader", 2, GIB),
+        ];
+        let decision = policy().step(SECOND, &seen(3, processes)).clone();
+        let pids: Vec<u32> = decision
+            .actions
+            .iter()
+            .map(|action| match action {
+                Action::Terminate(id) | Action::Kill(id) => id.pid,
+            })
+            .collect();
+        assert_eq!(pids, [50, 30, 20, 10]);
+    }
+}
+
+mod promises {
+    use super::*;
+
+    fn two() -> Vec<Process> {
+        vec![
+            registered(100, "first", 1, 20 * GIB),
+            registered(200, "second", 2, 20 * GIB),
+        ]
+    }
+
+    #[test]
+    fn nobody_else_dies_while_a_victim_is_awaited() {
+        let mut policy = policy();
+        assert_eq!(chosen(policy.step(SECOND, &seen(10, two()))), ["first"]);
+        for tenth in 11..50 {
+            let decision = policy.step(tenth * SECOND / 10, &seen(8, two()));
+            assert_eq!(promised(decision), 20 * GIB);
+            assert!(decision.candidates.is_empty() && decision.actions.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_worse_level_chooses_for_what_is_not_promised() {
+        let mut policy = policy();
+        let mut processes = two();
+        policy.step(SECOND, &seen(10, processes.clone()));
+        // The first one gave back almost all it had, and it was taken again.
+        processes[0].anon_bytes = GIB;
+        let decision = policy.step(2 * SECOND, &seen(4, processes.clone()));
+        assert_eq!(chosen(decision), ["second"]);
+        assert_eq!(
+            decision.actions,
+            [Action::Kill(processes[0].id), Action::Kill(processes[1].id)]
+        );
+        assert_eq!(decision.need_bytes, 10 * GIB);
+    }
+
+    #[test]
+    fn one_that_outlives_its_deadline_is_passed_over_for_the_next_best() {
+        let mut policy = policy();
+        policy.step(SECOND, &seen(4, two()));
+        let decision = policy.step(SECOND * 19 / 10, &seen(4, two()));
+        assert_eq!(promised(decision), 20 * GIB);
+        let decision = policy.step(2 * SECOND, &seen(4, two()));
+        assert_eq!(chosen(decision), ["second"]);
+        assert_eq!(decision.candidates.len(), 1);
+        assert_eq!(decision.actions, [Action::Kill(two()[1].id)]);
+        // And never chosen again, even when nobody else is left.
+        let left = vec![two()[0]];
+        let decision = policy.step(10 * SECOND, &seen(4, left));
+        assert_eq!(
+            decision.verdict,
+            Verdict::Refused(Refusal::NothingHelps { judged_bytes: 0 })
+        );
+    }
+
+    #[test]
+    fn one_that_may_not_be_signalled_is_passed_over_too() {
+        let mut policy = policy();
+        policy.step(SECOND, &seen(10, two()));
+        policy.learn(SECOND, Outcome::Refused(two()[0].id));
+        let look = policy.look(SECOND, &seen(10, vec![]).memory, Ask::Nobody);
+        assert!(look.wants_table);
+        assert_eq!(chosen(policy.step(SECOND, &seen(10, two()))), ["second"]);
+    }
+
+    #[test]
+    fn a_last_call_waits_for_no_longer_than_the_module_does() {
+        let mut policy = policy();
+        let call = |processes| asked(Ask::LastCall, seen(1, processes));
+        assert_eq!(chosen(policy.step(SECOND, &call(two()))), ["first"]);
+        let decision = policy.step(SECOND + SECOND / 4, &call(two()));
+        assert_eq!(promised(decision), 20 * GIB);
+        let decision = policy.step(SECOND + SECOND / 2, &call(two()));
+        assert_eq!(chosen(decision), ["second"]);
+    }
+}
+
+mod asks {
+    use super::*;
+
+    #[test]
+    fn at_ok_and_unasked_nobody_dies() {
+        let mut policy = policy();
+        let decision = policy.step(SECOND, &seen(11, vec![registered(100, "job", 0, GIB)]));
+        assert_eq!(decision.verdict, Verdict::Idle);
+        assert_eq!(decision.cause, None);
+        assert!(decision.actions.is_empty() && decision.candidates.is_empty());
+    }
+
+    #[test]
+    fn relief_asks_to_end_what_covers_memory_up_to_recovery() {
+        let processes = vec![
+            registered(100, "small", 1, GIB),
+            registered(200, "large", 2, 8 * GIB),
+        ];
+        let mut policy = policy();
+        let decision = policy.step(SECOND, &asked(Ask::Relief, seen(12, processes)));
+        assert_eq!(decision.cause, Some(Cause::Relief));
+        // Three are missing to recovery, but a twentieth is the least.
+        assert_eq!(decision.need_bytes, 5 * GIB);
+        assert_eq!(
+            decision.actions,
+            [Action::Terminate(ProcessId {
+                pid: 200,
+                start_ticks: 20_000,
+            })]
+        );
+    }
+
+    #[test]
+    fn after_relief_an_interval_passes_before_the_next() {
+        let processes = |pid| vec![registered(pid, "job", 1, 8 * GIB)];
+        let relief = |pid| asked(Ask::Relief, seen(12, processes(pid)));
+        let mut policy = policy();
+        assert_eq!(policy.step(SECOND, &relief(100)).verdict, Verdict::Chosen);
+        policy.learn(2 * SECOND, Outcome::Gone(processes(100)[0].id));
+        let refusal = Refusal::RecoveryInterval {
+            remaining: 10 * SECOND,
+        };
+        let look = policy.look(6 * SECOND, &relief(200).memory, Ask::Relief);
+        assert_eq!(look.refused, Some(refusal));
+        assert_eq!(
+            policy.step(6 * SECOND, &relief(200)).verdict,
+            Verdict::Refused(refusal)
+        );
+        // It holds back relief only, never a level.
+        let decision = policy.step(7 * SECOND, &seen(10, processes(200)));
+        assert_eq!(decision.verdict, Verdict::Chosen);
+        policy.learn(8 * SECOND, Outcome::Gone(processes(200)[0].id));
+        let look = policy.look(16 * SECOND, &relief(300).memory, Ask::Relief);
+        assert!(look.wants_table && look.refused.is_none());
+        assert_eq!(
+            policy.step(16 * SECOND, &relief(300)).verdict,
+            Verdict::Chosen
+        );
+    }
+
+    #[test]
+    fn relief_that_nothing_can_give_ends_nobody() {
+        let mut policy = policy();
+        let processes = vec![registered(100, "job", 1, GIB)];
+        let decision = policy.step(SECOND, &asked(Ask::Relief, seen(12, processes)));
+        assert_eq!(
+            decision.verdict,
+            Verdict::Refused(Refusal::NothingHelps { judged_bytes: GIB })
+        );
+        assert!(decision.actions.is_empty());
+    }
+
+    #[test]
+    fn an_idle_units_swap_relieves_nothing() {
+        let idle = Process {
+            swap_bytes: 20 * GIB,
+            ..registered(100, "idle", 1, GIB)
+        };
+        let faulting = |major_faults| Process {
+            swap_bytes: 20 * GIB,
+            major_faults,
+            ..registered(200, "faulting", 2, GIB)
+        };
+        let mut policy = policy();
+        let mut snapshot = seen(12, vec![idle, faulting(7)]);
+        policy.step(SECOND, &snapshot);
+        snapshot.processes[1] = faulting(8);
+        let decision = policy.step(2 * SECOND, &asked(Ask::Relief, snapshot));
+        assert_eq!(chosen(decision), ["faulting"]);
+        assert_eq!(candidate(decision, "idle").yield_bytes, GIB);
+        assert_eq!(candidate(decision, "faulting").yield_bytes, 21 * GIB);
+    }
+
+    #[test]
+    fn a_last_call_kills_at_once_for_memory_alone() {
+        let swapped = Process {
+            swap_bytes: 50 * GIB,
+            ..registered(100, "swapped", 1, 0)
+        };
+        let processes = vec![swapped, registered(200, "resident", 2, 3 * GIB)];
+        let mut policy = policy();
+        let call = asked(Ask::LastCall, seen(50, processes));
+        assert!(policy.look(SECOND, &call.memory, Ask::LastCall).wants_table);
+        let decision = policy.step(SECOND, &call);
+        assert_eq!(decision.cause, Some(Cause::LastCall));
+        assert_eq!(decision.level, Level::Ok);
+        assert_eq!(decision.need_bytes, 2 * GIB);
+        assert_eq!(chosen(decision), ["resident"]);
+        assert!(matches!(decision.actions[..], [Action::Kill(_)]));
+    }
+}
+
+mod choice {
+    use super::*;
+
+    #[test]
+    fn the_least_value_that_covers_the_need_goes() {
+        // Ten are missing: 3 + 4 cover them for 7, biggest-first takes 9.
+        check_chosen(
+            Settings::default(),
+            vec![
+                registered(100, "nine", 9, 30 * GIB),
+                registered(200, "three", 3, 5 * GIB),
+                registered(300, "four", 4, 6 * GIB),
+                registered(400, "eight", 8, 9 * GIB),
+            ],
+            &["four", "three"],
+        );
+    }
+
+    #[test]
+    fn of_the_same_value_the_fewest_go() {
+        check_chosen(
+            Settings::default(),
+            vec![
+                registered(100, "one", 1, 5 * GIB),
+                registered(200, "other", 1, 5 * GIB),
+                registered(300, "both", 2, 10 * GIB),
+            ],
+            &["both"],
+        );
+    }
+
+    #[test]
+    fn of_the_same_value_and_number_what_gives_back_the_most_goes() {
+        check_chosen(
+            Settings::default(),
+            vec![
+                registered(100, "less", 3, 11 * GIB),
+                registered(200, "more", 3, 15 * GIB),
+            ],
+            &["more"],
+        );
+    }
+
+    #[test]
+    fn of_those_alike_in_all_that_the_youngest_goes() {
+        let started = |pid, name, start_ticks| Process {
+            id: ProcessId { pid, start_ticks },
+            ..registered(pid, name, 3, 12 * GIB)
+        };
+        check_chosen(
+            Settings::default(),
+            vec![
+                started(100, "middle", 200),
+                started(200, "youngest", 300),
+                started(300, "oldest", 100),
+            ],
+            &["youngest"],
+        );
+    }
+
+    #[test]
+    fn the_youngest_is_not_preferred_where_it_would_not_be_enough() {
+        let started = |pid, name, start_ticks, bytes| Process {
+            id: ProcessId { pid, start_ticks },
+            ..registered(pid, name, 3, bytes)
+        };
+        check_chosen(
+            Settings::default(),
+            vec![
+                started(100, "old", 100, 10 * GIB),
+                started(200, "young", 300, 10 * GIB - 8192),
+            ],
+            &["old"],
+        );
+    }
+
+    #[test]
+    fn what_is_worth_nothing_goes_first_but_never_needlessly() {
+        check_chosen(
+            Settings::default(),
+            vec![
+                registered(100, "nothing", 0, 12 * GIB),
+                registered(200, "little", 0, GIB),
+                registered(300, "something", 1, 12 * GIB),
+            ],
+            &["nothing"],
+        );
+    }
+
+    #[test]
+    fn a_judged_unit_goes_before_the_systems() {
+        check_chosen(
+            Settings::default(),
+            vec![
+                system(100, "service", 20 * GIB),
+                registered(200, "job", 9, 12 * GIB),
+            ],
+            &["job"],
+        );
+    }
+
+    #[test]
+    fn the_system_adds_the_least_it_must_and_nobody_dies_whom_that_makes_needless() {
+        // Eleven judged, and fourteen missing: the system adds at least three,
+        // and its smallest that does gives enough to spare the dear one.
+        let processes = vec![
+            system(100, "large", 12 * GIB),
+            system(200, "tiny", GIB),
+            registered(300, "dear", 9, GIB),
+            registered(400, "cheap", 1, 10 * GIB),
+        ];
+        let mut policy = policy();
+        let decision = policy.step(SECOND, &seen(1, processes));
+        assert_eq!(decision.need_bytes, 14 * GIB);
+        assert_eq!(chosen(decision), ["cheap", "large"]);
+        assert!(decision.covers_need);
+    }
+
+    #[test]
+    fn at_warn_the_system_is_left_alone() {
+        let processes = vec![
+            system(100, "service", 50 * GIB),
+            registered(200, "job", 1, GIB),
+        ];
+        let mut policy = policy();
+        let decision = policy.step(SECOND, &seen(8, processes.clone()));
+        assert_eq!(
+            decision.verdict,
+            Verdict::Refused(Refusal::NothingHelps { judged_bytes: GIB })
+        );
+        let decision = policy.step(2 * SECOND, &seen(5, processes));
+        assert_eq!(chosen(decision), ["service"]);
+    }
+
+    #[test]
+    fn where_nothing_helps_kill_takes_one_unit_and_looks_again() {
+        let processes = vec![
+            registered(100, "dear", 9, GIB),
+            registered(200, "cheap", 1, GIB / 2),
+            registered(300, "also", 1, GIB / 4),
+        ];
+        let mut policy = policy();
+        let decision = policy.step(SECOND, &seen(2, processes.clone()));
+        assert_eq!(chosen(decision), ["cheap"]);
+        assert!(!decision.covers_need);
+        let decision = policy.step(2 * SECOND - SECOND / 10, &seen(2, processes.clone()));
+        assert_eq!(promised(decision), GIB / 2);
+        policy.learn(2 * SECOND, Outcome::Gone(processes[1].id));
+        let left = vec![processes[0], processes[2]];
+        let decision = policy.step(2 * SECOND, &seen(2, left));
+        assert_eq!(chosen(decision), ["also"]);
+    }
+
+    #[test]
+    fn forty_thousand_processes_are_no_more_trouble_than_four() {
+        let mut processes: Vec<Process> = (0..40_000)
+            .map(|fork| Process {
+                session: SessionId(3),
+                ..holding(1000 + fork, "fork", 2 * MIB)
+            })
+            .collect();
+        processes.push(registered(100_000, "job", 9, 8 * GIB));
+        let mut policy = policy();
+        let decision = policy.step(SECOND, &seen(5, processes));
+        assert!(decision.covers_need);
+        assert!(chosen(decision).iter().all(|name| name == "fork"));
+        assert_eq!(chosen(decision).len(), 5 * 1024);
+        assert!(decision.given_up_value <= 1);
+    }
+}
+
+mod worth {
+    use super::*;
+
+    #[test]
+    fn a_session_shares_one_by_what_its_processes_hold() {
+        let of = |session, process: Process| Process {
+            session: SessionId(session),
+            ..process
+        };
+        let processes = vec![
+            of(7, holding(100, "tab", 3 * GIB)),
+            of(7, holding(200, "window", GIB)),
+            of(8, holding(300, "editor", 8 * GIB)),
+        ];
+        let mut policy = policy();
+        let decision = policy.step(SECOND, &seen(4, processes));
+        let counted = |name| candidate(decision, name).worth.counted;
+        assert_eq!(counted("tab"), 3072);
+        assert_eq!(counted("window"), 1024);
+        assert_eq!(counted("editor"), 4096);
+        assert_eq!(decision.given_up_value, 2);
+    }
+
+    #[test]
+    fn a_value_beyond_the_most_counts_as_the_most() {
+        let mut policy = policy();
+        let decision = policy.step(
+            SECOND,
+            &seen(5, vec![registered(100, "job", u32::MAX, 20 * GIB)]),
+        );
+        assert_eq!(candidate(decision, "job").worth.given, 1_000_000);
+    }
+
+    #[test]
+    fn preferred_goes_first_and_avoided_last() {
+        let said = |preference, process: Process| Process {
+            preference,
+            ..process
+        };
+        let processes = vec![
+            said(Preference::Prefer, holding(100, "preferred", 11 * GIB)),
+            holding(200, "ordinary", 11 * GIB),
+            said(Preference::Avoid, holding(300, "avoided", 30 * GIB)),
+        ];
+        check_chosen(Settings::default(), processes.clone(), &["preferred"]);
+        check_chosen(Settings::default(), processes[1..].to_vec(), &["ordinary"]);
+        check_chosen(Settings::default(), processes[2..].to_vec(), &["avoided"]);
+    }
+
+    #[test]
+    fn a_word_about_names_does_not_change_what_is_registered() {
+        let avoided = Process {
+            preference: Preference::Avoid,
+            ..registered(100, "job", 1, 20 * GIB)
+        };
+        check_chosen(
+            Settings::default(),
+            vec![avoided, registered(200, "other", 2, 20 * GIB)],
+            &["job"],
+        );
+    }
+
+    #[test]
+    fn what_a_session_needs_is_last_of_the_last() {
+        let critical = Process {
+            critical: true,
+            ..system(100, "sshd", 30 * GIB)
+        };
+        check_chosen(
+            Settings::default(),
+            vec![critical, system(200, "database", 12 * GIB)],
+            &["database"],
+        );
+    }
+
+    #[test]
+    fn services_of_dynamic_users_are_the_systems() {
+        let dynamic = Process {
+            uid: 61_500,
+            login: false,
+            ..holding(100, "service", 30 * GIB)
+        };
+        let mut policy = policy();
+        let decision = policy.step(SECOND, &seen(5, vec![dynamic]));
+        assert_eq!(candidate(decision, "service").class, Class::System);
+    }
+
+    #[test]
+    fn registered_only_leaves_the_rest_alone() {
+        let settings = Settings {
+            registered_only: true,
+            ..Settings::default()
+        };
+        check_chosen(
+            settings,
+            vec![
+                holding(100, "ordinary", 50 * GIB),
+                system(200, "service", 50 * GIB),
+                registered(300, "job", 9, 12 * GIB),
+            ],
+            &["job"],
+        );
+    }
+
+    #[test]
+    fn the_protected_are_never_chosen() {
+        let protected = |pid, protection| Process {
+            protection: Some(protection),
+            ..registered(pid, "protected", 0, 50 * GIB)
+        };
+        let exempt = Process {
+            oom_score_adj: -1000,
+            ..registered(60, "exempt", 0, 50 * GIB)
+        };
+        check_chosen(
+            Settings::default(),
+            vec![
+                registered(1, "init", 0, 50 * GIB),
+                protected(10, Protection::KernelThread),
+                protected(20, Protection::Ours),
+                protected(30, Protection::Ancestor),
+                protected(40, Protection::Ignored),
+                protected(50, Protection::NotPermitted),
+                exempt,
+                registered(100, "job", 1_000_000, 12 * GIB),
+            ],
+            &["job"],
+        );
+    }
+}
+
+mod units {
+    use super::*;
+
+    fn child(parent: u32, process: Process) -> Process {
+        Process { parent, ..process }
+    }
+
+    #[track_caller]
+    fn check_units(settings: Settings, processes: Vec<Process>, want: &[(&str, u32, Option<u32>)]) {
+        let mut policy = Policy::new(settings, 16);
+        let decision = policy.step(SECOND, &seen(5, processes));
+        let mut units: Vec<(String, u32, Option<u32>)> = decision
+            .candidates
+            .iter()
+            .map(|unit| {
+                let value = unit.worth.registered.then_some(unit.worth.given);
+                (unit.name.to_string(), unit.processes, value)
+            })
+            .collect();
+        units.sort();
+        let want: Vec<(String, u32, Option<u32>)> = want
+            .iter()
+            .map(|(name, processes, value)| ((*name).to_owned(), *processes, *value))
+            .collect();
+        assert_eq!(units, want);
+    }
+
+    #[test]
+    fn a_registered_process_takes_its_descendants_with_it() {
+        check_units(
+            Settings::default(),
+            vec![
+                registered(100, "train", 9, GIB),
+                child(100, holding(200, "loader", GIB)),
+                child(200, holding(300, "worker", GIB)),
+                holding(400, "other", GIB),
+            ],
+            &[("other", 1, None), ("train", 3, Some(9))],
+        );
+    }
+
+    #[test]
+    fn all_of_a_unit_is_signalled() {
+        let mut policy = policy();
+        let processes = vec![
+            registered(100, "train", 9, 6 * GIB),
+            child(100, holding(200, "loader", 6 * GIB)),
+        ];
+        let ids = [processes[0].id, processes[1].id];
+        let decision = policy.step(SECOND, &seen(5, processes));
+        assert_eq!(decision.actions, ids.map(Action::Kill));
+        assert_eq!(decision.given_up_bytes, 12 * GIB);
+    }
+
+    #[test]
+    fn a_child_that_its_owner_may_not_signal_is_its_own() {
+        let roots = |process: Process| Process { uid: 0, ..process };
+        check_units(
+            Settings::default(),
+            vec![
+                registered(100, "shell", 9, GIB),
+                child(100, roots(holding(200, "sudo", GIB))),
+                roots(registered(300, "manager", 5, GIB)),
+                child(300, holding(400, "job", GIB)),
+            ],
+            &[
+                ("manager", 2, Some(5)),
+                ("shell", 1, Some(9)),
+                ("sudo", 1, None),
+            ],
+        );
+    }
+
+    #[test]
+    fn above_an_entry_that_does_not_cover_a_child_another_may() {
+        let roots = |process: Process| Process { uid: 0, ..process };
+        check_units(
+            Settings::default(),
+            vec![
+                roots(registered(100, "manager", 5, GIB)),
+                child(100, registered(200, "job", 9, GIB)),
+                child(200, roots(holding(300, "setuid", GIB))),
+            ],
+            &[("job", 1, Some(9)), ("manager", 2, Some(5))],
+        );
+    }
+
+    #[test]
+    fn an_entry_of_what_is_never_ended_counts_for_its_descendants() {
+        let shell = Process {
+            protection: Some(Protection::Ancestor),
+            ..registered(100, "shell", 8, GIB)
+        };
+        check_units(
+            Settings::default(),
+            vec![
+                shell,
+                child(100, holding(200, "make", GIB)),
+                child(200, holding(300, "cc", GIB)),
+            ],
+            &[("make", 2, Some(8))],
+        );
+    }
+
+    #[test]
+    fn an_entry_for_the_first_process_makes_no_unit_of_the_machine() {
+        check_units(
+            Settings::default(),
+            vec![registered(1, "init", 9, GIB), holding(100, "job", GIB)],
+            &[("job", 1, None)],
+        );
+    }
+
+    #[test]
+    fn a_session_does_not_die_with_the_program_that_registered_it() {
+        let shell = Process {
+            critical: true,
+            ..holding(200, "gnome-shell", GIB)
+        };
+        check_units(
+            Settings::default(),
+            vec![
+                registered(100, "session", 9, GIB),
+                child(100, shell),
+                child(100, holding(300, "app", GIB)),
+            ],
+            &[("gnome-shell", 1, None), ("session", 2, Some(9))],
+        );
+    }
+
+    #[test]
+    fn a_parent_younger_than_its_child_is_a_pid_used_again() {
+        let young = Process {
+            id: ProcessId {
+                pid: 100,
+                start_ticks: 999_999,
+            },
+            ..registered(100, "young", 9, GIB)
+        };
+        check_units(
+            Settings::default(),
+            vec![young, child(100, holding(200, "orphan", GIB))],
+            &[("orphan", 1, None), ("young", 1, Some(9))],
+        );
+    }
+
+    #[test]
+    fn parents_in_a_circle_are_nobodys_descendants() {
+        let same_age = |pid, parent| Process {
+            id: ProcessId {
+                pid,
+                start_ticks: 5,
+            },
+            parent,
+            ..holding(pid, "circle", GIB)
+        };
+        check_units(
+            Settings::default(),
+            vec![same_age(100, 200), same_age(200, 300), same_age(300, 100)],
+            &[
+                ("circle", 1, None),
+                ("circle", 1, None),
+                ("circle", 1, None),
+            ],
+        );
+    }
+
+    #[test]
+    fn by_group_a_group_is_one_unit_worth_the_sum_of_its_entries() {
+        let settings = Settings {
+            by_group: true,
+            ..Settings::default()
+        };
+        let of = |group, process: Process| Process { group, ..process };
+        let protected = Process {
+            protection: Some(Protection::Ancestor),
+            ..holding(250, "shell", GIB)
+        };
+        check_units(
+            settings,
+            vec![
+                of(200, registered(100, "wrapped", 2, GIB)),
+                registered(200, "leader", 3, GIB),
+                of(200, protected),
+                // Its group has no entry, but it descends from one that has.
+                child(200, holding(300, "batch", GIB)),
+                of(300, holding(310, "member", GIB)),
+                of(400, holding(400, "pipe", GIB)),
+                of(400, holding(500, "line", GIB)),
+            ],
+            &[("leader", 4, Some(5)), ("pipe", 2, None)],
+        );
+    }
+}
+
+mod growth {
+    use super::*;
+
+    /// Steps `seconds` times, a second apart, from plenty down to the kill
+    /// level; `at` gives what is held after so many seconds. All that processes
+    /// take is missing from memory.
+    fn watch(seconds: u64, at: impl Fn(u64) -> Vec<Process>) -> Decision {
+        let held = |processes: &[Process]| -> u64 {
+            processes.iter().map(|process| process.anon_bytes).sum()
+        };
+        let at_last = held(&at(seconds));
+        let mut policy = policy();
+        for second in 0..seconds {
+            let mut snapshot = seen(5, at(second));
+            // Not short before the end, by the size of the machine.
+            snapshot.memory.total_bytes = GIB;
+            let more = at_last.saturating_sub(held(&snapshot.processes));
+            snapshot.memory.available_bytes += more;
+            let decision = policy.step(Duration::from_secs(second), &snapshot);
+            assert_eq!(decision.verdict, Verdict::Idle);
+        }
+        let mut snapshot = seen(5, at(seconds));
+        snapshot.memory.available_bytes = 5 * GIB;
+        policy.step(Duration::from_secs(seconds), &snapshot).clone()
+    }
+
+    #[test]
+    fn a_rate_is_what_was_taken_lately() {
+        let mut machine = Machine::new(Settings::default(), 16 * GIB, 0)
+            .with(Task::growing(registered(100, "hog", 5, 0), 500 * MIB))
+            .with(Task::steady(registered(200, "job", 9, GIB)));
+        machine.run_for(10 * SECOND);
+        let snapshot = machine.snapshot();
+        let decision = machine
+            .policy
+            .step(machine.now, &asked(Ask::LastCall, snapshot));
+        let rate = candidate(decision, "hog").growth_bytes_per_second;
+        assert!((490 * MIB..=510 * MIB).contains(&rate), "{rate}");
+        assert_eq!(candidate(decision, "job").growth_bytes_per_second, 0);
+    }
+
+    #[test]
+    fn what_grows_counts_half_and_what_stays_takes_more() {
+        let at = |second: u64| {
+            vec![
+                registered(100, "leak", 8, GIB + second * GIB),
+                registered(200, "job", 5, 30 * GIB),
+            ]
+        };
+        let decision = watch(20, at);
+        let leak = candidate(&decision, "leak");
+        assert!(leak.worth.growing);
+        assert_eq!(leak.worth.counted, 4 * 4096);
+        assert_eq!(leak.growth_bytes_per_second, GIB);
+        assert_eq!(leak.yield_bytes, 21 * GIB + 5 * GIB);
+        assert_eq!(decision.need_bytes, 10 * GIB + 5 * GIB);
+        assert_eq!(chosen(&decision), ["leak"]);
+    }
+
+    #[test]
+    fn what_was_loading_and_has_loaded_counts_in_full() {
+        let at = |second: u64| {
+            vec![
+                registered(100, "loaded", 8, second.min(14) * GIB),
+                registered(200, "leak", 8, second * GIB / 2),
+            ]
+        };
+        let decision = watch(20, at);
+        assert!(!candidate(&decision, "loaded").worth.growing);
+        assert!(candidate(&decision, "leak").worth.growing);
+    }
+
+    #[test]
+    fn without_a_horizon_growth_counts_for_nothing_more() {
+        let settings = Settings {
+            horizon: Duration::ZERO,
+            ..Settings::default()
+        };
+        let mut policy = Policy::new(settings, 16);
+        for second in 0..10 {
+            let mut snapshot = seen(15, vec![registered(100, "leak", 8, (second + 1) * GIB)]);
+            snapshot.memory.available_bytes -= second * GIB;
+            snapshot.ask = Ask::Nobody;
+            let decision = policy.step(Duration::from_secs(second), &snapshot);
+            for leak in &decision.candidates {
+                assert_eq!(leak.yield_bytes, leak.held_bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn forks_share_their_parents_pages_and_grew_by_none() {
+        let fork = |pid| Process {
+            parent: 100,
+            ..holding(pid, "child", 10 * GIB)
+        };
+        let at = |second: u64| {
+            let mut processes = vec![holding(100, "parent", 10 * GIB)];
+            if second == 3 {
+                processes.extend([fork(200), fork(300), fork(400)]);
+            }
+            processes
+        };
+        let mut policy = policy();
+        for second in 0..3 {
+            policy.step(Duration::from_secs(second), &seen(5, at(second)));
+        }
+        let call = asked(Ask::LastCall, seen(5, at(3)));
+        let decision = policy.step(3 * SECOND, &call);
+        assert!(!decision.candidates.is_empty());
+        for child in &decision.candidates {
+            assert_eq!(child.growth_bytes_per_second, 0);
+            assert!(!child.worth.growing);
+        }
+    }
+
+    #[test]
+    fn a_pool_of_workers_that_come_and_go_is_no_leak() {
+        let at = |second: u32| {
+            let worker = |pid| Process {
+                parent: 100,
+                ..holding(pid, "worker", 5 * GIB)
+            };
+            vec![
+                registered(100, "pool", 3, GIB),
+                worker(1000 + 2 * second),
+                worker(1001 + 2 * second),
+            ]
+        };
+        let mut policy = policy();
+        for second in 0..15 {
+            policy.step(Duration::from_secs(second.into()), &seen(50, at(second)));
+        }
+        let decision = policy.step(15 * SECOND, &seen(5, at(15)));
+        let pool = candidate(decision, "pool");
+        assert!(!pool.worth.growing);
+        assert_eq!(pool.growth_bytes_per_second, 0);
+    }
+
+    #[test]
+    fn a_system_process_that_grew_like_a_bomb_is_judged_with_the_rest() {
+        let bomb = |bytes| vec![system(100, "bomb", bytes)];
+        let class = |grown: u64| {
+            let mut policy = policy();
+            policy.step(SECOND, &seen(5 + grown, bomb(GIB)));
+            let decision = policy.step(11 * SECOND, &seen(5, bomb((grown + 1) * GIB)));
+            candidate(decision, "bomb").class
+        };
+        assert_eq!(class(5), Class::Judged);
+        assert_eq!(class(4), Class::System);
+    }
+
+    #[test]
+    fn growth_in_an_old_table_is_spread_over_the_time_since() {
+        let mut policy = policy();
+        policy.step(SECOND, &seen(25, vec![system(100, "slow", GIB)]));
+        let decision = policy.step(1201 * SECOND, &seen(5, vec![system(100, "slow", 21 * GIB)]));
+        let slow = candidate(decision, "slow");
+        assert_eq!(slow.class, Class::System);
+        assert_eq!(slow.growth_bytes_per_second, 20 * GIB / 1200);
+    }
+
+    #[test]
+    fn who_grew_is_charged_by_its_share_with_what_others_gave_up() {
+        let mut policy = policy();
+        let leak = |bytes| registered(100, "leak", 8, bytes);
+        let cheap = registered(200, "cheap", 2, 15 * GIB);
+        let steady = registered(300, "steady", 6, 9 * GIB);
+        for second in 0..20 {
+            let processes = vec![leak((second + 1) * 250 * MIB), cheap, steady];
+            policy.step(
+                Duration::from_secs(second),
+                &seen(50 - second / 4, processes),
+            );
+        }
+        let mut snapshot = seen(5, vec![leak(5 * GIB), cheap, steady]);
+        let decision = policy.step(20 * SECOND, &snapshot);
+        assert_eq!(chosen(decision), ["cheap"]);
+        assert_eq!(decision.given_up_value, 2);
+        policy.learn(21 * SECOND, Outcome::Gone(cheap.id));
+        snapshot.processes.remove(1);
+        snapshot.memory.available_bytes = 4 * GIB;
+        let decision = policy.step(22 * SECOND, &snapshot);
+        let leak = candidate(decision, "leak").worth;
+        let charged = leak.charged;
+        assert!((2 * 4096 - 16..=2 * 4096).contains(&charged), "{charged}");
+        let full = if leak.growing { 4 * 4096 } else { 8 * 4096 };
+        assert_eq!(leak.counted, full - charged);
+        assert_eq!(candidate(decision, "steady").worth.charged, 0);
+    }
+
+    #[test]
+    fn an_account_is_forgiven_after_a_minute_of_standing_still() {
+        let mut policy = policy();
+        let leak = |second: u64| registered(100, "leak", 8, second.min(20) * 250 * MIB + GIB);
+        let cheap = registered(200, "cheap", 2, 15 * GIB);
+        let charged = |decision: &Decision| candidate(decision, "leak").worth.charged;
+        for second in 0..20 {
+            let snapshot = seen(50 - second / 4, vec![leak(second), cheap]);
+            policy.step(Duration::from_secs(second), &snapshot);
+        }
+        let decision = policy.step(20 * SECOND, &seen(5, vec![leak(20), cheap]));
+        assert_eq!(chosen(decision), ["cheap"]);
+        policy.learn(21 * SECOND, Outcome::Gone(cheap.id));
+        let mut forgiven_at = None;
+        for second in 21..200 {
+            let snapshot = seen(8, vec![leak(second)]);
+            let decision = policy.step(Duration::from_secs(second), &snapshot);
+            if charged(decision) == 0 {
+                forgiven_at = Some(second);
+                break;
+            }
+        }
+        let forgiven_at = forgiven_at.expect("it stands still for three minutes");
+        assert!((80..=140).contains(&forgiven_at), "{forgiven_at}");
+    }
+}
+
+mod looks {
+    use super::*;
+
+    #[test]
+    fn the_first_look_wants_a_table_and_a_quiet_one_does_not() {
+        let mut policy = policy();
+        let snapshot = seen(50, vec![process(100, "job")]);
+        assert!(
+            policy
+                .look(SECOND, &snapshot.memory, Ask::Nobody)
+                .wants_table
+        );
+        policy.step(SECOND, &snapshot);
+        for minute in 1..60 {
+            let look = policy.look(minute * 60 * SECOND, &snapshot.memory, Ask::Nobody);
+            assert_eq!(look.level, Level::Ok);
+            assert!(!look.wants_table);
+            assert!(look.wake_after >= SECOND);
+        }
+    }
+
+    #[test]
+    fn memory_that_moves_wants_a_table() {
+        let mut policy = policy();
+        policy.step(SECOND, &seen(50, vec![]));
+        let look = policy.look(2 * SECOND, &seen(48, vec![]).memory, Ask::Nobody);
+        assert!(look.wants_table);
+    }
+
+    #[test]
+    fn a_level_wants_a_table_until_it_is_known_that_nothing_helps() {
+        let mut policy = policy();
+        let snapshot = seen(8, vec![registered(100, "job", 1, GIB)]);
+        policy.step(SECOND, &seen(50, vec![]));
+        let look = |policy: &mut Policy, millis, percent| {
+            policy
+                .look(
+                    Duration::from_millis(millis),
+                    &seen(percent, vec![]).memory,
+                    Ask::Nobody,
+                )
+                .wants_table
+        };
+        assert!(look(&mut policy, 2000, 8));
+        policy.step(2 * SECOND, &snapshot);
+        assert!(!look(&mut policy, 2100, 8));
+        assert!(look(&mut policy, 2200, 7));
+        assert!(look(&mut policy, 3100, 8));
+        assert!(look(&mut policy, 2200, 5));
+    }
+}

@@ -1,0 +1,410 @@
+//! The worked cases of the model, each by its name.
+
+pub mod machine;
+
+use std::time::Duration;
+
+use machine::{GIB, MIB, Machine, Task, chosen, holding, process, registered, system};
+use oom_policy::{
+    Amount, Ask, Cause, Level, Memory, Policy, Process, Refusal, SessionId, Settings, Snapshot,
+    Verdict,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn registered_only() -> Settings {
+    Settings {
+        registered_only: true,
+        ..Settings::default()
+    }
+}
+
+/// 1 GiB of memory and 512 MiB of swap, 200 MiB of it the system's. The two
+/// that learn have loaded before the two that leak are started.
+fn ancestors_four(settings: Settings, learning_bytes: u64) -> Machine {
+    let learning = |process| Task::growing(process, 100 * MIB).up_to(learning_bytes);
+    let mut machine = Machine::new(settings, GIB, 512 * MIB)
+        .kernel(200 * MIB)
+        .with(learning(registered(100, "ml1", 9, 0)))
+        .with(learning(registered(200, "ml2", 7, 0)));
+    machine.run_for(10 * SECOND);
+    machine
+        .with(Task::growing(registered(300, "proc1", 8, 0), 40 * MIB).ignoring_term())
+        .with(Task::growing(registered(400, "proc2", 5, 0), 80 * MIB).ignoring_term())
+}
+
+#[test]
+fn the_ancestors_four_where_both_ml_fit() {
+    for settings in [Settings::default(), registered_only()] {
+        let mut machine = ancestors_four(settings, 300 * MIB);
+        machine.run_for(120 * SECOND);
+        assert_eq!(machine.given_up(), ["proc2", "proc1"]);
+        assert_eq!(machine.alive(), ["ml1", "ml2"]);
+        assert!(!machine.kernel_would_kill);
+    }
+}
+
+#[test]
+fn the_ancestors_four_where_one_ml_fits() {
+    let mut machine = ancestors_four(registered_only(), 600 * MIB);
+    machine.run_for(120 * SECOND);
+    assert_eq!(machine.alive(), ["ml1"]);
+    let mut others = machine.given_up();
+    others.sort();
+    assert_eq!(others, ["ml2", "proc1", "proc2"]);
+    assert!(!machine.kernel_would_kill);
+}
+
+#[test]
+fn the_ancestors_four_thrashing_with_swap_free() {
+    let process = |pid, name, value, resident: u64, swap| Process {
+        swap_bytes: swap * MIB,
+        ..registered(pid, name, value, resident * MIB)
+    };
+    let snapshot = Snapshot {
+        memory: Memory {
+            total_bytes: GIB,
+            available_bytes: 10 * MIB,
+            swap_total_bytes: 2 * GIB,
+            swap_free_bytes: GIB,
+            ..Memory::default()
+        },
+        ask: Ask::Relief,
+        processes: vec![
+            process(100, "ml1", 9, 180, 100),
+            process(200, "ml2", 7, 200, 90),
+            process(300, "proc1", 8, 160, 140),
+            process(400, "proc2", 5, 313, 290),
+        ],
+    };
+    let mut policy = Policy::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &snapshot);
+    assert_eq!(decision.cause, Some(Cause::Relief));
+    assert_eq!(chosen(decision), ["proc2"]);
+
+    // And with a minute of their growth in mind: 40 and 80 MiB/s.
+    let mut policy = Policy::new(Settings::default(), 8);
+    let mut now = SECOND;
+    for step in 0..60 {
+        let mut before = snapshot.clone();
+        before.ask = Ask::Nobody;
+        before.memory.swap_free_bytes += (60 - step) * 2 * MIB;
+        before.processes[2].swap_bytes -= (60 - step) * 40 * MIB / 60;
+        before.processes[3].swap_bytes -= (60 - step) * 80 * MIB / 60;
+        let decision = policy.step(now, &before);
+        assert_eq!(decision.verdict, Verdict::Idle);
+        now += SECOND;
+    }
+    assert_eq!(chosen(policy.step(now, &snapshot)), ["proc2"]);
+}
+
+fn giant_among_leaks(worth: u32) -> Machine {
+    let mut machine = Machine::new(Settings::default(), 16 * GIB, 0)
+        .with(Task::steady(registered(100, "giant", worth, 9 * GIB)));
+    for leak in 0..6 {
+        machine.add(Task::growing(
+            registered(200 + leak, "leak", 3, 0),
+            u64::from(20 + leak) * MIB,
+        ));
+    }
+    machine
+}
+
+#[test]
+fn a_giant_among_six_leaks_stays() {
+    for worth in [50, 10] {
+        let mut machine = giant_among_leaks(worth);
+        machine.run_for(600 * SECOND);
+        assert_eq!(machine.given_up(), ["leak"; 6], "giant worth {worth}");
+        assert_eq!(machine.alive(), ["giant"]);
+        let most = machine.made.iter().map(|made| made.chosen.len()).max();
+        assert!(most <= Some(2), "one after another, not {most:?} at once");
+        assert!(!machine.kernel_would_kill);
+    }
+}
+
+#[test]
+fn roots_unregistered_bomb_goes_alone() {
+    let mut machine = Machine::new(Settings::default(), 16 * GIB, 0)
+        .with(Task::steady(registered(100, "nine", 9, 12 * GIB / 10)))
+        .with(Task::steady(registered(200, "six", 6, 3 * GIB / 10)))
+        .with(Task::steady(system(300, "service", 200 * MIB)))
+        .with(Task::growing(system(400, "bomb", 0), 400 * MIB).up_to(13 * GIB));
+    machine.run_for(120 * SECOND);
+    assert_eq!(machine.given_up(), ["bomb"]);
+    assert_eq!(machine.alive(), ["nine", "six", "service"]);
+}
+
+#[test]
+fn where_all_is_roots_stress_goes_alone() {
+    let roots = |process: Process| Process {
+        uid: 0,
+        login: false,
+        ..process
+    };
+    for login in [false, true] {
+        let stress = Process {
+            login,
+            ..system(300, "stress", 0)
+        };
+        let mut machine = Machine::new(Settings::default(), 16 * GIB, 0)
+            .with(Task::steady(roots(registered(100, "nine", 9, 2 * GIB))))
+            .with(Task::steady(roots(registered(200, "five", 5, GIB))))
+            .with(Task::growing(stress, 700 * MIB));
+        machine.run_for(60 * SECOND);
+        assert_eq!(machine.given_up(), ["stress"]);
+        assert_eq!(machine.alive(), ["nine", "five"]);
+    }
+}
+
+#[test]
+fn of_four_hundred_forks_train_and_db_only_forks_go() {
+    let mut machine = Machine::new(Settings::default(), 16 * GIB, 0)
+        .with(Task::steady(registered(100, "train", 9, 6 * GIB)))
+        .with(Task::steady(registered(200, "db", 8, 25 * GIB / 10)));
+    for fork in 0..400 {
+        let born = Duration::from_millis(20 * u64::from(fork));
+        let process = Process {
+            session: SessionId(7),
+            ..process(1000 + fork, "fork")
+        };
+        machine.add(
+            Task::growing(process, 100 * MIB)
+                .up_to(25 * MIB)
+                .starting(born),
+        );
+    }
+    machine.run_for(60 * SECOND);
+    let given_up = machine.given_up();
+    assert!(!given_up.is_empty());
+    assert!(given_up.iter().all(|name| name == "fork"));
+    let alive = machine.alive();
+    assert!(alive.contains(&"train".to_owned()) && alive.contains(&"db".to_owned()));
+    assert!(!machine.kernel_would_kill);
+}
+
+#[test]
+fn thrashing_by_a_leak_most_of_which_is_in_swap() {
+    let memory = |swapped: u64| Memory {
+        total_bytes: GIB,
+        available_bytes: 30 * MIB,
+        swap_total_bytes: 2 * GIB,
+        swap_free_bytes: 2 * GIB - swapped,
+        ..Memory::default()
+    };
+    let snapshot = |leaked: u64, ask| Snapshot {
+        memory: memory(leaked),
+        ask,
+        processes: vec![
+            Process {
+                swap_bytes: leaked,
+                ..registered(100, "leak", 2, 90 * MIB)
+            },
+            registered(200, "db", 8, 250 * MIB),
+            registered(300, "job", 9, 400 * MIB),
+        ],
+    };
+    let mut policy = Policy::new(Settings::default(), 8);
+    for second in 0..25 {
+        let leaked = second * 20 * MIB;
+        policy.step(Duration::from_secs(second), &snapshot(leaked, Ask::Nobody));
+    }
+    let decision = policy.step(25 * SECOND, &snapshot(500 * MIB, Ask::Relief));
+    assert_eq!(chosen(decision), ["leak"]);
+}
+
+#[test]
+fn a_slow_leak_beside_steady_jobs_takes_a_few_of_them_and_goes() {
+    let mut machine = Machine::new(Settings::default(), 16 * GIB, 0)
+        .with(Task::growing(registered(100, "leak", 8, 4 * GIB), 10 * MIB));
+    for job in 0..20 {
+        machine.add(Task::steady(registered(200 + job, "job", 1, 400 * MIB)));
+    }
+    machine.run_for(3600 * SECOND);
+    let given_up = machine.given_up();
+    assert_eq!(given_up.last().map(String::as_str), Some("leak"));
+    let jobs = given_up.len() - 1;
+    assert!((1..=8).contains(&jobs), "{jobs} jobs went before the leak");
+    assert_eq!(machine.alive(), vec!["job"; 20 - jobs]);
+}
+
+#[test]
+fn where_tmpfs_holds_the_memory_nobody_goes_at_warn_and_one_unit_at_kill() {
+    for rate in [20 * MIB, 500 * MIB] {
+        let mut machine = Machine::new(Settings::default(), 16 * GIB, 0)
+            .with(Task::steady(registered(100, "train", 9, 400 * MIB)))
+            .with(Task::steady(registered(200, "web", 9, 200 * MIB)))
+            .with(Task::steady(system(300, "service", 200 * MIB)))
+            .tmpfs_filling(rate, 142 * GIB / 10);
+        machine.run_for(1000 * SECOND);
+        assert_eq!(machine.given_up(), ["train"]);
+        assert_eq!(machine.alive(), ["web", "service"]);
+        for made in &machine.made {
+            assert!(made.chosen.is_empty() || made.level == Level::Kill);
+        }
+        let refusals = machine.refusals();
+        assert!(
+            refusals
+                .iter()
+                .any(|refusal| matches!(refusal, Refusal::NothingHelps { .. })),
+        );
+
+        // Fifteen of sixteen: one unit at a time, and never the system's.
+        let mut machine = machine.tmpfs_filling(rate, 15 * GIB);
+        machine.run_for(100 * SECOND);
+        assert_eq!(machine.given_up(), ["train", "web"]);
+        assert_eq!(machine.alive(), ["service"]);
+        assert!(machine.made.iter().all(|made| !made.covers_need));
+    }
+}
+
+#[test]
+fn a_cgroup_throttled_at_its_memory_high_is_no_relief() {
+    let snapshot = Snapshot {
+        memory: Memory {
+            total_bytes: 16 * GIB,
+            available_bytes: 84 * 16 * GIB / 100,
+            ..Memory::default()
+        },
+        ask: Ask::Relief,
+        processes: vec![registered(100, "job", 1, GIB)],
+    };
+    let mut policy = Policy::new(Settings::default(), 8);
+    policy.step(
+        SECOND,
+        &Snapshot {
+            ask: Ask::Nobody,
+            ..snapshot.clone()
+        },
+    );
+    let look = policy.look(2 * SECOND, &snapshot.memory, Ask::Relief);
+    assert_eq!(look.refused, Some(Refusal::EnoughAvailable));
+    assert!(!look.wants_table);
+    let decision = policy.step(2 * SECOND, &snapshot);
+    assert_eq!(decision.verdict, Verdict::Refused(Refusal::EnoughAvailable));
+    assert!(decision.actions.is_empty());
+}
+
+#[test]
+fn hugetlb_takes_80_percent_without_swap_and_idle() {
+    let snapshot = Snapshot {
+        memory: Memory {
+            total_bytes: 100 * GIB,
+            available_bytes: 9 * GIB,
+            hugetlb_bytes: 80 * GIB,
+            ..Memory::default()
+        },
+        ask: Ask::Nobody,
+        processes: vec![registered(100, "job", 1, GIB)],
+    };
+    let mut policy = Policy::new(Settings::default(), 8);
+    assert_eq!(policy.step(SECOND, &snapshot).level, Level::Ok);
+}
+
+#[test]
+fn swap_ignored_acts_on_memory_alone() {
+    let mut settings = Settings::default();
+    settings.warn.swap = Amount::percent(100);
+    settings.kill.swap = Amount::percent(100);
+    let snapshot = Snapshot {
+        memory: Memory {
+            total_bytes: 100 * GIB,
+            available_bytes: 9 * GIB,
+            swap_total_bytes: 8 * GIB,
+            swap_free_bytes: 8 * GIB,
+            ..Memory::default()
+        },
+        ask: Ask::Nobody,
+        processes: vec![
+            // All of it in swap: gives back no memory.
+            Process {
+                swap_bytes: 7 * GIB,
+                ..registered(100, "swapped", 1, 0)
+            },
+            registered(200, "resident", 2, 7 * GIB),
+        ],
+    };
+    let mut policy = Policy::new(settings, 8);
+    let decision = policy.step(SECOND, &snapshot);
+    assert_eq!(decision.level, Level::Warn);
+    assert_eq!(decision.need_bytes, 6 * GIB);
+    assert_eq!(chosen(decision), ["resident"]);
+}
+
+#[test]
+fn a_registered_shell_and_a_registered_child_are_two_units() {
+    let snapshot = Snapshot {
+        memory: Memory {
+            total_bytes: 10 * GIB,
+            available_bytes: GIB,
+            ..Memory::default()
+        },
+        ask: Ask::Nobody,
+        processes: vec![
+            registered(100, "shell", 2, 300 * MIB),
+            Process {
+                parent: 100,
+                ..registered(200, "train.py", 9, 5 * GIB)
+            },
+            Process {
+                parent: 100,
+                ..holding(300, "make", 400 * MIB)
+            },
+            Process {
+                parent: 200,
+                ..holding(400, "loader", GIB)
+            },
+        ],
+    };
+    let mut policy = Policy::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &snapshot);
+    let mut units: Vec<(String, u32, u32)> = decision
+        .candidates
+        .iter()
+        .map(|candidate| {
+            (
+                candidate.name.to_string(),
+                candidate.processes,
+                candidate.worth.given,
+            )
+        })
+        .collect();
+    units.sort();
+    assert_eq!(units, [("shell".into(), 2, 2), ("train.py".into(), 2, 9)]);
+    assert_eq!(chosen(decision), ["shell"]);
+    assert_eq!(decision.given_up_bytes, 700 * MIB);
+}
+
+#[test]
+fn on_a_desktop_a_registered_leak_outweighs_what_is_not_registered() {
+    let desktop = |settings| {
+        let mut machine = Machine::new(settings, 16 * GIB, 0)
+            .with(Task::growing(registered(100, "leak", 5, 0), 5 * MIB))
+            .with(Task::growing(registered(110, "other", 9, 0), 100 * MIB).up_to(3 * GIB));
+        for tab in 0..40 {
+            machine.add(Task::steady(Process {
+                session: SessionId(7),
+                ..holding(200 + tab, "browser", 100 * MIB)
+            }));
+        }
+        machine.with(Task::steady(Process {
+            session: SessionId(8),
+            ..holding(300, "ide", 3 * GIB)
+        }))
+    };
+    // Everything that is not registered is worth 1 a session: less than the
+    // leak, even as it counts half.
+    let mut machine = desktop(Settings::default());
+    while machine.given_up().is_empty() {
+        machine.run_for(SECOND);
+    }
+    let given_up = machine.given_up();
+    assert!(!given_up.contains(&"leak".to_owned()));
+    assert!(!given_up.contains(&"other".to_owned()));
+
+    let mut machine = desktop(registered_only());
+    while machine.given_up().is_empty() {
+        machine.run_for(SECOND);
+    }
+    assert_eq!(machine.given_up(), ["leak"]);
+}
