@@ -1,0 +1,108 @@
+//! One process at a time.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use sensors::{ProcRoot, ReadError};
+use support::{Copy, chain, tree};
+
+fn root(case: &str) -> ProcRoot {
+    ProcRoot::at(tree(case))
+}
+
+#[test]
+fn a_runner_is_the_real_user_since_the_time_of_boot_and_its_ticks() {
+    let runner = root("good").runner(1205).unwrap().unwrap();
+    assert_eq!(runner.uid, 1000, "not 0, its effective user");
+    assert_eq!(runner.start_ticks, 20_200);
+    let ticks_per_second = rustix::param::clock_ticks_per_second();
+    let since_boot = Duration::from_millis(20_200 * 1000 / ticks_per_second);
+    let booted = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    assert_eq!(runner.started, booted + since_boot);
+}
+
+#[test]
+fn a_process_that_is_gone_is_no_error() {
+    let root = root("vanishing");
+    for pid in [7, 11, 12] {
+        assert_eq!(root.start_ticks(pid).unwrap(), None, "{pid}");
+        assert_eq!(root.runner(pid).unwrap(), None, "{pid}");
+        assert_eq!(root.oom_score(pid).unwrap(), None, "{pid}");
+        assert_eq!(root.is_kernel_thread(pid).unwrap(), None, "{pid}");
+    }
+    assert_eq!(root.runner(9).unwrap(), None, "its status is gone");
+}
+
+#[test]
+fn kernel_threads_are_told_apart() {
+    let root = root("good");
+    assert_eq!(root.is_kernel_thread(2).unwrap(), Some(true));
+    assert_eq!(root.is_kernel_thread(1204).unwrap(), Some(false));
+}
+
+#[test]
+fn what_makes_no_sense_is_named() {
+    for (case, found) in [
+        ("empty", "found ``"),
+        ("cut", "found `1204 (python3) R 1200 1204"),
+        ("malformed", "found `1204 python3 R 1200"),
+    ] {
+        let told = chain(&root(case).start_ticks(1204).unwrap_err());
+        assert!(
+            told.contains(&format!("{case}/1204/stat`, line 1")),
+            "{told}"
+        );
+        assert!(told.contains(found), "{told}");
+    }
+}
+
+#[test]
+fn without_the_time_of_boot_no_runner_has_a_start() {
+    let copy = Copy::of("good");
+    copy.change("stat", "btime 1700000000", "btime");
+    let err = ProcRoot::at(copy.path()).runner(1204).unwrap_err();
+    assert!(
+        matches!(err, ReadError::Missing { key: "btime ", .. }),
+        "{err:?}"
+    );
+    copy.change("stat", "btime", "btime soon");
+    let err = ProcRoot::at(copy.path()).runner(1204).unwrap_err();
+    assert!(
+        matches!(err, ReadError::Malformed { line: 4, .. }),
+        "{err:?}"
+    );
+}
+
+#[test]
+fn a_root_that_is_absent_is_named() {
+    let told = chain(&root("nowhere").start_ticks(1).unwrap_err());
+    assert!(told.contains("nowhere`: No such file"), "{told}");
+}
+
+#[test]
+fn the_kernels_own_agrees_with_procfs() {
+    let root = ProcRoot::at("/proc");
+    let me = std::process::id();
+    let theirs = procfs::process::Process::myself().unwrap();
+    let runner = root.runner(me).unwrap().unwrap();
+    assert_eq!(runner.uid, theirs.status().unwrap().ruid);
+    assert_eq!(runner.start_ticks, theirs.stat().unwrap().starttime);
+    assert_eq!(root.start_ticks(me).unwrap(), Some(runner.start_ticks));
+    assert_eq!(root.is_kernel_thread(me).unwrap(), Some(false));
+    assert!(root.oom_score(me).unwrap().is_some());
+    // Boot is told to the second; a clock that was set since is off by more.
+    assert!(runner.started < SystemTime::now() + Duration::from_secs(2));
+}
+
+#[test]
+fn a_child_is_gone_once_it_was_waited_for() {
+    let root = ProcRoot::at("/proc");
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    assert!(root.start_ticks(child.id()).unwrap().is_some());
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert_eq!(root.start_ticks(child.id()).unwrap(), None);
+    assert_eq!(root.runner(child.id()).unwrap(), None);
+}

@@ -1,0 +1,130 @@
+//! Trees of kernel files, as they stand and changed.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use oom_policy::Process;
+use sensors::{Depth, ProcRoot, ProcessTable, ReadError, Scan};
+use tempfile::TempDir;
+
+/// The tree `case` as it stands beside the tests.
+pub(crate) fn tree(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/trees")
+        .join(case)
+}
+
+/// A copy of a tree, to be changed.
+pub(crate) struct Copy(TempDir);
+
+impl Copy {
+    pub(crate) fn of(case: &str) -> Self {
+        let copy = tempfile::tempdir().expect("a directory can be made");
+        copy_into(&tree(case), copy.path());
+        Self(copy)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Replaces `from` in `file`, which is there, by `to`.
+    pub(crate) fn change(&self, file: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path().join(file)).expect("it is there");
+        assert!(text.contains(from), "{from:?} stands in {file}: {text:?}");
+        self.write(file, &text.replace(from, to));
+    }
+
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        fs::write(self.path().join(file), text).expect("it can be written");
+    }
+
+    pub(crate) fn remove(&self, file: &str) {
+        let path = self.path().join(file);
+        if path.is_dir() {
+            fs::remove_dir_all(path)
+        } else {
+            fs::remove_file(path)
+        }
+        .expect("it can be removed");
+    }
+
+    /// A process that is as `from` is.
+    pub(crate) fn duplicate(&self, from: u32, to: u32) {
+        let to = self.path().join(to.to_string());
+        fs::create_dir(&to).expect("it is not there yet");
+        copy_into(&self.path().join(from.to_string()), &to);
+    }
+
+    pub(crate) fn table(&self) -> Table {
+        Table::of(self.path())
+    }
+}
+
+fn copy_into(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("the tree is there") {
+        let entry = entry.expect("it can be listed");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().expect("it has a type");
+        if kind.is_dir() {
+            fs::create_dir(&to).expect("it can be made");
+            copy_into(&from, &to);
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(&from).expect("it is a link"), &to).expect("it can be made");
+        } else {
+            fs::copy(&from, &to).expect("it can be copied");
+        }
+    }
+}
+
+/// A table, and whom it introduced in its last scan.
+pub(crate) struct Table {
+    pub(crate) table: ProcessTable,
+    pub(crate) introduced: Vec<u32>,
+}
+
+impl Table {
+    pub(crate) fn of(root: &Path) -> Self {
+        Self {
+            table: ProcessTable::new(ProcRoot::at(root), 16),
+            introduced: Vec::new(),
+        }
+    }
+
+    pub(crate) fn try_scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
+        self.introduced.clear();
+        self.table.scan(depth, &mut |newcomer, _| {
+            self.introduced.push(newcomer.pid);
+        })
+    }
+
+    #[track_caller]
+    pub(crate) fn scan(&mut self, depth: Depth) -> Scan {
+        self.try_scan(depth).expect("the tree is sound")
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&self, pid: u32) -> Process {
+        *self.table.get(pid).expect("it is known")
+    }
+
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let processes = self.table.processes().iter();
+        processes.map(|process| process.id.pid).collect()
+    }
+}
+
+/// An error and its causes, as they are printed.
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        text += ": ";
+        text += &err.to_string();
+        cause = err.source();
+    }
+    text
+}

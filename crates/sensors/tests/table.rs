@@ -1,0 +1,511 @@
+//! The process table on trees: who is in it, what is read, who is introduced.
+
+mod support;
+
+use oom_policy::{Memory, Name, Preference, ProcessId, Protection, SessionId};
+use rustix::param::page_size;
+use sensors::{Depth, ProcRoot, ProcessTable, ReadError};
+use support::{Copy, Table, chain, tree};
+
+const KIB: u64 = 1024;
+const ALL: [u32; 8] = [1, 2, 800, 1200, 1204, 1205, 1300, 1400];
+
+fn pages(count: u64) -> u64 {
+    count * page_size() as u64
+}
+
+#[track_caller]
+fn full(case: &str) -> Table {
+    let mut table = Table::of(&tree(case));
+    table.scan(Depth::Full);
+    table
+}
+
+#[test]
+fn every_process_is_in_it_by_ascending_pid() {
+    let mut table = Table::of(&tree("good"));
+    let scan = table.scan(Depth::Full);
+    assert_eq!(table.pids(), ALL);
+    assert_eq!((scan.processes, scan.newcomers, scan.gone), (8, 8, 0));
+    assert_eq!((scan.unheld, scan.unread), (0, 0));
+    let mut copied = vec![table.get(1)];
+    table.table.copy_into(&mut copied);
+    assert_eq!(copied, table.table.processes());
+}
+
+#[test]
+fn all_of_a_process_is_read() {
+    let process = full("good").get(1204);
+    assert_eq!(
+        process.id,
+        ProcessId {
+            pid: 1204,
+            start_ticks: 20_150
+        }
+    );
+    assert_eq!((process.parent, process.group), (1200, 1204));
+    assert_eq!(process.name, Name::new(b"a) R (b"));
+    assert_eq!(process.uid, 1000);
+    assert_eq!(process.rss_bytes, pages(100_000));
+    assert_eq!(process.anon_bytes, pages(75_000));
+    assert_eq!(process.swap_bytes, 2048 * KIB);
+    assert_eq!(process.shmem_bytes, 0, "until it was measured");
+    assert_eq!(process.major_faults, 77);
+    assert_eq!(process.oom_score, Some(812));
+    assert_eq!(process.oom_score_adj, 100);
+    assert!(process.login);
+    assert_eq!(process.value, None);
+}
+
+#[test]
+fn the_real_user_counts() {
+    assert_eq!(full("good").get(1205).uid, 1000, "not 0, the effective one");
+}
+
+#[test]
+fn a_zombie_holds_nothing() {
+    let zombie = full("good").get(1300);
+    assert_eq!((zombie.rss_bytes, zombie.anon_bytes), (0, 0));
+    assert_eq!(zombie.swap_bytes, 0);
+}
+
+#[test]
+fn a_process_that_outlived_its_first_thread_holds_what_its_others_show() {
+    let mut table = full("good");
+    let process = table.get(1400);
+    assert_eq!(process.rss_bytes, pages(30_000));
+    assert_eq!(process.anon_bytes, pages(20_000));
+    assert_eq!(process.swap_bytes, 4096 * KIB);
+    table.scan(Depth::Fast);
+    assert_eq!(table.get(1400).rss_bytes, pages(30_000));
+}
+
+#[test]
+fn a_kernel_thread_is_protected_and_nobody_else() {
+    let table = full("good");
+    for pid in ALL {
+        let want = (pid == 2).then_some(Protection::KernelThread);
+        assert_eq!(table.get(pid).protection, want, "{pid}");
+    }
+}
+
+#[test]
+fn those_of_one_leaf_cgroup_are_one_session() {
+    let table = full("good");
+    let session = |pid| table.get(pid).session;
+    assert_eq!(session(1200), session(1204));
+    assert_eq!(session(1204), session(1205));
+    assert_ne!(session(1204), session(800));
+    assert_ne!(session(1204), session(1400));
+    assert!(table.get(1200).login);
+    assert!(table.get(1400).login, "a service of a user's own");
+    assert!(!table.get(800).login);
+    assert!(!table.get(1).login);
+}
+
+#[test]
+fn without_systemd_a_session_is_what_has_a_session_id() {
+    let copy = Copy::of("good");
+    for pid in ALL {
+        copy.write(&format!("{pid}/cgroup"), "4:memory:/a\n0::/\n");
+    }
+    copy.remove("800/cgroup");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    assert_eq!(table.get(1204).session, SessionId(1200));
+    assert_eq!(table.get(800).session, SessionId(800));
+    assert!(table.get(1204).login, "it has a terminal");
+    assert!(!table.get(1400).login, "it has none");
+}
+
+#[test]
+fn each_is_introduced_once_with_what_it_takes_to_classify_it() {
+    let mut table = ProcessTable::new(ProcRoot::at(tree("good")), 0);
+    let mut seen = Vec::new();
+    table
+        .scan(Depth::Full, &mut |newcomer, process| {
+            assert_eq!(newcomer.pid, process.id.pid);
+            assert_eq!(newcomer.name, process.name);
+            assert_eq!(newcomer.uid, process.uid);
+            assert!(!newcomer.executable_owned_by_root, "it is nowhere");
+            seen.push((
+                newcomer.pid,
+                newcomer.executable.map(<[u8]>::to_vec),
+                newcomer.kernel_thread,
+            ));
+            process.critical = newcomer.pid == 800;
+        })
+        .unwrap();
+    let exe = |path: &str| Some(path.as_bytes().to_vec());
+    assert_eq!(
+        seen,
+        [
+            (1, exe("/nowhere/lib/systemd/systemd"), false),
+            (2, None, true),
+            (800, exe("/nowhere/sbin/sshd"), false),
+            (1200, exe("/nowhere/bin/bash"), false),
+            (1204, exe("/nowhere/bin/python3"), false),
+            (1205, exe("/nowhere/bin/python3"), false),
+            (1300, None, false),
+            (1400, exe("/nowhere/bin/headless"), false),
+        ]
+    );
+    for depth in [Depth::Fast, Depth::Full, Depth::Held] {
+        table
+            .scan(depth, &mut |newcomer, _| panic!("{newcomer:?}"))
+            .unwrap();
+        assert!(table.get(800).unwrap().critical, "{depth:?}");
+        assert!(!table.get(1204).unwrap().critical, "{depth:?}");
+    }
+}
+
+#[test]
+fn whoever_becomes_something_else_is_introduced_again() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table
+        .table
+        .scan(Depth::Full, &mut |_, process| {
+            process.critical = true;
+            process.preference = Preference::Avoid;
+            process.protection = Some(Protection::Ours);
+        })
+        .unwrap();
+
+    copy.change("1200/stat", "(bash)", "(vi)");
+    copy.change("1204/status", "Uid:\t1000", "Uid:\t1001");
+    copy.remove("1205/exe");
+    std::os::unix::fs::symlink("/nowhere/bin/other", copy.path().join("1205/exe")).unwrap();
+    table.scan(Depth::Fast);
+    assert_eq!(table.introduced, [], "a fast scan does not look");
+    table.scan(Depth::Full);
+    assert_eq!(table.introduced, [1200, 1204, 1205]);
+    let process = table.get(1204);
+    assert!(!process.critical, "as if nothing were known of it");
+    assert_eq!(process.preference, Preference::None);
+    assert_eq!(process.protection, None);
+    assert!(table.get(800).critical);
+}
+
+#[test]
+fn a_fast_scan_sees_memory_newcomers_and_who_is_gone() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+
+    copy.change("1204/statm", "100000", "150000");
+    copy.duplicate(1205, 1206);
+    copy.duplicate(1205, 900);
+    copy.duplicate(1205, 7);
+    copy.remove("1200");
+    let scan = table.scan(Depth::Fast);
+    assert_eq!(
+        table.pids(),
+        [1, 2, 7, 800, 900, 1204, 1205, 1206, 1300, 1400]
+    );
+    assert_eq!(table.introduced, [7, 900, 1206]);
+    assert_eq!((scan.processes, scan.newcomers, scan.gone), (10, 3, 1));
+    assert_eq!(table.get(1204).anon_bytes, pages(125_000));
+    // All that counts of a newcomer is known at once.
+    let newcomer = table.get(1206);
+    assert_eq!(newcomer.uid, 1000);
+    assert_eq!(newcomer.anon_bytes, pages(65_000));
+    assert_eq!(newcomer.swap_bytes, 1024 * KIB);
+    assert_eq!(newcomer.oom_score, None);
+    assert_eq!(newcomer.session, table.get(1204).session, "its parent's");
+    assert!(newcomer.login);
+    assert_eq!(table.table.refresh_score(1206).unwrap(), Some(790));
+    assert_eq!(table.get(1206).oom_score, Some(790));
+}
+
+#[test]
+fn a_newcomer_is_in_its_own_cgroup_after_a_full_scan() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    copy.duplicate(1205, 1206);
+    copy.write("1206/cgroup", "0::/system.slice/job.service\n");
+    table.scan(Depth::Fast);
+    assert!(table.get(1206).login);
+    table.scan(Depth::Full);
+    assert!(!table.get(1206).login);
+}
+
+#[test]
+fn whoever_is_moved_right_after_its_start_is_followed() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    copy.write("1204/cgroup", "0::/system.slice/job.service\n");
+    table.scan(Depth::Full);
+    assert!(!table.get(1204).login);
+}
+
+#[test]
+fn a_held_scan_reads_memory_alone() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    copy.change("1204/statm", "100000", "150000");
+    copy.change("1204/status", "2048 kB", "4096 kB");
+    copy.duplicate(1205, 1206);
+    let scan = table.scan(Depth::Held);
+    assert_eq!(table.pids(), ALL);
+    assert_eq!((scan.processes, scan.newcomers), (8, 0));
+    assert_eq!(table.get(1204).rss_bytes, pages(150_000));
+    assert_eq!(table.get(1204).swap_bytes, 2048 * KIB);
+}
+
+#[test]
+fn held_scans_allocate_nothing_and_neither_do_fast_ones_without_newcomers() {
+    let mut table = full("good");
+    for depth in [Depth::Held, Depth::Fast] {
+        let counted = allocation_counter::measure(|| {
+            table.table.scan(depth, &mut |_, _| {}).unwrap();
+        });
+        assert_eq!(counted.count_total, 0, "{depth:?}");
+    }
+}
+
+#[test]
+fn newcomers_find_room_after_a_full_scan() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    for pid in 5000..5008 {
+        copy.duplicate(1205, pid);
+    }
+    let counted = allocation_counter::measure(|| {
+        let scan = table.table.scan(Depth::Fast, &mut |_, _| {}).unwrap();
+        assert_eq!(scan.newcomers, 8);
+    });
+    assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn a_pid_that_is_used_again_is_another_process() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table
+        .table
+        .scan(Depth::Full, &mut |_, process| process.critical = true)
+        .unwrap();
+    copy.change("1204/stat", " 20150 ", " 99999 ");
+    let scan = table.scan(Depth::Full);
+    assert_eq!(table.introduced, [1204]);
+    assert_eq!((scan.newcomers, scan.gone), (1, 1));
+    assert_eq!(table.get(1204).id.start_ticks, 99_999);
+    assert!(!table.get(1204).critical);
+}
+
+#[test]
+fn what_vanishes_while_it_is_looked_at_is_no_error() {
+    for depth in [Depth::Fast, Depth::Full] {
+        let mut table = Table::of(&tree("vanishing"));
+        let scan = table.scan(depth);
+        assert_eq!(table.pids(), [1], "{depth:?}");
+        assert_eq!((scan.newcomers, scan.unread), (1, 0));
+    }
+}
+
+#[test]
+fn a_known_process_that_vanishes_half_way_is_gone() {
+    for file in ["stat", "status", "oom_score", "oom_score_adj"] {
+        let copy = Copy::of("good");
+        let mut table = copy.table();
+        table.scan(Depth::Full);
+        copy.remove(&format!("1204/{file}"));
+        let scan = table.scan(Depth::Full);
+        assert_eq!(scan.gone, 1, "{file}");
+        assert!(table.table.get(1204).is_none(), "{file}");
+    }
+}
+
+#[test]
+fn a_machine_without_processes_has_none() {
+    let mut table = full("absent");
+    assert!(table.pids().is_empty());
+    assert_eq!(table.scan(Depth::Held).processes, 0);
+}
+
+#[test]
+fn a_held_scan_before_any_other_sees_nobody() {
+    let mut table = Table::of(&tree("good"));
+    assert_eq!(table.scan(Depth::Held).processes, 0);
+}
+
+#[test]
+fn a_root_that_is_absent_is_an_error_that_names_it() {
+    let mut table = Table::of(&tree("nowhere"));
+    let err = table.try_scan(Depth::Fast).unwrap_err();
+    assert!(chain(&err).contains("nowhere`: No such file"), "{err:?}");
+}
+
+#[test]
+fn empty_and_cut_files_of_a_process_are_named() {
+    for case in ["empty", "cut", "malformed"] {
+        let err = Table::of(&tree(case)).try_scan(Depth::Full).unwrap_err();
+        let told = chain(&err);
+        assert!(
+            told.contains(&format!("{case}/1204/stat`, line 1")),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_malformed_file_is_named_and_all_others_are_read() {
+    for (file, text, want) in [
+        ("stat", "1200 (bash S\n", "`, line 1: expected `<pid>"),
+        ("statm", "2000 10", "`, line 1: expected `<size>"),
+        ("statm", "", "`, line 1: expected `<size>"),
+        (
+            "status",
+            "Name:\tbash\nUid:\t\n",
+            "`, line 2: expected `Uid:",
+        ),
+        (
+            "status",
+            "Name:\tbash\n",
+            "` has no line that begins with `Uid:`",
+        ),
+        (
+            "status",
+            "Uid:\t1\nVmSwap:\t7\n",
+            "`, line 2: expected `VmSwap:",
+        ),
+        (
+            "oom_score",
+            "2001\n",
+            "`, line 1: expected a number from 0 to 2000, found `2001\\n`",
+        ),
+        ("oom_score", "-1\n", "`, line 1: expected a number from 0"),
+        (
+            "oom_score_adj",
+            "-1001\n",
+            "`, line 1: expected a number from -1000",
+        ),
+        (
+            "oom_score_adj",
+            "",
+            "`, line 1: expected a number from -1000",
+        ),
+    ] {
+        let copy = Copy::of("good");
+        let good = Table::of(copy.path()).try_scan(Depth::Full);
+        assert!(good.is_ok());
+        copy.write(&format!("1200/{file}"), text);
+        let mut table = copy.table();
+        let told = chain(&table.try_scan(Depth::Full).unwrap_err());
+        assert!(told.contains(&format!("/1200/{file}{want}")), "{told}");
+        assert_eq!(table.pids(), [1, 2, 800, 1204, 1205, 1300, 1400], "{file}");
+    }
+}
+
+#[test]
+fn a_file_that_was_good_and_is_malformed_is_named_too() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    copy.write("1200/statm", "?");
+    for depth in [Depth::Held, Depth::Fast] {
+        let err = table.try_scan(depth).unwrap_err();
+        assert!(matches!(err, ReadError::Malformed { .. }), "{depth:?}");
+        assert_eq!(table.pids().len(), 7);
+    }
+    copy.write("1200/statm", "2000 1000 700 10 0 90 0\n");
+    table.scan(Depth::Fast);
+    assert_eq!(table.pids(), ALL);
+}
+
+/// As much as the tree's processes really have.
+fn memory(anon_kib: u64) -> Memory {
+    Memory {
+        total_bytes: 4 << 30,
+        anon_bytes: anon_kib * KIB,
+        ..Memory::default()
+    }
+}
+
+#[test]
+fn a_sum_that_fits_is_left_alone() {
+    let mut table = full("good");
+    let before = table.table.processes().to_vec();
+    assert_eq!(table.table.correct_families(&memory(10_000_000)), 0);
+    assert_eq!(table.table.processes(), before);
+}
+
+#[test]
+fn pages_of_a_forked_family_count_once() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    // Parent and child; the others have no relatives.
+    assert_eq!(table.table.correct_families(&memory(200_000)), 2);
+    let (parent, child) = (table.get(1204), table.get(1205));
+    // What statm counts differs from what was measured if pages are not 4 KiB;
+    // the ratio holds nevertheless up to what was measured.
+    let expected = |counted_bytes: u64, anon_kib: u64, own_kib: u64| match counted_bytes
+        .checked_sub(anon_kib * KIB)
+    {
+        Some(more) => own_kib * KIB + more,
+        None => counted_bytes * own_kib / anon_kib,
+    };
+    assert_eq!(parent.anon_bytes, expected(pages(75_000), 300_000, 160_000));
+    assert_eq!(child.anon_bytes, expected(pages(65_000), 260_000, 130_000));
+    assert_eq!(parent.swap_bytes, 1024 * KIB);
+    assert_eq!(child.swap_bytes, 512 * KIB);
+    assert_eq!(parent.rss_bytes, pages(100_000), "as the kernel counts it");
+
+    // It is applied to later readings; what comes on top is its own.
+    copy.change("1204/statm", "100000", "110000");
+    for depth in [Depth::Held, Depth::Fast, Depth::Full] {
+        table.scan(depth);
+        let want = expected(pages(85_000), 300_000, 160_000);
+        assert_eq!(table.get(1204).anon_bytes, want, "{depth:?}");
+        assert_eq!(table.get(1204).swap_bytes, 1024 * KIB);
+    }
+}
+
+#[test]
+fn a_measurement_is_made_again_one_a_call() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    table.table.correct_families(&memory(200_000));
+    // Copy on write has given both pages of their own.
+    copy.change("1204/smaps_rollup", "160000", "300000");
+    copy.change("1205/smaps_rollup", "130000", "260000");
+    for _ in 0..2 {
+        assert_eq!(table.table.correct_families(&memory(10_000_000)), 1);
+    }
+    assert_eq!(table.get(1204).anon_bytes, pages(75_000));
+    assert_eq!(table.get(1205).anon_bytes, pages(65_000));
+}
+
+#[test]
+fn what_cannot_be_measured_stays_as_it_is_counted() {
+    let copy = Copy::of("good");
+    copy.remove("1204/smaps_rollup");
+    copy.change("1205/smaps_rollup", "Pss_Anon:", "Pss_Odd:");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    assert_eq!(table.table.correct_families(&memory(200_000)), 2);
+    assert_eq!(table.get(1204).anon_bytes, pages(75_000));
+    assert_eq!(table.get(1205).anon_bytes, pages(65_000));
+}
+
+#[test]
+fn shared_memory_counts_where_the_last_mapping_is_held() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    assert_eq!(table.table.measure_shared_memory(&memory(0)), 1);
+    // The anonymous mapping and the memfd, as far as nobody else maps them.
+    assert_eq!(table.get(1204).shmem_bytes, 12_500 * KIB);
+    assert_eq!(table.get(1205).shmem_bytes, 0);
+    // It is never more than what it has in shared memory now.
+    copy.change("1204/status", "80000 kB", " 7000 kB");
+    table.scan(Depth::Full);
+    assert_eq!(table.get(1204).shmem_bytes, 7000 * KIB);
+}
