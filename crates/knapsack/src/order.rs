@@ -4,25 +4,41 @@
 //! splits the rest at a pivot and goes on in the half where the capacity ends.
 //! The other halves are remembered, nearest on top, and are taken up only if
 //! the core grows that far: then what cannot be exchanged any more is left
-//! out, and of the rest a short run is sorted.
+//! out, and of the rest a run is sorted, longer each time.
 
 use std::ops::Range;
 
-use crate::bounds::Reducer;
+use crate::bounds::{Neighbours, Reducer, Slope};
 use crate::entry::Entry;
 
-/// Runs up to this long are sorted and not split.
+/// The first runs are sorted when they are this short.
 const SHORT: usize = 32;
 
 /// How many splits may be remembered on a side; past it a sort is cheaper.
 const SPLITS: usize = 64;
 
-/// The unsorted runs of one side, nearest to the break item on top.
+/// Entries that are alike and change together: `entries[start..start + len]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) start: u32,
+    pub(crate) len: u32,
+}
+
+impl Piece {
+    pub(crate) fn range(self) -> Range<usize> {
+        self.start as usize..(self.start + self.len) as usize
+    }
+}
+
+/// One side of the break item.
 #[derive(Debug)]
 struct Side {
-    /// Sorted, reduced, not yet taken.
+    /// Sorted and not yet taken.
     window: Range<usize>,
+    /// Not sorted; the nearest to the break item is the last.
     runs: Vec<Range<usize>>,
+    /// How long the next window may be.
+    next_window: usize,
 }
 
 impl Side {
@@ -30,7 +46,20 @@ impl Side {
         Self {
             window: 0..0,
             runs: Vec::with_capacity(SPLITS),
+            next_window: SHORT,
         }
+    }
+
+    fn restart(&mut self, window: Range<usize>) {
+        self.window = window;
+        self.next_window = SHORT;
+    }
+
+    /// How long the window may be that comes now.
+    fn grow(&mut self) -> usize {
+        let most = self.next_window;
+        self.next_window *= 2;
+        most
     }
 }
 
@@ -60,9 +89,8 @@ impl Order {
         }
     }
 
-    /// Finds the break solution: the best entries, as long as they fit.
-    ///
-    /// Every entry alone fits, and all together do not.
+    /// Finds the break solution: the best entries, as long as they fit and
+    /// earn anything. All together must not fit.
     pub(crate) fn find_break(&mut self, capacity: i64) {
         self.left.runs.clear();
         self.right.runs.clear();
@@ -70,114 +98,211 @@ impl Order {
         let mut slack = capacity;
         while rest.len() > SHORT && self.left.runs.len().max(self.right.runs.len()) < SPLITS / 2 {
             let middle = split(&mut self.entries[rest.clone()]) + rest.start;
-            let weight: i64 = self.entries[rest.start..middle]
-                .iter()
-                .map(|entry| entry.weight)
-                .sum();
-            if weight > slack {
-                self.right.runs.push(middle..rest.end);
-                rest.end = middle;
-            } else {
+            let better = &self.entries[rest.start..middle];
+            let weight: i64 = better.iter().map(|entry| entry.weight).sum();
+            let earns = better.iter().all(|entry| entry.profit > 0);
+            if weight <= slack && earns {
                 slack -= weight;
                 self.left.runs.push(rest.start..middle);
                 rest.start = middle;
+            } else {
+                self.right.runs.push(middle..rest.end);
+                rest.end = middle;
             }
         }
         self.entries[rest.clone()].sort_unstable_by(Entry::best_first);
         let mut break_at = rest.start;
-        while self.entries[break_at].weight <= slack {
+        while break_at < rest.end
+            && self.entries[break_at].weight <= slack
+            && self.entries[break_at].profit > 0
+        {
             slack -= self.entries[break_at].weight;
             break_at += 1;
         }
-        self.left.window = rest.start..break_at;
-        self.right.window = break_at..rest.end;
+        self.left.restart(rest.start..break_at);
+        self.right.restart(break_at..rest.end);
         self.break_at = break_at;
-        self.break_profit = self.entries[..break_at]
-            .iter()
-            .map(|entry| entry.profit)
-            .sum();
+        self.break_profit = self.kept().iter().map(|entry| entry.profit).sum();
         self.slack = slack;
+        // The next on the right must be known: it bounds everything.
+        self.fill_right(|_| true);
     }
 
-    /// The entry that does not fit any more.
-    pub(crate) fn break_entry(&self) -> Entry {
-        self.entries[self.break_at]
+    /// What the break solution keeps.
+    pub(crate) fn kept(&self) -> &[Entry] {
+        &self.entries[..self.break_at]
     }
 
-    /// The best entry on the right that is not taken yet and may be exchanged.
-    pub(crate) fn peek_right(&mut self, reducer: &Reducer) -> Option<Entry> {
+    /// Profit per weight of the entry that does not fit any more.
+    pub(crate) fn break_slope(&self) -> Slope {
+        Slope::from(self.entries[self.right.window.start])
+    }
+
+    /// Sorts on, so that a side with anything left that may be exchanged has
+    /// it next to the core.
+    pub(crate) fn fill(&mut self, reducer: &Reducer) {
+        self.fill_right(|entry| reducer.keeps(entry));
+        self.fill_left(|entry| reducer.keeps(entry));
+    }
+
+    fn fill_right(&mut self, keeps: impl Fn(&Entry) -> bool) {
+        let Self { entries, right, .. } = self;
         loop {
-            while let Some(at) = self.right.window.clone().next() {
-                let entry = self.entries[at];
-                if reducer.keeps(&entry) {
-                    return Some(entry);
-                }
-                self.right.window.start += 1;
+            while right.window.start < right.window.end && !keeps(&entries[right.window.start]) {
+                right.window.start += 1;
             }
-            let mut run = self.right.runs.pop()?;
-            run.end = reduce(&mut self.entries, run.clone(), reducer);
-            while run.len() > SHORT && self.right.runs.len() < SPLITS {
-                let middle = split(&mut self.entries[run.clone()]) + run.start;
-                self.right.runs.push(middle..run.end);
+            if !right.window.is_empty() {
+                return;
+            }
+            let Some(mut run) = right.runs.pop() else {
+                return;
+            };
+            run.end = reduce(entries, run.clone(), &keeps);
+            let most = right.grow();
+            while run.len() > most && right.runs.len() < SPLITS {
+                let middle = split(&mut entries[run.clone()]) + run.start;
+                right.runs.push(middle..run.end);
                 run.end = middle;
             }
-            self.entries[run.clone()].sort_unstable_by(Entry::best_first);
-            self.right.window = run;
+            entries[run.clone()].sort_unstable_by(Entry::best_first);
+            right.window = run;
         }
     }
 
-    /// The worst entry on the left that is not taken yet and may be exchanged.
-    pub(crate) fn peek_left(&mut self, reducer: &Reducer) -> Option<Entry> {
+    fn fill_left(&mut self, keeps: impl Fn(&Entry) -> bool) {
+        let Self { entries, left, .. } = self;
         loop {
-            while let Some(at) = self.left.window.clone().next_back() {
-                let entry = self.entries[at];
-                if reducer.keeps(&entry) {
-                    return Some(entry);
-                }
-                self.left.window.end -= 1;
+            while left.window.start < left.window.end && !keeps(&entries[left.window.end - 1]) {
+                left.window.end -= 1;
             }
-            let mut run = self.left.runs.pop()?;
-            run.end = reduce(&mut self.entries, run.clone(), reducer);
-            while run.len() > SHORT && self.left.runs.len() < SPLITS {
-                let middle = split(&mut self.entries[run.clone()]) + run.start;
-                self.left.runs.push(run.start..middle);
+            if !left.window.is_empty() {
+                return;
+            }
+            let Some(mut run) = left.runs.pop() else {
+                return;
+            };
+            run.end = reduce(entries, run.clone(), &keeps);
+            let most = left.grow();
+            while run.len() > most && left.runs.len() < SPLITS {
+                let middle = split(&mut entries[run.clone()]) + run.start;
+                left.runs.push(run.start..middle);
                 run.start = middle;
             }
-            self.entries[run.clone()].sort_unstable_by(Entry::best_first);
-            self.left.window = run;
+            entries[run.clone()].sort_unstable_by(Entry::best_first);
+            left.window = run;
         }
     }
 
-    /// Takes what [`Self::peek_right`] showed.
-    pub(crate) fn take_right(&mut self) {
-        self.right.window.start += 1;
+    pub(crate) fn neighbours(&self) -> Neighbours {
+        Neighbours {
+            left: self.left.window.clone(),
+            more_left: !self.left.runs.is_empty(),
+            right: self.right.window.clone(),
+            more_right: !self.right.runs.is_empty(),
+        }
     }
 
-    /// Takes what [`Self::peek_left`] showed.
-    pub(crate) fn take_left(&mut self) {
-        self.left.window.end -= 1;
+    /// Takes the best on the right. Of entries that are alike it takes half,
+    /// rounded up, in one piece: pieces so made add up to every number of
+    /// them.
+    pub(crate) fn take_right(&mut self) -> Option<Piece> {
+        let window = self.right.window.clone();
+        let first = self.entries[window.clone()].first()?;
+        let alike = self.entries[window.clone()]
+            .iter()
+            .take_while(|entry| entry.is_like(first))
+            .count();
+        let len = alike.div_ceil(2);
+        self.right.window.start += len;
+        Some(piece(window.start, len))
+    }
+
+    /// Takes the worst on the left, likewise.
+    pub(crate) fn take_left(&mut self) -> Option<Piece> {
+        let window = self.left.window.clone();
+        let last = self.entries[window.clone()].last()?;
+        let alike = self.entries[window.clone()]
+            .iter()
+            .rev()
+            .take_while(|entry| entry.is_like(last))
+            .count();
+        let len = alike.div_ceil(2);
+        self.left.window.end -= len;
+        Some(piece(window.end - len, len))
     }
 
     /// Everything on the right that is not taken yet, nearer runs first.
     pub(crate) fn rest_right(&self) -> impl Iterator<Item = &Entry> {
-        std::iter::once(&self.right.window)
-            .chain(self.right.runs.iter().rev())
-            .flat_map(|run| &self.entries[run.clone()])
+        rest(&self.entries, &self.right)
     }
 
     /// Everything on the left that is not taken yet, nearer runs first.
     pub(crate) fn rest_left(&self) -> impl Iterator<Item = &Entry> {
-        std::iter::once(&self.left.window)
-            .chain(self.left.runs.iter().rev())
-            .flat_map(|run| &self.entries[run.clone()])
+        rest(&self.entries, &self.left)
+    }
+
+    /// Calls `take` with what greedy keeps besides the break solution: the
+    /// best first, each that still fits.
+    pub(crate) fn fill_greedily(&mut self, mut take: impl FnMut(&Entry)) {
+        let mut slack = self.slack;
+        let window = &self.entries[self.right.window.clone()];
+        fill_in_order(window, &mut slack, &mut take);
+        for run in self.right.runs.iter().rev() {
+            fill_greedily(&mut self.entries[run.clone()], &mut slack, &mut take);
+        }
+    }
+}
+
+fn rest<'a>(entries: &'a [Entry], side: &'a Side) -> impl Iterator<Item = &'a Entry> {
+    std::iter::once(&side.window)
+        .chain(side.runs.iter().rev())
+        .flat_map(|run| &entries[run.clone()])
+}
+
+fn piece(start: usize, len: usize) -> Piece {
+    let narrow = |number| u32::try_from(number).expect("at most 2^15 entries");
+    Piece {
+        start: narrow(start),
+        len: narrow(len),
+    }
+}
+
+/// Fills `slack` from unsorted `entries`, best first, sorting only what might fit.
+fn fill_greedily(entries: &mut [Entry], slack: &mut i64, take: &mut impl FnMut(&Entry)) {
+    let mut fitting = 0;
+    for at in 0..entries.len() {
+        if entries[at].weight <= *slack {
+            entries.swap(fitting, at);
+            fitting += 1;
+        }
+    }
+    let entries = &mut entries[..fitting];
+    if entries.len() > SHORT {
+        let middle = split(entries);
+        let (better, worse) = entries.split_at_mut(middle);
+        fill_greedily(better, slack, take);
+        fill_greedily(worse, slack, take);
+        return;
+    }
+    entries.sort_unstable_by(Entry::best_first);
+    fill_in_order(entries, slack, take);
+}
+
+/// Fills `slack` from sorted `entries`.
+fn fill_in_order(entries: &[Entry], slack: &mut i64, take: &mut impl FnMut(&Entry)) {
+    for entry in entries {
+        if entry.profit > 0 && entry.weight <= *slack {
+            *slack -= entry.weight;
+            take(entry);
+        }
     }
 }
 
 /// Moves what may be exchanged to the front; returns where that ends.
-fn reduce(entries: &mut [Entry], run: Range<usize>, reducer: &Reducer) -> usize {
+fn reduce(entries: &mut [Entry], run: Range<usize>, keeps: impl Fn(&Entry) -> bool) -> usize {
     let mut end = run.start;
     for at in run {
-        if reducer.keeps(&entries[at]) {
+        if keeps(&entries[at]) {
             entries.swap(end, at);
             end += 1;
         }
@@ -196,8 +321,8 @@ fn split(entries: &mut [Entry]) -> usize {
     ];
     thirds.sort_unstable_by(|&a, &b| entries[a].best_first(&entries[b]));
     let pivot = entries[thirds[1]];
-    // The pivot has two better and two worse entries among those it was
-    // chosen from, so neither half can be empty.
+    // The pivot has better and worse entries among those it was chosen from,
+    // so neither half can be empty.
     let mut middle = 0;
     for at in 0..entries.len() {
         let better = entries[at].best_first(&pivot).is_lt();

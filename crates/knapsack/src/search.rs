@@ -7,12 +7,12 @@
 //! become better than the incumbent, by the bounds of `bounds`, is dropped;
 //! when none is left, the incumbent is the optimum.
 
-use crate::bounds::{GreatestBound, Reducer, Slope, Slopes, Target, Targets};
+use crate::bounds::{Judge, Neighbours, Price, Reducer, Tangents, Target, Targets};
 use crate::decisions::{Decisions, STRETCH};
 use crate::entry::Entry;
 use crate::incumbent::{Bits, Incumbent};
 use crate::meter::Meter;
-use crate::order::Order;
+use crate::order::{Order, Piece};
 use crate::states::{SENTINEL, State};
 
 /// What is wanted.
@@ -44,10 +44,36 @@ pub(crate) struct Search {
     /// How long `states` and `merged` may get, the sentinel left aside.
     most_states: usize,
     decisions: Decisions,
-    /// The core items' indices, in the order they were taken.
-    core: Vec<u32>,
-    /// The greatest bound of what was dropped unsearched, absolute.
-    dropped_bound: Option<i64>,
+    /// What the core is made of, in the order it was taken.
+    core: Vec<Piece>,
+}
+
+/// The break solution, in absolute numbers, and what is wanted.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    aim: Aim,
+    /// Sum of the true profits of the break solution.
+    profit: i64,
+    weight: i64,
+    slack: i64,
+    price: Price,
+}
+
+impl Frame {
+    /// What a state must reach, relative to the break solution.
+    fn targets(&self, incumbent: &Incumbent) -> Targets {
+        let profit = incumbent.profit - self.profit;
+        Targets {
+            better: Target {
+                profit: profit + 1,
+                slack: self.slack,
+            },
+            lighter: (self.aim == Aim::ProfitThenWeight).then(|| Target {
+                profit,
+                slack: incumbent.weight - 1 - self.weight,
+            }),
+        }
+    }
 }
 
 impl Search {
@@ -62,101 +88,129 @@ impl Search {
             most_states,
             decisions: Decisions::with_capacity(most_states * 4 + items / STRETCH + 2),
             core: Vec::with_capacity(items),
-            dropped_bound: None,
         }
     }
 
     /// Improves the incumbent, as far as the meter allows, to what `aim` asks
-    /// of `order.entries` within `capacity`.
-    pub(crate) fn run(&mut self, capacity: i64, aim: Aim, meter: &mut Meter<'_>) -> Proof {
+    /// of `order.entries` within `capacity`, with the side sum limited by
+    /// `limit` and priced at `each`.
+    pub(crate) fn run(
+        &mut self,
+        capacity: i64,
+        aim: Aim,
+        each: i64,
+        limit: i64,
+        meter: &mut Meter<'_>,
+    ) -> Proof {
         self.order.find_break(capacity);
         self.break_kept.clear();
-        for entry in &self.order.entries[..self.order.break_at] {
+        let mut side = 0;
+        for entry in self.order.kept() {
             self.break_kept.set(entry.index);
+            side += i64::from(entry.side);
         }
-        let break_weight = capacity - self.order.slack;
-        if self
-            .incumbent
-            .is_behind(self.order.break_profit, break_weight)
-        {
+        let frame = Frame {
+            aim,
+            profit: self.order.break_profit + each * side,
+            weight: capacity - self.order.slack,
+            slack: self.order.slack,
+            price: Price {
+                each,
+                limit: limit - side,
+            },
+        };
+        if self.incumbent.is_behind(frame.profit, frame.weight) {
             self.incumbent.kept.copy_from(&self.break_kept);
-            self.incumbent.profit = self.order.break_profit;
-            self.incumbent.weight = break_weight;
+            self.incumbent.profit = frame.profit;
+            self.incumbent.weight = frame.weight;
         }
-        self.fill_greedily(break_weight);
+        self.fill_greedily(&frame);
         self.core.clear();
         self.decisions.clear();
         self.states.clear();
         self.states.push(State::default());
-        self.dropped_bound = None;
+        let mut dropped = None;
+        let mut pair_at = 2;
 
-        let break_slope = Slope::from(self.order.break_entry());
-        let mut slopes;
+        let break_slope = self.order.break_slope();
         let mut right_next = true;
         loop {
-            let targets = self.targets(aim, break_weight);
-            let reducer = Reducer {
-                slope: break_slope,
-                allowed_loss: targets.allowed_loss(break_slope),
-            };
-            let right = self.order.peek_right(&reducer);
-            let left = self.order.peek_left(&reducer);
-            slopes = Slopes {
-                right: right.map_or(Slope::ZERO, Slope::from),
-                left: left.map_or(Slope::INFINITE, Slope::from),
-            };
-            let entry = match (right, left) {
-                (None, None) => break,
-                (Some(entry), None) => {
-                    right_next = true;
-                    entry
+            let targets = frame.targets(&self.incumbent);
+            let reducer = Reducer::new(break_slope, frame.price, &targets);
+            self.order.fill(&reducer);
+            if self.states.len() >= pair_at {
+                if !meter.pay(self.order.entries.len() / 2) {
+                    break;
                 }
-                (None, Some(entry)) => {
-                    right_next = false;
-                    entry
-                }
-                (Some(right), Some(left)) => {
-                    if right_next {
-                        right
-                    } else {
-                        left
-                    }
-                }
-            };
+                self.pair(&frame, &reducer);
+                pair_at *= 8;
+                continue;
+            }
             if self.states.is_empty() || !meter.pay(2 * self.states.len()) {
                 break;
             }
+            let (mut piece, mut right) = (None, right_next);
+            for _ in 0..2 {
+                piece = if right {
+                    self.order.take_right()
+                } else {
+                    self.order.take_left()
+                };
+                if piece.is_some() {
+                    break;
+                }
+                right = !right;
+            }
+            let Some(piece) = piece else {
+                break;
+            };
+            self.order.fill(&reducer);
+            let neighbours = self.order.neighbours();
             if self.core.len().is_multiple_of(STRETCH) && !self.core.is_empty() {
-                self.close_stretch(&slopes);
-            }
-            if right_next {
-                self.order.take_right();
-                if let Some(next) = self.order.peek_right(&reducer) {
-                    slopes.right = Slope::from(next);
-                } else {
-                    slopes.right = Slope::ZERO;
+                let stretch = self.core.len() / STRETCH - 1;
+                while !self.decisions.close(stretch, &mut self.states) {
+                    // The piece just taken is not among the neighbours any
+                    // more, so bounds would miss it.
+                    let mut before = neighbours.clone();
+                    if right {
+                        before.right.start = piece.range().start;
+                    } else {
+                        before.left.end = piece.range().end;
+                    }
+                    drop_lower_half(
+                        &mut self.states,
+                        &self.order.entries,
+                        &before,
+                        &frame,
+                        &mut dropped,
+                    );
                 }
-            } else {
-                self.order.take_left();
-                if let Some(next) = self.order.peek_left(&reducer) {
-                    slopes.left = Slope::from(next);
-                } else {
-                    slopes.left = Slope::INFINITE;
-                }
             }
-            self.take(entry, right_next, aim, break_weight, &slopes);
-            right_next = !right_next;
+            self.take(piece, right, &frame, &neighbours, &mut dropped);
+            right_next = !right;
         }
         // What is left unsearched, or can go no further.
-        let targets = self.targets(aim, break_weight);
-        self.states
-            .retain(|state| targets.may_be_reached(state.profit, state.weight, &slopes));
-        let mut live = GreatestBound::new(self.order.slack, &slopes);
-        for state in &self.states {
-            live.add(state);
+        let targets = frame.targets(&self.incumbent);
+        let neighbours = self.order.neighbours();
+        let mut unsearched = dropped;
+        if let Some(first) = self.states.first() {
+            let entries = &self.order.entries;
+            let mut judge = Judge::new(entries, &neighbours, frame.price, targets, first.weight);
+            let mut tangents = Tangents::new(
+                entries,
+                &neighbours,
+                frame.price,
+                frame.slack - first.weight,
+            );
+            for state in &self.states {
+                let room = frame.slack - state.weight;
+                tangents.go_to(room);
+                if judge.may_be_preferred(state) {
+                    unsearched = tangents.greatest(unsearched, room, state);
+                }
+            }
         }
-        let live = live.floor().map(|bound| bound + self.order.break_profit);
-        let unsearched = live.max(self.dropped_bound);
+        let unsearched = unsearched.map(|bound| bound + frame.profit);
         let profit = self.incumbent.profit;
         Proof {
             bound: unsearched.map_or(profit, |bound| bound.max(profit)),
@@ -167,64 +221,69 @@ impl Search {
         }
     }
 
-    /// What a state must reach, relative to the break solution.
-    fn targets(&self, aim: Aim, break_weight: i64) -> Targets {
-        let profit = self.incumbent.profit - self.order.break_profit;
-        Targets {
-            better: Target {
-                profit: profit + 1,
-                slack: self.order.slack,
-            },
-            lighter: (aim == Aim::ProfitThenWeight).then(|| Target {
-                profit,
-                slack: self.incumbent.weight - 1 - break_weight,
-            }),
-        }
-    }
-
     /// Keeps, besides the break solution, whatever still fits, best first.
-    fn fill_greedily(&mut self, break_weight: i64) {
-        let entries = &mut self.order.entries[self.order.break_at..];
-        entries.sort_unstable_by(Entry::best_first);
-        let mut slack = self.order.slack;
-        let mut profit = self.order.break_profit;
-        for entry in entries.iter().filter(|entry| {
-            let fits = entry.weight <= slack;
-            if fits {
-                slack -= entry.weight;
-                profit += entry.profit;
-            }
-            fits
-        }) {
-            self.break_kept.flip(entry.index);
-        }
-        let weight = break_weight + self.order.slack - slack;
+    fn fill_greedily(&mut self, frame: &Frame) {
+        let (mut profit, mut weight) = (frame.profit, frame.weight);
+        let each = frame.price.each;
+        let kept = &mut self.break_kept;
+        self.order.fill_greedily(|entry| {
+            kept.flip(entry.index);
+            profit += entry.profit + each * i64::from(entry.side);
+            weight += entry.weight;
+        });
         if self.incumbent.is_behind(profit, weight) {
             self.incumbent.kept.copy_from(&self.break_kept);
             self.incumbent.profit = profit;
             self.incumbent.weight = weight;
         }
         self.break_kept.clear();
-        for entry in &self.order.entries[..self.order.break_at] {
+        for entry in self.order.kept() {
             self.break_kept.set(entry.index);
         }
     }
 
-    /// Takes one more item into the core: every state, with and without it.
-    fn take(&mut self, entry: Entry, right: bool, aim: Aim, break_weight: i64, slopes: &Slopes) {
+    /// Takes one more piece into the core: every state, with and without it.
+    fn take(
+        &mut self,
+        piece: Piece,
+        right: bool,
+        frame: &Frame,
+        neighbours: &Neighbours,
+        dropped: &mut Option<i64>,
+    ) {
         let bit = 1 << (self.core.len() % STRETCH);
-        self.core.push(entry.index);
-        let sign = if right { 1 } else { -1 };
-        let (profit, weight) = (sign * entry.profit, sign * entry.weight);
+        self.core.push(piece);
+        let entries = &self.order.entries;
+        let Entry {
+            profit,
+            weight,
+            side,
+            ..
+        } = entries[piece.range().start];
+        let times = if right {
+            i64::from(piece.len)
+        } else {
+            -i64::from(piece.len)
+        };
+        let profit = times * (profit + frame.price.each * i64::from(side));
+        let weight = times * weight;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a side constraint is priced only where all sums fit"
+        )]
+        let side = (times * i64::from(side)) as i16;
         let changed = |state: &State| State {
             profit: state.profit + profit,
             weight: state.weight + weight,
             bits: state.bits | bit,
             node: state.node,
+            side: state.side + side,
         };
-        let mut targets = self.targets(aim, break_weight);
         let mut best: Option<State> = None;
         let mut greatest_profit = i64::MIN;
+        let lightest = self.states[0].weight + weight.min(0);
+        let targets = frame.targets(&self.incumbent);
+        let mut judge = Judge::new(entries, neighbours, frame.price, targets, lightest);
         self.states.push(SENTINEL);
         self.merged.clear();
         let end = self.states.len() - 1;
@@ -242,98 +301,125 @@ impl Search {
                 with += 1;
                 new
             };
-            if state.profit <= greatest_profit
-                || !targets.may_be_reached(state.profit, state.weight, slopes)
-            {
+            if state.profit <= greatest_profit || !judge.may_be_preferred(&state) {
                 continue;
             }
             greatest_profit = state.profit;
-            if state.weight <= self.order.slack {
-                let (profit, weight) = (
-                    self.order.break_profit + state.profit,
-                    break_weight + state.weight,
-                );
+            if state.weight <= frame.slack {
+                let (profit, weight) = (frame.profit + state.profit, frame.weight + state.weight);
                 if self.incumbent.is_behind(profit, weight) {
                     self.incumbent.profit = profit;
                     self.incumbent.weight = weight;
                     best = Some(state);
-                    targets = self.targets(aim, break_weight);
+                    judge.targets = frame.targets(&self.incumbent);
                 }
             }
             if self.merged.len() == self.most_states {
-                self.drop_lower_half(slopes);
+                drop_lower_half(&mut self.merged, entries, neighbours, frame, dropped);
             }
             self.merged.push(state);
         }
         std::mem::swap(&mut self.states, &mut self.merged);
         if let Some(best) = best {
-            self.incumbent.kept.copy_from(&self.break_kept);
-            let stretch = (self.core.len() - 1) / STRETCH;
-            let (core, kept) = (&self.core, &mut self.incumbent.kept);
-            self.decisions
-                .for_each_change(&best, stretch, |at| kept.flip(core[at]));
+            self.remember(&best, None);
         }
     }
 
-    /// Moves the states' own bits into nodes, before the next stretch.
-    fn close_stretch(&mut self, slopes: &Slopes) {
-        let stretch = self.core.len() / STRETCH - 1;
-        while !self.decisions.close(stretch, &mut self.states) {
-            std::mem::swap(&mut self.states, &mut self.merged);
-            self.drop_lower_half(slopes);
-            std::mem::swap(&mut self.states, &mut self.merged);
-        }
-    }
-
-    /// Drops the half of the merged states that promises less, and remembers
-    /// the greatest bound of what was dropped.
-    fn drop_lower_half(&mut self, slopes: &Slopes) {
-        let slack = self.order.slack;
-        let promise = |state: &State| promise(state, slack, slopes);
-        let mut sample = [0.0; 255];
-        let count = sample.len().min(self.merged.len());
-        for (at, promised) in sample[..count].iter_mut().enumerate() {
-            *promised = promise(&self.merged[at * self.merged.len() / count]);
-        }
-        sample[..count].sort_unstable_by(f64::total_cmp);
-        let middle = sample[count / 2];
-        let lower = self
-            .merged
-            .iter()
-            .filter(|state| promise(state) < middle)
-            .count();
-        // Where half or more promise the same, every other of those goes too.
-        let thin = lower * 4 < self.merged.len();
-        let mut dropped = GreatestBound::new(slack, slopes);
-        let mut odd = false;
-        self.merged.retain(|state| {
-            let promised = promise(state);
-            let stays = promised > middle
-                || (promised == middle && {
-                    odd = !odd;
-                    !thin || odd
-                });
-            if !stays {
-                dropped.add(state);
+    /// Makes the incumbent's set that of a state, and one more entry's change.
+    fn remember(&mut self, state: &State, other: Option<u32>) {
+        let kept = &mut self.incumbent.kept;
+        kept.copy_from(&self.break_kept);
+        let stretch = self.core.len().saturating_sub(1) / STRETCH;
+        let (core, entries) = (&self.core, &self.order.entries);
+        self.decisions.for_each_change(state, stretch, |at| {
+            for entry in &entries[core[at].range()] {
+                kept.flip(entry.index);
             }
-            stays
         });
-        let dropped = dropped.floor().map(|bound| bound + self.order.break_profit);
-        self.dropped_bound = self.dropped_bound.max(dropped);
+        if let Some(other) = other {
+            kept.flip(other);
+        }
+    }
+
+    /// Pairs every state with one change outside the core, for a better
+    /// incumbent: for each such entry the heaviest state that leaves it room
+    /// is the best one.
+    fn pair(&mut self, frame: &Frame, reducer: &Reducer) {
+        let mut best: Option<(State, u32)> = None;
+        let states = &self.states;
+        let incumbent = &mut self.incumbent;
+        let mut pair = |entry: &Entry, sign: i64| {
+            if !reducer.keeps(entry) {
+                return;
+            }
+            let room = frame.slack - sign * entry.weight;
+            let fitting = states.partition_point(|state| state.weight <= room);
+            if let Some(state) = states[..fitting].last() {
+                let earned = entry.profit + frame.price.each * i64::from(entry.side);
+                let profit = frame.profit + state.profit + sign * earned;
+                let weight = frame.weight + state.weight + sign * entry.weight;
+                if incumbent.is_behind(profit, weight) {
+                    incumbent.profit = profit;
+                    incumbent.weight = weight;
+                    best = Some((*state, entry.index));
+                }
+            }
+        };
+        for entry in self.order.rest_right() {
+            pair(entry, 1);
+        }
+        for entry in self.order.rest_left() {
+            pair(entry, -1);
+        }
+        if let Some((state, index)) = best {
+            self.remember(&state, Some(index));
+        }
     }
 }
 
-/// About the bound of a state; only for choosing which to drop, never a proof.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "an estimate is enough to choose by"
-)]
-fn promise(state: &State, slack: i64, slopes: &Slopes) -> f64 {
-    let room = slack - state.weight;
-    let slope = if room >= 0 {
-        &slopes.right
-    } else {
-        &slopes.left
-    };
-    state.profit as f64 + room as f64 * (slope.profit as f64 / slope.weight as f64)
+/// Drops the half of the states that promises less, and remembers the greatest
+/// bound of what was dropped, relative to the break solution.
+fn drop_lower_half(
+    states: &mut Vec<State>,
+    entries: &[Entry],
+    neighbours: &Neighbours,
+    frame: &Frame,
+    dropped: &mut Option<i64>,
+) {
+    let start = Tangents::new(
+        entries,
+        neighbours,
+        frame.price,
+        frame.slack - states[0].weight,
+    );
+    let mut sample = [0.0; 255];
+    let count = sample.len().min(states.len());
+    let mut tangents = start.clone();
+    for (at, promise) in sample[..count].iter_mut().enumerate() {
+        let state = &states[at * states.len() / count];
+        let room = frame.slack - state.weight;
+        tangents.go_to(room);
+        *promise = tangents.promise(room, state);
+    }
+    sample[..count].sort_unstable_by(f64::total_cmp);
+    let middle = sample[count / 2];
+    let lower = sample[..count].iter().filter(|&&low| low < middle).count();
+    // Where half or more promise the same, every other of those goes too.
+    let thin = lower * 4 < count;
+    let mut tangents = start;
+    let mut odd = false;
+    states.retain(|state| {
+        let room = frame.slack - state.weight;
+        tangents.go_to(room);
+        let promise = tangents.promise(room, state);
+        let stays = promise > middle
+            || (promise == middle && {
+                odd = !odd;
+                !thin || odd
+            });
+        if !stays {
+            *dropped = tangents.greatest(*dropped, room, state);
+        }
+        stays
+    });
 }

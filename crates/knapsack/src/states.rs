@@ -9,10 +9,12 @@
 pub(crate) struct State {
     pub(crate) profit: i64,
     pub(crate) weight: i64,
-    /// Which of the present stretch's core items are changed.
+    /// Which of the present stretch's core pieces are changed.
     pub(crate) bits: u32,
     /// Where the changes of the stretches before it stand.
     pub(crate) node: u16,
+    /// What it counts in the side constraint, if one is priced.
+    pub(crate) side: i16,
 }
 
 /// No state is as heavy.
@@ -21,4 +23,5 @@ pub(crate) const SENTINEL: State = State {
     weight: i64::MAX / 2,
     bits: 0,
     node: 0,
+    side: 0,
 };

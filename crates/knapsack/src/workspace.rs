@@ -17,13 +17,18 @@ impl Workspace {
     /// The most items one workspace can be made for: 2^15.
     pub const MAX_ITEMS: usize = 1 << 15;
 
+    /// The most states a workspace can be made for: 2^14.
+    pub const MAX_STATES: usize = 1 << 14;
+
     /// Makes room for `items` items, at most [`Self::MAX_ITEMS`], and as many
     /// states as tables of that size have been seen to need.
     #[must_use]
     pub fn with_capacity(items: usize) -> Self {
         Self::with_states(
             items,
-            (2 * items).next_power_of_two().clamp(1 << 10, 1 << 14),
+            (2 * items)
+                .next_power_of_two()
+                .clamp(1 << 10, Self::MAX_STATES),
         )
     }
 
@@ -35,7 +40,7 @@ impl Workspace {
         let capacity = items.min(Self::MAX_ITEMS);
         Self {
             capacity,
-            search: Search::with_capacity(capacity, states.min(1 << 14)),
+            search: Search::with_capacity(capacity, states.min(Self::MAX_STATES)),
             given_up: Vec::with_capacity(capacity),
         }
     }
@@ -72,6 +77,32 @@ impl Workspace {
         budget: Budget,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Selection<'_>, SelectError> {
+        self.solve(items, need, true, Meter::new(budget, go_on))
+    }
+
+    /// As [`Self::give_up_while`], but looks for the least value alone: among
+    /// sets that cost the same, any will do.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::give_up`].
+    pub fn give_up_by_value_while(
+        &mut self,
+        items: &[Item],
+        need: u64,
+        budget: Budget,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Selection<'_>, SelectError> {
+        self.solve(items, need, false, Meter::new(budget, go_on))
+    }
+
+    fn solve(
+        &mut self,
+        items: &[Item],
+        need: u64,
+        ties: bool,
+        mut meter: Meter<'_>,
+    ) -> Result<Selection<'_>, SelectError> {
         let total = self.check(items, need)?;
         self.given_up.clear();
         if need == 0 {
@@ -84,18 +115,19 @@ impl Workspace {
                 gap: 0,
             });
         }
-        let mut meter = Meter::new(budget, go_on);
         let room = total - need;
         self.search.incumbent.kept.clear();
         self.enter(items, room, |item| item.value);
         let by_value = self.search(room, Aim::Profit, &mut meter);
-        let counted = items.len() as u64 + 1;
-        self.enter(items, room, |item| item.value * counted + 1);
-        let by_ties = self.search(room, Aim::ProfitThenWeight, &mut meter);
-        let best_kept_value = by_value
-            .bound
-            .unsigned_abs()
-            .min(by_ties.bound.unsigned_abs() / counted);
+        let mut best_kept_value = by_value.bound.unsigned_abs();
+        let mut ties_proved = false;
+        if ties {
+            let counted = items.len() as u64 + 1;
+            self.enter(items, room, |item| item.value * counted + 1);
+            let by_ties = self.search(room, Aim::ProfitThenWeight, &mut meter);
+            best_kept_value = best_kept_value.min(by_ties.bound.unsigned_abs() / counted);
+            ties_proved = by_ties.complete;
+        }
 
         let mut value = 0;
         let mut weight = 0;
@@ -115,7 +147,7 @@ impl Workspace {
             value,
             weight,
             value_proved: gap == 0,
-            ties_proved: by_ties.complete,
+            ties_proved,
             gap,
         })
     }
@@ -151,6 +183,7 @@ impl Workspace {
                     profit: signed(profit(item)),
                     weight: signed(item.weight),
                     index,
+                    side: 0,
                 });
             }
         }
@@ -182,7 +215,7 @@ impl Workspace {
                 complete: true,
             };
         }
-        search.run(room, aim, meter)
+        search.run(room, aim, 0, 0, meter)
     }
 }
 

@@ -3,7 +3,10 @@
 mod support;
 
 use knapsack::{Budget, Workspace};
-use support::{Cost, Random, brute_force, check_sums, pruned_greedy, small_instance};
+use support::{
+    Cost, Random, brute_force, by_given_up_value, check_sums, large_instance, pruned_greedy,
+    small_instance,
+};
 
 #[test]
 fn nothing_beats_what_is_chosen_among_all_sets() {
@@ -59,4 +62,33 @@ fn a_search_cut_short_is_feasible_bounded_and_no_worse_than_greedy() {
             "round {round}: {items:?} {need}: {selection:?}, greedy {greedy:?}"
         );
     }
+}
+
+#[test]
+fn nothing_beats_what_is_chosen_from_many_by_a_plain_dynamic_program() {
+    let mut random = Random(3);
+    let mut proved = 0;
+    let mut workspace = Workspace::with_states(2_000, Workspace::MAX_STATES);
+    for round in 0..4_000 {
+        let most_items = if round % 40 == 0 { 2_000 } else { 120 };
+        let (items, need) = large_instance(&mut random, most_items);
+        let best = by_given_up_value(&items, need);
+        let selection = workspace
+            .give_up(&items, need, Budget::default())
+            .expect("the need can be covered");
+        check_sums(&items, need, &selection);
+        let found = Cost::of(&selection);
+        assert!(
+            found.value - selection.gap <= best.value && best <= found,
+            "round {round}: {selection:?}, but {best:?}"
+        );
+        if selection.ties_proved {
+            assert_eq!(found, best, "round {round}: {items:?} {need}");
+        }
+        if selection.value_proved {
+            assert_eq!(found.value, best.value, "round {round}");
+        }
+        proved += u32::from(selection.ties_proved);
+    }
+    assert!(proved > 3_900, "only {proved} of 4000 proved");
 }

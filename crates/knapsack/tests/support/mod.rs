@@ -172,3 +172,73 @@ pub(crate) fn small_instance(random: &mut Random, most_items: u64) -> (Vec<Item>
     };
     (items, need)
 }
+
+/// The best of all sets that cover `need`, by dynamic programming over what is
+/// given up: the most weight for each value and count, up to greedy's value.
+pub(crate) fn by_given_up_value(items: &[Item], need: u64) -> Cost {
+    let most_value = usize::try_from(pruned_greedy(items, need).value).unwrap();
+    let paid = items.iter().filter(|item| item.value > 0).count();
+    let most_count = items.len() - paid + paid.min(most_value);
+    let columns = most_count + 1;
+    let mut most_weight = vec![None; (most_value + 1) * columns];
+    most_weight[0] = Some(0_u64);
+    for item in items.iter().filter(|item| item.value <= most_value as u64) {
+        let value = item.value as usize;
+        for row in (value..=most_value).rev() {
+            for column in (1..columns).rev() {
+                let before = most_weight[(row - value) * columns + column - 1];
+                let with = before.map(|weight| weight + item.weight);
+                let at = &mut most_weight[row * columns + column];
+                *at = with.max(*at);
+            }
+        }
+    }
+    // Rows are values and columns counts, so the first that covers is best.
+    let at = most_weight
+        .iter()
+        .position(|weight| weight.is_some_and(|weight| weight >= need))
+        .expect("greedy covers the need within its value");
+    Cost {
+        value: (at / columns) as u64,
+        count: (at % columns) as u64,
+        weight: std::cmp::Reverse(most_weight[at].unwrap_or(0)),
+    }
+}
+
+/// A large instance whose optimum gives up little value, which is what
+/// [`by_given_up_value`] can afford.
+pub(crate) fn large_instance(random: &mut Random, most_items: u64) -> (Vec<Item>, u64) {
+    let count = random.between(20, most_items);
+    let most_weight = [3, 100, 10_000, Item::MAX_WEIGHT][random.between(0, 3) as usize];
+    let most_value = [1, 3, 10][random.between(0, 2) as usize];
+    let shape = random.between(0, 4);
+    let items: Vec<Item> = (0..count)
+        .map(|_| {
+            let weight = random.between(1, most_weight);
+            let value = random.between(1, most_value);
+            match shape {
+                0 => Item {
+                    weight: 10 * value,
+                    value,
+                },
+                1 => Item {
+                    weight: weight.div_ceil(50) * 50,
+                    value,
+                },
+                2 if count < 100 => Item {
+                    weight,
+                    value: value - 1,
+                },
+                _ => Item { weight, value },
+            }
+        })
+        .map(|item| Item {
+            weight: item.weight.min(Item::MAX_WEIGHT),
+            value: item.value,
+        })
+        .collect();
+    // What some thirty of the items hold.
+    let total: u64 = items.iter().map(|item| item.weight).sum();
+    let need = total / count * random.between(1, count.min(30));
+    (items, need)
+}
