@@ -442,6 +442,7 @@ enum call_state {
 static struct {
 	enum call_state state;
 	u64 sequence;
+	u64 answered_sequence;
 	u64 asked;
 	u64 answered;
 	u64 answer_us;
@@ -554,29 +555,34 @@ static const char *ask(void)
 	return why_not;
 }
 
-/* Takes the listener's answer. */
+/*
+ * Takes the listener's answer.  The call may be over by now: whoever allocated
+ * has been chosen, or memory came back first.
+ */
 static int answer(u64 sequence)
 {
-	bool in_time = false;
-	int err = 0;
+	bool in_time;
 
 	spin_lock(&call_lock);
 	if (!sequence || sequence != call.sequence) {
-		err = -ESTALE;
-	} else if (call.state == CALL_ASKED) {
-		call.state = CALL_ANSWERED;
+		spin_unlock(&call_lock);
+		return -ESTALE;
+	}
+	if (call.answered_sequence != sequence) {
+		call.answered_sequence = sequence;
 		call.answered++;
 		call.answer_us = ktime_us_delta(ktime_get(), call.since);
-		in_time = true;
 	}
-	if (!err)
-		call.deaf = false;
+	in_time = call.state == CALL_ASKED;
+	if (in_time)
+		call.state = CALL_ANSWERED;
+	call.deaf = false;
 	spin_unlock(&call_lock);
 	if (in_time) {
 		wake_up_all(&callers);
 		announce();
 	}
-	return err;
+	return 0;
 }
 
 struct wait {

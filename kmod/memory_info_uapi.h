@@ -60,7 +60,8 @@
  *	ESTALE	not the latest call's number
  *
  * A number that is the latest call's, but comes when that call is over, is
- * taken without an error.  After the answer the level is what memory says
+ * taken without an error: memory may have come back first, or the task that
+ * the kernel was about to kill for may be the one chosen.  After the answer the level is what memory says
  * again (mostly MEMORY_INFO_KILL), and the kernel goes on as soon as memory
  * comes back.  Where none comes, it asks again a few times, each call with a
  * number of its own, and then kills.
@@ -160,12 +161,12 @@ enum memory_info_level {
 /* Of these, how many were put to a listener ... */
 #define MEMORY_INFO_ASKED "LastCallsAsked"
 
-/* ... and how many of them it answered while the kernel was waiting. */
+/* ... and how many of them it answered, be it in time or late. */
 #define MEMORY_INFO_ANSWERED "LastCallsAnswered"
 
 /*
  * From the kernel's call to the answer, in microseconds, of the latest call
- * that was answered in time; 0 before the first.
+ * that was answered; 0 before the first.
  */
 #define MEMORY_INFO_ANSWER_TIME "AnswerMicroseconds"
 

@@ -41,12 +41,9 @@ fn gives_up_the_bomb(parameters: &str, report: &mut Report) -> Result<()> {
     ensure!(steady.is_alive()?, "the steady one was killed");
     ensure!(kernel_kills()? == kills, "the kernel killed");
 
+    // The bomb may be gone before the answer is written.
+    wait_for_last_calls("LastCallsAnswered", 1)?;
     let notice = Notice::read()?;
-    ensure!(
-        notice.number("LastCallsAnswered")? >= 1,
-        "{}",
-        notice.text()
-    );
     report.figure(
         "answer",
         format!("{} us", notice.number("AnswerMicroseconds")?),
