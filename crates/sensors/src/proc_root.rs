@@ -102,7 +102,7 @@ impl ProcRoot {
             Ok(Runner {
                 uid,
                 start_ticks,
-                started: self.booted()? + since_boot(start_ticks),
+                started: self.after_boot(since_boot(start_ticks))?,
             })
         })
         .transpose()
@@ -137,8 +137,8 @@ impl ProcRoot {
         }
     }
 
-    /// When the machine was started, by the wall clock: `btime` of proc_stat(5).
-    fn booted(&self) -> Result<SystemTime, ReadError> {
+    /// A time by the wall clock: `btime` of proc_stat(5) and `since_boot`.
+    fn after_boot(&self, since_boot: Duration) -> Result<SystemTime, ReadError> {
         const KEY: &str = "btime ";
         let path = || self.path.join("stat");
         let file =
@@ -157,9 +157,8 @@ impl ProcRoot {
                 return ControlFlow::Continue(());
             };
             found = decimal(seconds)
-                .and_then(|seconds| {
-                    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-                })
+                .and_then(|seconds| Duration::from_secs(seconds).checked_add(since_boot))
+                .and_then(|since_epoch| SystemTime::UNIX_EPOCH.checked_add(since_epoch))
                 .ok_or_else(|| ReadError::Malformed {
                     path: path(),
                     line,

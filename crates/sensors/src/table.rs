@@ -78,8 +78,9 @@ pub struct Newcomer<'a> {
     /// been replaced since. `None` for a kernel thread and a zombie, and where
     /// we may not look.
     pub executable: Option<&'a [u8]>,
-    /// Whether root owns that file. A user may mount a file of his own at any
-    /// path, in a mount namespace of his own, but cannot make it root's.
+    /// Whether root owns that file, and the path means what it means to us. In
+    /// a user namespace of his own a user may mount any file at any path, so
+    /// for a process in another namespace than ours this is `false`.
     pub executable_owned_by_root: bool,
     /// Its real user id.
     pub uid: u32,
@@ -454,9 +455,9 @@ impl fmt::Debug for ProcessTable {
 }
 
 impl Kept {
-    fn new(statm: OwnedFd, unit: Option<Unit>) -> Self {
+    fn new(statm: Option<OwnedFd>, unit: Option<Unit>) -> Self {
         Self {
-            statm: Some(statm),
+            statm,
             thread: None,
             executable: 0,
             unit,
@@ -517,6 +518,11 @@ impl Reader<'_> {
                 statm(self.root, pid, kept.thread, &file)?
             }
         };
+        if statm.resident_pages == 0 && process.rss_bytes > 0 {
+            // Its first thread has ended. Whether others run on, who takes it
+            // in anew will see.
+            return Err(Miss::Gone);
+        }
         kept.weigh(process, statm, self.page_bytes);
         Ok(())
     }
@@ -561,29 +567,11 @@ impl Reader<'_> {
         let stat = self.stat(pid)?;
         // Pid 1 puts whom it starts into a cgroup of their own.
         let unit = (stat.parent > 1).then(|| unit_of(stat.parent)).flatten();
-        let mut kept = Kept::new(file, unit);
-        let mut process = Process {
-            id: ProcessId {
-                pid,
-                start_ticks: stat.start_ticks,
-            },
-            parent: 0,
-            group: 0,
-            session: SessionId::default(),
-            login: false,
-            uid: 0,
-            name: Name::default(),
-            oom_score: None,
-            oom_score_adj: 0,
-            rss_bytes: 0,
-            anon_bytes: 0,
-            swap_bytes: 0,
-            shmem_bytes: 0,
-            major_faults: 0,
-            value: None,
-            protection: None,
-            critical: false,
-            preference: Preference::None,
+        let mut kept = Kept::new(Some(file), unit);
+        let mut process = blank();
+        process.id = ProcessId {
+            pid,
+            start_ticks: stat.start_ticks,
         };
         let executable = self.examine(&mut process, &mut kept, &stat, depth)?;
         self.introduce(&mut process, &stat, executable, newcomer);
@@ -652,11 +640,13 @@ impl Reader<'_> {
             let path = &self.executable[..found.len];
             path.strip_suffix(b" (deleted)").unwrap_or(path)
         });
+        let pid = process.id.pid;
         let introduced = Newcomer {
-            pid: process.id.pid,
+            pid,
             name: process.name,
             executable: path,
-            executable_owned_by_root: executable.as_ref().is_some_and(|found| found.owned_by_root),
+            executable_owned_by_root: executable.as_ref().is_some_and(|found| found.owned_by_root)
+                && self.is_in_our_user_namespace(pid),
             uid: process.uid,
             kernel_thread: stat.is_kernel_thread,
         };
@@ -698,6 +688,17 @@ impl Reader<'_> {
         })
     }
 
+    fn is_in_our_user_namespace(&self, pid: u32) -> bool {
+        // A link to `user:[4026531837]`; to nothing in a kernel without.
+        let [mut theirs, mut ours] = [[0; 64]; 2];
+        let path = PidPath::new(pid, "ns/user");
+        let theirs = readlinkat_raw(self.root.directory, path.as_c_str(), &mut theirs)
+            .map(|len| &theirs[..len]);
+        let ours =
+            readlinkat_raw(self.root.directory, c"self/ns/user", &mut ours).map(|len| &ours[..len]);
+        theirs == ours
+    }
+
     /// Where systemd keeps it; `None` without systemd, or without cgroups in
     /// the kernel.
     fn unit(&mut self, pid: u32) -> Result<Option<Unit>, Miss> {
@@ -735,6 +736,33 @@ impl Reader<'_> {
             }
         }
         Ok(None)
+    }
+}
+
+/// A process of which nothing has been read.
+fn blank() -> Process {
+    Process {
+        id: ProcessId {
+            pid: 0,
+            start_ticks: 0,
+        },
+        parent: 0,
+        group: 0,
+        session: SessionId::default(),
+        login: false,
+        uid: 0,
+        name: Name::default(),
+        oom_score: None,
+        oom_score_adj: 0,
+        rss_bytes: 0,
+        anon_bytes: 0,
+        swap_bytes: 0,
+        shmem_bytes: 0,
+        major_faults: 0,
+        value: None,
+        protection: None,
+        critical: false,
+        preference: Preference::None,
     }
 }
 
@@ -797,5 +825,66 @@ fn merge(processes: &mut [Process], kept: &mut [Kept], known: usize) {
         kept[low..start + count].rotate_right(count);
         low += count;
         start += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn table_of(pids: impl IntoIterator<Item = u32>) -> (Vec<Process>, Vec<Kept>) {
+        pids.into_iter()
+            .map(|pid| {
+                let process = Process {
+                    id: ProcessId {
+                        pid,
+                        start_ticks: 0,
+                    },
+                    ..blank()
+                };
+                let kept = Kept {
+                    raw_anon_bytes: pid.into(),
+                    ..Kept::new(None, None)
+                };
+                (process, kept)
+            })
+            .unzip()
+    }
+
+    fn pids(processes: &[Process], kept: &[Kept]) -> Vec<u32> {
+        let pairs = processes.iter().zip(kept);
+        pairs
+            .map(|(process, kept)| {
+                assert_eq!(u64::from(process.id.pid), kept.raw_anon_bytes);
+                process.id.pid
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn newcomers_are_merged_in_order_with_what_is_kept_of_them(
+            known: BTreeSet<u8>,
+            new: BTreeSet<u8>,
+        ) {
+            let new: BTreeSet<u8> = new.difference(&known).copied().collect();
+            let in_two = known.iter().chain(&new).copied().map(u32::from);
+            let (mut processes, mut kept) = table_of(in_two);
+            merge(&mut processes, &mut kept, known.len());
+            let want: Vec<u32> = known.union(&new).copied().map(u32::from).collect();
+            prop_assert_eq!(pids(&processes, &kept), want);
+        }
+
+        #[test]
+        fn those_retained_stay_in_order_with_what_is_kept_of_them(known: BTreeSet<u8>) {
+            let (mut processes, mut kept) = table_of(known.iter().copied().map(u32::from));
+            retain(&mut processes, &mut kept, |process, _| process.id.pid % 3 == 0);
+            let want = known.into_iter().map(u32::from).filter(|pid| pid % 3 == 0);
+            prop_assert_eq!(pids(&processes, &kept), want.collect::<Vec<_>>());
+        }
     }
 }

@@ -67,12 +67,14 @@ fn without_the_time_of_boot_no_runner_has_a_start() {
         matches!(err, ReadError::Missing { key: "btime ", .. }),
         "{err:?}"
     );
-    copy.change("stat", "btime", "btime soon");
-    let err = ProcRoot::at(copy.path()).runner(1204).unwrap_err();
-    assert!(
-        matches!(err, ReadError::Malformed { line: 4, .. }),
-        "{err:?}"
-    );
+    for time in ["soon", "18446744073709551615"] {
+        copy.write("stat", &format!("cpu 1\nbtime {time}\n"));
+        let err = ProcRoot::at(copy.path()).runner(1204).unwrap_err();
+        assert!(
+            matches!(err, ReadError::Malformed { line: 2, .. }),
+            "{err:?}"
+        );
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::fs;
+
 use oom_policy::{Memory, Name, Preference, ProcessId, Protection, SessionId};
 use rustix::param::page_size;
 use sensors::{Depth, ProcRoot, ProcessTable, ReadError};
@@ -78,6 +80,21 @@ fn a_process_that_outlived_its_first_thread_holds_what_its_others_show() {
     assert_eq!(process.swap_bytes, 4096 * KIB);
     table.scan(Depth::Fast);
     assert_eq!(table.get(1400).rss_bytes, pages(30_000));
+}
+
+#[test]
+fn a_fast_scan_sees_that_a_first_thread_has_ended() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    copy.change("1204/stat", ") R 1200", ") Z 1200");
+    copy.change("1204/statm", "200000 100000 25000", "0 0 0");
+    fs::create_dir_all(copy.path().join("1204/task/1206")).unwrap();
+    copy.write("1204/task/1206/statm", "200000 110000 25000 10 0 90 0\n");
+    copy.write("1204/task/1206/status", "Uid:\t1000\t1000\t1000\t1000\n");
+    table.scan(Depth::Fast);
+    assert_eq!(table.get(1204).rss_bytes, pages(110_000));
+    assert_eq!(table.get(1204).id.start_ticks, 20_150, "it is the same");
 }
 
 #[test]
