@@ -21,6 +21,6 @@ mod victim;
 
 pub use crate::calls::{Calls, Missing};
 pub use crate::error::ReapError;
-pub use crate::protection::{SelfProtection, protect_ourselves};
+pub use crate::protection::{SelfProtection, protect_ourselves, resign_protection};
 pub use crate::second_hand::{SecondHand, Tally};
 pub use crate::victim::{Signalled, Victim, wait_gone};

@@ -18,6 +18,9 @@ const NEVER: &str = "-1000";
 /// First in line for a processor among ordinary tasks: setpriority(2).
 const FIRST: i32 = -20;
 
+/// Where a thread stands when nothing was asked for.
+const ORDINARY: i32 = 0;
+
 /// What [`protect_ourselves`] got. Nothing of it is fatal: without it a daemon
 /// is only likelier to be late, or to be the kernel's victim itself.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl SelfProtection {
 #[must_use]
 pub fn protect_ourselves(proc_root: &Path) -> SelfProtection {
     SelfProtection {
-        oom_score_adj: be_spared(proc_root),
+        oom_score_adj: write_oom_score_adj(proc_root, NEVER),
         priority: setpriority_process(None, FIRST).map_err(|err| ReapError::Priority {
             nice: FIRST,
             source: err.into(),
@@ -54,11 +57,23 @@ pub fn protect_ourselves(proc_root: &Path) -> SelfProtection {
     }
 }
 
-fn be_spared(proc_root: &Path) -> Result<(), ReapError> {
+/// Gives up what [`protect_ourselves`] got, in a program that we have started
+/// and that inherited it: any process may ask for less.
+///
+/// # Errors
+///
+/// [`ReapError::OomScoreAdj`]: the kernel would still spare it.
+pub fn resign_protection(proc_root: &Path) -> Result<(), ReapError> {
+    // A thread that was not raised is where it was, and one that was may be lowered.
+    let _ = setpriority_process(None, ORDINARY);
+    write_oom_score_adj(proc_root, "0")
+}
+
+fn write_oom_score_adj(proc_root: &Path, oom_score_adj: &str) -> Result<(), ReapError> {
     let path = proc_root.join("self/oom_score_adj");
     let written = OpenOptions::new()
         .write(true)
         .open(&path)
-        .and_then(|mut file| file.write_all(NEVER.as_bytes()));
+        .and_then(|mut file| file.write_all(oom_score_adj.as_bytes()));
     written.map_err(|source| ReapError::OomScoreAdj { path, source })
 }

@@ -1,0 +1,460 @@
+//! Carries out what the policy decided, and keeps account of what comes of it.
+//!
+//! The one place from where signals are sent.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use oom_policy::{
+    Action, Candidate, Cause, Decision, Outcome, Process, ProcessId, Refusal, Snapshot, Verdict,
+};
+use reaper::{Calls, ReapError, SecondHand, Signalled};
+use sensors::{ProcRoot, ProcessTable};
+
+use crate::record::{Heading, Record, Row, Signal, Victim};
+use crate::scribe::Scribe;
+
+/// Candidates that are printed beside the chosen and the registered.
+const SHOWN: usize = 10;
+
+/// How long sensing and deciding took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    pub(crate) read: Duration,
+    pub(crate) choose: Duration,
+}
+
+/// What acts, and what it holds.
+#[derive(Debug)]
+pub(crate) struct Hands {
+    root: ProcRoot,
+    second_hand: SecondHand,
+    dryrun: bool,
+    /// Registered processes, so that their end is noticed and they can be
+    /// signalled without opening anything; and victims. In no order.
+    holds: Vec<Hold>,
+    next_token: u64,
+    ended: u64,
+    /// From the first signal until all victims are gone.
+    episode: Option<Episode>,
+    /// Indices into a decision's candidates, while they are printed.
+    order: Vec<u32>,
+    /// Why nobody was ended the last time that was said.
+    said: Option<(Cause, std::mem::Discriminant<Refusal>)>,
+}
+
+/// One process held by a descriptor that tells of its end.
+#[derive(Debug)]
+struct Hold {
+    victim: reaper::Victim,
+    token: u64,
+    registered: bool,
+    /// What was printed at the first signal, and when that was.
+    signalled: Option<(Victim, Duration)>,
+}
+
+/// A round of ends, and what it has come to so far.
+#[derive(Clone, Copy, Debug)]
+struct Episode {
+    began: Duration,
+    pool_bytes: u64,
+    gone: u32,
+    counted_bytes: u64,
+    value: u64,
+}
+
+impl Hands {
+    /// `first_token`: from here on, epoll's data stand for processes held.
+    pub(crate) fn new(
+        root: ProcRoot,
+        second_hand: SecondHand,
+        dryrun: bool,
+        first_token: u64,
+        capacity: usize,
+    ) -> Self {
+        Self {
+            root,
+            second_hand,
+            dryrun,
+            holds: Vec::with_capacity(capacity),
+            next_token: first_token,
+            ended: 0,
+            episode: None,
+            order: Vec::with_capacity(capacity),
+            said: None,
+        }
+    }
+
+    /// Whether somebody has been signalled who is not gone yet.
+    pub(crate) fn are_busy(&self) -> bool {
+        self.episode.is_some()
+    }
+
+    /// How many victims are gone since the start.
+    pub(crate) fn ended_in_all(&self) -> u64 {
+        self.ended
+    }
+
+    /// Makes room for so many processes; for quiet rounds.
+    pub(crate) fn reserve(&mut self, processes: usize) {
+        self.holds
+            .reserve(processes.saturating_sub(self.holds.len()));
+        self.order
+            .reserve(processes.saturating_sub(self.order.len()));
+    }
+
+    /// Does what `decision` says about `snapshot`, and says so. What can be
+    /// told at once of what became of it goes into `outcomes`.
+    pub(crate) fn carry_out(
+        &mut self,
+        now: Duration,
+        decision: &Decision,
+        snapshot: &Snapshot,
+        took: Took,
+        world: &mut World<'_>,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        let Some(cause) = decision.cause else {
+            self.said = None;
+            self.signal_all(now, decision, snapshot, world, outcomes);
+            return;
+        };
+        match decision.verdict {
+            Verdict::Idle => {}
+            Verdict::Refused(refusal) => {
+                let reason = (cause, std::mem::discriminant(&refusal));
+                // While it lasts it is said once, not every 50 ms.
+                if self.said != Some(reason) || cause == Cause::Relief {
+                    self.said = Some(reason);
+                    world.scribe.tell(Record::Refused {
+                        cause,
+                        refusal,
+                        memory: snapshot.memory,
+                    });
+                }
+            }
+            Verdict::Chosen => {
+                self.said = None;
+                self.tell_choice(cause, decision, snapshot, took, world);
+                if !self.dryrun {
+                    self.begin(now, decision, snapshot);
+                }
+            }
+        }
+        self.signal_all(now, decision, snapshot, world, outcomes);
+    }
+
+    fn begin(&mut self, now: Duration, decision: &Decision, snapshot: &Snapshot) {
+        let episode = self.episode.get_or_insert(Episode {
+            began: now,
+            pool_bytes: snapshot.memory.available_bytes + snapshot.memory.swap_free_bytes,
+            gone: 0,
+            counted_bytes: 0,
+            value: 0,
+        });
+        episode.value += decision.given_up_value;
+        for chosen in decision.candidates.iter().filter(|unit| unit.chosen) {
+            episode.counted_bytes += chosen.held_bytes;
+        }
+    }
+
+    /// Prints the heading, and of the candidates the chosen, the registered
+    /// and those that hold the most.
+    fn tell_choice(
+        &mut self,
+        cause: Cause,
+        decision: &Decision,
+        snapshot: &Snapshot,
+        took: Took,
+        world: &mut World<'_>,
+    ) {
+        let units = &decision.candidates;
+        let count = |units: usize| u32::try_from(units).unwrap_or(u32::MAX);
+        world.scribe.tell(Record::Decision(Heading {
+            cause,
+            memory: snapshot.memory,
+            need_bytes: decision.need_bytes,
+            candidates: count(units.len()),
+            chosen: count(units.iter().filter(|unit| unit.chosen).count()),
+            covers_need: decision.covers_need,
+            gap: decision.gap,
+            read: took.read,
+            choose: took.choose,
+        }));
+        let rank = |unit: &Candidate| {
+            let first = unit.chosen || unit.worth.registered;
+            (!first, !unit.chosen, std::cmp::Reverse(unit.held_bytes))
+        };
+        self.order.clear();
+        self.order.extend(0..count(units.len()));
+        self.order
+            .sort_unstable_by_key(|&index| rank(&units[index as usize]));
+        let certain = units
+            .iter()
+            .filter(|unit| unit.chosen || unit.worth.registered)
+            .count();
+        let shown = units.len().min(certain.max(SHOWN));
+        for &index in &self.order[..shown] {
+            let unit = &units[index as usize];
+            world.scribe.tell(Record::Candidate(Row {
+                leader: unit.leader,
+                name: unit.name,
+                processes: unit.processes,
+                class: unit.class,
+                worth: unit.worth,
+                oom_score: score(world.table, unit.leader.pid),
+                rss_bytes: find(snapshot, unit.leader).map_or(0, |process| process.rss_bytes),
+                growth_bytes_per_second: unit.growth_bytes_per_second,
+                chosen: unit.chosen,
+            }));
+        }
+        if shown < units.len() {
+            world
+                .scribe
+                .tell(Record::Unshown(count(units.len() - shown)));
+        }
+    }
+
+    fn signal_all(
+        &mut self,
+        now: Duration,
+        decision: &Decision,
+        snapshot: &Snapshot,
+        world: &mut World<'_>,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        for action in &decision.actions {
+            let (id, signal) = match *action {
+                Action::Terminate(id) => (id, Signal::Term),
+                Action::Kill(id) => (id, Signal::Kill),
+            };
+            let victim = describe(find(snapshot, id), id, world.table);
+            if self.dryrun {
+                world.scribe.tell(Record::Signalled {
+                    victim,
+                    signal,
+                    first: true,
+                    dry: true,
+                });
+                outcomes.push(Outcome::Gone(id));
+                continue;
+            }
+            let first = !self.is_signalled(id);
+            match self.signal(now, victim, signal, world) {
+                Ok(Signalled::Sent) => world.scribe.tell(Record::Signalled {
+                    victim,
+                    signal,
+                    first,
+                    dry: false,
+                }),
+                Ok(Signalled::Gone) => outcomes.push(Outcome::Gone(id)),
+                Err(err) => {
+                    world.scribe.tell(Record::Unsignalled {
+                        victim,
+                        errno: errno(&err),
+                    });
+                    outcomes.push(Outcome::Refused(id));
+                }
+            }
+        }
+    }
+
+    fn signal(
+        &mut self,
+        now: Duration,
+        victim: Victim,
+        signal: Signal,
+        world: &mut World<'_>,
+    ) -> Result<Signalled, ReapError> {
+        let Some(position) = self.hold(victim.id, world.epoll)? else {
+            return Ok(Signalled::Gone);
+        };
+        let hold = &mut self.holds[position];
+        let signalled = match signal {
+            Signal::Term => hold.victim.terminate()?,
+            Signal::Kill => hold.victim.kill()?,
+        };
+        if signalled == Signalled::Sent {
+            if signal == Signal::Kill {
+                self.second_hand.release(&hold.victim);
+            }
+            hold.signalled.get_or_insert((victim, now));
+        }
+        Ok(signalled)
+    }
+
+    /// The position of the hold on `id`, which is made where there is none;
+    /// `None` once it is gone.
+    fn hold(&mut self, id: ProcessId, epoll: &Epoll) -> Result<Option<usize>, ReapError> {
+        if let Some(position) = self.position(id) {
+            return Ok(Some(position));
+        }
+        let root = &self.root;
+        let start_ticks = |pid| root.start_ticks(pid).map_err(std::io::Error::other);
+        let calls = Calls::available();
+        let held = reaper::Victim::hold_by(calls, root.path(), id, start_ticks)?;
+        let Some(victim) = held else {
+            return Ok(None);
+        };
+        let token = self.next_token;
+        self.next_token += 1;
+        let watched = epoll.add(victim.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, token));
+        if let Err(errno) = watched {
+            return Err(ReapError::Hold {
+                pid: id.pid,
+                source: errno.into(),
+            });
+        }
+        self.holds.push(Hold {
+            victim,
+            token,
+            registered: false,
+            signalled: None,
+        });
+        Ok(Some(self.holds.len() - 1))
+    }
+
+    fn is_signalled(&self, id: ProcessId) -> bool {
+        self.position(id)
+            .is_some_and(|position| self.holds[position].signalled.is_some())
+    }
+
+    fn position(&self, id: ProcessId) -> Option<usize> {
+        self.holds.iter().position(|hold| hold.victim.id() == id)
+    }
+
+    /// Holds all that `registered` names, and lets go of those that it does
+    /// not; for quiet rounds.
+    pub(crate) fn hold_registered(
+        &mut self,
+        registered: impl Iterator<Item = ProcessId>,
+        epoll: &Epoll,
+    ) {
+        for hold in &mut self.holds {
+            hold.registered = false;
+        }
+        for id in registered {
+            // Who cannot be held now is held when it must be signalled.
+            if let Ok(Some(position)) = self.hold(id, epoll) {
+                self.holds[position].registered = true;
+            }
+        }
+        self.holds.retain(|hold| {
+            let wanted = hold.registered || hold.signalled.is_some();
+            if !wanted {
+                let _ = epoll.delete(hold.victim.as_fd());
+            }
+            wanted
+        });
+    }
+
+    /// Whether `token` stands for a process held that has ended.
+    pub(crate) fn ended(&self, token: u64) -> Option<ProcessId> {
+        let hold = self.holds.iter().find(|hold| hold.token == token)?;
+        hold.victim.is_gone().then(|| hold.victim.id())
+    }
+
+    /// One of those held that cannot tell of its end and has ended, where the
+    /// kernel has no pidfds.
+    pub(crate) fn ended_untold(&self) -> Option<ProcessId> {
+        self.holds
+            .iter()
+            .find(|hold| !hold.victim.tells_its_end() && hold.victim.is_gone())
+            .map(|hold| hold.victim.id())
+    }
+
+    /// Lets go of `id`, which has ended, and says so where it was a victim.
+    /// Whether it was one, and whether it was registered.
+    pub(crate) fn let_go(
+        &mut self,
+        now: Duration,
+        id: ProcessId,
+        epoll: &Epoll,
+        scribe: &mut Scribe,
+    ) -> (bool, bool) {
+        let Some(position) = self.position(id) else {
+            return (false, false);
+        };
+        let hold = self.holds.swap_remove(position);
+        // The second hand may hold the descriptor on, so it is taken out.
+        let _ = epoll.delete(hold.victim.as_fd());
+        if let Some((victim, since)) = hold.signalled {
+            self.ended += 1;
+            if let Some(episode) = &mut self.episode {
+                episode.gone += 1;
+            }
+            scribe.tell(Record::Gone {
+                victim,
+                after: now.saturating_sub(since),
+            });
+        }
+        (hold.signalled.is_some(), hold.registered)
+    }
+
+    /// Adds up, once all victims are gone. `pool_bytes`: MemAvailable + SwapFree now.
+    pub(crate) fn settle(&mut self, now: Duration, pool_bytes: u64, scribe: &mut Scribe) {
+        if self.holds.iter().any(|hold| hold.signalled.is_some()) {
+            return;
+        }
+        let Some(episode) = self.episode.take() else {
+            return;
+        };
+        scribe.tell(Record::Settled {
+            processes: episode.gone,
+            counted_bytes: episode.counted_bytes,
+            before_bytes: episode.pool_bytes,
+            after_bytes: pool_bytes,
+            value: episode.value,
+            took: now.saturating_sub(episode.began),
+        });
+    }
+}
+
+/// What acting needs of the rest of the daemon.
+#[derive(Debug)]
+pub(crate) struct World<'a> {
+    pub(crate) epoll: &'a Epoll,
+    pub(crate) table: &'a mut ProcessTable,
+    pub(crate) scribe: &'a mut Scribe,
+}
+
+fn find(snapshot: &Snapshot, id: ProcessId) -> Option<&Process> {
+    let processes = &snapshot.processes;
+    let position = processes.binary_search_by_key(&id.pid, |process| process.id.pid);
+    position
+        .ok()
+        .map(|position| &processes[position])
+        .filter(|process| process.id == id)
+}
+
+fn describe(process: Option<&Process>, id: ProcessId, table: &mut ProcessTable) -> Victim {
+    Victim {
+        id,
+        name: process.map(|process| process.name).unwrap_or_default(),
+        uid: process.map_or(u32::MAX, |process| process.uid),
+        oom_score: score(table, id.pid),
+        value: process.and_then(|process| process.value),
+        rss_bytes: process.map_or(0, |process| process.rss_bytes),
+    }
+}
+
+/// As last read; read now where it never was.
+fn score(table: &mut ProcessTable, pid: u32) -> Option<u16> {
+    match table.get(pid)?.oom_score {
+        Some(score) => Some(score),
+        None => table.refresh_score(pid).ok().flatten(),
+    }
+}
+
+fn errno(err: &ReapError) -> i32 {
+    let (ReapError::Hold { source, .. }
+    | ReapError::StartTime { source, .. }
+    | ReapError::NotPermitted { source, .. }
+    | ReapError::Signal { source, .. }
+    | ReapError::Wait { source }
+    | ReapError::SecondHand { source }
+    | ReapError::OomScoreAdj { source, .. }
+    | ReapError::Priority { source, .. }) = err;
+    source.raw_os_error().unwrap_or_default()
+}

@@ -1,0 +1,194 @@
+//! Who a process is to the policy: looked at once, when it is first seen.
+
+use std::path::{Path, PathBuf};
+
+use oom_policy::{Preference, Process, ProcessId, Protection, is_session_critical};
+use regex_lite::Regex;
+use sensors::Newcomer;
+
+/// What is known beforehand of whom to leave alone.
+#[derive(Debug)]
+pub(crate) struct Classifier {
+    pub(crate) prefer: Option<Regex>,
+    pub(crate) avoid: Option<Regex>,
+    pub(crate) ignore: Option<Regex>,
+    /// Our own pid.
+    own: u32,
+    /// Our real user id; `None` where we may signal everybody.
+    only_uid: Option<u32>,
+    /// Our parent, its parent, and so on.
+    ancestors: Vec<ProcessId>,
+    /// psi-monitor as it is installed beside us.
+    psi_monitor: Option<PathBuf>,
+}
+
+impl Classifier {
+    /// `processes`: by ascending pid, us and our ancestors among them.
+    pub(crate) fn new(own: u32, only_uid: Option<u32>, processes: &[Process]) -> Self {
+        let psi_monitor = std::env::current_exe()
+            .ok()
+            .map(|executable| executable.with_file_name("psi-monitor"));
+        Self {
+            prefer: None,
+            avoid: None,
+            ignore: None,
+            own,
+            only_uid,
+            ancestors: ancestors(own, processes),
+            psi_monitor,
+        }
+    }
+
+    /// Fills in what the process table cannot know.
+    pub(crate) fn classify(&self, newcomer: &Newcomer<'_>, process: &mut Process) {
+        let named = |pattern: &Option<Regex>| {
+            pattern
+                .as_ref()
+                .is_some_and(|pattern| pattern.is_match(&process.name.to_string()))
+        };
+        let pid = process.id.pid;
+        process.preference = if named(&self.avoid) {
+            Preference::Avoid
+        } else if named(&self.prefer) {
+            Preference::Prefer
+        } else {
+            Preference::None
+        };
+        process.critical = newcomer
+            .executable
+            .is_some_and(|path| is_session_critical(path, newcomer.executable_owned_by_root));
+        process.protection = if newcomer.kernel_thread {
+            Some(Protection::KernelThread)
+        } else if pid == self.own || self.is_psi_monitor(newcomer) {
+            Some(Protection::Ours)
+        } else if self.ancestors.contains(&process.id) {
+            Some(Protection::Ancestor)
+        } else if named(&self.ignore) {
+            Some(Protection::Ignored)
+        } else if self.only_uid.is_some_and(|uid| uid != process.uid) {
+            Some(Protection::NotPermitted)
+        } else {
+            None
+        };
+    }
+
+    /// By its executable: any process may call itself psi-monitor.
+    fn is_psi_monitor(&self, newcomer: &Newcomer<'_>) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+
+        let ours = self.psi_monitor.as_deref().map(Path::as_os_str);
+        newcomer.executable.is_some() && newcomer.executable == ours.map(OsStrExt::as_bytes)
+    }
+}
+
+/// The parent of `own`, its parent, and so on.
+fn ancestors(own: u32, processes: &[Process]) -> Vec<ProcessId> {
+    let parent_of = |pid: u32| {
+        let position = processes.binary_search_by_key(&pid, |process| process.id.pid);
+        let parent = processes[position.ok()?].parent;
+        let position = processes.binary_search_by_key(&parent, |process| process.id.pid);
+        Some(processes[position.ok()?].id)
+    };
+    std::iter::successors(parent_of(own), |ancestor| parent_of(ancestor.pid))
+        // A line of parents is no longer than there are processes.
+        .take(processes.len())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use oom_policy::{Name, SessionId};
+
+    use super::*;
+
+    fn process(pid: u32, parent: u32) -> Process {
+        Process {
+            id: ProcessId {
+                pid,
+                start_ticks: u64::from(pid),
+            },
+            parent,
+            group: pid,
+            session: SessionId(1),
+            login: true,
+            uid: 1000,
+            name: Name::new(b"x"),
+            oom_score: None,
+            oom_score_adj: 0,
+            rss_bytes: 0,
+            anon_bytes: 0,
+            swap_bytes: 0,
+            shmem_bytes: 0,
+            major_faults: 0,
+            value: None,
+            protection: None,
+            critical: false,
+            preference: Preference::None,
+        }
+    }
+
+    fn newcomer(pid: u32, executable: Option<&'static [u8]>) -> Newcomer<'static> {
+        Newcomer {
+            pid,
+            name: Name::new(b"x"),
+            executable,
+            executable_owned_by_root: true,
+            uid: 1000,
+            kernel_thread: false,
+        }
+    }
+
+    #[track_caller]
+    fn check(classifier: &Classifier, name: &[u8], pid: u32, want: Option<Protection>) {
+        let mut process = Process {
+            name: Name::new(name),
+            ..process(pid, 1)
+        };
+        classifier.classify(&newcomer(pid, None), &mut process);
+        assert_eq!(process.protection, want);
+    }
+
+    #[test]
+    fn we_and_our_ancestors_are_left_alone_and_others_are_not() {
+        let family = [
+            process(1, 0),
+            process(20, 1),
+            process(30, 20),
+            process(31, 20),
+        ];
+        let classifier = Classifier::new(30, None, &family);
+        check(&classifier, b"x", 30, Some(Protection::Ours));
+        check(&classifier, b"x", 20, Some(Protection::Ancestor));
+        check(&classifier, b"x", 31, None);
+    }
+
+    #[test]
+    fn a_circle_of_parents_ends() {
+        let circle = [process(5, 6), process(6, 5)];
+        assert_eq!(ancestors(5, &circle).len(), 2);
+    }
+
+    #[test]
+    fn without_root_only_our_own_users_processes_are_judged() {
+        let classifier = Classifier::new(30, Some(1001), &[]);
+        check(&classifier, b"x", 31, Some(Protection::NotPermitted));
+        let classifier = Classifier::new(30, Some(1000), &[]);
+        check(&classifier, b"x", 31, None);
+    }
+
+    #[test]
+    fn names_are_matched_and_avoid_is_stronger_than_prefer() {
+        let regex = |pattern| Regex::new(pattern).ok();
+        let mut classifier = Classifier::new(30, None, &[]);
+        classifier.prefer = regex("^chrom");
+        classifier.avoid = regex("ium$");
+        classifier.ignore = regex("sql");
+        check(&classifier, b"mysqld", 31, Some(Protection::Ignored));
+        let mut process = Process {
+            name: Name::new(b"chromium"),
+            ..process(31, 1)
+        };
+        classifier.classify(&newcomer(31, None), &mut process);
+        assert_eq!(process.preference, Preference::Avoid);
+    }
+}

@@ -1,0 +1,458 @@
+//! The loop: sense, decide, act, once round per wake-up.
+//!
+//! After start-up a round that decides takes no heap memory and no lock, and
+//! waits for nobody: what it has to say goes to the scribe, what takes another
+//! process's locks goes to the reaper's second hand, and registry entries, new
+//! holds and larger buffers are left to quiet rounds.
+
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use control::{Refusal, Reply};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signalfd::SignalFd;
+use oom_policy::{Ask, Decision, Level, Memory, Outcome, Policy, ProcessId, Snapshot, Verdict};
+use sensors::{Depth, Meminfo, ProcRoot, ProcessTable, ReadError};
+use value_registry::{Notice, Registry, Runner};
+
+use crate::act::{Hands, Took, World};
+use crate::classify::Classifier;
+use crate::error::{Error, chain, system};
+use crate::peers::Peers;
+use crate::pressure::Pressure;
+use crate::record::Record;
+use crate::scribe::Scribe;
+
+const SIGNALS: u64 = 1;
+const REGISTRY: u64 = 2;
+const CONTROL: u64 = 3;
+const PRESSURE: u64 = 4;
+/// Peers on the control socket have the numbers from here on,
+pub(crate) const FIRST_PEER: u64 = 1 << 32;
+/// and processes held those from here on.
+pub(crate) const FIRST_HOLD: u64 = 1 << 48;
+
+/// A dry run says a choice, then keeps quiet for so long.
+const DRY_INTERVAL: Duration = Duration::from_secs(10);
+/// What could not be read is tried again after so long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the loop is wired to.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) root: ProcRoot,
+    pub(crate) signals: SignalFd,
+    pub(crate) meminfo: Meminfo,
+    pub(crate) table: ProcessTable,
+    pub(crate) classifier: Classifier,
+    pub(crate) registry: Registry,
+    pub(crate) policy: Policy,
+    pub(crate) pressure: Option<Pressure>,
+    pub(crate) peers: Peers,
+    pub(crate) hands: Hands,
+    pub(crate) scribe: Scribe,
+    pub(crate) dryrun: bool,
+    pub(crate) report_interval: Option<Duration>,
+}
+
+/// The daemon at work.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    parts: Parts,
+    epoll: Epoll,
+    origin: Instant,
+    snapshot: Snapshot,
+    outcomes: Vec<Outcome>,
+    /// Relief was asked for since the last round.
+    relief: bool,
+    registry_changed: bool,
+    /// As of the last look.
+    level: Level,
+    /// While a dry run keeps quiet.
+    dry_until: Duration,
+    next_report: Option<Duration>,
+    /// Whether what could not be read has been said.
+    blind: bool,
+}
+
+impl Daemon {
+    /// Wires `parts` into one set of descriptors to wait for. `capacity`: for
+    /// how many processes buffers are made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] where the kernel has no epoll to give.
+    pub(crate) fn new(parts: Parts, capacity: usize) -> Result<Self, Error> {
+        const DOING: &str = "wait for several things at once";
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system(DOING))?;
+        let watch = |fd: BorrowedFd<'_>, flags, token| {
+            epoll
+                .add(fd, EpollEvent::new(flags, token))
+                .map_err(system(DOING))
+        };
+        watch(parts.signals.as_fd(), EpollFlags::EPOLLIN, SIGNALS)?;
+        watch(parts.registry.as_fd(), EpollFlags::EPOLLIN, REGISTRY)?;
+        // Edge-triggered, since while enough peers are heard the rest must wait.
+        let arrivals = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        watch(parts.peers.listener().as_fd(), arrivals, CONTROL)?;
+        if let Some(trigger) = parts.pressure.as_ref().and_then(Pressure::trigger) {
+            watch(trigger, EpollFlags::EPOLLPRI, PRESSURE)?;
+        }
+        Ok(Self {
+            epoll,
+            origin: Instant::now(),
+            snapshot: Snapshot {
+                processes: Vec::with_capacity(capacity),
+                ..Snapshot::default()
+            },
+            outcomes: Vec::with_capacity(capacity),
+            relief: false,
+            registry_changed: true,
+            level: Level::Ok,
+            dry_until: Duration::ZERO,
+            next_report: parts.report_interval.map(|_| Duration::ZERO),
+            blind: false,
+            parts,
+        })
+    }
+
+    /// Guards the machine until a signal ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] where waiting itself fails. Nothing that is read can
+    /// end the daemon.
+    pub(crate) fn guard(&mut self) -> Result<(), Error> {
+        let mut events = [EpollEvent::empty(); 64];
+        loop {
+            let pause = match self.round() {
+                Ok(pause) => {
+                    self.blind = false;
+                    pause
+                }
+                Err(err) => {
+                    self.say_blind(&err);
+                    RETRY
+                }
+            };
+            let pause = pause.min(self.leisure());
+            let count = match self.epoll.wait(&mut events, timeout(pause)) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0,
+                Err(errno) => return Err(system("wait")(errno)),
+            };
+            for event in &events[..count] {
+                if self.hear(event.data()).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// Looks at memory and, where the policy wants it, at the processes, and
+    /// carries out what it decides. Returns how long nothing need be looked at.
+    fn round(&mut self) -> Result<Duration, ReadError> {
+        let now = self.now();
+        let memory = self.parts.meminfo.read()?;
+        let mut pause = Duration::MAX;
+        if let Some(pressure) = &mut self.parts.pressure {
+            if pressure.look(now)? == Ask::Relief {
+                self.relief = true;
+            }
+            pause = pressure.pause(now);
+        }
+        while let Some(id) = self.parts.hands.ended_untold() {
+            self.let_go(now, id);
+        }
+        self.settle(now, &memory);
+
+        let asked = std::mem::take(&mut self.relief);
+        let ask = if asked { Ask::Relief } else { Ask::Nobody };
+        let look = self.parts.policy.look(now, &memory, ask);
+        pause = pause.min(look.wake_after);
+        self.level = look.level;
+        self.snapshot.memory = memory;
+        if now < self.dry_until {
+            if asked {
+                self.parts.peers.answer(&Reply::Refused(Refusal::DryRun));
+            }
+            return Ok(pause);
+        }
+        if look.wants_table || asked {
+            let busy = self.parts.hands.are_busy();
+            let depth = if look.level == Level::Ok && !asked && !busy {
+                Depth::Full
+            } else {
+                Depth::Fast
+            };
+            self.snapshot.ask = ask;
+            if let Some(wake_after) = self.decide(now, depth)? {
+                pause = pause.min(wake_after);
+            }
+            if depth == Depth::Full {
+                self.make_room(&memory);
+            }
+        }
+        Ok(pause)
+    }
+
+    fn decide(&mut self, now: Duration, depth: Depth) -> Result<Option<Duration>, ReadError> {
+        let parts = &mut self.parts;
+        let began = Instant::now();
+        parts.table.scan(depth, &mut |newcomer, process| {
+            parts.classifier.classify(newcomer, process);
+        })?;
+        parts.table.copy_into(&mut self.snapshot.processes);
+        for process in &mut self.snapshot.processes {
+            process.value = parts.registry.value(process.id);
+        }
+        let read = began.elapsed();
+
+        let began = Instant::now();
+        let decision = parts.policy.step(now, &self.snapshot);
+        let took = Took {
+            read,
+            choose: began.elapsed(),
+        };
+        let mut world = World {
+            epoll: &self.epoll,
+            table: &mut parts.table,
+            scribe: &mut parts.scribe,
+        };
+        parts.hands.carry_out(
+            now,
+            decision,
+            &self.snapshot,
+            took,
+            &mut world,
+            &mut self.outcomes,
+        );
+        let wake_after = decision.wake_after;
+        let chosen = decision.verdict == Verdict::Chosen;
+        let reply = reply(decision, &self.snapshot.memory, parts.dryrun);
+        if parts.dryrun && chosen {
+            self.dry_until = now + DRY_INTERVAL;
+        }
+        for outcome in self.outcomes.drain(..) {
+            parts.policy.learn(now, outcome);
+        }
+        if let Some(reply) = reply {
+            parts.peers.answer(&reply);
+        }
+        Ok(wake_after)
+    }
+
+    fn let_go(&mut self, now: Duration, id: ProcessId) {
+        let parts = &mut self.parts;
+        let (victim, registered) = parts.hands.let_go(now, id, &self.epoll, &mut parts.scribe);
+        if victim {
+            parts.policy.learn(now, Outcome::Gone(id));
+        }
+        if registered {
+            parts.registry.ended(id);
+        }
+    }
+
+    fn settle(&mut self, now: Duration, memory: &Memory) {
+        let pool_bytes = memory.available_bytes + memory.swap_free_bytes;
+        self.parts
+            .hands
+            .settle(now, pool_bytes, &mut self.parts.scribe);
+    }
+
+    /// In a quiet round, room for twice the processes that there are, and a
+    /// second look at families that share their pages.
+    fn make_room(&mut self, memory: &Memory) {
+        let twice = 2 * self.snapshot.processes.len();
+        self.parts.policy.reserve(twice);
+        self.parts.hands.reserve(twice);
+        self.snapshot
+            .processes
+            .reserve(twice.saturating_sub(self.snapshot.processes.len()));
+        self.outcomes.reserve(twice);
+        self.parts.table.correct_families(memory);
+    }
+
+    /// What can wait until a round is over: the registry, peers, the status
+    /// line. Returns when something of it is due.
+    fn leisure(&mut self) -> Duration {
+        let now = self.now();
+        let mut pause = Duration::MAX;
+        if self.registry_changed {
+            self.registry_changed = self.read_registry();
+            if self.registry_changed {
+                pause = Duration::ZERO;
+            }
+        }
+        pause = pause.min(self.parts.peers.tend(now, &self.epoll));
+        if let (Some(due), Some(interval)) = (self.next_report, self.parts.report_interval) {
+            if due <= now {
+                if let Ok(memory) = self.parts.meminfo.read() {
+                    self.parts.scribe.tell(Record::Status(memory));
+                }
+                self.next_report = Some(now + interval);
+            }
+            let due = self.next_report.unwrap_or(now);
+            pause = pause.min(due.saturating_sub(now));
+        }
+        pause
+    }
+
+    /// Reads what changed in the registry, so much at a time; whether there is
+    /// more.
+    fn read_registry(&mut self) -> bool {
+        let parts = &mut self.parts;
+        let root = &parts.root;
+        for notice in parts.registry.refresh(&|pid| runner(root, pid)) {
+            parts.scribe.note(severity(&notice), &notice);
+        }
+        let registered = parts.registry.entries().map(|(id, _)| id);
+        parts.hands.hold_registered(registered, &self.epoll);
+        parts.registry.more()
+    }
+
+    fn hear(&mut self, token: u64) -> ControlFlow<()> {
+        let now = self.now();
+        match token {
+            SIGNALS => return self.hear_signal(),
+            REGISTRY => self.registry_changed = true,
+            CONTROL => self.parts.peers.expect_more(),
+            PRESSURE => {
+                if let Some(pressure) = &mut self.parts.pressure
+                    && pressure.fired(now) == Ask::Relief
+                {
+                    self.relief = true;
+                }
+            }
+            FIRST_HOLD.. => {
+                if let Some(id) = self.parts.hands.ended(token) {
+                    self.let_go(now, id);
+                }
+            }
+            _ => self.hear_peer(token),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn hear_signal(&mut self) -> ControlFlow<()> {
+        match self.parts.signals.read_signal() {
+            Ok(Some(signal)) => {
+                let name = i32::try_from(signal.ssi_signo)
+                    .ok()
+                    .and_then(|number| nix::sys::signal::Signal::try_from(number).ok());
+                let name = name.map_or("a signal", nix::sys::signal::Signal::as_str);
+                self.parts
+                    .scribe
+                    .note(log::Level::Info, format_args!("ended by {name}"));
+                ControlFlow::Break(())
+            }
+            Ok(None) | Err(_) => ControlFlow::Continue(()),
+        }
+    }
+
+    fn hear_peer(&mut self, token: u64) {
+        let status = || {
+            let memory = &self.snapshot.memory;
+            Reply::Status(control::Status {
+                pid: std::process::id(),
+                level: match self.level {
+                    Level::Ok => control::Level::Ok,
+                    Level::Warn => control::Level::Warn,
+                    Level::Kill => control::Level::Kill,
+                },
+                available_bytes: memory.available_bytes,
+                total_bytes: memory.total_bytes,
+                swap_free_bytes: memory.swap_free_bytes,
+                swap_total_bytes: memory.swap_total_bytes,
+                registered: u32::try_from(self.parts.registry.entries().count())
+                    .unwrap_or(u32::MAX),
+                ended: self.parts.hands.ended_in_all(),
+            })
+        };
+        if self.parts.peers.hear(token, status) {
+            self.relief = true;
+        }
+    }
+
+    fn say_blind(&mut self, err: &ReadError) {
+        if !std::mem::replace(&mut self.blind, true) {
+            self.parts.scribe.note(
+                log::Level::Error,
+                format_args!("{}; trying again every second", chain(err)),
+            );
+        }
+    }
+}
+
+/// What those who asked for relief are told; `None` where nobody asked.
+fn reply(decision: &Decision, memory: &Memory, dryrun: bool) -> Option<Reply> {
+    use oom_policy::Refusal as Why;
+
+    let granted = Reply::Granted {
+        processes: u32::try_from(decision.actions.len()).unwrap_or(u32::MAX),
+        bytes: decision.given_up_bytes,
+    };
+    let refusal = match decision.verdict {
+        Verdict::Chosen if dryrun => Refusal::DryRun,
+        Verdict::Chosen => return Some(granted),
+        // Asked for by nobody, or granted by those already signalled.
+        Verdict::Idle => return decision.cause.map(|_| granted),
+        Verdict::Refused(Why::EnoughAvailable) => Refusal::EnoughAvailable {
+            available_percent: available_percent(memory),
+        },
+        Verdict::Refused(Why::RecoveryInterval { remaining }) => {
+            Refusal::RecoveryInterval { remaining }
+        }
+        Verdict::Refused(Why::Promised { bytes }) => Refusal::Promised { bytes },
+        Verdict::Refused(Why::NothingHelps { judged_bytes }) => {
+            Refusal::NothingHelps { judged_bytes }
+        }
+    };
+    Some(Reply::Refused(refusal))
+}
+
+/// Rounded down, 0 to 100.
+fn available_percent(memory: &Memory) -> u32 {
+    let base_bytes = memory.total_bytes.saturating_sub(memory.hugetlb_bytes);
+    let percent = u128::from(memory.available_bytes) * 100 / u128::from(base_bytes.max(1));
+    u32::try_from(percent.min(100)).unwrap_or(100)
+}
+
+/// Whose entry counts for `pid`; nobody's where that cannot be told.
+fn runner(root: &ProcRoot, pid: u32) -> Option<Runner> {
+    let runner = root.runner(pid).ok()??;
+    Some(Runner {
+        uid: runner.uid,
+        start_ticks: runner.start_ticks,
+        started: runner.started,
+    })
+}
+
+/// What did not go as its writer meant is a warning.
+fn severity(notice: &Notice) -> log::Level {
+    match notice {
+        Notice::Registered { value, given, .. } if value < given => log::Level::Warn,
+        Notice::Registered { .. }
+        | Notice::Changed { .. }
+        | Notice::Withdrawn { .. }
+        | Notice::TakenOver { .. } => log::Level::Info,
+        Notice::Swept { .. } => log::Level::Debug,
+        Notice::Refused { .. } | Notice::Overflow | Notice::Replaced => log::Level::Warn,
+        Notice::Lost { .. } => log::Level::Error,
+    }
+}
+
+/// Rounded up, so that what is due is due when the wait is over.
+fn timeout(pause: Duration) -> EpollTimeout {
+    let millis = pause.as_nanos().div_ceil(1_000_000);
+    i32::try_from(millis)
+        .ok()
+        .and_then(|millis| EpollTimeout::try_from(millis).ok())
+        .unwrap_or(EpollTimeout::NONE)
+}

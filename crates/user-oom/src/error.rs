@@ -1,0 +1,100 @@
+//! What can keep the daemon from guarding, and how that is said.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::arguments::Unusable;
+
+/// Why the daemon did not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The arguments are not well-formed, or help was asked for.
+    #[error("the arguments are not usable")]
+    Arguments(#[source] clap::Error),
+    /// The arguments cannot be meant together.
+    #[error("the arguments are not usable")]
+    Unusable(#[source] Unusable),
+    /// The socket has no place, or another daemon guards this machine.
+    #[error("cannot be the one daemon that answers here")]
+    Control(#[source] control::PlaceError),
+    /// The registry cannot be used.
+    #[error("cannot use the registry")]
+    Registry(#[source] value_registry::RegistryError),
+    /// Memory cannot be read, so there is nothing to guard by.
+    #[error("cannot see how much memory there is")]
+    Memory(#[source] sensors::ReadError),
+    /// Processes cannot be read, so there is nobody to judge.
+    #[error("cannot look at the system's processes")]
+    Processes(#[source] sensors::ReadError),
+    /// The pressure file given cannot be read.
+    #[error("cannot read the pressure that `--pressure-file` names")]
+    Pressure(#[source] sensors::ReadError),
+    /// The kernel takes no such trigger.
+    #[error("cannot have the kernel say when tasks stall")]
+    Trigger(#[source] psi::TriggerError),
+    /// Processes cannot be ended.
+    #[error("cannot prepare to end processes")]
+    Reaper(#[source] reaper::ReapError),
+    /// The kernel refuses what a daemon needs to wait and to write.
+    #[error("cannot {doing}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// 0 where help or the version was asked for, 2 for arguments, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Arguments(err) => match err.exit_code() {
+                0 => ExitCode::SUCCESS,
+                _ => ExitCode::from(2),
+            },
+            Self::Unusable(_) => ExitCode::from(2),
+            Self::Control(_)
+            | Self::Registry(_)
+            | Self::Memory(_)
+            | Self::Processes(_)
+            | Self::Pressure(_)
+            | Self::Trigger(_)
+            | Self::Reaper(_)
+            | Self::System { .. } => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Makes an [`Error::System`] of what the kernel says.
+pub(crate) fn system<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Error {
+    move |source| Error::System {
+        doing,
+        source: source.into(),
+    }
+}
+
+/// An error with all its causes, outermost first, in one line.
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+    let mut line = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        line.push_str(": ");
+        line.push_str(&err.to_string());
+        cause = err.source();
+    }
+    line
+}
+
+/// Says on standard error what ended the daemon.
+pub fn report(err: &Error) {
+    use io::Write;
+
+    // Where standard error is gone too, nobody is left to be told.
+    let _ = match err {
+        Error::Arguments(usage) => usage.print(),
+        _ => writeln!(io::stderr(), "user-oom: {}", chain(err)),
+    };
+}

@@ -1,0 +1,437 @@
+//! How a record looks on the terminal: aligned, and coloured where the stream
+//! it goes to lets colours through.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
+use oom_policy::{Amount, Cause, Class, Level, Memory, Refusal, Settings, Worth};
+
+use crate::record::{Heading, Record, Row, Signal, Victim};
+
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const CAREFUL: Style = AnsiColor::Yellow.on_default();
+const GOOD: Style = AnsiColor::Green.on_default();
+const QUIET: Style = Style::new().dimmed();
+
+/// Writes one record, with its line ends.
+///
+/// # Errors
+///
+/// What `out` says.
+pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
+    match record {
+        Record::Status(memory) => writeln!(out, "{}", MemoryLine(memory)),
+        Record::Decision(heading) => decision(out, heading),
+        Record::Candidate(row) => candidate(out, row),
+        Record::Unshown(count) => {
+            writeln!(out, "{QUIET}{:>9} more that are kept{QUIET:#}", count)
+        }
+        Record::Refused {
+            cause,
+            refusal,
+            memory,
+        } => refused(out, *cause, *refusal, memory),
+        Record::Signalled {
+            victim,
+            signal,
+            dry,
+            ..
+        } => {
+            let style = match signal {
+                Signal::Term => CAREFUL,
+                Signal::Kill => BAD,
+            };
+            let name = match signal {
+                Signal::Term => "SIGTERM",
+                Signal::Kill => "SIGKILL",
+            };
+            let dry = if *dry { " (dry run: not sent)" } else { "" };
+            writeln!(out, "{style}{name}{style:#} to {}{dry}", VictimLine(victim))
+        }
+        Record::Unsignalled { victim, errno } => writeln!(
+            out,
+            "{BAD}cannot signal{BAD:#} {}: {}",
+            VictimLine(victim),
+            io::Error::from_raw_os_error(*errno)
+        ),
+        Record::Gone { victim, after } => writeln!(
+            out,
+            "{GOOD}gone{GOOD:#}    {} {}, {:.3} s after its first signal",
+            victim.id.pid,
+            victim.name,
+            after.as_secs_f64()
+        ),
+        Record::Settled {
+            processes,
+            counted_bytes,
+            before_bytes,
+            after_bytes,
+            value,
+            took,
+        } => writeln!(
+            out,
+            "{GOOD}freed{GOOD:#}   {} MiB by {processes} {} (memory and swap free: {} MiB before, {} MiB after) in {:.3} s; sum of values given up: {value}",
+            counted_bytes >> 20,
+            plural(*processes, "process", "processes"),
+            before_bytes >> 20,
+            after_bytes >> 20,
+            took.as_secs_f64()
+        ),
+        Record::Note(level, text) => {
+            log::log!(*level, "{text}");
+            Ok(())
+        }
+        Record::Dropped(count) => writeln!(
+            out,
+            "{CAREFUL}({count} lines could not be written in time and are lost){CAREFUL:#}"
+        ),
+    }
+}
+
+/// What the daemon says of itself at start.
+#[derive(Debug)]
+pub(crate) struct Introduction<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) memory: &'a Memory,
+    pub(crate) gate: Option<psi::Percent>,
+    pub(crate) registry: &'a Path,
+    pub(crate) socket: &'a Path,
+    pub(crate) dryrun: bool,
+}
+
+/// Writes what is watched, and the thresholds.
+///
+/// # Errors
+///
+/// What `out` says.
+pub(crate) fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Result<()> {
+    const BOLD: Style = Style::new().bold();
+    let Introduction {
+        settings,
+        memory,
+        gate,
+        registry,
+        socket,
+        dryrun,
+    } = introduction;
+    let base_bytes = memory.total_bytes.saturating_sub(memory.hugetlb_bytes);
+    let memory_floor = |amount: Amount| Floored(amount.of(base_bytes), base_bytes);
+    let swap_floor =
+        |amount: Amount| Floored(amount.of(memory.swap_total_bytes), memory.swap_total_bytes);
+    writeln!(
+        out,
+        "{BOLD}user-oom {}{BOLD:#} keeps the most value in the memory that is left{}",
+        env!("CARGO_PKG_VERSION"),
+        if *dryrun {
+            " (dry run: no signal is sent)"
+        } else {
+            ""
+        }
+    )?;
+    writeln!(out, "  now       {}", MemoryLine(memory))?;
+    writeln!(
+        out,
+        "  memory    SIGTERM at or below {}, SIGKILL at or below {}, enough again at {}",
+        memory_floor(settings.warn.memory),
+        memory_floor(settings.kill.memory),
+        memory_floor(settings.recovery),
+    )?;
+    if memory.swap_total_bytes > 0 {
+        writeln!(
+            out,
+            "  and swap  SIGTERM at or below {}, SIGKILL at or below {}",
+            swap_floor(settings.warn.swap),
+            swap_floor(settings.kill.swap),
+        )?;
+    }
+    match gate {
+        Some(percent) => writeln!(
+            out,
+            "  pressure  relief when all tasks stall for {percent} % of the time, 3 s long"
+        )?,
+        None => writeln!(out, "  pressure  not watched")?,
+    }
+    writeln!(
+        out,
+        "  grace     {} s from SIGTERM to SIGKILL; room for {} s of growth",
+        settings.grace.as_secs_f64(),
+        settings.horizon.as_secs_f64()
+    )?;
+    writeln!(
+        out,
+        "  judges    {}",
+        if settings.registered_only {
+            "registered processes only"
+        } else {
+            "all processes; each session of those not registered is worth 1 together"
+        }
+    )?;
+    writeln!(out, "  registry  {}", registry.display())?;
+    writeln!(out, "  socket    {}", socket.display())
+}
+
+fn decision(out: &mut impl Write, heading: &Heading) -> io::Result<()> {
+    let style = cause_style(heading.cause);
+    writeln!(
+        out,
+        "{style}{}{style:#}: {}; {} MiB to give back",
+        CauseName(heading.cause),
+        MemoryLine(&heading.memory),
+        heading.need_bytes >> 20,
+    )?;
+    let exact = if !heading.covers_need {
+        "nothing covers that, so the one that gives back the most for its value goes".to_owned()
+    } else if heading.gap == 0 {
+        "no other choice costs less".to_owned()
+    } else {
+        let gap = worth(heading.gap);
+        format!("another choice might cost up to {gap} less")
+    };
+    writeln!(
+        out,
+        "{QUIET}  {} judged, {} given up: {exact} (read in {:.3} ms, chosen in {:.3} ms){QUIET:#}",
+        heading.candidates,
+        heading.chosen,
+        heading.read.as_secs_f64() * 1e3,
+        heading.choose.as_secs_f64() * 1e3,
+    )?;
+    writeln!(
+        out,
+        "{QUIET}{:>9}  {:<15}  {:>9}  {:>7}  {:>10}  {:>11}{QUIET:#}",
+        "PID", "NAME", "oom_score", "value", "VmRSS", "growth"
+    )
+}
+
+fn candidate(out: &mut impl Write, row: &Row) -> io::Result<()> {
+    let (style, fate) = if row.chosen {
+        (CAREFUL, "given up")
+    } else {
+        (Style::new(), "kept")
+    };
+    let value = if row.worth.registered {
+        row.worth.given.to_string()
+    } else {
+        // Not its own word, but the default that its session shares.
+        format!("({})", row.worth.given)
+    };
+    write!(
+        out,
+        "{style}{:>9}  {:<15}  {:>9}  {value:>7}  {:>10}  {:>11}  {fate}{style:#}",
+        row.leader.pid,
+        row.name,
+        Score(row.oom_score).to_string(),
+        format!("{} MiB", row.rss_bytes >> 20),
+        Growth(row.growth_bytes_per_second).to_string(),
+    )?;
+    if row.processes > 1 {
+        write!(out, ", {} processes", row.processes)?;
+    }
+    if row.class == Class::System {
+        write!(out, ", system")?;
+    }
+    writeln!(out, "{}", Reckoning(&row.worth))
+}
+
+fn refused(
+    out: &mut impl Write,
+    cause: Cause,
+    refusal: Refusal,
+    memory: &Memory,
+) -> io::Result<()> {
+    let style = cause_style(cause);
+    write!(
+        out,
+        "{style}{}{style:#}: {}; nobody is ended: ",
+        CauseName(cause),
+        MemoryLine(memory)
+    )?;
+    match refusal {
+        Refusal::EnoughAvailable => writeln!(
+            out,
+            "memory is available above the recovery level, so tasks stall for another reason (their own cgroup's limit?)"
+        ),
+        Refusal::RecoveryInterval { remaining } => writeln!(
+            out,
+            "the recovery interval has {:.0} s to go",
+            remaining.as_secs_f64().ceil()
+        ),
+        Refusal::Promised { bytes } => writeln!(
+            out,
+            "those already signalled still hold {} MiB",
+            bytes >> 20
+        ),
+        Refusal::NothingHelps { judged_bytes } => writeln!(
+            out,
+            "all that may be judged holds {} MiB, and that is not enough (Shmem {} MiB, SUnreclaim {} MiB, Hugetlb {} MiB)",
+            judged_bytes >> 20,
+            memory.shmem_bytes >> 20,
+            memory.unreclaimable_slab_bytes >> 20,
+            memory.hugetlb_bytes >> 20
+        ),
+    }
+}
+
+fn cause_style(cause: Cause) -> Style {
+    match cause {
+        Cause::Level(Level::Kill) | Cause::LastCall => BAD,
+        Cause::Level(_) | Cause::Relief => CAREFUL,
+    }
+}
+
+/// A worth as people write it: the policy scales values by 4096.
+fn worth(scaled: u64) -> String {
+    let whole = scaled / 4096;
+    match scaled % 4096 {
+        0 => whole.to_string(),
+        part => format!("{whole}.{}", part * 10 / 4096),
+    }
+}
+
+fn plural<'a>(count: u32, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
+}
+
+struct CauseName(Cause);
+
+impl Display for CauseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Cause::Level(Level::Ok) => "ok",
+            Cause::Level(Level::Warn) => "warn",
+            Cause::Level(Level::Kill) => "kill",
+            Cause::Relief => "relief",
+            Cause::LastCall => "last call",
+        })
+    }
+}
+
+/// `memory 2301 of 23998 MiB available (9.59 %), swap none`.
+pub(crate) struct MemoryLine<'a>(pub(crate) &'a Memory);
+
+impl Display for MemoryLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Memory {
+            total_bytes,
+            available_bytes,
+            hugetlb_bytes,
+            swap_total_bytes,
+            swap_free_bytes,
+            ..
+        } = *self.0;
+        let usable_bytes = total_bytes.saturating_sub(hugetlb_bytes);
+        write!(
+            f,
+            "memory {} of {} MiB available ({:.2} %), ",
+            available_bytes >> 20,
+            usable_bytes >> 20,
+            percent_of(available_bytes, usable_bytes)
+        )?;
+        if swap_total_bytes == 0 {
+            f.write_str("no swap")
+        } else {
+            write!(
+                f,
+                "swap {} of {} MiB free ({:.2} %)",
+                swap_free_bytes >> 20,
+                swap_total_bytes >> 20,
+                percent_of(swap_free_bytes, swap_total_bytes)
+            )
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with two places")]
+pub(crate) fn percent_of(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        return 0.0;
+    }
+    100.0 * part as f64 / whole as f64
+}
+
+/// `2399 MiB (10.00 %)`.
+struct Floored(u64, u64);
+
+impl Display for Floored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} MiB ({:.2} %)",
+            self.0 >> 20,
+            percent_of(self.0, self.1)
+        )
+    }
+}
+
+struct VictimLine<'a>(&'a Victim);
+
+impl Display for VictimLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Victim {
+            id,
+            name,
+            oom_score,
+            value,
+            rss_bytes,
+            ..
+        } = self.0;
+        write!(f, "{} {name}, oom_score {}, ", id.pid, Score(*oom_score))?;
+        match value {
+            Some(value) => write!(f, "value {value}, ")?,
+            None => f.write_str("no value of its own, ")?,
+        }
+        write!(f, "VmRSS {} MiB", rss_bytes >> 20)
+    }
+}
+
+struct Score(Option<u16>);
+
+impl Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(score) => write!(f, "{score}"),
+            None => f.write_str("?"),
+        }
+    }
+}
+
+struct Growth(u64);
+
+impl Display for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 >> 20 {
+            0 => Ok(()),
+            mib => write!(f, "+{mib} MiB/s"),
+        }
+    }
+}
+
+/// `; worth 8, growing: 4, has cost 2: 2`, where the worth was not counted as given.
+struct Reckoning<'a>(&'a Worth);
+
+impl Display for Reckoning<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Worth {
+            given,
+            growing,
+            charged,
+            counted,
+            ..
+        } = *self.0;
+        let mut rest = u64::from(given) * 4096;
+        if counted == rest {
+            return Ok(());
+        }
+        write!(f, "; worth {given}")?;
+        if growing {
+            rest /= 2;
+            write!(f, ", growing: {}", worth(rest))?;
+        }
+        if charged > 0 {
+            let left = rest.saturating_sub(charged);
+            write!(f, ", has cost {}: {}", worth(charged), worth(left))?;
+        }
+        Ok(())
+    }
+}

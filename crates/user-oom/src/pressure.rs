@@ -1,0 +1,131 @@
+//! Where the pressure gate gets its windows from: a trigger of the kernel's,
+//! or a file given in its stead, whose averages are looked at.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use oom_policy::{Ask, Gate};
+use psi::{Percent, Share, Trigger, TriggerError};
+use sensors::{PressureFile, PressureTrigger, ReadError};
+
+/// Fires when all tasks have stalled for `percent` of the gate's window.
+///
+/// # Errors
+///
+/// [`TriggerError`] where `percent` is 0.
+pub(crate) fn trigger(percent: Percent) -> Result<Trigger, TriggerError> {
+    let stall = Gate::WINDOW * u32::from(percent.hundredths()) / 10_000;
+    Trigger::new(Share::Full, stall, Gate::WINDOW)
+}
+
+/// How many windows in a row are at least as long as the gate's.
+fn in_a_row(window: Duration) -> u32 {
+    let gate = Gate::WINDOW * Gate::IN_A_ROW;
+    u32::try_from(gate.as_nanos().div_ceil(window.as_nanos())).unwrap_or(Gate::IN_A_ROW)
+}
+
+/// The gate and what feeds it.
+#[derive(Debug)]
+pub(crate) struct Pressure {
+    gate: Gate,
+    source: Source,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
+enum Source {
+    /// The kernel says when a window has stalled.
+    Trigger(PressureTrigger),
+    /// A file in the kernel's stead cannot: its full avg10 is read once a
+    /// window.
+    File {
+        file: PressureFile,
+        percent: Percent,
+        next: Duration,
+    },
+}
+
+impl Pressure {
+    /// Has the kernel say when tasks have all stalled for `percent`, above 0,
+    /// of a window.
+    ///
+    /// # Errors
+    ///
+    /// What [`PressureTrigger::arm`] says of a kernel without PSI.
+    pub(crate) fn of_kernel(path: &Path, trigger: &Trigger) -> Result<Self, ReadError> {
+        let (trigger, armed) = match PressureTrigger::arm(path, trigger) {
+            Err(ReadError::TriggerNotPermitted { .. }) => {
+                let trigger = trigger.unprivileged();
+                let armed = PressureTrigger::arm(path, &trigger)?;
+                (trigger, armed)
+            }
+            armed => (*trigger, armed?),
+        };
+        Ok(Self {
+            gate: Gate::new(trigger.window(), in_a_row(trigger.window())),
+            source: Source::Trigger(armed),
+        })
+    }
+
+    /// Reads a file in the kernel's stead.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] where it cannot be read or makes no sense.
+    pub(crate) fn of_file(path: &Path, percent: Percent) -> Result<Self, ReadError> {
+        let mut file = PressureFile::open(path)?;
+        file.read()?;
+        Ok(Self {
+            gate: Gate::default(),
+            source: Source::File {
+                file,
+                percent,
+                next: Duration::ZERO,
+            },
+        })
+    }
+
+    /// What becomes ready (POLLPRI) when a window has stalled.
+    pub(crate) fn trigger(&self) -> Option<BorrowedFd<'_>> {
+        match &self.source {
+            Source::Trigger(trigger) => Some(trigger.as_fd()),
+            Source::File { .. } => None,
+        }
+    }
+
+    /// The trigger has fired.
+    pub(crate) fn fired(&mut self, now: Duration) -> Ask {
+        self.gate.fired(now)
+    }
+
+    /// Looks at the file, once a window; a trigger needs no looks.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] where the file cannot be read or makes no sense.
+    pub(crate) fn look(&mut self, now: Duration) -> Result<Ask, ReadError> {
+        match &mut self.source {
+            Source::File {
+                file,
+                percent,
+                next,
+            } if *next <= now => {
+                *next = now + Gate::WINDOW;
+                if *percent <= file.read()?.full.avg10 {
+                    return Ok(self.gate.fired(now));
+                }
+                Ok(Ask::Nobody)
+            }
+            _ => Ok(Ask::Nobody),
+        }
+    }
+
+    /// How long no look is due.
+    pub(crate) fn pause(&self, now: Duration) -> Duration {
+        match &self.source {
+            Source::Trigger(_) => Duration::MAX,
+            Source::File { next, .. } => next.saturating_sub(now),
+        }
+    }
+}

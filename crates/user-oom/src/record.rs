@@ -1,0 +1,126 @@
+//! What the loop tells the scribe: plain values of fixed size, so that telling
+//! takes no memory. Only quiet rounds send [`Record::Note`], which does.
+
+use std::time::Duration;
+
+use oom_policy::{Cause, Class, Memory, Name, ProcessId, Refusal, Worth};
+
+/// One thing to write down.
+#[derive(Debug)]
+pub(crate) enum Record {
+    /// How things are.
+    Status(Memory),
+    /// A decision begins; its candidates follow.
+    Decision(Heading),
+    /// One of them.
+    Candidate(Row),
+    /// How many of them are not shown, each with less memory than those above.
+    Unshown(u32),
+    /// Nobody is ended, and why.
+    Refused {
+        /// What had asked.
+        cause: Cause,
+        /// Why not.
+        refusal: Refusal,
+        /// Where the memory is.
+        memory: Memory,
+    },
+    /// A signal was sent, or would have been.
+    Signalled {
+        /// To whom.
+        victim: Victim,
+        /// Which.
+        signal: Signal,
+        /// Whether it is the first that it gets.
+        first: bool,
+        /// Whether it was only said (`--dryrun`).
+        dry: bool,
+    },
+    /// A signal could not be sent.
+    Unsignalled {
+        /// To whom.
+        victim: Victim,
+        /// The error's number.
+        errno: i32,
+    },
+    /// A victim is gone.
+    Gone {
+        /// Who.
+        victim: Victim,
+        /// Since its first signal.
+        after: Duration,
+    },
+    /// All victims are gone, or are not waited for any longer.
+    Settled {
+        /// How many are gone.
+        processes: u32,
+        /// What they held when they were signalled.
+        counted_bytes: u64,
+        /// MemAvailable + SwapFree when the first was signalled.
+        before_bytes: u64,
+        /// The same once the last was gone.
+        after_bytes: u64,
+        /// Sum of the values given up.
+        value: u64,
+        /// From the decision to the end of the last.
+        took: Duration,
+    },
+    /// Something that a quiet round has found.
+    Note(log::Level, Box<str>),
+    /// So many records had no room in the queue.
+    Dropped(u64),
+}
+
+/// What a decision was about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heading {
+    pub(crate) cause: Cause,
+    pub(crate) memory: Memory,
+    pub(crate) need_bytes: u64,
+    pub(crate) candidates: u32,
+    pub(crate) chosen: u32,
+    /// Whether the choice covers the need: where nothing can, the one that
+    /// gives back the most for its value goes.
+    pub(crate) covers_need: bool,
+    /// × 4096; 0: no choice would have cost less.
+    pub(crate) gap: u64,
+    /// Reading the process table took this long.
+    pub(crate) read: Duration,
+    /// Choosing did.
+    pub(crate) choose: Duration,
+}
+
+/// One unit that was judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) leader: ProcessId,
+    pub(crate) name: Name,
+    pub(crate) processes: u32,
+    pub(crate) class: Class,
+    pub(crate) worth: Worth,
+    pub(crate) oom_score: Option<u16>,
+    pub(crate) rss_bytes: u64,
+    pub(crate) growth_bytes_per_second: u64,
+    pub(crate) chosen: bool,
+}
+
+/// A process that was signalled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Victim {
+    pub(crate) id: ProcessId,
+    pub(crate) name: Name,
+    pub(crate) uid: u32,
+    pub(crate) oom_score: Option<u16>,
+    /// `None`: it is not registered, or dies with one that is.
+    pub(crate) value: Option<u32>,
+    pub(crate) rss_bytes: u64,
+}
+
+/// What ends a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// SIGTERM: it may save its work.
+    Term,
+    /// SIGKILL: it may not.
+    Kill,
+}

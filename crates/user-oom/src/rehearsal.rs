@@ -1,0 +1,117 @@
+//! One dry run of the worst moment, before it comes.
+//!
+//! `mlockall` with `MCL_ONFAULT` keeps what has been touched, not what never
+//! was. So every page of the path is touched once at start: a decision at full
+//! size is made, and a child of ours is ended the way a victim is.
+
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use oom_policy::{Ask, Memory, Name, Policy, Preference, Process, ProcessId, SessionId, Snapshot};
+use reaper::{Calls, SecondHand, Victim, wait_gone};
+use sensors::ProcRoot;
+
+use crate::error::{Error, system};
+
+/// The argument that makes a process of ours the child.
+pub(crate) const CHILD: &str = "--rehearsal";
+
+/// How long the child may take to die.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the child does: nothing, until it is ended or we are.
+pub(crate) fn be_the_child() {
+    let mut byte = [0];
+    // Standard input is a pipe that says nothing, and ends with us.
+    let _ = io::stdin().read(&mut byte);
+}
+
+/// Ends a child of ours as a victim would be ended.
+///
+/// # Errors
+///
+/// Where no child of ours can be started or ended, nobody could be.
+pub(crate) fn end_a_child(root: &ProcRoot, second_hand: &SecondHand) -> Result<(), Error> {
+    const DOING: &str = "rehearse with a child process";
+    let executable = std::env::current_exe().map_err(system(DOING))?;
+    let mut child = Command::new(executable)
+        .arg(CHILD)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(system(DOING))?;
+    let ended = end(child.id(), root, second_hand);
+    if ended.is_err() {
+        // It has our pipe's end; without it, it ends by itself.
+        drop(child.stdin.take());
+    }
+    child.wait().map_err(system(DOING))?;
+    ended
+}
+
+fn end(pid: u32, root: &ProcRoot, second_hand: &SecondHand) -> Result<(), Error> {
+    let Some(start_ticks) = root.start_ticks(pid).map_err(Error::Processes)? else {
+        return Ok(());
+    };
+    let id = ProcessId { pid, start_ticks };
+    let again = |pid| root.start_ticks(pid).map_err(io::Error::other);
+    let held = Victim::hold_by(Calls::available(), root.path(), id, again);
+    let Some(victim) = held.map_err(Error::Reaper)? else {
+        return Ok(());
+    };
+    victim.kill().map_err(Error::Reaper)?;
+    second_hand.release(&victim);
+    wait_gone(&[victim], PATIENCE).map_err(Error::Reaper)?;
+    Ok(())
+}
+
+/// Decides once about `processes` made-up processes, and forgets them.
+pub(crate) fn decide(policy: &mut Policy, processes: usize) {
+    const MIB: u64 = 1 << 20;
+    let memory = Memory {
+        total_bytes: 1024 * MIB,
+        ..Memory::default()
+    };
+    let snapshot = Snapshot {
+        memory,
+        ask: Ask::Nobody,
+        processes: (1..)
+            .take(processes)
+            .map(|number: u32| Process {
+                id: ProcessId {
+                    // Above every pid there is (2^22), so nobody is mistaken.
+                    pid: (1 << 30) + number,
+                    start_ticks: u64::from(number),
+                },
+                parent: 1,
+                group: number,
+                session: SessionId(u64::from(number)),
+                uid: 1000,
+                name: Name::new(b"rehearsal"),
+                anon_bytes: u64::from(number % 97) * MIB,
+                rss_bytes: u64::from(number % 97) * MIB,
+                swap_bytes: 0,
+                shmem_bytes: 0,
+                major_faults: 0,
+                login: true,
+                oom_score: None,
+                oom_score_adj: 0,
+                value: Some(number % 89),
+                protection: None,
+                critical: false,
+                preference: Preference::None,
+            })
+            .collect(),
+    };
+    policy.step(Duration::ZERO, &snapshot);
+    // Whoever is not there any longer is forgotten.
+    let nobody = Snapshot {
+        memory: Memory {
+            available_bytes: memory.total_bytes,
+            ..memory
+        },
+        ..Snapshot::default()
+    };
+    policy.step(Duration::ZERO, &nobody);
+}

@@ -1,0 +1,236 @@
+//! Start-up: everything that may fail, take memory or take time, before the
+//! loop begins.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use control::{InstanceLock, Listener, Place};
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::geteuid;
+use oom_policy::{Policy, Process};
+use reaper::{Calls, SecondHand, protect_ourselves};
+use sensors::{Depth, Meminfo, ProcRoot, ProcessTable};
+use value_registry::{Options, Registry};
+
+use crate::act::Hands;
+use crate::arguments::Arguments;
+use crate::classify::Classifier;
+use crate::daemon::{Daemon, FIRST_HOLD, FIRST_PEER, Parts};
+use crate::error::{Error, chain, system};
+use crate::hook::{self, Hooks};
+use crate::page::{self, Introduction};
+use crate::peers::Peers;
+use crate::pressure::{self, Pressure};
+use crate::rehearsal;
+use crate::scribe::Scribe;
+
+/// The kernel's view of memory, pressure and processes.
+const PROC: &str = "/proc";
+
+/// Buffers are made for at least so many processes.
+const LEAST_CAPACITY: usize = 512;
+
+/// Others who end processes when memory is short: two guards at odds end more
+/// than one.
+const OTHER_GUARDS: [&str; 3] = ["earlyoom", "nohang", "systemd-oomd"];
+
+/// A daemon that is ready to guard, and has said what it watches.
+///
+/// # Errors
+///
+/// [`Error`] says what it cannot do without.
+pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Error> {
+    let meminfo = arguments
+        .meminfo
+        .clone()
+        .unwrap_or_else(|| Path::new(PROC).join("meminfo"));
+    let mut meminfo = Meminfo::open(&meminfo).map_err(Error::Memory)?;
+    let memory = meminfo.read().map_err(Error::Memory)?;
+    let settings = arguments.settings(&memory).map_err(Error::Unusable)?;
+
+    // Before any thread is made, since each inherits what is blocked.
+    let signals = take_signals()?;
+    raise_descriptor_limit();
+    let root = ProcRoot::at(PROC);
+    let privileged = geteuid().is_root();
+
+    let place = Place::find(arguments.socket.as_deref()).map_err(Error::Control)?;
+    let lock = InstanceLock::take(&place).map_err(Error::Control)?;
+    let listener = Listener::bind(&place, lock).map_err(Error::Control)?;
+    let registry =
+        Registry::open(&arguments.registry, Options::default()).map_err(Error::Registry)?;
+
+    let pressure = watch_pressure(arguments)?;
+
+    let classifier = classifier(arguments, &root, privileged)?;
+    let mut table = ProcessTable::new(root.clone(), LEAST_CAPACITY);
+    table
+        .scan(Depth::Full, &mut |newcomer, process| {
+            classifier.classify(newcomer, process);
+        })
+        .map_err(Error::Processes)?;
+    let capacity = LEAST_CAPACITY.max(2 * table.processes().len());
+
+    let mut policy = Policy::new(settings.clone(), capacity);
+    let scribe = Scribe::spawn(Hooks {
+        before: arguments.before.clone(),
+        after: arguments.after.clone(),
+    })
+    .map_err(system("start the thread that writes"))?;
+
+    let introduction = Introduction {
+        settings: &settings,
+        memory: &memory,
+        gate: pressure.as_ref().and(arguments.gate()),
+        registry: &arguments.registry,
+        socket: place.socket(),
+        dryrun: arguments.dryrun,
+    };
+    // Nobody to introduce us to is no reason not to guard.
+    let _ = page::introduce(&mut anstream::stdout(), &introduction);
+    warn_of_other_guards(table.processes());
+    // The scribe keeps its priority, being in no hurry; the second hand, made
+    // after this, has ours.
+    harden(&root, arguments.protect, privileged);
+    let second_hand = SecondHand::spawn().map_err(Error::Reaper)?;
+    rehearsal::decide(&mut policy, capacity);
+    rehearsal::end_a_child(&root, &second_hand)?;
+
+    let hands = Hands::new(
+        root.clone(),
+        second_hand,
+        arguments.dryrun,
+        FIRST_HOLD,
+        capacity,
+    );
+    let parts = Parts {
+        root,
+        signals,
+        meminfo,
+        table,
+        classifier,
+        registry,
+        policy,
+        pressure,
+        peers: Peers::new(listener, FIRST_PEER, geteuid().as_raw()),
+        hands,
+        scribe,
+        dryrun: arguments.dryrun,
+        report_interval: arguments.report_interval(terminal),
+    };
+    Daemon::new(parts, capacity)
+}
+
+/// Becomes the hook that `command` names: see [`hook::become_hook`].
+pub(crate) fn become_hook(command: impl Iterator<Item = OsString>) -> Error {
+    hook::become_hook(Path::new(PROC), command)
+}
+
+/// What ends us is read like any other event. SIGTSTP (^Z) ends us too: a
+/// stopped guard is worse than none, since it still looks like one.
+fn take_signals() -> Result<SignalFd, Error> {
+    const DOING: &str = "take signals as events";
+    let ours: SigSet = [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGTSTP,
+        Signal::SIGQUIT,
+    ]
+    .into_iter()
+    .collect();
+    ours.thread_block().map_err(system(DOING))?;
+    SignalFd::with_flags(&ours, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .map_err(system(DOING))
+}
+
+/// One descriptor is kept for each process. Where the limit is lower, the
+/// table says so and opens what it needs each time.
+fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn watch_pressure(arguments: &Arguments) -> Result<Option<Pressure>, Error> {
+    let Some(percent) = arguments.gate() else {
+        return Ok(None);
+    };
+    if let Some(path) = &arguments.pressure_file {
+        let pressure = Pressure::of_file(path, percent).map_err(Error::Pressure)?;
+        return Ok(Some(pressure));
+    }
+    let path = Path::new(PROC).join("pressure/memory");
+    let trigger = pressure::trigger(percent).map_err(Error::Trigger)?;
+    match Pressure::of_kernel(&path, &trigger) {
+        Ok(pressure) => Ok(Some(pressure)),
+        Err(err) => {
+            // It adds warning time; without it, the levels are there.
+            log::warn!("no relief by pressure: {}", chain(&err));
+            Ok(None)
+        }
+    }
+}
+
+fn classifier(
+    arguments: &Arguments,
+    root: &ProcRoot,
+    privileged: bool,
+) -> Result<Classifier, Error> {
+    let mut family = ProcessTable::new(root.clone(), LEAST_CAPACITY);
+    family
+        .scan(Depth::Fast, &mut |_, _| {})
+        .map_err(Error::Processes)?;
+    let only_uid = (!privileged).then(|| geteuid().as_raw());
+    let mut classifier = Classifier::new(std::process::id(), only_uid, family.processes());
+    classifier.prefer.clone_from(&arguments.prefer);
+    classifier.avoid.clone_from(&arguments.avoid);
+    classifier.ignore.clone_from(&arguments.ignore);
+    Ok(classifier)
+}
+
+fn warn_of_other_guards(processes: &[Process]) {
+    for process in processes {
+        let name = process.name.to_string();
+        if OTHER_GUARDS.contains(&name.as_str()) {
+            log::warn!(
+                "{name} is running as well (pid {}): each may end a process for the same shortage; \
+                 run one of them",
+                process.id.pid
+            );
+        }
+    }
+}
+
+/// Stays in memory, runs first, and is the last that the kernel ends, as far
+/// as it is permitted.
+fn harden(root: &ProcRoot, protect: bool, privileged: bool) {
+    if protect {
+        log::info!("-p: that is the default here");
+    }
+    for missing in Calls::available().missing() {
+        log::warn!("{missing}");
+    }
+    let locked = mlockall(
+        MlockAllFlags::MCL_CURRENT
+            | MlockAllFlags::MCL_FUTURE
+            | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT),
+    );
+    let protection = protect_ourselves(root.path());
+    if !privileged {
+        log::warn!(
+            "not root: judges and ends this user's processes only, and cannot keep itself in \
+             memory, first to run and spared by the kernel"
+        );
+        return;
+    }
+    if let Err(errno) = locked {
+        log::warn!("cannot stay in memory whole: {}", errno.desc());
+    }
+    for failure in protection.failures() {
+        log::warn!("{}", chain(failure));
+    }
+}

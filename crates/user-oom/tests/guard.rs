@@ -1,0 +1,292 @@
+//! The built daemon on this machine, with memory that only it sees.
+//!
+//! Each test has its own registry, meminfo and pressure files, and the daemon
+//! judges registered processes only: nothing but the test's own children can
+//! come to harm.
+
+#[expect(dead_code, reason = "each test file uses a part of it")]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use nix::sys::signal::Signal;
+use support::{Stage, TOTAL_MIB};
+
+/// At or below 10 % (400 MiB of 4000) it warns, and 12 % (480) is enough again.
+const SHORT_OF_ONE: u64 = 350;
+const SHORT_OF_TWO: u64 = 190;
+const PLENTY: u64 = 2000;
+
+#[test]
+fn the_least_valuable_goes_first_and_dies_though_it_ignores_sigterm() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--grace", "1"]);
+    let [mut nine, mut five, mut one] = [9, 5, 1].map(|value| stage.process(value));
+    for process in [&nine, &five, &one] {
+        daemon.line_with(&format!("process {} is registered", process.pid()));
+    }
+
+    stage.set_available(SHORT_OF_ONE);
+    daemon.line_with(&format!("SIGTERM to {} test_proc1", one.pid()));
+    // Memory is back before its grace is over; it dies all the same.
+    stage.set_available(PLENTY);
+    daemon.line_with(&format!("SIGKILL to {} test_proc1", one.pid()));
+    daemon.line_with(&format!("gone    {} test_proc1", one.pid()));
+    let freed = daemon.line_with("freed");
+    assert!(freed.contains("by 1 process "), "{freed}");
+    assert!(freed.ends_with("sum of values given up: 1"), "{freed}");
+
+    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert!(nine.lives() && five.lives());
+    assert!(!stage.entry(one.pid()).exists(), "its entry went with it");
+    assert!(stage.entry(nine.pid()).exists());
+}
+
+#[test]
+fn two_are_chosen_together_where_one_is_not_enough_and_the_candidates_are_shown() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--grace", "1", "-m", "10,2"]);
+    let [mut nine, mut five, mut one] = [9, 5, 1].map(|value| stage.process(value));
+    for process in [&nine, &five, &one] {
+        daemon.line_with(&format!("process {} is registered", process.pid()));
+    }
+
+    stage.set_available(SHORT_OF_TWO);
+    daemon.line_with("3 judged, 2 given up: no other choice costs less");
+    daemon.line_with("oom_score");
+    let row = daemon.line_with(&one.pid().to_string());
+    assert!(
+        row.contains("test_proc1") && row.contains("given up"),
+        "{row}"
+    );
+    daemon.line_with("SIGTERM to");
+    daemon.line_with("SIGTERM to");
+    stage.set_available(PLENTY);
+    let freed = daemon.line_with("freed");
+    assert!(freed.contains("by 2 processes"), "{freed}");
+    assert!(freed.ends_with("sum of values given up: 6"), "{freed}");
+    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(five.ended_by(), Some(Signal::SIGKILL as i32));
+    assert!(nine.lives());
+}
+
+#[test]
+fn a_dry_run_says_what_it_would_do_and_does_not() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--dryrun"]);
+    let mut one = stage.process(1);
+    daemon.line_with(&format!("process {} is registered", one.pid()));
+    // Below 5 %: SIGKILL at once.
+    stage.set_available(SHORT_OF_TWO);
+    let said = daemon.line_with("SIGKILL to");
+    assert!(said.contains("dry run"), "{said}");
+    assert!(said.contains("value 1, VmRSS 2"), "{said}");
+    let (status, _) = daemon.end_by(Signal::SIGINT);
+    assert!(status.success());
+    assert!(one.lives());
+}
+
+#[test]
+fn lasting_stalls_are_relieved_while_memory_is_below_recovery() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--grace", "1"]);
+    let [mut nine, mut one] = [9, 1].map(|value| stage.process(value));
+    for process in [&nine, &one] {
+        daemon.line_with(&format!("process {} is registered", process.pid()));
+    }
+    // Above the warn level, below recovery.
+    stage.set_available(450);
+    stage.set_pressure(80.0);
+    daemon.line_with("relief: ");
+    daemon.line_with(&format!(" to {} test_proc1", one.pid()));
+    stage.set_pressure(0.0);
+    stage.set_available(PLENTY);
+    daemon.line_with("freed");
+    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert!(nine.lives());
+}
+
+#[test]
+fn stalls_with_enough_memory_available_are_not_relieved() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    let mut one = stage.process(1);
+    daemon.line_with("is registered");
+    stage.set_pressure(85.0);
+    daemon.line_with("nobody is ended: memory is available above the recovery level");
+    assert!(one.lives());
+}
+
+#[test]
+fn processes_that_come_and_go_while_the_table_is_read_harm_nothing() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--grace", "1"]);
+    let mut one = stage.process(1);
+    daemon.line_with("is registered");
+    for round in 0..300 {
+        // Each change of some size has the table read.
+        stage.set_available(TOTAL_MIB - 500 * (round % 3));
+        let status = Command::new("true").status().expect("coreutils");
+        assert!(status.success());
+    }
+    assert!(daemon.is_running());
+    stage.set_available(SHORT_OF_ONE);
+    daemon.line_with(&format!("SIGTERM to {}", one.pid()));
+    stage.set_available(PLENTY);
+    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+}
+
+#[test]
+fn an_entry_older_than_its_process_is_somebody_elses() {
+    let stage = Stage::new();
+    let mut process = stage.process(1);
+    // As if its pid had been another's, whose entry was left behind.
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    let entry = fs::File::options()
+        .write(true)
+        .open(stage.entry(process.pid()))
+        .expect("it has registered");
+    entry.set_modified(hour_ago).expect("it is ours");
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with(&format!(
+        "entry {} does not count: it is older than the process",
+        process.pid()
+    ));
+    stage.set_available(SHORT_OF_ONE);
+    daemon.line_with("nobody is ended");
+    assert!(process.lives());
+    assert!(stage.entry(process.pid()).exists(), "ignored, not removed");
+}
+
+#[test]
+fn an_entry_forged_for_another_users_process_does_not_count() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can run processes and own files as other users");
+        return;
+    }
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    let mut victim = stage.process_of(1, Some(65_534));
+    let own = stage.process(5);
+    daemon.line_with(&format!("process {} is registered", own.pid()));
+    let forged = stage.path("forged");
+    fs::write(&forged, "0\n").expect("the folder is ours");
+    chown(&forged, Some(65_533), None).expect("we are root");
+    fs::rename(&forged, stage.entry(victim.pid())).expect("the folder is ours");
+    daemon.line_with(&format!(
+        "entry {} does not count: it belongs to uid 65533, but the process runs as uid 65534; removed",
+        victim.pid()
+    ));
+    stage.set_available(SHORT_OF_ONE);
+    // The only registered process there is, though it is worth more.
+    daemon.line_with(&format!("SIGTERM to {} ", own.pid()));
+    assert!(victim.lives());
+}
+
+#[test]
+fn what_ends_it_ends_it_cleanly() {
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGTSTP,
+    ] {
+        let stage = Stage::new();
+        let mut daemon = stage.daemon(&[]);
+        daemon.line_with("socket");
+        let (status, heard) = daemon.end_by(signal);
+        assert!(status.success(), "{signal}: {status}, {heard:#?}");
+        let last = heard.last().expect("it spoke");
+        assert!(last.contains(signal.as_str()), "{last}");
+    }
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_told_of_the_first() {
+    let stage = Stage::new();
+    let mut first = stage.daemon(&[]);
+    first.line_with("socket");
+    let mut second = stage.daemon(&[]);
+    let said = second.line_with("user-oom: ");
+    assert!(said.contains(&first.pid().to_string()), "{said}");
+    assert_eq!(second.ended().code(), Some(1));
+}
+
+#[test]
+fn unreadable_memory_is_said_and_read_again_when_it_is_back() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["-r", "1"]);
+    daemon.line_with("memory 4000 of 4000 MiB");
+    fs::write(stage.path("meminfo"), "MemTotal: many kB\n").expect("ours");
+    let said = daemon.line_with("trying again");
+    assert!(
+        said.contains("meminfo") && said.contains("line 1"),
+        "{said}"
+    );
+    stage.set_available(3000);
+    daemon.line_with("memory 3000 of 4000 MiB");
+}
+
+#[test]
+fn the_machines_own_memory_is_judged_by_the_same_numbers() {
+    let stage = Stage::new();
+    let mut one = stage.process(1);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_user-oom"));
+    command
+        .args(["--dryrun", "--registered-only", "-r", "0"])
+        .args(["-m", "99.9", "--recover", "99.95", "--pressure", "off"])
+        .arg("--registry")
+        .arg(stage.registry())
+        .arg("--socket")
+        .arg(stage.socket());
+    let mut daemon = support::Daemon::start(&mut command);
+    let text = fs::read_to_string("/proc/meminfo").expect("Linux");
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.trim().strip_suffix(" kB"))
+        .and_then(|kib| kib.parse::<u64>().ok())
+        .expect("proc_meminfo(5)");
+    daemon.line_with(&format!("of {} MiB available", total >> 10));
+    // Nowhere is all but a thousandth of memory available.
+    daemon.line_with("warn: memory");
+    assert!(one.lives());
+}
+
+#[test]
+fn hooks_run_before_and_after_an_end_and_are_ordinary_processes() {
+    let stage = Stage::new();
+    let script = stage.path("hook.sh");
+    let told = stage.path("told");
+    fs::write(
+        &script,
+        format!(
+            "#!/bin/sh\n\
+             blocked=$(grep SigBlk /proc/self/status | cut -f 2)\n\
+             adj=$(cat /proc/self/oom_score_adj)\n\
+             echo \"$USER_OOM_PID $USER_OOM_NAME $USER_OOM_VALUE $EARLYOOM_PID $blocked $adj\" >> {}\n\
+             echo hook ran\n",
+            told.display()
+        ),
+    )
+    .expect("the folder is ours");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("ours");
+    let script = script.to_str().expect("plain").to_owned();
+    let mut daemon = stage.daemon(&["--grace", "0.1", "-P", &script, "-N", &script]);
+    let mut one = stage.process(1);
+    daemon.line_with("is registered");
+    stage.set_available(SHORT_OF_ONE);
+    daemon.line_with("SIGTERM to");
+    stage.set_available(PLENTY);
+    // Before its first signal, and when it is gone.
+    for _ in 0..2 {
+        daemon.line_with("hook ran");
+    }
+    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    let pid = one.pid();
+    let want = format!("{pid} test_proc1 1 {pid} 0000000000000000 0\n");
+    assert_eq!(fs::read_to_string(told).expect("it ran"), want.repeat(2));
+}

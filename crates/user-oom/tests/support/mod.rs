@@ -1,0 +1,302 @@
+//! A stage for the daemon: its own registry, socket, meminfo and pressure
+//! files, so that neither it nor the machine it runs on sees the other's
+//! memory; and processes that hold some.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use tempfile::TempDir;
+
+/// What does not come within this long does not come.
+const LIMIT: Duration = Duration::from_secs(60);
+/// As much as the machine of the meminfo file has.
+pub(crate) const TOTAL_MIB: u64 = 4000;
+/// What each process of ours holds.
+pub(crate) const HELD_MIB: u64 = 200;
+
+/// The folder of the built programs, the test processes among them.
+fn programs() -> &'static Path {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "test_procs"])
+            .args([
+                "--manifest-path",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),
+            ])
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "cargo builds the test processes");
+        let daemon = Path::new(env!("CARGO_BIN_EXE_user-oom"));
+        daemon.parent().expect("it lies in a folder").to_owned()
+    })
+}
+
+/// Files of the test's own, gone at its end.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    folder: TempDir,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let stage = Self {
+            folder: TempDir::new().expect("a folder"),
+        };
+        // Processes of other users must find their program and registry.
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(stage.folder.path(), open).expect("it is ours");
+        stage.set_available(TOTAL_MIB);
+        stage.set_pressure(0.0);
+        fs::create_dir(stage.registry()).expect("a folder");
+        stage
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn registry(&self) -> PathBuf {
+        self.path("registry")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("socket")
+    }
+
+    pub(crate) fn entry(&self, pid: u32) -> PathBuf {
+        self.registry().join(pid.to_string())
+    }
+
+    /// From now on so much memory is available, without swap.
+    pub(crate) fn set_available(&self, available_mib: u64) {
+        let text = format!(
+            "MemTotal: {} kB\nMemFree: 0 kB\nMemAvailable: {} kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n\
+             AnonPages: 0 kB\nShmem: 0 kB\nSUnreclaim: 0 kB\nHugetlb: 0 kB\n",
+            TOTAL_MIB << 10,
+            available_mib << 10,
+        );
+        self.replace("meminfo", &text);
+    }
+
+    /// From now on all tasks stall so much of the time.
+    pub(crate) fn set_pressure(&self, full_percent: f64) {
+        let share =
+            |name| format!("{name} avg10={full_percent:.2} avg60=0.00 avg300=0.00 total=0\n");
+        self.replace("pressure", &(share("some") + &share("full")));
+    }
+
+    /// Whole or not at all, for whoever reads it meanwhile.
+    fn replace(&self, name: &str, text: &str) {
+        let new = self.path("new");
+        fs::write(&new, text).expect("the folder is ours");
+        fs::rename(&new, self.path(name)).expect("the folder is ours");
+    }
+
+    /// The daemon on this stage, judging what is registered on it.
+    pub(crate) fn daemon(&self, arguments: &[&str]) -> Daemon {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_user-oom"));
+        command
+            .arg("--registered-only")
+            .arg("--registry")
+            .arg(self.registry())
+            .arg("--socket")
+            .arg(self.socket())
+            .arg("--meminfo")
+            .arg(self.path("meminfo"))
+            .arg("--pressure-file")
+            .arg(self.path("pressure"))
+            // Growth of the processes' first second would blur the need.
+            .args(["--horizon", "0", "--recover", "12", "-r", "0"])
+            .args(arguments)
+            .env_remove("RUST_LOG");
+        Daemon::start(&mut command)
+    }
+
+    /// A process that holds [`HELD_MIB`], ignores SIGTERM and is worth
+    /// `value`; it holds all of it by now.
+    pub(crate) fn process(&self, value: u32) -> Process {
+        self.process_of(value, None)
+    }
+
+    /// The same as user `uid`; it cannot register itself.
+    pub(crate) fn process_of(&self, value: u32, uid: Option<u32>) -> Process {
+        let program = self.path("test_proc1");
+        if !program.exists() {
+            fs::copy(programs().join("test_proc1"), &program).expect("it was built");
+        }
+        let mut command = Command::new(program);
+        command
+            .args(["--max-mib", &HELD_MIB.to_string(), "--rate-mib-s", "2000"])
+            .args(["--value", &value.to_string()])
+            .arg("--registry")
+            .arg(match uid {
+                None => self.registry(),
+                Some(_) => self.path("elsewhere"),
+            });
+        if let Some(uid) = uid {
+            let elsewhere = self.path("elsewhere");
+            fs::create_dir_all(&elsewhere).expect("the folder is ours");
+            fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o777)).expect("ours");
+            command.uid(uid).gid(uid);
+        }
+        let mut process = Process {
+            running: Running::start(&mut command),
+        };
+        process.running.line_with("enough");
+        process
+    }
+}
+
+/// A child, what it prints, and its certain end.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    heard: Vec<String>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it was built");
+        let (sender, lines) = mpsc::channel();
+        for stream in [
+            Box::new(child.stdout.take().expect("piped")) as Box<dyn std::io::Read + Send>,
+            Box::new(child.stderr.take().expect("piped")),
+        ] {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    // Nobody hears the rest once the test is over.
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Self {
+            child,
+            lines,
+            heard: Vec::new(),
+        }
+    }
+
+    #[track_caller]
+    fn line_with(&mut self, text: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(LIMIT) {
+                Ok(line) => {
+                    self.heard.push(line);
+                    if let Some(line) = self.heard.last().filter(|line| line.contains(text)) {
+                        return line.clone();
+                    }
+                }
+                Err(err) => panic!("no line with `{text}` ({err}) after {:#?}", self.heard),
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already dead is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    running: Running,
+}
+
+impl Daemon {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self {
+            running: Running::start(command),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.child.id()
+    }
+
+    /// Waits for a line that contains `text`, and returns it.
+    #[track_caller]
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
+        self.running.line_with(text)
+    }
+
+    /// All that was printed until now.
+    pub(crate) fn heard(&self) -> &[String] {
+        &self.running.heard
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.running
+            .child
+            .try_wait()
+            .expect("it is our child")
+            .is_none()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        self.running.child.wait().expect("it is our child")
+    }
+
+    /// Sends `signal` and waits for the end; how it ended and what it printed.
+    pub(crate) fn end_by(mut self, signal: Signal) -> (ExitStatus, Vec<String>) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let pidfd = pidfd_open(pid.expect("a pid"), PidfdFlags::empty()).expect("it runs");
+        let signal = rustix::process::Signal::from_named_raw(signal as i32).expect("named");
+        pidfd_send_signal(pidfd, signal).expect("it is our child");
+        let status = self.running.child.wait().expect("it is our child");
+        let mut heard = std::mem::take(&mut self.running.heard);
+        while let Ok(line) = self.running.lines.recv() {
+            heard.push(line);
+        }
+        (status, heard)
+    }
+}
+
+/// A process that holds memory.
+#[derive(Debug)]
+pub(crate) struct Process {
+    running: Running,
+}
+
+impl Process {
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.child.id()
+    }
+
+    pub(crate) fn lives(&mut self) -> bool {
+        self.running
+            .child
+            .try_wait()
+            .expect("it is our child")
+            .is_none()
+    }
+
+    /// Waits until it has ended; by which signal.
+    pub(crate) fn ended_by(&mut self) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt;
+
+        self.running.child.wait().expect("it is our child").signal()
+    }
+}
