@@ -267,11 +267,13 @@ impl Seen {
 }
 
 /// Which file, in which state. The change time is part of it: inode numbers
-/// are used again at once (ext4), and nobody can set a change time.
+/// are used again at once (ext4), and nobody can set a change time. So is the
+/// size: before Linux 6.13 a change time has only the ticks of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     place: Place,
     changed: (i64, i64),
+    bytes: u64,
 }
 
 impl Identity {
@@ -279,6 +281,7 @@ impl Identity {
         Self {
             place: Place::of(metadata),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
+            bytes: metadata.len(),
         }
     }
 

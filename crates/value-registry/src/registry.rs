@@ -20,8 +20,9 @@ use crate::directory::{Directory, Identity, Seen, Traits};
 use crate::entry::parse_pid;
 use crate::{MAX_VALUE, Notice, Reason, RegistryError};
 
-/// What one refresh does at most of each: events taken, names looked at.
-const BATCH: usize = 256;
+/// What one refresh does of each, or a few more: events taken, names looked
+/// at. At some 20 µs a name the loop is held up for milliseconds at most.
+const BATCH: usize = 64;
 
 /// A file that makes no sense is given this long to be written to its end,
 /// and an entry without a process this long for the process to be seen.

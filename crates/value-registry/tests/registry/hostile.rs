@@ -1,0 +1,282 @@
+//! What anybody may put into a directory that is writable for all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use proptest::prelude::*;
+use value_registry::{Notice, Reason, ValueError};
+
+use crate::town::{self, Town, ago, exists, refused, registered};
+
+/// Puts what `make` makes at the name of a live process, before a daemon that
+/// acts as root and one that does not.
+#[track_caller]
+fn check(reason: Reason, make: impl Fn(&Path)) {
+    for (mut town, is_root) in [(Town::new(), true), (Town::of_a_user(), false)] {
+        if is_root && !town::is_root("unlinks what is refused") {
+            continue;
+        }
+        let id = town.run(100);
+        make(&town.path(100));
+        assert_eq!(town.refresh(), [refused(id, reason, is_root)]);
+        assert_eq!(exists(&town.path(100)), !is_root, "{reason}");
+        assert_eq!(town.registry.value(id), None);
+
+        // Said once, however often it is looked at or made.
+        town.registry.reread();
+        assert_eq!(town.refresh(), []);
+        if is_root {
+            make(&town.path(100));
+            assert_eq!(town.refresh(), []);
+            assert!(!exists(&town.path(100)));
+            town.write(100, "8");
+            assert_eq!(town.refresh(), [registered(id, 8)]);
+        }
+    }
+}
+
+#[track_caller]
+fn check_text(text: &str, reason: ValueError) {
+    check(Reason::Value(reason), |path| {
+        let mut file = File::create(path).expect("it is ours");
+        file.write_all(text.as_bytes()).expect("there is room");
+        file.set_modified(ago(10)).expect("it is ours");
+    });
+}
+
+#[test]
+fn a_fifo_is_refused_and_nobody_waits_for_its_writer() {
+    check(Reason::Special, |path| {
+        mkfifo(path, Mode::from_bits_truncate(0o666)).unwrap();
+    });
+}
+
+#[test]
+fn a_socket_is_refused() {
+    check(Reason::Special, |path| {
+        UnixListener::bind(path).unwrap();
+    });
+}
+
+#[test]
+fn a_symbolic_link_is_refused_wherever_it_leads() {
+    check(Reason::Symlink, |path| symlink("absent", path).unwrap());
+    check(Reason::Symlink, |path| symlink(path, path).unwrap());
+    check(Reason::Symlink, |path| {
+        let outside = path.parent().unwrap().parent().unwrap().join("outside");
+        fs::write(&outside, "9").unwrap();
+        symlink(outside, path).unwrap();
+    });
+}
+
+#[test]
+fn what_a_symbolic_link_leads_to_is_not_removed() {
+    let mut town = Town::new();
+    town.run(100);
+    let outside = town.folder.path().join("outside");
+    fs::write(&outside, "9").unwrap();
+    symlink(&outside, town.path(100)).unwrap();
+    town.refresh();
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "9");
+}
+
+#[test]
+fn an_empty_directory_is_refused() {
+    check(Reason::Directory, |path| fs::create_dir(path).unwrap());
+}
+
+#[test]
+fn a_directory_with_something_in_it_is_refused_and_left() {
+    let mut town = Town::new();
+    let id = town.run(100);
+    fs::create_dir(town.path(100)).unwrap();
+    fs::write(town.path(100).join("precious"), "").unwrap();
+    assert_eq!(town.refresh(), [refused(id, Reason::Directory, false)]);
+    assert!(exists(&town.path(100).join("precious")));
+    town.registry.reread();
+    assert_eq!(town.refresh(), []);
+}
+
+#[test]
+fn a_file_of_a_gibibyte_is_refused_unread() {
+    let bytes = 1 << 30;
+    check(Reason::TooLarge { bytes }, |path| {
+        let file = File::create(path).unwrap();
+        file.set_len(bytes).unwrap();
+        file.set_modified(ago(10)).unwrap();
+    });
+}
+
+#[test]
+fn what_is_no_number_in_range_is_refused() {
+    check_text("-5", ValueError::NotANumber);
+    check_text("1e9", ValueError::NotANumber);
+    check_text("٣", ValueError::NotANumber);
+    check_text("", ValueError::Empty);
+    check_text("\n\n", ValueError::Empty);
+    check_text("1000001", ValueError::OutOfRange);
+    check_text("99999999999999999999", ValueError::OutOfRange);
+}
+
+#[test]
+fn a_file_with_a_second_name_is_refused() {
+    check(Reason::HardLinked, |path| {
+        let outside = path.parent().unwrap().parent().unwrap().join("outside");
+        fs::write(&outside, "9").unwrap();
+        fs::hard_link(outside, path).unwrap();
+    });
+}
+
+#[test]
+fn a_second_name_does_not_end_an_entry_that_counts() {
+    let mut town = Town::new();
+    let id = town.run(100);
+    town.write(100, "8");
+    town.refresh();
+    fs::hard_link(town.path(100), town.folder.path().join("second")).unwrap();
+    assert_eq!(town.refresh(), []);
+    town.registry.reread();
+    assert_eq!(town.refresh(), []);
+    assert_eq!(town.registry.value(id), Some(8));
+}
+
+#[test]
+fn an_entry_spoilt_gives_no_value_any_more() {
+    let mut town = Town::of_a_user();
+    let id = town.run(100);
+    town.write(100, "8");
+    town.refresh();
+    town.write_long_ago(100, "eight");
+    let reason = Reason::Value(ValueError::NotANumber);
+    assert_eq!(
+        town.refresh(),
+        [Notice::Withdrawn { id }, refused(id, reason, false)]
+    );
+    assert_eq!(town.registry.value(id), None);
+}
+
+/// Twice as many names as the kernel's queue holds by default, most of them
+/// nobody's. Each refresh is bounded ([`Town::refresh`] counts its looks).
+#[test]
+fn a_hundred_thousand_entries_are_read_in_bounded_steps_and_not_kept() {
+    let mut town = Town::in_memory();
+    let first = town.run(1);
+    let last = town.run(100_000);
+    town.refresh();
+    for pid in 1..=100_000_u32 {
+        town.write(pid, "8");
+    }
+    let notices = town.refresh();
+    let overflowed = notices.contains(&Notice::Overflow);
+    let limit = Path::new("/proc/sys/fs/inotify/max_queued_events");
+    let limit: usize = fs::read_to_string(limit).unwrap().trim().parse().unwrap();
+    if limit < 100_000 {
+        assert!(overflowed);
+    } else {
+        eprintln!("not seen: an overflow, for the queue holds {limit} events");
+    }
+    assert!(notices.contains(&registered(first, 8)));
+    assert!(notices.contains(&registered(last, 8)));
+    assert_eq!(town.registry.entries().count(), 2);
+    assert_eq!(town.registry.value(last), Some(8));
+}
+
+/// One thread swaps what stands at a live process's name as fast as it can,
+/// among files that give 1 to 3, links to one that gives 777, FIFOs and
+/// directories; names that `ended` removes come back at once.
+#[test]
+fn no_swap_in_the_middle_makes_a_wrong_value_or_a_wait() {
+    let mut town = Town::new();
+    let folder = town.folder.path().to_owned();
+    let directory = town.directory();
+    fs::write(folder.join("outside"), "777").unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let is_over = &is_over;
+        scope.spawn(move || {
+            let fresh = folder.join("fresh");
+            let target = directory.join("100");
+            for round in 0_u32.. {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                // Whatever fails here, fails for a race that is meant.
+                let _ = match round % 5 {
+                    0 => symlink(folder.join("outside"), &fresh),
+                    1 => mkfifo(&fresh, Mode::from_bits_truncate(0o666)).map_err(Into::into),
+                    2 => fs::create_dir(&target),
+                    3 => write_over(&target, round % 4),
+                    _ => write_over(&fresh, round % 4),
+                };
+                let _ = fs::rename(&fresh, &target);
+                let _ = fs::remove_dir(&target);
+            }
+        });
+        let mut seen = 0;
+        for _ in 0..3000 {
+            let id = town.run(100);
+            for _ in 0..3 {
+                town.registry
+                    .refresh(&|pid| town.processes.get(&pid).copied());
+                if let Some(value) = town.registry.value(id) {
+                    assert!(value < 4, "{value}");
+                    seen += 1;
+                }
+            }
+            town.registry.ended(id);
+            assert_eq!(town.registry.value(id), None);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(seen > 0, "no entry was ever read");
+    });
+    assert_eq!(
+        fs::read_to_string(town.folder.path().join("outside")).unwrap(),
+        "777"
+    );
+}
+
+/// Writes to a file of that name, but follows no link and waits for no reader
+/// of a FIFO.
+fn write_over(path: &Path, value: u32) -> io::Result<()> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    write!(file, "{value}")
+}
+
+proptest! {
+    #[test]
+    fn any_file_gives_a_canonical_number_or_none(
+        text in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..400),
+            "[ \n]?[0-9]{1,8}[ \n]?[a-z0-9]{0,3}".prop_map(String::into_bytes),
+        ],
+    ) {
+        let mut town = Town::of_a_user();
+        let id = town.run(100);
+        town.write_long_ago(100, &text);
+        town.refresh();
+        let word = text
+            .split(u8::is_ascii_whitespace)
+            .find(|word| !word.is_empty())
+            .unwrap_or_default();
+        let want = str::from_utf8(word)
+            .ok()
+            .and_then(|word| word.parse().ok())
+            .filter(|value: &u32| *value <= 1_000_000 && value.to_string().as_bytes() == word)
+            .filter(|_| text.len() <= 256);
+        prop_assert_eq!(town.registry.value(id), want);
+    }
+}

@@ -1,0 +1,6 @@
+//! The registry on real directories. Processes are a table, or real children.
+
+mod directory;
+mod entries;
+mod hostile;
+mod town;

@@ -1,0 +1,163 @@
+//! A private registry, and a table of the processes that live.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use nix::unistd::geteuid;
+use oom_policy::ProcessId;
+use tempfile::TempDir;
+use value_registry::{Notice, Options, Reason, Registry, Runner};
+
+pub(crate) const NOBODY: u32 = 65534;
+pub(crate) const SOMEBODY: u32 = 65533;
+
+/// A refresh looks at 64 files that have settled, 64 names, and what changed
+/// in 64 events and up to 127 more: they come by 4096 bytes, 32 each.
+const LOOKS_PER_REFRESH: usize = 64 + 64 + 64 + 127;
+
+pub(crate) struct Town {
+    pub(crate) folder: TempDir,
+    pub(crate) processes: HashMap<u32, Runner>,
+    pub(crate) registry: Registry,
+}
+
+impl Town {
+    pub(crate) fn new() -> Self {
+        Self::with(Options::default(), |_| {})
+    }
+
+    /// Not acting as root, whoever runs the test.
+    pub(crate) fn of_a_user() -> Self {
+        let options = Options {
+            as_root: false,
+            ..Options::default()
+        };
+        Self::with(options, |_| {})
+    }
+
+    /// `prepare` sees the directory before it is the registry.
+    pub(crate) fn with(options: Options, prepare: impl FnOnce(&Path)) -> Self {
+        Self::within(TempDir::new().expect("a folder"), options, prepare)
+    }
+
+    /// In memory, where that can be: for many files.
+    pub(crate) fn in_memory() -> Self {
+        let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new());
+        Self::within(folder.expect("a folder"), Options::default(), |_| {})
+    }
+
+    fn within(folder: TempDir, options: Options, prepare: impl FnOnce(&Path)) -> Self {
+        // Children of other users come in here.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its owner");
+        let directory = folder.path().join("entries");
+        fs::create_dir(&directory).expect("it is new");
+        prepare(&directory);
+        let registry = Registry::open(&directory, options).expect("it is ours");
+        Self {
+            folder,
+            processes: HashMap::new(),
+            registry,
+        }
+    }
+
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.folder.path().join("entries")
+    }
+
+    pub(crate) fn path(&self, name: impl ToString) -> PathBuf {
+        self.directory().join(name.to_string())
+    }
+
+    pub(crate) fn write(&self, name: impl ToString, text: impl AsRef<[u8]>) {
+        fs::write(self.path(name), text).expect("it is ours");
+    }
+
+    /// Writes it as if that had been ten seconds ago.
+    pub(crate) fn write_long_ago(&self, name: impl ToString, text: impl AsRef<[u8]>) {
+        let mut file = File::create(self.path(name)).expect("it is ours");
+        file.write_all(text.as_ref()).expect("there is room");
+        file.set_modified(ago(10)).expect("it is ours");
+    }
+
+    /// Has `pid` be a process of ours, an hour old.
+    pub(crate) fn run(&mut self, pid: u32) -> ProcessId {
+        self.run_as(pid, geteuid().as_raw())
+    }
+
+    /// Has `pid` be a process of `uid`'s, an hour old; another one each time.
+    pub(crate) fn run_as(&mut self, pid: u32, uid: u32) -> ProcessId {
+        let start_ticks = match self.processes.get(&pid) {
+            Some(earlier) => earlier.start_ticks + 1,
+            None => 1000,
+        };
+        let runner = Runner {
+            uid,
+            start_ticks,
+            started: ago(3600),
+        };
+        self.processes.insert(pid, runner);
+        ProcessId { pid, start_ticks }
+    }
+
+    /// Refreshes until there is no more to read.
+    #[track_caller]
+    pub(crate) fn refresh(&mut self) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for _ in 0..10_000 {
+            let looks = Cell::new(0);
+            notices.extend(self.registry.refresh(&|pid| {
+                looks.set(looks.get() + 1);
+                self.processes.get(&pid).copied()
+            }));
+            assert!(looks.get() <= LOOKS_PER_REFRESH, "{} looks", looks.get());
+            if !self.registry.more() {
+                return notices;
+            }
+        }
+        panic!("there is always more to read");
+    }
+}
+
+pub(crate) fn ago(seconds: u64) -> SystemTime {
+    SystemTime::now() - Duration::from_secs(seconds)
+}
+
+/// Whether root runs the test; says `what` is not tested if not.
+#[expect(clippy::print_stderr, reason = "a skip says why")]
+pub(crate) fn is_root(what: &str) -> bool {
+    let is_root = geteuid().is_root();
+    if !is_root {
+        eprintln!("not run, needs root: {what}");
+    }
+    is_root
+}
+
+pub(crate) fn registered(id: ProcessId, value: u32) -> Notice {
+    Notice::Registered {
+        id,
+        value,
+        given: value,
+    }
+}
+
+pub(crate) fn changed(id: ProcessId, before: u32, value: u32) -> Notice {
+    Notice::Changed { id, value, before }
+}
+
+pub(crate) fn refused(id: ProcessId, reason: Reason, removed: bool) -> Notice {
+    Notice::Refused {
+        id,
+        reason,
+        removed,
+    }
+}
+
+/// Whether anything stands there, a dangling link too.
+pub(crate) fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
