@@ -29,7 +29,8 @@ const ROWS: [&[&str]; 3] = [
 /// The exceptions, in the same row: who uses whom.
 const BESIDE: [(&str, &str); 1] = [("oom-policy", "knapsack")];
 
-/// Paths that stand in one default each; everything else takes a path.
+/// Paths that stand in one default each; everything else takes a path as a
+/// parameter.
 const DEFAULTS: [&str; 3] = ["/proc", "/sys", "/tmp/user_processes"];
 
 /// Checks them all.
@@ -109,11 +110,6 @@ fn against_the_rows(tree: &str) -> Vec<String> {
         .filter(|(depth, _)| *depth == "0")
         .map(|(_, name)| *name)
         .collect();
-    let row = |name: &str| {
-        ROWS.iter()
-            .position(|row| row.contains(&name))
-            .unwrap_or(ROWS.len())
-    };
     let mut broken = Vec::new();
     let mut user = "";
     for (depth, name) in lines {
@@ -127,6 +123,13 @@ fn against_the_rows(tree: &str) -> Vec<String> {
         }
     }
     broken
+}
+
+/// Counted from the bottom.
+fn row(package: &str) -> usize {
+    ROWS.iter()
+        .position(|row| row.contains(&package))
+        .unwrap_or(ROWS.len())
 }
 
 fn packages(tree: &str) -> impl Iterator<Item = &str> {
@@ -169,18 +172,31 @@ fn sources(root: &Path) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// Whether cargo compiles it for tests alone: `tests/…`, `benches/…`,
-/// `examples/…`, and a `tests.rs` that a `#[cfg(test)] mod tests;` names.
+/// Folders of what is compiled for tests alone.
+const NOT_SHIPPED: [&str; 4] = ["benches", "examples", "fuzz", "tests"];
+
+/// Whether it is compiled for tests alone: it lies in a folder of such, or is
+/// a `tests.rs`, which a `#[cfg(test)] mod tests;` names.
 fn is_test(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == "tests.rs")
         || path
             .parent()
             .into_iter()
             .flat_map(Path::iter)
-            .any(|folder| folder == "tests" || folder == "benches" || folder == "examples")
+            .any(|folder| NOT_SHIPPED.iter().any(|name| folder == *name))
 }
 
 impl File {
+    /// The package it belongs to, whose folder has its name.
+    fn package(&self) -> &str {
+        let folders = self.path.strip_prefix("crates").unwrap_or(&self.path);
+        folders
+            .iter()
+            .next()
+            .and_then(|folder| folder.to_str())
+            .unwrap_or_default()
+    }
+
     /// 1, by what is written.
     fn deciding_touches_nothing(&self) -> Vec<String> {
         let decides = DECIDING
@@ -242,25 +258,25 @@ impl File {
     }
 }
 
-/// 3.
+/// 3: in one library, or, where none has it, once in each program.
 fn defaults_stand_once(files: &[File]) -> Vec<String> {
     let mut broken = Vec::new();
     for folder in DEFAULTS {
-        let places: BTreeMap<String, String> = files
-            .iter()
-            .filter_map(|file| Some((file, file.shipped.as_ref()?)))
-            .flat_map(|(file, shipped)| {
-                shipped
-                    .paths_in(folder)
-                    .into_iter()
-                    .map(|(line, text)| (format!("{}:{line}", file.path.display()), text))
-            })
-            .collect();
-        if places.len() > 1 {
-            broken.extend(places.into_iter().map(|(place, text)| {
-                format!(
-                    "{place}: `{text}`: `{folder}` stands in one default, and there is another (3)"
-                )
+        let mut places = BTreeMap::<&str, Vec<String>>::new();
+        for file in files {
+            let Some(shipped) = &file.shipped else {
+                continue;
+            };
+            for (line, text) in shipped.paths_in(folder) {
+                let place = format!("{}:{line}: `{text}`", file.path.display());
+                places.entry(file.package()).or_default().push(place);
+            }
+        }
+        let twice_in_one = places.values().any(|places| places.len() > 1);
+        let in_a_library = places.keys().any(|package| row(package) < ROWS.len());
+        if twice_in_one || (in_a_library && places.len() > 1) {
+            broken.extend(places.into_values().flatten().map(|place| {
+                format!("{place}: `{folder}` stands in one default, and there is another (3)")
             }));
         }
     }
@@ -332,6 +348,19 @@ mod tests {
         assert_eq!(broken.len(), 2, "{broken:?}");
         assert!(broken[0].starts_with("crates/reaper/src/lib.rs:2: `/proc/self/stat`"));
         assert!(broken[1].starts_with("crates/sensors/src/lib.rs:1: `/proc`"));
+    }
+
+    #[test]
+    fn programs_have_a_default_each_where_no_library_has_it() {
+        let text = "const PROC: &str = \"/proc\";";
+        let programs = [
+            ("crates/user-oom/src/lib.rs", text),
+            ("crates/psi-monitor/src/lib.rs", text),
+        ];
+        assert!(broken_by(&programs).is_empty());
+        let more = |path| broken_by(&[programs[0], programs[1], (path, text)]).len();
+        assert_eq!(more("crates/user-oom/src/start.rs"), 3);
+        assert_eq!(more("crates/sensors/src/lib.rs"), 3);
     }
 
     #[test]
