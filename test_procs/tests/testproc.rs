@@ -1,0 +1,290 @@
+//! `testproc.sh`, with the built programs or stand-ins for them, and always a
+//! stand-in for psi-monitor: whether a daemon answers is the test's to say.
+
+mod lines;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::lines::Lines;
+
+/// A directory of programs and an empty registry.
+struct Stage {
+    directory: TempDir,
+}
+
+impl Stage {
+    /// With the built test processes; a daemon answers or does not.
+    fn new(answers: bool) -> Self {
+        let stage = Self {
+            directory: tempfile::tempdir().expect("there is room for a directory"),
+        };
+        fs::create_dir(stage.programs()).expect("there is room for a directory");
+        fs::create_dir(stage.registry()).expect("there is room for a directory");
+        stage.program("psi-monitor", if answers { "true" } else { "exit 1" });
+        let built = [
+            ("test_proc1", env!("CARGO_BIN_EXE_test_proc1")),
+            ("test_proc2", env!("CARGO_BIN_EXE_test_proc2")),
+        ];
+        for (name, path) in built {
+            symlink(path, stage.programs().join(name)).expect("there is room for a link");
+        }
+        stage
+    }
+
+    fn programs(&self) -> PathBuf {
+        self.directory.path().join("programs")
+    }
+
+    fn registry(&self) -> PathBuf {
+        self.directory.path().join("registry")
+    }
+
+    /// Puts a script in the place of a program.
+    fn program(&self, name: &str, script: &str) {
+        let path = self.programs().join(name);
+        let _ = fs::remove_file(&path);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("there is room for a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("bash");
+        command
+            .arg(script())
+            .arg("--programs")
+            .arg(self.programs())
+            .arg("--registry")
+            .arg(self.registry())
+            .args(args)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn registered(&self) -> usize {
+        fs::read_dir(self.registry())
+            .expect("the registry is there")
+            .count()
+    }
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testproc.sh")
+}
+
+/// The script at work. Asked to end when dropped, so that it ends its own.
+struct Running {
+    child: Child,
+    lines: Lines,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it can be run");
+        let lines = Lines::of(child.stdout.take().expect("it is piped"));
+        Self { child, lines }
+    }
+
+    /// The words of the next line that contains `words`.
+    #[track_caller]
+    fn line_with(&self, words: &str) -> Vec<String> {
+        let line = self.lines.with(words);
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// The pids in the table of those that were started.
+    fn pids(&self) -> [String; 2] {
+        self.line_with("  NAME  ");
+        ["test_proc1", "test_proc2"].map(|name| {
+            let row = self.line_with(&format!("  {name}  "));
+            assert_eq!(row[2], name);
+            row[1].clone()
+        })
+    }
+
+    fn end(&self) {
+        signal(&self.child.id().to_string(), Signal::SIGTERM);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.end();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a child of ours or of the script, not waited for yet"
+)]
+fn signal(pid: &str, signal: Signal) {
+    kill(
+        Pid::from_raw(pid.parse().expect("a pid is a number")),
+        signal,
+    )
+    .expect("it was not waited for");
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Registers as a test process does, and waits for its end.
+const STAND_IN: &str = "echo 4 >\"$2/$$\"; exec tail -f /dev/null";
+
+#[test]
+fn without_a_daemon_and_without_a_bound_nothing_is_started() {
+    let stage = Stage::new(false);
+    let Output { status, stderr, .. } = stage.command(&[]).output().unwrap();
+    assert_eq!(status.code(), Some(1));
+    let said = text(&stderr);
+    assert!(said.contains("--max-mib"), "{said}");
+    assert!(said.contains("--i-mean-it"), "{said}");
+    assert_eq!(stage.registered(), 0);
+}
+
+#[test]
+fn a_bound_will_do_without_a_daemon_and_who_lives_at_the_end_survived() {
+    let stage = Stage::new(false);
+    let mut running = Running::start(stage.command(&["--max-mib", "2"]));
+    running.pids();
+    running.end();
+    running.line_with("IN THE END");
+    assert_eq!(running.line_with("  test_proc1  ")[3..], ["8", "survived"]);
+    assert_eq!(running.line_with("  test_proc2  ")[3..], ["5", "survived"]);
+    assert!(running.child.wait().unwrap().success());
+    assert_eq!(stage.registered(), 0);
+}
+
+#[test]
+fn who_was_killed_and_by_which_signal_is_said_at_the_end() {
+    let stage = Stage::new(false);
+    let mut running = Running::start(stage.command(&["--max-mib", "2"]));
+    let [first, second] = running.pids();
+    // It ignores the one and dies of the other.
+    signal(&second, Signal::SIGTERM);
+    running.line_with("SIGTERM ignored");
+    signal(&second, Signal::SIGKILL);
+    running.line_with(&format!("test_proc2 ({second}) was killed by SIGKILL"));
+    signal(&first, Signal::SIGKILL);
+    running.line_with("IN THE END");
+    let killed = ["was", "killed", "by", "SIGKILL"];
+    assert_eq!(running.line_with("  test_proc1  ")[4..], killed);
+    assert_eq!(running.line_with("  test_proc2  ")[4..], killed);
+    assert!(running.child.wait().unwrap().success());
+    // No daemon removed their entries, so the script did.
+    assert_eq!(stage.registered(), 0);
+}
+
+#[test]
+fn with_a_daemon_they_are_started_without_a_bound() {
+    let stage = Stage::new(true);
+    stage.program("test_proc1", STAND_IN);
+    stage.program("test_proc2", STAND_IN);
+    let running = Running::start(stage.command(&[]));
+    running.pids();
+    running.end();
+    assert_eq!(running.line_with("  test_proc1  ")[3..], ["4", "survived"]);
+}
+
+#[test]
+fn with_ones_word_they_are_started_without_a_daemon() {
+    let stage = Stage::new(false);
+    stage.program("test_proc1", STAND_IN);
+    stage.program("test_proc2", STAND_IN);
+    let running = Running::start(stage.command(&["--i-mean-it"]));
+    running.pids();
+}
+
+#[test]
+fn one_that_ignores_sigint_too_is_ended_for_certain() {
+    let stage = Stage::new(false);
+    stage.program(
+        "test_proc1",
+        "trap '' INT; echo 4 >\"$2/$$\"; exec tail -f /dev/null",
+    );
+    let mut running = Running::start(stage.command(&["--max-mib", "2"]));
+    let [stubborn, _] = running.pids();
+    running.end();
+    assert_eq!(running.line_with("  test_proc1  ")[3..], ["4", "survived"]);
+    assert!(running.child.wait().unwrap().success());
+    assert!(!Path::new("/proc").join(stubborn).exists());
+}
+
+#[test]
+fn one_that_fails_is_told_from_one_that_was_killed() {
+    let stage = Stage::new(false);
+    stage.program("test_proc1", "exit 3");
+    stage.program("test_proc2", "exit 0");
+    let output = stage.command(&["--max-mib", "2"]).output().unwrap();
+    let said = text(&output.stdout);
+    assert!(said.contains("failed with status 3"), "{said}");
+    assert!(said.contains("ended by itself"), "{said}");
+    assert!(output.status.success());
+}
+
+#[test]
+fn the_socket_is_passed_on_to_whoever_looks_for_the_daemon() {
+    let stage = Stage::new(true);
+    stage.program("psi-monitor", "[ \"$*\" = '--check --socket /there' ]");
+    stage.program("test_proc1", "exit 0");
+    stage.program("test_proc2", "exit 0");
+    let output = stage.command(&["--socket", "/there"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_monitor_that_fails_is_no_daemon_that_does_not_answer() {
+    let stage = Stage::new(true);
+    stage.program("psi-monitor", "exit 2");
+    let output = stage.command(&["--max-mib", "2"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("psi-monitor --check"));
+    assert_eq!(stage.registered(), 0);
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let stage = Stage::new(true);
+    for args in [
+        &["--max-mib", "0"][..],
+        &["--max-mib", "many"],
+        &["--max-mib"],
+        &["--registry", ""],
+        &["--without-sense"],
+    ] {
+        let output = stage.command(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains(args[0]), "{args:?}");
+    }
+    assert_eq!(stage.registered(), 0);
+}
+
+#[test]
+fn a_program_that_is_missing_is_named() {
+    let stage = Stage::new(true);
+    fs::remove_file(stage.programs().join("test_proc2")).unwrap();
+    let output = stage.command(&["--max-mib", "2"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("test_proc2"));
+    assert_eq!(stage.registered(), 0);
+}
+
+#[test]
+fn help_is_printed_when_asked_for() {
+    let output = Stage::new(true).command(&["--help"]).output().unwrap();
+    assert!(output.status.success());
+    assert!(text(&output.stdout).starts_with("Usage: bash testproc.sh"));
+}

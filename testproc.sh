@@ -1,0 +1,256 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Starts the processes that fill the memory, prints their PIDs and values,
+# follows them, and says at the end who survived and what killed the others.
+# On Ctrl-C it ends what it started.
+
+set -euo pipefail
+
+usage() {
+	cat <<'END'
+Usage: bash testproc.sh [OPTIONS]
+
+Starts test_proc1 (value 8) and test_proc2 (value 5), which take memory without
+end and ignore SIGTERM. Ends what it started on Ctrl-C.
+
+Where no user-oom answers, nothing would save the machine: then a bound is
+asked for.
+
+Options:
+  --max-mib N      each process takes N MiB and then holds still
+  --i-mean-it      start them though no user-oom answers and nothing bounds them
+  --registry DIR   where they register (default: /tmp/user_processes)
+  --socket PATH    where user-oom answers (default: as in psi-monitor --help)
+  --programs DIR   take the programs from DIR instead of building them
+  --help           print this and end
+
+Exit status: 0 when all has been told, 1 when they could not be started,
+2 when the arguments make no sense.
+END
+}
+
+say() { printf 'testproc: %s\n' "$*"; }
+
+fail() {
+	printf 'testproc: %s\n' "$*" >&2
+	exit 1
+}
+
+refuse() {
+	printf 'testproc: %s (see --help)\n' "$*" >&2
+	exit 2
+}
+
+# --- arguments ---------------------------------------------------------------
+
+registry=/tmp/user_processes
+bounds=() # given to every process
+daemon=() # given to psi-monitor
+programs=
+meant=no
+
+need_value() {
+	if (($# < 2)) || [[ -z $2 ]]; then refuse "$1 needs a value"; fi
+}
+
+while (($# > 0)); do
+	case $1 in
+	--max-mib)
+		need_value "$@"
+		[[ $2 =~ ^[1-9][0-9]*$ ]] || refuse "--max-mib takes a whole number of MiB above 0, not \`$2'"
+		bounds=(--max-mib "$2")
+		shift
+		;;
+	--registry)
+		need_value "$@"
+		registry=$2
+		shift
+		;;
+	--socket)
+		need_value "$@"
+		daemon=(--socket "$2")
+		shift
+		;;
+	--programs)
+		need_value "$@"
+		programs=$2
+		shift
+		;;
+	--i-mean-it) meant=yes ;;
+	--help)
+		usage
+		exit 0
+		;;
+	*) refuse "\`$1' is no option of mine" ;;
+	esac
+	shift
+done
+
+# --- the programs ------------------------------------------------------------
+
+needed=(test_proc1 test_proc2 psi-monitor)
+
+if [[ -z $programs ]]; then
+	here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+	programs=${CARGO_TARGET_DIR:-$here/target}/release
+	# Under sudo there is often no cargo: what was built before will do.
+	if command -v cargo >/dev/null; then
+		(cd -- "$here" && cargo build --release --package test_procs --package psi-monitor) ||
+			fail "cannot build the programs"
+	fi
+fi
+for name in "${needed[@]}"; do
+	[[ -x $programs/$name ]] ||
+		fail "there is no $programs/$name; build it: cargo build --release -p test_procs -p psi-monitor"
+done
+
+# --- is anybody watching? ----------------------------------------------------
+
+check=0
+"$programs/psi-monitor" --check "${daemon[@]}" || check=$?
+if ((check > 1)); then
+	fail "psi-monitor --check ended with status $check"
+elif ((check == 0)); then
+	: # it has said so
+elif ((${#bounds[@]})); then
+	say "each process stops at ${bounds[1]} MiB"
+elif [[ $meant == yes ]]; then
+	say "nobody watches, as you wish"
+else
+	fail "without user-oom these processes would take all memory of this machine:" \
+		"start user-oom first, bound them with --max-mib N, or insist with --i-mean-it"
+fi
+
+# --- who was started, and what became of them --------------------------------
+
+pids=() # in the order of their start; the rest is by pid
+declare -A name_of=()
+declare -A value_of=()
+declare -A status_of=() # set once it has ended
+declare -A ended_by_us=()
+stopping=no
+
+start() {
+	"$programs/$1" --registry "$registry" "${bounds[@]}" 2>&3 3>&- &
+	pids+=("$!")
+	name_of[$!]=$1
+}
+
+# Sets `living` to the pids of those that have not ended.
+living=()
+look() {
+	local pid
+	living=()
+	for pid in "${pids[@]}"; do
+		[[ -n ${status_of[$pid]-} ]] || living+=("$pid")
+	done
+}
+
+# Whether this child of ours is still at work. Bash knows, and better than
+# `kill -0`, which would take another process with its pid for it.
+running() { [[ " $(jobs -pr | tr '\n' ' ')" == *" $1 "* ]]; }
+
+# Waits a moment, and buries those that have ended. (`wait -n` would tell
+# sooner, but before bash 5.3 it overlooks one that ended before it was called.)
+follow() {
+	local pid
+	sleep 0.2 || true # a signal ends it early
+	for pid in "${living[@]}"; do
+		running "$pid" || collect "$pid"
+	done
+}
+
+collect() {
+	local status=0
+	wait "$1" || status=$?
+	bury "$1" "$status"
+}
+
+# An entry outlives a process that was killed where no daemon removes it.
+bury() {
+	status_of[$1]=$2
+	if [[ $stopping == no ]]; then say "${name_of[$1]} ($1) $(fate "$1")"; fi
+	[[ ! -O $registry/$1 ]] || rm -f -- "$registry/$1"
+}
+
+# A process is in the registry as soon as its entry holds a value.
+await_registration() {
+	local pid=$1 value tries
+	for ((tries = 0; tries < 100; tries++)); do
+		value=
+		read -r value _ 2>/dev/null <"$registry/$pid" || true
+		if [[ $value =~ ^[0-9]+$ ]]; then
+			value_of[$pid]=$value
+			return
+		fi
+		if [[ $stopping == yes ]] || ! running "$pid"; then return; fi
+		sleep 0.1 || true
+	done
+	say "${name_of[$pid]} ($pid) has not registered within 10 s"
+}
+
+# What a process came to, in words.
+fate() {
+	local pid=$1 status=${status_of[$1]} signal
+	if [[ -n ${ended_by_us[$pid]-} || $stopping == yes && ($status == 0 || $status == 130) ]]; then
+		printf 'survived'
+	elif ((status == 0)); then
+		printf 'ended by itself'
+	elif ((status > 128)) && signal=$(kill -l "$((status - 128))" 2>/dev/null); then
+		printf 'was killed by SIG%s' "$signal"
+	else
+		printf 'failed with status %s' "$status"
+	fi
+}
+
+# Ends what is left: gently, since SIGINT lets them take back their entry, and
+# after two seconds for certain.
+end_all() {
+	local pid tries
+	look
+	for pid in "${living[@]}"; do
+		if running "$pid"; then kill -INT "$pid" || true; fi
+	done
+	for ((tries = 0; tries < 10 && ${#living[@]}; tries++)); do
+		follow
+		look
+	done
+	for pid in "${living[@]}"; do
+		if running "$pid" && kill -KILL "$pid"; then ended_by_us[$pid]=yes; fi
+		collect "$pid"
+	done
+}
+
+# A daemon makes the directory; where none ran yet, so do we.
+[[ -d $registry ]] || mkdir -m 1777 -- "$registry"
+
+# Bash would say in words of its own who was killed; ours say more.
+exec 3>&2 2>/dev/null
+
+trap 'stopping=yes' INT TERM HUP PIPE
+trap end_all EXIT
+
+start test_proc1
+start test_proc2
+for pid in "${pids[@]}"; do await_registration "$pid"; done
+
+row() { printf 'testproc: %8s  %-12s %6s  %s\n' "$@"; }
+
+row PID NAME VALUE ''
+for pid in "${pids[@]}"; do
+	row "$pid" "${name_of[$pid]}" "${value_of[$pid]-none}" ''
+done
+say "Ctrl-C ends them"
+
+look
+while ((${#living[@]})) && [[ $stopping == no ]]; do
+	follow
+	look
+done
+
+end_all
+row PID NAME VALUE 'IN THE END'
+for pid in "${pids[@]}"; do
+	row "$pid" "${name_of[$pid]}" "${value_of[$pid]-none}" "$(fate "$pid")"
+done
