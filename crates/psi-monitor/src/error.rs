@@ -1,0 +1,93 @@
+//! What keeps the monitor from watching, and how that is said.
+
+use std::fmt::Write;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use control::PlaceError;
+use nix::errno::Errno;
+
+/// Why the monitor could not start, or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The arguments make no sense, or help was asked for.
+    #[error("the arguments are not usable")]
+    Arguments(#[source] clap::Error),
+    /// No pressure can be read, most likely since the kernel keeps none.
+    #[error("cannot see memory pressure")]
+    NoPressure(#[source] sensors::ReadError),
+    /// The file that `--pressure-file` names could not be read.
+    #[error("cannot read the pressure that `--pressure-file` names")]
+    Pressure(#[source] sensors::ReadError),
+    /// There is no place for a daemon to answer at.
+    #[error("cannot say where user-oom answers (see `--socket`)")]
+    Place(#[source] control::PlaceError),
+    /// No daemon answers.
+    #[error(transparent)]
+    NoAnswer(control::ClientError),
+    /// A daemon answers, and the kernel is not to kill behind its back.
+    #[error(
+        "`--action sysrq` is refused, since a user-oom answers at {daemon}: the kernel \
+         would kill behind its back; ask it, with `--action relief`"
+    )]
+    SysRqBesideDaemon {
+        /// Where it answers.
+        daemon: String,
+    },
+    /// The kernel does not let us ask it to kill.
+    #[error("`--action sysrq` needs root: cannot write `{}`", path.display())]
+    SysRq {
+        /// What would be written to.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// Signals could not be waited for.
+    #[error("cannot wait for signals")]
+    Signals {
+        /// What the kernel says.
+        source: Errno,
+    },
+    /// Standard output took no line.
+    #[error("cannot print")]
+    Print {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// 0 for help that was asked for, 2 for arguments that make no sense, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Arguments(err) if !err.use_stderr() => ExitCode::SUCCESS,
+            Self::Arguments(_)
+            | Self::Place(PlaceError::NoName { .. } | PlaceError::TooLong { .. }) => {
+                ExitCode::from(2)
+            }
+            Self::Place(_)
+            | Self::NoPressure(_)
+            | Self::Pressure(_)
+            | Self::NoAnswer(_)
+            | Self::SysRqBesideDaemon { .. }
+            | Self::SysRq { .. }
+            | Self::Signals { .. }
+            | Self::Print { .. } => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// `err` and all its causes, in one line.
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+    let mut line = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        // Writing to a String cannot fail.
+        let _ = write!(line, ": {err}");
+        cause = err.source();
+    }
+    line
+}

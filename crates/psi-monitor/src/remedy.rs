@@ -1,0 +1,308 @@
+//! What is done about pressure above the threshold.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use control::{Client, ClientError, Place, Reply, Request};
+use psi::Percent;
+
+use crate::arguments::Action;
+use crate::error::{Error, chain};
+use crate::signals::Signals;
+
+/// An [`Action`], ready to be carried out.
+#[derive(Debug)]
+pub(crate) enum Remedy {
+    /// Asks this daemon.
+    Relief(Daemon),
+    /// Runs a command.
+    Exec(Exec),
+    /// Has the kernel kill.
+    SysRq(SysRq),
+    /// Watches only.
+    None,
+}
+
+/// What came of a remedy.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was applied; this says how. Now hold still.
+    Applied(String),
+    /// It could not be; this says why. Go on.
+    NotApplied(String),
+    /// There was nothing to do.
+    Nothing,
+}
+
+impl Remedy {
+    /// `socket` is where the daemon answers if not where it always does, `proc`
+    /// where the kernel's proc file system is.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Place`]: no daemon can be where `socket` says.
+    /// - [`Error::SysRqBesideDaemon`], [`Error::SysRq`]: SysRq is not ours to
+    ///   use, or not now.
+    pub(crate) fn new(action: Action, socket: Option<&Path>, proc: &Path) -> Result<Self, Error> {
+        Ok(match action {
+            Action::Relief => Self::Relief(Daemon::find(socket)?),
+            Action::Exec(command) => Self::Exec(Exec {
+                command,
+                running: None,
+            }),
+            Action::SysRq => Self::SysRq(SysRq::new(Daemon::find(socket)?, proc)?),
+            Action::None => Self::None,
+        })
+    }
+
+    pub(crate) fn apply(&mut self, full: Percent, signals: &Signals) -> Outcome {
+        match self {
+            Self::Relief(daemon) => match daemon.relieve() {
+                Ok(answer) => Outcome::Applied(format!("user-oom: {answer}")),
+                Err(err) => Outcome::NotApplied(chain(&err)),
+            },
+            Self::Exec(exec) => exec.start(full, signals),
+            Self::SysRq(sysrq) => sysrq.press(),
+            Self::None => Outcome::Nothing,
+        }
+    }
+
+    /// How a command that we run has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        match self {
+            Self::Exec(exec) => exec.ended(),
+            Self::Relief(_) | Self::SysRq(_) | Self::None => None,
+        }
+    }
+}
+
+/// In the infinitive, as what will be done above the threshold.
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Relief(daemon) => write!(f, "ask user-oom at {daemon} for relief"),
+            Self::Exec(exec) => write!(f, "run `{}`", exec.command.display()),
+            Self::SysRq(_) => f.write_str("have the kernel kill a process (SysRq f)"),
+            Self::None => f.write_str("nothing, watch only"),
+        }
+    }
+}
+
+/// The daemon, if there is one.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    place: Place,
+}
+
+impl Daemon {
+    /// A machine that thrashes answers late.
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// # Errors
+    ///
+    /// [`Error::Place`]: no daemon can be there.
+    pub(crate) fn find(socket: Option<&Path>) -> Result<Self, Error> {
+        let place = Place::find(socket).map_err(Error::Place)?;
+        Ok(Self { place })
+    }
+
+    /// How it is. One that is there and says nothing is no answer.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer.
+    pub(crate) fn status(&self) -> Result<Reply, ClientError> {
+        self.ask(Request::Status)
+    }
+
+    fn relieve(&self) -> Result<Reply, ClientError> {
+        self.ask(Request::Relief)
+    }
+
+    fn ask(&self, request: Request) -> Result<Reply, ClientError> {
+        Client::connect(&self.place, Self::PATIENCE)?.ask(request, Self::PATIENCE)
+    }
+}
+
+/// Where it is.
+impl fmt::Display for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.place.socket().display())
+    }
+}
+
+/// A command that is run by a shell; one at a time.
+#[derive(Debug)]
+pub(crate) struct Exec {
+    command: OsString,
+    running: Option<Child>,
+}
+
+impl Exec {
+    fn start(&mut self, full: Percent, signals: &Signals) -> Outcome {
+        let _ = self.ended();
+        if let Some(child) = &self.running {
+            return Outcome::NotApplied(format!("the command still runs, pid {}", child.id()));
+        }
+        let mut command = Command::new("/bin/sh");
+        command
+            .arg(OsStr::new("-c"))
+            .arg(&self.command)
+            .env("PSI_FULL_AVG10", full.to_string())
+            .stdin(Stdio::null());
+        match signals.unblocked(|| command.spawn()) {
+            Ok(child) => {
+                let said = format!("runs `{}`, pid {}", self.command.display(), child.id());
+                self.running = Some(child);
+                Outcome::Applied(said)
+            }
+            Err(err) => Outcome::NotApplied(format!("cannot run /bin/sh: {err}")),
+        }
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.running.as_mut()?.try_wait().ok().flatten()?;
+        self.running = None;
+        Some(status)
+    }
+}
+
+/// The kernel's own killer, sysrq.rst: `f` calls the OOM killer once.
+#[derive(Debug)]
+pub(crate) struct SysRq {
+    daemon: Daemon,
+    trigger: PathBuf,
+}
+
+impl SysRq {
+    fn new(daemon: Daemon, proc: &Path) -> Result<Self, Error> {
+        let sysrq = Self {
+            daemon,
+            trigger: proc.join("sysrq-trigger"),
+        };
+        if sysrq.daemon.status().is_ok() {
+            return Err(Error::SysRqBesideDaemon {
+                daemon: sysrq.daemon.to_string(),
+            });
+        }
+        // Found out now rather than when it is needed.
+        OpenOptions::new()
+            .write(true)
+            .open(&sysrq.trigger)
+            .map_err(|source| Error::SysRq {
+                path: sysrq.trigger.clone(),
+                source,
+            })?;
+        Ok(sysrq)
+    }
+
+    fn press(&self) -> Outcome {
+        if self.daemon.status().is_ok() {
+            return Outcome::NotApplied(format!(
+                "SysRq f is left alone: a user-oom answers at {} now",
+                self.daemon
+            ));
+        }
+        let press = || -> io::Result<()> {
+            OpenOptions::new()
+                .write(true)
+                .open(&self.trigger)?
+                .write_all(b"f")
+        };
+        match press() {
+            Ok(()) => Outcome::Applied("SysRq f: the kernel kills a process".to_owned()),
+            Err(err) => {
+                Outcome::NotApplied(format!("cannot write `{}`: {err}", self.trigger.display()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsFd;
+
+    use control::{InstanceLock, Listener};
+    use nix::poll::{PollFd, PollFlags, poll};
+
+    use super::*;
+
+    /// A proc file system of our own, in which SysRq does nothing.
+    fn proc() -> tempfile::TempDir {
+        let proc = tempfile::tempdir().unwrap();
+        fs::write(proc.path().join("sysrq-trigger"), "").unwrap();
+        proc
+    }
+
+    fn sysrq(proc: &Path) -> Result<SysRq, Error> {
+        let daemon = Daemon::find(Some(&proc.join("socket")))?;
+        SysRq::new(daemon, proc)
+    }
+
+    #[test]
+    fn sysrq_is_pressed_where_no_daemon_answers() {
+        let proc = proc();
+        let outcome = sysrq(proc.path()).unwrap().press();
+        assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+        let pressed = fs::read_to_string(proc.path().join("sysrq-trigger")).unwrap();
+        assert_eq!(pressed, "f");
+    }
+
+    #[test]
+    fn sysrq_is_not_pressed_once_it_cannot_be() {
+        let proc = proc();
+        let sysrq = sysrq(proc.path()).unwrap();
+        fs::remove_file(proc.path().join("sysrq-trigger")).unwrap();
+        let outcome = sysrq.press();
+        assert!(matches!(outcome, Outcome::NotApplied(_)), "{outcome:?}");
+    }
+
+    #[test]
+    fn without_permission_to_press_sysrq_there_is_no_start() {
+        let nothing = tempfile::tempdir().unwrap();
+        let err = sysrq(nothing.path()).unwrap_err();
+        assert!(matches!(err, Error::SysRq { .. }), "{err:?}");
+        assert!(chain(&err).contains("needs root"));
+    }
+
+    #[test]
+    fn a_daemon_that_starts_later_keeps_sysrq_from_being_pressed() {
+        let proc = proc();
+        let sysrq = sysrq(proc.path()).unwrap();
+        let place = sysrq.daemon.place.clone();
+        let listener = Listener::bind(&place, InstanceLock::take(&place).unwrap()).unwrap();
+        let daemon = std::thread::spawn(move || answer_one_status(&listener));
+
+        let outcome = sysrq.press();
+        assert!(matches!(outcome, Outcome::NotApplied(_)), "{outcome:?}");
+        daemon.join().unwrap();
+        let pressed = fs::read_to_string(proc.path().join("sysrq-trigger")).unwrap();
+        assert_eq!(pressed, "");
+    }
+
+    fn answer_one_status(listener: &Listener) {
+        let connection = wait(listener, || listener.accept());
+        let request = wait(&connection, || connection.receive().unwrap());
+        assert_eq!(request, Request::Status);
+        connection
+            .reply(&Reply::Status(control::Status::default()))
+            .unwrap();
+    }
+
+    /// Polls until `look` sees something.
+    fn wait<T>(descriptor: &impl AsFd, look: impl Fn() -> Option<T>) -> T {
+        loop {
+            if let Some(seen) = look() {
+                return seen;
+            }
+            let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut polled, 60_000_u16), Ok(1), "nothing came");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The loop: poll, print, act, hold still.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+use psi::{Percent, Pressure};
+use sensors::{PressureFile, ReadError};
+
+use crate::arguments::Arguments;
+use crate::error::{Error, chain};
+use crate::remedy::{Outcome, Remedy};
+use crate::screen::{Screen, Seconds};
+use crate::signals::{Signals, Woken};
+
+/// All there is to watching.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    threshold: Percent,
+    interval: Duration,
+    recovery: Duration,
+    path: PathBuf,
+    pressure: PressureFile,
+    remedy: Remedy,
+}
+
+impl Watch {
+    /// `proc` is where the kernel's proc file system is.
+    ///
+    /// # Errors
+    ///
+    /// There is no pressure to be read.
+    pub(crate) fn new(arguments: &Arguments, remedy: Remedy, proc: &Path) -> Result<Self, Error> {
+        let (path, failed): (PathBuf, fn(ReadError) -> Error) = match &arguments.pressure_file {
+            Some(path) => (path.clone(), Error::Pressure),
+            None => (proc.join("pressure/memory"), Error::NoPressure),
+        };
+        let mut pressure = PressureFile::open(&path).map_err(failed)?;
+        // What cannot be read now is better known now.
+        pressure.read().map_err(failed)?;
+        Ok(Self {
+            threshold: arguments.threshold,
+            interval: arguments.interval,
+            recovery: arguments.recovery,
+            path,
+            pressure,
+            remedy,
+        })
+    }
+
+    /// Watches until a signal ends it.
+    ///
+    /// # Errors
+    ///
+    /// Standard output took no line, or signals could not be waited for.
+    pub(crate) fn run<W: Write>(
+        mut self,
+        signals: &Signals,
+        screen: &mut Screen<W>,
+    ) -> Result<(), Error> {
+        self.introduce(screen).map_err(print)?;
+        loop {
+            let polled = Instant::now();
+            let pause = self.poll(signals, screen).map_err(print)?;
+            loop {
+                let woken = signals
+                    .wait_until(polled + pause)
+                    .map_err(|source| Error::Signals { source })?;
+                match woken {
+                    Woken::Due => break,
+                    Woken::Child => self.say_how_it_ended(screen).map_err(print)?,
+                    Woken::End(signal) => {
+                        debug!("{signal} ends the watch");
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn introduce<W: Write>(&self, screen: &mut Screen<W>) -> io::Result<()> {
+        screen.line(format_args!("psi-monitor watches {}", self.path.display()))?;
+        screen.setting(
+            "threshold, full avg10",
+            format_args!("{:6} %", self.threshold),
+        )?;
+        screen.setting("poll interval", Seconds(self.interval))?;
+        screen.setting("recovery interval", Seconds(self.recovery))?;
+        screen.setting("above the threshold", &self.remedy)
+    }
+
+    /// Looks once, acts where that is called for, and returns how long to wait
+    /// before the next look.
+    fn poll<W: Write>(
+        &mut self,
+        signals: &Signals,
+        screen: &mut Screen<W>,
+    ) -> io::Result<Duration> {
+        let pressure = match self.pressure.read() {
+            Ok(pressure) => pressure,
+            // It could be read before, so it may be again: a cgroup is gone, or
+            // a file is just being written.
+            Err(err) => {
+                warn!("{}", chain(&err));
+                return Ok(self.interval);
+            }
+        };
+        screen.poll(&pressure, self.threshold)?;
+        if !self.is_alarming(&pressure) {
+            return Ok(self.interval);
+        }
+        match self.remedy.apply(pressure.full.avg10, signals) {
+            Outcome::Applied(said) => {
+                screen.event(said)?;
+                // While a command is started its end is not signalled to us.
+                self.say_how_it_ended(screen)?;
+                screen.event(format_args!(
+                    "holds still for {} s",
+                    self.recovery.as_secs_f64()
+                ))?;
+                Ok(self.recovery)
+            }
+            Outcome::NotApplied(said) => {
+                screen.alarm(said)?;
+                Ok(self.interval)
+            }
+            Outcome::Nothing => Ok(self.interval),
+        }
+    }
+
+    fn is_alarming(&self, pressure: &Pressure) -> bool {
+        pressure.full.avg10 > self.threshold
+    }
+
+    fn say_how_it_ended<W: Write>(&mut self, screen: &mut Screen<W>) -> io::Result<()> {
+        match self.remedy.ended() {
+            Some(status) if status.success() => screen.event("the command is done"),
+            Some(status) => screen.alarm(format_args!("the command failed: {status}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn print(source: io::Error) -> Error {
+    Error::Print { source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_pressure_is_said_in_one_sentence() {
+        let proc = tempfile::tempdir().unwrap();
+        let (arguments, _) = Arguments::parse_all(std::iter::empty()).unwrap();
+        let err = Watch::new(&arguments, Remedy::None, proc.path()).unwrap_err();
+        let said = chain(&err);
+        assert!(said.contains("no pressure stall information"), "{said}");
+        assert!(said.contains("pressure/memory"), "{said}");
+    }
+}
