@@ -132,6 +132,10 @@ pub(crate) fn share(part: u64, whole: u64, of: u64) -> u64 {
     if whole == 0 {
         return 0;
     }
+    // Nearly always; dividing 128 bits is a function call.
+    if let Some(product) = of.checked_mul(part) {
+        return product / whole;
+    }
     let scaled = u128::from(of) * u128::from(part) / u128::from(whole);
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }

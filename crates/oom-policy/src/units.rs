@@ -90,6 +90,8 @@ pub(crate) struct Units {
     entry: Vec<Option<u32>>,
     /// Per node: the nearest node with an entry, itself or above.
     nearest: Vec<u32>,
+    /// Per node: the node of its parent, once it was looked for.
+    parent: Vec<u32>,
     /// Per node: its unit.
     unit_at: Vec<u32>,
     /// Group, whether not its leader, process: sorted, to find each group's node.
@@ -104,6 +106,7 @@ impl Units {
         reserve_to(&mut self.node, processes);
         reserve_to(&mut self.entry, processes);
         reserve_to(&mut self.nearest, processes);
+        reserve_to(&mut self.parent, processes);
         reserve_to(&mut self.unit_at, processes);
         reserve_to(&mut self.groups, processes);
     }
@@ -165,6 +168,7 @@ impl Units {
     fn find_entries(&mut self, processes: &[Process]) {
         refill(&mut self.entry, processes.len(), None);
         refill(&mut self.nearest, processes.len(), UNKNOWN);
+        refill(&mut self.parent, processes.len(), UNKNOWN);
         for (index, process) in processes.iter().enumerate() {
             // An entry for the first process would make the whole machine one
             // unit.
@@ -286,7 +290,16 @@ impl Units {
     }
 
     /// The node of the parent.
-    fn above(&self, processes: &[Process], node: u32) -> Option<u32> {
+    fn above(&mut self, processes: &[Process], node: u32) -> Option<u32> {
+        let mut above = self.parent[at(node)];
+        if above == UNKNOWN {
+            above = self.find_above(processes, node).unwrap_or(NOBODY);
+            self.parent[at(node)] = above;
+        }
+        (above != NOBODY).then_some(above)
+    }
+
+    fn find_above(&self, processes: &[Process], node: u32) -> Option<u32> {
         let child = &processes[at(node)];
         let parent = processes
             .binary_search_by_key(&child.parent, |process| process.id.pid)
