@@ -11,8 +11,6 @@
 //! the line that is least for the room at hand. No division: both sides are
 //! multiplied out in `i128`.
 
-use std::ops::Range;
-
 use crate::entry::Entry;
 use crate::states::State;
 
@@ -41,7 +39,7 @@ pub(crate) struct Slope {
 
 impl Slope {
     /// Nothing is left that is worth filling with.
-    const FLAT: Self = Self {
+    pub(crate) const FLAT: Self = Self {
         profit: 0,
         weight: 1,
     };
@@ -50,6 +48,14 @@ impl Slope {
         profit: 1,
         weight: 0,
     };
+}
+
+impl Slope {
+    /// Whether it is as steep as another.
+    fn is(self, other: Self) -> bool {
+        i128::from(self.profit) * i128::from(other.weight)
+            == i128::from(other.profit) * i128::from(self.weight)
+    }
 }
 
 impl From<Entry> for Slope {
@@ -84,33 +90,139 @@ impl Price {
     }
 }
 
-/// The items next to the core, as far as they are sorted.
-#[derive(Clone, Debug)]
-pub(crate) struct Neighbours {
-    /// Kept by the break solution; the worst is the last.
-    pub(crate) left: Range<usize>,
-    /// Whether there are others left of these.
-    pub(crate) more_left: bool,
-    /// Given up by the break solution; the best is the first.
-    pub(crate) right: Range<usize>,
-    /// Whether there are others right of these.
-    pub(crate) more_right: bool,
+/// One stretch of neighbours with the same profit per weight.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    /// Sums of the profits and weights before it, from where the ladder began.
+    profit: i64,
+    weight: i64,
+    slope: Slope,
 }
 
-/// Where in the neighbours a line stands.
+/// How many lines a ladder may have.
+const LINES: usize = 256;
+
+/// The lines of one side's neighbours, from the core outwards.
+#[derive(Debug)]
+pub(crate) struct Ladder {
+    lines: Vec<Line>,
+    /// The line the core ends in.
+    first: usize,
+    /// Sums of what the core took, from where the ladder began.
+    taken_profit: i64,
+    taken_weight: i64,
+    /// Sums of all lines.
+    profit: i64,
+    weight: i64,
+    /// Whether the last line goes on past what was seen.
+    endless: bool,
+}
+
+impl Ladder {
+    pub(crate) fn new() -> Self {
+        Self {
+            lines: Vec::with_capacity(LINES),
+            first: 0,
+            taken_profit: 0,
+            taken_weight: 0,
+            profit: 0,
+            weight: 0,
+            endless: false,
+        }
+    }
+
+    /// Starts anew with these neighbours; `more` tells whether others come
+    /// after them.
+    pub(crate) fn restart<'a>(&mut self, neighbours: impl Iterator<Item = &'a Entry>, more: bool) {
+        self.lines.clear();
+        (self.first, self.taken_profit, self.taken_weight) = (0, 0, 0);
+        (self.profit, self.weight) = (0, 0);
+        self.endless = more;
+        for entry in neighbours {
+            if entry.profit <= 0 {
+                // Neither this one nor any after it earns anything.
+                self.endless = false;
+                break;
+            }
+            let slope = Slope::from(*entry);
+            if self.lines.last().is_none_or(|line| !line.slope.is(slope)) {
+                if self.lines.len() == LINES {
+                    self.endless = true;
+                    break;
+                }
+                self.lines.push(Line {
+                    profit: self.profit,
+                    weight: self.weight,
+                    slope,
+                });
+            }
+            self.profit += entry.profit;
+            self.weight += entry.weight;
+        }
+    }
+
+    /// The core takes `times` such entries, or they are left out for good.
+    pub(crate) fn take(&mut self, entry: &Entry, times: i64) {
+        self.taken_profit += times * entry.profit;
+        self.taken_weight += times * entry.weight;
+        while self.first + 1 < self.lines.len()
+            && self.lines[self.first + 1].weight <= self.taken_weight
+        {
+            self.first += 1;
+        }
+    }
+
+    /// Where a line begins, as seen from the core.
+    fn start(&self, at: usize) -> (i64, i64) {
+        let line = &self.lines[at];
+        (
+            (line.profit - self.taken_profit).max(0),
+            (line.weight - self.taken_weight).max(0),
+        )
+    }
+
+    /// Where a line ends, as seen from the core.
+    fn end(&self, at: usize) -> (i64, i64) {
+        match self.lines.get(at + 1) {
+            Some(_) => self.start(at + 1),
+            None => (
+                self.profit - self.taken_profit,
+                self.weight - self.taken_weight,
+            ),
+        }
+    }
+
+    /// Whether every neighbour is taken and none comes after.
+    fn is_exhausted(&self) -> bool {
+        !self.endless && self.weight <= self.taken_weight
+    }
+}
+
+/// What the core has on both sides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Neighbours<'a> {
+    /// Kept by the break solution.
+    pub(crate) left: &'a Ladder,
+    /// Given up by the break solution.
+    pub(crate) right: &'a Ladder,
+}
+
+/// Where a line stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
+    /// Past the last on the right.
+    Flat,
     Right(usize),
     Left(usize),
+    /// Past the last on the left.
     Wall,
 }
 
-/// The lines that bound what a state can become, for states by ascending
-/// weight.
-#[derive(Clone, Debug)]
+/// The lines that bound what a state can become, for states by descending
+/// room.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Tangents<'a> {
-    entries: &'a [Entry],
-    neighbours: &'a Neighbours,
+    neighbours: Neighbours<'a>,
     price: Price,
     at: At,
     /// The line: through this point, with this slope.
@@ -123,39 +235,39 @@ pub(crate) struct Tangents<'a> {
 
 impl<'a> Tangents<'a> {
     /// Starts at the greatest room of all that will be asked for.
-    pub(crate) fn new(
-        entries: &'a [Entry],
-        neighbours: &'a Neighbours,
-        price: Price,
-        room: i64,
-    ) -> Self {
-        let right = &neighbours.right;
-        let (mut at, mut profit, mut weight) = (right.start, 0, 0);
-        while at < right.end && entries[at].profit > 0 && weight + entries[at].weight < room {
-            profit += entries[at].profit;
-            weight += entries[at].weight;
-            at += 1;
-        }
-        if at == right.end && neighbours.more_right && right.start < right.end {
-            // What comes after may be as good as the last one that is known.
-            at -= 1;
-            profit -= entries[at].profit;
-            weight -= entries[at].weight;
-        }
-        let slope = if at < right.end {
-            Slope::from(entries[at])
-        } else {
-            Slope::FLAT
-        };
-        Self {
-            entries,
+    pub(crate) fn new(neighbours: Neighbours<'a>, price: Price, room: i64) -> Self {
+        let mut tangents = Self {
             neighbours,
             price,
-            at: At::Right(at),
-            profit,
-            weight,
-            slope,
-            least: weight,
+            at: At::Wall,
+            profit: 0,
+            weight: 0,
+            slope: Slope::WALL,
+            least: i64::MIN,
+        };
+        let right = neighbours.right;
+        if right.is_exhausted() {
+            tangents.be_flat();
+            return tangents;
+        }
+        let mut at = right.first;
+        loop {
+            let (profit, weight) = right.end(at);
+            if room < weight {
+                tangents.be_right(at);
+                return tangents;
+            }
+            if at + 1 == right.lines.len() {
+                if right.endless {
+                    tangents.be_right(at);
+                } else {
+                    tangents.be_flat();
+                    (tangents.profit, tangents.weight) = (profit, weight);
+                    tangents.least = weight;
+                }
+                return tangents;
+            }
+            at += 1;
         }
     }
 
@@ -170,43 +282,46 @@ impl<'a> Tangents<'a> {
     #[cold]
     #[inline(never)]
     fn step(&mut self) {
+        let Neighbours { left, right } = self.neighbours;
         match self.at {
-            At::Right(at) if at > self.neighbours.right.start => {
-                let entry = self.entries[at - 1];
-                self.at = At::Right(at - 1);
-                self.profit -= entry.profit;
-                self.weight -= entry.weight;
-                self.slope = Slope::from(entry);
-                self.least = self.weight;
+            At::Flat if !right.is_exhausted() => self.be_right(right.lines.len() - 1),
+            At::Right(at) if at > right.first => self.be_right(at - 1),
+            At::Flat | At::Right(_) if !left.is_exhausted() => self.be_left(left.first),
+            At::Left(at) if at + 1 < left.lines.len() => self.be_left(at + 1),
+            _ => {
+                self.at = At::Wall;
+                self.slope = Slope::WALL;
+                (self.profit, self.weight) = (0, 0);
+                self.least = i64::MIN;
             }
-            At::Right(_) => self.enter_left(self.neighbours.left.end),
-            At::Left(at) => {
-                let entry = self.entries[at];
-                self.profit -= entry.profit;
-                self.weight -= entry.weight;
-                self.enter_left(at);
-            }
-            At::Wall => self.least = i64::MIN,
         }
     }
 
-    /// Takes the line of the entry before `end`, on the left.
-    fn enter_left(&mut self, end: usize) {
-        let left = &self.neighbours.left;
-        if end > left.start {
-            let entry = self.entries[end - 1];
-            self.at = At::Left(end - 1);
-            self.slope = Slope::from(entry);
-            self.least = if end - 1 == left.start && self.neighbours.more_left {
-                i64::MIN
-            } else {
-                self.weight - entry.weight
-            };
+    fn be_flat(&mut self) {
+        self.at = At::Flat;
+        self.slope = Slope::FLAT;
+        self.least = 0;
+    }
+
+    fn be_right(&mut self, at: usize) {
+        let right = self.neighbours.right;
+        self.at = At::Right(at);
+        (self.profit, self.weight) = right.start(at);
+        self.slope = right.lines[at].slope;
+        self.least = self.weight;
+    }
+
+    fn be_left(&mut self, at: usize) {
+        let left = self.neighbours.left;
+        let (profit, weight) = left.start(at);
+        self.at = At::Left(at);
+        (self.profit, self.weight) = (-profit, -weight);
+        self.slope = left.lines[at].slope;
+        self.least = if at + 1 == left.lines.len() && left.endless {
+            i64::MIN
         } else {
-            self.at = At::Wall;
-            self.slope = Slope::WALL;
-            self.least = i64::MIN;
-        }
+            -left.end(at).1
+        };
     }
 
     /// Whether some completion of `state`, with `room` left, might earn
@@ -263,14 +378,12 @@ pub(crate) struct Judge<'a> {
 impl<'a> Judge<'a> {
     /// Starts at the lightest state of all that will be asked for.
     pub(crate) fn new(
-        entries: &'a [Entry],
-        neighbours: &'a Neighbours,
+        neighbours: Neighbours<'a>,
         price: Price,
         targets: Targets,
         lightest: i64,
     ) -> Self {
-        let tangents =
-            |target: &Target| Tangents::new(entries, neighbours, price, target.slack - lightest);
+        let tangents = |target: &Target| Tangents::new(neighbours, price, target.slack - lightest);
         Self {
             targets,
             better: tangents(&targets.better),

@@ -28,6 +28,7 @@ mod entry;
 mod incumbent;
 mod meter;
 mod order;
+mod problem;
 mod search;
 mod states;
 mod workspace;

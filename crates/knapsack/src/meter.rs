@@ -21,6 +21,8 @@ const BETWEEN_LOOKS: u64 = 1 << 14;
 /// Counts what was spent, and asks the caller whether to go on.
 pub(crate) struct Meter<'a> {
     left: u64,
+    /// What may not be spent for now.
+    reserved: u64,
     until_look: u64,
     go_on: &'a mut dyn FnMut() -> bool,
 }
@@ -29,16 +31,32 @@ impl<'a> Meter<'a> {
     pub(crate) fn new(budget: Budget, go_on: &'a mut dyn FnMut() -> bool) -> Self {
         Self {
             left: budget.states,
+            reserved: 0,
             until_look: BETWEEN_LOOKS,
             go_on,
         }
     }
 
-    /// Pays for `states`; false, once for all, when that cannot be paid.
+    /// Allows only `states` to be spent until [`Self::release`].
+    pub(crate) fn reserve_all_but(&mut self, states: usize) {
+        self.reserved = self.left.saturating_sub(states as u64);
+    }
+
+    /// Allows everything to be spent.
+    pub(crate) fn release(&mut self) {
+        self.reserved = 0;
+    }
+
+    /// Whether nothing can be paid any more.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Pays for `states`; false when that cannot be paid.
     pub(crate) fn pay(&mut self, states: usize) -> bool {
         let states = states as u64;
-        if self.left < states {
-            self.left = 0;
+        if self.left - self.reserved < states {
+            self.left = self.reserved;
             return false;
         }
         self.left -= states;
@@ -48,6 +66,7 @@ impl<'a> Meter<'a> {
                 self.until_look = BETWEEN_LOOKS;
                 if !(self.go_on)() {
                     self.left = 0;
+                    self.reserved = 0;
                     return false;
                 }
             }

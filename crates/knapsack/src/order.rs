@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use crate::bounds::{Neighbours, Reducer, Slope};
+use crate::bounds::{Ladder, Neighbours, Reducer, Slope};
 use crate::entry::Entry;
 
 /// The first runs are sorted when they are this short.
@@ -35,6 +35,8 @@ impl Piece {
 struct Side {
     /// Sorted and not yet taken.
     window: Range<usize>,
+    /// The window as the bounds see it.
+    ladder: Ladder,
     /// Not sorted; the nearest to the break item is the last.
     runs: Vec<Range<usize>>,
     /// How long the next window may be.
@@ -45,6 +47,7 @@ impl Side {
     fn new() -> Self {
         Self {
             window: 0..0,
+            ladder: Ladder::new(),
             runs: Vec::with_capacity(SPLITS),
             next_window: SHORT,
         }
@@ -119,13 +122,45 @@ impl Order {
             slack -= self.entries[break_at].weight;
             break_at += 1;
         }
+        let (left, right) = self.entries[rest.clone()].split_at(break_at - rest.start);
+        let more = !self.left.runs.is_empty();
+        self.left.ladder.restart(left.iter().rev(), more);
         self.left.restart(rest.start..break_at);
+        let more = !self.right.runs.is_empty();
+        self.right.ladder.restart(right.iter(), more);
         self.right.restart(break_at..rest.end);
         self.break_at = break_at;
         self.break_profit = self.kept().iter().map(|entry| entry.profit).sum();
         self.slack = slack;
         // The next on the right must be known: it bounds everything.
         self.fill_right(|_| true);
+    }
+
+    /// From now on sorts whole runs.
+    pub(crate) fn look_far(&mut self) {
+        self.left.next_window = self.entries.len();
+        self.right.next_window = self.entries.len();
+    }
+
+    /// The bound of the linear relaxation, rounded down, and how many entries
+    /// it keeps, the break entry by its part.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the count only chooses which price to try"
+    )]
+    pub(crate) fn relaxation(&self) -> (i64, f64) {
+        let slope = self.break_slope();
+        let gained = i128::from(self.slack) * i128::from(slope.profit) / i128::from(slope.weight);
+        let part = if slope.profit > 0 {
+            self.slack as f64 / slope.weight as f64
+        } else {
+            0.0
+        };
+        let gained = i64::try_from(gained).unwrap_or(i64::MAX);
+        (
+            self.break_profit.saturating_add(gained),
+            self.break_at as f64 + part,
+        )
     }
 
     /// What the break solution keeps.
@@ -135,7 +170,10 @@ impl Order {
 
     /// Profit per weight of the entry that does not fit any more.
     pub(crate) fn break_slope(&self) -> Slope {
-        Slope::from(self.entries[self.right.window.start])
+        match self.entries[self.right.window.clone()].first() {
+            Some(&entry) => Slope::from(entry),
+            None => Slope::FLAT,
+        }
     }
 
     /// Sorts on, so that a side with anything left that may be exchanged has
@@ -149,6 +187,7 @@ impl Order {
         let Self { entries, right, .. } = self;
         loop {
             while right.window.start < right.window.end && !keeps(&entries[right.window.start]) {
+                right.ladder.take(&entries[right.window.start], 1);
                 right.window.start += 1;
             }
             if !right.window.is_empty() {
@@ -164,7 +203,9 @@ impl Order {
                 right.runs.push(middle..run.end);
                 run.end = middle;
             }
-            entries[run.clone()].sort_unstable_by(Entry::best_first);
+            let entries = &mut entries[run.clone()];
+            entries.sort_unstable_by(Entry::best_first);
+            right.ladder.restart(entries.iter(), !right.runs.is_empty());
             right.window = run;
         }
     }
@@ -174,6 +215,7 @@ impl Order {
         loop {
             while left.window.start < left.window.end && !keeps(&entries[left.window.end - 1]) {
                 left.window.end -= 1;
+                left.ladder.take(&entries[left.window.end], 1);
             }
             if !left.window.is_empty() {
                 return;
@@ -188,17 +230,18 @@ impl Order {
                 left.runs.push(run.start..middle);
                 run.start = middle;
             }
-            entries[run.clone()].sort_unstable_by(Entry::best_first);
+            let entries = &mut entries[run.clone()];
+            entries.sort_unstable_by(Entry::best_first);
+            left.ladder
+                .restart(entries.iter().rev(), !left.runs.is_empty());
             left.window = run;
         }
     }
 
-    pub(crate) fn neighbours(&self) -> Neighbours {
+    pub(crate) fn neighbours(&self) -> Neighbours<'_> {
         Neighbours {
-            left: self.left.window.clone(),
-            more_left: !self.left.runs.is_empty(),
-            right: self.right.window.clone(),
-            more_right: !self.right.runs.is_empty(),
+            left: &self.left.ladder,
+            right: &self.right.ladder,
         }
     }
 
@@ -212,9 +255,10 @@ impl Order {
             .iter()
             .take_while(|entry| entry.is_like(first))
             .count();
-        let len = alike.div_ceil(2);
-        self.right.window.start += len;
-        Some(piece(window.start, len))
+        let piece = piece(window.start, alike.div_ceil(2));
+        self.right.ladder.take(first, i64::from(piece.len));
+        self.right.window.start = piece.range().end;
+        Some(piece)
     }
 
     /// Takes the worst on the left, likewise.
@@ -227,8 +271,10 @@ impl Order {
             .take_while(|entry| entry.is_like(last))
             .count();
         let len = alike.div_ceil(2);
-        self.left.window.end -= len;
-        Some(piece(window.end - len, len))
+        let piece = piece(window.end - len, len);
+        self.left.ladder.take(last, i64::from(piece.len));
+        self.left.window.end = piece.range().start;
+        Some(piece)
     }
 
     /// Everything on the right that is not taken yet, nearer runs first.

@@ -91,6 +91,11 @@ impl Search {
         }
     }
 
+    /// How long the list of states may get.
+    pub(crate) fn most_states(&self) -> usize {
+        self.most_states
+    }
+
     /// Improves the incumbent, as far as the meter allows, to what `aim` asks
     /// of `order.entries` within `capacity`, with the side sum limited by
     /// `limit` and priced at `each`.
@@ -98,11 +103,14 @@ impl Search {
         &mut self,
         capacity: i64,
         aim: Aim,
-        each: i64,
-        limit: i64,
+        side: Option<(i64, i64)>,
         meter: &mut Meter<'_>,
     ) -> Proof {
         self.order.find_break(capacity);
+        if side.is_some() {
+            self.order.look_far();
+        }
+        let (each, limit) = side.unwrap_or((0, 0));
         self.break_kept.clear();
         let mut side = 0;
         for entry in self.order.kept() {
@@ -149,6 +157,13 @@ impl Search {
             if self.states.is_empty() || !meter.pay(2 * self.states.len()) {
                 break;
             }
+            if self.core.len().is_multiple_of(STRETCH) && !self.core.is_empty() {
+                let stretch = self.core.len() / STRETCH - 1;
+                while !self.decisions.close(stretch, &mut self.states) {
+                    let neighbours = self.order.neighbours();
+                    drop_lower_half(&mut self.states, neighbours, &frame, &mut dropped);
+                }
+            }
             let (mut piece, mut right) = (None, right_next);
             for _ in 0..2 {
                 piece = if right {
@@ -165,28 +180,7 @@ impl Search {
                 break;
             };
             self.order.fill(&reducer);
-            let neighbours = self.order.neighbours();
-            if self.core.len().is_multiple_of(STRETCH) && !self.core.is_empty() {
-                let stretch = self.core.len() / STRETCH - 1;
-                while !self.decisions.close(stretch, &mut self.states) {
-                    // The piece just taken is not among the neighbours any
-                    // more, so bounds would miss it.
-                    let mut before = neighbours.clone();
-                    if right {
-                        before.right.start = piece.range().start;
-                    } else {
-                        before.left.end = piece.range().end;
-                    }
-                    drop_lower_half(
-                        &mut self.states,
-                        &self.order.entries,
-                        &before,
-                        &frame,
-                        &mut dropped,
-                    );
-                }
-            }
-            self.take(piece, right, &frame, &neighbours, &mut dropped);
+            self.take(piece, right, &frame, &mut dropped);
             right_next = !right;
         }
         // What is left unsearched, or can go no further.
@@ -194,14 +188,8 @@ impl Search {
         let neighbours = self.order.neighbours();
         let mut unsearched = dropped;
         if let Some(first) = self.states.first() {
-            let entries = &self.order.entries;
-            let mut judge = Judge::new(entries, &neighbours, frame.price, targets, first.weight);
-            let mut tangents = Tangents::new(
-                entries,
-                &neighbours,
-                frame.price,
-                frame.slack - first.weight,
-            );
+            let mut judge = Judge::new(neighbours, frame.price, targets, first.weight);
+            let mut tangents = Tangents::new(neighbours, frame.price, frame.slack - first.weight);
             for state in &self.states {
                 let room = frame.slack - state.weight;
                 tangents.go_to(room);
@@ -243,14 +231,8 @@ impl Search {
     }
 
     /// Takes one more piece into the core: every state, with and without it.
-    fn take(
-        &mut self,
-        piece: Piece,
-        right: bool,
-        frame: &Frame,
-        neighbours: &Neighbours,
-        dropped: &mut Option<i64>,
-    ) {
+    fn take(&mut self, piece: Piece, right: bool, frame: &Frame, dropped: &mut Option<i64>) {
+        let neighbours = self.order.neighbours();
         let bit = 1 << (self.core.len() % STRETCH);
         self.core.push(piece);
         let entries = &self.order.entries;
@@ -283,7 +265,7 @@ impl Search {
         let mut greatest_profit = i64::MIN;
         let lightest = self.states[0].weight + weight.min(0);
         let targets = frame.targets(&self.incumbent);
-        let mut judge = Judge::new(entries, neighbours, frame.price, targets, lightest);
+        let mut judge = Judge::new(neighbours, frame.price, targets, lightest);
         self.states.push(SENTINEL);
         self.merged.clear();
         let end = self.states.len() - 1;
@@ -315,7 +297,7 @@ impl Search {
                 }
             }
             if self.merged.len() == self.most_states {
-                drop_lower_half(&mut self.merged, entries, neighbours, frame, dropped);
+                drop_lower_half(&mut self.merged, neighbours, frame, dropped);
             }
             self.merged.push(state);
         }
@@ -381,20 +363,14 @@ impl Search {
 /// bound of what was dropped, relative to the break solution.
 fn drop_lower_half(
     states: &mut Vec<State>,
-    entries: &[Entry],
-    neighbours: &Neighbours,
+    neighbours: Neighbours<'_>,
     frame: &Frame,
     dropped: &mut Option<i64>,
 ) {
-    let start = Tangents::new(
-        entries,
-        neighbours,
-        frame.price,
-        frame.slack - states[0].weight,
-    );
+    let start = Tangents::new(neighbours, frame.price, frame.slack - states[0].weight);
     let mut sample = [0.0; 255];
     let count = sample.len().min(states.len());
-    let mut tangents = start.clone();
+    let mut tangents = start;
     for (at, promise) in sample[..count].iter_mut().enumerate() {
         let state = &states[at * states.len() / count];
         let room = frame.slack - state.weight;

@@ -1,8 +1,8 @@
-//! The solver's front: checks, the two phases, and the answer.
+//! The solver's front: what is checked, the two phases, and the answer.
 
-use crate::entry::Entry;
 use crate::meter::{Budget, Meter};
-use crate::search::{Aim, Proof, Search};
+use crate::problem::Problem;
+use crate::search::{Aim, Search};
 use crate::{Item, SelectError, Selection};
 
 /// Memory for solving, made beforehand: no solve allocates.
@@ -115,17 +115,15 @@ impl Workspace {
                 gap: 0,
             });
         }
-        let room = total - need;
+        let problem = Problem::new(items, total - need);
         self.search.incumbent.kept.clear();
-        self.enter(items, room, |item| item.value);
-        let by_value = self.search(room, Aim::Profit, &mut meter);
-        let mut best_kept_value = by_value.bound.unsigned_abs();
+        let by_value = problem.solve(&mut self.search, Aim::Profit, &mut meter);
+        let mut best_kept_value = problem.value(by_value.bound, Aim::Profit);
         let mut ties_proved = false;
         if ties {
-            let counted = items.len() as u64 + 1;
-            self.enter(items, room, |item| item.value * counted + 1);
-            let by_ties = self.search(room, Aim::ProfitThenWeight, &mut meter);
-            best_kept_value = best_kept_value.min(by_ties.bound.unsigned_abs() / counted);
+            let by_ties = problem.solve(&mut self.search, Aim::ProfitThenWeight, &mut meter);
+            let bound = problem.value(by_ties.bound, Aim::ProfitThenWeight);
+            best_kept_value = best_kept_value.min(bound);
             ties_proved = by_ties.complete;
         }
 
@@ -171,55 +169,4 @@ impl Workspace {
         }
         Ok(total)
     }
-
-    /// Enters what may be kept or given up, with what keeping it earns: what
-    /// weighs nothing is always kept, what alone is too heavy never.
-    fn enter(&mut self, items: &[Item], room: u64, profit: impl Fn(&Item) -> u64) {
-        let entries = &mut self.search.order.entries;
-        entries.clear();
-        for (index, item) in (0..).zip(items) {
-            if item.weight != 0 && item.weight <= room {
-                entries.push(Entry {
-                    profit: signed(profit(item)),
-                    weight: signed(item.weight),
-                    index,
-                    side: 0,
-                });
-            }
-        }
-    }
-
-    /// Runs one phase on what was entered.
-    fn search(&mut self, room: u64, aim: Aim, meter: &mut Meter<'_>) -> Proof {
-        let search = &mut self.search;
-        search.incumbent.profit = 0;
-        search.incumbent.weight = 0;
-        let mut profit = 0;
-        let mut weight = 0;
-        for entry in &search.order.entries {
-            profit += entry.profit;
-            weight += entry.weight;
-            if search.incumbent.kept.has(entry.index) {
-                search.incumbent.profit += entry.profit;
-                search.incumbent.weight += entry.weight;
-            }
-        }
-        let room = signed(room);
-        if weight <= room {
-            // What alone was too heavy had to go, and that is enough.
-            for entry in &search.order.entries {
-                search.incumbent.kept.set(entry.index);
-            }
-            return Proof {
-                bound: profit,
-                complete: true,
-            };
-        }
-        search.run(room, aim, 0, 0, meter)
-    }
-}
-
-/// Profits stay under 2^47 and weights under 2^41 each, their sums under 2^63.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).expect("checked by `check`")
 }

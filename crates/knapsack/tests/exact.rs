@@ -4,8 +4,8 @@ mod support;
 
 use knapsack::{Budget, Workspace};
 use support::{
-    Cost, Random, brute_force, by_given_up_value, check_sums, large_instance, pruned_greedy,
-    small_instance,
+    Cost, Random, brute_force, by_given_up_value, by_kept_weight, check_sums, correlated_instance,
+    large_instance, pruned_greedy, small_instance,
 };
 
 #[test]
@@ -91,4 +91,33 @@ fn nothing_beats_what_is_chosen_from_many_by_a_plain_dynamic_program() {
         proved += u32::from(selection.ties_proved);
     }
     assert!(proved > 3_900, "only {proved} of 4000 proved");
+}
+
+#[test]
+fn nothing_beats_what_is_chosen_where_values_follow_weights() {
+    let mut random = Random(4);
+    let mut workspaces =
+        [48, 512, Workspace::MAX_STATES].map(|states| Workspace::with_states(200, states));
+    let mut proved = [0; 3];
+    let rounds = 1_500;
+    for round in 0..rounds {
+        let (items, need) = correlated_instance(&mut random, 120);
+        let best = by_kept_weight(&items, need);
+        for (workspace, proved) in workspaces.iter_mut().zip(&mut proved) {
+            let selection = workspace
+                .give_up(&items, need, Budget::default())
+                .expect("the need can be covered");
+            check_sums(&items, need, &selection);
+            let found = Cost::of(&selection);
+            assert!(
+                found.value - selection.gap <= best.value && best <= found,
+                "round {round}: {selection:?}, but {best:?}: {items:?} {need}"
+            );
+            if selection.ties_proved {
+                assert_eq!(found, best, "round {round}: {items:?} {need}");
+            }
+            *proved += u32::from(selection.ties_proved);
+        }
+    }
+    assert!(proved[2] > rounds * 9 / 10, "only {proved:?} proved");
 }

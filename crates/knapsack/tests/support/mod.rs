@@ -242,3 +242,67 @@ pub(crate) fn large_instance(random: &mut Random, most_items: u64) -> (Vec<Item>
     let need = total / count * random.between(1, count.min(30));
     (items, need)
 }
+
+/// The best of all sets that cover `need`, by the textbook's dynamic program
+/// over the capacity that is kept: for each, the most value, of that the most
+/// items, of that the least weight.
+pub(crate) fn by_kept_weight(items: &[Item], need: u64) -> Cost {
+    let total: u64 = items.iter().map(|item| item.weight).sum();
+    let capacity = usize::try_from(total - need).unwrap();
+    // Value, count, and how much lighter than the capacity, in one number.
+    let kept = |value: u64, count: u64| (value << 16 | count) << 32;
+    let mut best: Vec<u64> = (0..=capacity as u64).collect();
+    best.reverse();
+    for item in items {
+        let weight = item.weight as usize;
+        let earned = kept(item.value, 1);
+        // `best[at]` goes on from a set that already weighs `at`.
+        for at in 0..(capacity + 1).saturating_sub(weight) {
+            best[at] = best[at].max(best[at + weight] + earned);
+        }
+    }
+    let kept_lighter = best[0] & 0xffff_ffff;
+    let all: u64 = items.iter().map(|item| item.value).sum();
+    Cost {
+        value: all - (best[0] >> 48),
+        count: items.len() as u64 - (best[0] >> 32 & 0xffff),
+        weight: std::cmp::Reverse(need + kept_lighter),
+    }
+}
+
+/// An instance whose values follow its weights, which the bounds find hard,
+/// small enough for [`by_kept_weight`].
+pub(crate) fn correlated_instance(random: &mut Random, most_items: u64) -> (Vec<Item>, u64) {
+    let count = random.between(10, most_items);
+    let range = [30, 100, 300][random.between(0, 2) as usize];
+    let shape = random.between(0, 8);
+    let few: Vec<u64> = (0..3).map(|_| random.between(1, range / 10)).collect();
+    let items: Vec<Item> = (0..count)
+        .map(|_| {
+            let weight = random.between(1, range);
+            let fixed = range / 10;
+            let (weight, value) = match shape {
+                0 => (weight, weight),
+                1 => (weight, weight + fixed),
+                2 => (weight + fixed, weight),
+                3 => (weight, weight + fixed + random.between(0, 2)),
+                4 if weight % 6 == 0 => (weight, weight + 3 * fixed),
+                4 => (weight, weight + 2 * fixed),
+                5 => (weight, weight.div_ceil(3) * 3),
+                6 => (
+                    weight,
+                    (4 * range * range - (2 * range - weight).pow(2)).isqrt() * 2 / 3,
+                ),
+                7 => {
+                    let times = random.between(1, 10);
+                    (times * few[0], times * (few[0] + few[1]))
+                }
+                _ => (few[1] * 10, random.between(1, 5)),
+            };
+            Item { weight, value }
+        })
+        .collect();
+    let total: u64 = items.iter().map(|item| item.weight).sum();
+    let need = random.between(0, total);
+    (items, need)
+}
