@@ -24,6 +24,14 @@ pub enum ReadError {
         /// Why not.
         source: io::Error,
     },
+    /// It could not be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// It is longer than any such file is.
     #[error("`{}` is longer than {limit_bytes} bytes", path.display())]
     TooLong {

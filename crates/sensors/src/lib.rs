@@ -19,6 +19,7 @@ mod error;
 mod families;
 mod file;
 mod meminfo;
+mod notifier;
 mod pid_files;
 mod pressure;
 mod proc_root;
@@ -27,6 +28,7 @@ mod table;
 
 pub use crate::error::ReadError;
 pub use crate::meminfo::Meminfo;
+pub use crate::notifier::{Notified, Notifier, NotifierLevel, NotifierParameters, Percentages};
 pub use crate::pressure::{PressureFile, PressureTrigger};
 pub use crate::proc_root::{ProcRoot, Runner};
 pub use crate::table::{Depth, Newcomer, ProcessTable, Scan};

@@ -1,0 +1,383 @@
+//! `/proc/oom_notifier`, the file of our kernel module. What it says and how it
+//! is answered stands in `kmod/memory_info_uapi.h`, which the tests hold this
+//! reader against.
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oom_policy::Memory;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{Errno, write};
+
+use crate::error::{ReadError, beginning};
+use crate::file::{decimal, read_whole};
+
+/// The text is shorter than this: `MEMORY_INFO_TEXT_MAX`.
+const TEXT_BYTES: usize = 1024;
+
+/// How short the module finds the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NotifierLevel {
+    /// Memory or swap is above the module's warn level.
+    Ok,
+    /// Both are at or below it.
+    Warn,
+    /// Both are at or below its kill level.
+    Kill,
+    /// The kernel is about to kill, and waits for an answer.
+    LastCall,
+}
+
+/// What the module says at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notified {
+    /// How short the machine is.
+    pub level: NotifierLevel,
+    /// `MemTotal` in bytes.
+    pub total_bytes: u64,
+    /// `MemAvailable` in bytes, of the moment of reading.
+    pub available_bytes: u64,
+    /// `Hugetlb` in bytes.
+    pub hugetlb_bytes: u64,
+    /// `SwapTotal` in bytes.
+    pub swap_total_bytes: u64,
+    /// `SwapFree` in bytes, of the moment of reading.
+    pub swap_free_bytes: u64,
+    /// The number that answers the latest last call; 0 before the first.
+    pub sequence: u64,
+}
+
+impl Notified {
+    /// `memory` with what the module says in place of what it said.
+    #[must_use]
+    pub fn updated(&self, memory: Memory) -> Memory {
+        Memory {
+            total_bytes: self.total_bytes,
+            available_bytes: self.available_bytes,
+            hugetlb_bytes: self.hugetlb_bytes,
+            swap_total_bytes: self.swap_total_bytes,
+            swap_free_bytes: self.swap_free_bytes,
+            ..memory
+        }
+    }
+}
+
+/// Percentages of memory and of swap, whole, 0 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percentages {
+    /// Of MemTotal − Hugetlb.
+    pub memory: u8,
+    /// Of SwapTotal.
+    pub swap: u8,
+}
+
+/// The module's listener: the one for whom the kernel waits before it kills.
+///
+/// Its descriptor becomes ready (POLLPRI) at each change of level and each
+/// last call, until it is read.
+#[derive(Debug)]
+pub struct Notifier {
+    path: PathBuf,
+    file: OwnedFd,
+    buffer: Box<[u8; TEXT_BYTES]>,
+}
+
+impl Notifier {
+    /// Becomes the listener at `path`; `None` where the module is not loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Open`]: it is there and cannot be opened for writing: not
+    /// by others than root (EACCES), nor while another listens (EBUSY).
+    pub fn open(path: &Path) -> Result<Option<Self>, ReadError> {
+        match openat(CWD, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(file) => Ok(Some(Self {
+                path: path.to_owned(),
+                file,
+                buffer: Box::new([0; TEXT_BYTES]),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(ReadError::Open {
+                path: path.to_owned(),
+                source: errno.into(),
+            }),
+        }
+    }
+
+    /// Reads what the module says: one or two pread(2), no heap, here or in
+    /// the kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Read`], [`ReadError::Missing`] and
+    /// [`ReadError::Malformed`]: the module is not the one whose header we
+    /// know.
+    pub fn read(&mut self) -> Result<Notified, ReadError> {
+        let len =
+            read_whole(&self.file, &mut self.buffer[..]).map_err(|errno| ReadError::Read {
+                path: self.path.clone(),
+                source: errno.into(),
+            })?;
+        parse(&self.buffer[..len]).map_err(|unfit| match unfit {
+            Unfit::Missing(key) => ReadError::Missing {
+                path: self.path.clone(),
+                key,
+            },
+            Unfit::Malformed {
+                line,
+                expected,
+                found,
+            } => ReadError::Malformed {
+                path: self.path.clone(),
+                line,
+                expected,
+                found,
+            },
+        })
+    }
+
+    /// Answers the last call `sequence`: memory will come. Takes no memory.
+    ///
+    /// # Errors
+    ///
+    /// ESTALE: there has been another call since; read it and answer that.
+    pub fn answer(&self, sequence: u64) -> Result<(), Errno> {
+        // 2^64 has twenty digits.
+        let mut text = [0; 24];
+        let mut rest = &mut text[..];
+        let _ = writeln!(rest, "{sequence}");
+        let left = rest.len();
+        write(&self.file, &text[..text.len() - left]).map(|_| ())
+    }
+}
+
+impl AsFd for Notifier {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// The module's parameters.
+#[derive(Clone, Debug)]
+pub struct NotifierParameters {
+    directory: PathBuf,
+}
+
+impl NotifierParameters {
+    /// The parameters in `directory`, which is
+    /// `/sys/module/memory_info/parameters` or looks like it.
+    #[must_use]
+    pub fn at(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+        }
+    }
+
+    /// How long a last call waits, in milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Open`] and [`ReadError::Malformed`].
+    pub fn grace_millis(&self) -> Result<u64, ReadError> {
+        let path = self.directory.join("grace_ms");
+        let text = fs::read_to_string(&path).map_err(|source| ReadError::Open {
+            path: path.clone(),
+            source,
+        })?;
+        decimal(text.trim_ascii().as_bytes()).ok_or_else(|| ReadError::Malformed {
+            path,
+            line: 1,
+            expected: "milliseconds",
+            found: beginning(text.as_bytes()),
+        })
+    }
+
+    /// Has the module wake us at these levels.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Write`]: the module refuses them, or we are not root.
+    pub fn set_levels(&self, warn: Percentages, kill: Percentages) -> Result<(), ReadError> {
+        // Neither may be above the other at any moment between.
+        let nothing = Percentages { memory: 0, swap: 0 };
+        self.set("kill_percent", nothing)?;
+        self.set("warn_percent", warn)?;
+        self.set("kill_percent", kill)
+    }
+
+    fn set(&self, parameter: &str, percentages: Percentages) -> Result<(), ReadError> {
+        let path = self.directory.join(parameter);
+        let text = format!("{},{}\n", percentages.memory, percentages.swap);
+        fs::write(&path, text).map_err(|source| ReadError::Write { path, source })
+    }
+}
+
+/// Why a text is not the module's.
+#[derive(Debug, PartialEq, Eq)]
+enum Unfit {
+    Missing(&'static str),
+    Malformed {
+        line: usize,
+        expected: &'static str,
+        found: String,
+    },
+}
+
+fn parse(text: &[u8]) -> Result<Notified, Unfit> {
+    let mut lines = (1..).zip(text.split(|&byte| byte == b'\n'));
+    let level = match lines.next() {
+        Some((_, b"0")) => NotifierLevel::Ok,
+        Some((_, b"1")) => NotifierLevel::Warn,
+        Some((_, b"2")) => NotifierLevel::Kill,
+        Some((_, b"3")) => NotifierLevel::LastCall,
+        first => {
+            return Err(Unfit::Malformed {
+                line: 1,
+                expected: "the level, 0 to 3",
+                found: first.map(|(_, text)| beginning(text)).unwrap_or_default(),
+            });
+        }
+    };
+    let mut numbers = [None; KEYS.len()];
+    for (line, content) in lines {
+        let Some(colon) = content.iter().position(|&byte| byte == b':') else {
+            continue;
+        };
+        // Keys that we do not know are a later version's.
+        let Some(place) = KEYS
+            .iter()
+            .position(|key| key.as_bytes() == &content[..=colon])
+        else {
+            continue;
+        };
+        let number = decimal(content[colon + 1..].trim_ascii());
+        numbers[place] = Some(number.ok_or_else(|| Unfit::Malformed {
+            line,
+            expected: "`<key>: <number>`",
+            found: beginning(content),
+        })?);
+    }
+    let number = |place: usize| numbers[place].ok_or(Unfit::Missing(KEYS[place]));
+    Ok(Notified {
+        level,
+        total_bytes: number(0)?,
+        available_bytes: number(1)?,
+        hugetlb_bytes: number(2)?,
+        swap_total_bytes: number(3)?,
+        swap_free_bytes: number(4)?,
+        sequence: number(5)?,
+    })
+}
+
+/// In the order in which [`parse`] takes them.
+const KEYS: [&str; 6] = [
+    "MemTotalBytes:",
+    "MemAvailableBytes:",
+    "HugetlbBytes:",
+    "SwapTotalBytes:",
+    "SwapFreeBytes:",
+    "Sequence:",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The header's own example, every line of it with ` *\t` before.
+    fn example() -> String {
+        let header = include_str!("../../../kmod/memory_info_uapi.h");
+        let lines = header.lines().filter_map(|line| line.strip_prefix(" *\t"));
+        let mut text = String::new();
+        for line in lines {
+            let is_level = line == "1";
+            if is_level || (!text.is_empty() && line.contains(": ")) {
+                text.push_str(line);
+                text.push('\n');
+            }
+            if line.starts_with("AnswerMicroseconds") {
+                break;
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn the_headers_example_is_understood() {
+        let notified = parse(example().as_bytes()).expect("it is the header's");
+        assert_eq!(notified.level, NotifierLevel::Warn);
+        assert_eq!(notified.total_bytes, 501_006_336);
+        assert_eq!(notified.available_bytes, 48_177_152);
+        assert_eq!(notified.sequence, 0);
+    }
+
+    #[test]
+    fn the_headers_names_are_ours() {
+        let header = include_str!("../../../kmod/memory_info_uapi.h");
+        for key in KEYS {
+            let quoted = format!("\"{}\"", key.trim_end_matches(':'));
+            assert!(header.contains(&quoted), "{quoted}");
+        }
+        assert!(header.contains(&format!("MEMORY_INFO_TEXT_MAX {TEXT_BYTES}")));
+        for (name, level) in [("OK", 0), ("WARN", 1), ("KILL", 2), ("LAST_CALL", 3)] {
+            assert!(
+                header.contains(&format!("MEMORY_INFO_{name} = {level},")),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_of_a_later_version_are_passed_over() {
+        let text = example() + "Colour: blue\nno key at all\n";
+        assert_eq!(parse(text.as_bytes()), parse(example().as_bytes()));
+    }
+
+    #[test]
+    fn what_is_not_the_modules_text_is_said() {
+        assert!(matches!(parse(b""), Err(Unfit::Malformed { line: 1, .. })));
+        assert!(matches!(
+            parse(b"7\n"),
+            Err(Unfit::Malformed { line: 1, .. })
+        ));
+        assert_eq!(parse(b"3\n"), Err(Unfit::Missing("MemTotalBytes:")));
+        let cut = &example().as_bytes()[..60].to_vec();
+        assert!(parse(cut).is_err());
+        let negative = example().replace("501006336", "-1");
+        assert!(matches!(
+            parse(negative.as_bytes()),
+            Err(Unfit::Malformed { line: 2, .. })
+        ));
+    }
+
+    #[test]
+    fn a_machine_without_the_module_has_no_notifier() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let notifier = Notifier::open(&folder.path().join("oom_notifier"));
+        assert!(matches!(notifier, Ok(None)));
+    }
+
+    #[test]
+    fn levels_are_set_so_that_kill_is_never_above_warn_and_answers_are_numbers() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        fs::write(folder.path().join("grace_ms"), "500\n").expect("ours");
+        let parameters = NotifierParameters::at(folder.path());
+        let percent = |memory, swap| Percentages { memory, swap };
+        parameters
+            .set_levels(percent(10, 100), percent(5, 100))
+            .expect("ours");
+        let read = |name| fs::read_to_string(folder.path().join(name)).expect("written");
+        assert_eq!(read("warn_percent"), "10,100\n");
+        assert_eq!(read("kill_percent"), "5,100\n");
+        assert_eq!(parameters.grace_millis().expect("a number"), 500);
+
+        let file = folder.path().join("notifier");
+        fs::write(&file, example()).expect("ours");
+        let mut notifier = Notifier::open(&file).expect("ours").expect("there");
+        assert_eq!(notifier.read().expect("good").level, NotifierLevel::Warn);
+        notifier.answer(u64::MAX).expect("a file takes it");
+        let written = fs::read_to_string(&file).expect("ours");
+        assert!(written.starts_with("18446744073709551615\n"), "{written}");
+    }
+}
