@@ -235,11 +235,11 @@ start test_proc1
 start test_proc2
 for pid in "${pids[@]}"; do await_registration "$pid"; done
 
-row() { printf 'testproc: %8s  %-12s %6s  %s\n' "$@"; }
+row() { printf 'testproc: %8s  %-12s %6s%s\n' "$1" "$2" "$3" "${4:+  $4}"; }
 
-row PID NAME VALUE ''
+row PID NAME VALUE
 for pid in "${pids[@]}"; do
-	row "$pid" "${name_of[$pid]}" "${value_of[$pid]-none}" ''
+	row "$pid" "${name_of[$pid]}" "${value_of[$pid]-none}"
 done
 say "Ctrl-C ends them"
 

@@ -60,6 +60,15 @@ impl Remedy {
         })
     }
 
+    /// Why it could not be applied now, as far as can be told: better known
+    /// before it is needed.
+    pub(crate) fn hindrance(&self) -> Option<String> {
+        match self {
+            Self::Relief(daemon) => daemon.status().err().map(|err| chain(&err)),
+            Self::Exec(_) | Self::SysRq(_) | Self::None => None,
+        }
+    }
+
     pub(crate) fn apply(&mut self, full: Percent, signals: &Signals) -> Outcome {
         match self {
             Self::Relief(daemon) => match daemon.relieve() {

@@ -98,18 +98,23 @@ impl fmt::Display for Bar {
             _ => cells(self.full).max(1),
         };
         let mark = cells(self.threshold);
+        let cell = |cell| match cell {
+            cell if cell < filled && cell < mark => ('#', CALM),
+            cell if cell < filled => ('#', ALARM),
+            cell if cell == mark => ('|', FAINT),
+            _ => ('.', FAINT),
+        };
         f.write_str("[")?;
-        for cell in 0..CELLS {
-            let style = if cell < mark { CALM } else { ALARM };
-            if cell < filled {
-                write!(f, "{style}#{style:#}")?;
-            } else if cell == mark {
-                write!(f, "{FAINT}|{FAINT:#}")?;
-            } else {
-                write!(f, "{FAINT}.{FAINT:#}")?;
+        let mut before = Style::new();
+        for (sign, style) in (0..CELLS).map(cell) {
+            // A colour once for all cells that have it.
+            if style != before {
+                write!(f, "{before:#}{style}")?;
             }
+            write!(f, "{sign}")?;
+            before = style;
         }
-        f.write_str("]")
+        write!(f, "{before:#}]")
     }
 }
 

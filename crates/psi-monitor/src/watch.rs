@@ -87,7 +87,11 @@ impl Watch {
         )?;
         screen.setting("poll interval", Seconds(self.interval))?;
         screen.setting("recovery interval", Seconds(self.recovery))?;
-        screen.setting("above the threshold", &self.remedy)
+        screen.setting("above the threshold", &self.remedy)?;
+        match self.remedy.hindrance() {
+            Some(hindrance) => screen.alarm(hindrance),
+            None => Ok(()),
+        }
     }
 
     /// Looks once, acts where that is called for, and returns how long to wait

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use control::{InstanceLock, Listener, Place, Refusal, Reply, Request, Status};
+use control::{Connection, InstanceLock, Listener, Place, Refusal, Reply, Request, Status};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
@@ -65,24 +65,37 @@ impl Stage {
         self.directory.path().join("socket")
     }
 
-    /// A daemon that gives these answers, one connection each, and returns
-    /// what it was asked.
-    fn daemon(&self, answers: Vec<Reply>) -> JoinHandle<Vec<Request>> {
+    fn listener(&self) -> Listener {
         let place = Place::at(&self.socket()).expect("it is short enough");
         let lock = InstanceLock::take(&place).expect("it is new");
-        let listener = Listener::bind(&place, lock).expect("it is new");
+        Listener::bind(&place, lock).expect("it is new")
+    }
+
+    /// A daemon that says how it is whenever it is asked, gives each of these
+    /// answers to a request for relief, and ends when it has given them all.
+    fn daemon(&self, answers: Vec<Reply>) -> JoinHandle<()> {
+        let listener = self.listener();
         thread::spawn(move || {
-            answers
-                .iter()
-                .map(|answer| {
-                    let connection = wait(&listener, || listener.accept());
-                    let request = wait(&connection, || {
-                        connection.receive().expect("the client speaks sense")
-                    });
-                    connection.reply(answer).expect("the client waits");
-                    request
-                })
-                .collect()
+            let mut answers = answers.into_iter();
+            while answers.len() > 0 {
+                let (connection, request) = next(&listener);
+                let answer = match request {
+                    Request::Relief => answers.next(),
+                    Request::Status => Some(status()),
+                };
+                let answer = answer.expect("there is one left");
+                connection.reply(&answer).expect("the client waits");
+            }
+        })
+    }
+
+    /// A daemon that is asked once, how it is.
+    fn daemon_for_one_status(&self) -> JoinHandle<()> {
+        let listener = self.listener();
+        thread::spawn(move || {
+            let (connection, request) = next(&listener);
+            assert_eq!(request, Request::Status);
+            connection.reply(&status()).expect("the client waits");
         })
     }
 
@@ -118,6 +131,15 @@ impl Stage {
             complaints,
         }
     }
+}
+
+/// The next client and its question.
+fn next(listener: &Listener) -> (Connection, Request) {
+    let connection = wait(listener, || listener.accept());
+    let request = wait(&connection, || {
+        connection.receive().expect("the client speaks sense")
+    });
+    (connection, request)
 }
 
 /// Polls until `look` sees something.
@@ -206,6 +228,13 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+fn status() -> Reply {
+    Reply::Status(Status {
+        pid: 123,
+        ..Status::default()
+    })
+}
+
 fn granted() -> Reply {
     Reply::Granted {
         processes: 2,
@@ -259,7 +288,7 @@ fn above_the_threshold_it_asks_for_relief_prints_the_answer_and_holds_still() {
             .ends_with("user-oom: gives up 2 processes, 300 MiB")
     );
     monitor.line_with("holds still for 86400 s");
-    assert_eq!(daemon.join().unwrap(), [Request::Relief]);
+    daemon.join().unwrap();
     assert_eq!(
         monitor.lines.recv_timeout(SHORT),
         Err(RecvTimeoutError::Timeout)
@@ -277,7 +306,7 @@ fn after_the_recovery_interval_it_asks_again() {
     monitor.line_with("gives up 2 processes");
     monitor.line_with("full avg10");
     monitor.line_with("user-oom: refused: 84 % of memory is available");
-    assert_eq!(daemon.join().unwrap(), [Request::Relief, Request::Relief]);
+    daemon.join().unwrap();
 }
 
 #[test]
@@ -289,6 +318,20 @@ fn at_the_threshold_nothing_is_done() {
     }
     stage.press("40.01");
     monitor.line_with("no user-oom answers");
+}
+
+#[test]
+fn that_no_daemon_answers_is_said_before_one_is_needed() {
+    let stage = Stage::new(CALM);
+    let monitor = stage.start(&[]);
+    monitor.line_with("no user-oom answers");
+
+    let daemon = stage.daemon_for_one_status();
+    let monitor = stage.start(&[]);
+    monitor.line_with("above the threshold");
+    let line = monitor.line_with("");
+    assert!(line.contains("full avg10"), "{line}");
+    daemon.join().unwrap();
 }
 
 #[test]
@@ -406,12 +449,12 @@ fn to_watch_only_is_to_do_nothing() {
 fn sysrq_is_refused_while_a_daemon_answers() {
     // Calm, so that nothing would be pressed even if it were not refused.
     let stage = Stage::new(CALM);
-    let daemon = stage.daemon(vec![Reply::Status(Status::default())]);
+    let daemon = stage.daemon_for_one_status();
     let output = stage.run(&["--action", "sysrq"]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(said.contains("`--action sysrq` is refused"), "{said}");
-    assert_eq!(daemon.join().unwrap(), [Request::Status]);
+    daemon.join().unwrap();
 }
 
 #[test]
@@ -426,17 +469,13 @@ fn a_script_is_told_whether_a_daemon_answers() {
         "{said}"
     );
 
-    let status = Status {
-        pid: 123,
-        ..Status::default()
-    };
-    let daemon = stage.daemon(vec![Reply::Status(status)]);
+    let daemon = stage.daemon_for_one_status();
     let output = stage.run(&["--check"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let said = text(&output.stdout);
     assert!(said.starts_with("user-oom answers at"), "{said}");
     assert!(said.contains("pid 123"), "{said}");
-    assert_eq!(daemon.join().unwrap(), [Request::Status]);
+    daemon.join().unwrap();
 }
 
 #[test]
