@@ -4,11 +4,13 @@
 //!   invariants of `docs/architecture.md`.
 //! - `cargo xtask invariants`: those alone.
 //! - `cargo xtask test`: all of `check`, then every test of the workspace.
+//! - `cargo xtask arena`: figures of our daemon beside earlyoom's.
 //!
 //! Each step prints its name and how long it took; the first one that fails
 //! ends the run and says how to repeat it. What a step needs beyond Rust and a
 //! C compiler is installed where we are root, and named where we are not.
 
+mod arena;
 mod chore;
 mod invariants;
 mod scripts;
@@ -41,6 +43,8 @@ enum Task {
     Invariants,
     /// All of check, then every test of the workspace
     Test,
+    /// Figures of our daemon beside earlyoom's; takes minutes, and a quiet machine
+    Arena,
 }
 
 /// Carries out the task that `args` (without the program's name) ask for.
@@ -56,6 +60,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
         Task::Check => check(&root),
         Task::Invariants => invariants(&root),
         Task::Test => test(&root),
+        Task::Arena => arena::run(&root),
     }
 }
 

@@ -100,6 +100,20 @@ impl Source {
         findings
     }
 
+    /// Where the method `name` is called: `….name(`.
+    pub(crate) fn calls(&self, name: &str) -> Vec<Finding> {
+        self.tokens
+            .windows(3)
+            .filter(|window| {
+                let [dot, word, open] = window else {
+                    return false;
+                };
+                dot.is_mark('.') && word.is_word(name) && open.kind == Kind::Open
+            })
+            .map(|window| (window[1].line, format!(".{name}()")))
+            .collect()
+    }
+
     /// The string literals that are `folder` or a path in it.
     pub(crate) fn paths_in(&self, folder: &str) -> Vec<Finding> {
         self.tokens
@@ -292,6 +306,17 @@ mod tests {
         check(
             "#![deny(unsafe_code)]\n// unsafe\nfn f() { \"unsafe\"; }",
             unsafe_code,
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_method_call_is_told_from_what_has_its_name() {
+        let kill = |source: &Source| source.calls("kill");
+        check("fn f() { a.b\n.kill()?; }", kill, &[2]);
+        check(
+            "fn kill() { kill(); a.kill; A::kill(); a.killed(); }",
+            kill,
             &[],
         );
     }

@@ -1,0 +1,840 @@
+//! Our daemon beside earlyoom, on this machine, in one run.
+//!
+//! Machines differ and are noisy, so what counts is the ratio of two figures
+//! of the same run; `docs/measurements.md` says what they came to, and where.
+//! Nobody is ended but processes started here: both daemons run dry, or judge
+//! nothing, except in the last part, where ours judges registered processes
+//! only, in a registry of its own. Prints figures, and passes no judgement.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use tempfile::TempDir;
+
+use crate::chore::{Chore, say, step};
+
+/// As many processes are added as the bounds are stated for.
+const PROCESSES: usize = 500;
+/// How often each daemon decides.
+const DECISIONS: usize = 7;
+/// How often the idle daemons' processor time is counted, and how long.
+const WINDOWS: usize = 4;
+const WINDOW: Duration = Duration::from_secs(30);
+/// A daemon that has said its first word is at rest after so long.
+const REST: Duration = Duration::from_secs(3);
+/// How often a hog is let loose, and what it takes if nobody ends it.
+const HOGS: usize = 5;
+const HOG_MIB: u64 = 3 * 1024;
+/// What it has taken when the kill threshold is crossed.
+const CROSSING_MIB: u64 = 2 * 1024;
+/// Relief ends so far above the threshold.
+const RELIEF_MIB: u64 = 64;
+/// Between two samples of the memory that is available.
+const SAMPLE: Duration = Duration::from_millis(1);
+/// What is awaited longer than this does not come.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The kernel's view of memory and processes.
+const PROC: &str = "/proc";
+
+/// Runs all parts and prints their figures.
+///
+/// # Errors
+///
+/// What could not be built, fetched, started, read or understood.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let build = [
+        "build",
+        "--release",
+        "--package",
+        "user-oom",
+        "--package",
+        "test_procs",
+    ];
+    Chore::new("cargo", build).run("programs", root)?;
+    let arena = Arena::open()?;
+    arena.introduce()?;
+    let repeat = "cargo xtask arena";
+    step(&format!("{PROCESSES} processes"), repeat, || {
+        let crowd = Crowd::gather()?;
+        arena.decide(&crowd)?;
+        arena.idle()
+    })?;
+    step("a hog", repeat, || arena.hogs())
+}
+
+/// The programs, and a folder for what they write.
+struct Arena {
+    ours: PathBuf,
+    hog: PathBuf,
+    earlyoom: PathBuf,
+    folder: TempDir,
+}
+
+impl Arena {
+    fn open() -> Result<Self> {
+        // Cargo puts what it builds beside us, wherever that is.
+        let ourselves = std::env::current_exe().context("cannot tell where we are")?;
+        let release = ourselves
+            .ancestors()
+            .nth(2)
+            .context("we are not where cargo puts programs")?
+            .join("release");
+        let folder = tempfile::tempdir().context("cannot make a folder")?;
+        Ok(Self {
+            ours: release.join("user-oom"),
+            hog: release.join("test_proc2"),
+            earlyoom: earlyoom(folder.path())?,
+            folder,
+        })
+    }
+
+    fn introduce(&self) -> Result<()> {
+        let meminfo = Meminfo::open()?;
+        let cores = thread::available_parallelism().context("cannot count the cores")?;
+        let kernel = read(&Path::new(PROC).join("sys/kernel/osrelease"))?;
+        let total_mib = meminfo.read("MemTotal")? >> 10;
+        let mut version = Command::new(&self.earlyoom);
+        version.arg("-v");
+        let version = Running::start(version)?.line_with("earlyoom")?.text;
+        say(format_args!(
+            "{cores} cores, {total_mib} MiB, Linux {}, {version}",
+            kernel.trim()
+        ))
+    }
+
+    /// Our daemon, reading the registry `name`, at the socket of that name.
+    fn ours(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.ours);
+        command
+            .arg("--registry")
+            .arg(self.registry(name))
+            .arg("--socket")
+            .arg(self.folder.path().join(name).with_extension("socket"));
+        command
+    }
+
+    fn registry(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Three daemons in turns, so that what else the machine does meets them
+    /// alike. Ours says a choice again after 10 s only.
+    fn decide(&self, crowd: &Crowd) -> Result<()> {
+        say(format_args!("decisions, {}:", load()?))?;
+        let all = || {
+            // Memory just below all of it is short at once, dry.
+            let mut ours = self.ours("all");
+            ours.args(["--dryrun", "-m", "99.5,99.4", "-s", "100"]);
+            ours.args(["--pressure", "off", "-r", "0"]);
+            ours
+        };
+        let registered = self.judging_registered(crowd)?;
+        let earlyoom = || {
+            let mut earlyoom = Command::new(&self.earlyoom);
+            earlyoom.args(["-d", "--dryrun", "-m", "99,98", "-s", "100,100", "-r", "0"]);
+            earlyoom
+        };
+
+        let (mut first, mut later) = (Took::default(), Took::default());
+        let mut chosen = Took::default();
+        let (mut theirs_first, mut theirs_later) = (Figures::default(), Figures::default());
+        for _ in 0..DECISIONS {
+            let running = Running::start(all())?;
+            first.push(&running.line_with(Took::BEGINS)?.text)?;
+        }
+        let of_all = Running::start(all())?;
+        of_all.line_with(Took::BEGINS)?;
+        let of_registered = Running::start(registered)?;
+        of_registered.line_with(Took::BEGINS)?;
+        let mut choice = String::new();
+        for _ in 0..DECISIONS {
+            later.push(&of_all.line_with(Took::BEGINS)?.text)?;
+            choice = of_registered.line_with(Took::BEGINS)?.text;
+            chosen.push(&choice)?;
+            let running = Running::start(earlyoom())?;
+            let search = || running.line_with("selecting victim took ");
+            theirs_first.push(millis_after(&search()?.text, "took ")?);
+            theirs_later.push(millis_after(&search()?.text, "took ")?);
+        }
+        drop((of_all, of_registered));
+
+        say(format_args!("  user-oom, at start      {first}"))?;
+        say(format_args!("  earlyoom, at start      {theirs_first}"))?;
+        say(format_args!("  user-oom, running       {later}"))?;
+        say(format_args!("  user-oom, a set         {chosen}"))?;
+        let choice = choice.split(':').next().unwrap_or_default().trim();
+        say(format_args!(
+            "                          ({choice}, all registered)"
+        ))?;
+        say(format_args!("  earlyoom, running       {theirs_later}"))?;
+        say(format_args!(
+            "  earlyoom's search takes {:.1} times as long at start, {:.1} running, {:.1} beside a set",
+            theirs_first.median() / first.all.median(),
+            theirs_later.median() / later.all.median(),
+            theirs_later.median() / chosen.all.median(),
+        ))?;
+        self.search_in_silence()
+    }
+
+    /// Ours where all of `crowd` is registered, and memory is said to lack
+    /// half of what they hold.
+    fn judging_registered(&self, crowd: &Crowd) -> Result<Command> {
+        let registry = self.registry("registered");
+        fs::create_dir(&registry).context("cannot make a registry")?;
+        let mut held_kib = 0;
+        for (number, member) in crowd.members.iter().enumerate() {
+            let entry = registry.join(member.id().to_string());
+            fs::write(&entry, format!("{}\n", number % 97))
+                .with_context(|| format!("cannot write `{}`", entry.display()))?;
+            held_kib += status(member.id())?.anon_kib;
+        }
+        // At 10 %, and 12 % is enough again.
+        let total_kib = held_kib / 2 * 50;
+        let meminfo = self.folder.path().join("meminfo");
+        let text = format!(
+            "MemTotal: {total_kib} kB\nMemAvailable: {} kB\nAnonPages: {total_kib} kB\n",
+            total_kib / 10
+        );
+        fs::write(&meminfo, text)
+            .with_context(|| format!("cannot write `{}`", meminfo.display()))?;
+        let mut ours = self.ours("registered");
+        ours.args(["--dryrun", "--registered-only", "-m", "10,10"]);
+        ours.args(["--recover", "12", "--horizon", "0", "--pressure", "off"]);
+        ours.args(["-r", "0", "--meminfo"]).arg(meminfo);
+        Ok(ours)
+    }
+
+    /// What a search costs earlyoom where it need not say a line for each
+    /// process: processor time, by how often it says that it would kill.
+    fn search_in_silence(&self) -> Result<()> {
+        let mut earlyoom = Command::new(&self.earlyoom);
+        earlyoom.args(["--dryrun", "-m", "99,98", "-s", "100,100", "-r", "0"]);
+        let running = Running::start(earlyoom)?;
+        let search = || running.line_with("sending SIGKILL");
+        search()?;
+        let before = processor_time(running.pid())?;
+        const SEARCHES: u32 = 20;
+        for _ in 0..SEARCHES {
+            search()?;
+        }
+        let took = processor_time(running.pid())?.saturating_sub(before) / SEARCHES;
+        say(format_args!(
+            "  earlyoom without -d: {:.3} ms of processor time a search",
+            millis(took)
+        ))
+    }
+
+    /// What a daemon at rest takes, thresholds at their defaults.
+    fn idle(&self) -> Result<()> {
+        let mut ours = self.ours("idle");
+        ours.args(["-r", "3600", "--registered-only"]);
+        let ours = Running::start(ours)?;
+        // The first status line ends the first round.
+        ours.line_beginning("memory ")?;
+        let mut earlyoom = Command::new(&self.earlyoom);
+        earlyoom.args(["--dryrun", "-r", "3600"]);
+        let earlyoom = Running::start(earlyoom)?;
+        earlyoom.line_with("mem avail")?;
+        ours.rest(REST)?;
+        let count = processes()?;
+        say(format_args!("footprint, {count} processes, {}:", load()?))?;
+
+        let meminfo = Meminfo::open()?;
+        let (mut ours_took, mut theirs_took) = (Figures::default(), Figures::default());
+        let mut moved_mib = Figures::default();
+        for _ in 0..WINDOWS {
+            let available_kib = meminfo.available_kib()?;
+            let ours_before = processor_time(ours.pid())?;
+            let theirs_before = processor_time(earlyoom.pid())?;
+            ours.rest(WINDOW)?;
+            ours_took.push(millis(
+                processor_time(ours.pid())?.saturating_sub(ours_before),
+            ));
+            theirs_took.push(millis(
+                processor_time(earlyoom.pid())?.saturating_sub(theirs_before),
+            ));
+            moved_mib.push(mib(meminfo.available_kib()?.abs_diff(available_kib)));
+        }
+        say(format_args!("  user-oom   {}", status(ours.pid())?))?;
+        say(format_args!("  earlyoom   {}", status(earlyoom.pid())?))?;
+        say(format_args!(
+            "  processor time in {} s: user-oom {ours_took} ms, earlyoom {theirs_took} ms; memory moved by {moved_mib} MiB",
+            WINDOW.as_secs()
+        ))
+    }
+
+    /// How long memory stays below the kill threshold.
+    fn hogs(&self) -> Result<()> {
+        let meminfo = Meminfo::open()?;
+        let available_mib = meminfo.available_kib()? >> 10;
+        if available_mib < 2 * HOG_MIB {
+            bail!(
+                "{available_mib} MiB are available, and a hog takes {HOG_MIB}: have twice as many"
+            );
+        }
+        say(format_args!(
+            "a hog of {HOG_MIB} MiB, threshold {CROSSING_MIB} MiB below what is available, {}:",
+            load()?
+        ))?;
+        let mut below = Figures::default();
+        for number in 1..=HOGS {
+            let bout = self.hog(&meminfo)?;
+            say(format_args!("  {number}. {bout}"))?;
+            below.push(millis(bout.below));
+        }
+        say(format_args!(
+            "  memory back {below} ms after the kill threshold was crossed"
+        ))
+    }
+
+    fn hog(&self, meminfo: &Meminfo) -> Result<Bout> {
+        let name = "hog";
+        let before_kib = meminfo.available_kib()?;
+        let threshold_kib = before_kib.saturating_sub(CROSSING_MIB << 10);
+        let total_kib = meminfo.read("MemTotal")? - meminfo.read("Hugetlb").unwrap_or(0);
+        let mut ours = self.ours(name);
+        ours.args(["--registered-only", "--horizon", "0", "--pressure", "off"]);
+        ours.args(["-r", "3600", "-M"])
+            .arg(format!("{threshold_kib},{threshold_kib}"))
+            .arg("--recover")
+            .arg(percent_above(threshold_kib + (RELIEF_MIB << 10), total_kib));
+        let ours = Running::start(ours)?;
+        ours.line_beginning("memory ")?;
+
+        let mut samples = Samples::new(before_kib);
+        ours.lines_until(Instant::now() + REST, SAMPLE, |_, _| {
+            samples.take(meminfo.available_kib()?);
+            Ok(None::<()>)
+        })?;
+        let drift_kib = samples.most_kib - samples.least_kib;
+        if samples.least_kib <= threshold_kib {
+            bail!("memory falls by {CROSSING_MIB} MiB without a hog: the machine is too busy");
+        }
+
+        let mut hog = Command::new(&self.hog);
+        hog.args(["--value", "1", "--rate-mib-s", "100000", "--max-mib"])
+            .arg(HOG_MIB.to_string())
+            .arg("--registry")
+            .arg(self.registry(name));
+        let hog = Running::start(hog)?;
+        let mut samples = Samples::new(before_kib);
+        let mut crossed = None;
+        let mut signalled = None;
+        let (crossed, back) = ours
+            .lines_until(Instant::now() + LIMIT, SAMPLE, |now, line| {
+                if let Some(line) = line
+                    && line.text.contains("SIGKILL to")
+                {
+                    signalled = Some(line.at);
+                }
+                let available_kib = meminfo.available_kib()?;
+                samples.take(available_kib);
+                Ok(match crossed {
+                    None if available_kib <= threshold_kib => {
+                        crossed = Some(now);
+                        None
+                    }
+                    Some(crossed) if threshold_kib < available_kib => Some((crossed, now)),
+                    None | Some(_) => None,
+                })
+            })?
+            .context("memory did not cross the threshold and come back")?;
+        let signalled = match signalled {
+            Some(at) => at,
+            None => ours.line_with("SIGKILL to")?.at,
+        };
+        drop(hog);
+        Ok(Bout {
+            below: back - crossed,
+            signalled: signalled.saturating_duration_since(crossed),
+            deepest_mib: (threshold_kib - samples.least_kib) >> 10,
+            longest_gap: samples.longest_gap,
+            drift_mib: drift_kib >> 10,
+            after_mib: meminfo.available_kib()? >> 10,
+            before_mib: before_kib >> 10,
+        })
+    }
+}
+
+/// Where earlyoom is. Where it is not installed it is unpacked into `folder`:
+/// installing it would start a service that ends processes.
+fn earlyoom(folder: &Path) -> Result<PathBuf> {
+    if Chore::new("earlyoom", ["-v"]).succeeds(folder) {
+        return Ok(PathBuf::from("earlyoom"));
+    }
+    let fetched = Chore::new("apt-get", ["download", "earlyoom"])
+        .run("earlyoom, from Debian", folder)
+        .and_then(|()| {
+            let package = fs::read_dir(folder)?
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .find(|path| path.extension().is_some_and(|end| end == "deb"))
+                .context("no package was fetched")?;
+            let unpack = ["--extract".into(), package.into_os_string(), ".".into()];
+            Chore::new("dpkg-deb", unpack).run("earlyoom, unpacked", folder)
+        });
+    fetched.context("earlyoom is not there to be compared with: install it")?;
+    Ok(folder.join("usr/bin/earlyoom"))
+}
+
+/// Processes that wait until we are gone.
+struct Crowd {
+    members: Vec<Child>,
+    /// Each reads from it, and nothing comes.
+    silence: Option<PipeWriter>,
+}
+
+impl Crowd {
+    fn gather() -> Result<Self> {
+        let (silent, silence) = io::pipe().context("cannot make a pipe")?;
+        let mut crowd = Self {
+            members: Vec::with_capacity(PROCESSES),
+            silence: Some(silence),
+        };
+        for _ in 0..PROCESSES {
+            let silent = silent.try_clone().context("cannot share a pipe")?;
+            let member = Command::new("cat")
+                .stdin(silent)
+                .stdout(Stdio::null())
+                .spawn()
+                .context("cannot run `cat`")?;
+            crowd.members.push(member);
+        }
+        Ok(crowd)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.silence = None;
+        for member in &mut self.members {
+            // It reads the end of the pipe, and ends.
+            let _ = member.wait();
+        }
+    }
+}
+
+/// A program, ended with its owner.
+struct Running {
+    child: Child,
+    name: String,
+    lines: Receiver<Line>,
+}
+
+/// What it has printed, to either stream.
+struct Line {
+    at: Instant,
+    text: String,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Result<Self> {
+        let name = Path::new(command.get_program()).display().to_string();
+        let (reader, writer) = io::pipe().context("cannot make a pipe")?;
+        let also = writer.try_clone().context("cannot share a pipe")?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(also)
+            .stderr(writer)
+            .spawn()
+            .with_context(|| format!("cannot run `{name}`"))?;
+        // It holds the ends for writing, and is to be the only one.
+        drop(command);
+        Ok(Self {
+            child,
+            name,
+            lines: lines_of(reader),
+        })
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line that contains `text`.
+    fn line_with(&self, text: &str) -> Result<Line> {
+        self.line(text, |line| line.contains(text))
+    }
+
+    /// The next line that begins with `text`.
+    fn line_beginning(&self, text: &str) -> Result<Line> {
+        self.line(text, |line| line.starts_with(text))
+    }
+
+    fn line(&self, text: &str, wanted: impl Fn(&str) -> bool) -> Result<Line> {
+        self.lines_until(Instant::now() + LIMIT, LIMIT, |_, line| {
+            Ok(line.filter(|line| wanted(&line.text)))
+        })?
+        .with_context(|| format!("`{}` does not say `{text}`", self.name))
+    }
+
+    /// Lets it run for `span`, whatever it says.
+    fn rest(&self, span: Duration) -> Result<()> {
+        self.lines_until(Instant::now() + span, span, |_, _| Ok(None::<()>))?;
+        Ok(())
+    }
+
+    /// Calls `look` for each line, and whenever `interval` is over without one,
+    /// until it has found something or `end` has come.
+    fn lines_until<T>(
+        &self,
+        end: Instant,
+        interval: Duration,
+        mut look: impl FnMut(Instant, Option<Line>) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let line = match self.lines.recv_timeout(left.min(interval)) {
+                Ok(line) => Some(line),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("`{}` has ended", self.name);
+                }
+            };
+            let found = look(Instant::now(), line)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself, or have been ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads until the last writer is gone, at a time of its own.
+fn lines_of(reader: PipeReader) -> Receiver<Line> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for text in BufReader::new(reader).lines().map_while(Result::ok) {
+            let at = Instant::now();
+            if sender.send(Line { at, text }).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+/// One hog, from the crossing of the threshold on.
+struct Bout {
+    /// How long memory stayed below.
+    below: Duration,
+    /// How long until the daemon said that it had signalled.
+    signalled: Duration,
+    /// How far below memory fell.
+    deepest_mib: u64,
+    /// Between two samples, at most: what the times above are good for.
+    longest_gap: Duration,
+    /// By how much available memory strayed in the seconds before.
+    drift_mib: u64,
+    before_mib: u64,
+    after_mib: u64,
+}
+
+impl fmt::Display for Bout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "back after {:.1} ms, SIGKILL told after {:.1} ms, {} MiB too deep; samples at most {:.1} ms apart; available {} MiB before (straying by {}), {} after",
+            millis(self.below),
+            millis(self.signalled),
+            self.deepest_mib,
+            millis(self.longest_gap),
+            self.before_mib,
+            self.drift_mib,
+            self.after_mib,
+        )
+    }
+}
+
+/// The least and the most of what was seen, and how closely it was looked at.
+struct Samples {
+    least_kib: u64,
+    most_kib: u64,
+    last: Instant,
+    longest_gap: Duration,
+}
+
+impl Samples {
+    fn new(available_kib: u64) -> Self {
+        Self {
+            least_kib: available_kib,
+            most_kib: available_kib,
+            last: Instant::now(),
+            longest_gap: Duration::ZERO,
+        }
+    }
+
+    fn take(&mut self, available_kib: u64) {
+        let now = Instant::now();
+        self.least_kib = self.least_kib.min(available_kib);
+        self.most_kib = self.most_kib.max(available_kib);
+        self.longest_gap = self.longest_gap.max(now - self.last);
+        self.last = now;
+    }
+}
+
+/// The kernel's meminfo, held open.
+struct Meminfo(File);
+
+impl Meminfo {
+    fn open() -> Result<Self> {
+        let path = Path::new(PROC).join("meminfo");
+        let file =
+            File::open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
+        Ok(Self(file))
+    }
+
+    fn available_kib(&self) -> Result<u64> {
+        self.read("MemAvailable")
+    }
+
+    /// In KiB.
+    fn read(&self, key: &str) -> Result<u64> {
+        let mut text = [0; 4096];
+        let len = self
+            .0
+            .read_at(&mut text, 0)
+            .context("cannot read meminfo")?;
+        // The last line read may be cut short, and is far behind what we want.
+        let text = String::from_utf8_lossy(&text[..len]);
+        field(&text, key).with_context(|| format!("meminfo has no `{key}`"))
+    }
+}
+
+/// What a process takes.
+struct Status {
+    rss_kib: u64,
+    anon_kib: u64,
+    threads: u64,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rss_kib,
+            anon_kib,
+            threads,
+        } = self;
+        write!(
+            f,
+            "VmRSS {rss_kib} KiB, RssAnon {anon_kib} KiB, threads {threads}"
+        )
+    }
+}
+
+/// # Errors
+///
+/// Also where there is no such process any longer.
+fn status(pid: u32) -> Result<Status> {
+    let path = Path::new(PROC).join(format!("{pid}/status"));
+    let text = read(&path)?;
+    let field =
+        |key| field(&text, key).with_context(|| format!("`{}` has no `{key}`", path.display()));
+    Ok(Status {
+        rss_kib: field("VmRSS")?,
+        anon_kib: field("RssAnon")?,
+        threads: field("Threads")?,
+    })
+}
+
+/// What all threads of `pid` have run for, to the nanosecond.
+fn processor_time(pid: u32) -> Result<Duration> {
+    let tasks = Path::new(PROC).join(format!("{pid}/task"));
+    let listed =
+        fs::read_dir(&tasks).with_context(|| format!("cannot list `{}`", tasks.display()))?;
+    let mut sum = Duration::ZERO;
+    for task in listed {
+        let path = task?.path().join("schedstat");
+        let text = read(&path)?;
+        let nanos = text.split(' ').next().and_then(|word| word.parse().ok());
+        sum += Duration::from_nanos(
+            nanos.with_context(|| format!("`{}` makes no sense", path.display()))?,
+        );
+    }
+    Ok(sum)
+}
+
+/// How many processes there are.
+fn processes() -> Result<usize> {
+    let listed = fs::read_dir(PROC).context("cannot list processes")?;
+    Ok(listed
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .count())
+}
+
+/// How many tasks wanted a processor in the last minute.
+fn load() -> Result<String> {
+    let text = read(&Path::new(PROC).join("loadavg"))?;
+    let average = text.split(' ').next().unwrap_or_default();
+    Ok(format!("load average {average}"))
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
+}
+
+/// The number in the line `key: number …`.
+fn field<T: FromStr>(text: &str, key: &str) -> Option<T> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+        .find_map(|rest| rest.split_whitespace().next()?.parse().ok())
+}
+
+/// The time behind `label`, in milliseconds: `took 2.5 ms`, `took 0.0025 seconds`.
+fn millis_after(line: &str, label: &str) -> Result<f64> {
+    let found = line.split_once(label).and_then(|(_, rest)| {
+        let mut words = rest.split([' ', ',', ')']);
+        let number: f64 = words.next()?.parse().ok()?;
+        match words.next()? {
+            "ms" => Some(number),
+            "s" | "seconds" => Some(1e3 * number),
+            _ => None,
+        }
+    });
+    found.ok_or_else(|| anyhow!("no time behind `{label}` in `{line}`"))
+}
+
+/// In percent, with as many places as are taken, and not less.
+fn percent_above(part: u64, whole: u64) -> String {
+    let parts = (part * 1_000_000).div_ceil(whole);
+    format!("{}.{:04}", parts / 10_000, parts % 10_000)
+}
+
+fn millis(span: Duration) -> f64 {
+    1e3 * span.as_secs_f64()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one place")]
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
+/// What our decisions took.
+#[derive(Default)]
+struct Took {
+    all: Figures,
+    choosing: Figures,
+}
+
+impl Took {
+    const BEGINS: &str = "(read in ";
+
+    fn push(&mut self, line: &str) -> Result<()> {
+        let read = millis_after(line, Self::BEGINS)?;
+        let choose = millis_after(line, "chosen in ")?;
+        self.all.push(read + choose);
+        self.choosing.push(choose);
+        Ok(())
+    }
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms, of which choosing {} ms", self.all, self.choosing)
+    }
+}
+
+/// Figures of one kind.
+#[derive(Default)]
+struct Figures(Vec<f64>);
+
+impl Figures {
+    fn push(&mut self, figure: f64) {
+        self.0.push(figure);
+    }
+
+    /// The middle one; of an even number, the greater of the two.
+    fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+}
+
+/// The median, and between which they lie.
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let least = self.0.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        write!(f, "{:.3} ({least:.3} to {most:.3})", self.median())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_with_its_unit() {
+        let ours = "3 judged, 1 given up: so (read in 2.345 ms, chosen in 0.120 ms)";
+        assert_eq!(millis_after(ours, "(read in ").unwrap(), 2.345);
+        assert_eq!(millis_after(ours, "chosen in ").unwrap(), 0.12);
+        let seconds = "selecting victim took 0.007 seconds";
+        assert_eq!(millis_after(seconds, "took ").unwrap(), 7.0);
+        for nonsense in ["took 3 minutes", "took ms", "took 3", "gave 3 ms"] {
+            assert!(millis_after(nonsense, "took ").is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_the_one_of_that_name() {
+        let text = "SwapCached: 3 kB\nCached:\t 4 kB\nThreads:\t5\n";
+        assert_eq!(field(text, "Cached"), Some(4));
+        assert_eq!(field(text, "Threads"), Some(5));
+        assert_eq!(field::<u64>(text, "Swap"), None);
+    }
+
+    #[test]
+    fn a_recovery_level_is_never_rounded_down() {
+        assert_eq!(percent_above(1, 8), "12.5000");
+        assert_eq!(percent_above(1, 3), "33.3334");
+        assert_eq!(percent_above(1, 3_000_000), "0.0001");
+    }
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        let figures = Figures(vec![9.0, 1.0, 5.0]);
+        assert_eq!(figures.median(), 5.0);
+        assert_eq!(figures.to_string(), "5.000 (1.000 to 9.000)");
+    }
+
+    #[test]
+    fn what_a_program_says_is_heard_line_by_line_until_it_ends() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; echo three"]);
+        let running = Running::start(command).unwrap();
+        assert_eq!(running.line_with("tw").unwrap().text, "two");
+        assert_eq!(running.line_beginning("three").unwrap().text, "three");
+        let err = running.line_with("four").map(|line| line.text).unwrap_err();
+        assert_eq!(err.to_string(), "`sh` has ended");
+    }
+
+    #[test]
+    fn our_own_processor_time_and_memory_can_be_read() {
+        let ourselves = std::process::id();
+        assert!(processor_time(ourselves).unwrap() > Duration::ZERO);
+        let status = status(ourselves).unwrap();
+        assert!(0 < status.anon_kib && status.anon_kib < status.rss_kib);
+        assert!(Meminfo::open().unwrap().available_kib().unwrap() > 0);
+        assert!(processes().unwrap() > 0);
+    }
+}
