@@ -204,12 +204,13 @@ impl File {
             .unwrap_or_default()
     }
 
+    fn decides(&self) -> bool {
+        DECIDING.contains(&self.package())
+    }
+
     /// 1, by what is written.
     fn deciding_touches_nothing(&self) -> Vec<String> {
-        let decides = DECIDING
-            .iter()
-            .any(|name| self.path.starts_with(Path::new("crates").join(name)));
-        let Some(shipped) = self.shipped.as_ref().filter(|_| decides) else {
+        let Some(shipped) = self.shipped.as_ref().filter(|_| self.decides()) else {
             return Vec::new();
         };
         let modules = ["env", "fs", "net", "os", "process", "thread"]
@@ -232,11 +233,10 @@ impl File {
     /// 4, in as far as names show it: what sends a signal stands in the reaper,
     /// and is called for once by whom [`CALLERS`] names.
     fn signals_have_one_caller(&self) -> Vec<String> {
-        let Some(shipped) = self
-            .shipped
-            .as_ref()
-            .filter(|_| !self.path.starts_with(REAPER))
-        else {
+        // Who decides has nothing to send a signal by (1), and may name things
+        // as it likes.
+        let elsewhere = !self.path.starts_with(REAPER) && !self.decides();
+        let Some(shipped) = self.shipped.as_ref().filter(|_| elsewhere) else {
             return Vec::new();
         };
         let words = [
