@@ -4,6 +4,7 @@
 //! environment, and restarts the machine, which ends QEMU. The same binary
 //! under the word `role` is a helper: see [`roles`].
 
+pub mod daemon;
 pub mod files;
 pub mod listener;
 pub mod module;

@@ -108,7 +108,32 @@ impl Program {
         }
         let len = self.stdout.read_line(&mut line)?;
         ensure!(len > 0, "`{}` ended without a word", self.name);
+        self.echo(&line);
         Ok(line)
+    }
+
+    /// What it said belongs on the console too, which the host keeps.
+    fn echo(&self, line: &str) {
+        // A console that takes nothing is no reason to fail.
+        let _ = write!(std::io::stderr(), "{} {}: {line}", self.name, self.pid());
+    }
+
+    /// What it said and nobody waited for.
+    fn echo_the_rest(&mut self) {
+        let mut fds = [PollFd::new(self.stdout.get_ref(), PollFlags::IN)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let more = poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0);
+        let rest = match more {
+            true => self.stdout.fill_buf().unwrap_or_default(),
+            false => self.stdout.buffer(),
+        };
+        let rest = String::from_utf8_lossy(rest).into_owned();
+        for line in rest.lines() {
+            self.echo(&format!("{line}\n"));
+        }
     }
 
     /// Lets a helper that waits for it begin.
@@ -202,6 +227,7 @@ impl Drop for Program {
         // Gone is what we want; there is nobody to tell of anything else.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.echo_the_rest();
     }
 }
 

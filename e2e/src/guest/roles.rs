@@ -6,6 +6,7 @@
 //! | `bomb` | says `ready`; told to go, takes memory at full speed for ever |
 //! | `bomb MIB` | the same, but rests when it has so much, and says `full` |
 //! | `churn MIB` | takes it, gives it back, and again |
+//! | `walk MIB` | fills it with noise, says `walking`, and touches all of it for ever |
 //! | `write DIRECTORY` | told to go, writes small files there without end |
 //! | `watch` | says every level that poll announces |
 //! | `listen …` | see [`super::listener`] |
@@ -37,6 +38,7 @@ pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
                 .map_or(Ok(u64::MAX), |word| number(Some(word)))?,
         ),
         "churn" => churn(number(words.next())?),
+        "walk" => walk(number(words.next())?),
         "write" => write_files(&words.next().context("where?")?),
         "watch" => watch(),
         "listen" => listener::run(words),
@@ -107,6 +109,29 @@ fn churn(mebibytes: u64) -> Result<()> {
     loop {
         let held: Vec<_> = (0..mebibytes).map(|_| one_mebibyte()).collect();
         black_box(held);
+    }
+}
+
+/// Noise, which no swap in memory could make smaller.
+fn walk(mebibytes: u64) -> Result<()> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::from(std::process::id());
+    let mut pages = Vec::new();
+    for _ in 0..mebibytes * 256 {
+        let mut page = vec![0_u64; 512].into_boxed_slice();
+        for word in &mut page {
+            // Marsaglia's xorshift64.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            *word = state;
+        }
+        pages.push(page);
+    }
+    say("walking")?;
+    loop {
+        for page in &mut pages {
+            page[0] = black_box(page[0].wrapping_add(1));
+        }
     }
 }
 

@@ -19,21 +19,36 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
     init: PathBuf,
+    /// The programs under test.
+    tested: PathBuf,
 }
+
+/// What is tried, by package and by name.
+const PACKAGES: [&str; 3] = ["user-oom", "psi-monitor", "test_procs"];
+const TESTED: [&str; 4] = ["user-oom", "psi-monitor", "test_proc1", "test_proc2"];
 
 /// Builds all that the guest runs.
 pub(crate) fn build_programs(places: &Places) -> Result<Programs> {
     say("building the guest's programs")?;
-    let target = places.e2e.join("target/guest");
-    build(&places.e2e, &target, &["--bin", "guest"])?;
+    let init = places.e2e.join("target/guest");
+    build(&places.e2e, &init, &["--bin", "guest"])?;
+    let tested = places.e2e.join("target/tested");
+    let packages = PACKAGES.map(|package| format!("--package={package}"));
+    build(
+        &places.root,
+        &tested,
+        &packages.each_ref().map(String::as_str),
+    )?;
     Ok(Programs {
-        init: built(&target, "guest"),
+        init: built(&init).join("guest"),
+        tested: built(&tested),
     })
 }
 
 fn build(workspace: &Path, target: &Path, what: &[&str]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // With --target, the flags are not for build scripts and macros.
+    // With --target, the flags are not for build scripts and macros. Linking
+    // all crates as one makes no difference here, but takes minutes.
     run(Command::new(cargo)
         .current_dir(workspace)
         .args([
@@ -46,11 +61,13 @@ fn build(workspace: &Path, target: &Path, what: &[&str]) -> Result<()> {
         ])
         .args(what)
         .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
         .env("RUSTFLAGS", STATIC))
 }
 
-fn built(target: &Path, program: &str) -> PathBuf {
-    target.join(TARGET).join("release").join(program)
+fn built(target: &Path) -> PathBuf {
+    target.join(TARGET).join("release")
 }
 
 /// Packs the initramfs for a kernel; returns its path.
@@ -58,13 +75,19 @@ pub(crate) fn pack(places: &Places, kernel: &Ready, programs: &Programs) -> Resu
     let path = places.cache().join(format!("{}.cpio", kernel.kernel.name));
     let file = File::create(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
     let mut archive = Archive::new(BufWriter::new(file));
-    for directory in ["bin", "dev", "modules", "proc", "sys", "tmp"] {
+    for directory in ["bin", "dev", "modules", "proc", "run", "sys", "tmp"] {
         archive.directory(directory)?;
     }
     // Before devtmpfs is mounted, /init speaks through this one.
     archive.device("dev/console", 5, 1)?;
     archive.file("init", &bytes(&programs.init)?)?;
     archive.file("bin/busybox", &bytes(&kernel.busybox)?)?;
+    for program in TESTED {
+        archive.file(
+            &format!("bin/{program}"),
+            &bytes(&programs.tested.join(program))?,
+        )?;
+    }
     archive.file("memory_info.ko", &bytes(&kernel.module)?)?;
     for (number, module) in kernel.modules.iter().enumerate() {
         let name = format!("modules/{number:02}.ko");

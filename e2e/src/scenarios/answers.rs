@@ -271,18 +271,41 @@ pub(super) fn who_promises_in_vain_is_believed_a_few_times(report: &mut Report) 
 }
 
 /// The kernel goes on at once, not when the grace is over.
-pub(super) fn who_dies_in_the_call_is_waited_for_no_longer(_: &mut Report) -> Result<()> {
+pub(super) fn who_exits_in_the_call_is_waited_for_no_longer(_: &mut Report) -> Result<()> {
     let module = Module::load("grace_ms=10000")?;
     let mut log = KernelLog::from_now()?;
     let mut listener = listener::start(Manner::Exits, &[])?;
     goes_off(&mut Program::bomb()?)?;
     listener.ends_within(LIMIT)?;
+    is_waited_for_briefly(&mut log)?;
+    module.unload()
+}
+
+/// The same for one that is killed while the kernel waits for it.
+pub(super) fn who_is_killed_in_the_call_is_waited_for_no_longer(_: &mut Report) -> Result<()> {
+    let module = Module::load("grace_ms=10000")?;
+    let mut log = KernelLog::from_now()?;
+    let kills = kernel_kills()?;
+    let listener = listener::start(Manner::Sleeps, &[])?;
+    let mut bomb = Program::bomb()?;
+    bomb.set_oom_score_adj(1000)?;
+    bomb.go()?;
+    wait_for_last_calls("LastCallsAsked", 1)?;
+    ensure!(bomb.is_alive()?, "the kernel did not wait");
+    listener.end(Signal::KILL)?;
+    bomb.ends_within(LIMIT)?;
+    ensure!(kernel_kills()? == kills + 1, "the kernel did not go on");
+    is_waited_for_briefly(&mut log)?;
+    module.unload()
+}
+
+fn is_waited_for_briefly(log: &mut KernelLog) -> Result<()> {
     let waited_us = waited_us(log.text()?);
     ensure!(
         waited_us.is_some_and(|us| us < 5_000_000),
         "waited for {waited_us:?} us"
     );
-    module.unload()
+    Ok(())
 }
 
 /// How long the first call of a log took.

@@ -5,6 +5,7 @@
 //! machine as it found it: others of the same boot come after.
 
 mod answers;
+mod daemon;
 mod file;
 
 use std::time::Duration;
@@ -129,9 +130,15 @@ pub const ALL: &[Scenario] = &[
     ),
     scenario!(answers::who_is_stopped_is_waited_for_once, SMALL, alone),
     scenario!(
-        answers::who_dies_in_the_call_is_waited_for_no_longer,
+        answers::who_exits_in_the_call_is_waited_for_no_longer,
         SMALL,
         alone
+    ),
+    scenario!(
+        answers::who_is_killed_in_the_call_is_waited_for_no_longer,
+        SMALL,
+        alone,
+        everywhere
     ),
     scenario!(answers::sysrq_is_not_waited_for, SMALL, alone),
     scenario!(
@@ -146,6 +153,41 @@ pub const ALL: &[Scenario] = &[
         everywhere
     ),
     scenario!(answers::rmmod_in_the_call_is_refused, SMALL, alone),
+    scenario!(
+        daemon::the_steady_outlive_the_growing,
+        SMALL,
+        alone,
+        everywhere
+    ),
+    scenario!(
+        daemon::with_the_module_the_steady_live_too,
+        SMALL,
+        alone,
+        everywhere
+    ),
+    scenario!(
+        daemon::with_swap_on_a_disk_the_steady_live_too,
+        WITH_DISK,
+        alone
+    ),
+    scenario!(daemon::with_swap_in_zram_the_steady_live_too, SMALL, alone),
+    scenario!(
+        daemon::a_bomb_and_the_daemon_without_the_module,
+        SMALL,
+        alone
+    ),
+    scenario!(
+        daemon::pressure_makes_the_monitor_ask_and_the_daemon_relieve,
+        WITH_DISK,
+        alone
+    ),
+    scenario!(daemon::two_hundred_processes_come_and_go, SMALL, alone),
+    scenario!(
+        daemon::the_daemon_leaves_a_cgroup_to_the_kernel,
+        SMALL,
+        alone
+    ),
+    scenario!(daemon::the_daemon_is_never_the_victim, SMALL, alone),
 ];
 
 /// The scenario of this name.

@@ -1,0 +1,186 @@
+//! The daemon on a machine that runs out of memory: `user-oom` decides, before
+//! the kernel has to.
+//!
+//! `--registered-only` keeps its hands off the helpers that have no value.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::guest::daemon::{daemon, give_value, monitor, test_process};
+use crate::guest::files::{self, kernel_kills, meminfo_bytes, text};
+use crate::guest::module::{Module, Notice};
+use crate::guest::program::{Program, busybox};
+use crate::guest::{Report, wait};
+
+/// On a machine that is emulated, and short of memory.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Two that grow, two that are steady and worth more: the steady ones live.
+pub(super) fn the_steady_outlive_the_growing(report: &mut Report) -> Result<()> {
+    the_growing_go(report)
+}
+
+/// And no less where the module is loaded.
+pub(super) fn with_the_module_the_steady_live_too(report: &mut Report) -> Result<()> {
+    let module = Module::load("")?;
+    the_growing_go(report)?;
+    report.figure("last calls", Notice::read()?.number("LastCalls")?)?;
+    module.unload()
+}
+
+fn the_growing_go(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    let mut daemon = daemon(&["--registered-only", "--grace", "1"])?;
+    let mut steady = [steady_worth(60, 20)?, steady_worth(60, 15)?];
+    let mut more = test_process("test_proc1", &[])?;
+    let mut less = test_process("test_proc2", &[])?;
+    less.ends_within(LIMIT)?;
+    more.ends_within(LIMIT)?;
+    for steady in &mut steady {
+        ensure!(steady.is_alive()?, "a steady one was killed");
+    }
+    ensure!(daemon.is_alive()?, "the daemon is gone");
+    ensure!(
+        more.was_killed()? && less.was_killed()?,
+        "they ignore SIGTERM"
+    );
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
+
+fn steady_worth(mebibytes: u64, value: u32) -> Result<Program> {
+    let program = Program::holding(mebibytes)?;
+    give_value(&program, value)?;
+    Ok(program)
+}
+
+/// The same where a disk takes what memory does not.
+pub(super) fn with_swap_on_a_disk_the_steady_live_too(report: &mut Report) -> Result<()> {
+    with_swap("/dev/vda", report)
+}
+
+/// And where memory itself does, compressed.
+pub(super) fn with_swap_in_zram_the_steady_live_too(report: &mut Report) -> Result<()> {
+    files::write("/sys/block/zram0/disksize", "128M")?;
+    let outcome = with_swap("/dev/zram0", report);
+    files::write("/sys/block/zram0/reset", "1")?;
+    outcome
+}
+
+fn with_swap(device: &str, report: &mut Report) -> Result<()> {
+    busybox(&["mkswap", device])?;
+    busybox(&["swapon", device])?;
+    let outcome = the_growing_go(report);
+    busybox(&["swapoff", device])?;
+    outcome
+}
+
+/// What the daemon alone makes of a bomb at full speed: recorded, not asked.
+pub(super) fn a_bomb_and_the_daemon_without_the_module(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    let mut daemon = daemon(&["--registered-only"])?;
+    let mut larger = steady_worth(240, 9)?;
+    let mut bomb = Program::bomb()?;
+    give_value(&bomb, 1)?;
+    bomb.go()?;
+    wait::until("one of them is gone", LIMIT, || {
+        Ok(!larger.is_alive()? || !bomb.is_alive()?)
+    })?;
+    report.figure("the larger, more valuable one lives", larger.is_alive()?)?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(daemon.is_alive()?, "the daemon is gone");
+    Ok(())
+}
+
+/// Memory pressure with swap to spare: the levels are ok, the monitor asks.
+pub(super) fn pressure_makes_the_monitor_ask_and_the_daemon_relieve(
+    report: &mut Report,
+) -> Result<()> {
+    busybox(&["mkswap", "/dev/vda"])?;
+    busybox(&["swapon", "/dev/vda"])?;
+    let outcome = two_that_thrash(report);
+    busybox(&["swapoff", "/dev/vda"])?;
+    outcome
+}
+
+fn two_that_thrash(report: &mut Report) -> Result<()> {
+    let mut daemon = daemon(&["--registered-only", "--pressure", "off"])?;
+    let mut monitor = monitor(&["--threshold", "10", "--interval", "1", "--recovery", "5"])?;
+    let mut valuable = Program::role(&["walk", "350"])?;
+    let mut other = Program::role(&["walk", "350"])?;
+    give_value(&valuable, 9)?;
+    give_value(&other, 2)?;
+    other.ends_within(LIMIT)?;
+    let total = meminfo_bytes("SwapTotal")?;
+    let free = meminfo_bytes("SwapFree")?;
+    report.figure("swap free afterwards", format!("{} %", free * 100 / total))?;
+    ensure!(valuable.is_alive()?, "the valuable one was killed");
+    ensure!(daemon.is_alive()? && monitor.is_alive()?, "a guard is gone");
+    daemon.says("relief")?;
+    Ok(())
+}
+
+/// A table that changes under the daemon's eyes is no reason to end.
+pub(super) fn two_hundred_processes_come_and_go(report: &mut Report) -> Result<()> {
+    const COME_AND_GO: &str = "i=0; while :; do i=$((i+1)); /bin/busybox true & \
+                               [ $((i % 200)) -eq 0 ] && { wait; echo round; }; done";
+    let kills = kernel_kills()?;
+    let mut daemon = daemon(&["--registered-only"])?;
+    let mut steady = steady_worth(60, 9)?;
+    let mut shell = std::process::Command::new("/bin/busybox");
+    let mut busy = Program::start(shell.args(["sh", "-c", COME_AND_GO]))?;
+    busy.says("round")?;
+    let mut leak = test_process("test_proc2", &["--rate-mib-s", "40"])?;
+    leak.ends_within(LIMIT)?;
+    busy.says("round")?;
+    ensure!(
+        steady.is_alive()? && busy.is_alive()?,
+        "the wrong one was killed"
+    );
+    ensure!(daemon.is_alive()?, "the daemon is gone");
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    Ok(())
+}
+
+/// What is over its own limit is the kernel's to end: the machine is not short.
+pub(super) fn the_daemon_leaves_a_cgroup_to_the_kernel(_: &mut Report) -> Result<()> {
+    const GROUP: &str = "/sys/fs/cgroup/limited";
+    files::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory")?;
+    std::fs::create_dir(GROUP)?;
+    files::write(format!("{GROUP}/memory.max"), "50M")?;
+    let kills = kernel_kills()?;
+    let mut daemon = daemon(&[])?;
+    let mut worthless = steady_worth(60, 0)?;
+    let mut bomb = Program::bomb()?;
+    files::write(format!("{GROUP}/cgroup.procs"), &bomb.pid().to_string())?;
+    bomb.go()?;
+    bomb.ends_within(LIMIT)?;
+    ensure!(kernel_kills()? == kills + 1, "the kernel did not kill it");
+    ensure!(
+        worthless.is_alive()?,
+        "the daemon ended one that had nothing to do with it"
+    );
+    ensure!(daemon.is_alive()?, "the daemon is gone");
+    drop(bomb);
+    wait::until("the cgroup is removed", LIMIT, || {
+        Ok(std::fs::remove_dir(GROUP).is_ok())
+    })
+}
+
+/// Not even where it looks on while the kernel kills.
+pub(super) fn the_daemon_is_never_the_victim(_: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    let mut daemon = daemon(&["--dryrun", "--registered-only"])?;
+    let adj = text(format!("/proc/{}/oom_score_adj", daemon.pid()))?;
+    ensure!(adj.trim() == "-1000", "its oom_score_adj is {adj}");
+    for round in 1..=3 {
+        let mut bomb = Program::bomb()?;
+        bomb.go()?;
+        bomb.ends_within(LIMIT)?;
+        ensure!(kernel_kills()? == kills + round, "the kernel did not kill");
+        ensure!(daemon.is_alive()?, "the kernel killed the daemon");
+    }
+    Ok(())
+}
