@@ -31,9 +31,12 @@ pub(crate) struct Hands {
     root: ProcRoot,
     second_hand: SecondHand,
     dryrun: bool,
-    /// Registered processes, so that their end is noticed and they can be
-    /// signalled without opening anything; and victims. In no order.
+    /// By ascending id. Registered processes are held, so that their end is
+    /// noticed; victims; and where the kernel asks before it kills, everybody
+    /// who may be ended, since nothing can be opened then.
     holds: Vec<Hold>,
+    /// Those killed whose memory the second hand is yet to free.
+    killed: Vec<reaper::Victim>,
     next_token: u64,
     ended: u64,
     /// From the first signal until all victims are gone.
@@ -48,7 +51,8 @@ pub(crate) struct Hands {
 #[derive(Debug)]
 struct Hold {
     victim: reaper::Victim,
-    token: u64,
+    /// What stands for it in epoll, once that watches it.
+    token: Option<u64>,
     registered: bool,
     /// What was printed at the first signal, and when that was.
     signalled: Option<(Victim, Duration)>,
@@ -78,6 +82,7 @@ impl Hands {
             second_hand,
             dryrun,
             holds: Vec::with_capacity(capacity),
+            killed: Vec::with_capacity(capacity),
             next_token: first_token,
             ended: 0,
             episode: None,
@@ -100,12 +105,16 @@ impl Hands {
     pub(crate) fn reserve(&mut self, processes: usize) {
         self.holds
             .reserve(processes.saturating_sub(self.holds.len()));
+        self.killed.reserve(processes);
         self.order
             .reserve(processes.saturating_sub(self.order.len()));
     }
 
     /// Does what `decision` says about `snapshot`, and says so. What can be
-    /// told at once of what became of it goes into `outcomes`.
+    /// told at once of what became of it goes into `outcomes`. Returns how
+    /// many were signalled.
+    ///
+    /// [`Hands::free_killed`] is to be called after this.
     pub(crate) fn carry_out(
         &mut self,
         now: Duration,
@@ -114,12 +123,31 @@ impl Hands {
         took: Took,
         world: &mut World<'_>,
         outcomes: &mut Vec<Outcome>,
+    ) -> usize {
+        match decision.cause {
+            Some(cause) => self.tell(now, cause, decision, snapshot, took, world),
+            None => self.said = None,
+        }
+        self.signal_all(now, decision, snapshot, world, outcomes)
+    }
+
+    /// Has the second hand free what those killed hold. It takes their locks,
+    /// so it comes after all that must not wait.
+    pub(crate) fn free_killed(&mut self) {
+        for victim in self.killed.drain(..) {
+            self.second_hand.release(&victim);
+        }
+    }
+
+    fn tell(
+        &mut self,
+        now: Duration,
+        cause: Cause,
+        decision: &Decision,
+        snapshot: &Snapshot,
+        took: Took,
+        world: &mut World<'_>,
     ) {
-        let Some(cause) = decision.cause else {
-            self.said = None;
-            self.signal_all(now, decision, snapshot, world, outcomes);
-            return;
-        };
         match decision.verdict {
             Verdict::Idle => {}
             Verdict::Refused(refusal) => {
@@ -142,7 +170,6 @@ impl Hands {
                 }
             }
         }
-        self.signal_all(now, decision, snapshot, world, outcomes);
     }
 
     fn begin(&mut self, now: Duration, decision: &Decision, snapshot: &Snapshot) {
@@ -197,13 +224,14 @@ impl Hands {
         let shown = units.len().min(certain.max(SHOWN));
         for &index in &self.order[..shown] {
             let unit = &units[index as usize];
+            let oom_score = score(world, unit.leader.pid);
             world.scribe.tell(Record::Candidate(Row {
                 leader: unit.leader,
                 name: unit.name,
                 processes: unit.processes,
                 class: unit.class,
                 worth: unit.worth,
-                oom_score: score(world.table, unit.leader.pid),
+                oom_score,
                 rss_bytes: find(snapshot, unit.leader).map_or(0, |process| process.rss_bytes),
                 growth_bytes_per_second: unit.growth_bytes_per_second,
                 chosen: unit.chosen,
@@ -223,13 +251,14 @@ impl Hands {
         snapshot: &Snapshot,
         world: &mut World<'_>,
         outcomes: &mut Vec<Outcome>,
-    ) {
+    ) -> usize {
+        let mut sent = 0;
         for action in &decision.actions {
             let (id, signal) = match *action {
                 Action::Terminate(id) => (id, Signal::Term),
                 Action::Kill(id) => (id, Signal::Kill),
             };
-            let victim = describe(find(snapshot, id), id, world.table);
+            let victim = describe(find(snapshot, id), id, world);
             if self.dryrun {
                 world.scribe.tell(Record::Signalled {
                     victim,
@@ -242,12 +271,15 @@ impl Hands {
             }
             let first = !self.is_signalled(id);
             match self.signal(now, victim, signal, world) {
-                Ok(Signalled::Sent) => world.scribe.tell(Record::Signalled {
-                    victim,
-                    signal,
-                    first,
-                    dry: false,
-                }),
+                Ok(Signalled::Sent) => {
+                    sent += 1;
+                    world.scribe.tell(Record::Signalled {
+                        victim,
+                        signal,
+                        first,
+                        dry: false,
+                    });
+                }
                 Ok(Signalled::Gone) => outcomes.push(Outcome::Gone(id)),
                 Err(err) => {
                     world.scribe.tell(Record::Unsignalled {
@@ -258,6 +290,7 @@ impl Hands {
                 }
             }
         }
+        sent
     }
 
     fn signal(
@@ -267,9 +300,17 @@ impl Hands {
         signal: Signal,
         world: &mut World<'_>,
     ) -> Result<Signalled, ReapError> {
-        let Some(position) = self.hold(victim.id, world.epoll)? else {
+        let held = if world.may_open {
+            self.hold(victim.id)?
+        } else {
+            self.position(victim.id).ok()
+        };
+        let Some(position) = held else {
             return Ok(Signalled::Gone);
         };
+        if world.may_open {
+            self.watch(position, world.epoll);
+        }
         let hold = &mut self.holds[position];
         let signalled = match signal {
             Signal::Term => hold.victim.terminate()?,
@@ -277,19 +318,20 @@ impl Hands {
         };
         if signalled == Signalled::Sent {
             if signal == Signal::Kill {
-                self.second_hand.release(&hold.victim);
+                self.killed.push(hold.victim.clone());
             }
             hold.signalled.get_or_insert((victim, now));
         }
         Ok(signalled)
     }
 
-    /// The position of the hold on `id`, which is made where there is none;
-    /// `None` once it is gone.
-    fn hold(&mut self, id: ProcessId, epoll: &Epoll) -> Result<Option<usize>, ReapError> {
-        if let Some(position) = self.position(id) {
-            return Ok(Some(position));
-        }
+    /// Where the hold on `id` is, which is made where there is none; `None`
+    /// once it is gone.
+    fn hold(&mut self, id: ProcessId) -> Result<Option<usize>, ReapError> {
+        let position = match self.position(id) {
+            Ok(position) => return Ok(Some(position)),
+            Err(position) => position,
+        };
         let root = &self.root;
         let start_ticks = |pid| root.start_ticks(pid).map_err(std::io::Error::other);
         let calls = Calls::available();
@@ -297,35 +339,45 @@ impl Hands {
         let Some(victim) = held else {
             return Ok(None);
         };
-        let token = self.next_token;
-        self.next_token += 1;
-        let watched = epoll.add(victim.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, token));
-        if let Err(errno) = watched {
-            return Err(ReapError::Hold {
-                pid: id.pid,
-                source: errno.into(),
-            });
+        self.holds.insert(
+            position,
+            Hold {
+                victim,
+                token: None,
+                registered: false,
+                signalled: None,
+            },
+        );
+        Ok(Some(position))
+    }
+
+    /// Has `epoll` say when the process held there is gone.
+    fn watch(&mut self, position: usize, epoll: &Epoll) {
+        let hold = &mut self.holds[position];
+        if hold.token.is_some() {
+            return;
         }
-        self.holds.push(Hold {
-            victim,
-            token,
-            registered: false,
-            signalled: None,
-        });
-        Ok(Some(self.holds.len() - 1))
+        let token = self.next_token;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
+        // Where it cannot be watched, each round looks.
+        if epoll.add(hold.victim.as_fd(), event).is_ok() {
+            self.next_token += 1;
+            hold.token = Some(token);
+        }
     }
 
     fn is_signalled(&self, id: ProcessId) -> bool {
         self.position(id)
-            .is_some_and(|position| self.holds[position].signalled.is_some())
+            .is_ok_and(|position| self.holds[position].signalled.is_some())
     }
 
-    fn position(&self, id: ProcessId) -> Option<usize> {
-        self.holds.iter().position(|hold| hold.victim.id() == id)
+    /// Where `id` is held, or would be.
+    fn position(&self, id: ProcessId) -> Result<usize, usize> {
+        self.holds
+            .binary_search_by_key(&id, |hold| hold.victim.id())
     }
 
-    /// Holds all that `registered` names, and lets go of those that it does
-    /// not; for quiet rounds.
+    /// Holds and watches all that `registered` names; for quiet rounds.
     pub(crate) fn hold_registered(
         &mut self,
         registered: impl Iterator<Item = ProcessId>,
@@ -336,32 +388,65 @@ impl Hands {
         }
         for id in registered {
             // Who cannot be held now is held when it must be signalled.
-            if let Ok(Some(position)) = self.hold(id, epoll) {
+            if let Ok(Some(position)) = self.hold(id) {
                 self.holds[position].registered = true;
+                self.watch(position, epoll);
             }
         }
+        self.let_go_of(epoll, |_| true);
+    }
+
+    /// Holds all that may be ended, so that at a last call nothing need be
+    /// opened; for quiet rounds.
+    pub(crate) fn hold_everybody(&mut self, processes: &[Process], epoll: &Epoll) {
+        for process in processes {
+            if process.protection.is_none() {
+                // Who cannot be held cannot be chosen at a last call.
+                let _ = self.hold(process.id);
+            }
+        }
+        self.let_go_of(epoll, |id| {
+            let pid = |process: &Process| process.id.pid;
+            processes.binary_search_by_key(&id.pid, pid).is_err()
+        });
+    }
+
+    /// Lets go of who is neither registered nor signalled, if `unwanted`.
+    fn let_go_of(&mut self, epoll: &Epoll, unwanted: impl Fn(ProcessId) -> bool) {
         self.holds.retain(|hold| {
-            let wanted = hold.registered || hold.signalled.is_some();
-            if !wanted {
+            let stays = hold.registered || hold.signalled.is_some() || !unwanted(hold.victim.id());
+            if !stays && hold.token.is_some() {
                 let _ = epoll.delete(hold.victim.as_fd());
             }
-            wanted
+            stays
         });
+    }
+
+    /// Watches those signalled while nothing could be added to `epoll`.
+    pub(crate) fn watch_signalled(&mut self, epoll: &Epoll) {
+        for position in 0..self.holds.len() {
+            let hold = &self.holds[position];
+            if hold.signalled.is_some() && hold.token.is_none() {
+                self.watch(position, epoll);
+            }
+        }
     }
 
     /// Whether `token` stands for a process held that has ended.
     pub(crate) fn ended(&self, token: u64) -> Option<ProcessId> {
-        let hold = self.holds.iter().find(|hold| hold.token == token)?;
+        let hold = self.holds.iter().find(|hold| hold.token == Some(token))?;
         hold.victim.is_gone().then(|| hold.victim.id())
     }
 
-    /// One of those held that cannot tell of its end and has ended, where the
-    /// kernel has no pidfds.
+    /// One of the registered and signalled who has ended, and of whom epoll
+    /// does not tell: it could not be watched, or the kernel has no pidfds.
     pub(crate) fn ended_untold(&self) -> Option<ProcessId> {
-        self.holds
-            .iter()
-            .find(|hold| !hold.victim.tells_its_end() && hold.victim.is_gone())
-            .map(|hold| hold.victim.id())
+        let untold = |hold: &&Hold| {
+            (hold.registered || hold.signalled.is_some())
+                && (hold.token.is_none() || !hold.victim.tells_its_end())
+                && hold.victim.is_gone()
+        };
+        self.holds.iter().find(untold).map(|hold| hold.victim.id())
     }
 
     /// Lets go of `id`, which has ended, and says so where it was a victim.
@@ -373,10 +458,10 @@ impl Hands {
         epoll: &Epoll,
         scribe: &mut Scribe,
     ) -> (bool, bool) {
-        let Some(position) = self.position(id) else {
+        let Ok(position) = self.position(id) else {
             return (false, false);
         };
-        let hold = self.holds.swap_remove(position);
+        let hold = self.holds.remove(position);
         // The second hand may hold the descriptor on, so it is taken out.
         let _ = epoll.delete(hold.victim.as_fd());
         if let Some((victim, since)) = hold.signalled {
@@ -417,6 +502,8 @@ pub(crate) struct World<'a> {
     pub(crate) epoll: &'a Epoll,
     pub(crate) table: &'a mut ProcessTable,
     pub(crate) scribe: &'a mut Scribe,
+    /// Whether files may be opened and memory taken; not at a last call.
+    pub(crate) may_open: bool,
 }
 
 fn find(snapshot: &Snapshot, id: ProcessId) -> Option<&Process> {
@@ -428,22 +515,22 @@ fn find(snapshot: &Snapshot, id: ProcessId) -> Option<&Process> {
         .filter(|process| process.id == id)
 }
 
-fn describe(process: Option<&Process>, id: ProcessId, table: &mut ProcessTable) -> Victim {
+fn describe(process: Option<&Process>, id: ProcessId, world: &mut World<'_>) -> Victim {
     Victim {
         id,
         name: process.map(|process| process.name).unwrap_or_default(),
         uid: process.map_or(u32::MAX, |process| process.uid),
-        oom_score: score(table, id.pid),
+        oom_score: score(world, id.pid),
         value: process.and_then(|process| process.value),
         rss_bytes: process.map_or(0, |process| process.rss_bytes),
     }
 }
 
 /// As last read; read now where it never was.
-fn score(table: &mut ProcessTable, pid: u32) -> Option<u16> {
-    match table.get(pid)?.oom_score {
-        Some(score) => Some(score),
-        None => table.refresh_score(pid).ok().flatten(),
+fn score(world: &mut World<'_>, pid: u32) -> Option<u16> {
+    match world.table.get(pid)?.oom_score {
+        None if world.may_open => world.table.refresh_score(pid).ok().flatten(),
+        score => score,
     }
 }
 

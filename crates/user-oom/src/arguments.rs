@@ -148,6 +148,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = value_registry::DEFAULT_DIRECTORY)]
     pub(crate) registry: PathBuf,
 
+    /// Where memory is read: from meminfo, from the kernel module, or from the
+    /// module where it is loaded
+    #[arg(long, value_name = "SOURCE", value_enum, default_value_t = Source::Auto)]
+    pub(crate) source: Source,
+
     /// Read this instead of the kernel's meminfo
     #[arg(long, value_name = "FILE")]
     pub(crate) meminfo: Option<PathBuf>,
@@ -226,6 +231,17 @@ impl Arguments {
         })
     }
 
+    /// Where memory is read: a file given as `--meminfo` is not the module's.
+    pub(crate) fn source(&self) -> Result<Source, Unusable> {
+        match (self.source, &self.meminfo) {
+            (Source::Module, Some(_)) => Err(Unusable(
+                "`--meminfo` and `--source module` exclude each other: give one".to_owned(),
+            )),
+            (_, Some(_)) => Ok(Source::Proc),
+            (source, None) => Ok(source),
+        }
+    }
+
     /// How much of a window full pressure must fill, or `None` when the gate
     /// is off.
     pub(crate) fn gate(&self) -> Option<psi::Percent> {
@@ -242,6 +258,17 @@ impl Arguments {
             None => Some(Duration::from_secs(if terminal { 1 } else { 3600 })),
         }
     }
+}
+
+/// Where memory is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Source {
+    /// From the module where it is loaded, else from meminfo
+    Auto,
+    /// From meminfo; the module is left alone
+    Proc,
+    /// From the module; without it the daemon does not start
+    Module,
 }
 
 /// What was given, or by default the same share as `Percents` has.
@@ -545,6 +572,7 @@ mod tests {
         refused("-P hook.sh", "-P");
         refused("--prefer (", "--prefer");
         refused("stray", "stray");
+        refused("--source kernel", "--source");
     }
 
     #[test]

@@ -9,17 +9,21 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use control::{Refusal, Reply};
+use control::Reply;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signalfd::SignalFd;
-use oom_policy::{Ask, Decision, Level, Memory, Outcome, Policy, ProcessId, Snapshot, Verdict};
-use sensors::{Depth, Meminfo, ProcRoot, ProcessTable, ReadError};
+use oom_policy::{
+    Ask, Decision, Level, Memory, Outcome, Policy, ProcessId, Protection, Refusal, Snapshot,
+    Verdict,
+};
+use sensors::{Depth, ProcRoot, ProcessTable, ReadError};
 use value_registry::{Notice, Registry, Runner};
 
 use crate::act::{Hands, Took, World};
 use crate::classify::Classifier;
 use crate::error::{Error, chain, system};
+use crate::memory::{MemorySource, Sight};
 use crate::peers::Peers;
 use crate::pressure::Pressure;
 use crate::record::Record;
@@ -29,6 +33,7 @@ const SIGNALS: u64 = 1;
 const REGISTRY: u64 = 2;
 const CONTROL: u64 = 3;
 const PRESSURE: u64 = 4;
+const NOTIFIER: u64 = 5;
 /// Peers on the control socket have the numbers from here on,
 pub(crate) const FIRST_PEER: u64 = 1 << 32;
 /// and processes held those from here on.
@@ -36,6 +41,14 @@ pub(crate) const FIRST_HOLD: u64 = 1 << 48;
 
 /// A dry run says a choice, then keeps quiet for so long.
 const DRY_INTERVAL: Duration = Duration::from_secs(10);
+/// All of every process is read again in a quiet round after so long,
+const SELDOM: Duration = Duration::from_secs(60);
+/// or so long where swap is used or tasks stall.
+const SOON: Duration = Duration::from_secs(1);
+/// How many choices are tried at one last call.
+const LAST_CALL_TRIES: u32 = 8;
+/// Between two looks while a last call cannot be helped.
+const LAST_CALL_PAUSE: Duration = Duration::from_millis(10);
 /// What could not be read is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -44,7 +57,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Parts {
     pub(crate) root: ProcRoot,
     pub(crate) signals: SignalFd,
-    pub(crate) meminfo: Meminfo,
+    pub(crate) memory: MemorySource,
     pub(crate) table: ProcessTable,
     pub(crate) classifier: Classifier,
     pub(crate) registry: Registry,
@@ -70,11 +83,25 @@ pub(crate) struct Daemon {
     registry_changed: bool,
     /// As of the last look.
     level: Level,
+    /// When all of every process was last read.
+    full_scan: Option<Duration>,
+    /// A window has stalled since then.
+    stalled: bool,
     /// While a dry run keeps quiet.
     dry_until: Duration,
     next_report: Option<Duration>,
+    in_last_call: bool,
     /// Whether what could not be read has been said.
     blind: bool,
+}
+
+/// What came of a decision.
+#[derive(Clone, Copy, Debug)]
+struct Decided {
+    /// When the policy wants to decide again at the latest, from then.
+    wake_after: Option<Duration>,
+    /// Whether memory will come, or nothing can be done for it.
+    settled: bool,
 }
 
 impl Daemon {
@@ -100,6 +127,9 @@ impl Daemon {
         if let Some(trigger) = parts.pressure.as_ref().and_then(Pressure::trigger) {
             watch(trigger, EpollFlags::EPOLLPRI, PRESSURE)?;
         }
+        if let Some(notifier) = parts.memory.notifier() {
+            watch(notifier, EpollFlags::EPOLLPRI, NOTIFIER)?;
+        }
         Ok(Self {
             epoll,
             origin: Instant::now(),
@@ -111,8 +141,11 @@ impl Daemon {
             relief: false,
             registry_changed: true,
             level: Level::Ok,
+            full_scan: None,
+            stalled: false,
             dry_until: Duration::ZERO,
             next_report: parts.report_interval.map(|_| Duration::ZERO),
+            in_last_call: false,
             blind: false,
             parts,
         })
@@ -137,7 +170,12 @@ impl Daemon {
                     RETRY
                 }
             };
-            let pause = pause.min(self.leisure());
+            // While the kernel waits, nothing else is done.
+            let pause = if std::mem::take(&mut self.in_last_call) {
+                pause
+            } else {
+                pause.min(self.leisure())
+            };
             let count = match self.epoll.wait(&mut events, timeout(pause)) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
@@ -159,7 +197,10 @@ impl Daemon {
     /// carries out what it decides. Returns how long nothing need be looked at.
     fn round(&mut self) -> Result<Duration, ReadError> {
         let now = self.now();
-        let memory = self.parts.meminfo.read()?;
+        let Sight { memory, last_call } = self.parts.memory.read()?;
+        if let Some(sequence) = last_call {
+            return self.last_call(now, memory, sequence);
+        }
         let mut pause = Duration::MAX;
         if let Some(pressure) = &mut self.parts.pressure {
             if pressure.look(now)? == Ask::Relief {
@@ -167,6 +208,7 @@ impl Daemon {
             }
             pause = pressure.pause(now);
         }
+        self.parts.hands.watch_signalled(&self.epoll);
         while let Some(id) = self.parts.hands.ended_untold() {
             self.let_go(now, id);
         }
@@ -180,36 +222,88 @@ impl Daemon {
         self.snapshot.memory = memory;
         if now < self.dry_until {
             if asked {
-                self.parts.peers.answer(&Reply::Refused(Refusal::DryRun));
+                self.parts
+                    .peers
+                    .answer(&Reply::Refused(control::Refusal::DryRun));
             }
             return Ok(pause);
         }
-        if look.wants_table || asked {
-            let busy = self.parts.hands.are_busy();
-            let depth = if look.level == Level::Ok && !asked && !busy {
-                Depth::Full
-            } else {
-                Depth::Fast
-            };
+        if look.wants_table || asked || self.stalled {
+            let depth = self.depth(now, look.level, asked);
             self.snapshot.ask = ask;
-            if let Some(wake_after) = self.decide(now, depth)? {
-                pause = pause.min(wake_after);
+            let decided = self.decide(now, depth, None)?;
+            pause = pause.min(decided.wake_after.unwrap_or(pause));
+            if self.parts.memory.notifier().is_some() && look.level == Level::Ok {
+                let processes = &self.snapshot.processes;
+                self.parts.hands.hold_everybody(processes, &self.epoll);
             }
             if depth == Depth::Full {
+                self.full_scan = Some(now);
+                self.stalled = false;
                 self.make_room(&memory);
             }
         }
         Ok(pause)
     }
 
-    fn decide(&mut self, now: Duration, depth: Depth) -> Result<Option<Duration>, ReadError> {
+    /// How much of each process to read. A deciding scan opens as little as it
+    /// can; in quiet rounds all is read, which costs twenty times as much, so
+    /// now and then only, and more often when swap or stalls make it matter.
+    fn depth(&self, now: Duration, level: Level, asked: bool) -> Depth {
+        let memory = &self.snapshot.memory;
+        let swapping =
+            memory.swap_free_bytes < memory.swap_total_bytes - memory.swap_total_bytes / 16;
+        let interval = if swapping || self.stalled {
+            SOON
+        } else {
+            SELDOM
+        };
+        let due = self.full_scan.is_none_or(|last| interval <= now - last);
+        if level == Level::Ok && !asked && !self.parts.hands.are_busy() && due {
+            Depth::Full
+        } else {
+            Depth::Fast
+        }
+    }
+
+    /// The kernel is about to kill, and waits: end somebody first and say so,
+    /// with what is held. Nothing is opened, and nothing waits for memory.
+    fn last_call(
+        &mut self,
+        now: Duration,
+        memory: Memory,
+        sequence: u64,
+    ) -> Result<Duration, ReadError> {
+        self.in_last_call = true;
+        self.snapshot.memory = memory;
+        self.snapshot.ask = Ask::LastCall;
+        // Who turns out to be gone or not ours to end is not chosen again.
+        for _ in 0..LAST_CALL_TRIES {
+            let decided = self.decide(now, Depth::Held, Some(sequence))?;
+            if decided.settled {
+                return Ok(decided.wake_after.unwrap_or(LAST_CALL_PAUSE));
+            }
+        }
+        Ok(LAST_CALL_PAUSE)
+    }
+
+    /// Reads the processes, decides, and carries it out. `last_call`: what is
+    /// answered once somebody was ended.
+    fn decide(
+        &mut self,
+        now: Duration,
+        depth: Depth,
+        last_call: Option<u64>,
+    ) -> Result<Decided, ReadError> {
         let parts = &mut self.parts;
         let began = Instant::now();
         parts.table.scan(depth, &mut |newcomer, process| {
             parts.classifier.classify(newcomer, process);
         })?;
-        parts.table.copy_into(&mut self.snapshot.processes);
-        for process in &mut self.snapshot.processes {
+        let processes = &mut self.snapshot.processes;
+        parts.table.copy_into(processes);
+        processes.retain(|process| process.protection != Some(Protection::KernelThread));
+        for process in processes {
             process.value = parts.registry.value(process.id);
         }
         let read = began.elapsed();
@@ -224,8 +318,9 @@ impl Daemon {
             epoll: &self.epoll,
             table: &mut parts.table,
             scribe: &mut parts.scribe,
+            may_open: last_call.is_none(),
         };
-        parts.hands.carry_out(
+        let sent = parts.hands.carry_out(
             now,
             decision,
             &self.snapshot,
@@ -233,19 +328,28 @@ impl Daemon {
             &mut world,
             &mut self.outcomes,
         );
-        let wake_after = decision.wake_after;
-        let chosen = decision.verdict == Verdict::Chosen;
-        let reply = reply(decision, &self.snapshot.memory, parts.dryrun);
-        if parts.dryrun && chosen {
+        let promised = matches!(decision.verdict, Verdict::Refused(Refusal::Promised { .. }));
+        let memory_will_come = sent > 0 || promised;
+        if let Some(sequence) = last_call.filter(|_| memory_will_come) {
+            parts.memory.answer(sequence);
+        }
+        parts.hands.free_killed();
+
+        let decided = Decided {
+            wake_after: decision.wake_after,
+            settled: memory_will_come || decision.actions.is_empty(),
+        };
+        if parts.dryrun && decision.verdict == Verdict::Chosen {
             self.dry_until = now + DRY_INTERVAL;
         }
+        let reply = reply(decision, &self.snapshot.memory, parts.dryrun);
         for outcome in self.outcomes.drain(..) {
             parts.policy.learn(now, outcome);
         }
         if let Some(reply) = reply {
             parts.peers.answer(&reply);
         }
-        Ok(wake_after)
+        Ok(decided)
     }
 
     fn let_go(&mut self, now: Duration, id: ProcessId) {
@@ -266,17 +370,18 @@ impl Daemon {
             .settle(now, pool_bytes, &mut self.parts.scribe);
     }
 
-    /// In a quiet round, room for twice the processes that there are, and a
-    /// second look at families that share their pages.
+    /// In a quiet round, room for the processes to come, and a second look at
+    /// memory that several of them share.
     fn make_room(&mut self, memory: &Memory) {
-        let twice = 2 * self.snapshot.processes.len();
-        self.parts.policy.reserve(twice);
-        self.parts.hands.reserve(twice);
-        self.snapshot
-            .processes
-            .reserve(twice.saturating_sub(self.snapshot.processes.len()));
-        self.outcomes.reserve(twice);
+        let present = self.snapshot.processes.len();
+        let room = room_for(present);
+        self.parts.policy.reserve(room);
+        self.parts.hands.reserve(room);
+        self.snapshot.processes.reserve(room - present);
+        self.outcomes.reserve(room);
+        self.parts.memory.refresh();
         self.parts.table.correct_families(memory);
+        self.parts.table.measure_shared_memory(memory);
     }
 
     /// What can wait until a round is over: the registry, peers, the status
@@ -293,9 +398,7 @@ impl Daemon {
         pause = pause.min(self.parts.peers.tend(now, &self.epoll));
         if let (Some(due), Some(interval)) = (self.next_report, self.parts.report_interval) {
             if due <= now {
-                if let Ok(memory) = self.parts.meminfo.read() {
-                    self.parts.scribe.tell(Record::Status(memory));
-                }
+                self.parts.scribe.tell(Record::Status(self.snapshot.memory));
                 self.next_report = Some(now + interval);
             }
             let due = self.next_report.unwrap_or(now);
@@ -323,7 +426,12 @@ impl Daemon {
             SIGNALS => return self.hear_signal(),
             REGISTRY => self.registry_changed = true,
             CONTROL => self.parts.peers.expect_more(),
+            // The next round reads it.
+            NOTIFIER => {}
             PRESSURE => {
+                // Who is given up for relief depends on swap and major faults,
+                // so they are read while the gate still counts.
+                self.stalled = true;
                 if let Some(pressure) = &mut self.parts.pressure
                     && pressure.fired(now) == Ask::Relief
                 {
@@ -390,31 +498,37 @@ impl Daemon {
     }
 }
 
+/// Buffers are made for half as many processes again as there are, and for
+/// some at least.
+pub(crate) fn room_for(processes: usize) -> usize {
+    const LEAST: usize = 512;
+    LEAST.max(processes + processes / 2)
+}
+
 /// What those who asked for relief are told; `None` where nobody asked.
 fn reply(decision: &Decision, memory: &Memory, dryrun: bool) -> Option<Reply> {
-    use oom_policy::Refusal as Why;
+    use control::Refusal as Told;
 
     let granted = Reply::Granted {
         processes: u32::try_from(decision.actions.len()).unwrap_or(u32::MAX),
         bytes: decision.given_up_bytes,
     };
-    let refusal = match decision.verdict {
-        Verdict::Chosen if dryrun => Refusal::DryRun,
+    let told = match decision.verdict {
+        Verdict::Chosen if dryrun => Told::DryRun,
         Verdict::Chosen => return Some(granted),
-        // Asked for by nobody, or granted by those already signalled.
         Verdict::Idle => return decision.cause.map(|_| granted),
-        Verdict::Refused(Why::EnoughAvailable) => Refusal::EnoughAvailable {
+        Verdict::Refused(Refusal::EnoughAvailable) => Told::EnoughAvailable {
             available_percent: available_percent(memory),
         },
-        Verdict::Refused(Why::RecoveryInterval { remaining }) => {
-            Refusal::RecoveryInterval { remaining }
+        Verdict::Refused(Refusal::RecoveryInterval { remaining }) => {
+            Told::RecoveryInterval { remaining }
         }
-        Verdict::Refused(Why::Promised { bytes }) => Refusal::Promised { bytes },
-        Verdict::Refused(Why::NothingHelps { judged_bytes }) => {
-            Refusal::NothingHelps { judged_bytes }
+        Verdict::Refused(Refusal::Promised { bytes }) => Told::Promised { bytes },
+        Verdict::Refused(Refusal::NothingHelps { judged_bytes }) => {
+            Told::NothingHelps { judged_bytes }
         }
     };
-    Some(Reply::Refused(refusal))
+    Some(Reply::Refused(told))
 }
 
 /// Rounded down, 0 to 100.

@@ -24,6 +24,9 @@ pub enum Error {
     /// Memory cannot be read, so there is nothing to guard by.
     #[error("cannot see how much memory there is")]
     Memory(#[source] sensors::ReadError),
+    /// `--source module`, and there is no module.
+    #[error("memory_info.ko is not loaded: load it, or leave `--source module` out")]
+    NoModule,
     /// Processes cannot be read, so there is nobody to judge.
     #[error("cannot look at the system's processes")]
     Processes(#[source] sensors::ReadError),
@@ -59,6 +62,7 @@ impl Error {
             Self::Control(_)
             | Self::Registry(_)
             | Self::Memory(_)
+            | Self::NoModule
             | Self::Processes(_)
             | Self::Pressure(_)
             | Self::Trigger(_)

@@ -12,6 +12,7 @@ mod classify;
 mod daemon;
 mod error;
 mod hook;
+mod memory;
 mod page;
 mod peers;
 mod pressure;

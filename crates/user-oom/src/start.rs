@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 use control::{InstanceLock, Listener, Place};
 use nix::sys::mman::{MlockAllFlags, mlockall};
@@ -10,17 +11,18 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
-use oom_policy::{Policy, Process};
+use oom_policy::{Memory, Policy, Process, Protection, Settings};
 use reaper::{Calls, SecondHand, protect_ourselves};
-use sensors::{Depth, Meminfo, ProcRoot, ProcessTable};
+use sensors::{Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError};
 use value_registry::{Options, Registry};
 
 use crate::act::Hands;
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Source};
 use crate::classify::Classifier;
-use crate::daemon::{Daemon, FIRST_HOLD, FIRST_PEER, Parts};
+use crate::daemon::{Daemon, FIRST_HOLD, FIRST_PEER, Parts, room_for};
 use crate::error::{Error, chain, system};
 use crate::hook::{self, Hooks};
+use crate::memory::MemorySource;
 use crate::page::{self, Introduction};
 use crate::peers::Peers;
 use crate::pressure::{self, Pressure};
@@ -30,8 +32,8 @@ use crate::scribe::Scribe;
 /// The kernel's view of memory, pressure and processes.
 const PROC: &str = "/proc";
 
-/// Buffers are made for at least so many processes.
-const LEAST_CAPACITY: usize = 512;
+/// The kernel module's parameters.
+const MODULE: &str = "/sys/module/memory_info/parameters";
 
 /// Others who end processes when memory is short: two guards at odds end more
 /// than one.
@@ -43,13 +45,8 @@ const OTHER_GUARDS: [&str; 3] = ["earlyoom", "nohang", "systemd-oomd"];
 ///
 /// [`Error`] says what it cannot do without.
 pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Error> {
-    let meminfo = arguments
-        .meminfo
-        .clone()
-        .unwrap_or_else(|| Path::new(PROC).join("meminfo"));
-    let mut meminfo = Meminfo::open(&meminfo).map_err(Error::Memory)?;
-    let memory = meminfo.read().map_err(Error::Memory)?;
-    let settings = arguments.settings(&memory).map_err(Error::Unusable)?;
+    let (memory_source, settings) = memory(arguments)?;
+    let memory = memory_source.last();
 
     // Before any thread is made, since each inherits what is blocked.
     let signals = take_signals()?;
@@ -66,13 +63,14 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
     let pressure = watch_pressure(arguments)?;
 
     let classifier = classifier(arguments, &root, privileged)?;
-    let mut table = ProcessTable::new(root.clone(), LEAST_CAPACITY);
+    let mut table = ProcessTable::new(root.clone(), room_for(0));
     table
         .scan(Depth::Full, &mut |newcomer, process| {
             classifier.classify(newcomer, process);
         })
         .map_err(Error::Processes)?;
-    let capacity = LEAST_CAPACITY.max(2 * table.processes().len());
+    let judged = |process: &&Process| process.protection != Some(Protection::KernelThread);
+    let capacity = room_for(table.processes().iter().filter(judged).count());
 
     let mut policy = Policy::new(settings.clone(), capacity);
     let scribe = Scribe::spawn(Hooks {
@@ -109,7 +107,7 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
     let parts = Parts {
         root,
         signals,
-        meminfo,
+        memory: memory_source,
         table,
         classifier,
         registry,
@@ -122,6 +120,46 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
         report_interval: arguments.report_interval(terminal),
     };
     Daemon::new(parts, capacity)
+}
+
+/// Opens what memory is read from, and makes the policy's settings of it.
+fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
+    let source = arguments.source().map_err(Error::Unusable)?;
+    let meminfo = arguments
+        .meminfo
+        .clone()
+        .unwrap_or_else(|| Path::new(PROC).join("meminfo"));
+    let mut meminfo = Meminfo::open(&meminfo).map_err(Error::Memory)?;
+    let memory = meminfo.read().map_err(Error::Memory)?;
+    let mut settings = arguments.settings(&memory).map_err(Error::Unusable)?;
+    let notifier = match source {
+        Source::Proc => None,
+        Source::Auto => match listen(&mut settings, &memory) {
+            Ok(notifier) => notifier,
+            Err(err) => {
+                log::warn!("the kernel will not ask before it kills: {}", chain(&err));
+                None
+            }
+        },
+        Source::Module => match listen(&mut settings, &memory).map_err(Error::Memory)? {
+            Some(notifier) => Some(notifier),
+            None => return Err(Error::NoModule),
+        },
+    };
+    let source = MemorySource::new(meminfo, notifier).map_err(Error::Memory)?;
+    Ok((source, settings))
+}
+
+/// Becomes the module's listener, where it is loaded.
+fn listen(settings: &mut Settings, memory: &Memory) -> Result<Option<Notifier>, ReadError> {
+    let Some(notifier) = Notifier::open(&Path::new(PROC).join("oom_notifier"))? else {
+        return Ok(None);
+    };
+    let parameters = NotifierParameters::at(MODULE);
+    crate::memory::set_levels(&parameters, settings, memory)?;
+    settings.last_call_deadline = Duration::from_millis(parameters.grace_millis()?);
+    log::info!("memory_info.ko is loaded: the kernel asks before it kills");
+    Ok(Some(notifier))
 }
 
 /// Becomes the hook that `command` names: see [`hook::become_hook`].
@@ -180,7 +218,7 @@ fn classifier(
     root: &ProcRoot,
     privileged: bool,
 ) -> Result<Classifier, Error> {
-    let mut family = ProcessTable::new(root.clone(), LEAST_CAPACITY);
+    let mut family = ProcessTable::new(root.clone(), room_for(0));
     family
         .scan(Depth::Fast, &mut |_, _| {})
         .map_err(Error::Processes)?;

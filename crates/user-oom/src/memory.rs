@@ -1,0 +1,145 @@
+//! Where the daemon learns how much memory there is: from meminfo, or from the
+//! kernel module, which also says when the kernel is about to kill.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use oom_policy::{Amount, Floor, Memory, Settings};
+use sensors::{
+    Meminfo, Notified, Notifier, NotifierLevel, NotifierParameters, Percentages, ReadError,
+};
+
+/// Meminfo, and the module where it is loaded.
+#[derive(Debug)]
+pub(crate) struct MemorySource {
+    meminfo: Meminfo,
+    notifier: Option<Notifier>,
+    /// What the module does not say is as of the last quiet round.
+    rest: Memory,
+    /// The last call that was answered.
+    answered: u64,
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight {
+    pub(crate) memory: Memory,
+    /// The number of the last call that waits for an answer.
+    pub(crate) last_call: Option<u64>,
+}
+
+impl MemorySource {
+    /// # Errors
+    ///
+    /// Meminfo cannot be read.
+    pub(crate) fn new(mut meminfo: Meminfo, notifier: Option<Notifier>) -> Result<Self, ReadError> {
+        let rest = meminfo.read()?;
+        Ok(Self {
+            meminfo,
+            notifier,
+            rest,
+            answered: 0,
+        })
+    }
+
+    /// As it was when it was last read whole.
+    pub(crate) fn last(&self) -> Memory {
+        self.rest
+    }
+
+    /// What becomes ready (POLLPRI) when the module has something to say.
+    pub(crate) fn notifier(&self) -> Option<BorrowedFd<'_>> {
+        self.notifier.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads how much there is: one read on a kept descriptor.
+    ///
+    /// # Errors
+    ///
+    /// What was read makes no sense. After one from the module, meminfo is
+    /// read instead.
+    pub(crate) fn read(&mut self) -> Result<Sight, ReadError> {
+        let Some(notifier) = &mut self.notifier else {
+            self.rest = self.meminfo.read()?;
+            return Ok(Sight {
+                memory: self.rest,
+                last_call: None,
+            });
+        };
+        match notifier.read() {
+            Ok(notified) => Ok(Sight {
+                memory: notified.updated(self.rest),
+                last_call: self.unanswered(&notified),
+            }),
+            Err(err) => {
+                self.notifier = None;
+                Err(err)
+            }
+        }
+    }
+
+    fn unanswered(&self, notified: &Notified) -> Option<u64> {
+        let calls = notified.level == NotifierLevel::LastCall;
+        (calls && notified.sequence != self.answered).then_some(notified.sequence)
+    }
+
+    /// Reads what the module does not say; for quiet rounds.
+    pub(crate) fn refresh(&mut self) {
+        if let Ok(memory) = self.meminfo.read() {
+            self.rest = memory;
+        }
+    }
+
+    /// Tells the kernel that memory will come. Whether it took that.
+    pub(crate) fn answer(&mut self, sequence: u64) -> bool {
+        self.answered = sequence;
+        self.notifier
+            .as_ref()
+            .is_some_and(|notifier| notifier.answer(sequence).is_ok())
+    }
+}
+
+/// Has the module wake us at our levels, in whole percent, rounded up: it only
+/// wakes, the level is our own.
+///
+/// # Errors
+///
+/// The module refuses.
+pub(crate) fn set_levels(
+    parameters: &NotifierParameters,
+    settings: &Settings,
+    memory: &Memory,
+) -> Result<(), ReadError> {
+    let base_bytes = memory.total_bytes.saturating_sub(memory.hugetlb_bytes);
+    let percentages = |floor: Floor| Percentages {
+        memory: whole_percent(floor.memory, base_bytes),
+        swap: whole_percent(floor.swap, memory.swap_total_bytes),
+    };
+    parameters.set_levels(percentages(settings.warn), percentages(settings.kill))
+}
+
+fn whole_percent(amount: Amount, total_bytes: u64) -> u8 {
+    let percent = match amount {
+        Amount::PartsPerMillion(parts) => u64::from(parts).div_ceil(10_000),
+        // Without swap its level is met whatever it is.
+        Amount::Bytes(_) if total_bytes == 0 => 100,
+        Amount::Bytes(bytes) => {
+            let hundredfold = u128::from(bytes) * 100;
+            u64::try_from(hundredfold.div_ceil(u128::from(total_bytes))).unwrap_or(100)
+        }
+    };
+    u8::try_from(percent.min(100)).unwrap_or(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_module_is_set_to_wake_no_later_than_our_own_level() {
+        assert_eq!(whole_percent(Amount::PartsPerMillion(100_000), 0), 10);
+        assert_eq!(whole_percent(Amount::PartsPerMillion(100_001), 0), 11);
+        assert_eq!(whole_percent(Amount::Bytes(1), 1000), 1);
+        assert_eq!(whole_percent(Amount::Bytes(u64::MAX), 1000), 100);
+        assert_eq!(whole_percent(Amount::Bytes(5), 0), 100);
+    }
+}
