@@ -65,10 +65,10 @@ pub(crate) struct Arguments {
     )]
     swap_size: Option<Sizes>,
 
-    /// Relief ends where this much memory is available; above the warn level
-    /// [default: 1.5 × the warn level]
-    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
-    recover: Option<Percent>,
+    /// Relief ends where this much memory is available, in percent or, with K,
+    /// M or G, as a size; above the warn level [default: 1.5 × the warn level]
+    #[arg(long, value_name = "PERCENT|SIZE", allow_hyphen_values = true)]
+    recover: Option<Recovery>,
 
     /// From SIGTERM to SIGKILL, in seconds
     #[arg(
@@ -135,6 +135,11 @@ pub(crate) struct Arguments {
     #[arg(short = 'N', value_name = "PATH", value_parser = hook)]
     pub(crate) after: Option<PathBuf>,
 
+    /// Raise oom_score_adj of registered processes, the more the less they are
+    /// worth, so that the kernel's own choice agrees; put back at the end
+    #[arg(long)]
+    pub(crate) align_kernel: bool,
+
     /// Taken for those who come from earlyoom: its protection of itself is the
     /// default here
     #[arg(short = 'p')]
@@ -191,7 +196,7 @@ impl Arguments {
             )));
         }
         let recovery = match self.recover {
-            Some(Percent(parts)) => Amount::PartsPerMillion(parts),
+            Some(Recovery(amount)) => amount,
             None => match warn_memory.default_recovery() {
                 Amount::Bytes(bytes) => Amount::Bytes(bytes.min(warn_bytes.midpoint(base_bytes))),
                 parts @ Amount::PartsPerMillion(_) => parts,
@@ -221,11 +226,10 @@ impl Arguments {
             ),
             SettingsError::RecoveryNotAboveWarn | SettingsError::RecoveryAboveAll => {
                 Unusable(format!(
-                    "`--recover {}` is not between the warn level and all memory: give more than \
-                     {:.2} and at most 100",
-                    self.recover
-                        .map_or_else(String::new, |recover| recover.to_string()),
+                    "`--recover` is not between the warn level and all memory: give more than \
+                     {:.2} ({}M) and at most 100",
                     percent_of(warn_bytes, base_bytes),
+                    warn_bytes >> 20,
                 ))
             }
         })
@@ -380,6 +384,22 @@ impl FromStr for Sizes {
     }
 }
 
+/// `PERCENT`, or `SIZE` with a suffix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Recovery(Amount);
+
+impl FromStr for Recovery {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.ends_with(|last: char| last.is_ascii_alphabetic()) {
+            size_bytes(text).map(|bytes| Self(Amount::Bytes(bytes)))
+        } else {
+            Percent::from_str(text).map(|percent| Self(Amount::PartsPerMillion(percent.0)))
+        }
+    }
+}
+
 /// A span in whole or broken seconds, up to a year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seconds(Duration);
@@ -531,6 +551,8 @@ mod tests {
     fn recovery_stays_between_the_warn_level_and_all_there_is() {
         let set = settings("-m 90").expect("fine");
         assert_eq!(set.recovery, Amount::PartsPerMillion(950_000));
+        let set = settings("-m 10 --recover 2G").expect("fine");
+        assert_eq!(set.recovery, Amount::Bytes(2 << 30));
         let set = settings("-M 14G").expect("fine");
         assert_eq!(set.recovery, Amount::Bytes(15 << 30));
     }
@@ -563,6 +585,8 @@ mod tests {
         refused("-m 10 --recover 10", "--recover");
         refused("--recover 9", "--recover");
         refused("-M 2G --recover 12", "--recover");
+        refused("-m 10 --recover 1G", "--recover");
+        refused("--recover 2T", "--recover");
         refused("-M 16G", "-M");
         refused("--grace -1", "--grace");
         refused("--horizon x", "--horizon");

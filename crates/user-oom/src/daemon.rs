@@ -21,6 +21,7 @@ use sensors::{Depth, ProcRoot, ProcessTable, ReadError};
 use value_registry::{Notice, Registry, Runner};
 
 use crate::act::{Hands, Took, World};
+use crate::align::Aligner;
 use crate::classify::Classifier;
 use crate::error::{Error, chain, system};
 use crate::memory::{MemorySource, Sight};
@@ -61,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) table: ProcessTable,
     pub(crate) classifier: Classifier,
     pub(crate) registry: Registry,
+    pub(crate) aligner: Option<Aligner>,
     pub(crate) policy: Policy,
     pub(crate) pressure: Option<Pressure>,
     pub(crate) peers: Peers,
@@ -417,6 +419,14 @@ impl Daemon {
         }
         let registered = parts.registry.entries().map(|(id, _)| id);
         parts.hands.hold_registered(registered, &self.epoll);
+        if let Some(aligner) = &mut parts.aligner
+            && let Err(err) = aligner.align(parts.registry.entries())
+        {
+            parts.scribe.note(
+                log::Level::Warn,
+                format_args!("the kernel's choice is its own: cannot write down what was: {err}"),
+            );
+        }
         parts.registry.more()
     }
 

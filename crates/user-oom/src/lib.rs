@@ -7,6 +7,7 @@
 //! and done by [`reaper`].
 
 mod act;
+mod align;
 mod arguments;
 mod classify;
 mod daemon;

@@ -17,6 +17,7 @@ use sensors::{Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTab
 use value_registry::{Options, Registry};
 
 use crate::act::Hands;
+use crate::align::Aligner;
 use crate::arguments::{Arguments, Source};
 use crate::classify::Classifier;
 use crate::daemon::{Daemon, FIRST_HOLD, FIRST_PEER, Parts, room_for};
@@ -104,8 +105,13 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
         FIRST_HOLD,
         capacity,
     );
+    let aligner = match arguments.align_kernel {
+        true => Some(aligner(&root, &place)?),
+        false => None,
+    };
     let parts = Parts {
         root,
+        aligner,
         signals,
         memory: memory_source,
         table,
@@ -165,6 +171,14 @@ fn listen(settings: &mut Settings, memory: &Memory) -> Result<Option<Notifier>, 
 /// Becomes the hook that `command` names: see [`hook::become_hook`].
 pub(crate) fn become_hook(command: impl Iterator<Item = OsString>) -> Error {
     hook::become_hook(Path::new(PROC), command)
+}
+
+/// Its memo lies beside the socket.
+fn aligner(root: &ProcRoot, place: &Place) -> Result<Aligner, Error> {
+    let mut memo = place.socket().as_os_str().to_owned();
+    memo.push(".aligned");
+    Aligner::new(root.clone(), memo.into())
+        .map_err(system("put back what an earlier daemon has aligned"))
 }
 
 /// What ends us is read like any other event. SIGTSTP (^Z) ends us too: a
