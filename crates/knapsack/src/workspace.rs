@@ -24,12 +24,9 @@ impl Workspace {
     /// states as tables of that size have been seen to need.
     #[must_use]
     pub fn with_capacity(items: usize) -> Self {
-        Self::with_states(
-            items,
-            (2 * items)
-                .next_power_of_two()
-                .clamp(1 << 10, Self::MAX_STATES),
-        )
+        let items = items.min(Self::MAX_ITEMS);
+        let states = (2 * items).next_power_of_two();
+        Self::with_states(items, states.clamp(1 << 10, Self::MAX_STATES))
     }
 
     /// Makes room for `items` items, at most [`Self::MAX_ITEMS`], and `states`

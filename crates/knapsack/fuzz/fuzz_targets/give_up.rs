@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     WORKSPACES.with_borrow_mut(|[large, small]| {
-        let mut check = |workspace: &mut Workspace, budget| {
+        let check = |workspace: &mut Workspace, budget| {
             let selection = workspace
                 .give_up(&items, need, budget)
                 .expect("the need can be covered");
