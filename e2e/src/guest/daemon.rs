@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::program::Program;
+use super::wait;
 
 /// Where processes are given values.
 const REGISTRY: &str = "/tmp/user_processes";
 
-/// `user-oom`, looking after the machine by the time this returns.
+/// `user-oom`, looking after the machine by the time this returns: it answers.
 ///
 /// # Errors
 ///
@@ -19,6 +21,10 @@ pub fn daemon(arguments: &[&str]) -> Result<Program> {
     let mut daemon = Program::start(Command::new("/bin/user-oom").args(arguments))?;
     // The last line of what it says of itself at start.
     daemon.says("  socket")?;
+    wait::until("the daemon answers", Duration::from_secs(30), || {
+        let check = Command::new("/bin/psi-monitor").arg("--check").output()?;
+        Ok(check.status.success())
+    })?;
     Ok(daemon)
 }
 

@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use rustix::process::Signal;
 
 use crate::guest::daemon::{daemon, give_value, monitor, test_process};
 use crate::guest::files::{self, kernel_kills, meminfo_bytes, text};
-use crate::guest::module::{Module, Notice};
+use crate::guest::module::{Module, Notice, wait_for_last_calls};
 use crate::guest::program::{Program, busybox};
 use crate::guest::{Report, wait};
 
@@ -183,4 +184,91 @@ pub(super) fn the_daemon_is_never_the_victim(_: &mut Report) -> Result<()> {
         ensure!(daemon.is_alive()?, "the kernel killed the daemon");
     }
     Ok(())
+}
+
+/// Full speed, no swap: the daemon is asked in time or warned in time, and the
+/// least valuable goes, not the largest.
+pub(super) fn a_bomb_and_the_daemon_with_the_module(report: &mut Report) -> Result<()> {
+    the_bomb_alone_goes("", &["--registered-only", "--source", "module"], report)?;
+    Ok(())
+}
+
+/// The daemon acts so late that the kernel has to ask.
+pub(super) fn the_daemon_answers_the_last_call(report: &mut Report) -> Result<()> {
+    let answered = the_bomb_alone_goes(PATIENT, LATE, report)?;
+    ensure!(answered > 0, "it was not asked");
+    Ok(())
+}
+
+/// And it needs no reserve for that.
+pub(super) fn the_daemon_answers_the_last_call_without_a_reserve(
+    report: &mut Report,
+) -> Result<()> {
+    let answered = the_bomb_alone_goes("grace_ms=5000 reserve_kib=0", LATE, report)?;
+    ensure!(answered > 0, "it was not asked");
+    Ok(())
+}
+
+/// Long enough for an emulated machine, where it is the answer that matters.
+const PATIENT: &str = "grace_ms=5000";
+
+/// Levels that a bomb passes between two looks.
+const LATE: &[&str] = &[
+    "--registered-only",
+    "--source",
+    "module",
+    "-M",
+    "2M,1M",
+    "--pressure",
+    "off",
+];
+
+/// How many last calls the daemon answered.
+fn the_bomb_alone_goes(parameters: &str, arguments: &[&str], report: &mut Report) -> Result<u64> {
+    let module = Module::load(parameters)?;
+    let kills = kernel_kills()?;
+    let mut daemon = daemon(arguments)?;
+    // A daemon that is content with a few MiB has told the module so; but what
+    // is available when the kernel gives up is a few MiB, too.
+    module.set("warn_percent", "10")?;
+    module.set("kill_percent", "5")?;
+    let mut larger = steady_worth(240, 9)?;
+    let mut bomb = Program::bomb()?;
+    give_value(&bomb, 1)?;
+    bomb.go()?;
+    bomb.ends_within(LIMIT)?;
+    ensure!(
+        larger.is_alive()?,
+        "the larger, more valuable one was killed"
+    );
+    ensure!(daemon.is_alive()?, "the daemon is gone");
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    let notice = Notice::read()?;
+    report.figure("last calls", notice.number("LastCalls")?)?;
+    report.figure("answered", notice.number("LastCallsAnswered")?)?;
+    report.figure(
+        "answer",
+        format!("{} us", notice.number("AnswerMicroseconds")?),
+    )?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    daemon.end(Signal::TERM)?;
+    module.unload()?;
+    notice.number("LastCallsAnswered")
+}
+
+/// The kernel waits for a daemon that cannot answer, until it is gone.
+pub(super) fn the_daemon_is_killed_while_it_holds_the_last_call(_: &mut Report) -> Result<()> {
+    let module = Module::load("grace_ms=10000")?;
+    let kills = kernel_kills()?;
+    let daemon = daemon(&["--registered-only", "--source", "module"])?;
+    let mut bomb = Program::bomb()?;
+    bomb.set_oom_score_adj(1000)?;
+    daemon.signal(Signal::STOP)?;
+    bomb.go()?;
+    wait_for_last_calls("LastCallsAsked", 1)?;
+    ensure!(bomb.is_alive()?, "the kernel did not wait");
+    daemon.end(Signal::KILL)?;
+    bomb.ends_within(LIMIT)?;
+    ensure!(kernel_kills()? == kills + 1, "the kernel did not go on");
+    module.unload()
 }

@@ -188,6 +188,28 @@ pub const ALL: &[Scenario] = &[
         alone
     ),
     scenario!(daemon::the_daemon_is_never_the_victim, SMALL, alone),
+    scenario!(
+        daemon::a_bomb_and_the_daemon_with_the_module,
+        SMALL,
+        alone,
+        everywhere
+    ),
+    scenario!(
+        daemon::the_daemon_answers_the_last_call,
+        SMALL,
+        alone,
+        everywhere
+    ),
+    scenario!(
+        daemon::the_daemon_answers_the_last_call_without_a_reserve,
+        SMALL,
+        alone
+    ),
+    scenario!(
+        daemon::the_daemon_is_killed_while_it_holds_the_last_call,
+        SMALL,
+        alone
+    ),
 ];
 
 /// The scenario of this name.
