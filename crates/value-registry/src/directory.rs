@@ -259,9 +259,13 @@ impl Seen {
     }
 
     fn unknown(err: Errno) -> Self {
+        let reason = match err {
+            Errno::EXDEV => Reason::Mounted,
+            err => Reason::Unreadable(io::Error::from(err).kind()),
+        };
         Self {
             file: None,
-            content: Err(Reason::Unreadable(io::Error::from(err).kind())),
+            content: Err(reason),
         }
     }
 }

@@ -122,6 +122,8 @@ pub enum Reason {
     Directory,
     /// It is a FIFO, a socket or a device.
     Special,
+    /// Another file system, or file, is mounted on it.
+    Mounted,
     /// It has another name, so it may be any file of its owner's.
     HardLinked,
     /// It belongs neither to root nor to the user whom the process runs as.
@@ -167,6 +169,7 @@ impl fmt::Display for Reason {
             Self::Symlink => write!(f, "it is a symbolic link"),
             Self::Directory => write!(f, "it is a directory"),
             Self::Special => write!(f, "it is not a regular file"),
+            Self::Mounted => write!(f, "something is mounted on it"),
             Self::HardLinked => write!(f, "it has another name (hard link)"),
             Self::Foreign { owner, runner } => write!(
                 f,

@@ -325,7 +325,8 @@ impl Registry {
                 if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
                     self.is_reread_due = true;
                     notices.push(Notice::Overflow);
-                } else if event.wd == self.watch {
+                } else {
+                    // From an earlier watch, it costs no more than a look.
                     let name = event.name.as_ref().map(|name| name.as_bytes());
                     changed.extend(name.and_then(parse_pid));
                 }
@@ -603,7 +604,7 @@ fn watch(inotify: &Inotify, directory: &Directory) -> Result<WatchDescriptor, Re
     if directory.is_current() {
         Ok(watch)
     } else {
-        // Events of a watch that is not ours are ignored.
+        // It watches what is not ours.
         let _ = inotify.rm_watch(watch);
         Err(RegistryError::Replaced {
             path: path.to_owned(),

@@ -174,6 +174,7 @@ fn an_entry_without_a_process_is_removed_unless_it_was_just_written() {
     town.write_long_ago(100, "8");
     town.write_long_ago(101, "8");
     town.write(102, "8");
+    make_recent(&File::open(town.path(102)).unwrap());
     assert_eq!(town.refresh(), [Notice::Swept { count: 2 }]);
     assert!(!exists(&town.path(100)));
     assert!(exists(&town.path(102)));
@@ -340,9 +341,7 @@ fn an_entry_that_stands_empty_is_refused_after_a_while() {
     assert_eq!(town.refresh(), []);
     let reason = Reason::Value(ValueError::Empty);
     // The registry's own clock tells, whatever the file's time says.
-    let file = File::open(town.path(100)).unwrap();
-    file.set_modified(SystemTime::now() + Duration::from_secs(3600))
-        .unwrap();
+    make_recent(&File::open(town.path(100)).unwrap());
     let mut notices = town.refresh();
     for _ in 0..500 {
         if !notices.is_empty() {
@@ -359,14 +358,12 @@ fn an_entry_that_stands_empty_is_refused_after_a_while() {
 fn a_half_written_entry_is_given_time() {
     let mut town = Town::new();
     let id = town.run(100);
-    let file = File::create(town.path(100)).unwrap();
-    assert_eq!(town.refresh(), []);
-    drop(file);
+    cut_just_now(&town.path(100));
     assert_eq!(town.refresh(), []);
     town.write(100, "8");
     assert_eq!(town.refresh(), [registered(id, 8)]);
-    // Cut to nothing before it is written again.
-    File::create(town.path(100)).unwrap();
+
+    cut_just_now(&town.path(100));
     assert_eq!(town.refresh(), []);
     assert_eq!(town.registry.value(id), Some(8));
     town.write(100, "5");
@@ -468,6 +465,17 @@ fn all_notices_are_one_line() {
         line(Notice::Swept { count: 3 }),
         "removed 3 entries of processes that have ended"
     );
+}
+
+/// Cuts the file to nothing, as a shell does before it writes.
+fn cut_just_now(path: &Path) {
+    make_recent(&File::create(path).expect("it is ours"));
+}
+
+/// However long the test is held up, `file` was written just now.
+fn make_recent(file: &File) {
+    let in_an_hour = SystemTime::now() + Duration::from_secs(3600);
+    file.set_modified(in_an_hour).expect("it is ours");
 }
 
 fn is_readable(registry: &Registry, timeout: PollTimeout) -> bool {
