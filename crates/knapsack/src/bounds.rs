@@ -400,13 +400,13 @@ impl<'a> Judge<'a> {
             tangents.go_to(room);
             tangents.may_earn(target.profit, room, state)
         };
-        if may_reach(&self.targets.better, &mut self.better) {
+        // Where it counts, being lighter is mostly the easier of the two.
+        if let (Some(target), Some(tangents)) = (&self.targets.lighter, &mut self.lighter)
+            && may_reach(target, tangents)
+        {
             return true;
         }
-        match (&self.targets.lighter, &mut self.lighter) {
-            (Some(target), Some(tangents)) => may_reach(target, tangents),
-            _ => false,
-        }
+        may_reach(&self.targets.better, &mut self.better)
     }
 }
 

@@ -37,9 +37,10 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Allows only `states` to be spent until [`Self::release`].
+    /// Allows only `states`, and a quarter of what is left at most, to be spent
+    /// until [`Self::release`].
     pub(crate) fn reserve_all_but(&mut self, states: usize) {
-        self.reserved = self.left.saturating_sub(states as u64);
+        self.reserved = self.left - (states as u64).min(self.left / 4);
     }
 
     /// Allows everything to be spent.

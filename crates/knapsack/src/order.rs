@@ -317,7 +317,7 @@ fn piece(start: usize, len: usize) -> Piece {
 fn fill_greedily(entries: &mut [Entry], slack: &mut i64, take: &mut impl FnMut(&Entry)) {
     let mut fitting = 0;
     for at in 0..entries.len() {
-        if entries[at].weight <= *slack {
+        if entries[at].weight <= *slack && entries[at].profit > 0 {
             entries.swap(fitting, at);
             fitting += 1;
         }

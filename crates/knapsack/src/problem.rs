@@ -22,6 +22,8 @@ pub(crate) struct Problem<'a> {
     heaviest: u64,
     weights: Divisor,
     values: Divisor,
+    /// Of the profits that count as well as value.
+    counted: Divisor,
 }
 
 /// A sum over the kept items, `limit` at most or, at a negative price, at
@@ -50,22 +52,68 @@ impl<'a> Problem<'a> {
         let searched = |item: &&Item| item.weight != 0 && item.weight <= room;
         let weights = Divisor::of(items.iter().filter(searched).map(|item| item.weight));
         let values = Divisor::of(items.iter().filter(searched).map(|item| item.value));
+        let counting = items.len() as u64 + 1;
+        let counted = |item: &Item| values.divide(item.value) * counting + 1;
+        let counted = Divisor::of(items.iter().filter(searched).map(counted));
         Self {
             items,
             heaviest: room,
             room: weights.divide(room),
             weights,
             values,
+            counted,
         }
     }
 
-    /// Improves the search's incumbent to what `aim` asks, as far as the meter
-    /// allows.
-    pub(crate) fn solve(&self, search: &mut Search, aim: Aim, meter: &mut Meter<'_>) -> Proof {
+    /// Improves the search's incumbent to what `aim` asks, as far as a
+    /// moderate part of the budget takes it: mostly to the end.
+    pub(crate) fn look_near(&self, search: &mut Search, aim: Aim, meter: &mut Meter<'_>) -> Proof {
+        if let Some(profit) = self.enter_plain(search, aim) {
+            return Proof {
+                bound: profit,
+                complete: true,
+            };
+        }
+        meter.reserve_all_but(4 * search.most_states() + 32 * self.items.len());
+        let proof = search.run(signed(self.room), aim, None, meter);
+        meter.release();
+        proof
+    }
+
+    /// Goes on where that was not enough, with a side constraint if one helps.
+    pub(crate) fn look_far(
+        &self,
+        search: &mut Search,
+        aim: Aim,
+        near: Proof,
+        meter: &mut Meter<'_>,
+    ) -> Proof {
+        if meter.is_spent() {
+            return near;
+        }
+        self.enter_plain(search, aim);
+        let side = self.side_constraint(search, aim, near.bound);
+        let far = if let Some(side) = side {
+            self.enter(search, |item| self.priced(item, aim, &side));
+            search.run(signed(self.room), aim, Some((side.each, side.limit)), meter)
+        } else {
+            self.enter_plain(search, aim);
+            search.run(signed(self.room), aim, Some((0, 0)), meter)
+        };
+        let bound = far.bound.min(near.bound).max(search.incumbent.profit);
+        Proof {
+            bound,
+            complete: far.complete || (aim == Aim::Profit && bound == search.incumbent.profit),
+        }
+    }
+
+    /// Enters what is searched, and says what the incumbent earns by `aim`. If
+    /// everything fits, keeps it and returns what it earns.
+    fn enter_plain(&self, search: &mut Search, aim: Aim) -> Option<i64> {
         self.enter(search, |item| (self.profit(item, aim), 0));
-        let (mut profit, mut weight) = (0, 0);
         let incumbent = &mut search.incumbent;
         (incumbent.profit, incumbent.weight) = (0, 0);
+        let (mut profit, mut weight) = (0, 0);
         for entry in &search.order.entries {
             profit += entry.profit;
             weight += entry.weight;
@@ -74,43 +122,21 @@ impl<'a> Problem<'a> {
                 incumbent.weight += entry.weight;
             }
         }
-        let room = signed(self.room);
-        if weight <= room {
-            // What alone was too heavy had to go, and that is enough.
-            for entry in &search.order.entries {
-                incumbent.kept.set(entry.index);
-            }
-            return Proof {
-                bound: profit,
-                complete: true,
-            };
+        if weight > signed(self.room) {
+            return None;
         }
-        meter.reserve_all_but(4 * search.most_states() + 32 * self.items.len());
-        let first = search.run(room, aim, None, meter);
-        meter.release();
-        if first.complete || meter.is_spent() {
-            return first;
+        // What alone was too heavy had to go, and that is enough.
+        for entry in &search.order.entries {
+            incumbent.kept.set(entry.index);
         }
-        let side = self.side_constraint(search, aim, profit, first.bound);
-        let second = if let Some(side) = side {
-            self.enter(search, |item| self.priced(item, aim, &side));
-            search.run(room, aim, Some((side.each, side.limit)), meter)
-        } else {
-            self.enter(search, |item| (self.profit(item, aim), 0));
-            search.run(room, aim, Some((0, 0)), meter)
-        };
-        let bound = second.bound.min(first.bound).max(search.incumbent.profit);
-        Proof {
-            bound,
-            complete: second.complete || (aim == Aim::Profit && bound == search.incumbent.profit),
-        }
+        Some(profit)
     }
 
     /// The value that a bound of the profit allows.
     pub(crate) fn value(&self, profit: i64, aim: Aim) -> u64 {
         let value = match aim {
             Aim::Profit => profit.unsigned_abs(),
-            Aim::ProfitThenWeight => profit.unsigned_abs() / self.counting(),
+            Aim::ProfitThenWeight => self.counted.multiply(profit.unsigned_abs()) / self.counting(),
         };
         self.values.multiply(value)
     }
@@ -121,7 +147,7 @@ impl<'a> Problem<'a> {
         let value = self.values.divide(item.value);
         signed(match aim {
             Aim::Profit => value,
-            Aim::ProfitThenWeight => value * self.counting() + 1,
+            Aim::ProfitThenWeight => self.counted.divide(value * self.counting() + 1),
         })
     }
 
@@ -166,13 +192,7 @@ impl<'a> Problem<'a> {
     }
 
     /// The side constraint that brings the bound down most, if any does.
-    fn side_constraint(
-        &self,
-        search: &mut Search,
-        aim: Aim,
-        total_profit: i64,
-        bound: i64,
-    ) -> Option<SideConstraint> {
+    fn side_constraint(&self, search: &mut Search, aim: Aim, bound: i64) -> Option<SideConstraint> {
         let count = search.order.entries.len();
         // Prices are at most the greatest profit; no sum of theirs may
         // overflow, nor any count of items leave 16 bits.
@@ -182,8 +202,8 @@ impl<'a> Problem<'a> {
             .iter()
             .map(|entry| entry.profit)
             .max()?;
-        let sums = i128::from(greatest) * (count as i128 + 1) + i128::from(total_profit);
-        if sums >= 1 << 61 || count >= 1 << 14 {
+        let sums = i128::from(greatest) * (count as i128 + 1);
+        if sums >= 1 << 60 || count >= 1 << 14 {
             return None;
         }
         // Looking for the best price of counting is dear, and sharp bounds

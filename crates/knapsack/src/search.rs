@@ -33,6 +33,14 @@ pub(crate) struct Proof {
     pub(crate) complete: bool,
 }
 
+impl Proof {
+    /// Nothing is proved.
+    pub(crate) const NONE: Self = Self {
+        bound: i64::MAX,
+        complete: false,
+    };
+}
+
 /// The memory of one search.
 #[derive(Debug)]
 pub(crate) struct Search {

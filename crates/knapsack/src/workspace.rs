@@ -2,7 +2,7 @@
 
 use crate::meter::{Budget, Meter};
 use crate::problem::Problem;
-use crate::search::{Aim, Search};
+use crate::search::{Aim, Proof, Search};
 use crate::{Item, SelectError, Selection};
 
 /// Memory for solving, made beforehand: no solve allocates.
@@ -98,7 +98,7 @@ impl Workspace {
         items: &[Item],
         need: u64,
         ties: bool,
-        mut meter: Meter<'_>,
+        meter: Meter<'_>,
     ) -> Result<Selection<'_>, SelectError> {
         let total = self.check(items, need)?;
         self.given_up.clear();
@@ -114,15 +114,35 @@ impl Workspace {
         }
         let problem = Problem::new(items, total - need);
         self.search.incumbent.kept.clear();
-        let by_value = problem.solve(&mut self.search, Aim::Profit, &mut meter);
-        let mut best_kept_value = problem.value(by_value.bound, Aim::Profit);
-        let mut ties_proved = false;
+        let mut meter = meter;
+        let search = &mut self.search;
+        let mut best_kept_value = u64::MAX;
+        let mut note = |proof: Proof, aim| {
+            best_kept_value = best_kept_value.min(problem.value(proof.bound, aim));
+            proof
+        };
+        // Mostly the full order of preference is proved soon, and with it the
+        // value. Only where it is not does the value come first, alone.
+        let mut by_ties = Proof::NONE;
         if ties {
-            let by_ties = problem.solve(&mut self.search, Aim::ProfitThenWeight, &mut meter);
-            let bound = problem.value(by_ties.bound, Aim::ProfitThenWeight);
-            best_kept_value = best_kept_value.min(bound);
-            ties_proved = by_ties.complete;
+            by_ties = note(
+                problem.look_near(search, Aim::ProfitThenWeight, &mut meter),
+                Aim::ProfitThenWeight,
+            );
         }
+        if !by_ties.complete {
+            let near = problem.look_near(search, Aim::Profit, &mut meter);
+            let by_value = note(near, Aim::Profit);
+            if !by_value.complete {
+                let far = problem.look_far(search, Aim::Profit, by_value, &mut meter);
+                note(far, Aim::Profit);
+            }
+            if ties {
+                let far = problem.look_far(search, Aim::ProfitThenWeight, by_ties, &mut meter);
+                by_ties = note(far, Aim::ProfitThenWeight);
+            }
+        }
+        let ties_proved = by_ties.complete;
 
         let mut value = 0;
         let mut weight = 0;
