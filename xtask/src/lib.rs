@@ -3,7 +3,8 @@
 //! - `cargo xtask check`: formatting, clippy, documentation, shell scripts, the
 //!   invariants of `docs/architecture.md`.
 //! - `cargo xtask invariants`: those alone.
-//! - `cargo xtask test`: all of `check`, then every test of the workspace.
+//! - `cargo xtask test`: all of `check`, every test of the workspace, and `e2e`.
+//! - `cargo xtask e2e`: the scenarios of `e2e/`, in virtual machines.
 //! - `cargo xtask arena`: figures of our daemon beside earlyoom's.
 //!
 //! Each step prints its name and how long it took; the first one that fails
@@ -35,14 +36,21 @@ struct Arguments {
     task: Task,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Task {
     /// Formatting, clippy, documentation, shell scripts, invariants
     Check,
     /// The invariants of docs/architecture.md that a machine can see
     Invariants,
-    /// All of check, then every test of the workspace
+    /// All of check, every test of the workspace, then the scenarios in a
+    /// virtual machine
     Test,
+    /// The scenarios in a virtual machine alone
+    E2e {
+        /// Which, and on which kernels: see `cargo xtask e2e -- --list`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Figures of our daemon beside earlyoom's; takes minutes, and a quiet machine
     Arena,
 }
@@ -60,6 +68,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
         Task::Check => check(&root),
         Task::Invariants => invariants(&root),
         Task::Test => test(&root),
+        Task::E2e { arguments } => e2e(&root, arguments),
         Task::Arena => arena::run(&root),
     }
 }
@@ -110,7 +119,24 @@ fn invariants(root: &Path) -> Result<()> {
 
 fn test(root: &Path) -> Result<()> {
     check(root)?;
-    Chore::new("cargo", ["test", "--workspace"]).run("tests", root)
+    Chore::new("cargo", ["test", "--workspace"]).run("tests", root)?;
+    e2e(root, Vec::new())
+}
+
+/// `e2e` is a workspace of its own: what runs in the virtual machine is built
+/// otherwise.
+fn e2e(root: &Path, arguments: Vec<OsString>) -> Result<()> {
+    let mut command = [
+        "run",
+        "--release",
+        "--manifest-path",
+        "e2e/Cargo.toml",
+        "--",
+    ]
+    .map(OsString::from)
+    .to_vec();
+    command.extend(arguments);
+    Chore::new("cargo", command).run("scenarios in a virtual machine", root)
 }
 
 /// The workspace's folder.

@@ -133,7 +133,7 @@ pub(crate) fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -
     writeln!(out, "  now       {}", MemoryLine(memory))?;
     writeln!(
         out,
-        "  memory    SIGTERM at or below {}, SIGKILL at or below {}, enough again at {}",
+        "  memory    SIGTERM at {}, SIGKILL at {}, enough again at {}",
         memory_floor(settings.warn.memory),
         memory_floor(settings.kill.memory),
         memory_floor(settings.recovery),
@@ -141,7 +141,7 @@ pub(crate) fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -
     if memory.swap_total_bytes > 0 {
         writeln!(
             out,
-            "  and swap  SIGTERM at or below {}, SIGKILL at or below {}",
+            "  and swap  SIGTERM at {}, SIGKILL at {}",
             swap_floor(settings.warn.swap),
             swap_floor(settings.kill.swap),
         )?;
