@@ -61,10 +61,10 @@
  *
  * A number that is the latest call's, but comes when that call is over, is
  * taken without an error: memory may have come back first, or the task that
- * the kernel was about to kill for may be the one chosen.  After the answer the level is what memory says
- * again (mostly MEMORY_INFO_KILL), and the kernel goes on as soon as memory
- * comes back.  Where none comes, it asks again a few times, each call with a
- * number of its own, and then kills.
+ * the kernel was about to kill for may be the one chosen.  After the answer
+ * the level is what memory says again (mostly MEMORY_INFO_KILL), and the
+ * kernel goes on as soon as memory comes back.  Where none comes, it asks
+ * again a few times, each call with a number of its own, and then kills.
  *
  * The write promises that memory will come.  A listener that can give up
  * nobody does not answer.  After one call that was not answered the kernel
