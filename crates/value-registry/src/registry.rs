@@ -182,9 +182,9 @@ impl Registry {
     /// Reads what changed since the last time; the first time, everything.
     ///
     /// The work of one call is bounded: while [`Registry::more`] says so,
-    /// there is more to do. Asks `who` for the process that has a pid *now*
-    /// (not by a table made earlier: an entry without a process is removed
-    /// after a second), once for each file looked at.
+    /// there is more to do. Asks `who` once for each file looked at: which
+    /// process has that pid *now*. An entry that is twice, a second apart,
+    /// without a process is removed.
     pub fn refresh(&mut self, who: &dyn Fn(u32) -> Option<Runner>) -> Vec<Notice> {
         let mut notices = Vec::new();
         if !self.directory.is_current() {
@@ -388,7 +388,7 @@ impl Registry {
         let runner = who(pid);
 
         if let Some(entry) = self.entries.get(&pid).copied()
-            && runner.is_none_or(|runner| runner.start_ticks != entry.start_ticks)
+            && runner.is_some_and(|runner| runner.start_ticks != entry.start_ticks)
         {
             self.entries.remove(&pid);
             if is_file(seen, &entry.identity) {
@@ -397,7 +397,9 @@ impl Registry {
             }
         }
         match (seen, runner) {
-            (None, None) => {}
+            (None, None) => {
+                self.entries.remove(&pid);
+            }
             (None, Some(_)) => self.withdraw(pid, notices),
             (Some(seen), None) => self.judge_alone(pid, &seen, waited),
             (Some(seen), Some(runner)) => {
@@ -407,16 +409,23 @@ impl Registry {
     }
 
     /// Nobody has this pid: an entry is removed, before it can speak for
-    /// whoever gets the pid next. Anything else is left alone.
+    /// whoever gets the pid next. Anything else is left alone. Two looks are
+    /// needed: the process may be yet to be seen, or `/proc` could not be read
+    /// for want of memory.
     fn judge_alone(&mut self, pid: u32, seen: &Seen, waited: Option<Unsettled>) {
         let Some(file) = seen.file else {
             return;
         };
-        if seen.content.is_err() || file.links != 1 || !self.directory.may_sweep(file.owner) {
+        let may_remove =
+            seen.content.is_ok() && file.links == 1 && self.directory.may_sweep(file.owner);
+        if !may_remove && !self.entries.contains_key(&pid) {
             return;
         }
-        if self.is_settled(pid, &file, waited) {
-            self.remove_left_behind(pid, &file.identity);
+        if self.has_waited(pid, &file, waited) {
+            self.entries.remove(&pid);
+            if may_remove {
+                self.remove_left_behind(pid, &file.identity);
+            }
         }
     }
 
@@ -506,12 +515,15 @@ impl Registry {
     }
 
     /// Whether `file` has stood as it is for long enough; if not, it is looked
-    /// at again then. By the clock on the wall or, where that was set, by ours.
+    /// at again then.
     fn is_settled(&mut self, pid: u32, file: &Traits, waited: Option<Unsettled>) -> bool {
+        file.modified.elapsed().is_ok_and(|age| age >= SETTLE) || self.has_waited(pid, file, waited)
+    }
+
+    /// The same since it was first looked at, whatever its time says.
+    fn has_waited(&mut self, pid: u32, file: &Traits, waited: Option<Unsettled>) -> bool {
         let waited = waited.filter(|waited| waited.identity == file.identity);
-        if file.modified.elapsed().is_ok_and(|age| age >= SETTLE)
-            || waited.is_some_and(|waited| waited.since.elapsed() >= SETTLE)
-        {
+        if waited.is_some_and(|waited| waited.since.elapsed() >= SETTLE) {
             return true;
         }
         if self.unsettled.len() < UNSETTLED_MAX {

@@ -169,21 +169,44 @@ fn an_entry_of_an_earlier_process_does_not_speak_for_a_later_one() {
 }
 
 #[test]
-fn an_entry_without_a_process_is_removed_unless_it_was_just_written() {
+fn an_entry_without_a_process_is_removed_after_a_second_look() {
     let mut town = Town::new();
     town.write_long_ago(100, "8");
-    town.write_long_ago(101, "8");
-    town.write(102, "8");
-    make_recent(&File::open(town.path(102)).unwrap());
-    assert_eq!(town.refresh(), [Notice::Swept { count: 2 }]);
+    town.write(101, "8");
+    assert_eq!(town.refresh(), []);
+    assert_eq!(refresh_until_said(&mut town), [Notice::Swept { count: 2 }]);
     assert!(!exists(&town.path(100)));
-    assert!(exists(&town.path(102)));
+    assert!(!exists(&town.path(101)));
+}
 
-    // Its process is seen a moment later than its entry.
-    let id = town.run(102);
+#[test]
+fn an_entry_ahead_of_its_process_counts_once_that_is_seen() {
+    let mut town = Town::new();
+    town.write(100, "8");
+    assert_eq!(town.refresh(), []);
+    let id = town.run(100);
+    assert_eq!(refresh_until_said(&mut town), [registered(id, 8)]);
+}
+
+#[test]
+fn an_entry_whose_process_could_not_be_looked_up_once_still_counts() {
+    let mut town = Town::new();
+    let id = town.run(100);
+    town.write_long_ago(100, "8");
+    town.refresh();
+    let processes = std::mem::take(&mut town.processes);
     town.registry.reread();
-    town.processes.get_mut(&102).unwrap().started = SystemTime::now();
-    assert_eq!(town.refresh(), [registered(id, 8)]);
+    assert_eq!(town.refresh(), []);
+    assert_eq!(town.registry.value(id), Some(8));
+    town.processes = processes;
+    town.write(100, "5");
+    assert_eq!(town.refresh(), [changed(id, 8, 5)]);
+
+    town.processes.clear();
+    town.registry.reread();
+    assert_eq!(town.refresh(), []);
+    assert_eq!(refresh_until_said(&mut town), [Notice::Swept { count: 1 }]);
+    assert_eq!(town.registry.value(id), None);
 }
 
 #[test]
@@ -324,10 +347,8 @@ fn a_daemon_that_is_not_root_removes_its_own_users_entries_alone() {
     chown(town.path(102), Some(NOBODY), None).unwrap();
     let (owner, runner) = (NOBODY, 0);
     let reason = Reason::Foreign { owner, runner };
-    assert_eq!(
-        town.refresh(),
-        [refused(id, reason, false), Notice::Swept { count: 1 }]
-    );
+    assert_eq!(town.refresh(), [refused(id, reason, false)]);
+    assert_eq!(refresh_until_said(&mut town), [Notice::Swept { count: 1 }]);
     assert!(!exists(&town.path(100)));
     assert!(exists(&town.path(101)));
     assert!(exists(&town.path(102)));
@@ -342,15 +363,7 @@ fn an_entry_that_stands_empty_is_refused_after_a_while() {
     let reason = Reason::Value(ValueError::Empty);
     // The registry's own clock tells, whatever the file's time says.
     make_recent(&File::open(town.path(100)).unwrap());
-    let mut notices = town.refresh();
-    for _ in 0..500 {
-        if !notices.is_empty() {
-            break;
-        }
-        is_readable(&town.registry, PollTimeout::from(20_u8));
-        notices = town.refresh();
-    }
-    assert_eq!(notices, [refused(id, reason, false)]);
+    assert_eq!(refresh_until_said(&mut town), [refused(id, reason, false)]);
     assert_eq!(town.refresh(), []);
 }
 
@@ -465,6 +478,19 @@ fn all_notices_are_one_line() {
         line(Notice::Swept { count: 3 }),
         "removed 3 entries of processes that have ended"
     );
+}
+
+/// Refreshes until there is something to say.
+#[track_caller]
+fn refresh_until_said(town: &mut Town) -> Vec<Notice> {
+    for _ in 0..500 {
+        let notices = town.refresh();
+        if !notices.is_empty() {
+            return notices;
+        }
+        is_readable(&town.registry, PollTimeout::from(20_u8));
+    }
+    panic!("nothing was said in ten seconds");
 }
 
 /// Cuts the file to nothing, as a shell does before it writes.
