@@ -17,8 +17,7 @@ fn tables(criterion: &mut Criterion) {
         for class in instances::TABLE_VALUES {
             for kept in instances::TABLE_KEPT {
                 let instance = instances::process_table(class, count, kept);
-                let id = BenchmarkId::new(class, format!("{kept} %"));
-                bench(&mut group, id, &instance);
+                bench(&mut group, &instance);
             }
         }
         group.finish();
@@ -32,7 +31,7 @@ fn classes(criterion: &mut Criterion) {
         for class in instances::CLASSES {
             for range in instances::CLASS_RANGES {
                 let instance = instances::pisinger(class, count, range, 2);
-                bench(&mut group, BenchmarkId::new(class, range), &instance);
+                bench(&mut group, &instance);
             }
         }
         group.finish();
@@ -41,11 +40,11 @@ fn classes(criterion: &mut Criterion) {
 
 fn bench(
     group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
-    id: BenchmarkId,
     instance: &Instance,
 ) {
     let items = &instance.items;
     let need = instance.need();
+    let id = BenchmarkId::new(instance.class, instance.scale);
     let mut workspace = Workspace::with_states(items.len(), Workspace::MAX_STATES);
     group.bench_function(id, |bencher| {
         bencher.iter(|| {

@@ -37,6 +37,45 @@ def solve_with_or_tools(instance, limit_seconds):
     return value, solver.is_solution_optimal(), micros
 
 
+def pruned_greedy(instance):
+    """The value given up by greedy: the least value per weight first until
+    enough is given back, and then whatever of it, the best first, is not
+    needed."""
+    need = sum(instance["weights"]) - instance["capacity"]
+    items = [item for item in zip(instance["weights"], instance["values"]) if item[0]]
+    items.sort(key=lambda item: (item[1] / item[0], item[0]))
+    return pruned(items, need)
+
+
+def largest_first(instance):
+    """The value given up by ending the largest until enough is given back."""
+    need = sum(instance["weights"]) - instance["capacity"]
+    items = sorted(zip(instance["weights"], instance["values"]), reverse=True)
+    given_back = value = 0
+    for item_weight, item_value in items:
+        if given_back >= need:
+            break
+        given_back += item_weight
+        value += item_value
+    return value
+
+
+def pruned(items, need):
+    given_back, given_up = 0, []
+    for item in items:
+        if given_back >= need:
+            break
+        given_back += item[0]
+        given_up.append(item)
+    value = 0
+    for weight, item_value in reversed(given_up):
+        if given_back - weight >= need:
+            given_back -= weight
+        else:
+            value += item_value
+    return value
+
+
 def contradiction(ours, value, optimal):
     """What does not fit together, if anything."""
     if ours["value_proved"] and optimal and value != ours["kept_value"]:
@@ -63,11 +102,16 @@ def main():
                "--", "--json", "--only", options.only, "--budget-ms", str(options.budget_ms)]
     groups = collections.OrderedDict()
     contradictions = checked = 0
+    greedy, largest = collections.defaultdict(list), collections.defaultdict(list)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as measured:
         for line in measured.stdout:
             ours = json.loads(line)
             scale = f", R = {ours['scale']}" if ours["family"] == "class" else ""
             group = groups.setdefault((ours["class"] + scale, ours["items"]), [])
+            least = sum(ours["values"]) - ours["kept_value"]
+            if ours["family"] == "table" and ours["value_proved"] and least:
+                greedy[ours["items"]].append(pruned_greedy(ours) / least)
+                largest[ours["items"]].append(largest_first(ours) / least)
             theirs = None
             if ours["items"] <= options.most_items:
                 value, optimal, micros = solve_with_or_tools(ours, options.limit_seconds)
@@ -113,6 +157,11 @@ def main():
     for (family, items), values in ratios.items():
         print(f"{family}, {items} items: OR-tools takes {statistics.median(values):.0f} times "
               f"as long (median of {len(values)} instances)")
+    for items, values in greedy.items():
+        others = largest[items]
+        print(f"tables of {items}: greedy gives up {statistics.mean(values):.4f} times the least "
+              f"value (at worst {max(values):.3f}), the largest first "
+              f"{statistics.mean(others):.1f} (at worst {max(others):.0f})")
     print(f"{checked} instances proved by both, {contradictions} contradictions")
     return 1 if contradictions else 0
 

@@ -53,9 +53,9 @@ impl Side {
         }
     }
 
-    fn restart(&mut self, window: Range<usize>) {
+    fn restart(&mut self, window: Range<usize>, all: usize) {
         self.window = window;
-        self.next_window = SHORT;
+        self.next_window = SHORT.max(all / 128);
     }
 
     /// How long the window may be that comes now.
@@ -125,10 +125,10 @@ impl Order {
         let (left, right) = self.entries[rest.clone()].split_at(break_at - rest.start);
         let more = !self.left.runs.is_empty();
         self.left.ladder.restart(left.iter().rev(), more);
-        self.left.restart(rest.start..break_at);
+        self.left.restart(rest.start..break_at, self.entries.len());
         let more = !self.right.runs.is_empty();
         self.right.ladder.restart(right.iter(), more);
-        self.right.restart(break_at..rest.end);
+        self.right.restart(break_at..rest.end, self.entries.len());
         self.break_at = break_at;
         self.break_profit = self.kept().iter().map(|entry| entry.profit).sum();
         self.slack = slack;

@@ -409,7 +409,7 @@ impl Divisor {
     }
 
     fn multiply(self, number: u64) -> u64 {
-        number * self.odd << self.shift
+        (number * self.odd) << self.shift
     }
 }
 

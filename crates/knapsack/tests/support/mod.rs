@@ -22,6 +22,16 @@ impl Random {
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
+
+    /// One of these.
+    pub(crate) fn pick<const N: usize>(&mut self, these: [u64; N]) -> u64 {
+        these[index(self.between(0, N as u64 - 1))]
+    }
+}
+
+/// A number that indexes.
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("small enough to be an index")
 }
 
 /// A selection by its sums, in the order of preference: less is better.
@@ -141,8 +151,8 @@ pub(crate) fn check_sums(items: &[Item], need: u64, selection: &Selection<'_>) {
 /// proportional, zero or at a limit is where solvers err.
 pub(crate) fn small_instance(random: &mut Random, most_items: u64) -> (Vec<Item>, u64) {
     let count = random.between(1, most_items);
-    let most_weight = [1, 3, 10, 100, 10_000, Item::MAX_WEIGHT][random.between(0, 5) as usize];
-    let most_value = [0, 1, 3, 10, 1_000, Item::MAX_VALUE][random.between(0, 5) as usize];
+    let most_weight = random.pick([1, 3, 10, 100, 10_000, Item::MAX_WEIGHT]);
+    let most_value = random.pick([0, 1, 3, 10, 1_000, Item::MAX_VALUE]);
     let shape = random.between(0, 7);
     let least_weight = random.between(0, 1);
     let items: Vec<Item> = (0..count)
@@ -176,14 +186,14 @@ pub(crate) fn small_instance(random: &mut Random, most_items: u64) -> (Vec<Item>
 /// The best of all sets that cover `need`, by dynamic programming over what is
 /// given up: the most weight for each value and count, up to greedy's value.
 pub(crate) fn by_given_up_value(items: &[Item], need: u64) -> Cost {
-    let most_value = usize::try_from(pruned_greedy(items, need).value).unwrap();
+    let most_value = index(pruned_greedy(items, need).value);
     let paid = items.iter().filter(|item| item.value > 0).count();
     let most_count = items.len() - paid + paid.min(most_value);
     let columns = most_count + 1;
     let mut most_weight = vec![None; (most_value + 1) * columns];
     most_weight[0] = Some(0_u64);
     for item in items.iter().filter(|item| item.value <= most_value as u64) {
-        let value = item.value as usize;
+        let value = index(item.value);
         for row in (value..=most_value).rev() {
             for column in (1..columns).rev() {
                 let before = most_weight[(row - value) * columns + column - 1];
@@ -209,8 +219,8 @@ pub(crate) fn by_given_up_value(items: &[Item], need: u64) -> Cost {
 /// [`by_given_up_value`] can afford.
 pub(crate) fn large_instance(random: &mut Random, most_items: u64) -> (Vec<Item>, u64) {
     let count = random.between(20, most_items);
-    let most_weight = [3, 100, 10_000, Item::MAX_WEIGHT][random.between(0, 3) as usize];
-    let most_value = [1, 3, 10][random.between(0, 2) as usize];
+    let most_weight = random.pick([3, 100, 10_000, Item::MAX_WEIGHT]);
+    let most_value = random.pick([1, 3, 10]);
     let shape = random.between(0, 4);
     let items: Vec<Item> = (0..count)
         .map(|_| {
@@ -248,13 +258,13 @@ pub(crate) fn large_instance(random: &mut Random, most_items: u64) -> (Vec<Item>
 /// items, of that the least weight.
 pub(crate) fn by_kept_weight(items: &[Item], need: u64) -> Cost {
     let total: u64 = items.iter().map(|item| item.weight).sum();
-    let capacity = usize::try_from(total - need).unwrap();
+    let capacity = index(total - need);
     // Value, count, and how much lighter than the capacity, in one number.
     let kept = |value: u64, count: u64| (value << 16 | count) << 32;
     let mut best: Vec<u64> = (0..=capacity as u64).collect();
     best.reverse();
     for item in items {
-        let weight = item.weight as usize;
+        let weight = index(item.weight);
         let earned = kept(item.value, 1);
         // `best[at]` goes on from a set that already weighs `at`.
         for at in 0..(capacity + 1).saturating_sub(weight) {
@@ -274,7 +284,7 @@ pub(crate) fn by_kept_weight(items: &[Item], need: u64) -> Cost {
 /// small enough for [`by_kept_weight`].
 pub(crate) fn correlated_instance(random: &mut Random, most_items: u64) -> (Vec<Item>, u64) {
     let count = random.between(10, most_items);
-    let range = [30, 100, 300][random.between(0, 2) as usize];
+    let range = random.pick([30, 100, 300]);
     let shape = random.between(0, 8);
     let few: Vec<u64> = (0..3).map(|_| random.between(1, range / 10)).collect();
     let items: Vec<Item> = (0..count)
@@ -286,7 +296,7 @@ pub(crate) fn correlated_instance(random: &mut Random, most_items: u64) -> (Vec<
                 1 => (weight, weight + fixed),
                 2 => (weight + fixed, weight),
                 3 => (weight, weight + fixed + random.between(0, 2)),
-                4 if weight % 6 == 0 => (weight, weight + 3 * fixed),
+                4 if weight.is_multiple_of(6) => (weight, weight + 3 * fixed),
                 4 => (weight, weight + 2 * fixed),
                 5 => (weight, weight.div_ceil(3) * 3),
                 6 => (

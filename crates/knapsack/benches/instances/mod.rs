@@ -148,7 +148,9 @@ pub(crate) fn pisinger(class: &'static str, count: usize, range: u64, quarters: 
                         random.between(weight + tenth - range / 500, weight + tenth + range / 500)
                     }
                     "subset sum" => weight,
-                    "multiple strongly correlated" if weight % 6 == 0 => weight + 3 * tenth,
+                    "multiple strongly correlated" if weight.is_multiple_of(6) => {
+                        weight + 3 * tenth
+                    }
                     "multiple strongly correlated" => weight + 2 * tenth,
                     "profit ceiling" => weight.div_ceil(3) * 3,
                     "circle" => {
