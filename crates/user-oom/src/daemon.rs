@@ -46,6 +46,13 @@ const DRY_INTERVAL: Duration = Duration::from_secs(10);
 const SELDOM: Duration = Duration::from_secs(60);
 /// or so long where swap is used or tasks stall.
 const SOON: Duration = Duration::from_secs(1);
+/// Every entry is looked at again after so long: one that counts may have been
+/// hidden by one that did not.
+const REREAD: Duration = Duration::from_secs(60);
+/// So many times the registry is asked for more in one round,
+const REFRESHES: u32 = 16;
+/// and so long it must wait then: a user may change it without end.
+const BREATH: Duration = Duration::from_millis(50);
 /// How many choices are tried at one last call.
 const LAST_CALL_TRIES: u32 = 8;
 /// Between two looks while a last call cannot be helped.
@@ -82,7 +89,8 @@ pub(crate) struct Daemon {
     outcomes: Vec<Outcome>,
     /// Relief was asked for since the last round.
     relief: bool,
-    registry_changed: bool,
+    /// When every entry is looked at again.
+    next_reread: Duration,
     /// As of the last look.
     level: Level,
     /// When all of every process was last read.
@@ -122,9 +130,9 @@ impl Daemon {
                 .map_err(system(DOING))
         };
         watch(parts.signals.as_fd(), EpollFlags::EPOLLIN, SIGNALS)?;
-        watch(parts.registry.as_fd(), EpollFlags::EPOLLIN, REGISTRY)?;
-        // Edge-triggered, since while enough peers are heard the rest must wait.
+        // Edge-triggered, since not all of what comes is taken at once.
         let arrivals = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        watch(parts.registry.as_fd(), arrivals, REGISTRY)?;
         watch(parts.peers.listener().as_fd(), arrivals, CONTROL)?;
         if let Some(trigger) = parts.pressure.as_ref().and_then(Pressure::trigger) {
             watch(trigger, EpollFlags::EPOLLPRI, PRESSURE)?;
@@ -141,7 +149,7 @@ impl Daemon {
             },
             outcomes: Vec::with_capacity(capacity),
             relief: false,
-            registry_changed: true,
+            next_reread: REREAD,
             level: Level::Ok,
             full_scan: None,
             stalled: false,
@@ -391,11 +399,12 @@ impl Daemon {
     fn leisure(&mut self) -> Duration {
         let now = self.now();
         let mut pause = Duration::MAX;
-        if self.registry_changed {
-            self.registry_changed = self.read_registry();
-            if self.registry_changed {
-                pause = Duration::ZERO;
-            }
+        if self.next_reread <= now {
+            self.parts.registry.reread();
+            self.next_reread = now + REREAD;
+        }
+        if self.read_registry() {
+            pause = BREATH;
         }
         pause = pause.min(self.parts.peers.tend(now, &self.epoll));
         if let (Some(due), Some(interval)) = (self.next_report, self.parts.report_interval) {
@@ -410,22 +419,33 @@ impl Daemon {
     }
 
     /// Reads what changed in the registry, so much at a time; whether there is
-    /// more.
+    /// more. Asked in every round: some of it comes without an event.
     fn read_registry(&mut self) -> bool {
         let parts = &mut self.parts;
         let root = &parts.root;
-        for notice in parts.registry.refresh(&|pid| runner(root, pid)) {
-            parts.scribe.note(severity(&notice), &notice);
+        let mut changed = false;
+        for _ in 0..REFRESHES {
+            for notice in parts.registry.refresh(&|pid| runner(root, pid)) {
+                changed = true;
+                parts.scribe.note(severity(&notice), &notice);
+            }
+            if !parts.registry.more() {
+                break;
+            }
         }
-        let registered = parts.registry.entries().map(|(id, _)| id);
-        parts.hands.hold_registered(registered, &self.epoll);
-        if let Some(aligner) = &mut parts.aligner
-            && let Err(err) = aligner.align(parts.registry.entries())
-        {
-            parts.scribe.note(
-                log::Level::Warn,
-                format_args!("the kernel's choice is its own: cannot write down what was: {err}"),
-            );
+        if changed {
+            let registered = parts.registry.entries().map(|(id, _)| id);
+            parts.hands.hold_registered(registered, &self.epoll);
+            if let Some(aligner) = &mut parts.aligner
+                && let Err(err) = aligner.align(parts.registry.entries())
+            {
+                parts.scribe.note(
+                    log::Level::Warn,
+                    format_args!(
+                        "the kernel's choice is its own: cannot write down what was: {err}"
+                    ),
+                );
+            }
         }
         parts.registry.more()
     }
@@ -434,7 +454,8 @@ impl Daemon {
         let now = self.now();
         match token {
             SIGNALS => return self.hear_signal(),
-            REGISTRY => self.registry_changed = true,
+            // What it says is read once the round is over.
+            REGISTRY => {}
             CONTROL => self.parts.peers.expect_more(),
             // The next round reads it.
             NOTIFIER => {}
@@ -562,11 +583,10 @@ fn runner(root: &ProcRoot, pid: u32) -> Option<Runner> {
 fn severity(notice: &Notice) -> log::Level {
     match notice {
         Notice::Registered { value, given, .. } if value < given => log::Level::Warn,
-        Notice::Registered { .. }
-        | Notice::Changed { .. }
-        | Notice::Withdrawn { .. }
-        | Notice::TakenOver { .. } => log::Level::Info,
-        Notice::Swept { .. } => log::Level::Debug,
+        Notice::Registered { .. } | Notice::Withdrawn { .. } | Notice::TakenOver { .. } => {
+            log::Level::Info
+        }
+        Notice::Changed { .. } | Notice::Swept { .. } => log::Level::Debug,
         Notice::Refused { .. } | Notice::Overflow | Notice::Replaced => log::Level::Warn,
         Notice::Lost { .. } => log::Level::Error,
     }

@@ -285,7 +285,9 @@ fn worth(scaled: u64) -> String {
     let whole = scaled / 4096;
     match scaled % 4096 {
         0 => whole.to_string(),
-        part => format!("{whole}.{}", part * 10 / 4096),
+        part => format!("{whole}.{}", part * 10 / 4096)
+            .trim_end_matches(".0")
+            .to_owned(),
     }
 }
 
@@ -433,5 +435,157 @@ impl Display for Reckoning<'_> {
             write!(f, ", has cost {}: {}", worth(charged), worth(left))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use oom_policy::{Name, ProcessId};
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// What is written for `record` where no colours get through.
+    fn plain(record: &Record) -> String {
+        let mut out = anstream::StripStream::new(Vec::new());
+        write(&mut out, record).expect("a vector takes all");
+        String::from_utf8(out.into_inner()).expect("text")
+    }
+
+    fn id(pid: u32) -> ProcessId {
+        ProcessId {
+            pid,
+            start_ticks: 7,
+        }
+    }
+
+    fn memory() -> Memory {
+        Memory {
+            total_bytes: 1000 * MIB,
+            available_bytes: 95 * MIB,
+            swap_total_bytes: 400 * MIB,
+            swap_free_bytes: 10 * MIB,
+            shmem_bytes: 500 * MIB,
+            ..Memory::default()
+        }
+    }
+
+    fn row(pid: u32, given: u32, registered: bool) -> Row {
+        Row {
+            leader: id(pid),
+            name: Name::new(b"train"),
+            processes: 1,
+            class: Class::Judged,
+            worth: Worth {
+                given,
+                registered,
+                growing: false,
+                charged: 0,
+                counted: u64::from(given) * 4096,
+            },
+            oom_score: Some(700),
+            rss_bytes: 300 * MIB,
+            growth_bytes_per_second: 0,
+            chosen: false,
+        }
+    }
+
+    #[test]
+    fn status_says_memory_and_swap() {
+        assert_eq!(
+            plain(&Record::Status(memory())),
+            "memory 95 of 1000 MiB available (9.50 %), swap 10 of 400 MiB free (2.50 %)\n"
+        );
+    }
+
+    #[test]
+    fn candidates_stand_in_columns_and_a_default_value_in_brackets() {
+        let mut given_up = row(12, 8, true);
+        given_up.chosen = true;
+        given_up.processes = 3;
+        given_up.growth_bytes_per_second = 40 * MIB;
+        given_up.worth.growing = true;
+        given_up.worth.charged = 2 * 4096;
+        given_up.worth.counted = 2 * 4096;
+        let table = [
+            plain(&Record::Decision(Heading {
+                cause: Cause::Level(Level::Warn),
+                memory: memory(),
+                need_bytes: 60 * MIB,
+                candidates: 2,
+                chosen: 1,
+                covers_need: true,
+                gap: 0,
+                read: Duration::from_micros(900),
+                choose: Duration::from_micros(20),
+            })),
+            plain(&Record::Candidate(given_up)),
+            plain(&Record::Candidate(row(4_194_304, 1, false))),
+        ]
+        .concat();
+        assert_eq!(
+            table,
+            "warn: memory 95 of 1000 MiB available (9.50 %), swap 10 of 400 MiB free (2.50 %); 60 MiB to give back\n\
+             \x20 2 judged, 1 given up: no other choice costs less (read in 0.900 ms, chosen in 0.020 ms)\n\
+             \x20     PID  NAME             oom_score    value       VmRSS       growth\n\
+             \x20      12  train                  700        8     300 MiB    +40 MiB/s  given up, 3 processes; worth 8, growing: 4, has cost 2: 2\n\
+             \x20 4194304  train                  700      (1)     300 MiB               kept\n"
+        );
+    }
+
+    #[test]
+    fn a_choice_that_is_not_proved_says_by_how_much_it_may_be_wrong() {
+        let said = plain(&Record::Decision(Heading {
+            cause: Cause::Relief,
+            memory: memory(),
+            need_bytes: 0,
+            candidates: 0,
+            chosen: 0,
+            covers_need: true,
+            gap: 4096 * 3 / 2,
+            read: Duration::ZERO,
+            choose: Duration::ZERO,
+        }));
+        assert!(said.contains("might cost up to 1.5 less"), "{said}");
+    }
+
+    #[test]
+    fn where_nothing_helps_it_says_where_the_memory_is() {
+        let said = plain(&Record::Refused {
+            cause: Cause::Level(Level::Warn),
+            refusal: Refusal::NothingHelps {
+                judged_bytes: 3 * MIB,
+            },
+            memory: memory(),
+        });
+        assert!(
+            said.contains("nobody is ended") && said.contains("Shmem 500 MiB"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_name_cannot_write_to_the_terminal() {
+        let victim = Victim {
+            id: id(9),
+            name: Name::new(b"\x1b[2Jx"),
+            uid: 0,
+            oom_score: None,
+            value: Some(5),
+            rss_bytes: MIB,
+        };
+        let said = plain(&Record::Signalled {
+            victim,
+            signal: Signal::Kill,
+            first: true,
+            dry: false,
+        });
+        assert_eq!(
+            said,
+            "SIGKILL to 9 ?[2Jx, oom_score ?, value 5, VmRSS 1 MiB\n"
+        );
     }
 }
