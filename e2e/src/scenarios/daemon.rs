@@ -245,15 +245,15 @@ fn the_bomb_alone_goes(parameters: &str, arguments: &[&str], report: &mut Report
     ensure!(kernel_kills()? == kills, "the kernel killed");
     let notice = Notice::read()?;
     report.figure("last calls", notice.number("LastCalls")?)?;
-    report.figure("answered", notice.number("LastCallsAnswered")?)?;
-    report.figure(
-        "answer",
-        format!("{} us", notice.number("AnswerMicroseconds")?),
-    )?;
+    let answered = notice.number("LastCallsAnswered")?;
+    if answered > 0 {
+        let answer_us = notice.number("AnswerMicroseconds")?;
+        report.figure("answer", format!("{answer_us} us"))?;
+    }
     report.figure("kernel kills", kernel_kills()? - kills)?;
     daemon.end(Signal::TERM)?;
     module.unload()?;
-    notice.number("LastCallsAnswered")
+    Ok(answered)
 }
 
 /// The kernel waits for a daemon that cannot answer, until it is gone.
