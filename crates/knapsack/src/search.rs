@@ -220,21 +220,16 @@ impl Search {
     /// Keeps, besides the break solution, whatever still fits, best first.
     fn fill_greedily(&mut self, frame: &Frame) {
         let (mut profit, mut weight) = (frame.profit, frame.weight);
-        let each = frame.price.each;
-        let kept = &mut self.break_kept;
         self.order.fill_greedily(|entry| {
-            kept.flip(entry.index);
-            profit += entry.profit + each * i64::from(entry.side);
+            profit += entry.profit + frame.price.each * i64::from(entry.side);
             weight += entry.weight;
         });
-        if self.incumbent.is_behind(profit, weight) {
-            self.incumbent.kept.copy_from(&self.break_kept);
-            self.incumbent.profit = profit;
-            self.incumbent.weight = weight;
-        }
-        self.break_kept.clear();
-        for entry in self.order.kept() {
-            self.break_kept.set(entry.index);
+        let incumbent = &mut self.incumbent;
+        if incumbent.is_behind(profit, weight) {
+            (incumbent.profit, incumbent.weight) = (profit, weight);
+            incumbent.kept.copy_from(&self.break_kept);
+            self.order
+                .fill_greedily(|entry| incumbent.kept.flip(entry.index));
         }
     }
 
