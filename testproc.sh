@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Starts the processes that fill the memory, prints their PIDs and values,
-# follows them, and says at the end who survived and what killed the others.
-# On Ctrl-C it ends what it started.
+# Starts two machine-learning jobs and, once they are at work, two processes that
+# fill the memory; prints their PIDs and values, follows them, and says at the
+# end who survived and what killed the others. On Ctrl-C it ends what it started.
 
 set -euo pipefail
 
@@ -11,19 +11,25 @@ usage() {
 	cat <<'END'
 Usage: bash testproc.sh [OPTIONS]
 
-Starts test_proc1 (value 8) and test_proc2 (value 5), which take memory without
-end and ignore SIGTERM. Ends what it started on Ctrl-C.
+Starts ml_test1 (value 9) and ml_test2 (value 7), two machine-learning jobs, and
+once they are at work test_proc1 (value 8) and test_proc2 (value 5), which take
+memory without end and ignore SIGTERM. Ends what it started on Ctrl-C.
 
 Where no user-oom answers, nothing would save the machine: then a bound is
 asked for.
 
 Options:
-  --max-mib N      each process takes N MiB and then holds still
-  --i-mean-it      start them though no user-oom answers and nothing bounds them
-  --registry DIR   where they register (default: /tmp/user_processes)
-  --socket PATH    where user-oom answers (default: as in psi-monitor --help)
-  --programs DIR   take the programs from DIR instead of building them
-  --help           print this and end
+  --without-ml           without the machine-learning jobs
+  --ml-only              without the test processes
+  --working-set-mib N    each machine-learning job goes through N MiB of data
+                         (default: 300); its packages take 50 to 150 MiB more
+  --max-mib N            each test process takes N MiB and then holds still
+  --i-mean-it            start them though no user-oom answers and nothing bounds
+                         them
+  --registry DIR         where they register (default: /tmp/user_processes)
+  --socket PATH          where user-oom answers (default: as in psi-monitor --help)
+  --programs DIR         take all programs from DIR instead of building them
+  --help                 print this and end
 
 Exit status: 0 when all has been told, 1 when they could not be started,
 2 when the arguments make no sense.
@@ -45,7 +51,10 @@ refuse() {
 # --- arguments ---------------------------------------------------------------
 
 registry=/tmp/user_processes
-bounds=() # given to every process
+working_set=300 # MiB
+with_ml=yes
+with_test_processes=yes
+bounds=() # given to every test process
 daemon=() # given to psi-monitor
 programs=
 meant=no
@@ -54,14 +63,25 @@ need_value() {
 	if (($# < 2)) || [[ -z $2 ]]; then refuse "$1 needs a value"; fi
 }
 
+need_mib() {
+	need_value "$@"
+	[[ $2 =~ ^[1-9][0-9]*$ ]] || refuse "$1 takes a whole number of MiB above 0, not \`$2'"
+}
+
 while (($# > 0)); do
 	case $1 in
 	--max-mib)
-		need_value "$@"
-		[[ $2 =~ ^[1-9][0-9]*$ ]] || refuse "--max-mib takes a whole number of MiB above 0, not \`$2'"
+		need_mib "$@"
 		bounds=(--max-mib "$2")
 		shift
 		;;
+	--working-set-mib)
+		need_mib "$@"
+		working_set=$2
+		shift
+		;;
+	--without-ml) with_ml=no ;;
+	--ml-only) with_test_processes=no ;;
 	--registry)
 		need_value "$@"
 		registry=$2
@@ -87,40 +107,63 @@ while (($# > 0)); do
 	shift
 done
 
+if [[ $with_ml == no && $with_test_processes == no ]]; then
+	refuse "--without-ml and --ml-only leave nothing to start"
+fi
+
 # --- the programs ------------------------------------------------------------
 
-needed=(test_proc1 test_proc2 psi-monitor)
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+ml_programs=${programs:-$here/ml_tests}
 
-if [[ -z $programs ]]; then
-	here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-	programs=${CARGO_TARGET_DIR:-$here/target}/release
-	# Under sudo there is often no cargo: what was built before will do.
-	if command -v cargo >/dev/null; then
-		(cd -- "$here" && cargo build --release --package test_procs --package psi-monitor) ||
-			fail "cannot build the programs"
-	fi
+need_program() {
+	[[ -x $1 ]] || fail "there is no $1${2:+; build it: $2}"
+}
+
+if [[ $with_ml == yes ]]; then
+	for name in ml_test1 ml_test2; do
+		need_program "$ml_programs/$name"
+		# It says itself what is missing.
+		"$ml_programs/$name" --check ||
+			fail "$name cannot run here; without the machine-learning jobs: --without-ml"
+	done
 fi
-for name in "${needed[@]}"; do
-	[[ -x $programs/$name ]] ||
-		fail "there is no $programs/$name; build it: cargo build --release -p test_procs -p psi-monitor"
-done
+
+if [[ $with_test_processes == yes ]]; then
+	build=(cargo build --release --package test_procs --package psi-monitor)
+	if [[ -z $programs ]]; then
+		programs=${CARGO_TARGET_DIR:-$here/target}/release
+		# Under sudo there is often no cargo: what was built before will do.
+		if command -v cargo >/dev/null; then
+			(cd -- "$here" && "${build[@]}") || fail "cannot build the programs"
+		fi
+	fi
+	for name in test_proc1 test_proc2 psi-monitor; do
+		need_program "$programs/$name" "${build[*]}"
+	done
+fi
 
 # --- is anybody watching? ----------------------------------------------------
 
-check=0
-"$programs/psi-monitor" --check "${daemon[@]}" || check=$?
-if ((check > 1)); then
-	fail "psi-monitor --check ended with status $check"
-elif ((check == 0)); then
-	: # it has said so
-elif ((${#bounds[@]})); then
-	say "each process stops at ${bounds[1]} MiB"
-elif [[ $meant == yes ]]; then
-	say "nobody watches, as you wish"
-else
-	fail "without user-oom these processes would take all memory of this machine:" \
-		"start user-oom first, bound them with --max-mib N, or insist with --i-mean-it"
-fi
+look_for_daemon() {
+	local check=0
+	"$programs/psi-monitor" --check "${daemon[@]}" || check=$?
+	if ((check > 1)); then
+		fail "psi-monitor --check ended with status $check"
+	elif ((check == 0)); then
+		: # it has said so
+	elif ((${#bounds[@]})); then
+		say "each test process stops at ${bounds[1]} MiB"
+	elif [[ $meant == yes ]]; then
+		say "nobody watches, as you wish"
+	else
+		fail "without user-oom these processes would take all memory of this machine:" \
+			"start user-oom first, bound them with --max-mib N, or insist with --i-mean-it"
+	fi
+}
+
+# The machine-learning jobs alone are bounded by themselves.
+if [[ $with_test_processes == yes ]]; then look_for_daemon; fi
 
 # --- who was started, and what became of them --------------------------------
 
@@ -132,9 +175,17 @@ declare -A ended_by_us=()
 stopping=no
 
 start() {
-	"$programs/$1" --registry "$registry" "${bounds[@]}" 2>&3 3>&- &
+	local program=$1
+	shift
+	"$program" --registry "$registry" "$@" 2>&3 3>&- &
 	pids+=("$!")
-	name_of[$!]=$1
+	name_of[$!]=${program##*/}
+}
+
+start_test_process() { start "$programs/$1" "${bounds[@]}"; }
+
+start_ml() {
+	start "$ml_programs/$1" --lines --working-set-mib "$working_set" --ready "$scratch/$1"
 }
 
 # Sets `living` to the pids of those that have not ended.
@@ -190,10 +241,21 @@ await_registration() {
 	say "${name_of[$pid]} ($pid) has not registered within 10 s"
 }
 
+# A machine-learning job is at work once it says so. Without a limit of time:
+# how long its data takes to load is told by its size and the machine, and
+# Ctrl-C ends the wait.
+await_work() {
+	local pid=$1
+	while [[ ! -e $scratch/${name_of[$pid]} ]]; do
+		if [[ $stopping == yes ]] || ! running "$pid"; then return; fi
+		sleep 0.2 || true
+	done
+}
+
 # What a process came to, in words.
 fate() {
 	local pid=$1 status=${status_of[$1]} signal
-	if [[ -n ${ended_by_us[$pid]-} || $stopping == yes && ($status == 0 || $status == 130) ]]; then
+	if [[ -n ${ended_by_us[$pid]-} || $stopping == yes && $status =~ ^(0|129|130)$ ]]; then
 		printf 'survived'
 	elif ((status == 0)); then
 		printf 'ended by itself'
@@ -204,15 +266,15 @@ fate() {
 	fi
 }
 
-# Ends what is left: gently, since SIGINT lets them take back their entry, and
-# after two seconds for certain.
+# Ends what is left: gently, since SIGINT lets them take back their entry and
+# save, and after five seconds for certain.
 end_all() {
 	local pid tries
 	look
 	for pid in "${living[@]}"; do
 		if running "$pid"; then kill -INT "$pid" || true; fi
 	done
-	for ((tries = 0; tries < 10 && ${#living[@]}; tries++)); do
+	for ((tries = 0; tries < 25 && ${#living[@]}; tries++)); do
 		follow
 		look
 	done
@@ -225,21 +287,33 @@ end_all() {
 # A daemon makes the directory; where none ran yet, so do we.
 [[ -d $registry ]] || mkdir -m 1777 -- "$registry"
 
+scratch=$(mktemp -d)
+
 # Bash would say in words of its own who was killed; ours say more.
 exec 3>&2 2>/dev/null
 
 trap 'stopping=yes' INT TERM HUP PIPE
-trap end_all EXIT
+trap 'end_all; rm -rf -- "$scratch"' EXIT
 
-start test_proc1
-start test_proc2
+# What loads its data while memory runs out would be taken for what fills it: so
+# the jobs come first, and the rest once they are at work.
+if [[ $with_ml == yes ]]; then
+	start_ml ml_test1
+	start_ml ml_test2
+	say "loading $working_set MiB of data each"
+	for pid in "${pids[@]}"; do await_work "$pid"; done
+fi
+if [[ $with_test_processes == yes && $stopping == no ]]; then
+	start_test_process test_proc1
+	start_test_process test_proc2
+fi
 for pid in "${pids[@]}"; do await_registration "$pid"; done
 
-row() { printf 'testproc: %8s  %-12s %6s%s\n' "$1" "$2" "$3" "${4:+  $4}"; }
+row() { printf 'testproc: %8s  %-12s %6s  %s\n' "$@"; }
 
-row PID NAME VALUE
+row PID NAME VALUE ''
 for pid in "${pids[@]}"; do
-	row "$pid" "${name_of[$pid]}" "${value_of[$pid]-none}"
+	row "$pid" "${name_of[$pid]}" "${value_of[$pid]-none}" ''
 done
 say "Ctrl-C ends them"
 

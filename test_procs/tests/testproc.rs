@@ -20,7 +20,8 @@ struct Stage {
 }
 
 impl Stage {
-    /// With the built test processes; a daemon answers or does not.
+    /// With the built test processes and stand-ins for the machine-learning
+    /// jobs; a daemon answers or does not.
     fn new(answers: bool) -> Self {
         let stage = Self {
             directory: tempfile::tempdir().expect("there is room for a directory"),
@@ -35,6 +36,8 @@ impl Stage {
         for (name, path) in built {
             symlink(path, stage.programs().join(name)).expect("there is room for a link");
         }
+        stage.program("ml_test1", &job(AT_WORK));
+        stage.program("ml_test2", &job(AT_WORK));
         stage
     }
 
@@ -54,7 +57,14 @@ impl Stage {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
     }
 
+    /// The test processes alone.
     fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.command_with_ml(args);
+        command.arg("--without-ml");
+        command
+    }
+
+    fn command_with_ml(&self, args: &[&str]) -> Command {
         let mut command = Command::new("bash");
         command
             .arg(script())
@@ -101,10 +111,16 @@ impl Running {
         line.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// The pids in the table of those that were started.
+    /// The pids of the test processes in the table of those that were started.
     fn pids(&self) -> [String; 2] {
+        self.pids_of(["test_proc1", "test_proc2"])
+    }
+
+    /// These in the table of those that were started.
+    #[track_caller]
+    fn pids_of<const COUNT: usize>(&self, names: [&str; COUNT]) -> [String; COUNT] {
         self.line_with("  NAME  ");
-        ["test_proc1", "test_proc2"].map(|name| {
+        names.map(|name| {
             let row = self.line_with(&format!("  {name}  "));
             assert_eq!(row[2], name);
             row[1].clone()
@@ -143,6 +159,15 @@ fn text(bytes: &[u8]) -> String {
 
 /// Registers as a test process does, and waits for its end.
 const STAND_IN: &str = "echo 4 >\"$2/$$\"; exec tail -f /dev/null";
+
+/// A machine-learning job is given `--registry DIR --lines --working-set-mib N
+/// --ready FILE`. This one has its packages and registers.
+fn job(then: &str) -> String {
+    format!("[ \"$1\" != --check ] || exit 0; echo 6 >\"$2/$$\"; {then}")
+}
+
+/// Has loaded its data.
+const AT_WORK: &str = ": >\"$7\"; exec tail -f /dev/null";
 
 #[test]
 fn without_a_daemon_and_without_a_bound_nothing_is_started() {
@@ -262,6 +287,7 @@ fn nonsense_is_refused() {
         &["--max-mib", "0"][..],
         &["--max-mib", "many"],
         &["--max-mib"],
+        &["--working-set-mib", "-1"],
         &["--registry", ""],
         &["--without-sense"],
     ] {
@@ -287,4 +313,84 @@ fn help_is_printed_when_asked_for() {
     let output = Stage::new(true).command(&["--help"]).output().unwrap();
     assert!(output.status.success());
     assert!(text(&output.stdout).starts_with("Usage: bash testproc.sh"));
+}
+
+#[test]
+fn the_jobs_come_first_and_the_test_processes_once_they_are_at_work() {
+    let stage = Stage::new(true);
+    let path = |name: &str| stage.directory.path().join(name);
+    let (go, loaded) = (path("go"), path("loaded"));
+    let load = format!(
+        "echo \"loads $5\"; until [ -e {} ]; do sleep 0.1; done; : >{}; {AT_WORK}",
+        go.display(),
+        loaded.display()
+    );
+    stage.program("ml_test2", &job(&load));
+    let late = format!("[ -e {} ] || exit 9; {STAND_IN}", loaded.display());
+    stage.program("test_proc1", &late);
+    stage.program("test_proc2", &late);
+    let running = Running::start(stage.command_with_ml(&["--working-set-mib", "77"]));
+    running.line_with("loads 77");
+    fs::write(go, "").unwrap();
+    running.pids_of(["ml_test1", "ml_test2", "test_proc1", "test_proc2"]);
+    running.end();
+    for name in ["ml_test1", "ml_test2", "test_proc1", "test_proc2"] {
+        let row = running.line_with(&format!("  {name}  "));
+        assert_eq!(row[4..], ["survived"]);
+    }
+}
+
+#[test]
+fn the_end_of_a_job_is_said_like_any_other() {
+    let stage = Stage::new(false);
+    let mut running = Running::start(stage.command_with_ml(&["--ml-only"]));
+    let [first, second] = running.pids_of(["ml_test1", "ml_test2"]);
+    signal(&second, Signal::SIGTERM);
+    running.line_with(&format!("ml_test2 ({second}) was killed by SIGTERM"));
+    signal(&first, Signal::SIGKILL);
+    running.line_with(&format!("ml_test1 ({first}) was killed by SIGKILL"));
+    assert!(running.child.wait().unwrap().success());
+    assert_eq!(stage.registered(), 0);
+}
+
+#[test]
+fn a_job_that_ends_before_it_is_at_work_is_waited_for_no_longer() {
+    let stage = Stage::new(false);
+    stage.program("ml_test1", &job("exit 1"));
+    stage.program("ml_test2", &job("kill -KILL $$"));
+    let output = stage.command_with_ml(&["--ml-only"]).output().unwrap();
+    let said = text(&output.stdout);
+    assert!(said.contains("failed with status 1"), "{said}");
+    assert!(said.contains("was killed by SIGKILL"), "{said}");
+}
+
+#[test]
+fn a_job_whose_packages_are_missing_is_refused_and_the_way_without_it_is_named() {
+    let stage = Stage::new(true);
+    stage.program("ml_test2", "echo 'install it with apt' >&2; exit 1");
+    let output = stage.command_with_ml(&[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("install it with apt"), "{said}");
+    assert!(said.contains("ml_test2 cannot run here"), "{said}");
+    assert!(said.contains("--without-ml"), "{said}");
+    assert_eq!(stage.registered(), 0);
+}
+
+#[test]
+fn the_jobs_alone_need_no_daemon_and_no_test_processes() {
+    let stage = Stage::new(false);
+    for name in ["test_proc1", "test_proc2", "psi-monitor"] {
+        fs::remove_file(stage.programs().join(name)).unwrap();
+    }
+    let running = Running::start(stage.command_with_ml(&["--ml-only"]));
+    running.pids_of(["ml_test1", "ml_test2"]);
+    assert_eq!(stage.registered(), 2);
+}
+
+#[test]
+fn neither_jobs_nor_test_processes_is_nothing_to_start() {
+    let stage = Stage::new(true);
+    let output = stage.command(&["--ml-only"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
 }
