@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `hold MIB` | takes it, says `holding`, waits |
 //! | `bomb` | says `ready`; told to go, takes memory at full speed for ever |
-//! | `bomb MIB` | the same, but rests when it has so much, and says `full` |
+//! | `hold MIB locked`, `bomb locked` | the same, in memory that cannot be swapped |
 //! | `churn MIB` | takes it, gives it back, and again |
 //! | `walk MIB` | fills it with noise, says `walking`, and touches all of it for ever |
 //! | `write DIRECTORY` | told to go, writes small files there without end |
@@ -17,6 +17,7 @@ use std::io::{Read, Write, stdin, stdout};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::mm::{MlockAllFlags, mlockall};
 
 use super::files::MIB;
 use super::{listener, module};
@@ -31,12 +32,15 @@ pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
     // So that the kernel's log tells one from another.
     fs::write("/proc/self/comm", &role).context("cannot take the name")?;
     match role.as_str() {
-        "hold" => hold(number(words.next())?),
-        "bomb" => bomb(
-            words
-                .next()
-                .map_or(Ok(u64::MAX), |word| number(Some(word)))?,
-        ),
+        "hold" => {
+            let mebibytes = number(words.next())?;
+            lock_if_asked(words.next())?;
+            hold(mebibytes)
+        }
+        "bomb" => {
+            lock_if_asked(words.next())?;
+            bomb()
+        }
         "churn" => churn(number(words.next())?),
         "walk" => walk(number(words.next())?),
         "write" => write_files(&words.next().context("where?")?),
@@ -90,18 +94,22 @@ fn hold(mebibytes: u64) -> Result<()> {
     Ok(())
 }
 
-fn bomb(most_mebibytes: u64) -> Result<()> {
+fn bomb() -> Result<()> {
     say("ready")?;
     wait_for_go()?;
     let mut held = Vec::new();
-    for _ in 0..most_mebibytes {
+    loop {
         held.push(one_mebibyte());
     }
-    say("full")?;
-    // Until whoever started us is gone.
-    let _ = stdin().read(&mut [0])?;
-    black_box(held);
-    Ok(())
+}
+
+fn lock_if_asked(word: Option<String>) -> Result<()> {
+    match word.as_deref() {
+        None => Ok(()),
+        Some("locked") => mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE)
+            .context("cannot lock our pages"),
+        Some(other) => bail!("`{other}` means nothing here"),
+    }
 }
 
 fn churn(mebibytes: u64) -> Result<()> {

@@ -85,6 +85,7 @@ pub(super) fn a_bomb_and_the_daemon_without_the_module(report: &mut Report) -> R
     let mut larger = steady_worth(240, 9)?;
     let mut bomb = Program::bomb()?;
     give_value(&bomb, 1)?;
+    wait::throughout("the larger one is alive", STEADY, || larger.is_alive())?;
     bomb.go()?;
     wait::until("one of them is gone", LIMIT, || {
         Ok(!larger.is_alive()? || !bomb.is_alive()?)
@@ -189,52 +190,66 @@ pub(super) fn the_daemon_is_never_the_victim(_: &mut Report) -> Result<()> {
 /// Full speed, no swap: the daemon is asked in time or warned in time, and the
 /// least valuable goes, not the largest.
 pub(super) fn a_bomb_and_the_daemon_with_the_module(report: &mut Report) -> Result<()> {
-    the_bomb_alone_goes("", &["--registered-only", "--source", "module"], report)?;
-    Ok(())
+    let module = Module::load("")?;
+    let larger = Program::holding(240)?;
+    the_bomb_alone_goes(larger, Program::bomb()?, report)?;
+    module.unload()
 }
 
-/// The daemon acts so late that the kernel has to ask.
+/// Memory is locked, so free swap helps nobody: the level is ok until the
+/// kernel gives up.
 pub(super) fn the_daemon_answers_the_last_call(report: &mut Report) -> Result<()> {
-    let answered = the_bomb_alone_goes(PATIENT, LATE, report)?;
-    ensure!(answered > 0, "it was not asked");
-    Ok(())
+    answers_the_last_call("grace_ms=5000", report)
 }
 
 /// And it needs no reserve for that.
 pub(super) fn the_daemon_answers_the_last_call_without_a_reserve(
     report: &mut Report,
 ) -> Result<()> {
-    let answered = the_bomb_alone_goes("grace_ms=5000 reserve_kib=0", LATE, report)?;
-    ensure!(answered > 0, "it was not asked");
-    Ok(())
+    answers_the_last_call("grace_ms=5000 reserve_kib=0", report)
 }
 
-/// Long enough for an emulated machine, where it is the answer that matters.
-const PATIENT: &str = "grace_ms=5000";
+fn answers_the_last_call(parameters: &str, report: &mut Report) -> Result<()> {
+    busybox(&["mkswap", "/dev/vda"])?;
+    busybox(&["swapon", "/dev/vda"])?;
+    let outcome = a_bomb_in_locked_memory(parameters, report);
+    busybox(&["swapoff", "/dev/vda"])?;
+    outcome
+}
 
-/// Levels that a bomb passes between two looks.
-const LATE: &[&str] = &[
-    "--registered-only",
-    "--source",
-    "module",
-    "-M",
-    "2M,1M",
-    "--pressure",
-    "off",
-];
-
-/// How many last calls the daemon answered.
-fn the_bomb_alone_goes(parameters: &str, arguments: &[&str], report: &mut Report) -> Result<u64> {
+fn a_bomb_in_locked_memory(parameters: &str, report: &mut Report) -> Result<()> {
     let module = Module::load(parameters)?;
+    let mut larger = Program::role(&["hold", "240", "locked"])?;
+    larger.says("holding")?;
+    let mut bomb = Program::role(&["bomb", "locked"])?;
+    bomb.says("ready")?;
+    the_bomb_alone_goes(larger, bomb, report)?;
+    let notice = Notice::read()?;
+    ensure!(
+        notice.number("LastCallsAnswered")? > 0,
+        "the daemon was not asked"
+    );
+    let answer_us = notice.number("AnswerMicroseconds")?;
+    report.figure("answer", format!("{answer_us} us"))?;
+    module.unload()
+}
+
+/// What has grown within the last ten seconds is still growing to the daemon.
+const STEADY: Duration = Duration::from_secs(12);
+
+fn the_bomb_alone_goes(mut larger: Program, mut bomb: Program, report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
-    let mut daemon = daemon(arguments)?;
-    // A daemon that is content with a few MiB has told the module so; but what
-    // is available when the kernel gives up is a few MiB, too.
-    module.set("warn_percent", "10")?;
-    module.set("kill_percent", "5")?;
-    let mut larger = steady_worth(240, 9)?;
-    let mut bomb = Program::bomb()?;
+    let arguments = [
+        "--registered-only",
+        "--source",
+        "module",
+        "--pressure",
+        "off",
+    ];
+    let mut daemon = daemon(&arguments)?;
+    give_value(&larger, 9)?;
     give_value(&bomb, 1)?;
+    wait::throughout("the larger one is alive", STEADY, || larger.is_alive())?;
     bomb.go()?;
     bomb.ends_within(LIMIT)?;
     ensure!(
@@ -242,18 +257,10 @@ fn the_bomb_alone_goes(parameters: &str, arguments: &[&str], report: &mut Report
         "the larger, more valuable one was killed"
     );
     ensure!(daemon.is_alive()?, "the daemon is gone");
-    ensure!(kernel_kills()? == kills, "the kernel killed");
-    let notice = Notice::read()?;
-    report.figure("last calls", notice.number("LastCalls")?)?;
-    let answered = notice.number("LastCallsAnswered")?;
-    if answered > 0 {
-        let answer_us = notice.number("AnswerMicroseconds")?;
-        report.figure("answer", format!("{answer_us} us"))?;
-    }
+    report.figure("last calls", Notice::read()?.number("LastCalls")?)?;
     report.figure("kernel kills", kernel_kills()? - kills)?;
-    daemon.end(Signal::TERM)?;
-    module.unload()?;
-    Ok(answered)
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    daemon.end(Signal::TERM)
 }
 
 /// The kernel waits for a daemon that cannot answer, until it is gone.

@@ -196,13 +196,13 @@ pub const ALL: &[Scenario] = &[
     ),
     scenario!(
         daemon::the_daemon_answers_the_last_call,
-        SMALL,
+        WITH_DISK,
         alone,
         everywhere
     ),
     scenario!(
         daemon::the_daemon_answers_the_last_call_without_a_reserve,
-        SMALL,
+        WITH_DISK,
         alone
     ),
     scenario!(
