@@ -10,8 +10,8 @@
 //! is over. It parses nothing either; the caller brings the reader of start
 //! times.
 //!
-//! Unsafe code stands here alone, in one function of the library
-//! (`process_mrelease`, for which there is no safe wrapper).
+//! Unsafe code stands here alone, in two functions of the library: one calls
+//! `process_mrelease`, for which there is no safe wrapper, and [`trim_heap`].
 
 mod calls;
 mod error;
@@ -21,6 +21,6 @@ mod victim;
 
 pub use crate::calls::{Calls, Missing};
 pub use crate::error::ReapError;
-pub use crate::protection::{SelfProtection, protect_ourselves, resign_protection};
+pub use crate::protection::{SelfProtection, protect_ourselves, resign_protection, trim_heap};
 pub use crate::second_hand::{SecondHand, Tally};
 pub use crate::victim::{Signalled, Victim, wait_gone};

@@ -69,6 +69,27 @@ pub fn resign_protection(proc_root: &Path) -> Result<(), ReapError> {
     write_oom_score_adj(proc_root, "0")
 }
 
+/// Gives back to the kernel what the heap no longer uses: to be called before
+/// memory is locked, since parsing arguments and reading tables for the first
+/// time leaves holes of hundreds of KiB that would be locked with the rest.
+///
+/// It is here because what is unsafe is here.
+#[cfg_attr(
+    target_env = "gnu",
+    expect(
+        unsafe_code,
+        reason = "the standard library does not ask its allocator to trim"
+    )
+)]
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) takes no pointer, locks what it needs, and gives
+    // back only pages that no allocation lies in.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn write_oom_score_adj(proc_root: &Path, oom_score_adj: &str) -> Result<(), ReapError> {
     let path = proc_root.join("self/oom_score_adj");
     let written = OpenOptions::new()

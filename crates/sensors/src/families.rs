@@ -110,7 +110,7 @@ impl ProcessTable {
         let mut budget = Budget::of_one_call();
         let mut measured = 0;
         let oldest = (0..self.kept.len())
-            .filter_map(|index| Some((self.kept[index].correction?.round, index)))
+            .filter_map(|index| Some((self.kept[index].correction.as_ref()?.round, index)))
             .min();
         if let Some((_, index)) = oldest
             && budget.spend(self.processes[index].rss_bytes)
@@ -145,7 +145,7 @@ impl ProcessTable {
             .collect();
         let total = |relatives: &[usize]| relatives.iter().map(|&index| raw(index)).sum::<u64>();
         families.sort_by_cached_key(|relatives| u64::MAX - total(relatives));
-        let is_due = |index: &usize| match self.kept[*index].correction {
+        let is_due = |index: &usize| match &self.kept[*index].correction {
             None => true,
             Some(done) => raw(*index) > done.raw_anon_bytes + done.raw_anon_bytes / 4,
         };
@@ -155,12 +155,12 @@ impl ProcessTable {
     fn measure_own(&mut self, index: usize) {
         let (anon, swap) = self.own(index).unwrap_or_default();
         let kept = &mut self.kept[index];
-        kept.correction = Some(Correction {
+        kept.correction = Some(Box::new(Correction {
             anon,
             swap,
             round: self.round,
             raw_anon_bytes: kept.raw_anon_bytes,
-        });
+        }));
         kept.show(&mut self.processes[index]);
     }
 

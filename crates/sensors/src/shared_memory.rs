@@ -36,7 +36,12 @@ impl ProcessTable {
         let mut due: Vec<usize> = (0..self.kept.len())
             .filter(|&index| self.kept[index].rss_shmem_bytes > least_bytes)
             .collect();
-        due.sort_by_key(|&index| self.kept[index].last_mapped.map(|measured| measured.round));
+        due.sort_by_key(|&index| {
+            self.kept[index]
+                .last_mapped
+                .as_ref()
+                .map(|measured| measured.round)
+        });
         self.round += 1;
         let mut budget = Budget::of_one_call();
         let mut measured = 0;
@@ -46,10 +51,10 @@ impl ProcessTable {
             }
             let bytes = self.last_mapped_bytes(index).unwrap_or(0);
             let kept = &mut self.kept[index];
-            kept.last_mapped = Some(LastMapped {
+            kept.last_mapped = Some(Box::new(LastMapped {
                 bytes,
                 round: self.round,
-            });
+            }));
             kept.show(&mut self.processes[index]);
             measured += 1;
         }

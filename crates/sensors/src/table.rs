@@ -126,9 +126,10 @@ pub(crate) struct Kept {
     /// What the kernel counts, of which [`Kept::correction`] leaves its share.
     pub(crate) raw_anon_bytes: u64,
     raw_swap_bytes: u64,
-    pub(crate) correction: Option<Correction>,
+    /// In a box, as few have one.
+    pub(crate) correction: Option<Box<Correction>>,
     pub(crate) rss_shmem_bytes: u64,
-    pub(crate) last_mapped: Option<LastMapped>,
+    pub(crate) last_mapped: Option<Box<LastMapped>>,
 }
 
 /// Shared memory of which a process was seen to hold the last mapping.
@@ -480,10 +481,16 @@ impl Kept {
 
     /// Shows in `process` what was counted, as far as it is its own.
     pub(crate) fn show(&self, process: &mut Process) {
-        let correction = self.correction.unwrap_or_default();
-        process.anon_bytes = correction.anon.apply(self.raw_anon_bytes);
-        process.swap_bytes = correction.swap.apply(self.raw_swap_bytes);
-        let last_mapped_bytes = self.last_mapped.map_or(0, |measured| measured.bytes);
+        process.anon_bytes = self.raw_anon_bytes;
+        process.swap_bytes = self.raw_swap_bytes;
+        if let Some(correction) = &self.correction {
+            process.anon_bytes = correction.anon.apply(self.raw_anon_bytes);
+            process.swap_bytes = correction.swap.apply(self.raw_swap_bytes);
+        }
+        let last_mapped_bytes = self
+            .last_mapped
+            .as_ref()
+            .map_or(0, |measured| measured.bytes);
         process.shmem_bytes = last_mapped_bytes.min(self.rss_shmem_bytes);
     }
 }

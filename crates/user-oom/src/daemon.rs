@@ -115,13 +115,13 @@ struct Decided {
 }
 
 impl Daemon {
-    /// Wires `parts` into one set of descriptors to wait for. `capacity`: for
-    /// how many processes buffers are made.
+    /// Wires `parts` into one set of descriptors to wait for. `snapshot` is
+    /// overwritten: what counts is its room.
     ///
     /// # Errors
     ///
     /// [`Error::System`] where the kernel has no epoll to give.
-    pub(crate) fn new(parts: Parts, capacity: usize) -> Result<Self, Error> {
+    pub(crate) fn new(parts: Parts, snapshot: Snapshot) -> Result<Self, Error> {
         const DOING: &str = "wait for several things at once";
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system(DOING))?;
         let watch = |fd: BorrowedFd<'_>, flags, token| {
@@ -143,11 +143,8 @@ impl Daemon {
         Ok(Self {
             epoll,
             origin: Instant::now(),
-            snapshot: Snapshot {
-                processes: Vec::with_capacity(capacity),
-                ..Snapshot::default()
-            },
-            outcomes: Vec::with_capacity(capacity),
+            outcomes: Vec::with_capacity(snapshot.processes.capacity()),
+            snapshot,
             relief: false,
             next_reread: REREAD,
             level: Level::Ok,
@@ -529,11 +526,12 @@ impl Daemon {
     }
 }
 
-/// Buffers are made for half as many processes again as there are, and for
-/// some at least.
+/// Buffers are made for a quarter more processes than there are, and for some
+/// at least: all of it is locked in memory. Beyond that they grow in the round
+/// that needs it, except at a last call, which knows nobody new.
 pub(crate) fn room_for(processes: usize) -> usize {
-    const LEAST: usize = 512;
-    LEAST.max(processes + processes / 2)
+    const LEAST: usize = 256;
+    LEAST.max(processes + processes / 4)
 }
 
 /// What those who asked for relief are told; `None` where nobody asked.

@@ -66,14 +66,15 @@ fn end(pid: u32, root: &ProcRoot, second_hand: &SecondHand) -> Result<(), Error>
     Ok(())
 }
 
-/// Decides once about `processes` made-up processes, and forgets them.
-pub(crate) fn decide(policy: &mut Policy, processes: usize) {
+/// Decides once about `processes` made-up processes, and forgets them. Returns
+/// the empty snapshot with the room that they took, all of it touched.
+pub(crate) fn decide(policy: &mut Policy, processes: usize) -> Snapshot {
     const MIB: u64 = 1 << 20;
     let memory = Memory {
         total_bytes: 1024 * MIB,
         ..Memory::default()
     };
-    let snapshot = Snapshot {
+    let mut snapshot = Snapshot {
         memory,
         ask: Ask::Nobody,
         processes: (1..)
@@ -106,12 +107,8 @@ pub(crate) fn decide(policy: &mut Policy, processes: usize) {
     };
     policy.step(Duration::ZERO, &snapshot);
     // Whoever is not there any longer is forgotten.
-    let nobody = Snapshot {
-        memory: Memory {
-            available_bytes: memory.total_bytes,
-            ..memory
-        },
-        ..Snapshot::default()
-    };
-    policy.step(Duration::ZERO, &nobody);
+    snapshot.memory.available_bytes = memory.total_bytes;
+    snapshot.processes.clear();
+    policy.step(Duration::ZERO, &snapshot);
+    snapshot
 }

@@ -12,7 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
 use oom_policy::{Memory, Policy, Process, Protection, Settings};
-use reaper::{Calls, SecondHand, protect_ourselves};
+use reaper::{Calls, SecondHand, protect_ourselves, trim_heap};
 use sensors::{Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError};
 use value_registry::{Options, Registry};
 
@@ -63,8 +63,10 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
 
     let pressure = watch_pressure(arguments)?;
 
-    let classifier = classifier(arguments, &root, privileged)?;
-    let mut table = ProcessTable::new(root.clone(), room_for(0));
+    let (classifier, processes) = classifier(arguments, &root, privileged)?;
+    // As much as it would make room for by itself, and so without a hole in
+    // the heap where the smaller one was.
+    let mut table = ProcessTable::new(root.clone(), 2 * processes);
     table
         .scan(Depth::Full, &mut |newcomer, process| {
             classifier.classify(newcomer, process);
@@ -95,7 +97,7 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
     // after this, has ours.
     harden(&root, arguments.protect, privileged);
     let second_hand = SecondHand::spawn().map_err(Error::Reaper)?;
-    rehearsal::decide(&mut policy, capacity);
+    let snapshot = rehearsal::decide(&mut policy, capacity);
     rehearsal::end_a_child(&root, &second_hand)?;
 
     let hands = Hands::new(
@@ -125,7 +127,7 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
         dryrun: arguments.dryrun,
         report_interval: arguments.report_interval(terminal),
     };
-    Daemon::new(parts, capacity)
+    Daemon::new(parts, snapshot)
 }
 
 /// Opens what memory is read from, and makes the policy's settings of it.
@@ -227,11 +229,12 @@ fn watch_pressure(arguments: &Arguments) -> Result<Option<Pressure>, Error> {
     }
 }
 
+/// Also, how many processes there are.
 fn classifier(
     arguments: &Arguments,
     root: &ProcRoot,
     privileged: bool,
-) -> Result<Classifier, Error> {
+) -> Result<(Classifier, usize), Error> {
     let mut family = ProcessTable::new(root.clone(), room_for(0));
     family
         .scan(Depth::Fast, &mut |_, _| {})
@@ -241,7 +244,7 @@ fn classifier(
     classifier.prefer.clone_from(&arguments.prefer);
     classifier.avoid.clone_from(&arguments.avoid);
     classifier.ignore.clone_from(&arguments.ignore);
-    Ok(classifier)
+    Ok((classifier, family.processes().len()))
 }
 
 fn warn_of_other_guards(processes: &[Process]) {
@@ -266,6 +269,7 @@ fn harden(root: &ProcRoot, protect: bool, privileged: bool) {
     for missing in Calls::available().missing() {
         log::warn!("{missing}");
     }
+    trim_heap();
     let locked = mlockall(
         MlockAllFlags::MCL_CURRENT
             | MlockAllFlags::MCL_FUTURE
