@@ -131,9 +131,15 @@ impl Stage {
 
     /// The same as user `uid`; it cannot register itself.
     pub(crate) fn process_of(&self, value: u32, uid: Option<u32>) -> Process {
-        let program = self.path("test_proc1");
-        if !program.exists() {
-            fs::copy(programs().join("test_proc1"), &program).expect("it was built");
+        let mut program = programs().join("test_proc1");
+        if uid.is_some() {
+            // Where it was built, another user may not get to. By cp(1): were
+            // it written by us, a child forked meanwhile would hold it open
+            // for writing, and it could not be run (ETXTBSY).
+            let copy = self.path("test_proc1");
+            let copied = Command::new("cp").arg(&program).arg(&copy).status();
+            assert!(copied.expect("coreutils").success());
+            program = copy;
         }
         let mut command = Command::new(program);
         command
