@@ -37,6 +37,8 @@ pub(crate) struct Hands {
     holds: Vec<Hold>,
     /// Those killed whose memory the second hand is yet to free.
     killed: Vec<reaper::Victim>,
+    /// What was done and is yet to be told.
+    done: Vec<Record>,
     next_token: u64,
     ended: u64,
     /// From the first signal until all victims are gone.
@@ -83,6 +85,7 @@ impl Hands {
             dryrun,
             holds: Vec::with_capacity(capacity),
             killed: Vec::with_capacity(capacity),
+            done: Vec::with_capacity(capacity),
             next_token: first_token,
             ended: 0,
             episode: None,
@@ -106,29 +109,69 @@ impl Hands {
         self.holds
             .reserve(processes.saturating_sub(self.holds.len()));
         self.killed.reserve(processes);
+        self.done.reserve(processes);
         self.order
             .reserve(processes.saturating_sub(self.order.len()));
     }
 
-    /// Does what `decision` says about `snapshot`, and says so. What can be
-    /// told at once of what became of it goes into `outcomes`. Returns how
-    /// many were signalled.
+    /// Does what `decision` says about `snapshot`. What can be told at once of
+    /// what became of it goes into `outcomes`. Returns how many were signalled.
     ///
-    /// [`Hands::free_killed`] is to be called after this.
+    /// What need not be done at once comes after: [`Hands::free_killed`] and
+    /// [`Hands::tell`].
     pub(crate) fn carry_out(
         &mut self,
         now: Duration,
         decision: &Decision,
         snapshot: &Snapshot,
-        took: Took,
         world: &mut World<'_>,
         outcomes: &mut Vec<Outcome>,
     ) -> usize {
-        match decision.cause {
-            Some(cause) => self.tell(now, cause, decision, snapshot, took, world),
-            None => self.said = None,
+        if decision.verdict == Verdict::Chosen && !self.dryrun {
+            self.begin(now, decision, snapshot);
         }
-        self.signal_all(now, decision, snapshot, world, outcomes)
+        let mut sent = 0;
+        for action in &decision.actions {
+            let (id, signal) = match *action {
+                Action::Terminate(id) => (id, Signal::Term),
+                Action::Kill(id) => (id, Signal::Kill),
+            };
+            // What is shown of it is read while it is there.
+            let victim = describe(find(snapshot, id), id, world);
+            let first = !self.is_signalled(id);
+            let record = if self.dryrun {
+                outcomes.push(Outcome::Gone(id));
+                Record::Signalled {
+                    victim,
+                    signal,
+                    first: true,
+                    dry: true,
+                }
+            } else {
+                match self.signal(now, victim, signal, world) {
+                    Ok(Signalled::Sent) => {
+                        sent += 1;
+                        Record::Signalled {
+                            victim,
+                            signal,
+                            first,
+                            dry: false,
+                        }
+                    }
+                    Ok(Signalled::Gone) => {
+                        outcomes.push(Outcome::Gone(id));
+                        continue;
+                    }
+                    Err(err) => {
+                        outcomes.push(Outcome::Refused(id));
+                        let errno = errno(&err);
+                        Record::Unsignalled { victim, errno }
+                    }
+                }
+            };
+            self.done.push(record);
+        }
+        sent
     }
 
     /// Has the second hand free what those killed hold. It takes their locks,
@@ -139,18 +182,18 @@ impl Hands {
         }
     }
 
-    fn tell(
+    /// Says what was decided, and then what was done about it.
+    pub(crate) fn tell(
         &mut self,
-        now: Duration,
-        cause: Cause,
         decision: &Decision,
         snapshot: &Snapshot,
         took: Took,
         world: &mut World<'_>,
     ) {
-        match decision.verdict {
-            Verdict::Idle => {}
-            Verdict::Refused(refusal) => {
+        match (decision.cause, decision.verdict) {
+            (None, _) => self.said = None,
+            (Some(_), Verdict::Idle) => {}
+            (Some(cause), Verdict::Refused(refusal)) => {
                 let reason = (cause, std::mem::discriminant(&refusal));
                 // While it lasts it is said once, not every 50 ms.
                 if self.said != Some(reason) || cause == Cause::Relief {
@@ -162,13 +205,13 @@ impl Hands {
                     });
                 }
             }
-            Verdict::Chosen => {
+            (Some(cause), Verdict::Chosen) => {
                 self.said = None;
                 self.tell_choice(cause, decision, snapshot, took, world);
-                if !self.dryrun {
-                    self.begin(now, decision, snapshot);
-                }
             }
+        }
+        for record in self.done.drain(..) {
+            world.scribe.tell(record);
         }
     }
 
@@ -242,55 +285,6 @@ impl Hands {
                 .scribe
                 .tell(Record::Unshown(count(units.len() - shown)));
         }
-    }
-
-    fn signal_all(
-        &mut self,
-        now: Duration,
-        decision: &Decision,
-        snapshot: &Snapshot,
-        world: &mut World<'_>,
-        outcomes: &mut Vec<Outcome>,
-    ) -> usize {
-        let mut sent = 0;
-        for action in &decision.actions {
-            let (id, signal) = match *action {
-                Action::Terminate(id) => (id, Signal::Term),
-                Action::Kill(id) => (id, Signal::Kill),
-            };
-            let victim = describe(find(snapshot, id), id, world);
-            if self.dryrun {
-                world.scribe.tell(Record::Signalled {
-                    victim,
-                    signal,
-                    first: true,
-                    dry: true,
-                });
-                outcomes.push(Outcome::Gone(id));
-                continue;
-            }
-            let first = !self.is_signalled(id);
-            match self.signal(now, victim, signal, world) {
-                Ok(Signalled::Sent) => {
-                    sent += 1;
-                    world.scribe.tell(Record::Signalled {
-                        victim,
-                        signal,
-                        first,
-                        dry: false,
-                    });
-                }
-                Ok(Signalled::Gone) => outcomes.push(Outcome::Gone(id)),
-                Err(err) => {
-                    world.scribe.tell(Record::Unsignalled {
-                        victim,
-                        errno: errno(&err),
-                    });
-                    outcomes.push(Outcome::Refused(id));
-                }
-            }
-        }
-        sent
     }
 
     fn signal(

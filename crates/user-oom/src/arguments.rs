@@ -235,14 +235,15 @@ impl Arguments {
         })
     }
 
-    /// Where memory is read: a file given as `--meminfo` is not the module's.
+    /// Where memory is read: a file given as `--meminfo` is not the module's,
+    /// and a dry run must not have the kernel wait for it.
     pub(crate) fn source(&self) -> Result<Source, Unusable> {
-        match (self.source, &self.meminfo) {
-            (Source::Module, Some(_)) => Err(Unusable(
-                "`--meminfo` and `--source module` exclude each other: give one".to_owned(),
+        match (self.source, self.meminfo.is_some() || self.dryrun) {
+            (Source::Module, true) => Err(Unusable(
+                "`--source module` goes neither with `--meminfo` nor with `--dryrun`".to_owned(),
             )),
-            (_, Some(_)) => Ok(Source::Proc),
-            (source, None) => Ok(source),
+            (_, true) => Ok(Source::Proc),
+            (source, false) => Ok(source),
         }
     }
 

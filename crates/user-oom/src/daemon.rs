@@ -101,8 +101,15 @@ pub(crate) struct Daemon {
     dry_until: Duration,
     next_report: Option<Duration>,
     in_last_call: bool,
-    /// Whether what could not be read has been said.
-    blind: bool,
+    /// What could not be read, and was said.
+    unread: Unread,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Unread {
+    memory: bool,
+    pressure: bool,
+    processes: bool,
 }
 
 /// What came of a decision.
@@ -153,7 +160,7 @@ impl Daemon {
             dry_until: Duration::ZERO,
             next_report: parts.report_interval.map(|_| Duration::ZERO),
             in_last_call: false,
-            blind: false,
+            unread: Unread::default(),
             parts,
         })
     }
@@ -169,11 +176,11 @@ impl Daemon {
         loop {
             let pause = match self.round() {
                 Ok(pause) => {
-                    self.blind = false;
+                    self.unread.memory = false;
                     pause
                 }
                 Err(err) => {
-                    self.say_blind(&err);
+                    say_once(&mut self.unread.memory, &mut self.parts.scribe, &err);
                     RETRY
                 }
             };
@@ -206,12 +213,19 @@ impl Daemon {
         let now = self.now();
         let Sight { memory, last_call } = self.parts.memory.read()?;
         if let Some(sequence) = last_call {
-            return self.last_call(now, memory, sequence);
+            return Ok(self.last_call(now, memory, sequence));
         }
         let mut pause = Duration::MAX;
         if let Some(pressure) = &mut self.parts.pressure {
-            if pressure.look(now)? == Ask::Relief {
-                self.relief = true;
+            match pressure.look(now) {
+                Ok(ask) => {
+                    self.unread.pressure = false;
+                    self.relief |= ask == Ask::Relief;
+                }
+                // The levels are guarded all the same.
+                Err(err) => {
+                    say_once(&mut self.unread.pressure, &mut self.parts.scribe, &err);
+                }
             }
             pause = pressure.pause(now);
         }
@@ -238,7 +252,7 @@ impl Daemon {
         if look.wants_table || asked || self.stalled {
             let depth = self.depth(now, look.level, asked);
             self.snapshot.ask = ask;
-            let decided = self.decide(now, depth, None)?;
+            let decided = self.decide(now, depth, None);
             pause = pause.min(decided.wake_after.unwrap_or(pause));
             if self.parts.memory.notifier().is_some() && look.level == Level::Ok {
                 let processes = &self.snapshot.processes;
@@ -275,38 +289,33 @@ impl Daemon {
 
     /// The kernel is about to kill, and waits: end somebody first and say so,
     /// with what is held. Nothing is opened, and nothing waits for memory.
-    fn last_call(
-        &mut self,
-        now: Duration,
-        memory: Memory,
-        sequence: u64,
-    ) -> Result<Duration, ReadError> {
+    fn last_call(&mut self, now: Duration, memory: Memory, sequence: u64) -> Duration {
         self.in_last_call = true;
         self.snapshot.memory = memory;
         self.snapshot.ask = Ask::LastCall;
         // Who turns out to be gone or not ours to end is not chosen again.
         for _ in 0..LAST_CALL_TRIES {
-            let decided = self.decide(now, Depth::Held, Some(sequence))?;
+            let decided = self.decide(now, Depth::Held, Some(sequence));
             if decided.settled {
-                return Ok(decided.wake_after.unwrap_or(LAST_CALL_PAUSE));
+                return decided.wake_after.unwrap_or(LAST_CALL_PAUSE);
             }
         }
-        Ok(LAST_CALL_PAUSE)
+        LAST_CALL_PAUSE
     }
 
     /// Reads the processes, decides, and carries it out. `last_call`: what is
     /// answered once somebody was ended.
-    fn decide(
-        &mut self,
-        now: Duration,
-        depth: Depth,
-        last_call: Option<u64>,
-    ) -> Result<Decided, ReadError> {
+    fn decide(&mut self, now: Duration, depth: Depth, last_call: Option<u64>) -> Decided {
         let parts = &mut self.parts;
         let began = Instant::now();
-        parts.table.scan(depth, &mut |newcomer, process| {
+        let scanned = parts.table.scan(depth, &mut |newcomer, process| {
             parts.classifier.classify(newcomer, process);
-        })?;
+        });
+        match scanned {
+            Ok(_) => self.unread.processes = false,
+            // All other processes were read.
+            Err(err) => say_once(&mut self.unread.processes, &mut parts.scribe, &err),
+        }
         let processes = &mut self.snapshot.processes;
         parts.table.copy_into(processes);
         processes.retain(|process| process.protection != Some(Protection::KernelThread));
@@ -331,7 +340,6 @@ impl Daemon {
             now,
             decision,
             &self.snapshot,
-            took,
             &mut world,
             &mut self.outcomes,
         );
@@ -341,6 +349,7 @@ impl Daemon {
             parts.memory.answer(sequence);
         }
         parts.hands.free_killed();
+        parts.hands.tell(decision, &self.snapshot, took, &mut world);
 
         let decided = Decided {
             wake_after: decision.wake_after,
@@ -356,7 +365,7 @@ impl Daemon {
         if let Some(reply) = reply {
             parts.peers.answer(&reply);
         }
-        Ok(decided)
+        decided
     }
 
     fn let_go(&mut self, now: Duration, id: ProcessId) {
@@ -515,14 +524,15 @@ impl Daemon {
             self.relief = true;
         }
     }
+}
 
-    fn say_blind(&mut self, err: &ReadError) {
-        if !std::mem::replace(&mut self.blind, true) {
-            self.parts.scribe.note(
-                log::Level::Error,
-                format_args!("{}; trying again every second", chain(err)),
-            );
-        }
+/// Says what could not be read, once until it could be again.
+fn say_once(said: &mut bool, scribe: &mut Scribe, err: &ReadError) {
+    if !std::mem::replace(said, true) {
+        scribe.note(
+            log::Level::Error,
+            format_args!("{}; trying again", chain(err)),
+        );
     }
 }
 

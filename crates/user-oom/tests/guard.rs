@@ -290,3 +290,18 @@ fn hooks_run_before_and_after_an_end_and_are_ordinary_processes() {
     let want = format!("{pid} test_proc1 1 {pid} 0000000000000000 0\n");
     assert_eq!(fs::read_to_string(told).expect("it ran"), want.repeat(2));
 }
+
+#[test]
+fn a_pressure_file_that_makes_no_sense_is_said_and_the_levels_are_guarded_all_the_same() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--grace", "0.1"]);
+    let mut one = stage.process(1);
+    daemon.line_with("is registered");
+    fs::write(stage.path("pressure"), "some avg10=much\n").expect("ours");
+    let said = daemon.line_with("trying again");
+    assert!(said.contains("pressure"), "{said}");
+    stage.set_available(SHORT_OF_ONE);
+    daemon.line_with(&format!("SIGTERM to {}", one.pid()));
+    stage.set_available(PLENTY);
+    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+}
