@@ -210,7 +210,7 @@ impl Policy {
         let levels = Levels::of(&self.settings, memory);
         let level = levels.level(memory);
         self.clear_decision(level);
-        self.victims.forget_absent(&snapshot.processes);
+        self.victims.follow(&snapshot.processes);
         self.escalate(now, level, snapshot.ask);
         self.take_in(now, snapshot);
         self.decision.cause = cause(level, snapshot.ask);
@@ -365,16 +365,15 @@ impl Policy {
         verdict
     }
 
-    /// What those already signalled still hold.
+    /// What is awaited from those already signalled.
     fn promised_bytes(&self, pool: Pool) -> u64 {
-        let dying = |unit: &&Unit| unit.standing == Standing::Dying;
-        self.units.units.iter().filter(dying).fold(0, |sum, unit| {
-            let bytes = match pool {
-                Pool::Memory => unit.resident_bytes,
-                Pool::MemoryAndSwap | Pool::MemoryAndActiveSwap => unit.held_bytes(),
-            };
-            u64::saturating_add(sum, bytes)
-        })
+        let (resident_bytes, swap_bytes) = self.victims.promised_bytes();
+        match pool {
+            Pool::Memory => resident_bytes,
+            Pool::MemoryAndSwap | Pool::MemoryAndActiveSwap => {
+                resident_bytes.saturating_add(swap_bytes)
+            }
+        }
     }
 
     /// Makes a candidate of every unit that may be chosen and gives something
@@ -549,14 +548,14 @@ impl Policy {
         }
         self.line.sort_unstable();
         for (_, _, _, index) in &self.line {
-            let id = snapshot.processes[at(*index)].id;
+            let process = &snapshot.processes[at(*index)];
             self.growth.end(at(*index));
             if kills {
-                self.decision.actions.push(Action::Kill(id));
-                self.victims.kill(id, until);
+                self.decision.actions.push(Action::Kill(process.id));
+                self.victims.kill(process, until);
             } else {
-                self.decision.actions.push(Action::Terminate(id));
-                self.victims.terminate(id, until);
+                self.decision.actions.push(Action::Terminate(process.id));
+                self.victims.terminate(process, until);
             }
         }
         self.victims.sort();

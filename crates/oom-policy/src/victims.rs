@@ -10,6 +10,14 @@ use crate::decision::Action;
 use crate::snapshot::{Process, ProcessId};
 use crate::units::{Standing, reserve_to};
 
+/// What the kernel counts memory in on most machines; only a unit here.
+const PAGE: u64 = 4096;
+
+/// 2^32 pages, 16 TiB, are as good as more.
+fn pages(bytes: u64) -> u32 {
+    u32::try_from(bytes / PAGE).unwrap_or(u32::MAX)
+}
+
 /// All that were signalled and are not known to be gone, sorted.
 #[derive(Debug, Default)]
 pub(crate) struct Victims {
@@ -22,6 +30,10 @@ struct Victim {
     stage: Stage,
     /// When the stage ends.
     until: Duration,
+    /// Anonymous resident and last-mapped shared memory when it last showed
+    /// some, in pages; and its swap.
+    resident: u32,
+    swap: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +44,28 @@ enum Stage {
     Killed,
     /// It outlived that, or could not be signalled.
     Stuck,
+}
+
+impl Victim {
+    fn new(process: &Process, stage: Stage, until: Duration) -> Self {
+        let mut victim = Self {
+            id: process.id,
+            stage,
+            until,
+            resident: 0,
+            swap: 0,
+        };
+        victim.note(process);
+        victim
+    }
+
+    fn note(&mut self, process: &Process) {
+        let resident_bytes = process.anon_bytes.saturating_add(process.shmem_bytes);
+        if resident_bytes > 0 || process.swap_bytes > 0 {
+            self.resident = pages(resident_bytes);
+            self.swap = pages(process.swap_bytes);
+        }
+    }
 }
 
 impl Victims {
@@ -52,13 +86,32 @@ impl Victims {
         self.list.iter().any(|victim| victim.stage != Stage::Stuck)
     }
 
-    /// Forgets who is not among `processes` any more.
-    pub(crate) fn forget_absent(&mut self, processes: &[Process]) {
-        self.list.retain(|victim| {
-            processes
-                .binary_search_by_key(&victim.id, |process| process.id)
-                .is_ok()
+    /// Forgets who is not among `processes` any more, and notes what the others
+    /// hold.
+    ///
+    /// The kernel shows a process without memory from the moment it begins to
+    /// take that down (exit_mm), which is before it is back. Until its end is
+    /// known, what it last showed is awaited.
+    pub(crate) fn follow(&mut self, processes: &[Process]) {
+        self.list.retain_mut(|victim| {
+            let found = processes.binary_search_by_key(&victim.id, |process| process.id);
+            if let Ok(found) = found {
+                victim.note(&processes[found]);
+            }
+            found.is_ok()
         });
+    }
+
+    /// What is awaited from those expected to end: resident, and swap, in
+    /// bytes.
+    pub(crate) fn promised_bytes(&self) -> (u64, u64) {
+        let awaited = self.list.iter().filter(|it| it.stage != Stage::Stuck);
+        awaited.fold((0, 0), |(resident, swap): (u64, u64), victim| {
+            (
+                resident.saturating_add(u64::from(victim.resident) * PAGE),
+                swap.saturating_add(u64::from(victim.swap) * PAGE),
+            )
+        })
     }
 
     pub(crate) fn forget(&mut self, id: ProcessId) {
@@ -74,20 +127,14 @@ impl Victims {
         }
     }
 
-    pub(crate) fn terminate(&mut self, id: ProcessId, grace_until: Duration) {
-        self.list.push(Victim {
-            id,
-            stage: Stage::Terminated,
-            until: grace_until,
-        });
+    pub(crate) fn terminate(&mut self, process: &Process, grace_until: Duration) {
+        self.list
+            .push(Victim::new(process, Stage::Terminated, grace_until));
     }
 
-    pub(crate) fn kill(&mut self, id: ProcessId, deadline: Duration) {
-        self.list.push(Victim {
-            id,
-            stage: Stage::Killed,
-            until: deadline,
-        });
+    pub(crate) fn kill(&mut self, process: &Process, deadline: Duration) {
+        self.list
+            .push(Victim::new(process, Stage::Killed, deadline));
     }
 
     /// To be called after additions: the list is searched by halves.

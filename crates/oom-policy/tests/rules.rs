@@ -227,6 +227,25 @@ mod promises {
     }
 
     #[test]
+    fn one_whose_memory_is_being_taken_down_is_awaited_though_it_shows_none() {
+        let mut policy = policy();
+        let mut processes = two();
+        policy.step(SECOND, &seen(10, processes.clone()));
+        // Past exit_mm, and not gone: its memory is on its way, while the
+        // level has become worse.
+        processes[0].anon_bytes = 0;
+        processes[0].rss_bytes = 0;
+        let decision = policy.step(2 * SECOND, &seen(4, processes.clone()));
+        assert_eq!(promised(decision), 20 * GIB);
+        assert_eq!(decision.actions, [Action::Kill(processes[0].id)]);
+        // Gone, and its memory with it to somebody else.
+        policy.learn(2 * SECOND, Outcome::Gone(processes[0].id));
+        processes.remove(0);
+        let decision = policy.step(2 * SECOND, &seen(4, processes));
+        assert_eq!(chosen(decision), ["second"]);
+    }
+
+    #[test]
     fn one_that_outlives_its_deadline_is_passed_over_for_the_next_best() {
         let mut policy = policy();
         policy.step(SECOND, &seen(4, two()));
