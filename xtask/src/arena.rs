@@ -22,8 +22,10 @@ use tempfile::TempDir;
 
 use crate::chore::{Chore, say, step};
 
-/// As many processes are added as the bounds are stated for.
+/// For how many processes on the machine the bounds are stated.
 const PROCESSES: usize = 500;
+/// As many are made that lack to that, but some at least, to be chosen from.
+const CROWD: usize = 100;
 /// How often each daemon decides.
 const DECISIONS: usize = 7;
 /// How often the idle daemons' processor time is counted, and how long.
@@ -67,7 +69,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let arena = Arena::open()?;
     arena.introduce()?;
     let repeat = "cargo xtask arena";
-    step(&format!("{PROCESSES} processes"), repeat, || {
+    step("a crowd", repeat, || {
         let crowd = Crowd::gather()?;
         arena.decide(&crowd)?;
         arena.idle()
@@ -133,7 +135,8 @@ impl Arena {
     /// Three daemons in turns, so that what else the machine does meets them
     /// alike. Ours says a choice again after 10 s only.
     fn decide(&self, crowd: &Crowd) -> Result<()> {
-        say(format_args!("decisions, {}:", load()?))?;
+        let count = processes()?;
+        say(format_args!("decisions, {count} processes, {}:", load()?))?;
         let meminfo = self.short_by_half_of(crowd)?;
         let ours = |name| {
             let mut ours = self.ours(name);
@@ -173,6 +176,10 @@ impl Arena {
             theirs_first.push(millis_after(&search()?, "took ")?);
             theirs_later.push(millis_after(&search()?, "took ")?);
         }
+        let deciding = [
+            ("user-oom, running", status(of_all.pid())?),
+            ("user-oom, a set", status(of_registered.pid())?),
+        ];
         drop((of_all, of_registered));
 
         say(format_args!("  user-oom, at start      {first}"))?;
@@ -190,7 +197,13 @@ impl Arena {
             theirs_later.median() / later.all.median(),
             theirs_later.median() / chosen.all.median(),
         ))?;
-        self.search_in_silence()
+        self.search_in_silence()?;
+        for (which, status) in deciding {
+            say(format_args!(
+                "  {which:<22}  {status}, after these decisions"
+            ))?;
+        }
+        Ok(())
     }
 
     /// A meminfo file of a machine that lacks half of what `crowd` holds:
@@ -412,10 +425,10 @@ impl Crowd {
     fn gather() -> Result<Self> {
         let (silent, silence) = io::pipe().context("cannot make a pipe")?;
         let mut crowd = Self {
-            members: Vec::with_capacity(PROCESSES),
+            members: Vec::new(),
             silence: Some(silence),
         };
-        for _ in 0..PROCESSES {
+        for _ in 0..PROCESSES.saturating_sub(processes()?).max(CROWD) {
             let silent = silent.try_clone().context("cannot share a pipe")?;
             let member = Command::new("cat")
                 .stdin(silent)
