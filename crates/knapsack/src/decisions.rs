@@ -43,6 +43,13 @@ impl Decisions {
         }
     }
 
+    /// Writes to all the memory it was made with.
+    pub(crate) fn touch(&mut self) {
+        crate::search::touch(&mut self.nodes, Node::default());
+        self.reached.fill(0);
+        self.rank.fill(0);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.nodes.clear();
         self.nodes.push(Node::default());

@@ -84,6 +84,13 @@ impl Frame {
     }
 }
 
+/// Writes to all the room of `buffer`, and leaves it empty.
+pub(crate) fn touch<T: Clone>(buffer: &mut Vec<T>, with: T) {
+    buffer.clear();
+    buffer.resize(buffer.capacity(), with);
+    buffer.clear();
+}
+
 impl Search {
     pub(crate) fn with_capacity(items: usize, most_states: usize) -> Self {
         let most_states = most_states.max(4);
@@ -97,6 +104,13 @@ impl Search {
             decisions: Decisions::with_capacity(most_states * 4 + items / STRETCH + 2),
             core: Vec::with_capacity(items),
         }
+    }
+
+    /// Writes to all the memory it was made with.
+    pub(crate) fn touch(&mut self) {
+        touch(&mut self.states, SENTINEL);
+        touch(&mut self.merged, SENTINEL);
+        self.decisions.touch();
     }
 
     /// How long the list of states may get.

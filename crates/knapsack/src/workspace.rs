@@ -2,7 +2,7 @@
 
 use crate::meter::{Budget, Meter};
 use crate::problem::Problem;
-use crate::search::{Aim, Proof, Search};
+use crate::search::{Aim, Proof, Search, touch};
 use crate::{Item, SelectError, Selection};
 
 /// Memory for solving, made beforehand: no solve allocates.
@@ -40,6 +40,13 @@ impl Workspace {
             search: Search::with_capacity(capacity, states.min(Self::MAX_STATES)),
             given_up: Vec::with_capacity(capacity),
         }
+    }
+
+    /// Writes to all the memory it was made with, so that it is there: what was
+    /// reserved only is not, until it is first used.
+    pub fn touch(&mut self) {
+        self.search.touch();
+        touch(&mut self.given_up, 0);
     }
 
     /// Chooses which of `items` to give up so that their weights cover `need`:

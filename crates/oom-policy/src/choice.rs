@@ -65,6 +65,11 @@ impl Choice {
         reserve_to(&mut self.order, processes);
     }
 
+    /// Writes to all the memory that a choice may need.
+    pub(crate) fn touch(&mut self) {
+        self.workspace.touch();
+    }
+
     /// Chooses the best set that covers `need`, which both classes together
     /// can. The judged alone when they can; else first the least that the
     /// system class must add, then again among the judged what is still

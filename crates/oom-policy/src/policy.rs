@@ -165,6 +165,12 @@ impl Policy {
         reserve_to(&mut self.line, processes);
     }
 
+    /// Writes to the memory that the hardest choice would need, so that it is
+    /// there before it is needed. Deciding about a full table touches the rest.
+    pub fn touch(&mut self) {
+        self.choice.touch();
+    }
+
     /// What memory alone says: the level, whether a table is wanted, and when
     /// to look again.
     pub fn look(&mut self, now: Duration, memory: &Memory, ask: Ask) -> Look {

@@ -325,7 +325,7 @@ pub(crate) fn at(index: u32) -> usize {
 }
 
 pub(crate) fn reserve_to<T>(buffer: &mut Vec<T>, capacity: usize) {
-    buffer.reserve(capacity.saturating_sub(buffer.len()));
+    buffer.reserve_exact(capacity.saturating_sub(buffer.len()));
 }
 
 fn refill<T: Copy>(buffer: &mut Vec<T>, len: usize, with: T) {

@@ -18,6 +18,9 @@ use crate::scribe::Scribe;
 /// Candidates that are printed beside the chosen and the registered.
 const SHOWN: usize = 10;
 
+/// Signals of one decision that are printed.
+const TOLD: usize = 128;
+
 /// How long sensing and deciding took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Took {
@@ -35,8 +38,6 @@ pub(crate) struct Hands {
     /// noticed; victims; and where the kernel asks before it kills, everybody
     /// who may be ended, since nothing can be opened then.
     holds: Vec<Hold>,
-    /// Those killed whose memory the second hand is yet to free.
-    killed: Vec<reaper::Victim>,
     /// What was done and is yet to be told.
     done: Vec<Record>,
     next_token: u64,
@@ -56,6 +57,8 @@ struct Hold {
     /// What stands for it in epoll, once that watches it.
     token: Option<u64>,
     registered: bool,
+    /// The second hand is yet to free its memory.
+    killed: bool,
     /// What was printed at the first signal, and when that was.
     signalled: Option<(Victim, Duration)>,
 }
@@ -84,12 +87,11 @@ impl Hands {
             second_hand,
             dryrun,
             holds: Vec::with_capacity(capacity),
-            killed: Vec::with_capacity(capacity),
-            done: Vec::with_capacity(capacity),
+            done: touched(TOLD, || Record::Dropped(0)),
             next_token: first_token,
             ended: 0,
             episode: None,
-            order: Vec::with_capacity(capacity),
+            order: touched(capacity, || 0),
             said: None,
         }
     }
@@ -107,11 +109,9 @@ impl Hands {
     /// Makes room for so many processes; for quiet rounds.
     pub(crate) fn reserve(&mut self, processes: usize) {
         self.holds
-            .reserve(processes.saturating_sub(self.holds.len()));
-        self.killed.reserve(processes);
-        self.done.reserve(processes);
+            .reserve_exact(processes.saturating_sub(self.holds.len()));
         self.order
-            .reserve(processes.saturating_sub(self.order.len()));
+            .reserve_exact(processes.saturating_sub(self.order.len()));
     }
 
     /// Does what `decision` says about `snapshot`. What can be told at once of
@@ -169,7 +169,11 @@ impl Hands {
                     }
                 }
             };
-            self.done.push(record);
+            if self.done.len() < TOLD {
+                self.done.push(record);
+            } else {
+                world.scribe.lose();
+            }
         }
         sent
     }
@@ -177,8 +181,10 @@ impl Hands {
     /// Has the second hand free what those killed hold. It takes their locks,
     /// so it comes after all that must not wait.
     pub(crate) fn free_killed(&mut self) {
-        for victim in self.killed.drain(..) {
-            self.second_hand.release(&victim);
+        for hold in &mut self.holds {
+            if std::mem::take(&mut hold.killed) {
+                self.second_hand.release(&hold.victim);
+            }
         }
     }
 
@@ -311,9 +317,7 @@ impl Hands {
             Signal::Kill => hold.victim.kill()?,
         };
         if signalled == Signalled::Sent {
-            if signal == Signal::Kill {
-                self.killed.push(hold.victim.clone());
-            }
+            hold.killed = signal == Signal::Kill;
             hold.signalled.get_or_insert((victim, now));
         }
         Ok(signalled)
@@ -339,6 +343,7 @@ impl Hands {
                 victim,
                 token: None,
                 registered: false,
+                killed: false,
                 signalled: None,
             },
         );
@@ -498,6 +503,14 @@ pub(crate) struct World<'a> {
     pub(crate) scribe: &'a mut Scribe,
     /// Whether files may be opened and memory taken; not at a last call.
     pub(crate) may_open: bool,
+}
+
+/// An empty buffer whose room has been written to, so that it is there.
+pub(crate) fn touched<T>(capacity: usize, filler: impl FnMut() -> T) -> Vec<T> {
+    let mut buffer = Vec::with_capacity(capacity);
+    buffer.resize_with(capacity, filler);
+    buffer.clear();
+    buffer
 }
 
 fn find(snapshot: &Snapshot, id: ProcessId) -> Option<&Process> {

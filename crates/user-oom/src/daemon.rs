@@ -20,7 +20,7 @@ use oom_policy::{
 use sensors::{Depth, ProcRoot, ProcessTable, ReadError};
 use value_registry::{Notice, Registry, Runner};
 
-use crate::act::{Hands, Took, World};
+use crate::act::{Hands, Took, World, touched};
 use crate::align::Aligner;
 use crate::classify::Classifier;
 use crate::error::{Error, chain, system};
@@ -59,6 +59,12 @@ const LAST_CALL_TRIES: u32 = 8;
 const LAST_CALL_PAUSE: Duration = Duration::from_millis(10);
 /// What could not be read is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Fills a buffer that is touched; pid 0 is nobody.
+const NOBODY_GONE: Outcome = Outcome::Gone(ProcessId {
+    pid: 0,
+    start_ticks: 0,
+});
 
 /// What the loop is wired to.
 #[derive(Debug)]
@@ -150,7 +156,7 @@ impl Daemon {
         Ok(Self {
             epoll,
             origin: Instant::now(),
-            outcomes: Vec::with_capacity(snapshot.processes.capacity()),
+            outcomes: touched(snapshot.processes.capacity(), || NOBODY_GONE),
             snapshot,
             relief: false,
             next_reread: REREAD,
@@ -390,11 +396,15 @@ impl Daemon {
     /// memory that several of them share.
     fn make_room(&mut self, memory: &Memory) {
         let present = self.snapshot.processes.len();
-        let room = room_for(present);
-        self.parts.policy.reserve(room);
-        self.parts.hands.reserve(room);
-        self.snapshot.processes.reserve(room - present);
-        self.outcomes.reserve(room);
+        // Larger only when it is nearly full: each time leaves a hole in the
+        // heap that stays locked.
+        if self.snapshot.processes.capacity() < present + present / 16 {
+            let room = room_for(present);
+            self.parts.policy.reserve(room);
+            self.parts.hands.reserve(room);
+            self.snapshot.processes.reserve_exact(room - present);
+            self.outcomes.reserve_exact(room);
+        }
         self.parts.memory.refresh();
         self.parts.table.correct_families(memory);
         self.parts.table.measure_shared_memory(memory);

@@ -105,6 +105,7 @@ pub(crate) fn decide(policy: &mut Policy, processes: usize) -> Snapshot {
             })
             .collect(),
     };
+    policy.touch();
     policy.step(Duration::ZERO, &snapshot);
     // Whoever is not there any longer is forgotten.
     snapshot.memory.available_bytes = memory.total_bytes;
