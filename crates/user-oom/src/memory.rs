@@ -98,6 +98,11 @@ impl MemorySource {
     }
 }
 
+/// Above its kill level the module takes a call of the kernel's for a special
+/// case (one NUMA node, one cpuset) and does not ask, so that is never set
+/// lower than this.
+const SHORT_PERCENT: u8 = 5;
+
 /// Has the module wake us at our levels, in whole percent, rounded up: it only
 /// wakes, the level is our own.
 ///
@@ -111,7 +116,7 @@ pub(crate) fn set_levels(
 ) -> Result<(), ReadError> {
     let base_bytes = memory.total_bytes.saturating_sub(memory.hugetlb_bytes);
     let percentages = |floor: Floor| Percentages {
-        memory: whole_percent(floor.memory, base_bytes),
+        memory: whole_percent(floor.memory, base_bytes).max(SHORT_PERCENT),
         swap: whole_percent(floor.swap, memory.swap_total_bytes),
     };
     parameters.set_levels(percentages(settings.warn), percentages(settings.kill))
