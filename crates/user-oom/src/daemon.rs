@@ -44,6 +44,8 @@ pub(crate) const FIRST_HOLD: u64 = 1 << 48;
 const DRY_INTERVAL: Duration = Duration::from_secs(10);
 /// All of every process is read again in a quiet round after so long,
 const SELDOM: Duration = Duration::from_secs(60);
+/// or so long while memory is plentiful,
+const RARELY: Duration = Duration::from_secs(600);
 /// or so long where swap is used or tasks stall.
 const SOON: Duration = Duration::from_secs(1);
 /// Every entry is looked at again after so long: one that counts may have been
@@ -57,6 +59,9 @@ const BREATH: Duration = Duration::from_millis(50);
 const LAST_CALL_TRIES: u32 = 8;
 /// Between two looks while a last call cannot be helped.
 const LAST_CALL_PAUSE: Duration = Duration::from_millis(10);
+/// While memory is plentiful, the table is not read more often than this,
+/// whatever memory does: half of it does not go unseen.
+const PLENTY_REST: Duration = Duration::from_secs(15);
 /// What could not be read is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -99,6 +104,8 @@ pub(crate) struct Daemon {
     next_reread: Duration,
     /// As of the last look.
     level: Level,
+    /// When the table was last read, at whatever depth.
+    table_read: Option<Duration>,
     /// When all of every process was last read.
     full_scan: Option<Duration>,
     /// A window has stalled since then.
@@ -161,6 +168,7 @@ impl Daemon {
             relief: false,
             next_reread: REREAD,
             level: Level::Ok,
+            table_read: None,
             full_scan: None,
             stalled: false,
             dry_until: Duration::ZERO,
@@ -255,7 +263,13 @@ impl Daemon {
             }
             return Ok(pause);
         }
-        if look.wants_table || asked || self.stalled {
+        let rested = |last| !is_plentiful(&memory) || PLENTY_REST <= now - last;
+        let wants_table = look.wants_table
+            && (look.level != Level::Ok
+                || self.parts.hands.are_busy()
+                || self.table_read.is_none_or(rested));
+        if wants_table || asked || self.stalled {
+            self.table_read = Some(now);
             let depth = self.depth(now, look.level, asked);
             self.snapshot.ask = ask;
             let decided = self.decide(now, depth, None);
@@ -282,6 +296,8 @@ impl Daemon {
             memory.swap_free_bytes < memory.swap_total_bytes - memory.swap_total_bytes / 16;
         let interval = if swapping || self.stalled {
             SOON
+        } else if is_plentiful(memory) {
+            RARELY
         } else {
             SELDOM
         };
@@ -552,6 +568,11 @@ fn say_once(said: &mut bool, scribe: &mut Scribe, err: &ReadError) {
 pub(crate) fn room_for(processes: usize) -> usize {
     const LEAST: usize = 256;
     LEAST.max(processes + processes / 4)
+}
+
+/// Whether more than half of memory is available.
+fn is_plentiful(memory: &Memory) -> bool {
+    memory.available_bytes > memory.total_bytes / 2
 }
 
 /// What those who asked for relief are told; `None` where nobody asked.

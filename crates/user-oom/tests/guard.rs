@@ -127,8 +127,8 @@ fn processes_that_come_and_go_while_the_table_is_read_harm_nothing() {
     let mut one = stage.process(1);
     daemon.line_with("is registered");
     for round in 0..300 {
-        // Each change of some size has the table read.
-        stage.set_available(TOTAL_MIB - 500 * (round % 3));
+        // Below half of memory, each change of some size has the table read.
+        stage.set_available(TOTAL_MIB / 2 - 1 - 250 * (round % 3));
         let status = Command::new("true").status().expect("coreutils");
         assert!(status.success());
     }
