@@ -228,7 +228,7 @@ bury() {
 # A process is in the registry as soon as its entry holds a value.
 await_registration() {
 	local pid=$1 value tries
-	for ((tries = 0; tries < 100; tries++)); do
+	for ((tries = 0; tries < 300; tries++)); do
 		value=
 		read -r value _ 2>/dev/null <"$registry/$pid" || true
 		if [[ $value =~ ^[0-9]+$ ]]; then
@@ -238,7 +238,7 @@ await_registration() {
 		if [[ $stopping == yes ]] || ! running "$pid"; then return; fi
 		sleep 0.1 || true
 	done
-	say "${name_of[$pid]} ($pid) has not registered within 10 s"
+	say "${name_of[$pid]} ($pid) has not registered within 30 s"
 }
 
 # A machine-learning job is at work once it says so. Without a limit of time:
@@ -301,13 +301,16 @@ if [[ $with_ml == yes ]]; then
 	start_ml ml_test1
 	start_ml ml_test2
 	say "loading $working_set MiB of data each"
+	for pid in "${pids[@]}"; do await_registration "$pid"; done
 	for pid in "${pids[@]}"; do await_work "$pid"; done
 fi
 if [[ $with_test_processes == yes && $stopping == no ]]; then
 	start_test_process test_proc1
 	start_test_process test_proc2
 fi
-for pid in "${pids[@]}"; do await_registration "$pid"; done
+for pid in "${pids[@]}"; do
+	[[ -n ${value_of[$pid]-} ]] || await_registration "$pid"
+done
 
 row() { printf 'testproc: %8s  %-12s %6s  %s\n' "$@"; }
 
