@@ -9,9 +9,10 @@ use crate::scenarios;
 pub(crate) const HELP: &str = "\
 Boots real kernels in QEMU and tries the module and the programs on them.
 
-Usage: e2e [--kernel 6.1|6.12|7.2|all] [--list] [SCENARIO…]
+Usage: e2e [--kernel 6.1|6.12|7.2|all] [--full] [--list] [SCENARIO…]
 
   --kernel VERSION  on this kernel (6.1 unless said otherwise), or on all
+  --full            also those that take minutes each and show little more
   --list            say which scenarios there are, and on which kernels
   SCENARIO          these alone, on any kernel
 
@@ -29,6 +30,8 @@ pub(crate) enum Wanted {
     Run {
         kernels: Vec<Kernel>,
         names: Vec<String>,
+        /// Whether the long ones too, if none is named.
+        full: bool,
     },
 }
 
@@ -36,9 +39,11 @@ pub(crate) enum Wanted {
 pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted> {
     let mut kernels = vec![kernel::MAIN];
     let mut names = Vec::new();
+    let mut full = false;
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--help" | "-h" => return Ok(Wanted::Help),
+            "--full" => full = true,
             "--list" => return Ok(Wanted::List),
             "--kernel" => kernels = kernels_named(&args.next().context("`--kernel` which?")?)?,
             option if option.starts_with('-') => bail!("`{option}` is no option; see --help"),
@@ -46,7 +51,11 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted> {
             name => bail!("`{name}` is no scenario; see --list"),
         }
     }
-    Ok(Wanted::Run { kernels, names })
+    Ok(Wanted::Run {
+        kernels,
+        names,
+        full,
+    })
 }
 
 fn kernels_named(name: &str) -> Result<Vec<Kernel>> {
@@ -71,6 +80,7 @@ mod tests {
         let want = Wanted::Run {
             kernels: vec![kernel::MAIN],
             names: Vec::new(),
+            full: false,
         };
         assert_eq!(parsed(""), Some(want));
     }
@@ -80,8 +90,12 @@ mod tests {
         let want = Wanted::Run {
             kernels: kernel::ALL.to_vec(),
             names: vec!["nonsense_is_refused".to_owned()],
+            full: true,
         };
-        assert_eq!(parsed("nonsense_is_refused --kernel all"), Some(want));
+        assert_eq!(
+            parsed("nonsense_is_refused --full --kernel all"),
+            Some(want)
+        );
     }
 
     #[test]

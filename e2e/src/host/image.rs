@@ -27,6 +27,22 @@ pub(crate) struct Programs {
 const PACKAGES: [&str; 3] = ["user-oom", "psi-monitor", "test_procs"];
 const TESTED: [&str; 4] = ["user-oom", "psi-monitor", "test_proc1", "test_proc2"];
 
+/// The repository as the walk-through wants it: see `scenarios::walkthrough`.
+const WALKTHROUGH_DIRECTORIES: [&str; 5] = [
+    "debian",
+    "user-oom",
+    "user-oom/ml_tests",
+    "user-oom/target",
+    "user-oom/target/release",
+];
+const WALKTHROUGH: [&str; 5] = [
+    "testproc.sh",
+    "ml_tests/job.py",
+    "ml_tests/ml_test1",
+    "ml_tests/ml_test2",
+    "ml_tests/user_value.py",
+];
+
 /// Builds all that the guest runs.
 pub(crate) fn build_programs(places: &Places) -> Result<Programs> {
     say("building the guest's programs")?;
@@ -86,6 +102,15 @@ pub(crate) fn pack(places: &Places, kernel: &Ready, programs: &Programs) -> Resu
         archive.file(
             &format!("bin/{program}"),
             &bytes(&programs.tested.join(program))?,
+        )?;
+    }
+    for directory in WALKTHROUGH_DIRECTORIES {
+        archive.directory(directory)?;
+    }
+    for name in WALKTHROUGH {
+        archive.file(
+            &format!("user-oom/{name}"),
+            &bytes(&places.root.join(name))?,
         )?;
     }
     archive.file("memory_info.ko", &bytes(&kernel.module)?)?;

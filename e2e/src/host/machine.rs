@@ -37,6 +37,7 @@ pub(crate) struct Ended {
 pub(crate) fn run(
     kernel: &Path,
     initramfs: &Path,
+    debian: Option<&Path>,
     logs: &Path,
     boot: &[&Scenario],
 ) -> Result<Ended> {
@@ -75,6 +76,11 @@ pub(crate) fn run(
     qemu.arg("-serial").arg(file_of("file:", &words));
     qemu.args(["-append", &command_line(&names)]);
     add_machine(&mut qemu, first.machine, logs)?;
+    if let Some(image) = debian {
+        // Nothing that a guest writes gets into the image.
+        let drive = file_of("if=virtio,format=raw,cache=unsafe,snapshot=on,file=", image);
+        qemu.arg("-drive").arg(drive);
+    }
     let qemu = qemu
         .stdin(Stdio::null())
         .spawn()

@@ -2,6 +2,7 @@
 
 mod args;
 mod cpio;
+mod debian;
 mod image;
 mod kernel;
 mod machine;
@@ -30,7 +31,11 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<bool> {
     match args::parse(args)? {
         Wanted::Help => say(args::HELP).map(|()| true),
         Wanted::List => list().map(|()| true),
-        Wanted::Run { kernels, names } => run_all(&kernels, &names),
+        Wanted::Run {
+            kernels,
+            names,
+            full,
+        } => run_all(&kernels, &names, full),
     }
 }
 
@@ -106,7 +111,7 @@ fn list() -> Result<()> {
     Ok(())
 }
 
-fn run_all(kernels: &[Kernel], names: &[String]) -> Result<bool> {
+fn run_all(kernels: &[Kernel], names: &[String], full: bool) -> Result<bool> {
     let places = Places::new()?;
     tools::provide()?;
     let programs = image::build_programs(&places)?;
@@ -115,7 +120,7 @@ fn run_all(kernels: &[Kernel], names: &[String]) -> Result<bool> {
         let ready = kernel.prepare(&places)?;
         let image = image::pack(&places, &ready, &programs)?;
         say(format_args!("Linux {} ({})", kernel.name, ready.release))?;
-        for boot in boots(kernel, names) {
+        for boot in boots(kernel, names, full) {
             for outcome in run_boot(&places, &ready, &image, &boot)? {
                 say(format_args!("  {outcome}"))?;
                 match outcome.failure {
@@ -131,10 +136,10 @@ fn run_all(kernels: &[Kernel], names: &[String]) -> Result<bool> {
 }
 
 /// The scenarios for this kernel, those together that share a machine.
-fn boots(kernel: Kernel, names: &[String]) -> Vec<Vec<&'static Scenario>> {
+fn boots(kernel: Kernel, names: &[String], full: bool) -> Vec<Vec<&'static Scenario>> {
     let wanted = ALL.iter().filter(|scenario| {
         if names.is_empty() {
-            scenario.everywhere || kernel == kernel::MAIN
+            (scenario.everywhere || kernel == kernel::MAIN) && (full || !scenario.long)
         } else {
             names.iter().any(|name| name == scenario.name)
         }
@@ -164,7 +169,11 @@ fn run_boot(
 ) -> Result<Vec<Outcome>> {
     let logs = places.logs(kernel.kernel);
     fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
-    let ended = machine::run(&kernel.image, image, &logs, boot)?;
+    let debian = match boot.iter().any(|scenario| scenario.machine.debian) {
+        true => Some(debian::prepare(places)?),
+        false => None,
+    };
+    let ended = machine::run(&kernel.image, image, debian.as_deref(), &logs, boot)?;
     Ok(outcomes(boot, &ended))
 }
 
@@ -251,7 +260,7 @@ mod tests {
 
     #[test]
     fn every_scenario_is_in_one_boot_of_the_main_kernel() {
-        let names: Vec<_> = boots(kernel::MAIN, &[])
+        let names: Vec<_> = boots(kernel::MAIN, &[], true)
             .concat()
             .iter()
             .map(|scenario| scenario.name)
@@ -262,7 +271,7 @@ mod tests {
 
     #[test]
     fn who_wants_a_machine_alone_has_it_alone() {
-        for boot in boots(kernel::MAIN, &[]) {
+        for boot in boots(kernel::MAIN, &[], true) {
             assert!(boot.len() == 1 || boot.iter().all(|scenario| !scenario.alone));
             assert!(
                 boot.iter()

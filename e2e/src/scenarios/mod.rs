@@ -7,6 +7,7 @@
 mod answers;
 mod daemon;
 mod file;
+mod walkthrough;
 
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ pub struct Machine {
     pub memory_mebibytes: u32,
     /// A virtio disk, `/dev/vda`, of so many MiB.
     pub disk_mebibytes: Option<u32>,
+    /// Whether its disk, `/dev/vda`, is instead a Debian with the packages of the
+    /// machine-learning jobs. What is written to it is gone with the machine.
+    pub debian: bool,
     /// NUMA nodes, which share the memory evenly; each has one of the CPUs.
     pub nodes: u32,
 }
@@ -29,6 +33,7 @@ pub struct Machine {
 pub const SMALL: Machine = Machine {
     memory_mebibytes: 512,
     disk_mebibytes: None,
+    debian: false,
     nodes: 1,
 };
 
@@ -36,6 +41,19 @@ pub const SMALL: Machine = Machine {
 pub const WITH_DISK: Machine = Machine {
     disk_mebibytes: Some(1024),
     ..SMALL
+};
+
+/// 1 GiB with Debian.
+pub const WALKTHROUGH: Machine = Machine {
+    memory_mebibytes: 1024,
+    debian: true,
+    ..SMALL
+};
+
+/// 1.5 GiB with Debian.
+pub const ROOMY: Machine = Machine {
+    memory_mebibytes: 1536,
+    ..WALKTHROUGH
 };
 
 /// Two nodes of 256 MiB.
@@ -52,6 +70,8 @@ pub struct Scenario {
     pub alone: bool,
     /// Whether it runs on every kernel, rather than on the first alone.
     pub everywhere: bool,
+    /// Whether it runs only where it is named, or with `--full`.
+    pub long: bool,
     /// In which it has to end, on a busy machine.
     pub limit: Duration,
     /// The scenario itself.
@@ -67,6 +87,7 @@ macro_rules! scenario {
             machine: $machine,
             alone: false,
             everywhere: false,
+            long: false,
             limit: Duration::from_secs(120),
             run: $room::$name,
         };
@@ -210,7 +231,37 @@ pub const ALL: &[Scenario] = &[
         SMALL,
         alone
     ),
+    minutes(
+        25,
+        scenario!(
+            walkthrough::one_job_fits_and_lives,
+            WALKTHROUGH,
+            alone,
+            long
+        ),
+    ),
+    minutes(
+        25,
+        scenario!(walkthrough::two_jobs_fit_and_live, ROOMY, alone, long),
+    ),
+    minutes(
+        25,
+        scenario!(
+            walkthrough::who_is_warned_saves_and_resumes,
+            WALKTHROUGH,
+            alone,
+            long
+        ),
+    ),
 ];
+
+/// One that takes longer than others, on a busy machine.
+const fn minutes(minutes: u64, scenario: Scenario) -> Scenario {
+    Scenario {
+        limit: Duration::from_secs(60 * minutes),
+        ..scenario
+    }
+}
 
 /// The scenario of this name.
 #[must_use]
