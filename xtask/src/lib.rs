@@ -120,6 +120,21 @@ fn invariants(root: &Path) -> Result<()> {
 fn test(root: &Path) -> Result<()> {
     check(root)?;
     Chore::new("cargo", ["test", "--workspace"]).run("tests", root)?;
+    Chore::new(
+        "python3",
+        [
+            "-B",
+            "-m",
+            "unittest",
+            "discover",
+            "--start-directory",
+            "ml_tests/tests",
+            "--top-level-directory",
+            "ml_tests",
+            "--verbose",
+        ],
+    )
+    .run("tests of the machine-learning jobs", root)?;
     e2e(root, Vec::new())
 }
 

@@ -76,20 +76,30 @@ fn tools() -> Vec<Tool> {
             "to check the code",
             "clippy",
         ),
-        Tool {
-            proof: Chore::new("shellcheck", ["--version"]),
-            purpose: "to check the shell scripts",
-            installation: vec![
-                Chore::new("apt-get", ["update"]),
-                Chore::new(
-                    "apt-get",
-                    ["install", "--yes", "--no-install-recommends", "shellcheck"],
-                )
-                .env("DEBIAN_FRONTEND", "noninteractive"),
-            ],
-            root_only: true,
-        },
+        debian_package(
+            Chore::new("shellcheck", ["--version"]),
+            "to check the shell scripts",
+            "shellcheck",
+        ),
+        debian_package(
+            Chore::new("python3", ["--version"]),
+            "to test the machine-learning jobs",
+            "python3",
+        ),
     ]
+}
+
+fn debian_package(proof: Chore, purpose: &'static str, package: &'static str) -> Tool {
+    let install = ["install", "--yes", "--no-install-recommends", package];
+    Tool {
+        proof,
+        purpose,
+        installation: vec![
+            Chore::new("apt-get", ["update"]),
+            Chore::new("apt-get", install).env("DEBIAN_FRONTEND", "noninteractive"),
+        ],
+        root_only: true,
+    }
 }
 
 fn we_are_root(root: &Path) -> bool {
