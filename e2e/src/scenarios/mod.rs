@@ -233,12 +233,7 @@ pub const ALL: &[Scenario] = &[
     ),
     minutes(
         25,
-        scenario!(
-            walkthrough::one_job_fits_and_lives,
-            WALKTHROUGH,
-            alone,
-            long
-        ),
+        scenario!(walkthrough::one_job_fits_and_lives, WALKTHROUGH, alone),
     ),
     minutes(
         25,
