@@ -224,7 +224,7 @@ class Life(unittest.TestCase):
     def test_on_a_terminal_there_is_a_bar_unless_lines_are_wanted(self):
         for arguments, want in (([], True), (["--lines"], False)):
             ours, theirs = pty.openpty()
-            toy = self.start("--working-set-mib", str(10**9), *arguments, stdout=theirs, COLUMNS="90")
+            toy = self.start("--working-set-mib", str(10**9), *arguments, stdout=theirs, COLUMNS="160")
             os.close(theirs)
             shown = b""
             while b"steps/s" not in shown:
