@@ -45,7 +45,7 @@ impl Decisions {
 
     /// Writes to all the memory it was made with.
     pub(crate) fn touch(&mut self) {
-        crate::search::touch(&mut self.nodes, Node::default());
+        crate::states::touch(&mut self.nodes, Node::default());
         self.reached.fill(0);
         self.rank.fill(0);
     }

@@ -13,7 +13,7 @@ use crate::entry::Entry;
 use crate::incumbent::{Bits, Incumbent};
 use crate::meter::Meter;
 use crate::order::{Order, Piece};
-use crate::states::{SENTINEL, State};
+use crate::states::{SENTINEL, State, touch};
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,13 +82,6 @@ impl Frame {
             }),
         }
     }
-}
-
-/// Writes to all the room of `buffer`, and leaves it empty.
-pub(crate) fn touch<T: Clone>(buffer: &mut Vec<T>, with: T) {
-    buffer.clear();
-    buffer.resize(buffer.capacity(), with);
-    buffer.clear();
 }
 
 impl Search {

@@ -25,3 +25,10 @@ pub(crate) const SENTINEL: State = State {
     node: 0,
     side: 0,
 };
+
+/// Writes to all the room of `buffer`, and leaves it empty.
+pub(crate) fn touch<T: Clone>(buffer: &mut Vec<T>, with: T) {
+    buffer.clear();
+    buffer.resize(buffer.capacity(), with);
+    buffer.clear();
+}

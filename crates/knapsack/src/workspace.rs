@@ -2,7 +2,8 @@
 
 use crate::meter::{Budget, Meter};
 use crate::problem::Problem;
-use crate::search::{Aim, Proof, Search, touch};
+use crate::search::{Aim, Proof, Search};
+use crate::states::touch;
 use crate::{Item, SelectError, Selection};
 
 /// Memory for solving, made beforehand: no solve allocates.
