@@ -137,7 +137,54 @@ fn whole_percent(amount: Amount, total_bytes: u64) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use oom_policy::Policy;
+
     use super::*;
+
+    /// The same machine, said by meminfo and by the module.
+    #[test]
+    fn a_decision_is_the_same_whoever_says_how_much_memory_there_is() {
+        const MIB: u64 = 1 << 20;
+        let by_meminfo = Memory {
+            total_bytes: 1000 * MIB,
+            available_bytes: 60 * MIB,
+            hugetlb_bytes: 40 * MIB,
+            swap_total_bytes: 500 * MIB,
+            swap_free_bytes: 20 * MIB,
+            anon_bytes: 700 * MIB,
+            shmem_bytes: 30 * MIB,
+            unreclaimable_slab_bytes: 50 * MIB,
+        };
+        let notified = Notified {
+            level: NotifierLevel::Warn,
+            total_bytes: by_meminfo.total_bytes,
+            available_bytes: by_meminfo.available_bytes,
+            hugetlb_bytes: by_meminfo.hugetlb_bytes,
+            swap_total_bytes: by_meminfo.swap_total_bytes,
+            swap_free_bytes: by_meminfo.swap_free_bytes,
+            sequence: 3,
+        };
+        // What the module does not say was read in a quiet round, when other
+        // things were otherwise.
+        let by_module = notified.updated(Memory {
+            available_bytes: 900 * MIB,
+            swap_free_bytes: 500 * MIB,
+            ..by_meminfo
+        });
+        assert_eq!(by_module, by_meminfo);
+
+        let decide = |memory| {
+            let mut policy = Policy::new(Settings::default(), 64);
+            let mut snapshot = crate::rehearsal::made_up(64);
+            snapshot.memory = memory;
+            let decision = policy.step(Duration::from_secs(1), &snapshot);
+            (decision.need_bytes, decision.actions.clone())
+        };
+        assert_eq!(decide(by_module), decide(by_meminfo));
+        assert!(!decide(by_module).1.is_empty());
+    }
 
     #[test]
     fn the_module_is_set_to_wake_no_later_than_our_own_level() {

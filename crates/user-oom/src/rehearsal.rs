@@ -69,13 +69,24 @@ fn end(pid: u32, root: &ProcRoot, second_hand: &SecondHand) -> Result<(), Error>
 /// Decides once about `processes` made-up processes, and forgets them. Returns
 /// the empty snapshot with the room that they took, all of it touched.
 pub(crate) fn decide(policy: &mut Policy, processes: usize) -> Snapshot {
+    let mut snapshot = made_up(processes);
+    policy.touch();
+    policy.step(Duration::ZERO, &snapshot);
+    // Whoever is not there any longer is forgotten.
+    snapshot.memory.available_bytes = snapshot.memory.total_bytes;
+    snapshot.processes.clear();
+    policy.step(Duration::ZERO, &snapshot);
+    snapshot
+}
+
+/// A machine without any memory left, and so many processes that nobody has.
+pub(crate) fn made_up(processes: usize) -> Snapshot {
     const MIB: u64 = 1 << 20;
-    let memory = Memory {
-        total_bytes: 1024 * MIB,
-        ..Memory::default()
-    };
-    let mut snapshot = Snapshot {
-        memory,
+    Snapshot {
+        memory: Memory {
+            total_bytes: 1024 * MIB,
+            ..Memory::default()
+        },
         ask: Ask::Nobody,
         processes: (1..)
             .take(processes)
@@ -104,12 +115,5 @@ pub(crate) fn decide(policy: &mut Policy, processes: usize) -> Snapshot {
                 preference: Preference::None,
             })
             .collect(),
-    };
-    policy.touch();
-    policy.step(Duration::ZERO, &snapshot);
-    // Whoever is not there any longer is forgotten.
-    snapshot.memory.available_bytes = memory.total_bytes;
-    snapshot.processes.clear();
-    policy.step(Duration::ZERO, &snapshot);
-    snapshot
+    }
 }
