@@ -233,7 +233,12 @@ pub const ALL: &[Scenario] = &[
     ),
     minutes(
         25,
-        scenario!(walkthrough::one_job_fits_and_lives, WALKTHROUGH, alone),
+        scenario!(
+            walkthrough::one_job_fits_and_lives,
+            WALKTHROUGH,
+            alone,
+            long
+        ),
     ),
     minutes(
         25,
