@@ -19,7 +19,7 @@ use crate::page;
 use crate::record::Record;
 
 /// How many records wait at most. A decision is some dozens.
-const QUEUE: usize = 512;
+const QUEUE: usize = 256;
 /// What the thread needs to format and to start a hook.
 const STACK_BYTES: usize = 256 * 1024;
 /// The loop's end of the queue. The thread ends, having written all that
