@@ -57,6 +57,8 @@ struct Hold {
     /// What stands for it in epoll, once that watches it.
     token: Option<u64>,
     registered: bool,
+    /// Held for a last call, as anybody who may be ended.
+    present: bool,
     /// The second hand is yet to free its memory.
     killed: bool,
     /// What was printed at the first signal, and when that was.
@@ -343,6 +345,7 @@ impl Hands {
                 victim,
                 token: None,
                 registered: false,
+                present: false,
                 killed: false,
                 signalled: None,
             },
@@ -392,28 +395,30 @@ impl Hands {
                 self.watch(position, epoll);
             }
         }
-        self.let_go_of(epoll, |_| true);
+        self.let_go_of_unused(epoll);
     }
 
     /// Holds all that may be ended, so that at a last call nothing need be
     /// opened; for quiet rounds.
     pub(crate) fn hold_everybody(&mut self, processes: &[Process], epoll: &Epoll) {
+        for hold in &mut self.holds {
+            hold.present = false;
+        }
         for process in processes {
             if process.protection.is_none() {
                 // Who cannot be held cannot be chosen at a last call.
-                let _ = self.hold(process.id);
+                if let Ok(Some(position)) = self.hold(process.id) {
+                    self.holds[position].present = true;
+                }
             }
         }
-        self.let_go_of(epoll, |id| {
-            let pid = |process: &Process| process.id.pid;
-            processes.binary_search_by_key(&id.pid, pid).is_err()
-        });
+        self.let_go_of_unused(epoll);
     }
 
-    /// Lets go of who is neither registered nor signalled, if `unwanted`.
-    fn let_go_of(&mut self, epoll: &Epoll, unwanted: impl Fn(ProcessId) -> bool) {
+    /// Lets go of those who are held for no reason any longer.
+    fn let_go_of_unused(&mut self, epoll: &Epoll) {
         self.holds.retain(|hold| {
-            let stays = hold.registered || hold.signalled.is_some() || !unwanted(hold.victim.id());
+            let stays = hold.registered || hold.present || hold.signalled.is_some();
             if !stays && hold.token.is_some() {
                 let _ = epoll.delete(hold.victim.as_fd());
             }
@@ -551,4 +556,86 @@ fn errno(err: &ReapError) -> i32 {
     | ReapError::OomScoreAdj { source, .. }
     | ReapError::Priority { source, .. }) = err;
     source.raw_os_error().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use nix::sys::epoll::EpollCreateFlags;
+    use oom_policy::{Name, Preference, SessionId};
+
+    use super::*;
+
+    /// A child that waits until it is dropped.
+    struct Waiter(Child);
+
+    impl Waiter {
+        fn new() -> Self {
+            let child = Command::new("cat")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("coreutils");
+            Self(child)
+        }
+
+        fn process(&self) -> Process {
+            let pid = self.0.id();
+            let start_ticks = root().start_ticks(pid).expect("procfs").expect("it runs");
+            Process {
+                id: ProcessId { pid, start_ticks },
+                parent: 1,
+                group: pid,
+                session: SessionId(1),
+                login: true,
+                uid: 1000,
+                name: Name::new(b"cat"),
+                oom_score: None,
+                oom_score_adj: 0,
+                rss_bytes: 0,
+                anon_bytes: 0,
+                swap_bytes: 0,
+                shmem_bytes: 0,
+                major_faults: 0,
+                value: None,
+                protection: None,
+                critical: false,
+                preference: Preference::None,
+            }
+        }
+    }
+
+    impl Drop for Waiter {
+        fn drop(&mut self) {
+            // Without its input it ends.
+            drop(self.0.stdin.take());
+            let _ = self.0.wait();
+        }
+    }
+
+    fn root() -> ProcRoot {
+        ProcRoot::at("/proc")
+    }
+
+    #[test]
+    fn who_is_held_for_a_last_call_stays_held_when_the_registry_changes() {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("epoll");
+        let second_hand = SecondHand::spawn().expect("a thread");
+        let mut hands = Hands::new(root(), second_hand, false, 1, 8);
+        let [one, two] = [Waiter::new(), Waiter::new()];
+        let mut processes = [one.process(), two.process()];
+        processes.sort_unstable_by_key(|process| process.id);
+        let [first, second] = processes.map(|process| process.id);
+
+        hands.hold_everybody(&processes, &epoll);
+        hands.hold_registered([first].into_iter(), &epoll);
+        assert!(hands.position(first).is_ok() && hands.position(second).is_ok());
+
+        // Out of the table, the registered one alone is of use.
+        hands.hold_everybody(&[], &epoll);
+        assert!(hands.position(first).is_ok() && hands.position(second).is_err());
+        hands.hold_registered(std::iter::empty(), &epoll);
+        assert!(hands.position(first).is_err());
+    }
 }
