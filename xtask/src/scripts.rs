@@ -44,8 +44,11 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         let kind = entry
             .file_type()
             .with_context(|| format!("cannot look at `{}`", path.display()))?;
+        let name = entry.file_name();
         // Cargo, among others, marks what can be made again: bford.info/cachedir.
-        let ours = entry.file_name() != ".git" && !path.join("CACHEDIR.TAG").exists();
+        // A target folder that others made first (the kernels of `e2e`, where
+        // CARGO_TARGET_DIR is set) has no such mark.
+        let ours = name != ".git" && name != "target" && !path.join("CACHEDIR.TAG").exists();
         if kind.is_dir() && ours {
             collect(&path, files)?;
         } else if kind.is_file() {

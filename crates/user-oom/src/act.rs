@@ -560,63 +560,10 @@ fn errno(err: &ReapError) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Child, Command, Stdio};
-
     use nix::sys::epoll::EpollCreateFlags;
-    use oom_policy::{Name, Preference, SessionId};
 
     use super::*;
-
-    /// A child that waits until it is dropped.
-    struct Waiter(Child);
-
-    impl Waiter {
-        fn new() -> Self {
-            let child = Command::new("cat")
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .spawn()
-                .expect("coreutils");
-            Self(child)
-        }
-
-        fn process(&self) -> Process {
-            let pid = self.0.id();
-            let start_ticks = root().start_ticks(pid).expect("procfs").expect("it runs");
-            Process {
-                id: ProcessId { pid, start_ticks },
-                parent: 1,
-                group: pid,
-                session: SessionId(1),
-                login: true,
-                uid: 1000,
-                name: Name::new(b"cat"),
-                oom_score: None,
-                oom_score_adj: 0,
-                rss_bytes: 0,
-                anon_bytes: 0,
-                swap_bytes: 0,
-                shmem_bytes: 0,
-                major_faults: 0,
-                value: None,
-                protection: None,
-                critical: false,
-                preference: Preference::None,
-            }
-        }
-    }
-
-    impl Drop for Waiter {
-        fn drop(&mut self) {
-            // Without its input it ends.
-            drop(self.0.stdin.take());
-            let _ = self.0.wait();
-        }
-    }
-
-    fn root() -> ProcRoot {
-        ProcRoot::at("/proc")
-    }
+    use crate::stand_in::{Waiter, ordinary, root};
 
     #[test]
     fn who_is_held_for_a_last_call_stays_held_when_the_registry_changes() {
@@ -624,7 +571,7 @@ mod tests {
         let second_hand = SecondHand::spawn().expect("a thread");
         let mut hands = Hands::new(root(), second_hand, false, 1, 8);
         let [one, two] = [Waiter::new(), Waiter::new()];
-        let mut processes = [one.process(), two.process()];
+        let mut processes = [&one, &two].map(|waiter| ordinary(waiter.id(), 1));
         processes.sort_unstable_by_key(|process| process.id);
         let [first, second] = processes.map(|process| process.id);
 

@@ -192,49 +192,13 @@ fn parse(line: &str) -> Option<(ProcessId, Raised)> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Child, Command, Stdio};
-
     use super::*;
+    use crate::stand_in::{Waiter, root};
 
-    /// A child that waits until it is dropped.
-    struct Waiter(Child);
-
-    impl Waiter {
-        fn new() -> Self {
-            let child = Command::new("cat")
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .spawn()
-                .expect("coreutils");
-            Self(child)
-        }
-
-        fn id(&self) -> ProcessId {
-            let pid = self.0.id();
-            let start_ticks = root().start_ticks(pid).expect("procfs");
-            ProcessId {
-                pid,
-                start_ticks: start_ticks.expect("it runs"),
-            }
-        }
-
-        fn oom_score_adj(&self) -> i16 {
-            let path = format!("/proc/{}/oom_score_adj", self.0.id());
-            let text = fs::read_to_string(path).expect("it runs");
-            text.trim().parse().expect("a number")
-        }
-    }
-
-    impl Drop for Waiter {
-        fn drop(&mut self) {
-            // Without its input it ends.
-            drop(self.0.stdin.take());
-            let _ = self.0.wait();
-        }
-    }
-
-    fn root() -> ProcRoot {
-        ProcRoot::at("/proc")
+    fn oom_score_adj(of: &Waiter) -> i16 {
+        let path = format!("/proc/{}/oom_score_adj", of.id().pid);
+        let text = fs::read_to_string(path).expect("it runs");
+        text.trim().parse().expect("a number")
     }
 
     #[test]
@@ -242,21 +206,21 @@ mod tests {
         let folder = tempfile::TempDir::new().expect("a folder");
         let memo = folder.path().join("aligned");
         let [one, five, nine] = [Waiter::new(), Waiter::new(), Waiter::new()];
-        let before = one.oom_score_adj();
+        let before = oom_score_adj(&one);
         let registered = [(one.id(), 1), (five.id(), 5), (nine.id(), 9)];
         let mut aligner = Aligner::new(root(), memo.clone()).expect("nothing is there");
         aligner.align(registered.into_iter()).expect("ours");
-        assert_eq!(one.oom_score_adj(), 600.max(before));
-        assert_eq!(five.oom_score_adj(), 300.max(before));
-        assert_eq!(nine.oom_score_adj(), before);
+        assert_eq!(oom_score_adj(&one), 600.max(before));
+        assert_eq!(oom_score_adj(&five), 300.max(before));
+        assert_eq!(oom_score_adj(&nine), before);
 
         // The least valuable is no longer registered.
         aligner.align(registered.into_iter().skip(1)).expect("ours");
-        assert_eq!(one.oom_score_adj(), before);
-        assert_eq!(five.oom_score_adj(), 450.max(before));
+        assert_eq!(oom_score_adj(&one), before);
+        assert_eq!(oom_score_adj(&five), 450.max(before));
 
         drop(aligner);
-        assert_eq!(five.oom_score_adj(), before);
+        assert_eq!(oom_score_adj(&five), before);
         assert!(!memo.exists());
     }
 
@@ -265,12 +229,12 @@ mod tests {
         let folder = tempfile::TempDir::new().expect("a folder");
         let memo = folder.path().join("aligned");
         let [one, nine] = [Waiter::new(), Waiter::new()];
-        let before = one.oom_score_adj();
+        let before = oom_score_adj(&one);
         let mut aligner = Aligner::new(root(), memo.clone()).expect("nothing is there");
         aligner
             .align([(one.id(), 1), (nine.id(), 9)].into_iter())
             .expect("ours");
-        let raised = one.oom_score_adj();
+        let raised = oom_score_adj(&one);
         assert!(before < raised);
         let text = fs::read_to_string(&memo).expect("written down");
         drop(aligner);
@@ -280,7 +244,7 @@ mod tests {
         fs::write(&memo, text).expect("ours");
 
         drop(Aligner::new(root(), memo).expect("it is what we write"));
-        assert_eq!(one.oom_score_adj(), before);
+        assert_eq!(oom_score_adj(&one), before);
     }
 
     #[test]

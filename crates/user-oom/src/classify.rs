@@ -97,34 +97,17 @@ fn ancestors(own: u32, processes: &[Process]) -> Vec<ProcessId> {
 
 #[cfg(test)]
 mod tests {
-    use oom_policy::{Name, SessionId};
+    use oom_policy::Name;
 
     use super::*;
+    use crate::stand_in::ordinary;
 
     fn process(pid: u32, parent: u32) -> Process {
-        Process {
-            id: ProcessId {
-                pid,
-                start_ticks: u64::from(pid),
-            },
-            parent,
-            group: pid,
-            session: SessionId(1),
-            login: true,
-            uid: 1000,
-            name: Name::new(b"x"),
-            oom_score: None,
-            oom_score_adj: 0,
-            rss_bytes: 0,
-            anon_bytes: 0,
-            swap_bytes: 0,
-            shmem_bytes: 0,
-            major_faults: 0,
-            value: None,
-            protection: None,
-            critical: false,
-            preference: Preference::None,
-        }
+        let id = ProcessId {
+            pid,
+            start_ticks: u64::from(pid),
+        };
+        ordinary(id, parent)
     }
 
     fn newcomer(pid: u32, executable: Option<&'static [u8]>) -> Newcomer<'static> {

@@ -20,6 +20,8 @@ mod pressure;
 mod record;
 mod rehearsal;
 mod scribe;
+#[cfg(test)]
+mod stand_in;
 mod start;
 
 use std::ffi::OsString;

@@ -31,7 +31,7 @@ use crate::rehearsal;
 use crate::scribe::Scribe;
 
 /// The kernel's view of memory, pressure and processes.
-const PROC: &str = "/proc";
+pub(crate) const PROC: &str = "/proc";
 
 /// The kernel module's parameters.
 const MODULE: &str = "/sys/module/memory_info/parameters";

@@ -1,0 +1,66 @@
+//! Processes for tests: real ones that only wait, and made-up ones.
+
+use std::process::{Child, Command, Stdio};
+
+use oom_policy::{Name, Preference, Process, ProcessId, SessionId};
+use sensors::ProcRoot;
+
+/// The kernel's own view.
+pub(crate) fn root() -> ProcRoot {
+    ProcRoot::at(crate::start::PROC)
+}
+
+/// An ordinary user's process that holds nothing.
+pub(crate) fn ordinary(id: ProcessId, parent: u32) -> Process {
+    Process {
+        id,
+        parent,
+        group: id.pid,
+        session: SessionId(1),
+        login: true,
+        uid: 1000,
+        name: Name::new(b"x"),
+        oom_score: None,
+        oom_score_adj: 0,
+        rss_bytes: 0,
+        anon_bytes: 0,
+        swap_bytes: 0,
+        shmem_bytes: 0,
+        major_faults: 0,
+        value: None,
+        protection: None,
+        critical: false,
+        preference: Preference::None,
+    }
+}
+
+/// A child that waits until it is dropped.
+pub(crate) struct Waiter(Child);
+
+impl Waiter {
+    pub(crate) fn new() -> Self {
+        let child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("coreutils");
+        Self(child)
+    }
+
+    pub(crate) fn id(&self) -> ProcessId {
+        let pid = self.0.id();
+        let start_ticks = root().start_ticks(pid).expect("procfs");
+        ProcessId {
+            pid,
+            start_ticks: start_ticks.expect("it runs"),
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        // Without its input it ends.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
