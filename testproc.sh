@@ -21,8 +21,10 @@ asked for.
 Options:
   --without-ml           without the machine-learning jobs
   --ml-only              without the test processes
-  --working-set-mib N    each machine-learning job goes through N MiB of data
-                         (default: 300); its packages take 50 to 150 MiB more
+  --working-set-mib N[,M]
+                         ml_test1 goes through N MiB of data, and ml_test2 through
+                         M, or N too (default: 250,300); their packages take 50
+                         to 150 MiB more
   --max-mib N            each test process takes N MiB and then holds still
   --i-mean-it            start them though no user-oom answers and nothing bounds
                          them
@@ -51,7 +53,7 @@ refuse() {
 # --- arguments ---------------------------------------------------------------
 
 registry=/tmp/user_processes
-working_set=300 # MiB
+working_set=250,300 # MiB, of ml_test1 and of ml_test2
 with_ml=yes
 with_test_processes=yes
 bounds=() # given to every test process
@@ -76,7 +78,9 @@ while (($# > 0)); do
 		shift
 		;;
 	--working-set-mib)
-		need_mib "$@"
+		need_value "$@"
+		[[ $2 =~ ^[1-9][0-9]*(,[1-9][0-9]*)?$ ]] ||
+			refuse "$1 takes one or two whole numbers of MiB above 0, not \`$2'"
 		working_set=$2
 		shift
 		;;
@@ -185,7 +189,7 @@ start() {
 start_test_process() { start "$programs/$1" "${bounds[@]}"; }
 
 start_ml() {
-	start "$ml_programs/$1" --lines --working-set-mib "$working_set" --ready "$scratch/$1"
+	start "$ml_programs/$1" --lines --working-set-mib "$2" --ready "$scratch/$1"
 }
 
 # Sets `living` to the pids of those that have not ended.
@@ -241,7 +245,8 @@ await_registration() {
 	say "${name_of[$pid]} ($pid) has not registered within 30 s"
 }
 
-# A machine-learning job is at work once it says so. Without a limit of time:
+# A machine-learning job is at work once it says so: loaded, and grown no more for
+# as long as user-oom looks back to tell who fills the memory. Without a limit of time:
 # how long its data takes to load is told by its size and the machine, and
 # Ctrl-C ends the wait.
 await_work() {
@@ -298,9 +303,10 @@ trap 'end_all; rm -rf -- "$scratch"' EXIT
 # What loads its data while memory runs out would be taken for what fills it: so
 # the jobs come first, and the rest once they are at work.
 if [[ $with_ml == yes ]]; then
-	start_ml ml_test1
-	start_ml ml_test2
-	say "loading $working_set MiB of data each"
+	start_ml ml_test1 "${working_set%,*}"
+	start_ml ml_test2 "${working_set#*,}"
+	say "loading ${working_set%,*} and ${working_set#*,} MiB of data;" \
+		"the jobs are at work once their memory has stood still for 10 s"
 	for pid in "${pids[@]}"; do await_registration "$pid"; done
 	for pid in "${pids[@]}"; do await_work "$pid"; done
 fi

@@ -21,6 +21,8 @@ import user_value
 LINE_SECONDS = 1.0  # between two lines
 BAR_SECONDS = 0.1  # between two looks of the bar
 BAR_WIDTH = 24  # at most, in characters
+STILL_SECONDS = 10.0  # without growth, before a job counts as loaded: as long as user-oom looks back
+STILL_MIB = 1  # what is no growth
 
 
 class Work:
@@ -149,6 +151,33 @@ class Meter:
         return told
 
 
+class Ready:
+    """Makes a file once the memory that is held has stood still: what still grows when
+    memory runs out would be taken for what fills it."""
+
+    def __init__(self, path, clock, held_mib):
+        self.path, self.clock, self.held_mib = path, clock, held_mib
+        self.most, self.since = held_mib(), clock()
+
+    def look(self):
+        """Is called after each step; only reads a line of text, and nothing once the file is made."""
+        if not self.path:
+            return
+        held = self.held_mib()
+        if held > self.most + STILL_MIB:
+            self.most, self.since = held, self.clock()
+        elif self.clock() - self.since >= STILL_SECONDS:
+            open(self.path, "w", encoding="ascii").close()
+            self.path = None
+
+
+def held_mib():
+    """What this process holds that is in no file, in MiB."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        _, resident, shared, *_ = map(int, statm.read().split())
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
 class Checkpoint:
     """A file that is always whole: the one before, or the new one."""
 
@@ -201,7 +230,7 @@ def parse_arguments(name, value, about, argv):
     add("--resume", action="store_true", help="go on from the checkpoint, if there is one")
     add("--registry", default="/tmp/user_processes", metavar="DIR",
         help="where to register (default: %(default)s)")
-    add("--ready", metavar="FILE", help="make FILE once the data is loaded and a step is done")
+    add("--ready", metavar="FILE", help="make FILE once the data is loaded and memory has stood still for 10 seconds")
     add("--lines", action="store_true", help="no progress bar, not even on a terminal")
     add("--check", action="store_true", help="only say whether what it needs is installed")
     return parser.parse_args(argv)
@@ -273,7 +302,7 @@ def live(arguments, make_work, signals, voice):
     signals.awaited = True
 
     meter = Meter(time.monotonic, BAR_SECONDS if voice.bar else LINE_SECONDS)
-    ready = arguments.ready
+    ready = Ready(arguments.ready, time.monotonic, held_mib)
     while epoch < arguments.epochs:
         while step < steps:
             if signals.came:
@@ -281,9 +310,7 @@ def live(arguments, make_work, signals, voice):
                 return
             told = meter.add(work.step(epoch, step))
             step += 1
-            if ready:
-                open(ready, "w", encoding="ascii").close()
-                ready = None
+            ready.look()
             if told:
                 tell(voice, work, arguments.epochs, epoch, steps, step, told)
                 # A daemon that was started after us has made the registry since.

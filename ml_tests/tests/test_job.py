@@ -184,12 +184,14 @@ class Life(unittest.TestCase):
         with open(f"/proc/{toy.pid}/comm", encoding="ascii") as comm:
             self.assertEqual(comm.read(), "toy\n")
 
-    def test_it_is_ready_once_a_step_is_done_and_not_before(self):
+    def test_it_is_ready_once_its_memory_stands_still_and_not_before(self):
         ready = self.path("ready")
-        toy = self.start(*ENDLESS, "--ready", ready, TOY_LOADS_FOR_EVER="yes")
+        toy = self.start(*ENDLESS, "--ready", ready, TOY_LOADS_FOR_EVER="yes", TOY_STILL_SECONDS="0")
         self.line_with(toy, "loading")
         self.assertFalse(os.path.exists(ready))
         self.run_toy(*SHORT, "--ready", ready)
+        self.assertFalse(os.path.exists(ready))
+        self.run_toy(*SHORT, "--ready", ready, TOY_STILL_SECONDS="0")
         self.assertTrue(os.path.exists(ready))
 
     def test_a_missing_package_is_one_sentence_that_says_what_to_install(self):
@@ -257,6 +259,32 @@ class Parts(unittest.TestCase):
         self.assertIsNone(meter.add(1.0))
         now[0] = 6.0
         self.assertEqual(meter.add(None), (1.0, 0.5))
+
+    def test_who_grows_is_not_ready_until_ten_seconds_after(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "ready")
+            now, held = [0.0], [100.0]
+            ready = job.Ready(path, lambda: now[0], lambda: held[0])
+            for second, mebibytes, want in (
+                (9.0, 100.0, False),
+                (9.5, 200.0, False),
+                (19.0, 200.9, False),
+                (19.4, 100.0, False),
+                (19.5, 200.0, True),
+            ):
+                now[0], held[0] = second, mebibytes
+                ready.look()
+                self.assertEqual(os.path.exists(path), want, second)
+            os.unlink(path)
+            now[0] = 60.0
+            ready.look()
+            self.assertFalse(os.path.exists(path))
+
+    def test_what_is_held_is_what_was_taken(self):
+        before = job.held_mib()
+        taken = b"x" * (64 << 20)
+        self.assertAlmostEqual(job.held_mib() - before, 64, delta=8)
+        del taken
 
     def test_a_measure_that_nobody_took_is_a_dash(self):
         out = io.StringIO()

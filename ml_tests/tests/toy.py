@@ -3,7 +3,8 @@
 
 The environment says what is amiss: TOY_PACKAGE names a package to need instead
 of one that is always there, TOY_LOADS_FOR_EVER never gets to the first step,
-TOY_SAVES_HALF writes half a checkpoint and fails.
+TOY_SAVES_HALF writes half a checkpoint and fails, TOY_STILL_SECONDS is how long
+it counts as loading after it has grown.
 """
 
 import json
@@ -14,6 +15,8 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 import job
+
+job.STILL_SECONDS = float(os.environ.get("TOY_STILL_SECONDS", job.STILL_SECONDS))
 
 
 class Toy(job.Work):

@@ -288,6 +288,8 @@ fn nonsense_is_refused() {
         &["--max-mib", "many"],
         &["--max-mib"],
         &["--working-set-mib", "-1"],
+        &["--working-set-mib", "1,"],
+        &["--working-set-mib", "1,2,3"],
         &["--registry", ""],
         &["--without-sense"],
     ] {
@@ -326,11 +328,15 @@ fn the_jobs_come_first_and_the_test_processes_once_they_are_at_work() {
         loaded.display()
     );
     stage.program("ml_test2", &job(&load));
+    stage.program("ml_test1", &job(&format!("echo \"loads $5\"; {AT_WORK}")));
     let late = format!("[ -e {} ] || exit 9; {STAND_IN}", loaded.display());
     stage.program("test_proc1", &late);
     stage.program("test_proc2", &late);
-    let running = Running::start(stage.command_with_ml(&["--working-set-mib", "77"]));
-    running.line_with("loads 77");
+    let running = Running::start(stage.command_with_ml(&["--working-set-mib", "77,88"]));
+    // In whichever order.
+    let said = [running.line_with("loads "), running.line_with("loads ")];
+    assert!(said.iter().any(|words| words[1] == "77"), "{said:?}");
+    assert!(said.iter().any(|words| words[1] == "88"), "{said:?}");
     fs::write(go, "").unwrap();
     running.pids_of(["ml_test1", "ml_test2", "test_proc1", "test_proc2"]);
     running.end();
