@@ -74,7 +74,7 @@ pub(crate) fn run(
         .arg(initramfs);
     qemu.arg("-serial").arg(file_of("file:", &console));
     qemu.arg("-serial").arg(file_of("file:", &words));
-    qemu.args(["-append", &command_line(&names)]);
+    qemu.args(["-append", &command_line(&names, first.machine)]);
     add_machine(&mut qemu, first.machine, logs)?;
     if let Some(image) = debian {
         // Nothing that a guest writes gets into the image.
@@ -104,9 +104,17 @@ fn file_of(prefix: &str, path: &Path) -> std::ffi::OsString {
     word
 }
 
-fn command_line(names: &[&str]) -> String {
+fn command_line(names: &[&str], machine: Machine) -> String {
     let names = names.join(",");
-    format!("console=ttyS0 quiet panic=-1 psi=1 {SCENARIOS_VARIABLE}={names}")
+    // Lest it run out of huge pages, the kernel moves small ones beforehand, tens
+    // of thousands where Debian runs, and interrupts the other processor for each:
+    // where processors are emulated, nothing else goes on for seconds.
+    let pages = if machine.debian {
+        " transparent_hugepage=never sysctl.vm.compaction_proactiveness=0"
+    } else {
+        ""
+    };
+    format!("console=ttyS0 quiet panic=-1 psi=1{pages} {SCENARIOS_VARIABLE}={names}")
 }
 
 fn add_machine(qemu: &mut Command, machine: Machine, logs: &Path) -> Result<()> {

@@ -9,10 +9,12 @@
 //! # Sizes
 //!
 //! Values are 9 and 7 for the jobs, 8 and 5 for the test processes. There is no
-//! swap. Memory ends at 10 % available and is enough again at 25 %. Both jobs,
-//! with 250 MiB of data and some 80 MiB of packages each, leave more than the one
-//! and less than the other of 1 GiB: so ending the two test processes is not
-//! enough, and the job of lesser value goes with them.
+//! swap. Memory ends at 10 % available and is enough again at 30 %. The jobs,
+//! with 200 and 300 MiB of data and some 125 and 45 MiB of their packages', leave
+//! more than the one and less than the other of 992 MiB: so ending the two test
+//! processes is not enough, and the job of lesser value goes with them. It is the
+//! larger one too, so that no choice can be better that ends the other instead.
+//! With 1536 MiB both jobs leave more than is enough, and both stay.
 //!
 //! An emulated machine is tens of times slower than another: a grace of 30 s
 //! here is one of 5 s there, and the kernel waits 5 s for an answer.
@@ -45,14 +47,14 @@ const LOADING: Duration = Duration::from_secs(900);
 /// For memory to run out and to come back.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// What each job goes through.
-const WORKING_SET_MEBIBYTES: &str = "250";
+/// What the jobs go through.
+const WORKING_SETS_MEBIBYTES: &str = "200,300";
 
 /// Where programs of this room print.
 const TERMINALS: [&str; 5] = ["daemon", "monitor", "testproc", "slow", "resumed"];
 
 /// What the daemon is told.
-const DAEMON: &[&str] = &["--registered-only", "--grace", "30", "--recover", "25"];
+const DAEMON: &[&str] = &["--registered-only", "--grace", "30", "--recover", "30"];
 
 /// Longest that starting a small program may take while memory runs out.
 const LONGEST_PROBE: Duration = Duration::from_secs(2);
@@ -223,7 +225,7 @@ fn testproc(arguments: &[&str], report: &mut Report) -> Result<Program> {
         "/bin/bash",
         &script,
         "--working-set-mib",
-        WORKING_SET_MEBIBYTES,
+        WORKING_SETS_MEBIBYTES,
     ];
     bash.extend(arguments);
     let start = Instant::now();
