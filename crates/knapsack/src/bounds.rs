@@ -21,12 +21,13 @@ pub(crate) struct Target {
     pub(crate) slack: i64,
 }
 
-/// What a solution must reach to be preferred to the incumbent: either of two.
+/// What a solution must reach to be preferred to the incumbent: either of two,
+/// where that counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Targets {
     /// More profit.
-    pub(crate) better: Target,
-    /// As much profit at less weight, where that counts.
+    pub(crate) better: Option<Target>,
+    /// As much profit at less weight.
     pub(crate) lighter: Option<Target>,
 }
 
@@ -80,13 +81,21 @@ pub(crate) struct Price {
     pub(crate) each: i64,
     /// The limit, less the break solution's side sum.
     pub(crate) limit: i64,
+    /// Where it is not 0, a state's side sum is its profit, rounded to this
+    /// many bits: profits are that sum and, in the bits below, a little more.
+    pub(crate) shift: u32,
 }
 
 impl Price {
     /// What a state's profit is with the side constraint priced in.
     #[inline(always)]
     pub(crate) fn priced(self, state: &State) -> i64 {
-        state.profit + self.each * (self.limit - i64::from(state.side))
+        let side = if self.shift == 0 {
+            i64::from(state.side)
+        } else {
+            (state.profit + (1 << (self.shift - 1))) >> self.shift
+        };
+        state.profit + self.each * (self.limit - side)
     }
 }
 
@@ -370,7 +379,7 @@ impl<'a> Tangents<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Judge<'a> {
     pub(crate) targets: Targets,
-    better: Tangents<'a>,
+    better: Option<Tangents<'a>>,
     /// The room to be lighter in is less, so it has lines of its own.
     lighter: Option<Tangents<'a>>,
 }
@@ -386,7 +395,7 @@ impl<'a> Judge<'a> {
         let tangents = |target: &Target| Tangents::new(neighbours, price, target.slack - lightest);
         Self {
             targets,
-            better: tangents(&targets.better),
+            better: targets.better.as_ref().map(tangents),
             lighter: targets.lighter.as_ref().map(tangents),
         }
     }
@@ -395,18 +404,17 @@ impl<'a> Judge<'a> {
     /// preferred to the incumbent.
     #[inline(always)]
     pub(crate) fn may_be_preferred(&mut self, state: &State) -> bool {
-        let may_reach = |target: &Target, tangents: &mut Tangents<'_>| {
+        let may_reach = |target: &Option<Target>, tangents: &mut Option<Tangents<'_>>| {
+            let (Some(target), Some(tangents)) = (target, tangents) else {
+                return false;
+            };
             let room = target.slack - state.weight;
             tangents.go_to(room);
             tangents.may_earn(target.profit, room, state)
         };
         // Where it counts, being lighter is mostly the easier of the two.
-        if let (Some(target), Some(tangents)) = (&self.targets.lighter, &mut self.lighter)
-            && may_reach(target, tangents)
-        {
-            return true;
-        }
-        may_reach(&self.targets.better, &mut self.better)
+        may_reach(&self.targets.lighter, &mut self.lighter)
+            || may_reach(&self.targets.better, &mut self.better)
     }
 }
 
@@ -426,13 +434,15 @@ impl Reducer {
             i128::from(target.slack) * i128::from(slope.profit)
                 - i128::from(target.profit - break_profit) * i128::from(slope.weight)
         };
-        let better = allowed(&targets.better);
+        let either = [&targets.better, &targets.lighter];
         Self {
             slope,
-            allowed_loss: targets
-                .lighter
-                .as_ref()
-                .map_or(better, |lighter| better.max(allowed(lighter))),
+            allowed_loss: either
+                .into_iter()
+                .flatten()
+                .map(allowed)
+                .max()
+                .unwrap_or(-1),
         }
     }
 

@@ -31,6 +31,7 @@ mod order;
 mod problem;
 mod search;
 mod states;
+mod ties;
 mod workspace;
 
 pub use crate::meter::Budget;

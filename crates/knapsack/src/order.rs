@@ -78,6 +78,8 @@ pub(crate) struct Order {
     pub(crate) break_profit: i64,
     /// What the break solution leaves of the capacity.
     pub(crate) slack: i64,
+    /// The entry that does not fit any more, if there is one.
+    pub(crate) break_entry: Option<Entry>,
 }
 
 impl Order {
@@ -89,6 +91,7 @@ impl Order {
             break_at: 0,
             break_profit: 0,
             slack: 0,
+            break_entry: None,
         }
     }
 
@@ -134,6 +137,7 @@ impl Order {
         self.slack = slack;
         // The next on the right must be known: it bounds everything.
         self.fill_right(|_| true);
+        self.break_entry = self.entries[self.right.window.clone()].first().copied();
     }
 
     /// From now on sorts whole runs.
@@ -142,38 +146,35 @@ impl Order {
         self.right.next_window = self.entries.len();
     }
 
-    /// The bound of the linear relaxation, rounded down, and how many entries
+    /// The bound of the linear relaxation, rounded down, and the side sum of what
     /// it keeps, the break entry by its part.
     #[expect(
         clippy::cast_precision_loss,
-        reason = "the count only chooses which price to try"
+        reason = "the side sum only chooses which price to try"
     )]
     pub(crate) fn relaxation(&self) -> (i64, f64) {
-        let slope = self.break_slope();
-        let gained = i128::from(self.slack) * i128::from(slope.profit) / i128::from(slope.weight);
-        let part = if slope.profit > 0 {
-            self.slack as f64 / slope.weight as f64
-        } else {
-            0.0
-        };
-        let gained = i64::try_from(gained).unwrap_or(i64::MAX);
-        (
-            self.break_profit.saturating_add(gained),
-            self.break_at as f64 + part,
-        )
+        let mut bound = self.break_profit;
+        let side: i64 = self.kept().iter().map(|entry| i64::from(entry.side)).sum();
+        let mut side = side as f64;
+        if let Some(entry) = self.break_entry
+            && entry.profit > 0
+        {
+            let gained =
+                i128::from(self.slack) * i128::from(entry.profit) / i128::from(entry.weight);
+            bound = bound.saturating_add(i64::try_from(gained).unwrap_or(i64::MAX));
+            side += self.slack as f64 / entry.weight as f64 * f64::from(entry.side);
+        }
+        (bound, side)
+    }
+
+    /// Profit per weight of the break entry.
+    pub(crate) fn break_slope(&self) -> Slope {
+        self.break_entry.map_or(Slope::FLAT, Slope::from)
     }
 
     /// What the break solution keeps.
     pub(crate) fn kept(&self) -> &[Entry] {
         &self.entries[..self.break_at]
-    }
-
-    /// Profit per weight of the entry that does not fit any more.
-    pub(crate) fn break_slope(&self) -> Slope {
-        match self.entries[self.right.window.clone()].first() {
-            Some(&entry) => Slope::from(entry),
-            None => Slope::FLAT,
-        }
     }
 
     /// Sorts on, so that a side with anything left that may be exchanged has
@@ -194,6 +195,9 @@ impl Order {
                 return;
             }
             let Some(mut run) = right.runs.pop() else {
+                // Where there were more than the ladder has lines for, it does
+                // not know yet that none is left.
+                right.ladder.restart([].iter(), false);
                 return;
             };
             run.end = reduce(entries, run.clone(), &keeps);
@@ -221,6 +225,7 @@ impl Order {
                 return;
             }
             let Some(mut run) = left.runs.pop() else {
+                left.ladder.restart([].iter(), false);
                 return;
             };
             run.end = reduce(entries, run.clone(), &keeps);

@@ -8,9 +8,10 @@
 //! (Martello and Toth 1997; Martello, Pisinger and Toth 1999).
 
 use crate::Item;
+use crate::bounds::Price;
 use crate::entry::Entry;
 use crate::meter::Meter;
-use crate::search::{Aim, Proof, Search};
+use crate::search::{Aim, Patience, Proof, Search, Task, ValuePart};
 
 /// One call's items and the room for what is kept.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,17 @@ pub(crate) struct Problem<'a> {
     values: Divisor,
     /// Of the profits that count as well as value.
     counted: Divisor,
+    /// By how many bits a value is shifted to count below it.
+    count_bits: u32,
+}
+
+/// What profits are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profits {
+    /// The value.
+    Value,
+    /// The value and then, for what is worth as much, one for each item.
+    ValueThenCount,
 }
 
 /// A sum over the kept items, `limit` at most or, at a negative price, at
@@ -52,8 +64,8 @@ impl<'a> Problem<'a> {
         let searched = |item: &&Item| item.weight != 0 && item.weight <= room;
         let weights = Divisor::of(items.iter().filter(searched).map(|item| item.weight));
         let values = Divisor::of(items.iter().filter(searched).map(|item| item.value));
-        let counting = items.len() as u64 + 1;
-        let counted = |item: &Item| values.divide(item.value) * counting + 1;
+        let count_bits = count_bits(items, values);
+        let counted = |item: &Item| (values.divide(item.value) << count_bits) + 1;
         let counted = Divisor::of(items.iter().filter(searched).map(counted));
         Self {
             items,
@@ -62,55 +74,149 @@ impl<'a> Problem<'a> {
             weights,
             values,
             counted,
+            count_bits,
         }
     }
 
-    /// Improves the search's incumbent to what `aim` asks, as far as a
-    /// moderate part of the budget takes it: mostly to the end.
-    pub(crate) fn look_near(&self, search: &mut Search, aim: Aim, meter: &mut Meter<'_>) -> Proof {
-        if let Some(profit) = self.enter_plain(search, aim) {
+    /// Improves the search's incumbent with a moderate part of the budget, mostly
+    /// to the end. Where counts are not soon settled, and next to them values
+    /// are few, it turns to the value alone and gives up soon.
+    pub(crate) fn look_near(
+        &self,
+        search: &mut Search,
+        profits: Profits,
+        meter: &mut Meter<'_>,
+    ) -> Proof {
+        if let Some(profit) = self.enter_plain(search, profits) {
             return Proof {
                 bound: profit,
                 complete: true,
+                turned: false,
             };
         }
-        meter.reserve_all_but(4 * search.most_states() + 32 * self.items.len());
-        let proof = search.run(signed(self.room), aim, None, meter);
+        let states = 200 + (self.items.len() / 2).min(4000);
+        let part = self.value_part();
+        let patience = Patience {
+            states,
+            gap: part.profit(FEW_VALUES),
+            easier: Aim::Value(part),
+            more_states: 4 * states,
+        };
+        let task = Task {
+            patience: (profits == Profits::ValueThenCount).then_some(patience),
+            ..self.task(profits)
+        };
+        self.run_at_most(self.moderate(search), search, &task, meter)
+    }
+
+    /// A moderate part of the budget: about what the largest tables take.
+    pub(crate) fn moderate(&self, search: &Search) -> usize {
+        4 * search.most_states() + 32 * self.items.len()
+    }
+
+    pub(crate) fn run_at_most(
+        &self,
+        states: usize,
+        search: &mut Search,
+        task: &Task,
+        meter: &mut Meter<'_>,
+    ) -> Proof {
+        meter.reserve_all_but(states);
+        let proof = search.run(task, meter);
         meter.release();
         proof
     }
 
-    /// Goes on where that was not enough, with a side constraint if one helps.
+    /// Goes on where that was not enough, with a side constraint if one helps
+    /// to get below `bound`.
     pub(crate) fn look_far(
         &self,
         search: &mut Search,
-        aim: Aim,
-        near: Proof,
+        profits: Profits,
+        bound: i64,
         meter: &mut Meter<'_>,
     ) -> Proof {
+        self.enter_plain(search, profits);
+        let bound = bound.min(self.relaxation(search).0);
         if meter.is_spent() {
-            return near;
+            return Proof {
+                bound,
+                complete: false,
+                turned: false,
+            };
         }
-        self.enter_plain(search, aim);
-        let side = self.side_constraint(search, aim, near.bound);
-        let far = if let Some(side) = side {
-            self.enter(search, |item| self.priced(item, aim, &side));
-            search.run(signed(self.room), aim, Some((side.each, side.limit)), meter)
-        } else {
-            self.enter_plain(search, aim);
-            search.run(signed(self.room), aim, Some((0, 0)), meter)
+        let mut task = Task {
+            far: true,
+            ..self.task(profits)
         };
-        let bound = far.bound.min(near.bound).max(search.incumbent.profit);
-        Proof {
-            bound,
-            complete: far.complete || (aim == Aim::Profit && bound == search.incumbent.profit),
+        if let Some(side) = self.side_constraint(search, profits, bound) {
+            self.enter(search, |item| self.priced(item, profits, &side));
+            task.price.each = side.each;
+            task.price.limit = side.limit;
+        } else {
+            self.enter_plain(search, profits);
+        }
+        search.run(&task, meter)
+    }
+
+    /// Whether no more items fit than the incumbent keeps and so many are never
+    /// worth more: a glance at two relaxations, where a search takes long.
+    pub(crate) fn is_best_of_its_count(&self, search: &mut Search) -> bool {
+        let profits = Profits::ValueThenCount;
+        self.enter_plain(search, profits);
+        let value = self.value(search.incumbent.profit, profits);
+        let entries = search.order.entries.iter();
+        let kept = entries
+            .filter(|entry| search.incumbent.kept.has(entry.index))
+            .count();
+        self.enter(search, |_| (1, 1));
+        let (limit, _) = self.relaxation(search);
+        usize::try_from(limit) == Ok(kept) && {
+            let side = self.best_price(search, profits, limit, 1);
+            self.value(side.bound, profits) == value
         }
     }
 
-    /// Enters what is searched, and says what the incumbent earns by `aim`. If
-    /// everything fits, keeps it and returns what it earns.
-    fn enter_plain(&self, search: &mut Search, aim: Aim) -> Option<i64> {
-        self.enter(search, |item| (self.profit(item, aim), 0));
+    /// Has `search` hold the break solution for values and counts.
+    pub(crate) fn relax(&self, search: &mut Search) {
+        self.enter_plain(search, Profits::ValueThenCount);
+        search.find_break(signed(self.room));
+    }
+
+    /// What all that is kept may weigh.
+    pub(crate) fn room(&self) -> i64 {
+        signed(self.room)
+    }
+
+    /// What an item is worth, in units of what all values are multiples of.
+    pub(crate) fn value_of(&self, index: u32) -> i64 {
+        signed(self.values.divide(self.items[index as usize].value))
+    }
+
+    /// What an item weighs, in units of what all weights are multiples of.
+    pub(crate) fn weight_of(&self, index: u32) -> i64 {
+        signed(self.weights.divide(self.items[index as usize].weight))
+    }
+
+    /// What is asked of all items.
+    fn task(&self, profits: Profits) -> Task {
+        Task {
+            capacity: signed(self.room),
+            aim: match profits {
+                Profits::Value => Aim::Profit,
+                Profits::ValueThenCount => Aim::ProfitThenWeight,
+            },
+            unit: 1,
+            far: false,
+            price: Price::default(),
+            patience: None,
+        }
+    }
+
+    /// Enters what is searched, and says what the incumbent earns. If everything
+    /// fits, keeps it and returns what it earns.
+    fn enter_plain(&self, search: &mut Search, profits: Profits) -> Option<i64> {
+        self.enter(search, |item| (self.profit(item, profits), 0));
         let incumbent = &mut search.incumbent;
         (incumbent.profit, incumbent.weight) = (0, 0);
         let (mut profit, mut weight) = (0, 0);
@@ -129,37 +235,40 @@ impl<'a> Problem<'a> {
         for entry in &search.order.entries {
             incumbent.kept.set(entry.index);
         }
+        (incumbent.profit, incumbent.weight) = (profit, weight);
         Some(profit)
     }
 
     /// The value that a bound of the profit allows.
-    pub(crate) fn value(&self, profit: i64, aim: Aim) -> u64 {
-        let value = match aim {
-            Aim::Profit => profit.unsigned_abs(),
-            Aim::ProfitThenWeight => self.counted.multiply(profit.unsigned_abs()) / self.counting(),
+    pub(crate) fn value(&self, profit: i64, profits: Profits) -> u64 {
+        let value = match profits {
+            Profits::Value => profit,
+            Profits::ValueThenCount => self.value_part().of(profit),
         };
-        self.values.multiply(value)
+        self.values.multiply(value.unsigned_abs())
     }
 
-    /// What keeping an item earns: its value, and then as many count as are
-    /// kept.
-    fn profit(&self, item: &Item, aim: Aim) -> i64 {
+    /// Where the value is in profits that count.
+    fn value_part(&self) -> ValuePart {
+        ValuePart {
+            factor: signed(self.counted.multiply(1)),
+            shift: self.count_bits,
+        }
+    }
+
+    /// What keeping an item earns.
+    fn profit(&self, item: &Item, profits: Profits) -> i64 {
         let value = self.values.divide(item.value);
-        signed(match aim {
-            Aim::Profit => value,
-            Aim::ProfitThenWeight => self.counted.divide(value * self.counting() + 1),
+        signed(match profits {
+            Profits::Value => value,
+            Profits::ValueThenCount => self.counted.divide((value << self.count_bits) + 1),
         })
-    }
-
-    /// More than all items together count.
-    fn counting(&self) -> u64 {
-        self.items.len() as u64 + 1
     }
 
     /// Enters what is searched, with its profit and side.
     fn enter(&self, search: &mut Search, enter: impl Fn(&Item) -> (i64, i32)) {
+        search.restart();
         let entries = &mut search.order.entries;
-        entries.clear();
         for (index, item) in (0..).zip(self.items) {
             if item.weight != 0 && item.weight <= self.heaviest {
                 let (profit, side) = enter(item);
@@ -174,25 +283,31 @@ impl<'a> Problem<'a> {
     }
 
     /// What an item's side is.
-    fn side(&self, item: &Item, aim: Aim, kind: Side) -> i64 {
+    fn side(&self, item: &Item, profits: Profits, kind: Side) -> i64 {
         match kind {
             Side::Count => 1,
             Side::Excess { slope, unit } => {
-                (self.profit(item, aim) - slope * signed(self.weights.divide(item.weight))) / unit
+                (self.profit(item, profits) - slope * signed(self.weights.divide(item.weight)))
+                    / unit
             }
         }
     }
 
-    fn priced(&self, item: &Item, aim: Aim, constraint: &SideConstraint) -> (i64, i32) {
-        let side = self.side(item, aim, constraint.kind);
+    fn priced(&self, item: &Item, profits: Profits, constraint: &SideConstraint) -> (i64, i32) {
+        let side = self.side(item, profits, constraint.kind);
         (
-            self.profit(item, aim) - constraint.each * side,
+            self.profit(item, profits) - constraint.each * side,
             i32::try_from(side).expect("checked when the constraint was chosen"),
         )
     }
 
     /// The side constraint that brings the bound down most, if any does.
-    fn side_constraint(&self, search: &mut Search, aim: Aim, bound: i64) -> Option<SideConstraint> {
+    fn side_constraint(
+        &self,
+        search: &mut Search,
+        profits: Profits,
+        bound: i64,
+    ) -> Option<SideConstraint> {
         let count = search.order.entries.len();
         // Prices are at most the greatest profit; no sum of theirs may
         // overflow, nor any count of items leave 16 bits.
@@ -208,18 +323,18 @@ impl<'a> Problem<'a> {
         }
         // Looking for the best price of counting is dear, and sharp bounds
         // from the excess leave nothing for it to do.
-        self.excess_at_most(search, aim)
+        self.excess_at_most(search, profits)
             .filter(|side| side.bound < bound)
-            .or_else(|| self.count_at_most(search, aim))
-            .or_else(|| self.count_at_least(search, aim))
+            .or_else(|| self.count_at_most(search, profits))
+            .or_else(|| self.count_at_least(search, profits))
             .filter(|side| side.bound < bound)
     }
 
     /// Profits that are `slope × weight` and a multiple of some unit: all that
     /// is kept earns `slope × room` at most, and the most of such units that
     /// fit.
-    fn excess_at_most(&self, search: &mut Search, aim: Aim) -> Option<SideConstraint> {
-        self.enter(search, |item| (self.profit(item, aim), 0));
+    fn excess_at_most(&self, search: &mut Search, profits: Profits) -> Option<SideConstraint> {
+        self.enter(search, |item| (self.profit(item, profits), 0));
         let entries = &search.order.entries;
         let slope = common_slope(entries)?;
         let excess = |entry: &Entry| entry.profit - slope * entry.weight;
@@ -237,7 +352,7 @@ impl<'a> Problem<'a> {
             return None;
         }
         let kind = Side::Excess { slope, unit };
-        self.enter(search, |item| (self.side(item, aim, kind), 0));
+        self.enter(search, |item| (self.side(item, profits, kind), 0));
         let (limit, _) = self.relaxation(search);
         Some(SideConstraint {
             kind,
@@ -248,22 +363,22 @@ impl<'a> Problem<'a> {
     }
 
     /// No more items fit than of the lightest.
-    fn count_at_most(&self, search: &mut Search, aim: Aim) -> Option<SideConstraint> {
-        self.enter(search, |item| (self.profit(item, aim), 0));
+    fn count_at_most(&self, search: &mut Search, profits: Profits) -> Option<SideConstraint> {
+        self.enter(search, |item| (self.profit(item, profits), 1));
         let (_, kept) = self.relaxation(search);
-        self.enter(search, |_| (1, 0));
+        self.enter(search, |_| (1, 1));
         let (limit, _) = self.relaxation(search);
-        (number(limit) < kept).then(|| self.best_price(search, aim, limit, 1))
+        (number(limit) < kept).then(|| self.best_price(search, profits, limit, 1))
     }
 
     /// As few items as of the most profitable are not enough to be better.
-    fn count_at_least(&self, search: &mut Search, aim: Aim) -> Option<SideConstraint> {
-        self.enter(search, |item| (self.profit(item, aim), 0));
+    fn count_at_least(&self, search: &mut Search, profits: Profits) -> Option<SideConstraint> {
+        self.enter(search, |item| (self.profit(item, profits), 1));
         let (_, kept) = self.relaxation(search);
         let entries = &mut search.order.entries;
         entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.profit));
         // What is as good and lighter is preferred too.
-        let enough = i64::from(aim == Aim::Profit);
+        let enough = i64::from(profits == Profits::Value);
         let mut missing = search.incumbent.profit + enough;
         let mut limit = 0;
         for entry in entries {
@@ -273,21 +388,27 @@ impl<'a> Problem<'a> {
             missing -= entry.profit;
             limit += 1;
         }
-        (number(limit) > kept).then(|| self.best_price(search, aim, limit, -1))
+        (number(limit) > kept).then(|| self.best_price(search, profits, limit, -1))
     }
 
     /// The price of counting at which the relaxation's bound is the least: a
     /// convex function, and how many items the relaxation keeps is its slope.
-    fn best_price(&self, search: &mut Search, aim: Aim, limit: i64, sign: i64) -> SideConstraint {
+    fn best_price(
+        &self,
+        search: &mut Search,
+        profits: Profits,
+        limit: i64,
+        sign: i64,
+    ) -> SideConstraint {
         let mut bound_at = |each: i64| {
-            self.enter(search, |item| (self.profit(item, aim) - each, 0));
+            self.enter(search, |item| (self.profit(item, profits) - each, 1));
             let (bound, kept) = self.relaxation(search);
             (bound + each * limit, number(limit) - kept)
         };
         let greatest = self
             .items
             .iter()
-            .map(|item| self.profit(item, aim))
+            .map(|item| self.profit(item, profits))
             .max()
             .unwrap_or(0);
         // The slope is negative at `low` and positive at `high`.
@@ -345,6 +466,9 @@ impl<'a> Problem<'a> {
     }
 }
 
+/// Between so few values it matters that they are whole numbers.
+const FEW_VALUES: i64 = 5;
+
 /// How many prices are tried.
 const PRICE_ROUNDS: u32 = 12;
 
@@ -353,12 +477,23 @@ const PRICE_ROUNDS: u32 = 12;
     clippy::cast_possible_truncation,
     reason = "where a price is tried is a guess; its bound is exact"
 )]
-fn meet(low: (i64, (i64, f64)), high: (i64, (i64, f64))) -> Option<i64> {
+pub(crate) fn meet(low: (i64, (i64, f64)), high: (i64, (i64, f64))) -> Option<i64> {
     let (low, (low_bound, low_slope)) = low;
     let (high, (high_bound, high_slope)) = high;
     let slopes = high_slope - low_slope;
     let along = (number(low_bound - high_bound) + high_slope * number(high - low)) / slopes;
     along.is_finite().then(|| low.saturating_add(along as i64))
+}
+
+/// By how many bits a value is shifted to count below it: the more the better,
+/// since a count that is next to nothing blurs no bound, as sums allow.
+fn count_bits(items: &[Item], values: Divisor) -> u32 {
+    let most = items.len().saturating_sub(1);
+    let least = usize::BITS - most.leading_zeros();
+    let sum: u64 = items.iter().map(|item| values.divide(item.value)).sum();
+    (least + 10)
+        .min(sum.leading_zeros().saturating_sub(5))
+        .max(least)
 }
 
 /// The whole profit per weight by which most neighbours differ, if it is the
@@ -424,7 +559,7 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
     clippy::cast_precision_loss,
     reason = "only chooses which price to try, never a bound"
 )]
-fn number(integer: i64) -> f64 {
+pub(crate) fn number(integer: i64) -> f64 {
     integer as f64
 }
 

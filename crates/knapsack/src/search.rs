@@ -7,7 +7,7 @@
 //! become better than the incumbent, by the bounds of `bounds`, is dropped;
 //! when none is left, the incumbent is the optimum.
 
-use crate::bounds::{Judge, Neighbours, Price, Reducer, Tangents, Target, Targets};
+use crate::bounds::{Judge, Neighbours, Price, Reducer, Slope, Tangents, Target, Targets};
 use crate::decisions::{Decisions, STRETCH};
 use crate::entry::Entry;
 use crate::incumbent::{Bits, Incumbent};
@@ -22,6 +22,61 @@ pub(crate) enum Aim {
     Profit,
     /// The most profit, and of that the least weight.
     ProfitThenWeight,
+    /// The least weight for the incumbent's profit.
+    Weight,
+    /// The most of the value in the profit, whatever the rest.
+    Value(ValuePart),
+}
+
+/// How profits are made of values: `profit × factor` is the value and, in the
+/// bits below `shift`, the count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ValuePart {
+    pub(crate) factor: i64,
+    pub(crate) shift: u32,
+}
+
+impl ValuePart {
+    /// The value in a profit.
+    pub(crate) fn of(self, profit: i64) -> i64 {
+        (profit * self.factor) >> self.shift
+    }
+
+    /// The profit of a value without a count.
+    pub(crate) fn profit(self, value: i64) -> i64 {
+        (value << self.shift) / self.factor
+    }
+
+    /// The least profit that has more value.
+    fn above(self, profit: i64) -> i64 {
+        (((self.of(profit) + 1) << self.shift) + self.factor - 1) / self.factor
+    }
+}
+
+/// What is searched for, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Task {
+    pub(crate) capacity: i64,
+    pub(crate) aim: Aim,
+    /// What all profits are multiples of.
+    pub(crate) unit: i64,
+    /// Whether the core will be large: then items are sorted in whole runs.
+    pub(crate) far: bool,
+    /// The side constraint, with its limit for all items.
+    pub(crate) price: Price,
+    pub(crate) patience: Option<Patience>,
+}
+
+/// When to turn to an easier aim.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// After so many states.
+    pub(crate) states: usize,
+    /// If the relaxation is above the incumbent by no more than this.
+    pub(crate) gap: i64,
+    pub(crate) easier: Aim,
+    /// How many more states it may take then.
+    pub(crate) more_states: usize,
 }
 
 /// What a search proved.
@@ -31,14 +86,8 @@ pub(crate) struct Proof {
     pub(crate) bound: i64,
     /// Whether the incumbent is what was wanted.
     pub(crate) complete: bool,
-}
-
-impl Proof {
-    /// Nothing is proved.
-    pub(crate) const NONE: Self = Self {
-        bound: i64::MAX,
-        complete: false,
-    };
+    /// Whether it was the easier aim in the end.
+    pub(crate) turned: bool,
 }
 
 /// The memory of one search.
@@ -46,6 +95,9 @@ impl Proof {
 pub(crate) struct Search {
     pub(crate) order: Order,
     pub(crate) incumbent: Incumbent,
+    /// What is kept for good, and no entry any more.
+    settled: Bits,
+    pub(crate) settled_weight: i64,
     break_kept: Bits,
     states: Vec<State>,
     merged: Vec<State>,
@@ -60,6 +112,7 @@ pub(crate) struct Search {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     aim: Aim,
+    unit: i64,
     /// Sum of the true profits of the break solution.
     profit: i64,
     weight: i64,
@@ -70,19 +123,40 @@ struct Frame {
 impl Frame {
     /// What a state must reach, relative to the break solution.
     fn targets(&self, incumbent: &Incumbent) -> Targets {
-        let profit = incumbent.profit - self.profit;
+        let better = match self.aim {
+            Aim::Profit | Aim::ProfitThenWeight => Some(incumbent.profit + self.unit),
+            Aim::Weight => None,
+            Aim::Value(part) => Some(part.above(incumbent.profit)),
+        };
+        let lighter = matches!(self.aim, Aim::ProfitThenWeight | Aim::Weight);
         Targets {
-            better: Target {
-                profit: profit + 1,
+            better: better.map(|profit| Target {
+                profit: profit - self.profit,
                 slack: self.slack,
-            },
-            lighter: (self.aim == Aim::ProfitThenWeight).then(|| Target {
-                profit,
+            }),
+            lighter: lighter.then(|| Target {
+                profit: incumbent.profit - self.profit,
                 slack: incumbent.weight - 1 - self.weight,
             }),
         }
     }
+
+    /// Whether a bound of the true profit leaves nothing of what is wanted.
+    fn is_reached(&self, incumbent: &Incumbent, bound: i64) -> bool {
+        match self.aim {
+            Aim::Profit => bound < incumbent.profit + self.unit,
+            Aim::ProfitThenWeight | Aim::Weight => bound < incumbent.profit,
+            Aim::Value(part) => bound < part.above(incumbent.profit),
+        }
+    }
 }
+
+/// With how many entries on each side the states are paired for each of them:
+/// while they are few, one that fits is not looked for far away.
+const PAIRED: usize = 256;
+
+/// What taking a piece costs beside its states, in states.
+const STATES_FOR_A_PIECE: usize = 8;
 
 impl Search {
     pub(crate) fn with_capacity(items: usize, most_states: usize) -> Self {
@@ -90,6 +164,8 @@ impl Search {
         Self {
             order: Order::with_capacity(items),
             incumbent: Incumbent::with_capacity(items),
+            settled: Bits::with_capacity(items),
+            settled_weight: 0,
             break_kept: Bits::with_capacity(items),
             states: Vec::with_capacity(most_states + 1),
             merged: Vec::with_capacity(most_states + 1),
@@ -111,35 +187,88 @@ impl Search {
         self.most_states
     }
 
-    /// Improves the incumbent, as far as the meter allows, to what `aim` asks
-    /// of `order.entries` within `capacity`, with the side sum limited by
-    /// `limit` and priced at `each`.
-    pub(crate) fn run(
+    /// Forgets what was settled, and all entries.
+    pub(crate) fn restart(&mut self) {
+        self.order.entries.clear();
+        self.settled.clear();
+        self.settled_weight = 0;
+    }
+
+    /// Settles what is the same in every solution that `aim` prefers to the
+    /// incumbent: it is no entry any more, and what of it is kept is in every
+    /// set from now on. `slope` is about the break entry's; the break solution
+    /// is the last one found.
+    ///
+    /// The incumbent itself may differ from what is settled. Calls `differs` with
+    /// each entry that it alone keeps, and whether it does.
+    pub(crate) fn settle(
         &mut self,
         capacity: i64,
         aim: Aim,
-        side: Option<(i64, i64)>,
-        meter: &mut Meter<'_>,
-    ) -> Proof {
-        self.order.find_break(capacity);
-        if side.is_some() {
-            self.order.look_far();
-        }
-        let (each, limit) = side.unwrap_or((0, 0));
-        self.break_kept.clear();
-        let mut side = 0;
-        for entry in self.order.kept() {
-            self.break_kept.set(entry.index);
-            side += i64::from(entry.side);
+        unit: i64,
+        slope: Slope,
+        mut differs: impl FnMut(&Entry, bool),
+    ) {
+        let (mut profit, mut weight) = (0, 0);
+        for entry in &self.order.entries {
+            if self.break_kept.has(entry.index) {
+                profit += entry.profit;
+                weight += entry.weight;
+            }
         }
         let frame = Frame {
             aim,
-            profit: self.order.break_profit + each * side,
-            weight: capacity - self.order.slack,
+            unit,
+            profit,
+            weight,
+            slack: capacity - weight,
+            price: Price::default(),
+        };
+        let reducer = Reducer::new(slope, frame.price, &frame.targets(&self.incumbent));
+        self.order.entries.retain(|entry| {
+            let stays = reducer.keeps(entry);
+            if !stays {
+                let kept = self.break_kept.has(entry.index);
+                if kept {
+                    self.settled.set(entry.index);
+                    self.settled_weight += entry.weight;
+                }
+                let incumbent = self.incumbent.kept.has(entry.index);
+                if incumbent != kept {
+                    differs(entry, incumbent);
+                }
+            }
+            stays
+        });
+    }
+
+    /// Finds the break solution of what is entered.
+    pub(crate) fn find_break(&mut self, capacity: i64) {
+        self.order.find_break(capacity);
+        self.break_kept.copy_from(&self.settled);
+        for entry in self.order.kept() {
+            self.break_kept.set(entry.index);
+        }
+    }
+
+    /// Improves the incumbent, as far as the meter allows, to what the task
+    /// asks of `order.entries`.
+    pub(crate) fn run(&mut self, task: &Task, meter: &mut Meter<'_>) -> Proof {
+        self.find_break(task.capacity);
+        if task.far {
+            self.order.look_far();
+        }
+        let kept = self.order.kept();
+        let side: i64 = kept.iter().map(|entry| i64::from(entry.side)).sum();
+        let mut frame = Frame {
+            aim: task.aim,
+            unit: task.unit,
+            profit: self.order.break_profit + task.price.each * side,
+            weight: task.capacity - self.order.slack,
             slack: self.order.slack,
             price: Price {
-                each,
-                limit: limit - side,
+                limit: task.price.limit - side,
+                ..task.price
             },
         };
         if self.incumbent.is_behind(frame.profit, frame.weight) {
@@ -154,7 +283,9 @@ impl Search {
         self.states.push(State::default());
         let mut dropped = None;
         let mut pair_at = 2;
+        let mut patience = task.patience;
 
+        let (relaxation, _) = self.order.relaxation();
         let break_slope = self.order.break_slope();
         let mut right_next = true;
         loop {
@@ -162,15 +293,32 @@ impl Search {
             let reducer = Reducer::new(break_slope, frame.price, &targets);
             self.order.fill(&reducer);
             if self.states.len() >= pair_at {
-                if !meter.pay(self.order.entries.len() / 2) {
+                let most = PAIRED * pair_at;
+                if !meter.pay(self.order.entries.len().min(2 * most) / 2) {
                     break;
                 }
-                self.pair(&frame, &reducer);
+                self.pair(&frame, &reducer, most);
                 pair_at *= 8;
                 continue;
             }
             if self.states.is_empty() || !meter.pay(2 * self.states.len()) {
                 break;
+            }
+            if let Some(left) = &mut patience {
+                match left
+                    .states
+                    .checked_sub(self.states.len() + STATES_FOR_A_PIECE)
+                {
+                    Some(states) => left.states = states,
+                    None => {
+                        if relaxation - self.incumbent.profit <= left.gap {
+                            frame.aim = left.easier;
+                            meter.reserve_all_but(left.more_states);
+                        }
+                        patience = None;
+                        continue;
+                    }
+                }
             }
             if self.core.len().is_multiple_of(STRETCH) && !self.core.is_empty() {
                 let stretch = self.core.len() / STRETCH - 1;
@@ -192,13 +340,16 @@ impl Search {
                 right = !right;
             }
             let Some(piece) = piece else {
+                // Nothing else can be exchanged: every state is a whole set,
+                // and none is preferred to the incumbent.
+                self.states.clear();
                 break;
             };
             self.order.fill(&reducer);
             self.take(piece, right, &frame, &mut dropped);
             right_next = !right;
         }
-        // What is left unsearched, or can go no further.
+        // What is left unsearched.
         let targets = frame.targets(&self.incumbent);
         let neighbours = self.order.neighbours();
         let mut unsearched = dropped;
@@ -217,10 +368,9 @@ impl Search {
         let profit = self.incumbent.profit;
         Proof {
             bound: unsearched.map_or(profit, |bound| bound.max(profit)),
-            complete: unsearched.is_none_or(|bound| match aim {
-                Aim::Profit => bound <= profit,
-                Aim::ProfitThenWeight => bound < profit,
-            }),
+            turned: frame.aim != task.aim,
+            complete: frame.aim == task.aim
+                && unsearched.is_none_or(|bound| frame.is_reached(&self.incumbent, bound)),
         }
     }
 
@@ -263,7 +413,10 @@ impl Search {
             clippy::cast_possible_truncation,
             reason = "a side constraint is priced only where all sums fit"
         )]
-        let side = (times * i64::from(side)) as i16;
+        let side = match frame.price.shift {
+            0 => (times * i64::from(side)) as i16,
+            _ => 0,
+        };
         let changed = |state: &State| State {
             profit: state.profit + profit,
             weight: state.weight + weight,
@@ -334,9 +487,9 @@ impl Search {
     }
 
     /// Pairs every state with one change outside the core, for a better
-    /// incumbent: for each such entry the heaviest state that leaves it room
-    /// is the best one.
-    fn pair(&mut self, frame: &Frame, reducer: &Reducer) {
+    /// incumbent: for each such entry, `most` on each side, the heaviest state
+    /// that leaves it room is the best one.
+    fn pair(&mut self, frame: &Frame, reducer: &Reducer, most: usize) {
         let mut best: Option<(State, u32)> = None;
         let states = &self.states;
         let incumbent = &mut self.incumbent;
@@ -357,10 +510,10 @@ impl Search {
                 }
             }
         };
-        for entry in self.order.rest_right() {
+        for entry in self.order.rest_right().take(most) {
             pair(entry, 1);
         }
-        for entry in self.order.rest_left() {
+        for entry in self.order.rest_left().take(most) {
             pair(entry, -1);
         }
         if let Some((state, index)) = best {

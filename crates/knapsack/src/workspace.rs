@@ -1,10 +1,10 @@
 //! The solver's front: what is checked, the two phases, and the answer.
 
 use crate::meter::{Budget, Meter};
-use crate::problem::Problem;
-use crate::search::{Aim, Proof, Search};
+use crate::problem::{Problem, Profits};
+use crate::search::Search;
 use crate::states::touch;
-use crate::{Item, SelectError, Selection};
+use crate::{Item, SelectError, Selection, ties};
 
 /// Memory for solving, made beforehand: no solve allocates.
 #[derive(Debug)]
@@ -124,33 +124,46 @@ impl Workspace {
         self.search.incumbent.kept.clear();
         let mut meter = meter;
         let search = &mut self.search;
-        let mut best_kept_value = u64::MAX;
-        let mut note = |proof: Proof, aim| {
-            best_kept_value = best_kept_value.min(problem.value(proof.bound, aim));
-            proof
+        let profits = if ties {
+            Profits::ValueThenCount
+        } else {
+            Profits::Value
         };
-        // Mostly the full order of preference is proved soon, and with it the
-        // value. Only where it is not does the value come first, alone.
-        let mut by_ties = Proof::NONE;
-        if ties {
-            by_ties = note(
-                problem.look_near(search, Aim::ProfitThenWeight, &mut meter),
-                Aim::ProfitThenWeight,
-            );
+        let first = problem.look_near(search, profits, &mut meter);
+        // What all that is searched can be worth at most.
+        let mut bound = problem.value(first.bound, profits);
+        let least = problem.value(search.incumbent.profit, profits);
+        let mut ties_proved = ties && first.complete;
+        let mut value_proved = bound == least;
+        let relaxed = value_proved;
+        if first.turned && !value_proved && problem.is_best_of_its_count(search) {
+            bound = least;
+            value_proved = true;
         }
-        if !by_ties.complete {
-            let near = problem.look_near(search, Aim::Profit, &mut meter);
-            let by_value = note(near, Aim::Profit);
-            if !by_value.complete {
-                let far = problem.look_far(search, Aim::Profit, by_value, &mut meter);
-                note(far, Aim::Profit);
+        if !value_proved {
+            let near = if ties {
+                problem.look_near(search, Profits::Value, &mut meter)
+            } else {
+                first
+            };
+            bound = bound.min(problem.value(near.bound, Profits::Value));
+            if !near.complete {
+                let far = problem.look_far(search, Profits::Value, near.bound, &mut meter);
+                bound = bound.min(problem.value(far.bound, Profits::Value));
             }
-            if ties {
-                let far = problem.look_far(search, Aim::ProfitThenWeight, by_ties, &mut meter);
-                by_ties = note(far, Aim::ProfitThenWeight);
-            }
+            value_proved = bound == problem.value(search.incumbent.profit, Profits::Value);
         }
-        let ties_proved = by_ties.complete;
+        if ties && !ties_proved && value_proved && (first.turned || relaxed) {
+            if !relaxed {
+                problem.relax(search);
+            }
+            ties_proved = ties::settle(&problem, search, &mut meter);
+        }
+        if ties && !ties_proved {
+            let far = problem.look_far(search, profits, i64::MAX, &mut meter);
+            bound = bound.min(problem.value(far.bound, profits));
+            ties_proved = far.complete;
+        }
 
         let mut value = 0;
         let mut weight = 0;
@@ -164,7 +177,7 @@ impl Workspace {
                 weight += item.weight;
             }
         }
-        let gap = best_kept_value - kept_value;
+        let gap = bound - kept_value;
         Ok(Selection {
             given_up: &self.given_up,
             value,
