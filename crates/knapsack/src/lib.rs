@@ -27,6 +27,7 @@ mod decisions;
 mod entry;
 mod incumbent;
 mod meter;
+mod mix;
 mod order;
 mod problem;
 mod search;

@@ -94,13 +94,13 @@ impl<'a> Problem<'a> {
                 turned: false,
             };
         }
-        let states = 200 + (self.items.len() / 2).min(4000);
+        let states = 200 + (self.items.len() / 2).min(2000);
         let part = self.value_part();
         let patience = Patience {
             states,
             gap: part.profit(FEW_VALUES),
             easier: Aim::Value(part),
-            more_states: 4 * states,
+            more_states: 2 * states,
         };
         let task = Task {
             patience: (profits == Profits::ValueThenCount).then_some(patience),
@@ -157,24 +157,6 @@ impl<'a> Problem<'a> {
             self.enter_plain(search, profits);
         }
         search.run(&task, meter)
-    }
-
-    /// Whether no more items fit than the incumbent keeps and so many are never
-    /// worth more: a glance at two relaxations, where a search takes long.
-    pub(crate) fn is_best_of_its_count(&self, search: &mut Search) -> bool {
-        let profits = Profits::ValueThenCount;
-        self.enter_plain(search, profits);
-        let value = self.value(search.incumbent.profit, profits);
-        let entries = search.order.entries.iter();
-        let kept = entries
-            .filter(|entry| search.incumbent.kept.has(entry.index))
-            .count();
-        self.enter(search, |_| (1, 1));
-        let (limit, _) = self.relaxation(search);
-        usize::try_from(limit) == Ok(kept) && {
-            let side = self.best_price(search, profits, limit, 1);
-            self.value(side.bound, profits) == value
-        }
     }
 
     /// Has `search` hold the break solution for values and counts.
@@ -477,7 +459,7 @@ const PRICE_ROUNDS: u32 = 12;
     clippy::cast_possible_truncation,
     reason = "where a price is tried is a guess; its bound is exact"
 )]
-pub(crate) fn meet(low: (i64, (i64, f64)), high: (i64, (i64, f64))) -> Option<i64> {
+fn meet(low: (i64, (i64, f64)), high: (i64, (i64, f64))) -> Option<i64> {
     let (low, (low_bound, low_slope)) = low;
     let (high, (high_bound, high_slope)) = high;
     let slopes = high_slope - low_slope;

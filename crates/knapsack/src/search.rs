@@ -12,6 +12,7 @@ use crate::decisions::{Decisions, STRETCH};
 use crate::entry::Entry;
 use crate::incumbent::{Bits, Incumbent};
 use crate::meter::Meter;
+use crate::mix::SAMPLE;
 use crate::order::{Order, Piece};
 use crate::states::{SENTINEL, State, touch};
 
@@ -99,6 +100,8 @@ pub(crate) struct Search {
     settled: Bits,
     pub(crate) settled_weight: i64,
     break_kept: Bits,
+    /// Holds the entries while a sample of them is looked at.
+    aside: Vec<Entry>,
     states: Vec<State>,
     merged: Vec<State>,
     /// How long `states` and `merged` may get, the sentinel left aside.
@@ -167,6 +170,7 @@ impl Search {
             settled: Bits::with_capacity(items),
             settled_weight: 0,
             break_kept: Bits::with_capacity(items),
+            aside: Vec::with_capacity(if items > 2 * SAMPLE { SAMPLE } else { 0 }),
             states: Vec::with_capacity(most_states + 1),
             merged: Vec::with_capacity(most_states + 1),
             most_states,
@@ -249,6 +253,30 @@ impl Search {
         for entry in self.order.kept() {
             self.break_kept.set(entry.index);
         }
+    }
+
+    /// Whether the break solution found last keeps an entry.
+    pub(crate) fn is_in_break(&self, entry: &Entry) -> bool {
+        self.break_kept.has(entry.index)
+    }
+
+    /// Sets all entries aside but a few from everywhere, and says which part is
+    /// left.
+    #[expect(clippy::cast_precision_loss, reason = "a part is never exact")]
+    pub(crate) fn swap_in_sample(&mut self) -> f64 {
+        let entries = &self.order.entries;
+        let count = SAMPLE.min(entries.len() / 6);
+        let sample = (0..count).map(|at| entries[at * entries.len() / count]);
+        self.aside.clear();
+        self.aside.extend(sample);
+        let part = count as f64 / entries.len() as f64;
+        std::mem::swap(&mut self.order.entries, &mut self.aside);
+        part
+    }
+
+    /// Takes all entries back.
+    pub(crate) fn swap_out_sample(&mut self) {
+        std::mem::swap(&mut self.order.entries, &mut self.aside);
     }
 
     /// Improves the incumbent, as far as the meter allows, to what the task

@@ -122,48 +122,7 @@ impl Workspace {
         }
         let problem = Problem::new(items, total - need);
         self.search.incumbent.kept.clear();
-        let mut meter = meter;
-        let search = &mut self.search;
-        let profits = if ties {
-            Profits::ValueThenCount
-        } else {
-            Profits::Value
-        };
-        let first = problem.look_near(search, profits, &mut meter);
-        // What all that is searched can be worth at most.
-        let mut bound = problem.value(first.bound, profits);
-        let least = problem.value(search.incumbent.profit, profits);
-        let mut ties_proved = ties && first.complete;
-        let mut value_proved = bound == least;
-        let relaxed = value_proved;
-        if first.turned && !value_proved && problem.is_best_of_its_count(search) {
-            bound = least;
-            value_proved = true;
-        }
-        if !value_proved {
-            let near = if ties {
-                problem.look_near(search, Profits::Value, &mut meter)
-            } else {
-                first
-            };
-            bound = bound.min(problem.value(near.bound, Profits::Value));
-            if !near.complete {
-                let far = problem.look_far(search, Profits::Value, near.bound, &mut meter);
-                bound = bound.min(problem.value(far.bound, Profits::Value));
-            }
-            value_proved = bound == problem.value(search.incumbent.profit, Profits::Value);
-        }
-        if ties && !ties_proved && value_proved && (first.turned || relaxed) {
-            if !relaxed {
-                problem.relax(search);
-            }
-            ties_proved = ties::settle(&problem, search, &mut meter);
-        }
-        if ties && !ties_proved {
-            let far = problem.look_far(search, profits, i64::MAX, &mut meter);
-            bound = bound.min(problem.value(far.bound, profits));
-            ties_proved = far.complete;
-        }
+        let (bound, ties_proved) = search(&problem, &mut self.search, ties, meter);
 
         let mut value = 0;
         let mut weight = 0;
@@ -207,4 +166,58 @@ impl Workspace {
         }
         Ok(total)
     }
+}
+
+/// Searches in the order in which most is proved with the least work. Returns
+/// what all that is searched can be worth at most, and whether the ties are
+/// proved.
+///
+/// Mostly value and ties are proved together, soon. Where they are not, the
+/// value comes first.
+fn search(
+    problem: &Problem<'_>,
+    search: &mut Search,
+    ties: bool,
+    mut meter: Meter<'_>,
+) -> (u64, bool) {
+    let profits = match ties {
+        true => Profits::ValueThenCount,
+        false => Profits::Value,
+    };
+    let first = problem.look_near(search, profits, &mut meter);
+    let mut bound = problem.value(first.bound, profits);
+    if ties && first.complete {
+        return (bound, true);
+    }
+    let value = problem.value(search.incumbent.profit, profits);
+    let relaxed = bound == value;
+    if first.turned && !relaxed && ties::is_best_value(problem, search) {
+        bound = value;
+    }
+    if bound > value {
+        let near = match ties {
+            true => problem.look_near(search, Profits::Value, &mut meter),
+            false => first,
+        };
+        bound = bound.min(problem.value(near.bound, Profits::Value));
+        if !near.complete {
+            let far = problem.look_far(search, Profits::Value, near.bound, &mut meter);
+            bound = bound.min(problem.value(far.bound, Profits::Value));
+        }
+    }
+    if !ties {
+        return (bound, false);
+    }
+    // Whole values matter for the ties where they did for the value.
+    if relaxed || first.turned {
+        if !relaxed {
+            problem.relax(search);
+        }
+        let value = problem.value(search.incumbent.profit, profits);
+        if bound == value && ties::settle(problem, search, &mut meter) {
+            return (bound, true);
+        }
+    }
+    let far = problem.look_far(search, profits, i64::MAX, &mut meter);
+    (bound.min(problem.value(far.bound, profits)), far.complete)
 }

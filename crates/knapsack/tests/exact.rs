@@ -5,7 +5,7 @@ mod support;
 use knapsack::{Budget, Workspace};
 use support::{
     Cost, Random, brute_force, by_given_up_value, by_kept_weight, check_sums, correlated_instance,
-    large_instance, pruned_greedy, small_instance,
+    large_instance, pruned_greedy, small_instance, table_of_thousands,
 };
 
 #[test]
@@ -91,6 +91,32 @@ fn nothing_beats_what_is_chosen_from_many_by_a_plain_dynamic_program() {
         proved += u32::from(selection.ties_proved);
     }
     assert!(proved > 3_900, "only {proved} of 4000 proved");
+}
+
+#[test]
+fn nothing_beats_what_is_chosen_from_thousands() {
+    let mut random = Random(5);
+    let mut workspace = Workspace::with_capacity(6_000);
+    let mut proved = 0;
+    let rounds = 100;
+    for round in 0..rounds {
+        let (items, need) = table_of_thousands(&mut random, 6_000);
+        let best = by_given_up_value(&items, need);
+        let selection = workspace
+            .give_up(&items, need, Budget::default())
+            .expect("the need can be covered");
+        check_sums(&items, need, &selection);
+        let found = Cost::of(&selection);
+        assert!(
+            found.value - selection.gap <= best.value && best <= found,
+            "round {round}: {selection:?}, but {best:?}"
+        );
+        if selection.ties_proved {
+            assert_eq!(found, best, "round {round}: {need}");
+        }
+        proved += u32::from(selection.ties_proved);
+    }
+    assert!(proved > rounds * 9 / 10, "only {proved} of {rounds} proved");
 }
 
 #[test]

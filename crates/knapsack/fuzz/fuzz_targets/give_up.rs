@@ -11,6 +11,9 @@ use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
 use support::{Cost, brute_force, check_sums, pruned_greedy};
 
+/// More than are looked at one by one.
+const MOST_ITEMS: usize = 4096;
+
 /// Sets double with every item.
 const MOST_FOR_BRUTE_FORCE: usize = 12;
 
@@ -18,8 +21,8 @@ thread_local! {
     /// Reused as the daemon does, so that what one solve leaves behind must
     /// not disturb the next: one workspace with all states, one with few.
     static WORKSPACES: RefCell<[Workspace; 2]> = RefCell::new([
-        Workspace::with_states(512, Workspace::MAX_STATES),
-        Workspace::with_states(512, 48),
+        Workspace::with_states(MOST_ITEMS, Workspace::MAX_STATES),
+        Workspace::with_states(MOST_ITEMS, 48),
     ]);
 }
 
@@ -71,14 +74,16 @@ fn instance(bytes: &mut impl Iterator<Item = u8>) -> Option<(Vec<Item>, u64, u64
             4 => u64::from(b) % 4,
             _ => u64::from(b) << 4 | u64::from(c) & 15,
         };
-        // Now and then several alike.
-        let times = if shape & 0x80 != 0 { 1 + c % 8 } else { 1 };
-        for _ in 0..times {
-            if items.len() == 512 {
+        // Now and then several alike, or nearly.
+        let times = if shape & 0x80 != 0 { 1 + c % 32 } else { 1 };
+        let step = u64::from(shape >> 6 & 1);
+        for number in 0..u64::from(times) {
+            if items.len() == MOST_ITEMS {
                 break;
             }
+            let weight = (weight << weight_shift) >> 12;
             items.push(Item {
-                weight: ((weight << weight_shift) >> 12).min(Item::MAX_WEIGHT),
+                weight: (weight + step * number).min(Item::MAX_WEIGHT),
                 value: ((value << value_shift) >> 12).min(Item::MAX_VALUE),
             });
         }

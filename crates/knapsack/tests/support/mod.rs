@@ -253,6 +253,32 @@ pub(crate) fn large_instance(random: &mut Random, most_items: u64) -> (Vec<Item>
     (items, need)
 }
 
+/// A table of thousands, more than are looked at one by one, of which a few have
+/// to go: workers of nearly one size, or of sizes that are spread widely.
+pub(crate) fn table_of_thousands(random: &mut Random, most_items: u64) -> (Vec<Item>, u64) {
+    let count = random.between(2_100, most_items);
+    let least_value = random.pick([1, 4]);
+    let most_value = least_value + random.pick([1, 2, 5]);
+    let workers = random.between(0, 1) == 0;
+    let items: Vec<Item> = (0..count)
+        .map(|_| {
+            let pages = if workers {
+                random.between(16_320, 16_448)
+            } else {
+                let most = 1 << random.between(4, 20);
+                random.between(1, most)
+            };
+            Item {
+                weight: pages << 12,
+                value: random.between(least_value, most_value),
+            }
+        })
+        .collect();
+    let total: u64 = items.iter().map(|item| item.weight).sum();
+    let need = total / count * random.between(1, 8) / 2;
+    (items, need)
+}
+
 /// The best of all sets that cover `need`, by the textbook's dynamic program
 /// over the capacity that is kept: for each, the most value, of that the most
 /// items, of that the least weight.

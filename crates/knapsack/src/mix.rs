@@ -1,0 +1,299 @@
+//! Profits mixed of value and count, and the bounds that follow.
+//!
+//! Every solution has a value and a count. The linear relaxation bounds any mix
+//! of the two, and so, where one of them is known, the other: no more items than
+//! so many are worth so much, and nothing is worth more with so few. Which mix
+//! bounds it best is found where a convex function is the least.
+
+use crate::bounds::Slope;
+use crate::entry::Entry;
+use crate::problem::{Problem, number};
+use crate::search::Search;
+
+/// How many mixes are tried.
+const ROUNDS: u32 = 12;
+
+/// Into how many parts, in bits, a count is divided.
+const FINE_BITS: u32 = 20;
+
+/// Among how many entries, at most, the first mix is looked for, where there are
+/// more than twice as many.
+pub(crate) const SAMPLE: usize = 1024;
+
+/// How values and counts are written in one profit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mix<'a> {
+    problem: &'a Problem<'a>,
+    /// One of value is `1 << shift`.
+    pub(crate) shift: u32,
+    /// One of count is `1 << fine`.
+    pub(crate) fine: u32,
+    /// What all entries are worth.
+    pub(crate) value: i64,
+    /// The greatest value.
+    greatest: i64,
+}
+
+/// What is bounded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bounded {
+    /// The count of what is worth this value or more, by how much a value counts.
+    Count { value: i64 },
+    /// The value of no more than this count, by how much a count costs.
+    Value { count: i64 },
+}
+
+/// A mix, and the bound that it gives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    /// How much a value counts, or a count costs.
+    pub(crate) share: i64,
+    /// Nothing is more, in parts.
+    pub(crate) most: i64,
+}
+
+/// Sums of what a set keeps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sums {
+    pub(crate) value: i64,
+    pub(crate) count: i64,
+    pub(crate) weight: i64,
+}
+
+impl Sums {
+    /// One more, or one less.
+    pub(crate) fn add(&mut self, problem: &Problem<'_>, entry: &Entry, more: bool) {
+        let sign = if more { 1 } else { -1 };
+        self.value += sign * problem.value_of(entry.index);
+        self.count += sign;
+        self.weight += sign * entry.weight;
+    }
+}
+
+impl<'a> Mix<'a> {
+    /// For what is entered; none where sums might overflow.
+    pub(crate) fn new(problem: &'a Problem<'a>, search: &Search) -> Option<Self> {
+        let entries = &search.order.entries;
+        let (mut value, mut greatest) = (0, 0);
+        for entry in entries {
+            let one = problem.value_of(entry.index);
+            value += one;
+            greatest = one.max(greatest);
+        }
+        // The difference of two counts takes one bit more than a count.
+        let count_bits = usize::BITS - entries.len().leading_zeros() + 1;
+        let room = (value | 1).leading_zeros().checked_sub(3 + count_bits)?;
+        let fine = room.min(FINE_BITS);
+        i32::try_from(greatest).is_ok().then_some(Self {
+            problem,
+            shift: count_bits + fine,
+            fine,
+            value,
+            greatest,
+        })
+    }
+
+    /// Enters profits in which a value and a count are worth so much, and as
+    /// sides what is given.
+    fn enter(&self, search: &mut Search, value: i64, count: i64, side: impl Fn(i64) -> i64) {
+        for entry in &mut search.order.entries {
+            let worth = self.problem.value_of(entry.index);
+            entry.profit = value * worth + count;
+            entry.side = i32::try_from(side(worth)).expect("the greatest value was checked");
+        }
+    }
+
+    /// Enters profits in which a value counts `share`, and values as sides.
+    pub(crate) fn enter_share(&self, search: &mut Search, share: i64) {
+        self.enter(search, share, 1 << self.fine, |worth| worth);
+    }
+
+    /// An item's profit per weight where a value counts all.
+    pub(crate) fn slope(&self, index: u32) -> Slope {
+        Slope {
+            profit: (self.problem.value_of(index) << self.shift) + (1 << self.fine),
+            weight: self.problem.weight_of(index),
+        }
+    }
+
+    /// What the incumbent keeps of what is entered, and beside it `ahead` of what
+    /// is settled.
+    pub(crate) fn measure(&self, search: &mut Search, ahead: Sums) -> Sums {
+        let mut sums = ahead;
+        for entry in &search.order.entries {
+            if search.incumbent.kept.has(entry.index) {
+                sums.add(self.problem, entry, true);
+            }
+        }
+        search.incumbent.profit = (sums.value << self.shift) + (sums.count << self.fine);
+        search.incumbent.weight = sums.weight;
+        sums
+    }
+
+    /// The least bound, or one that is less than `enough` already.
+    pub(crate) fn least(
+        &self,
+        search: &mut Search,
+        capacity: i64,
+        bounded: Bounded,
+        enough: i64,
+    ) -> Bound {
+        let many = search.order.entries.len() > 2 * SAMPLE;
+        let guess = many.then(|| self.guess(search, capacity, bounded));
+        let mut least = Bound {
+            share: 0,
+            most: i64::MAX,
+        };
+        minimise(self.limits(bounded), guess, |share| {
+            let (most, side) = self.relaxation(search, capacity, bounded, share);
+            let (most, slope) = match bounded {
+                Bounded::Count { value } => (most - share * value, side - number(value)),
+                Bounded::Value { count } => (most + share * count, number(count) - side),
+            };
+            if most < least.most {
+                least = Bound { share, most };
+            }
+            (most >= enough).then_some((number(most), slope))
+        });
+        least
+    }
+
+    /// About which share bounds best, by a sample. What differs from the break
+    /// solution is as much less in the sample as there are fewer entries.
+    fn guess(&self, search: &mut Search, capacity: i64, bounded: Bounded) -> i64 {
+        let break_solution = self.break_sums(search);
+        let part = search.swap_in_sample();
+        let sampled = self.break_sums(search);
+        let scaled = |of: i64, all: i64, sampled: i64| number(sampled) + number(of - all) * part;
+        let capacity = scaled(capacity, break_solution.weight, sampled.weight);
+        let mut least = (f64::INFINITY, 0);
+        let (top, tolerance) = self.limits(bounded);
+        minimise((top, tolerance * part), None, |share| {
+            let (most, side) = self.relaxation(search, whole(capacity), bounded, share);
+            let (most, slope) = match bounded {
+                Bounded::Count { value } => {
+                    let value = scaled(value, break_solution.value, sampled.value);
+                    (number(most) - number(share) * value, side - value)
+                }
+                Bounded::Value { count } => {
+                    let count = scaled(count, break_solution.count, sampled.count);
+                    (number(most) + number(share) * count, count - side)
+                }
+            };
+            if most < least.0 {
+                least = (most, share);
+            }
+            Some((most, slope))
+        });
+        search.swap_out_sample();
+        least.1
+    }
+
+    /// What the break solution keeps of what is entered.
+    fn break_sums(&self, search: &Search) -> Sums {
+        let mut sums = Sums::default();
+        for entry in &search.order.entries {
+            if search.is_in_break(entry) {
+                sums.add(self.problem, entry, true);
+            }
+        }
+        sums
+    }
+
+    /// The relaxation's bound, in parts, and the sum of what is known.
+    fn relaxation(
+        &self,
+        search: &mut Search,
+        capacity: i64,
+        bounded: Bounded,
+        share: i64,
+    ) -> (i64, f64) {
+        match bounded {
+            Bounded::Count { .. } => self.enter_share(search, share),
+            Bounded::Value { .. } => self.enter(search, 1 << self.shift, -share, |_| 1),
+        }
+        search.order.find_break(capacity);
+        search.order.relaxation()
+    }
+
+    /// The greatest share that makes a difference, and the least difference that
+    /// is worth another try.
+    fn limits(&self, bounded: Bounded) -> (i64, f64) {
+        match bounded {
+            Bounded::Count { .. } => (1 << self.shift, number(1 << self.fine) / 64.0),
+            Bounded::Value { .. } => (self.greatest << self.shift, number(1 << self.shift) / 64.0),
+        }
+    }
+}
+
+/// Tries shares from 0 to `top` until `bound`, which says for each a convex
+/// function's value and slope, is the least, give or take `tolerance`, or says
+/// that it is enough.
+///
+/// Where two lines meet, one that falls and one that rises, the function is no
+/// less (Kelley 1960).
+fn minimise(
+    (top, tolerance): (i64, f64),
+    guess: Option<i64>,
+    mut bound: impl FnMut(i64) -> Option<(f64, f64)>,
+) {
+    let (mut falling, mut rising) = (None, None);
+    let mut share = guess.unwrap_or(0).clamp(0, top);
+    let mut lowest = f64::NEG_INFINITY;
+    let mut same_side = 0_i32;
+    for round in 0..ROUNDS {
+        let Some((at, slope)) = bound(share) else {
+            return;
+        };
+        if at <= lowest + tolerance {
+            return;
+        }
+        let line = Some((share, at, slope));
+        if slope < 0.0 {
+            falling = line;
+            same_side = same_side.min(0) - 1;
+        } else {
+            rising = line;
+            same_side = same_side.max(0) + 1;
+        }
+        // Around a guess it is looked near by first, and not for long.
+        let near = guess.is_some() && round < 2;
+        if guess.is_some() && round > 3 {
+            return;
+        }
+        let next = match (falling, rising) {
+            (Some(low), Some(high)) => {
+                let meeting = (low.1 - high.1 + high.2 * number(high.0 - low.0)) / (high.2 - low.2);
+                lowest = low.1 + low.2 * meeting;
+                let meeting = low.0.saturating_add(whole(meeting));
+                if meeting <= low.0 || high.0 <= meeting {
+                    return;
+                }
+                // Should that creep, shares of like magnitude are tried.
+                if same_side.abs() < 3 {
+                    meeting
+                } else {
+                    lowest = f64::NEG_INFINITY;
+                    let mean = (number(low.0.max(1)) * number(high.0)).sqrt();
+                    whole(mean).clamp(low.0 + 1, high.0 - 1)
+                }
+            }
+            (Some(low), None) if near => (low.0 + low.0 / 8 + 1).min(top),
+            (Some(_), None) => top,
+            (None, Some(high)) if near => high.0 - high.0 / 8 - 1,
+            (None, _) => 0,
+        };
+        if next < 0 || next == share {
+            return;
+        }
+        share = next;
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "where a share is tried is a guess; its bound is exact"
+)]
+fn whole(number: f64) -> i64 {
+    number as i64
+}
