@@ -62,11 +62,20 @@ enum Side {
 impl<'a> Problem<'a> {
     pub(crate) fn new(items: &'a [Item], room: u64) -> Self {
         let searched = |item: &&Item| item.weight != 0 && item.weight <= room;
-        let weights = Divisor::of(items.iter().filter(searched).map(|item| item.weight));
-        let values = Divisor::of(items.iter().filter(searched).map(|item| item.value));
-        let count_bits = count_bits(items, values);
-        let counted = |item: &Item| (values.divide(item.value) << count_bits) + 1;
-        let counted = Divisor::of(items.iter().filter(searched).map(counted));
+        let (mut weight_bits, mut value_bits, mut value) = (0, 0, 0);
+        for item in items.iter().filter(searched) {
+            weight_bits |= item.weight;
+            value_bits |= item.value;
+            value += item.value;
+        }
+        let searched = items.iter().filter(searched);
+        let weights = searched.clone().map(|item| item.weight);
+        let weights = Divisor::of(weights, weight_bits);
+        let values = searched.clone().map(|item| item.value);
+        let values = Divisor::of(values, value_bits);
+        let count_bits = count_bits(items.len(), values.divide(value));
+        let counted = searched.map(|item| (values.divide(item.value) << count_bits) + 1);
+        let counted = Divisor::of(counted, 1);
         Self {
             items,
             heaviest: room,
@@ -467,14 +476,14 @@ fn meet(low: (i64, (i64, f64)), high: (i64, (i64, f64))) -> Option<i64> {
     along.is_finite().then(|| low.saturating_add(along as i64))
 }
 
-/// By how many bits a value is shifted to count below it: the more the better,
-/// since a count that is next to nothing blurs no bound, as sums allow.
-fn count_bits(items: &[Item], values: Divisor) -> u32 {
-    let most = items.len().saturating_sub(1);
+/// By how many bits a value is shifted to count so many items below it: the more
+/// the better, since a count that is next to nothing blurs no bound, as far as
+/// all that is worth so much allows.
+fn count_bits(items: usize, value: u64) -> u32 {
+    let most = items.saturating_sub(1);
     let least = usize::BITS - most.leading_zeros();
-    let sum: u64 = items.iter().map(|item| values.divide(item.value)).sum();
     (least + 10)
-        .min(sum.leading_zeros().saturating_sub(5))
+        .min(value.leading_zeros().saturating_sub(5))
         .max(least)
 }
 
@@ -501,12 +510,12 @@ struct Divisor {
 }
 
 impl Divisor {
-    fn of(numbers: impl Iterator<Item = u64> + Clone) -> Self {
-        let ones = numbers.clone().fold(0, |ones, number| ones | number);
-        if ones == 0 {
+    /// `bits` are those that are set in any of the numbers.
+    fn of(numbers: impl Iterator<Item = u64>, bits: u64) -> Self {
+        if bits == 0 {
             return Self { shift: 0, odd: 1 };
         }
-        let shift = ones.trailing_zeros();
+        let shift = bits.trailing_zeros();
         let mut odd = 0;
         for number in numbers {
             odd = greatest_common_divisor(odd, number >> shift);

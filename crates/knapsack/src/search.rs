@@ -229,21 +229,26 @@ impl Search {
             price: Price::default(),
         };
         let reducer = Reducer::new(slope, frame.price, &frame.targets(&self.incumbent));
-        self.order.entries.retain(|entry| {
-            let stays = reducer.keeps(entry);
-            if !stays {
-                let kept = self.break_kept.has(entry.index);
-                if kept {
-                    self.settled.set(entry.index);
-                    self.settled_weight += entry.weight;
-                }
-                let incumbent = self.incumbent.kept.has(entry.index);
-                if incumbent != kept {
-                    differs(entry, incumbent);
-                }
+        let entries = &mut self.order.entries;
+        let mut stay = 0;
+        for at in 0..entries.len() {
+            let entry = entries[at];
+            if reducer.keeps(&entry) {
+                entries[stay] = entry;
+                stay += 1;
+                continue;
             }
-            stays
-        });
+            let kept = self.break_kept.has(entry.index);
+            if kept {
+                self.settled.set(entry.index);
+                self.settled_weight += entry.weight;
+            }
+            let incumbent = self.incumbent.kept.has(entry.index);
+            if incumbent != kept {
+                differs(&entry, incumbent);
+            }
+        }
+        entries.truncate(stay);
     }
 
     /// Finds the break solution of what is entered.
