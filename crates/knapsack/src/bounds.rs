@@ -228,7 +228,8 @@ enum At {
 }
 
 /// The lines that bound what a state can become, for states by descending
-/// room.
+/// room. A room that is greater than the last is bounded too, if less sharply:
+/// each line is a bound everywhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tangents<'a> {
     neighbours: Neighbours<'a>,
@@ -298,9 +299,11 @@ impl<'a> Tangents<'a> {
             At::Flat | At::Right(_) if !left.is_exhausted() => self.be_left(left.first),
             At::Left(at) if at + 1 < left.lines.len() => self.be_left(at + 1),
             _ => {
+                // It stands where all on the left is given up: a room may be
+                // asked for that is greater again, and there it bounds nothing.
                 self.at = At::Wall;
                 self.slope = Slope::WALL;
-                (self.profit, self.weight) = (0, 0);
+                (self.profit, self.weight) = (0, left.taken_weight - left.weight);
                 self.least = i64::MIN;
             }
         }

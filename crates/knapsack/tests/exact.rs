@@ -2,7 +2,7 @@
 
 mod support;
 
-use knapsack::{Budget, Workspace};
+use knapsack::{Budget, Item, Workspace};
 use support::{
     Cost, Random, brute_force, by_given_up_value, by_kept_weight, check_sums, correlated_instance,
     large_instance, pruned_greedy, small_instance, table_of_thousands,
@@ -91,6 +91,35 @@ fn nothing_beats_what_is_chosen_from_many_by_a_plain_dynamic_program() {
         proved += u32::from(selection.ties_proved);
     }
     assert!(proved > 3_900, "only {proved} of 4000 proved");
+}
+
+/// A set of more items that is heavier than the best so far makes states
+/// worthwhile again which the best so far had left no room.
+#[test]
+fn a_heavier_set_of_more_items_leaves_room_again() {
+    let kinds = [
+        (64, 4095, 7),
+        (54, 3439, 6),
+        (32, 3935, 7),
+        (32, 3695, 7),
+        (30, 3751, 7),
+        (29, 15, 0),
+        (14, 10, 0),
+        (11, 4094, 7),
+        (7, 3934, 7),
+    ];
+    let items: Vec<Item> = kinds
+        .into_iter()
+        .flat_map(|(count, weight, value)| vec![Item { weight, value }; count])
+        .collect();
+    let need = 313_191;
+    let mut workspace = Workspace::with_states(items.len(), Workspace::MAX_STATES);
+    let selection = workspace
+        .give_up(&items, need, Budget::default())
+        .expect("the need can be covered");
+    check_sums(&items, need, &selection);
+    assert!(selection.ties_proved);
+    assert_eq!(Cost::of(&selection), by_kept_weight(&items, need));
 }
 
 #[test]
