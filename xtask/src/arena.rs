@@ -683,13 +683,26 @@ fn processor_time(pid: u32) -> Result<Duration> {
     let mut sum = Duration::ZERO;
     for task in listed {
         let path = task?.path().join("schedstat");
-        let text = read(&path)?;
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            // A thread that has ended since runs no more.
+            Err(err) if is_gone(&err) => continue,
+            Err(err) => {
+                return Err(err).with_context(|| format!("cannot read `{}`", path.display()));
+            }
+        };
         let nanos = text.split(' ').next().and_then(|word| word.parse().ok());
         sum += Duration::from_nanos(
             nanos.with_context(|| format!("`{}` makes no sense", path.display()))?,
         );
     }
     Ok(sum)
+}
+
+/// `/proc` has no such task, or had one while we were about to read it (ESRCH).
+fn is_gone(err: &io::Error) -> bool {
+    const ESRCH: i32 = 3;
+    err.kind() == io::ErrorKind::NotFound || err.raw_os_error() == Some(ESRCH)
 }
 
 /// How many processes there are.
