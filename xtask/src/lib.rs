@@ -6,6 +6,7 @@
 //! - `cargo xtask test`: all of `check`, every test of the workspace, and `e2e`.
 //! - `cargo xtask e2e`: the scenarios of `e2e/`, in virtual machines.
 //! - `cargo xtask arena`: figures of our daemon beside earlyoom's.
+//! - `cargo xtask picture`: `docs/walkthrough.svg`, from a run of `e2e`.
 //!
 //! Each step prints its name and how long it took; the first one that fails
 //! ends the run and says how to repeat it. What a step needs beyond Rust and a
@@ -14,9 +15,11 @@
 mod arena;
 mod chore;
 mod invariants;
+mod picture;
 mod scripts;
 mod source;
 mod tools;
+mod transcript;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -53,6 +56,16 @@ enum Task {
     },
     /// Figures of our daemon beside earlyoom's; takes minutes, and a quiet machine
     Arena,
+    /// docs/walkthrough.svg: what the terminals showed in the last run of
+    /// `cargo xtask e2e -- one_job_fits_and_lives`
+    Picture {
+        /// Print what it would show, and draw nothing
+        #[arg(long)]
+        text: bool,
+        /// Read FILE instead, the console of another run
+        #[arg(long, value_name = "FILE")]
+        log: Option<PathBuf>,
+    },
 }
 
 /// Carries out the task that `args` (without the program's name) ask for.
@@ -70,6 +83,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
         Task::Test => test(&root),
         Task::E2e { arguments } => e2e(&root, arguments),
         Task::Arena => arena::run(&root),
+        Task::Picture { text: true, log } => picture::print(&root, log.as_deref()),
+        Task::Picture { text: false, log } => picture::draw(&root, log.as_deref()),
     }
 }
 
