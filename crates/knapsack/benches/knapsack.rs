@@ -16,7 +16,7 @@ fn tables(criterion: &mut Criterion) {
         group.sample_size(20);
         for class in instances::TABLE_VALUES {
             for kept in instances::TABLE_KEPT {
-                let instance = instances::process_table(class, count, kept);
+                let instance = instances::process_table(class, count, kept, 0);
                 bench(&mut group, &instance);
             }
         }

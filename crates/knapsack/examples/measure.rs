@@ -56,7 +56,7 @@ fn main() -> io::Result<()> {
         for class in instances::TABLE_VALUES {
             for kept in instances::TABLE_KEPT {
                 if class.contains(&options.only) {
-                    let instance = instances::process_table(class, count, kept);
+                    let instance = instances::process_table(class, count, kept, 0);
                     measure("table", kept, &instance, &options, &mut out)?;
                 }
             }

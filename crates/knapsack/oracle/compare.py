@@ -24,17 +24,41 @@ import time
 
 from ortools.algorithms.python import knapsack_solver
 
+RUNS = 10  # of OR-tools, at most
+QUICK_MICROS = 20_000  # what takes longer is run once
+
 
 def solve_with_or_tools(instance, limit_seconds):
-    """The kept value, whether it is optimal, and the microseconds it took."""
+    """The kept value, whether it is optimal, and the microseconds it took.
+
+    OR-tools settles most items while it is handed the instance (its reduction),
+    and searches the rest when it is asked to solve. Both are solving; handing over
+    is not, and is measured by an instance that it is told not to reduce. Of quick
+    ones the quickest of several runs counts, as of ours.
+    """
+    solved = handed_over = float("inf")
+    for _ in range(RUNS):
+        solver, micros = hand_over(instance, reduce=False)
+        handed_over = min(handed_over, micros)
+        solver, reduced = hand_over(instance, reduce=True)
+        solver.set_time_limit(limit_seconds)
+        start = time.thread_time()
+        value = solver.solve()
+        micros = reduced + (time.thread_time() - start) * 1e6
+        solved = min(solved, micros)
+        if micros > QUICK_MICROS:
+            break
+    return value, solver.is_solution_optimal(), max(solved - handed_over, 0)
+
+
+def hand_over(instance, reduce):
+    """A solver that has the instance, and the microseconds it took."""
     kind = knapsack_solver.SolverType.KNAPSACK_MULTIDIMENSION_BRANCH_AND_BOUND_SOLVER
     solver = knapsack_solver.KnapsackSolver(kind, "oracle")
-    solver.init(instance["values"], [instance["weights"]], [instance["capacity"]])
-    solver.set_time_limit(limit_seconds)
+    solver.set_use_reduction(reduce)
     start = time.thread_time()
-    value = solver.solve()
-    micros = (time.thread_time() - start) * 1e6
-    return value, solver.is_solution_optimal(), micros
+    solver.init(instance["values"], [instance["weights"]], [instance["capacity"]])
+    return solver, (time.thread_time() - start) * 1e6
 
 
 def pruned_greedy(instance):

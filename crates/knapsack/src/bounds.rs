@@ -445,15 +445,28 @@ impl Reducer {
                 .flatten()
                 .map(allowed)
                 .max()
-                .unwrap_or(-1),
+                .expect("something is wanted"),
         }
+    }
+
+    /// The same where nothing is kept before, and that is what the targets are
+    /// relative to: then each of these is kept that gains by it.
+    pub(crate) fn keeping_gainers(mut self, entries: &[Entry]) -> Self {
+        let gains = entries.iter().map(|entry| self.gain(entry).max(0));
+        self.allowed_loss += gains.sum::<i128>();
+        self
+    }
+
+    /// What keeping `entry` gains, at the slope's price of weight.
+    #[inline(always)]
+    pub(crate) fn gain(&self, entry: &Entry) -> i128 {
+        i128::from(entry.profit) * i128::from(self.slope.weight)
+            - i128::from(entry.weight) * i128::from(self.slope.profit)
     }
 
     /// Whether `entry` may be exchanged.
     #[inline(always)]
     pub(crate) fn keeps(&self, entry: &Entry) -> bool {
-        let loss = i128::from(entry.profit) * i128::from(self.slope.weight)
-            - i128::from(entry.weight) * i128::from(self.slope.profit);
-        loss.abs() <= self.allowed_loss
+        self.gain(entry).abs() <= self.allowed_loss
     }
 }

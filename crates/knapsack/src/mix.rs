@@ -80,11 +80,15 @@ impl<'a> Mix<'a> {
             value += one;
             greatest = one.max(greatest);
         }
+        let greatest = i64::from(i32::try_from(greatest).ok()?);
+        let count = i64::try_from(entries.len()).ok()?;
         // The difference of two counts takes one bit more than a count.
         let count_bits = usize::BITS - entries.len().leading_zeros() + 1;
-        let room = (value | 1).leading_zeros().checked_sub(3 + count_bits)?;
+        // No item costs more than the greatest value to be counted.
+        let most = value.max(greatest * count) | 1;
+        let room = most.leading_zeros().checked_sub(3 + count_bits)?;
         let fine = room.min(FINE_BITS);
-        i32::try_from(greatest).is_ok().then_some(Self {
+        Some(Self {
             problem,
             shift: count_bits + fine,
             fine,

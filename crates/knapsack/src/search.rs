@@ -181,9 +181,15 @@ impl Search {
 
     /// Writes to all the memory it was made with.
     pub(crate) fn touch(&mut self) {
+        touch(&mut self.order.entries, Entry::default());
+        touch(&mut self.aside, Entry::default());
+        touch(&mut self.core, Piece::default());
         touch(&mut self.states, SENTINEL);
         touch(&mut self.merged, SENTINEL);
         self.decisions.touch();
+        self.incumbent.kept.clear();
+        self.settled.clear();
+        self.break_kept.clear();
     }
 
     /// How long the list of states may get.
@@ -200,11 +206,10 @@ impl Search {
 
     /// Settles what is the same in every solution that `aim` prefers to the
     /// incumbent: it is no entry any more, and what of it is kept is in every
-    /// set from now on. `slope` is about the break entry's; the break solution
-    /// is the last one found.
+    /// set from now on. Any `slope` will do, and about the break entry's best.
     ///
     /// The incumbent itself may differ from what is settled. Calls `differs` with
-    /// each entry that it alone keeps, and whether it does.
+    /// each entry that it alone keeps, or does not, and whether it does.
     pub(crate) fn settle(
         &mut self,
         capacity: i64,
@@ -213,23 +218,17 @@ impl Search {
         slope: Slope,
         mut differs: impl FnMut(&Entry, bool),
     ) {
-        let (mut profit, mut weight) = (0, 0);
-        for entry in &self.order.entries {
-            if self.break_kept.has(entry.index) {
-                profit += entry.profit;
-                weight += entry.weight;
-            }
-        }
-        let frame = Frame {
+        let nothing_kept = Frame {
             aim,
             unit,
-            profit,
-            weight,
-            slack: capacity - weight,
+            profit: 0,
+            weight: 0,
+            slack: capacity,
             price: Price::default(),
         };
-        let reducer = Reducer::new(slope, frame.price, &frame.targets(&self.incumbent));
+        let targets = nothing_kept.targets(&self.incumbent);
         let entries = &mut self.order.entries;
+        let reducer = Reducer::new(slope, Price::default(), &targets).keeping_gainers(entries);
         let mut stay = 0;
         for at in 0..entries.len() {
             let entry = entries[at];
@@ -238,7 +237,7 @@ impl Search {
                 stay += 1;
                 continue;
             }
-            let kept = self.break_kept.has(entry.index);
+            let kept = reducer.gain(&entry) > 0;
             if kept {
                 self.settled.set(entry.index);
                 self.settled_weight += entry.weight;

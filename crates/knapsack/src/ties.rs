@@ -53,7 +53,8 @@ pub(crate) fn settle(problem: &Problem<'_>, search: &mut Search, meter: &mut Met
     let unit = 1 << mix.fine;
     let mut capacity = problem.room() - search.settled_weight;
     let mut kept = mix.measure(search, ahead);
-    if kept.value > mix.value {
+    if capacity < 0 || !(0..=mix.value).contains(&kept.value) {
+        // What is settled leaves nothing that could be preferred.
         return true;
     }
 
@@ -70,7 +71,7 @@ pub(crate) fn settle(problem: &Problem<'_>, search: &mut Search, meter: &mut Met
         });
         kept = mix.measure(search, ahead);
         capacity = kept.weight - 1;
-        if capacity < 0 {
+        if capacity < 0 || !(0..=mix.value).contains(&kept.value) {
             return true;
         }
         if search.order.entries.len() <= 2 * SAMPLE {

@@ -70,9 +70,9 @@ pub(crate) const CLASSES: [&str; 13] = [
 ];
 
 /// One of [`TABLE_VALUES`] with `count` processes, of whose weight `kept`
-/// percent may stay.
-pub(crate) fn process_table(class: &'static str, count: usize, kept: u64) -> Instance {
-    let mut random = Random::seeded(class, count, kept);
+/// percent may stay: the first of its kind, or another by its `number`.
+pub(crate) fn process_table(class: &'static str, count: usize, kept: u64, number: u64) -> Instance {
+    let mut random = Random::seeded(class, count, kept + 1000 * number);
     let items: Vec<Item> = (0..count)
         .map(|_| {
             let mut weight = random.process_bytes();

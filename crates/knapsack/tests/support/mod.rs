@@ -153,7 +153,7 @@ pub(crate) fn small_instance(random: &mut Random, most_items: u64) -> (Vec<Item>
     let count = random.between(1, most_items);
     let most_weight = random.pick([1, 3, 10, 100, 10_000, Item::MAX_WEIGHT]);
     let most_value = random.pick([0, 1, 3, 10, 1_000, Item::MAX_VALUE]);
-    let shape = random.between(0, 7);
+    let shape = random.between(0, 8);
     let least_weight = random.between(0, 1);
     let items: Vec<Item> = (0..count)
         .map(|_| {
@@ -166,6 +166,7 @@ pub(crate) fn small_instance(random: &mut Random, most_items: u64) -> (Vec<Item>
                 3 => (weight + 10 * most_weight, value),
                 4 => (weight * 4096, value * 4096),
                 5 => (weight, value * random.between(0, 1)),
+                6 => (100 * value + weight % 4, value),
                 _ => (weight, value),
             };
             Item {
