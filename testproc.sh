@@ -23,8 +23,8 @@ Options:
   --ml-only              without the test processes
   --working-set-mib N[,M]
                          ml_test1 goes through N MiB of data, and ml_test2 through
-                         M, or N too (default: 250,300); their packages take 50
-                         to 150 MiB more
+                         M, or N too (default: 250,300); their packages take 25
+                         to 350 MiB more, by their versions
   --max-mib N            each test process takes N MiB and then holds still
   --i-mean-it            start them though no user-oom answers and nothing bounds
                          them
