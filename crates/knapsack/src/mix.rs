@@ -236,7 +236,7 @@ impl<'a> Mix<'a> {
 ///
 /// Where two lines meet, one that falls and one that rises, the function is no
 /// less (Kelley 1960).
-fn minimise(
+pub(crate) fn minimise(
     (top, tolerance): (i64, f64),
     guess: Option<i64>,
     mut bound: impl FnMut(i64) -> Option<(f64, f64)>,

@@ -11,6 +11,7 @@ use crate::Item;
 use crate::bounds::Price;
 use crate::entry::Entry;
 use crate::meter::Meter;
+use crate::mix::minimise;
 use crate::search::{Aim, Patience, Proof, Search, Task, ValuePart};
 
 /// One call's items and the room for what is kept.
@@ -391,63 +392,29 @@ impl<'a> Problem<'a> {
         limit: i64,
         sign: i64,
     ) -> SideConstraint {
-        let mut bound_at = |each: i64| {
-            self.enter(search, |item| (self.profit(item, profits) - each, 1));
-            let (bound, kept) = self.relaxation(search);
-            (bound + each * limit, number(limit) - kept)
-        };
         let greatest = self
             .items
             .iter()
             .map(|item| self.profit(item, profits))
             .max()
             .unwrap_or(0);
-        // The slope is negative at `low` and positive at `high`.
-        let (mut low, mut high) = if sign > 0 {
-            (0, greatest)
-        } else {
-            (-greatest, 0)
-        };
-        let mut at_low = bound_at(low);
-        let mut at_high = bound_at(high);
-        let (mut each, mut bound) = if at_low.0 < at_high.0 {
-            (low, at_low.0)
-        } else {
-            (high, at_high.0)
-        };
-        for round in 0..PRICE_ROUNDS {
-            if high - low < 2 {
-                break;
-            }
-            let middle = low + (high - low) / 2;
-            // Where the two lines meet, or, should that creep, the middle.
-            let meeting = meet((low, at_low), (high, at_high));
-            let next = match meeting {
-                Some(meeting) if round % 3 != 2 => meeting.clamp(low + 1, high - 1),
-                _ => middle,
-            };
-            let at_next = bound_at(next);
-            // The lines meet where no bound is below.
-            let lowest = number(at_low.0) + at_low.1 * number(next - low);
-            let meets = meeting == Some(next) && number(at_next.0) <= lowest;
-            if at_next.0 < bound {
-                (each, bound) = (next, at_next.0);
-            }
-            if at_next.1 < 0.0 {
-                (low, at_low) = (next, at_next);
-            } else {
-                (high, at_high) = (next, at_next);
-            }
-            if meets {
-                break;
-            }
-        }
-        SideConstraint {
+        let mut best = SideConstraint {
             kind: Side::Count,
-            each,
+            each: 0,
             limit,
-            bound,
-        }
+            bound: i64::MAX,
+        };
+        minimise((greatest, 0.0), None, |share| {
+            let each = sign * share;
+            self.enter(search, |item| (self.profit(item, profits) - each, 1));
+            let (bound, kept) = self.relaxation(search);
+            let bound = bound + each * limit;
+            if bound < best.bound {
+                (best.each, best.bound) = (each, bound);
+            }
+            Some((number(bound), number(sign) * (number(limit) - kept)))
+        });
+        best
     }
 
     /// The relaxation's bound of what is entered, and how many it keeps.
@@ -459,22 +426,6 @@ impl<'a> Problem<'a> {
 
 /// Between so few values it matters that they are whole numbers.
 const FEW_VALUES: i64 = 5;
-
-/// How many prices are tried.
-const PRICE_ROUNDS: u32 = 12;
-
-/// Where two lines, each a price with the bound and slope there, meet.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "where a price is tried is a guess; its bound is exact"
-)]
-fn meet(low: (i64, (i64, f64)), high: (i64, (i64, f64))) -> Option<i64> {
-    let (low, (low_bound, low_slope)) = low;
-    let (high, (high_bound, high_slope)) = high;
-    let slopes = high_slope - low_slope;
-    let along = (number(low_bound - high_bound) + high_slope * number(high - low)) / slopes;
-    along.is_finite().then(|| low.saturating_add(along as i64))
-}
 
 /// By how many bits a value is shifted to count so many items below it: the more
 /// the better, since a count that is next to nothing blurs no bound, as far as
