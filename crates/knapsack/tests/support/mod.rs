@@ -147,6 +147,19 @@ pub(crate) fn check_sums(items: &[Item], need: u64, selection: &Selection<'_>) {
     assert!(selection.value_proved || !selection.ties_proved);
 }
 
+/// Checks what a selection claims to be proved against the best there is.
+#[track_caller]
+pub(crate) fn check_proofs(selection: &Selection<'_>, best: Cost, instance: &str) {
+    let found = Cost::of(selection);
+    assert!(
+        found.value - selection.gap <= best.value && best <= found,
+        "{instance}: {selection:?}, but {best:?}"
+    );
+    if selection.ties_proved {
+        assert_eq!(found, best, "{instance}");
+    }
+}
+
 /// A small instance of one of many shapes: what is alike, divisible,
 /// proportional, zero or at a limit is where solvers err.
 pub(crate) fn small_instance(random: &mut Random, most_items: u64) -> (Vec<Item>, u64) {
