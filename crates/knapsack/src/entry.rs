@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 /// One item that may be kept or given up.
 ///
 /// The numbers are signed because the search works with differences. Ranges:
-/// `weight` is 1 to 2^40, `profit` within ±2^49, so any product of a profit
-/// sum (under 2^64) and a weight fits an `i128` many times over.
+/// `weight` is 1 to 2^40, and sums of profits are within ±2^63, so any product
+/// of such a sum and a weight fits an `i128` many times over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// What keeping it earns, less what its `side` costs while a side

@@ -329,13 +329,20 @@ impl<'a> Problem<'a> {
         self.enter(search, |item| (self.profit(item, profits), 0));
         let entries = &search.order.entries;
         let slope = common_slope(entries)?;
+        // None is below zero; and from here on no product is more than a profit.
+        if entries
+            .iter()
+            .any(|entry| entry.profit / entry.weight < slope)
+        {
+            return None;
+        }
         let excess = |entry: &Entry| entry.profit - slope * entry.weight;
         let unit = entries
             .iter()
             .map(|entry| excess(entry).unsigned_abs())
             .fold(0, greatest_common_divisor);
         let unit = signed(unit);
-        if unit == 0 || entries.iter().any(|entry| excess(entry) < 0) {
+        if unit == 0 {
             return None;
         }
         // States count their side in 16 bits.
@@ -505,7 +512,7 @@ pub(crate) fn number(integer: i64) -> f64 {
     integer as f64
 }
 
-/// Profits stay under 2^47 and weights under 2^41 each, their sums under 2^63.
+/// Sums of profits and of weights stay under 2^63.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).expect("checked before it is searched")
 }

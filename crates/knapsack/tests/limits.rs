@@ -42,6 +42,49 @@ fn the_greatest_numbers_overflow_nothing() {
     }
 }
 
+/// Neighbours that differ by the same steep slope suggest a side constraint that
+/// would overflow with the weights of the others.
+#[test]
+fn a_steep_slope_of_a_few_neighbours_overflows_nothing() {
+    let steep = |slope: u64| {
+        [(1, slope), (2, 2 * slope - 1)]
+            .map(|(weight, value)| Item { weight, value })
+            .repeat(5)
+    };
+    let heavy = |pairs: [(u64, u64); 4]| pairs.map(|(weight, value)| Item { weight, value });
+    let mut workspace = Workspace::with_states(14, 4);
+    for (slope, others, need) in [
+        (
+            1 << 31,
+            [
+                (696_187_355_136, 12),
+                (894_829_592_576, 17),
+                (854_430_056_448, 16),
+                (891_675_475_968, 15),
+            ],
+            2_051_312_913_434,
+        ),
+        (
+            33_554_433,
+            [
+                (1_099_511_627_776, 65),
+                (549_755_813_888, 33),
+                (893_353_197_568, 57),
+                (481_036_337_152, 29),
+            ],
+            1_703_362_589_167,
+        ),
+    ] {
+        let items = [steep(slope), heavy(others).to_vec()].concat();
+        for states in [4_000, 1 << 19] {
+            let selection = workspace
+                .give_up(&items, need, Budget { states })
+                .expect("the need can be covered");
+            check_sums(&items, need, &selection);
+        }
+    }
+}
+
 #[test]
 fn alike_items_are_given_up_as_few_as_cover_the_need() {
     let mut workspace = Workspace::with_capacity(Workspace::MAX_ITEMS);
