@@ -23,6 +23,7 @@
 //! opens a file, reads a clock, or, once a [`Workspace`] is made, allocates.
 
 mod bounds;
+mod convex;
 mod decisions;
 mod entry;
 mod incumbent;

@@ -6,19 +6,13 @@
 //! bounds it best is found where a convex function is the least.
 
 use crate::bounds::Slope;
+use crate::convex::{as_float, minimise, whole};
 use crate::entry::Entry;
-use crate::problem::{Problem, number};
-use crate::search::Search;
-
-/// How many mixes are tried.
-const ROUNDS: u32 = 12;
+use crate::problem::Problem;
+use crate::search::{SAMPLE, Search};
 
 /// Into how many parts, in bits, a count is divided.
 const FINE_BITS: u32 = 20;
-
-/// Among how many entries, at most, the first mix is looked for, where there are
-/// more than twice as many.
-pub(crate) const SAMPLE: usize = 1024;
 
 /// How values and counts are written in one profit.
 #[derive(Clone, Copy, Debug)]
@@ -151,13 +145,13 @@ impl<'a> Mix<'a> {
         minimise(self.limits(bounded), guess, |share| {
             let (most, side) = self.relaxation(search, capacity, bounded, share);
             let (most, slope) = match bounded {
-                Bounded::Count { value } => (most - share * value, side - number(value)),
-                Bounded::Value { count } => (most + share * count, number(count) - side),
+                Bounded::Count { value } => (most - share * value, side - as_float(value)),
+                Bounded::Value { count } => (most + share * count, as_float(count) - side),
             };
             if most < least.most {
                 least = Bound { share, most };
             }
-            (most >= enough).then_some((number(most), slope))
+            (most >= enough).then_some((as_float(most), slope))
         });
         least
     }
@@ -168,7 +162,8 @@ impl<'a> Mix<'a> {
         let break_solution = self.break_sums(search);
         let part = search.swap_in_sample();
         let sampled = self.break_sums(search);
-        let scaled = |of: i64, all: i64, sampled: i64| number(sampled) + number(of - all) * part;
+        let scaled =
+            |of: i64, all: i64, sampled: i64| as_float(sampled) + as_float(of - all) * part;
         let capacity = scaled(capacity, break_solution.weight, sampled.weight);
         let mut least = (f64::INFINITY, 0);
         let (top, tolerance) = self.limits(bounded);
@@ -177,11 +172,11 @@ impl<'a> Mix<'a> {
             let (most, slope) = match bounded {
                 Bounded::Count { value } => {
                     let value = scaled(value, break_solution.value, sampled.value);
-                    (number(most) - number(share) * value, side - value)
+                    (as_float(most) - as_float(share) * value, side - value)
                 }
                 Bounded::Value { count } => {
                     let count = scaled(count, break_solution.count, sampled.count);
-                    (number(most) + number(share) * count, count - side)
+                    (as_float(most) + as_float(share) * count, count - side)
                 }
             };
             if most < least.0 {
@@ -224,80 +219,11 @@ impl<'a> Mix<'a> {
     /// is worth another try.
     fn limits(&self, bounded: Bounded) -> (i64, f64) {
         match bounded {
-            Bounded::Count { .. } => (1 << self.shift, number(1 << self.fine) / 64.0),
-            Bounded::Value { .. } => (self.greatest << self.shift, number(1 << self.shift) / 64.0),
+            Bounded::Count { .. } => (1 << self.shift, as_float(1 << self.fine) / 64.0),
+            Bounded::Value { .. } => (
+                self.greatest << self.shift,
+                as_float(1 << self.shift) / 64.0,
+            ),
         }
     }
-}
-
-/// Tries shares from 0 to `top` until `bound`, which says for each a convex
-/// function's value and slope, is the least, give or take `tolerance`, or says
-/// that it is enough.
-///
-/// Where two lines meet, one that falls and one that rises, the function is no
-/// less (Kelley 1960).
-pub(crate) fn minimise(
-    (top, tolerance): (i64, f64),
-    guess: Option<i64>,
-    mut bound: impl FnMut(i64) -> Option<(f64, f64)>,
-) {
-    let (mut falling, mut rising) = (None, None);
-    let mut share = guess.unwrap_or(0).clamp(0, top);
-    let mut lowest = f64::NEG_INFINITY;
-    let mut same_side = 0_i32;
-    for round in 0..ROUNDS {
-        let Some((at, slope)) = bound(share) else {
-            return;
-        };
-        if at <= lowest + tolerance {
-            return;
-        }
-        let line = Some((share, at, slope));
-        if slope < 0.0 {
-            falling = line;
-            same_side = same_side.min(0) - 1;
-        } else {
-            rising = line;
-            same_side = same_side.max(0) + 1;
-        }
-        // Around a guess it is looked near by first, and not for long.
-        let near = guess.is_some() && round < 2;
-        if guess.is_some() && round > 3 {
-            return;
-        }
-        let next = match (falling, rising) {
-            (Some(low), Some(high)) => {
-                let meeting = (low.1 - high.1 + high.2 * number(high.0 - low.0)) / (high.2 - low.2);
-                lowest = low.1 + low.2 * meeting;
-                let meeting = low.0.saturating_add(whole(meeting));
-                if meeting <= low.0 || high.0 <= meeting {
-                    return;
-                }
-                // Should that creep, shares of like magnitude are tried.
-                if same_side.abs() < 3 {
-                    meeting
-                } else {
-                    lowest = f64::NEG_INFINITY;
-                    let mean = (number(low.0.max(1)) * number(high.0)).sqrt();
-                    whole(mean).clamp(low.0 + 1, high.0 - 1)
-                }
-            }
-            (Some(low), None) if near => (low.0 + low.0 / 8 + 1).min(top),
-            (Some(_), None) => top,
-            (None, Some(high)) if near => high.0 - high.0 / 8 - 1,
-            (None, _) => 0,
-        };
-        if next < 0 || next == share {
-            return;
-        }
-        share = next;
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "where a share is tried is a guess; its bound is exact"
-)]
-fn whole(number: f64) -> i64 {
-    number as i64
 }

@@ -9,9 +9,9 @@
 
 use crate::Item;
 use crate::bounds::Price;
+use crate::convex::{as_float, minimise};
 use crate::entry::Entry;
 use crate::meter::Meter;
-use crate::mix::minimise;
 use crate::search::{Aim, Patience, Proof, Search, Task, ValuePart};
 
 /// One call's items and the room for what is kept.
@@ -367,7 +367,7 @@ impl<'a> Problem<'a> {
         let (_, kept) = self.relaxation(search);
         self.enter(search, |_| (1, 1));
         let (limit, _) = self.relaxation(search);
-        (number(limit) < kept).then(|| self.best_price(search, profits, limit, 1))
+        (as_float(limit) < kept).then(|| self.best_price(search, profits, limit, 1))
     }
 
     /// As few items as of the most profitable are not enough to be better.
@@ -387,7 +387,7 @@ impl<'a> Problem<'a> {
             missing -= entry.profit;
             limit += 1;
         }
-        (number(limit) > kept).then(|| self.best_price(search, profits, limit, -1))
+        (as_float(limit) > kept).then(|| self.best_price(search, profits, limit, -1))
     }
 
     /// The price of counting at which the relaxation's bound is the least: a
@@ -419,7 +419,7 @@ impl<'a> Problem<'a> {
             if bound < best.bound {
                 (best.each, best.bound) = (each, bound);
             }
-            Some((number(bound), number(sign) * (number(limit) - kept)))
+            Some((as_float(bound), as_float(sign) * (as_float(limit) - kept)))
         });
         best
     }
@@ -502,14 +502,6 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
         (a, b) = (b, a % b);
     }
     a
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "only chooses which price to try, never a bound"
-)]
-pub(crate) fn number(integer: i64) -> f64 {
-    integer as f64
 }
 
 /// Sums of profits and of weights stay under 2^63.

@@ -12,7 +12,6 @@ use crate::decisions::{Decisions, STRETCH};
 use crate::entry::Entry;
 use crate::incumbent::{Bits, Incumbent};
 use crate::meter::Meter;
-use crate::mix::SAMPLE;
 use crate::order::{Order, Piece};
 use crate::states::{SENTINEL, State, touch};
 
@@ -157,6 +156,10 @@ impl Frame {
 /// With how many entries on each side the states are paired for each of them:
 /// while they are few, one that fits is not looked for far away.
 const PAIRED: usize = 256;
+
+/// Among how many entries, at most, the first mix is looked for, where there are
+/// more than twice as many.
+pub(crate) const SAMPLE: usize = 1024;
 
 /// What taking a piece costs beside its states, in states.
 const STATES_FOR_A_PIECE: usize = 8;

@@ -10,9 +10,9 @@
 
 use crate::bounds::{Price, Slope};
 use crate::meter::Meter;
-use crate::mix::{Bounded, Mix, SAMPLE, Sums};
+use crate::mix::{Bounded, Mix, Sums};
 use crate::problem::Problem;
-use crate::search::{Aim, Search, Task};
+use crate::search::{Aim, SAMPLE, Search, Task};
 
 /// Whether nothing is worth more than the incumbent, by two bounds: what is worth
 /// more would have no more items than so many, and so few are never worth more.
