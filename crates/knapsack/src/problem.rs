@@ -104,6 +104,7 @@ impl<'a> Problem<'a> {
                 turned: false,
             };
         }
+        // What most tables take to end, and then some.
         let states = 200 + (self.items.len() / 2).min(2000);
         let part = self.value_part();
         let patience = Patience {
