@@ -116,16 +116,20 @@ impl<'a> Mix<'a> {
 
     /// What the incumbent keeps of what is entered, and beside it `ahead` of what
     /// is settled.
-    pub(crate) fn measure(&self, search: &mut Search, ahead: Sums) -> Sums {
+    pub(crate) fn measure(&self, search: &Search, ahead: Sums) -> Sums {
         let mut sums = ahead;
         for entry in &search.order.entries {
             if search.incumbent.kept.has(entry.index) {
                 sums.add(self.problem, entry, true);
             }
         }
-        search.incumbent.profit = (sums.value << self.shift) + (sums.count << self.fine);
-        search.incumbent.weight = sums.weight;
         sums
+    }
+
+    /// Has the incumbent's sums be these, whose value is one of what is entered.
+    pub(crate) fn adopt(&self, search: &mut Search, kept: Sums) {
+        search.incumbent.profit = (kept.value << self.shift) + (kept.count << self.fine);
+        search.incumbent.weight = kept.weight;
     }
 
     /// The least bound, or one that is less than `enough` already.

@@ -173,7 +173,7 @@ impl<'a> Problem<'a> {
     /// Has `search` hold the break solution for values and counts.
     pub(crate) fn relax(&self, search: &mut Search) {
         self.enter_plain(search, Profits::ValueThenCount);
-        search.find_break(signed(self.room));
+        search.find_break(self.room());
     }
 
     /// What all that is kept may weigh.
@@ -194,7 +194,7 @@ impl<'a> Problem<'a> {
     /// What is asked of all items.
     fn task(&self, profits: Profits) -> Task {
         Task {
-            capacity: signed(self.room),
+            capacity: self.room(),
             aim: match profits {
                 Profits::Value => Aim::Profit,
                 Profits::ValueThenCount => Aim::ProfitThenWeight,
@@ -221,7 +221,7 @@ impl<'a> Problem<'a> {
                 incumbent.weight += entry.weight;
             }
         }
-        if weight > signed(self.room) {
+        if weight > self.room() {
             return None;
         }
         // What alone was too heavy had to go, and that is enough.
@@ -358,7 +358,7 @@ impl<'a> Problem<'a> {
             kind,
             each: unit,
             limit,
-            bound: slope * signed(self.room) + unit * limit,
+            bound: slope * self.room() + unit * limit,
         })
     }
 
@@ -427,7 +427,7 @@ impl<'a> Problem<'a> {
 
     /// The relaxation's bound of what is entered, and how many it keeps.
     fn relaxation(&self, search: &mut Search) -> (i64, f64) {
-        search.order.find_break(signed(self.room));
+        search.order.find_break(self.room());
         search.order.relaxation()
     }
 }

@@ -57,6 +57,7 @@ pub(crate) fn settle(problem: &Problem<'_>, search: &mut Search, meter: &mut Met
         // What is settled leaves nothing that could be preferred.
         return true;
     }
+    mix.adopt(search, kept);
 
     let bounded = |kept: &Sums| Bounded::Count { value: kept.value };
     let one_more = (kept.count + 1) << mix.fine;
@@ -74,6 +75,7 @@ pub(crate) fn settle(problem: &Problem<'_>, search: &mut Search, meter: &mut Met
         if capacity < 0 || !(0..=mix.value).contains(&kept.value) {
             return true;
         }
+        mix.adopt(search, kept);
         if search.order.entries.len() <= 2 * SAMPLE {
             bound = mix.least(search, capacity, bounded(&kept), i64::MIN);
         }
