@@ -155,6 +155,9 @@ pub(crate) fn check_proofs(selection: &Selection<'_>, best: Cost, instance: &str
         found.value - selection.gap <= best.value && best <= found,
         "{instance}: {selection:?}, but {best:?}"
     );
+    if selection.value_proved {
+        assert_eq!(found.value, best.value, "{instance}");
+    }
     if selection.ties_proved {
         assert_eq!(found, best, "{instance}");
     }
