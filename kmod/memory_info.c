@@ -506,12 +506,17 @@ static bool is_sysrq(void)
 
 /*
  * The chain also runs for allocations bound to a node or a cpuset, and for
- * several pages in a row, while there is memory enough.
+ * several pages in a row, while there is memory enough.  What has yet to reach
+ * a disk is none: available memory counts it, and the kernel has just looked
+ * through it in vain.
  */
 static bool machine_is_short(void)
 {
 	struct memory memory = look();
+	unsigned long unwritten = global_node_page_state(NR_FILE_DIRTY) +
+				  global_node_page_state(NR_WRITEBACK);
 
+	memory.available -= min(memory.available, unwritten);
 	return memory_is_below(&memory, &kill);
 }
 
