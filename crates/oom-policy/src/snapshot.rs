@@ -69,7 +69,8 @@ impl fmt::Debug for Name {
 pub struct Memory {
     /// `MemTotal`.
     pub total_bytes: u64,
-    /// `MemAvailable`.
+    /// `MemAvailable`, and what it leaves out: free pages that the kernel keeps
+    /// in its lists of each CPU, where that is known.
     pub available_bytes: u64,
     /// `Hugetlb`: set aside for huge pages, so nobody's to give back. 0 where
     /// the kernel does not say.

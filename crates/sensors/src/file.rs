@@ -65,7 +65,7 @@ impl<const CAPACITY: usize> fmt::Debug for WatchedFile<CAPACITY> {
     }
 }
 
-fn open(path: &Path) -> Result<OwnedFd, ReadError> {
+pub(crate) fn open(path: &Path) -> Result<OwnedFd, ReadError> {
     // Without NONBLOCK a FIFO given as `--meminfo` would hang its reader.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     openat(CWD, path, flags, Mode::empty()).map_err(|errno| ReadError::Open {

@@ -5,7 +5,8 @@
 //! that arm a [`PressureTrigger`].
 //!
 //! - [`Meminfo`] and [`PressureFile`] keep their file open and read it into a
-//!   buffer of their own: no heap, no open(2).
+//!   buffer of their own: no heap, no open(2). So does [`Zoneinfo`], with one
+//!   on the stack.
 //! - [`ProcessTable`] keeps a descriptor of each process, so that the scan a
 //!   decision waits for costs one read a process, and the scan during the
 //!   kernel's last call opens nothing at all.
@@ -25,6 +26,7 @@ mod pressure;
 mod proc_root;
 mod shared_memory;
 mod table;
+mod zoneinfo;
 
 pub use crate::error::ReadError;
 pub use crate::meminfo::Meminfo;
@@ -32,3 +34,4 @@ pub use crate::notifier::{Notified, Notifier, NotifierLevel, NotifierParameters,
 pub use crate::pressure::{PressureFile, PressureTrigger};
 pub use crate::proc_root::{ProcRoot, Runner};
 pub use crate::table::{Depth, Newcomer, ProcessTable, Scan};
+pub use crate::zoneinfo::Zoneinfo;

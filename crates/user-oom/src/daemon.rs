@@ -121,6 +121,7 @@ pub(crate) struct Daemon {
 #[derive(Clone, Copy, Debug, Default)]
 struct Unread {
     memory: bool,
+    per_cpu: bool,
     pressure: bool,
     processes: bool,
 }
@@ -225,9 +226,18 @@ impl Daemon {
     /// carries out what it decides. Returns how long nothing need be looked at.
     fn round(&mut self) -> Result<Duration, ReadError> {
         let now = self.now();
-        let Sight { memory, last_call } = self.parts.memory.read()?;
+        let Sight {
+            memory,
+            last_call,
+            unread,
+        } = self.parts.memory.read()?;
         if let Some(sequence) = last_call {
             return Ok(self.last_call(now, memory, sequence));
+        }
+        match unread {
+            None => self.unread.per_cpu = false,
+            // There is at least what the rest says.
+            Some(err) => say_once(&mut self.unread.per_cpu, &mut self.parts.scribe, &err),
         }
         let mut pause = Duration::MAX;
         if let Some(pressure) = &mut self.parts.pressure {

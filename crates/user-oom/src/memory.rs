@@ -6,12 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use oom_policy::{Amount, Floor, Memory, Settings};
 use sensors::{
     Meminfo, Notified, Notifier, NotifierLevel, NotifierParameters, Percentages, ReadError,
+    Zoneinfo,
 };
 
-/// Meminfo, and the module where it is loaded.
+/// Meminfo, what it leaves out, and the module where it is loaded.
 #[derive(Debug)]
 pub(crate) struct MemorySource {
     meminfo: Meminfo,
+    zoneinfo: Option<Zoneinfo>,
     notifier: Option<Notifier>,
     /// What the module does not say is as of the last quiet round.
     rest: Memory,
@@ -20,21 +22,28 @@ pub(crate) struct MemorySource {
 }
 
 /// What was read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Sight {
     pub(crate) memory: Memory,
     /// The number of the last call that waits for an answer.
     pub(crate) last_call: Option<u64>,
+    /// Why what meminfo leaves out is not in it.
+    pub(crate) unread: Option<ReadError>,
 }
 
 impl MemorySource {
     /// # Errors
     ///
     /// Meminfo cannot be read.
-    pub(crate) fn new(mut meminfo: Meminfo, notifier: Option<Notifier>) -> Result<Self, ReadError> {
+    pub(crate) fn new(
+        mut meminfo: Meminfo,
+        zoneinfo: Option<Zoneinfo>,
+        notifier: Option<Notifier>,
+    ) -> Result<Self, ReadError> {
         let rest = meminfo.read()?;
         Ok(Self {
             meminfo,
+            zoneinfo,
             notifier,
             rest,
             answered: 0,
@@ -51,30 +60,41 @@ impl MemorySource {
         self.notifier.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads how much there is: one read on a kept descriptor.
+    /// Reads how much there is, on kept descriptors. At a last call the module
+    /// alone is asked: the kernel has emptied its lists, and nobody may wait.
     ///
     /// # Errors
     ///
     /// What was read makes no sense. After one from the module, meminfo is
     /// read instead.
     pub(crate) fn read(&mut self) -> Result<Sight, ReadError> {
-        let Some(notifier) = &mut self.notifier else {
-            self.rest = self.meminfo.read()?;
-            return Ok(Sight {
-                memory: self.rest,
-                last_call: None,
-            });
+        let (mut memory, last_call) = match &mut self.notifier {
+            None => {
+                self.rest = self.meminfo.read()?;
+                (self.rest, None)
+            }
+            Some(notifier) => match notifier.read() {
+                Ok(notified) => (notified.updated(self.rest), self.unanswered(&notified)),
+                Err(err) => {
+                    self.notifier = None;
+                    return Err(err);
+                }
+            },
         };
-        match notifier.read() {
-            Ok(notified) => Ok(Sight {
-                memory: notified.updated(self.rest),
-                last_call: self.unanswered(&notified),
-            }),
-            Err(err) => {
-                self.notifier = None;
-                Err(err)
+        let mut unread = None;
+        if let Some(zoneinfo) = self.zoneinfo.as_ref().filter(|_| last_call.is_none()) {
+            match zoneinfo.per_cpu_bytes() {
+                Ok(bytes) => {
+                    memory.available_bytes = memory.available_bytes.saturating_add(bytes);
+                }
+                Err(err) => unread = Some(err),
             }
         }
+        Ok(Sight {
+            memory,
+            last_call,
+            unread,
+        })
     }
 
     fn unanswered(&self, notified: &Notified) -> Option<u64> {
@@ -137,11 +157,13 @@ fn whole_percent(amount: Amount, total_bytes: u64) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use oom_policy::Policy;
 
     use super::*;
+    use crate::error::chain;
 
     /// The same machine, said by meminfo and by the module.
     #[test]
@@ -184,6 +206,69 @@ mod tests {
         };
         assert_eq!(decide(by_module), decide(by_meminfo));
         assert!(!decide(by_module).1.is_empty());
+    }
+
+    /// A folder with both files; 1000 MiB available, so many pages in the
+    /// lists of its two CPUs.
+    fn folder(count: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let meminfo = "MemTotal: 4096000 kB\nMemAvailable: 1024000 kB\n";
+        std::fs::write(folder.path().join("meminfo"), meminfo).unwrap();
+        let zoneinfo = format!("Node 0, zone Normal\n count: {count}\n count: 7\n");
+        std::fs::write(folder.path().join("zoneinfo"), zoneinfo).unwrap();
+        folder
+    }
+
+    fn source(folder: &Path, notifier: Option<Notifier>) -> MemorySource {
+        let meminfo = Meminfo::open(&folder.join("meminfo")).unwrap();
+        let zoneinfo = Zoneinfo::open(&folder.join("zoneinfo")).unwrap();
+        MemorySource::new(meminfo, Some(zoneinfo), notifier).unwrap()
+    }
+
+    #[test]
+    fn what_was_freed_and_waits_in_a_cpus_list_is_available() {
+        let folder = folder("51200");
+        let page_bytes = rustix::param::page_size() as u64;
+        let sight = source(folder.path(), None).read().unwrap();
+        assert_eq!(
+            sight.memory.available_bytes,
+            1_024_000 * 1024 + 51_207 * page_bytes
+        );
+        assert!(sight.unread.is_none());
+    }
+
+    #[test]
+    fn lists_that_make_no_sense_are_told_and_not_counted() {
+        let folder = folder("many");
+        let sight = source(folder.path(), None).read().unwrap();
+        assert_eq!(sight.memory.available_bytes, 1_024_000 * 1024);
+        let told = chain(&sight.unread.unwrap()).to_string();
+        assert!(told.contains("zoneinfo`, line 2"), "{told}");
+    }
+
+    /// The number of the latest call, at this level, from the module.
+    fn notified(folder: &Path, level: u32) -> Notifier {
+        let path = folder.join("oom_notifier");
+        let text = format!(
+            "{level}\nMemTotalBytes: 4194304000\nHugetlbBytes: 0\nMemAvailableBytes: 1048576000\n\
+             SwapTotalBytes: 0\nSwapFreeBytes: 0\nSequence: 1\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        Notifier::open(&path).unwrap().unwrap()
+    }
+
+    #[test]
+    fn at_a_last_call_the_module_alone_is_asked() {
+        let folder = folder("51200");
+        let mut at_warn = source(folder.path(), Some(notified(folder.path(), 1)));
+        let warned = at_warn.read().unwrap();
+        assert_eq!(warned.last_call, None);
+        assert!(warned.memory.available_bytes > 1_048_576_000);
+
+        let mut at_call = source(folder.path(), Some(notified(folder.path(), 3)));
+        let called = at_call.read().unwrap();
+        assert_eq!(called.last_call, Some(1));
+        assert_eq!(called.memory.available_bytes, 1_048_576_000);
     }
 
     #[test]

@@ -13,7 +13,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
 use oom_policy::{Memory, Policy, Process, Protection, Settings};
 use reaper::{Calls, SecondHand, protect_ourselves, trim_heap};
-use sensors::{Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError};
+use sensors::{
+    Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError, Zoneinfo,
+};
 use value_registry::{Options, Registry};
 
 use crate::act::Hands;
@@ -133,11 +135,12 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
 /// Opens what memory is read from, and makes the policy's settings of it.
 fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
     let source = arguments.source().map_err(Error::Unusable)?;
-    let meminfo = arguments
-        .meminfo
-        .clone()
-        .unwrap_or_else(|| Path::new(PROC).join("meminfo"));
-    let mut meminfo = Meminfo::open(&meminfo).map_err(Error::Memory)?;
+    // What the kernel's own leaves out says nothing about another.
+    let (path, zoneinfo) = match &arguments.meminfo {
+        Some(path) => (path.clone(), None),
+        None => (Path::new(PROC).join("meminfo"), zoneinfo()),
+    };
+    let mut meminfo = Meminfo::open(&path).map_err(Error::Memory)?;
     let memory = meminfo.read().map_err(Error::Memory)?;
     let mut settings = arguments.settings(&memory).map_err(Error::Unusable)?;
     let notifier = match source {
@@ -154,8 +157,23 @@ fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
             None => return Err(Error::NoModule),
         },
     };
-    let source = MemorySource::new(meminfo, notifier).map_err(Error::Memory)?;
+    let source = MemorySource::new(meminfo, zoneinfo, notifier).map_err(Error::Memory)?;
     Ok((source, settings))
+}
+
+/// Read once here, so that the kernel has the room it writes it to.
+fn zoneinfo() -> Option<Zoneinfo> {
+    let opened = Zoneinfo::open(&Path::new(PROC).join("zoneinfo"));
+    match opened.and_then(|zoneinfo| zoneinfo.per_cpu_bytes().map(|_| zoneinfo)) {
+        Ok(zoneinfo) => Some(zoneinfo),
+        Err(err) => {
+            log::warn!(
+                "what was just freed counts late, since the lists of each CPU are not seen: {}",
+                chain(&err)
+            );
+            None
+        }
+    }
 }
 
 /// Becomes the module's listener, where it is loaded.
