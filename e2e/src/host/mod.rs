@@ -173,7 +173,20 @@ fn run_boot(
         true => Some(debian::prepare(places)?),
         false => None,
     };
-    let ended = machine::run(&kernel.image, image, debian.as_deref(), &logs, boot)?;
+    let run = || machine::run(&kernel.image, image, debian.as_deref(), &logs, boot);
+    let mut ended = run()?;
+    if ended.words.is_empty() {
+        // A processor that is emulated now and then sees half of what the
+        // kernel patches of itself while it boots. Nothing of ours has run.
+        let kept = ended.console.with_extension("first.console");
+        fs::rename(&ended.console, &kept).context("cannot keep the console")?;
+        say(format_args!(
+            "  {} before anything of ours ran; booting once more; see {}",
+            ended.how,
+            kept.display()
+        ))?;
+        ended = run()?;
+    }
     Ok(outcomes(boot, &ended))
 }
 
