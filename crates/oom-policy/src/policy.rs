@@ -195,6 +195,13 @@ impl Policy {
         }
     }
 
+    /// Whether so much is available that there is nothing to decide, unless the
+    /// kernel calls.
+    #[must_use]
+    pub fn has_recovered(&self, memory: &Memory) -> bool {
+        Levels::of(&self.settings, memory).has_recovered(memory)
+    }
+
     /// What became of an action.
     pub fn learn(&mut self, _now: Duration, outcome: Outcome) {
         match outcome {

@@ -286,6 +286,24 @@ fn a_cgroup_throttled_at_its_memory_high_is_no_relief() {
 }
 
 #[test]
+fn what_has_recovered_needs_nothing_whoever_asks() {
+    let mut policy = Policy::new(Settings::default(), 8);
+    for available_percent in 0..=100 {
+        for swap_total_bytes in [0, 100 * GIB] {
+            let memory = Memory {
+                total_bytes: 100 * GIB,
+                available_bytes: available_percent * GIB,
+                swap_total_bytes,
+                ..Memory::default()
+            };
+            let look = policy.look(SECOND, &memory, Ask::Relief);
+            let nothing = look.level == Level::Ok && look.refused == Some(Refusal::EnoughAvailable);
+            assert_eq!(policy.has_recovered(&memory), nothing, "{memory:?}");
+        }
+    }
+}
+
+#[test]
 fn hugetlb_takes_80_percent_without_swap_and_idle() {
     let snapshot = Snapshot {
         memory: Memory {

@@ -227,17 +227,18 @@ impl Daemon {
     fn round(&mut self) -> Result<Duration, ReadError> {
         let now = self.now();
         let Sight {
-            memory,
+            mut memory,
             last_call,
-            unread,
         } = self.parts.memory.read()?;
         if let Some(sequence) = last_call {
             return Ok(self.last_call(now, memory, sequence));
         }
-        match unread {
-            None => self.unread.per_cpu = false,
-            // There is at least what the rest says.
-            Some(err) => say_once(&mut self.unread.per_cpu, &mut self.parts.scribe, &err),
+        // Where there is enough without it, it is not worth a read.
+        if self.parts.hands.are_busy() || !self.parts.policy.has_recovered(&memory) {
+            match self.parts.memory.add_per_cpu(&mut memory) {
+                Ok(()) => self.unread.per_cpu = false,
+                Err(err) => say_once(&mut self.unread.per_cpu, &mut self.parts.scribe, &err),
+            }
         }
         let mut pause = Duration::MAX;
         if let Some(pressure) = &mut self.parts.pressure {

@@ -22,13 +22,11 @@ pub(crate) struct MemorySource {
 }
 
 /// What was read.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Sight {
     pub(crate) memory: Memory,
     /// The number of the last call that waits for an answer.
     pub(crate) last_call: Option<u64>,
-    /// Why what meminfo leaves out is not in it.
-    pub(crate) unread: Option<ReadError>,
 }
 
 impl MemorySource {
@@ -60,41 +58,44 @@ impl MemorySource {
         self.notifier.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads how much there is, on kept descriptors. At a last call the module
-    /// alone is asked: the kernel has emptied its lists, and nobody may wait.
+    /// Reads how much there is: one read on a kept descriptor.
     ///
     /// # Errors
     ///
     /// What was read makes no sense. After one from the module, meminfo is
     /// read instead.
     pub(crate) fn read(&mut self) -> Result<Sight, ReadError> {
-        let (mut memory, last_call) = match &mut self.notifier {
-            None => {
-                self.rest = self.meminfo.read()?;
-                (self.rest, None)
-            }
-            Some(notifier) => match notifier.read() {
-                Ok(notified) => (notified.updated(self.rest), self.unanswered(&notified)),
-                Err(err) => {
-                    self.notifier = None;
-                    return Err(err);
-                }
-            },
+        let Some(notifier) = &mut self.notifier else {
+            self.rest = self.meminfo.read()?;
+            return Ok(Sight {
+                memory: self.rest,
+                last_call: None,
+            });
         };
-        let mut unread = None;
-        if let Some(zoneinfo) = self.zoneinfo.as_ref().filter(|_| last_call.is_none()) {
-            match zoneinfo.per_cpu_bytes() {
-                Ok(bytes) => {
-                    memory.available_bytes = memory.available_bytes.saturating_add(bytes);
-                }
-                Err(err) => unread = Some(err),
+        match notifier.read() {
+            Ok(notified) => Ok(Sight {
+                memory: notified.updated(self.rest),
+                last_call: self.unanswered(&notified),
+            }),
+            Err(err) => {
+                self.notifier = None;
+                Err(err)
             }
         }
-        Ok(Sight {
-            memory,
-            last_call,
-            unread,
-        })
+    }
+
+    /// Counts the free pages in the lists of each CPU as available. Not for a
+    /// last call, before which the kernel has emptied them.
+    ///
+    /// # Errors
+    ///
+    /// They could not be read, and nothing was added.
+    pub(crate) fn add_per_cpu(&self, memory: &mut Memory) -> Result<(), ReadError> {
+        if let Some(zoneinfo) = &self.zoneinfo {
+            let bytes = zoneinfo.per_cpu_bytes()?;
+            memory.available_bytes = memory.available_bytes.saturating_add(bytes);
+        }
+        Ok(())
     }
 
     fn unanswered(&self, notified: &Notified) -> Option<u64> {
@@ -157,7 +158,6 @@ fn whole_percent(amount: Amount, total_bytes: u64) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::time::Duration;
 
     use oom_policy::Policy;
@@ -208,67 +208,38 @@ mod tests {
         assert!(!decide(by_module).1.is_empty());
     }
 
-    /// A folder with both files; 1000 MiB available, so many pages in the
-    /// lists of its two CPUs.
-    fn folder(count: &str) -> tempfile::TempDir {
+    /// What is available of 1000 MiB and `count` pages in the lists of CPUs.
+    fn available_with(count: &str) -> (u64, Result<(), ReadError>) {
         let folder = tempfile::tempdir().unwrap();
+        let write = |name, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
         let meminfo = "MemTotal: 4096000 kB\nMemAvailable: 1024000 kB\n";
-        std::fs::write(folder.path().join("meminfo"), meminfo).unwrap();
         let zoneinfo = format!("Node 0, zone Normal\n count: {count}\n count: 7\n");
-        std::fs::write(folder.path().join("zoneinfo"), zoneinfo).unwrap();
-        folder
-    }
-
-    fn source(folder: &Path, notifier: Option<Notifier>) -> MemorySource {
-        let meminfo = Meminfo::open(&folder.join("meminfo")).unwrap();
-        let zoneinfo = Zoneinfo::open(&folder.join("zoneinfo")).unwrap();
-        MemorySource::new(meminfo, Some(zoneinfo), notifier).unwrap()
+        let meminfo = Meminfo::open(&write("meminfo", meminfo)).unwrap();
+        let zoneinfo = Zoneinfo::open(&write("zoneinfo", &zoneinfo)).unwrap();
+        let mut source = MemorySource::new(meminfo, Some(zoneinfo), None).unwrap();
+        let mut memory = source.read().unwrap().memory;
+        let added = source.add_per_cpu(&mut memory);
+        (memory.available_bytes, added)
     }
 
     #[test]
     fn what_was_freed_and_waits_in_a_cpus_list_is_available() {
-        let folder = folder("51200");
         let page_bytes = rustix::param::page_size() as u64;
-        let sight = source(folder.path(), None).read().unwrap();
-        assert_eq!(
-            sight.memory.available_bytes,
-            1_024_000 * 1024 + 51_207 * page_bytes
-        );
-        assert!(sight.unread.is_none());
+        let (available_bytes, added) = available_with("51200");
+        assert!(added.is_ok());
+        assert_eq!(available_bytes, (1_024_000 << 10) + 51_207 * page_bytes);
     }
 
     #[test]
     fn lists_that_make_no_sense_are_told_and_not_counted() {
-        let folder = folder("many");
-        let sight = source(folder.path(), None).read().unwrap();
-        assert_eq!(sight.memory.available_bytes, 1_024_000 * 1024);
-        let told = chain(&sight.unread.unwrap()).to_string();
+        let (available_bytes, added) = available_with("many");
+        assert_eq!(available_bytes, 1_024_000 << 10);
+        let told = chain(&added.unwrap_err()).to_string();
         assert!(told.contains("zoneinfo`, line 2"), "{told}");
-    }
-
-    /// The number of the latest call, at this level, from the module.
-    fn notified(folder: &Path, level: u32) -> Notifier {
-        let path = folder.join("oom_notifier");
-        let text = format!(
-            "{level}\nMemTotalBytes: 4194304000\nHugetlbBytes: 0\nMemAvailableBytes: 1048576000\n\
-             SwapTotalBytes: 0\nSwapFreeBytes: 0\nSequence: 1\n"
-        );
-        std::fs::write(&path, text).unwrap();
-        Notifier::open(&path).unwrap().unwrap()
-    }
-
-    #[test]
-    fn at_a_last_call_the_module_alone_is_asked() {
-        let folder = folder("51200");
-        let mut at_warn = source(folder.path(), Some(notified(folder.path(), 1)));
-        let warned = at_warn.read().unwrap();
-        assert_eq!(warned.last_call, None);
-        assert!(warned.memory.available_bytes > 1_048_576_000);
-
-        let mut at_call = source(folder.path(), Some(notified(folder.path(), 3)));
-        let called = at_call.read().unwrap();
-        assert_eq!(called.last_call, Some(1));
-        assert_eq!(called.memory.available_bytes, 1_048_576_000);
     }
 
     #[test]
