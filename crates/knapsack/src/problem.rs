@@ -104,14 +104,15 @@ impl<'a> Problem<'a> {
                 turned: false,
             };
         }
-        // What most tables take to end, and then some.
-        let states = 200 + (self.items.len() / 2).min(2000);
+        // What most tables take to end.
+        let states = 100 + (self.items.len() / 3).min(2000);
         let part = self.value_part();
         let patience = Patience {
             states,
-            gap: part.profit(FEW_VALUES),
+            gap: part.profit(1),
+            most_gap: part.profit(FEW_VALUES),
             easier: Aim::Value(part),
-            more_states: 2 * states,
+            more_states: 4 * states,
         };
         let task = Task {
             patience: (profits == Profits::ValueThenCount).then_some(patience),

@@ -70,10 +70,12 @@ pub(crate) struct Task {
 /// When to turn to an easier aim.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// After so many states.
+    /// After so many states, if the relaxation is above the incumbent by no more
+    /// than `gap`; after as many again, if by no more than twice that, and so on
+    /// as far as `most_gap`.
     pub(crate) states: usize,
-    /// If the relaxation is above the incumbent by no more than this.
     pub(crate) gap: i64,
+    pub(crate) most_gap: i64,
     pub(crate) easier: Aim,
     /// How many more states it may take then.
     pub(crate) more_states: usize,
@@ -319,6 +321,7 @@ impl Search {
         let mut dropped = None;
         let mut pair_at = 2;
         let mut patience = task.patience;
+        let mut before_turning = patience.map_or(0, |patience| patience.states);
 
         let (relaxation, _) = self.order.relaxation();
         let break_slope = self.order.break_slope();
@@ -340,19 +343,19 @@ impl Search {
                 break;
             }
             if let Some(left) = &mut patience {
-                match left
-                    .states
-                    .checked_sub(self.states.len() + STATES_FOR_A_PIECE)
-                {
-                    Some(states) => left.states = states,
-                    None => {
-                        if relaxation - self.incumbent.profit <= left.gap {
-                            frame.aim = left.easier;
-                            meter.reserve_all_but(left.more_states);
-                        }
+                match before_turning.checked_sub(self.states.len() + STATES_FOR_A_PIECE) {
+                    Some(states) => before_turning = states,
+                    None if relaxation - self.incumbent.profit <= left.gap => {
+                        frame.aim = left.easier;
+                        meter.reserve_all_but(left.more_states);
                         patience = None;
                         continue;
                     }
+                    None if left.gap < left.most_gap => {
+                        left.gap = (2 * left.gap).min(left.most_gap);
+                        before_turning = left.states;
+                    }
+                    None => patience = None,
                 }
             }
             if self.core.len().is_multiple_of(STRETCH) && !self.core.is_empty() {
