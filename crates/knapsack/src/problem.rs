@@ -105,7 +105,7 @@ impl<'a> Problem<'a> {
             };
         }
         // What most tables take to end.
-        let states = 100 + (self.items.len() / 3).min(2000);
+        let states = 100 + (self.items.len() / 4).min(2000);
         let part = self.value_part();
         let patience = Patience {
             states,

@@ -71,8 +71,7 @@ pub(crate) struct Task {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// After so many states, if the relaxation is above the incumbent by no more
-    /// than `gap`; after as many again, if by no more than twice that, and so on
-    /// as far as `most_gap`.
+    /// than `gap`; after as many again, if by no more than `most_gap`.
     pub(crate) states: usize,
     pub(crate) gap: i64,
     pub(crate) most_gap: i64,
@@ -352,7 +351,7 @@ impl Search {
                         continue;
                     }
                     None if left.gap < left.most_gap => {
-                        left.gap = (2 * left.gap).min(left.most_gap);
+                        left.gap = left.most_gap;
                         before_turning = left.states;
                     }
                     None => patience = None,
