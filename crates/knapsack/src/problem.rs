@@ -111,7 +111,7 @@ impl<'a> Problem<'a> {
             states,
             gap: part.profit(1),
             most_gap: part.profit(FEW_VALUES),
-            easier: Aim::Value(part),
+            easier: self.better_value(),
             more_states: 4 * states,
         };
         let task = Task {
@@ -248,6 +248,11 @@ impl<'a> Problem<'a> {
             factor: signed(self.counted.multiply(1)),
             shift: self.count_bits,
         }
+    }
+
+    /// A better value, where profits count.
+    pub(crate) fn better_value(&self) -> Aim {
+        Aim::Value(self.value_part())
     }
 
     /// What keeping an item earns.

@@ -17,21 +17,37 @@ use crate::search::{Aim, SAMPLE, Search, Task};
 /// Whether nothing is worth more than the incumbent, by two bounds: what is worth
 /// more would have no more items than so many, and so few are never worth more.
 /// A search takes long to find that out. The break solution found last is that of
-/// values and counts.
-pub(crate) fn is_best_value(problem: &Problem<'_>, search: &mut Search) -> bool {
+/// values and counts, and `aim` a better value.
+pub(crate) fn is_best_value(problem: &Problem<'_>, search: &mut Search, aim: Aim) -> bool {
+    let Some(break_entry) = search.order.break_entry else {
+        return false;
+    };
+    let mut ahead = Sums::default();
+    let slope = Slope::from(break_entry);
+    search.settle(problem.room(), aim, 1, slope, |entry, more| {
+        ahead.add(problem, entry, more);
+    });
     let Some(mix) = Mix::new(problem, search) else {
         return false;
     };
-    let kept = mix.measure(search, Sums::default());
+    let capacity = problem.room() - search.settled_weight;
+    let kept = mix.measure(search, ahead);
     let more = kept.value + 1;
+    if capacity < 0 || more > mix.value {
+        // What is settled leaves nothing that could be worth more.
+        return true;
+    }
+    if more <= 0 {
+        return false;
+    }
     let one_more = (kept.count + 1) << mix.fine;
     let bounded = Bounded::Count { value: more };
-    let counts = mix.least(search, problem.room(), bounded, one_more);
+    let counts = mix.least(search, capacity, bounded, one_more);
     let bounded = Bounded::Value {
         count: counts.most >> mix.fine,
     };
     let enough = more << mix.shift;
-    mix.least(search, problem.room(), bounded, enough).most < enough
+    mix.least(search, capacity, bounded, enough).most < enough
 }
 
 /// Settles the ties among the sets of the incumbent's value, which is proved to
