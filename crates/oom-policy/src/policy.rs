@@ -223,7 +223,7 @@ impl Policy {
         let levels = Levels::of(&self.settings, memory);
         let level = levels.level(memory);
         self.clear_decision(level);
-        self.victims.follow(&snapshot.processes);
+        self.reconsider |= self.victims.follow(&snapshot.processes);
         self.escalate(now, level, snapshot.ask);
         self.take_in(now, snapshot);
         self.decision.cause = cause(level, snapshot.ask);
@@ -309,16 +309,15 @@ impl Policy {
     fn take_in(&mut self, now: Duration, snapshot: &Snapshot) {
         let victims = &self.victims;
         self.units
-            .group(&self.settings, &snapshot.processes, |process| {
-                let never = process.id.pid <= 1
-                    || process.protection.is_some()
-                    || process.oom_score_adj == -1000;
-                match victims.standing(process.id) {
+            .group(
+                &self.settings,
+                &snapshot.processes,
+                |process| match victims.standing(process.id) {
                     Some(standing) => standing,
-                    None if never => Standing::Never,
+                    None if process.is_never_ended() => Standing::Never,
                     None => Standing::Free,
-                }
-            });
+                },
+            );
         self.growth
             .measure(now, &snapshot.memory, &snapshot.processes, &mut self.units);
     }

@@ -165,6 +165,13 @@ pub struct Process {
     pub preference: Preference,
 }
 
+impl Process {
+    /// Whether it is never ended, whatever it holds.
+    pub(crate) fn is_never_ended(&self) -> bool {
+        self.id.pid <= 1 || self.protection.is_some() || self.oom_score_adj == -1000
+    }
+}
+
 /// Who asks, beside the level itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ask {

@@ -42,7 +42,7 @@ enum Stage {
     Terminated,
     /// SIGKILL was sent; `until` its deadline.
     Killed,
-    /// It outlived that, or could not be signalled.
+    /// It outlived that, could not be signalled, or is protected by now.
     Stuck,
 }
 
@@ -92,14 +92,24 @@ impl Victims {
     /// The kernel shows a process without memory from the moment it begins to
     /// take that down (exit_mm), which is before it is back. Until its end is
     /// known, what it last showed is awaited.
-    pub(crate) fn follow(&mut self, processes: &[Process]) {
+    ///
+    /// Who is protected before its grace is over is not killed: returns whether
+    /// somebody was.
+    pub(crate) fn follow(&mut self, processes: &[Process]) -> bool {
+        let mut any_protected = false;
         self.list.retain_mut(|victim| {
             let found = processes.binary_search_by_key(&victim.id, |process| process.id);
             if let Ok(found) = found {
-                victim.note(&processes[found]);
+                let process = &processes[found];
+                victim.note(process);
+                if victim.stage == Stage::Terminated && process.is_never_ended() {
+                    victim.stage = Stage::Stuck;
+                    any_protected = true;
+                }
             }
             found.is_ok()
         });
+        any_protected
     }
 
     /// What is awaited from those expected to end: resident, and swap, in

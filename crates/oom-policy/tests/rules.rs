@@ -88,6 +88,19 @@ mod signals {
     }
 
     #[test]
+    fn who_is_protected_before_its_grace_is_over_is_not_killed() {
+        let protected = Process {
+            oom_score_adj: -1000,
+            ..job()
+        };
+        let other = registered(200, "other", 9, 20 * GIB);
+        let mut policy = policy();
+        policy.step(SECOND, &seen(10, vec![job(), other]));
+        let decision = policy.step(6 * SECOND, &seen(10, vec![protected, other]));
+        assert_eq!(decision.actions, [Action::Terminate(other.id)]);
+    }
+
+    #[test]
     fn its_grace_ends_whatever_the_memory() {
         let mut policy = policy();
         policy.step(SECOND, &seen(10, vec![job()]));
