@@ -17,16 +17,13 @@ use crate::search::{Aim, SAMPLE, Search, Task};
 /// Whether nothing is worth more than the incumbent, by two bounds: what is worth
 /// more would have no more items than so many, and so few are never worth more.
 /// A search takes long to find that out. The break solution found last is that of
-/// values and counts, and `aim` a better value.
-pub(crate) fn is_best_value(problem: &Problem<'_>, search: &mut Search, aim: Aim) -> bool {
+/// values and counts.
+pub(crate) fn is_best_value(problem: &Problem<'_>, search: &mut Search) -> bool {
     let Some(break_entry) = search.order.break_entry else {
         return false;
     };
-    let mut ahead = Sums::default();
     let slope = Slope::from(break_entry);
-    search.settle(problem.room(), aim, 1, slope, |entry, more| {
-        ahead.add(problem, entry, more);
-    });
+    let ahead = settle_shared(problem, search, problem.better_value(), slope);
     let Some(mix) = Mix::new(problem, search) else {
         return false;
     };
@@ -50,6 +47,16 @@ pub(crate) fn is_best_value(problem: &Problem<'_>, search: &mut Search, aim: Aim
     mix.least(search, capacity, bounded, enough).most < enough
 }
 
+/// Settles what all sets share that `aim` prefers to the incumbent, and says what
+/// the incumbent has more of it than they.
+fn settle_shared(problem: &Problem<'_>, search: &mut Search, aim: Aim, slope: Slope) -> Sums {
+    let mut ahead = Sums::default();
+    search.settle(problem.room(), aim, 1, slope, |entry, more| {
+        ahead.add(problem, entry, more);
+    });
+    ahead
+}
+
 /// Settles the ties among the sets of the incumbent's value, which is proved to
 /// be the best; says whether all are. The break solution found last is that of
 /// values and counts.
@@ -58,11 +65,7 @@ pub(crate) fn settle(problem: &Problem<'_>, search: &mut Search, meter: &mut Met
         return false;
     };
     let mut aim = Aim::ProfitThenWeight;
-    let mut ahead = Sums::default();
-    let slope = Slope::from(break_entry);
-    search.settle(problem.room(), aim, 1, slope, |entry, more| {
-        ahead.add(problem, entry, more);
-    });
+    let mut ahead = settle_shared(problem, search, aim, Slope::from(break_entry));
     let Some(mix) = Mix::new(problem, search) else {
         return false;
     };

@@ -191,7 +191,7 @@ fn search(
     }
     let value = problem.value(search.incumbent.profit, profits);
     let relaxed = bound == value;
-    if first.turned && !relaxed && ties::is_best_value(problem, search, problem.better_value()) {
+    if first.turned && !relaxed && ties::is_best_value(problem, search) {
         bound = value;
     }
     if bound > value {

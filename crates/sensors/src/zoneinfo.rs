@@ -47,8 +47,7 @@ impl Zoneinfo {
     /// - [`ReadError::Missing`]: it tells of no memory at all.
     /// - [`ReadError::Malformed`]: a line we use is not what the kernel writes.
     pub fn per_cpu_bytes(&self) -> Result<u64, ReadError> {
-        const EXPECTED: &str = "`count: <pages>`";
-        let mut bytes = Some(0_u64);
+        let mut bytes = 0_u64;
         let mut malformed = None;
         let mut any_zone = false;
         for_each_line(&self.file, &mut [0; 8192], |line, text| {
@@ -56,10 +55,11 @@ impl Zoneinfo {
             let Some(pages) = text.trim_ascii_start().strip_prefix(b"count:") else {
                 return ControlFlow::Continue(());
             };
-            bytes = decimal(pages.trim_ascii())
+            let sum = decimal(pages.trim_ascii())
                 .and_then(|pages| pages.checked_mul(self.page_bytes))
-                .and_then(|more| bytes?.checked_add(more));
-            if bytes.is_some() {
+                .and_then(|more| bytes.checked_add(more));
+            if let Some(sum) = sum {
+                bytes = sum;
                 return ControlFlow::Continue(());
             }
             malformed = Some((line, beginning(text)));
@@ -69,18 +69,20 @@ impl Zoneinfo {
             path: self.path.clone(),
             source: errno.into(),
         })?;
-        match (malformed, bytes) {
-            (Some((line, found)), _) => Err(ReadError::Malformed {
+        if let Some((line, found)) = malformed {
+            return Err(ReadError::Malformed {
                 path: self.path.clone(),
                 line,
-                expected: EXPECTED,
+                expected: "`count: <pages>`",
                 found,
-            }),
-            (None, Some(bytes)) if any_zone => Ok(bytes),
-            (None, _) => Err(ReadError::Missing {
+            });
+        }
+        if !any_zone {
+            return Err(ReadError::Missing {
                 path: self.path.clone(),
                 key: "Node ",
-            }),
+            });
         }
+        Ok(bytes)
     }
 }
