@@ -80,6 +80,42 @@ pub(crate) struct Patience {
     pub(crate) more_states: usize,
 }
 
+/// How much of the [`Patience`] is left.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    left: Option<Patience>,
+    states: usize,
+}
+
+impl Waiting {
+    fn new(patience: Option<Patience>) -> Self {
+        Self {
+            left: patience,
+            states: patience.map_or(0, |patience| patience.states),
+        }
+    }
+
+    /// Counts so many states. Returns the patience once, when it is over and
+    /// the relaxation is above the incumbent by a `gap` small enough to turn.
+    fn is_over(&mut self, states: usize, gap: i64) -> Option<Patience> {
+        let left = self.left.as_mut()?;
+        if let Some(states) = self.states.checked_sub(states + STATES_FOR_A_PIECE) {
+            self.states = states;
+            return None;
+        }
+        if gap <= left.gap {
+            return self.left.take();
+        }
+        if left.gap < left.most_gap {
+            left.gap = left.most_gap;
+            self.states = left.states;
+        } else {
+            self.left = None;
+        }
+        None
+    }
+}
+
 /// What a search proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Proof {
@@ -290,13 +326,21 @@ impl Search {
     /// Improves the incumbent, as far as the meter allows, to what the task
     /// asks of `order.entries`.
     pub(crate) fn run(&mut self, task: &Task, meter: &mut Meter<'_>) -> Proof {
+        let mut frame = self.start(task);
+        let dropped = self.expand(task, &mut frame, meter);
+        self.prove(task, &frame, dropped)
+    }
+
+    /// Finds the break solution, makes it the incumbent where it is better,
+    /// fills what room it leaves, and empties the core.
+    fn start(&mut self, task: &Task) -> Frame {
         self.find_break(task.capacity);
         if task.far {
             self.order.look_far();
         }
         let kept = self.order.kept();
         let side: i64 = kept.iter().map(|entry| i64::from(entry.side)).sum();
-        let mut frame = Frame {
+        let frame = Frame {
             aim: task.aim,
             unit: task.unit,
             profit: self.order.break_profit + task.price.each * side,
@@ -317,12 +361,18 @@ impl Search {
         self.decisions.clear();
         self.states.clear();
         self.states.push(State::default());
+        frame
+    }
+
+    /// Takes one piece after the other into the core, from the right and from
+    /// the left in turn, until no state is left or the meter ends it. Returns
+    /// the greatest bound of the states that were dropped for want of room,
+    /// relative to the break solution.
+    fn expand(&mut self, task: &Task, frame: &mut Frame, meter: &mut Meter<'_>) -> Option<i64> {
         let mut dropped = None;
         let mut pair_at = 2;
-        let mut patience = task.patience;
-        let mut before_turning = patience.map_or(0, |patience| patience.states);
-
         let (relaxation, _) = self.order.relaxation();
+        let mut waiting = Waiting::new(task.patience);
         let break_slope = self.order.break_slope();
         let mut right_next = true;
         loop {
@@ -334,59 +384,64 @@ impl Search {
                 if !meter.pay(self.order.entries.len().min(2 * most) / 2) {
                     break;
                 }
-                self.pair(&frame, &reducer, most);
+                self.pair(frame, &reducer, most);
                 pair_at *= 8;
                 continue;
             }
             if self.states.is_empty() || !meter.pay(2 * self.states.len()) {
                 break;
             }
-            if let Some(left) = &mut patience {
-                match before_turning.checked_sub(self.states.len() + STATES_FOR_A_PIECE) {
-                    Some(states) => before_turning = states,
-                    None if relaxation - self.incumbent.profit <= left.gap => {
-                        frame.aim = left.easier;
-                        meter.reserve_all_but(left.more_states);
-                        patience = None;
-                        continue;
-                    }
-                    None if left.gap < left.most_gap => {
-                        left.gap = left.most_gap;
-                        before_turning = left.states;
-                    }
-                    None => patience = None,
-                }
+            let gap = relaxation - self.incumbent.profit;
+            if let Some(over) = waiting.is_over(self.states.len(), gap) {
+                frame.aim = over.easier;
+                meter.reserve_all_but(over.more_states);
+                continue;
             }
-            if self.core.len().is_multiple_of(STRETCH) && !self.core.is_empty() {
-                let stretch = self.core.len() / STRETCH - 1;
-                while !self.decisions.close(stretch, &mut self.states) {
-                    let neighbours = self.order.neighbours();
-                    drop_lower_half(&mut self.states, neighbours, &frame, &mut dropped);
-                }
-            }
-            let (mut piece, mut right) = (None, right_next);
-            for _ in 0..2 {
-                piece = if right {
-                    self.order.take_right()
-                } else {
-                    self.order.take_left()
-                };
-                if piece.is_some() {
-                    break;
-                }
-                right = !right;
-            }
-            let Some(piece) = piece else {
+            self.close_stretch(frame, &mut dropped);
+            let Some((piece, right)) = self.next_piece(right_next) else {
                 // Nothing else can be exchanged: every state is a whole set,
                 // and none is preferred to the incumbent.
                 self.states.clear();
                 break;
             };
             self.order.fill(&reducer);
-            self.take(piece, right, &frame, &mut dropped);
+            self.take(piece, right, frame, &mut dropped);
             right_next = !right;
         }
-        // What is left unsearched.
+        dropped
+    }
+
+    /// Where a stretch of the core is full, stores what its states decided.
+    /// While there is no room for that, half of the states are dropped.
+    fn close_stretch(&mut self, frame: &Frame, dropped: &mut Option<i64>) {
+        if !self.core.len().is_multiple_of(STRETCH) || self.core.is_empty() {
+            return;
+        }
+        let stretch = self.core.len() / STRETCH - 1;
+        while !self.decisions.close(stretch, &mut self.states) {
+            let neighbours = self.order.neighbours();
+            drop_lower_half(&mut self.states, neighbours, frame, dropped);
+        }
+    }
+
+    /// The best piece on the side whose turn it is, or else on the other, and
+    /// whether it came from the right.
+    fn next_piece(&mut self, right_next: bool) -> Option<(Piece, bool)> {
+        let order = &mut self.order;
+        let mut take = |right: bool| {
+            let piece = if right {
+                order.take_right()
+            } else {
+                order.take_left()
+            };
+            piece.map(|piece| (piece, right))
+        };
+        take(right_next).or_else(|| take(!right_next))
+    }
+
+    /// What is known now: the greatest bound of what was left unsearched, and
+    /// whether the incumbent is what the task asked for.
+    fn prove(&self, task: &Task, frame: &Frame, dropped: Option<i64>) -> Proof {
         let targets = frame.targets(&self.incumbent);
         let neighbours = self.order.neighbours();
         let mut unsearched = dropped;
