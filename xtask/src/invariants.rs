@@ -13,7 +13,7 @@ use crate::scripts;
 use crate::source::{Finding, Scope, Source};
 
 /// The crates that decide: no files, no clock, no system calls.
-const DECIDING: [&str; 3] = ["knapsack", "oom-policy", "psi"];
+const DECIDING: [&str; 4] = ["knapsack", "model", "oom-policy", "psi"];
 
 /// The one crate with `unsafe`, which also is the one that sends signals.
 const REAPER: &str = "crates/reaper";
@@ -28,7 +28,7 @@ const CALLERS: [(&str, &[&str]); 2] = [
 /// From the bottom up; whatever is not named here is a binary, above them all.
 /// A crate uses rows below its own.
 const ROWS: [&[&str]; 3] = [
-    &["psi"],
+    &["model", "psi"],
     &["knapsack", "oom-policy"],
     &["control", "reaper", "sensors", "value-registry"],
 ];

@@ -3,8 +3,8 @@
 use std::cmp::{Ordering, Reverse};
 
 use knapsack::{Budget, Item, Workspace};
+use model::{Candidate, Class};
 
-use crate::decision::{Candidate, Class};
 use crate::units::{at, reserve_to};
 
 /// The search weighs memory in pages: 2^40 of them, the most it takes, are

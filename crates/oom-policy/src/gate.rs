@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::snapshot::Ask;
+use model::Ask;
 
 /// Asks for relief after so many stalled windows in a row.
 #[derive(Clone, Debug)]

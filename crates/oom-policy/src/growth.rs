@@ -13,8 +13,9 @@
 use std::array;
 use std::time::Duration;
 
-use crate::levels::{pool_bytes, share};
-use crate::snapshot::{Memory, Process, ProcessId};
+use model::{Memory, Process, ProcessId};
+
+use crate::levels::share;
 use crate::units::{UnitGrowth, Units, at, reserve_to};
 
 const PAGE: u64 = 4096;
@@ -156,7 +157,7 @@ impl Growth {
         if self.last.is_none() {
             let here = Mark {
                 at: now,
-                pool_bytes: pool_bytes(memory),
+                pool_bytes: memory.pool_bytes(),
                 ..Mark::default()
             };
             self.windows = [Window {
@@ -164,7 +165,7 @@ impl Growth {
                 next: here,
             }; WINDOWS];
         }
-        self.last = Some((now, pool_bytes(memory)));
+        self.last = Some((now, memory.pool_bytes()));
         self.write(now, memory, units);
     }
 
@@ -368,7 +369,7 @@ struct Scale {
 impl Scale {
     fn new(mark: Mark, totals: Totals, memory: &Memory, age: Duration) -> Self {
         let fell =
-            (i128::from(mark.pool_bytes) - i128::from(pool_bytes(memory))) / i128::from(PAGE);
+            (i128::from(mark.pool_bytes) - i128::from(memory.pool_bytes())) / i128::from(PAGE);
         let taken = |given_back: u64| {
             let taken = (fell + i128::from(given_back)).clamp(0, i128::from(totals.grown));
             u64::try_from(taken).unwrap_or(totals.grown)

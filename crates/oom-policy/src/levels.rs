@@ -2,9 +2,9 @@
 //!
 //! Nothing here knows of processes.
 
-use crate::decision::Level;
+use model::{Level, Memory};
+
 use crate::settings::Settings;
-use crate::snapshot::Memory;
 
 /// All thresholds in bytes, for a machine with this much memory and swap.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ pub(crate) enum Pool {
 
 impl Levels {
     pub(crate) fn of(settings: &Settings, memory: &Memory) -> Self {
-        let memory_base = memory.total_bytes.saturating_sub(memory.hugetlb_bytes);
+        let memory_base = memory.usable_bytes();
         let swap_base = memory.swap_total_bytes;
         let warn_memory = settings.warn.memory.of(memory_base);
         let recovery_memory = settings
@@ -59,7 +59,7 @@ impl Levels {
     /// text that was misread, not a machine in need.
     pub(crate) fn level(&self, memory: &Memory) -> Level {
         let at_or_below = |memory_floor, swap_floor| {
-            memory.available_bytes <= memory_floor && swap_free(memory) <= swap_floor
+            memory.available_bytes <= memory_floor && memory.free_swap_bytes() <= swap_floor
         };
         if self.memory_base == 0 {
             Level::Ok
@@ -94,7 +94,7 @@ impl Levels {
         let (target, free) = match self.pool(memory) {
             Pool::MemoryAndSwap => (
                 self.recovery_memory.saturating_add(self.recovery_swap),
-                pool_bytes(memory),
+                memory.pool_bytes(),
             ),
             Pool::Memory | Pool::MemoryAndActiveSwap => {
                 (self.recovery_memory, memory.available_bytes)
@@ -114,17 +114,6 @@ impl Levels {
         let missing = self.recovery_memory.saturating_sub(memory.available_bytes);
         missing.max(memory.total_bytes / 50)
     }
-}
-
-/// `MemAvailable + SwapFree`.
-pub(crate) fn pool_bytes(memory: &Memory) -> u64 {
-    memory.available_bytes.saturating_add(swap_free(memory))
-}
-
-/// No more than there is: swap that was just turned off may still be listed
-/// as free.
-fn swap_free(memory: &Memory) -> u64 {
-    memory.swap_free_bytes.min(memory.swap_total_bytes)
 }
 
 /// `part / whole × of`, rounded down.

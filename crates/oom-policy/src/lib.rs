@@ -7,26 +7,22 @@
 
 mod choice;
 mod critical;
-mod decision;
 mod gate;
 mod growth;
 mod levels;
 mod pace;
 mod policy;
 mod settings;
-mod snapshot;
 mod units;
 mod value;
 mod victims;
 
 pub use crate::critical::is_session_critical;
 
-pub use crate::decision::{
-    Action, Candidate, Cause, Class, Decision, Level, Outcome, Refusal, Verdict, Worth,
-};
 pub use crate::gate::Gate;
 pub use crate::policy::{Look, Policy};
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
-pub use crate::snapshot::{
-    Ask, Memory, Name, Preference, Process, ProcessId, Protection, SessionId, Snapshot,
+pub use model::{
+    Action, Ask, Candidate, Cause, Class, Decision, Level, Memory, Name, Outcome, Preference,
+    Process, ProcessId, Protection, Refusal, SessionId, Snapshot, Verdict, Worth,
 };

@@ -10,9 +10,9 @@
 
 use std::time::Duration;
 
-use crate::decision::Level;
+use model::{Level, Memory};
+
 use crate::levels::Levels;
-use crate::snapshot::Memory;
 
 /// How fast memory is assumed to fill.
 const MEMORY_BYTES_PER_SECOND: u64 = 8 << 30;

@@ -4,16 +4,16 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use knapsack::Budget;
+use model::{
+    Action, Ask, Candidate, Cause, Class, Decision, Level, Memory, Outcome, Refusal, Snapshot,
+    Verdict,
+};
 
 use crate::choice::{Choice, Yields, choose_one};
-use crate::decision::{
-    Action, Candidate, Cause, Class, Decision, Level, Outcome, Refusal, Verdict,
-};
 use crate::growth::Growth;
-use crate::levels::{Levels, Pool, pool_bytes, share};
+use crate::levels::{Levels, Pool, share};
 use crate::pace::Pace;
 use crate::settings::Settings;
-use crate::snapshot::{Ask, Memory, Snapshot};
 use crate::units::{Standing, Unit, Units, at, reserve_to};
 use crate::value::{self, SCALE, Sessions};
 use crate::victims::Victims;
@@ -258,7 +258,7 @@ impl Policy {
         let Some(table) = self.table else {
             return true;
         };
-        let moved = pool_bytes(memory).abs_diff(pool_bytes(&table.memory)).max(
+        let moved = memory.pool_bytes().abs_diff(table.memory.pool_bytes()).max(
             memory
                 .available_bytes
                 .abs_diff(table.memory.available_bytes),

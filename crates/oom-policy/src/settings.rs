@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use model::Memory;
+
 use crate::levels::Levels;
-use crate::snapshot::Memory;
 
 /// All of something, in parts per million.
 const WHOLE: u32 = 1_000_000;

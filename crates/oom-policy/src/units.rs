@@ -9,8 +9,9 @@
 //! own that nobody can choose: it still counts where growth is measured. This
 //! module does not weigh anything.
 
+use model::{Preference, Process, Protection, SessionId};
+
 use crate::settings::Settings;
-use crate::snapshot::{Preference, Process, Protection, SessionId};
 use crate::value::MAX_VALUE;
 
 /// What can still be done to a unit.

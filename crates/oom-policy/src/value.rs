@@ -1,8 +1,8 @@
 //! What a unit is worth, and how that is counted.
 
-use crate::decision::{Class, Worth};
+use model::{Class, Memory, Preference, SessionId, Worth};
+
 use crate::settings::Settings;
-use crate::snapshot::{Memory, Preference, SessionId};
 use crate::units::{Standing, Unit, reserve_to};
 
 /// The most an entry is worth.

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use crate::decision::Action;
-use crate::snapshot::{Process, ProcessId};
+use model::{Action, Process, ProcessId};
+
 use crate::units::{Standing, reserve_to};
 
 /// What the kernel counts memory in on most machines; only a unit here.

@@ -1,4 +1,4 @@
-//! What was seen of the machine at one moment, as plain values.
+//! One process: what it is called and what was seen of it.
 
 use std::fmt;
 
@@ -62,29 +62,6 @@ impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.to_string())
     }
-}
-
-/// The machine's memory in bytes: proc_meminfo(5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// `MemTotal`.
-    pub total_bytes: u64,
-    /// `MemAvailable`, and what it leaves out: free pages that the kernel keeps
-    /// in its lists of each CPU, where that is known.
-    pub available_bytes: u64,
-    /// `Hugetlb`: set aside for huge pages, so nobody's to give back. 0 where
-    /// the kernel does not say.
-    pub hugetlb_bytes: u64,
-    /// `SwapTotal`.
-    pub swap_total_bytes: u64,
-    /// `SwapFree`.
-    pub swap_free_bytes: u64,
-    /// `AnonPages`.
-    pub anon_bytes: u64,
-    /// `Shmem`: tmpfs and shared memory; given back by no process's end.
-    pub shmem_bytes: u64,
-    /// `SUnreclaim`.
-    pub unreclaimable_slab_bytes: u64,
 }
 
 /// What shares one default value when it is not registered: the leaf cgroup
@@ -167,30 +144,8 @@ pub struct Process {
 
 impl Process {
     /// Whether it is never ended, whatever it holds.
-    pub(crate) fn is_never_ended(&self) -> bool {
+    #[must_use]
+    pub fn is_never_ended(&self) -> bool {
         self.id.pid <= 1 || self.protection.is_some() || self.oom_score_adj == -1000
     }
-}
-
-/// Who asks, beside the level itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ask {
-    /// Nobody.
-    #[default]
-    Nobody,
-    /// psi-monitor, a person or the pressure gate asks for relief.
-    Relief,
-    /// The kernel is about to kill and waits.
-    LastCall,
-}
-
-/// The machine at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Its memory.
-    pub memory: Memory,
-    /// Who asks.
-    pub ask: Ask,
-    /// Every process seen, by ascending pid.
-    pub processes: Vec<Process>,
 }

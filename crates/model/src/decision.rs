@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::snapshot::{Name, ProcessId};
+use crate::process::{Name, ProcessId};
 
 /// How short the machine is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,15 @@
+//! The words that every part of the daemon speaks: a process, memory, a
+//! decision. Plain values and their arithmetic; no files, no clock, no system
+//! calls, and nothing is decided here.
+
+mod decision;
+mod memory;
+mod process;
+mod snapshot;
+
+pub use crate::decision::{
+    Action, Candidate, Cause, Class, Decision, Level, Outcome, Refusal, Verdict, Worth,
+};
+pub use crate::memory::Memory;
+pub use crate::process::{Name, Preference, Process, ProcessId, Protection, SessionId};
+pub use crate::snapshot::{Ask, Snapshot};

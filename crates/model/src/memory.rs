@@ -1,0 +1,92 @@
+//! How much memory there is, and the arithmetic that everything shares.
+
+/// The machine's memory in bytes: proc_meminfo(5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// `MemTotal`.
+    pub total_bytes: u64,
+    /// `MemAvailable`, and what it leaves out: free pages that the kernel keeps
+    /// in its lists of each CPU, where that is known.
+    pub available_bytes: u64,
+    /// `Hugetlb`: set aside for huge pages, so nobody's to give back. 0 where
+    /// the kernel does not say.
+    pub hugetlb_bytes: u64,
+    /// `SwapTotal`.
+    pub swap_total_bytes: u64,
+    /// `SwapFree`.
+    pub swap_free_bytes: u64,
+    /// `AnonPages`.
+    pub anon_bytes: u64,
+    /// `Shmem`: tmpfs and shared memory; given back by no process's end.
+    pub shmem_bytes: u64,
+    /// `SUnreclaim`.
+    pub unreclaimable_slab_bytes: u64,
+}
+
+impl Memory {
+    /// What percentages of memory are of: `MemTotal − Hugetlb`.
+    #[must_use]
+    pub fn usable_bytes(&self) -> u64 {
+        self.total_bytes.saturating_sub(self.hugetlb_bytes)
+    }
+
+    /// Free swap, and no more than there is: swap that was just turned off may
+    /// still be listed as free.
+    #[must_use]
+    pub fn free_swap_bytes(&self) -> u64 {
+        self.swap_free_bytes.min(self.swap_total_bytes)
+    }
+
+    /// Available memory and free swap together.
+    #[must_use]
+    pub fn pool_bytes(&self) -> u64 {
+        self.available_bytes.saturating_add(self.free_swap_bytes())
+    }
+
+    /// Whether more than half of memory is available.
+    #[must_use]
+    pub fn is_plentiful(&self) -> bool {
+        self.available_bytes > self.total_bytes / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_pages_are_not_usable() {
+        let memory = Memory {
+            total_bytes: 100,
+            hugetlb_bytes: 80,
+            ..Memory::default()
+        };
+        assert_eq!(memory.usable_bytes(), 20);
+    }
+
+    #[test]
+    fn no_more_swap_is_free_than_there_is() {
+        let memory = Memory {
+            available_bytes: 7,
+            swap_total_bytes: 10,
+            swap_free_bytes: 12,
+            ..Memory::default()
+        };
+        assert_eq!(memory.free_swap_bytes(), 10);
+        assert_eq!(memory.pool_bytes(), 17);
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_true_do_not_overflow() {
+        let memory = Memory {
+            total_bytes: 1,
+            hugetlb_bytes: 2,
+            available_bytes: u64::MAX,
+            swap_total_bytes: u64::MAX,
+            swap_free_bytes: u64::MAX,
+            ..Memory::default()
+        };
+        assert_eq!(memory.usable_bytes(), 0);
+        assert_eq!(memory.pool_bytes(), u64::MAX);
+    }
+}
