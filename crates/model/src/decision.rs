@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cost::{Cost, Explanation};
 use crate::process::{Name, ProcessId};
 
 /// How short the machine is.
@@ -54,21 +55,6 @@ pub enum Class {
     System,
 }
 
-/// What a unit is worth, and how that was counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Worth {
-    /// As registered (0 to 1 000 000), or the default.
-    pub given: u32,
-    /// Whether it is registered.
-    pub registered: bool,
-    /// Whether it is growing, and so counts half.
-    pub growing: bool,
-    /// What it has cost others in earlier rounds, × 4096.
-    pub charged: u64,
-    /// What the choice counted, × 4096.
-    pub counted: u64,
-}
-
 /// One unit that might be given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
@@ -80,8 +66,8 @@ pub struct Candidate {
     pub processes: u32,
     /// With whom it is judged.
     pub class: Class,
-    /// What it is worth.
-    pub worth: Worth,
+    /// What killing it costs, step by step.
+    pub explanation: Explanation,
     /// Anonymous resident, swap and last-mapped shared memory in bytes.
     pub held_bytes: u64,
     /// Bytes per second, never negative.
@@ -147,8 +133,8 @@ pub struct Decision {
     /// Whether what is given up covers the need. False for a choice where all
     /// that may be judged would not: one unit, and then another look.
     pub covers_need: bool,
-    /// Proven gap to the least possible value, × 4096; 0: exact.
-    pub gap: u64,
+    /// Proven gap to the least possible cost; zero: exact.
+    pub gap: Cost,
     /// To be carried out, in order.
     pub actions: Vec<Action>,
     /// When the policy wants the next step at the latest (a grace or a

@@ -2,13 +2,15 @@
 //! decision. Plain values and their arithmetic; no files, no clock, no system
 //! calls, and nothing is decided here.
 
+mod cost;
 mod decision;
 mod memory;
 mod process;
 mod snapshot;
 
+pub use crate::cost::{Basis, Cost, Explanation};
 pub use crate::decision::{
-    Action, Candidate, Cause, Class, Decision, Level, Outcome, Refusal, Verdict, Worth,
+    Action, Candidate, Cause, Class, Decision, Level, Outcome, Refusal, Verdict,
 };
 pub use crate::memory::Memory;
 pub use crate::process::{Name, Preference, Process, ProcessId, Protection, SessionId};

@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use knapsack::{Budget, Item, Workspace};
-use model::{Candidate, Class};
+use model::{Candidate, Class, Cost};
 
 use crate::units::{at, reserve_to};
 
@@ -73,22 +73,27 @@ impl Choice {
     /// Chooses the best set that covers `need`, which both classes together
     /// can. The judged alone when they can; else first the least that the
     /// system class must add, then again among the judged what is still
-    /// needed. Returns the proved gap to the least value.
+    /// needed. Returns the proved gap to the least cost.
     pub(crate) fn cover(
         &mut self,
         candidates: &mut [Candidate],
         need_bytes: u64,
         yields: Yields,
         budget: Budget,
-    ) -> u64 {
+    ) -> Cost {
         let missing = need_bytes.saturating_sub(yields.judged);
-        let mut gap = 0;
+        let mut gap = Cost::ZERO;
         let mut left = need_bytes;
         if missing > 0 {
             gap = self.cover_within(candidates, Class::System, missing, budget);
             left = left.saturating_sub(chosen_bytes(candidates, Class::System));
         }
-        gap + self.cover_within(candidates, Class::Judged, left, budget)
+        [
+            gap,
+            self.cover_within(candidates, Class::Judged, left, budget),
+        ]
+        .into_iter()
+        .sum()
     }
 
     fn cover_within(
@@ -97,9 +102,9 @@ impl Choice {
         class: Class,
         need_bytes: u64,
         budget: Budget,
-    ) -> u64 {
+    ) -> Cost {
         if need_bytes == 0 {
-            return 0;
+            return Cost::ZERO;
         }
         self.items.clear();
         self.candidate_of.clear();
@@ -108,7 +113,7 @@ impl Choice {
                 self.candidate_of.push(index);
                 self.items.push(Item {
                     weight: (candidate.yield_bytes / PAGE).min(Item::MAX_WEIGHT),
-                    value: candidate.worth.counted.min(Item::MAX_VALUE),
+                    value: candidate.explanation.cost.parts().min(Item::MAX_VALUE),
                 });
             }
         }
@@ -120,13 +125,13 @@ impl Choice {
                 for item in selection.given_up {
                     candidates[at(self.candidate_of[at(*item)])].chosen = true;
                 }
-                selection.gap
+                Cost::from_parts(selection.gap)
             }
             // More than the search takes. (It is not too little: the need was
             // compared with the sum before; and every item is in range.)
             Err(_) => {
                 self.cover_greedily(candidates, class, need_bytes);
-                chosen_value(candidates, class)
+                chosen_cost(candidates, class)
             }
         };
         self.prefer_the_youngest(candidates, class, need_bytes);
@@ -149,7 +154,7 @@ impl Choice {
         }
         self.order.retain(|index| candidates[at(*index)].chosen);
         self.order
-            .sort_unstable_by_key(|index| Reverse(candidates[at(*index)].worth.counted));
+            .sort_unstable_by_key(|index| Reverse(candidates[at(*index)].explanation.cost));
         for index in &self.order {
             let candidate = &mut candidates[at(*index)];
             let without = sum.saturating_sub(whole_pages(candidate.yield_bytes));
@@ -240,7 +245,7 @@ pub(crate) fn choose_one(candidates: &mut [Candidate]) {
 fn yield_for_value(one: &Candidate, other: &Candidate) -> Ordering {
     // One more than the value: what costs nothing is still told apart by yield.
     let rate = |this: &Candidate, that: &Candidate| {
-        u128::from(this.yield_bytes) * (u128::from(that.worth.counted) + 1)
+        u128::from(this.yield_bytes) * (u128::from(that.explanation.cost.parts()) + 1)
     };
     rate(one, other)
         .cmp(&rate(other, one))
@@ -250,10 +255,10 @@ fn yield_for_value(one: &Candidate, other: &Candidate) -> Ordering {
 
 /// Candidates of one likeness count for the same and give back about the same:
 /// their yields agree in the first six binary digits.
-fn likeness(candidate: &Candidate) -> (u64, u64) {
+fn likeness(candidate: &Candidate) -> (Cost, u64) {
     let bytes = candidate.yield_bytes;
     let dropped = 58_u32.saturating_sub(bytes.leading_zeros());
-    (candidate.worth.counted, (bytes >> dropped) << dropped)
+    (candidate.explanation.cost, (bytes >> dropped) << dropped)
 }
 
 fn chosen_bytes(candidates: &[Candidate], class: Class) -> u64 {
@@ -265,13 +270,12 @@ fn chosen_bytes(candidates: &[Candidate], class: Class) -> u64 {
         })
 }
 
-fn chosen_value(candidates: &[Candidate], class: Class) -> u64 {
+fn chosen_cost(candidates: &[Candidate], class: Class) -> Cost {
     candidates
         .iter()
         .filter(|candidate| candidate.chosen && candidate.class == class)
-        .fold(0, |sum, candidate| {
-            u64::saturating_add(sum, candidate.worth.counted)
-        })
+        .map(|candidate| candidate.explanation.cost)
+        .sum()
 }
 
 /// What the search counts of a yield.

@@ -13,7 +13,7 @@
 use std::array;
 use std::time::Duration;
 
-use model::{Memory, Process, ProcessId};
+use model::{Cost, Memory, Process, ProcessId};
 
 use crate::levels::share;
 use crate::units::{UnitGrowth, Units, at, reserve_to};
@@ -175,9 +175,9 @@ impl Growth {
     }
 
     /// Adds to the account of the unit led by the process at `leader`.
-    pub(crate) fn charge(&mut self, leader: u32, value: u64) {
+    pub(crate) fn charge(&mut self, leader: u32, cost: Cost) {
         let charged = &mut self.records[at(leader)].charged;
-        *charged = charged.saturating_add(u32::try_from(value).unwrap_or(u32::MAX));
+        *charged = charged.saturating_add(u32::try_from(cost.parts()).unwrap_or(u32::MAX));
     }
 
     /// Remembers that the process at `index` of the last table is being ended
@@ -345,7 +345,7 @@ impl Growth {
                     && rate > 0
                     && is_a_tenth(rate, totals[RATE].grown),
                 is_active: unit.growth.is_active || recent > 0,
-                charged: u64::from(record.charged),
+                penalty: Cost::from_parts(u64::from(record.charged)),
             };
         }
         units.grown = accounts;

@@ -23,6 +23,6 @@ pub use crate::gate::Gate;
 pub use crate::policy::{Look, Policy};
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
-    Action, Ask, Candidate, Cause, Class, Decision, Level, Memory, Name, Outcome, Preference,
-    Process, ProcessId, Protection, Refusal, SessionId, Snapshot, Verdict, Worth,
+    Action, Ask, Basis, Candidate, Cause, Class, Cost, Decision, Explanation, Level, Memory, Name,
+    Outcome, Preference, Process, ProcessId, Protection, Refusal, SessionId, Snapshot, Verdict,
 };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use knapsack::Budget;
 use model::{
-    Action, Ask, Candidate, Cause, Class, Decision, Level, Memory, Outcome, Refusal, Snapshot,
-    Verdict,
+    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, Outcome, Refusal,
+    Snapshot, Verdict,
 };
 
 use crate::choice::{Choice, Yields, choose_one};
@@ -15,7 +15,7 @@ use crate::levels::{Levels, Pool, share};
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::units::{Standing, Unit, Units, at, reserve_to};
-use crate::value::{self, SCALE, Sessions};
+use crate::value::{self, Sessions};
 use crate::victims::Victims;
 
 /// A refusal is not thought over again before this long, or before memory
@@ -82,8 +82,8 @@ pub struct Policy {
     choice: Choice,
     pace: Pace,
     decision: Decision,
-    /// Per candidate: its unit, and what it is worth as given, scaled.
-    weighed: Vec<Weighed>,
+    /// Per candidate: its unit.
+    weighed: Vec<u32>,
     /// Who is to be signalled: what its unit gives back, the unit, its place
     /// there, itself.
     line: Vec<(Reverse<u64>, u32, Place, u32)>,
@@ -93,12 +93,6 @@ pub struct Policy {
     reconsider: bool,
     last_relief: Option<Duration>,
     table: Option<Table>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Weighed {
-    unit: u32,
-    scaled: u64,
 }
 
 /// Orders the processes of a unit: whether not its leader, start time, pid.
@@ -126,7 +120,7 @@ impl Policy {
                 given_up_value: 0,
                 given_up_bytes: 0,
                 covers_need: false,
-                gap: 0,
+                gap: Cost::ZERO,
                 actions: Vec::new(),
                 wake_after: None,
             },
@@ -249,7 +243,7 @@ impl Policy {
         decision.given_up_value = 0;
         decision.given_up_bytes = 0;
         decision.covers_need = false;
-        decision.gap = 0;
+        decision.gap = Cost::ZERO;
         decision.actions.clear();
     }
 
@@ -410,23 +404,20 @@ impl Policy {
             if given_back == 0 {
                 continue;
             }
-            let (scaled, worth) = value::worth(&self.sessions, unit);
+            let explanation = value::explain(&self.sessions, unit);
             let leader = &snapshot.processes[at(unit.leader)];
             self.decision.candidates.push(Candidate {
                 leader: leader.id,
                 name: leader.name,
                 processes: unit.processes,
                 class,
-                worth,
+                explanation,
                 held_bytes: unit.held_bytes(),
                 growth_bytes_per_second: unit.growth.bytes_per_second,
                 yield_bytes: given_back.saturating_add(self.over_horizon(unit)),
                 chosen: false,
             });
-            self.weighed.push(Weighed {
-                unit: index,
-                scaled,
-            });
+            self.weighed.push(index);
         }
     }
 
@@ -494,8 +485,8 @@ impl Policy {
             });
         let mut judged: u64 = 0;
         let mut weighed: u64 = 0;
-        for (candidate, place) in self.decision.candidates.iter().zip(&self.weighed) {
-            let growth = self.over_horizon(&self.units.units[at(place.unit)]);
+        for (candidate, unit) in self.decision.candidates.iter().zip(&self.weighed) {
+            let growth = self.over_horizon(&self.units.units[at(*unit)]);
             weighed = weighed.saturating_add(growth);
             if candidate.class == Class::Judged {
                 judged = judged.saturating_add(growth);
@@ -506,24 +497,21 @@ impl Policy {
 
     /// Charges what is given up to those that stay and grew, by their share.
     fn charge(&mut self) {
-        let lost = self
-            .decision
-            .candidates
+        let candidates = &self.decision.candidates;
+        let lost: Cost = candidates
             .iter()
-            .zip(&self.weighed)
-            .filter(|(candidate, _)| candidate.chosen)
-            .fold(0, |sum, (_, weighed)| {
-                u64::saturating_add(sum, weighed.scaled)
-            });
+            .filter(|candidate| candidate.chosen)
+            .map(|candidate| candidate.explanation.basis.cost())
+            .sum();
         let taken = self.growth.recent_bytes();
-        for (candidate, weighed) in self.decision.candidates.iter().zip(&self.weighed) {
-            let unit = &self.units.units[at(weighed.unit)];
+        for (candidate, unit) in candidates.iter().zip(&self.weighed) {
+            let unit = &self.units.units[at(*unit)];
             if !candidate.chosen {
-                let charge = share(unit.growth.recent_bytes, taken, lost);
-                self.growth.charge(unit.leader, charge);
+                let penalty = share(unit.growth.recent_bytes, taken, lost.parts());
+                self.growth.charge(unit.leader, Cost::from_parts(penalty));
             }
         }
-        self.decision.given_up_value = lost.div_ceil(SCALE);
+        self.decision.given_up_value = lost.rounded_up();
     }
 
     /// Writes out the actions, and remembers the victims.
@@ -538,10 +526,10 @@ impl Policy {
             _ if kills => now.saturating_add(self.settings.deadline),
             _ => now.saturating_add(self.settings.grace),
         };
-        for (candidate, weighed) in self.decision.candidates.iter().zip(&self.weighed) {
+        for (candidate, unit) in self.decision.candidates.iter().zip(&self.weighed) {
             if candidate.chosen {
                 let bytes = candidate.yield_bytes;
-                self.units.units[at(weighed.unit)].given_up_bytes = Some(bytes);
+                self.units.units[at(*unit)].given_up_bytes = Some(bytes);
                 let sum = &mut self.decision.given_up_bytes;
                 *sum = sum.saturating_add(bytes);
             }

@@ -9,7 +9,7 @@
 //! own that nobody can choose: it still counts where growth is measured. This
 //! module does not weigh anything.
 
-use model::{Preference, Process, Protection, SessionId};
+use model::{Cost, Preference, Process, Protection, SessionId};
 
 use crate::settings::Settings;
 use crate::value::MAX_VALUE;
@@ -61,8 +61,8 @@ pub(crate) struct UnitGrowth {
     pub(crate) is_growing: bool,
     /// Whether it grew or had major faults in the last 10 s.
     pub(crate) is_active: bool,
-    /// What it has cost others, in scaled value.
-    pub(crate) charged: u64,
+    /// What earlier losses add against it.
+    pub(crate) penalty: Cost,
 }
 
 impl Unit {

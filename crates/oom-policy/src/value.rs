@@ -1,16 +1,12 @@
 //! What a unit is worth, and how that is counted.
 
-use model::{Class, Memory, Preference, SessionId, Worth};
+use model::{Basis, Class, Cost, Explanation, Memory, Preference, SessionId};
 
 use crate::settings::Settings;
 use crate::units::{Standing, Unit, reserve_to};
 
 /// The most an entry is worth.
 pub(crate) const MAX_VALUE: u32 = 1_000_000;
-
-/// Values are counted in these parts of 1, so that what shares a value of 1
-/// can be told apart. 10^6 × 4096 is below 2^32, the most the search takes.
-pub(crate) const SCALE: u64 = 4096;
 
 /// Growth by this part of all memory within a minute makes a bomb.
 const BOMB: u64 = 20;
@@ -44,16 +40,17 @@ impl Sessions {
 
     /// The unit's share of its session's 1, scaled, by what it holds; rounded
     /// down, so that forty thousand forks together are worth no more than 1.
-    fn share(&self, unit: &Unit) -> u64 {
+    fn share(&self, unit: &Unit) -> Cost {
         let Ok(found) = self
             .held
             .binary_search_by_key(&unit.session, |(session, _)| *session)
         else {
-            return SCALE;
+            return Cost::ONE;
         };
         let all = u128::from(self.held[found].1.max(1));
-        let scaled = u128::from(unit.held_bytes()) * u128::from(SCALE);
-        u64::try_from(scaled / all).map_or(SCALE, |share| share.min(SCALE))
+        let scaled = u128::from(unit.held_bytes()) * u128::from(Cost::PARTS);
+        u64::try_from(scaled / all)
+            .map_or(Cost::ONE, |parts| Cost::from_parts(parts).min(Cost::ONE))
     }
 }
 
@@ -83,26 +80,14 @@ pub(crate) fn class(settings: &Settings, memory: &Memory, unit: &Unit) -> Option
     Some(if last { Class::System } else { Class::Judged })
 }
 
-/// What a unit's end costs as given, scaled, and how it is counted.
-pub(crate) fn worth(sessions: &Sessions, unit: &Unit) -> (u64, Worth) {
-    let (given, scaled) = match unit.value {
-        Some(value) => {
-            let value = value.min(MAX_VALUE);
-            (value, u64::from(value) * SCALE)
-        }
+/// What killing a unit costs.
+pub(crate) fn explain(sessions: &Sessions, unit: &Unit) -> Explanation {
+    let basis = match unit.value {
+        Some(value) => Basis::Value(value.min(MAX_VALUE)),
         // Judged last of the last.
-        None if unit.critical => (1, u64::from(MAX_VALUE) * SCALE),
-        None if unit.preference == Preference::Prefer => (0, 0),
-        None => (1, sessions.share(unit)),
+        None if unit.critical => Basis::Critical(Cost::of_value(MAX_VALUE)),
+        None if unit.preference == Preference::Prefer => Basis::Preferred,
+        None => Basis::Share(sessions.share(unit)),
     };
-    let growing = unit.growth.is_growing;
-    let counted = if growing { scaled / 2 } else { scaled };
-    let worth = Worth {
-        given,
-        registered: unit.value.is_some(),
-        growing,
-        charged: unit.growth.charged,
-        counted: counted.saturating_sub(unit.growth.charged),
-    };
-    (scaled, worth)
+    Explanation::new(basis, unit.growth.is_growing, unit.growth.penalty)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use machine::process;
 use oom_policy::{
-    Action, Amount, Ask, Class, Decision, Floor, Level, Memory, Outcome, Policy, Preference,
+    Action, Amount, Ask, Class, Cost, Decision, Floor, Level, Memory, Outcome, Policy, Preference,
     Process, ProcessId, Protection, Refusal, SessionId, Settings, Snapshot, Verdict,
 };
 use proptest::prelude::*;
@@ -255,7 +255,7 @@ proptest! {
                 prop_assert!(chosen_bytes >= decision.need_bytes);
                 prop_assert_eq!(decision.given_up_bytes, chosen_bytes);
                 // Nobody could be spared, and the rest still cover it.
-                for spared in chosen.filter(|candidate| candidate.worth.counted > 0) {
+                for spared in chosen.filter(|candidate| candidate.explanation.cost > Cost::ZERO) {
                     let rest = chosen_bytes - spared.yield_bytes;
                     let is_needed = rest < decision.need_bytes + PAGE;
                     // What the system adds may make one of its own needless

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use machine::{GIB, MIB, Machine, Task, chosen, holding, process, registered, system};
 use oom_policy::{
-    Action, Ask, Candidate, Cause, Class, Decision, Level, Memory, Outcome, Policy, Preference,
-    Process, ProcessId, Protection, Refusal, SessionId, Settings, Snapshot, Verdict,
+    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, Outcome, Policy,
+    Preference, Process, ProcessId, Protection, Refusal, SessionId, Settings, Snapshot, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -598,7 +598,7 @@ mod worth {
         ];
         let mut policy = policy();
         let decision = policy.step(SECOND, &seen(4, processes));
-        let counted = |name| candidate(decision, name).worth.counted;
+        let counted = |name| candidate(decision, name).explanation.cost.parts();
         assert_eq!(counted("tab"), 3072);
         assert_eq!(counted("window"), 1024);
         assert_eq!(counted("editor"), 4096);
@@ -612,7 +612,10 @@ mod worth {
             SECOND,
             &seen(5, vec![registered(100, "job", u32::MAX, 20 * GIB)]),
         );
-        assert_eq!(candidate(decision, "job").worth.given, 1_000_000);
+        assert_eq!(
+            candidate(decision, "job").explanation.value(),
+            Some(1_000_000)
+        );
     }
 
     #[test]
@@ -728,7 +731,7 @@ mod units {
             .candidates
             .iter()
             .map(|unit| {
-                let value = unit.worth.registered.then_some(unit.worth.given);
+                let value = unit.explanation.value();
                 (unit.name.to_string(), unit.processes, value)
             })
             .collect();
@@ -959,8 +962,8 @@ mod growth {
         };
         let decision = watch(20, at);
         let leak = candidate(&decision, "leak");
-        assert!(leak.worth.growing);
-        assert_eq!(leak.worth.counted, 4 * 4096);
+        assert!(leak.explanation.growing);
+        assert_eq!(leak.explanation.cost, Cost::of_value(4));
         assert_eq!(leak.growth_bytes_per_second, GIB);
         assert_eq!(leak.yield_bytes, 21 * GIB + 5 * GIB);
         assert_eq!(decision.need_bytes, 10 * GIB + 5 * GIB);
@@ -976,8 +979,8 @@ mod growth {
             ]
         };
         let decision = watch(20, at);
-        assert!(!candidate(&decision, "loaded").worth.growing);
-        assert!(candidate(&decision, "leak").worth.growing);
+        assert!(!candidate(&decision, "loaded").explanation.growing);
+        assert!(candidate(&decision, "leak").explanation.growing);
     }
 
     #[test]
@@ -1020,7 +1023,7 @@ mod growth {
         assert!(!decision.candidates.is_empty());
         for child in &decision.candidates {
             assert_eq!(child.growth_bytes_per_second, 0);
-            assert!(!child.worth.growing);
+            assert!(!child.explanation.growing);
         }
     }
 
@@ -1043,7 +1046,7 @@ mod growth {
         }
         let decision = policy.step(15 * SECOND, &seen(5, at(15)));
         let pool = candidate(decision, "pool");
-        assert!(!pool.worth.growing);
+        assert!(!pool.explanation.growing);
         assert_eq!(pool.growth_bytes_per_second, 0);
     }
 
@@ -1091,12 +1094,15 @@ mod growth {
         snapshot.processes.remove(1);
         snapshot.memory.available_bytes = 4 * GIB;
         let decision = policy.step(22 * SECOND, &snapshot);
-        let leak = candidate(decision, "leak").worth;
-        let charged = leak.charged;
+        let leak = candidate(decision, "leak").explanation;
+        let charged = leak.penalty.parts();
         assert!((2 * 4096 - 16..=2 * 4096).contains(&charged), "{charged}");
         let full = if leak.growing { 4 * 4096 } else { 8 * 4096 };
-        assert_eq!(leak.counted, full - charged);
-        assert_eq!(candidate(decision, "steady").worth.charged, 0);
+        assert_eq!(leak.cost.parts(), full - charged);
+        assert_eq!(
+            candidate(decision, "steady").explanation.penalty,
+            Cost::ZERO
+        );
     }
 
     #[test]
@@ -1104,7 +1110,7 @@ mod growth {
         let mut policy = policy();
         let leak = |second: u64| registered(100, "leak", 8, second.min(20) * 250 * MIB + GIB);
         let cheap = registered(200, "cheap", 2, 15 * GIB);
-        let charged = |decision: &Decision| candidate(decision, "leak").worth.charged;
+        let charged = |decision: &Decision| candidate(decision, "leak").explanation.penalty;
         for second in 0..20 {
             let snapshot = seen(50 - second / 4, vec![leak(second), cheap]);
             policy.step(Duration::from_secs(second), &snapshot);
@@ -1116,7 +1122,7 @@ mod growth {
         for second in 21..200 {
             let snapshot = seen(8, vec![leak(second)]);
             let decision = policy.step(Duration::from_secs(second), &snapshot);
-            if charged(decision) == 0 {
+            if charged(decision) == Cost::ZERO {
                 forgiven_at = Some(second);
                 break;
             }

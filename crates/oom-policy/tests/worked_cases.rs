@@ -376,19 +376,25 @@ fn a_registered_shell_and_a_registered_child_are_two_units() {
     };
     let mut policy = Policy::new(Settings::default(), 8);
     let decision = policy.step(SECOND, &snapshot);
-    let mut units: Vec<(String, u32, u32)> = decision
+    let mut units: Vec<(String, u32, Option<u32>)> = decision
         .candidates
         .iter()
         .map(|candidate| {
             (
                 candidate.name.to_string(),
                 candidate.processes,
-                candidate.worth.given,
+                candidate.explanation.value(),
             )
         })
         .collect();
     units.sort();
-    assert_eq!(units, [("shell".into(), 2, 2), ("train.py".into(), 2, 9)]);
+    assert_eq!(
+        units,
+        [
+            ("shell".into(), 2, Some(2)),
+            ("train.py".into(), 2, Some(9))
+        ]
+    );
     assert_eq!(chosen(decision), ["shell"]);
     assert_eq!(decision.given_up_bytes, 700 * MIB);
 }

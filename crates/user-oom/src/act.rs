@@ -261,7 +261,7 @@ impl Hands {
             choose: took.choose,
         }));
         let rank = |unit: &Candidate| {
-            let first = unit.chosen || unit.worth.registered;
+            let first = unit.chosen || unit.explanation.value().is_some();
             (!first, !unit.chosen, std::cmp::Reverse(unit.held_bytes))
         };
         self.order.clear();
@@ -270,7 +270,7 @@ impl Hands {
             .sort_unstable_by_key(|&index| rank(&units[index as usize]));
         let certain = units
             .iter()
-            .filter(|unit| unit.chosen || unit.worth.registered)
+            .filter(|unit| unit.chosen || unit.explanation.value().is_some())
             .count();
         let shown = units.len().min(certain.max(SHOWN));
         for &index in &self.order[..shown] {
@@ -281,7 +281,7 @@ impl Hands {
                 name: unit.name,
                 processes: unit.processes,
                 class: unit.class,
-                worth: unit.worth,
+                explanation: unit.explanation,
                 oom_score,
                 rss_bytes: find(snapshot, unit.leader).map_or(0, |process| process.rss_bytes),
                 growth_bytes_per_second: unit.growth_bytes_per_second,

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
-use oom_policy::{Amount, Cause, Class, Level, Memory, Refusal, Settings, Worth};
+use oom_policy::{Amount, Cause, Class, Cost, Level, Memory, Refusal, Settings};
 
 use crate::record::{Heading, Record, Row, Signal, Victim};
 
@@ -183,11 +183,10 @@ fn decision(out: &mut impl Write, heading: &Heading) -> io::Result<()> {
     )?;
     let exact = if !heading.covers_need {
         "nothing covers that, so the one that gives back the most for its value goes".to_owned()
-    } else if heading.gap == 0 {
+    } else if heading.gap == Cost::ZERO {
         "no other choice costs less".to_owned()
     } else {
-        let gap = worth(heading.gap);
-        format!("another choice might cost up to {gap} less")
+        format!("another choice might cost up to {} less", heading.gap)
     };
     writeln!(
         out,
@@ -210,12 +209,8 @@ fn candidate(out: &mut impl Write, row: &Row) -> io::Result<()> {
     } else {
         (Style::new(), "kept")
     };
-    let value = if row.worth.registered {
-        row.worth.given.to_string()
-    } else {
-        // Not its own word, but the default that its session shares.
-        format!("({})", row.worth.given)
-    };
+    let value = row.explanation.value();
+    let value = value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     write!(
         out,
         "{style}{:>9}  {:<15}  {:>9}  {value:>7}  {:>10}  {:>11}  {fate}{style:#}",
@@ -231,7 +226,10 @@ fn candidate(out: &mut impl Write, row: &Row) -> io::Result<()> {
     if row.class == Class::System {
         write!(out, ", system")?;
     }
-    writeln!(out, "{}", Reckoning(&row.worth))
+    if !row.explanation.is_plain() {
+        write!(out, "; {}", row.explanation)?;
+    }
+    writeln!(out)
 }
 
 fn refused(
@@ -277,17 +275,6 @@ fn cause_style(cause: Cause) -> Style {
     match cause {
         Cause::Level(Level::Kill) | Cause::LastCall => BAD,
         Cause::Level(_) | Cause::Relief => CAREFUL,
-    }
-}
-
-/// A worth as people write it: the policy scales values by 4096.
-fn worth(scaled: u64) -> String {
-    let whole = scaled / 4096;
-    match scaled % 4096 {
-        0 => whole.to_string(),
-        part => format!("{whole}.{}", part * 10 / 4096)
-            .trim_end_matches(".0")
-            .to_owned(),
     }
 }
 
@@ -409,40 +396,11 @@ impl Display for Growth {
     }
 }
 
-/// `; worth 8, growing: 4, has cost 2: 2`, where the worth was not counted as given.
-struct Reckoning<'a>(&'a Worth);
-
-impl Display for Reckoning<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Worth {
-            given,
-            growing,
-            charged,
-            counted,
-            ..
-        } = *self.0;
-        let mut rest = u64::from(given) * 4096;
-        if counted == rest {
-            return Ok(());
-        }
-        write!(f, "; worth {given}")?;
-        if growing {
-            rest /= 2;
-            write!(f, ", growing: {}", worth(rest))?;
-        }
-        if charged > 0 {
-            let left = rest.saturating_sub(charged);
-            write!(f, ", has cost {}: {}", worth(charged), worth(left))?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use oom_policy::{Name, ProcessId};
+    use oom_policy::{Basis, Explanation, Name, ProcessId};
 
     use super::*;
 
@@ -473,19 +431,13 @@ mod tests {
         }
     }
 
-    fn row(pid: u32, given: u32, registered: bool) -> Row {
+    fn row(pid: u32, basis: Basis) -> Row {
         Row {
             leader: id(pid),
             name: Name::new(b"train"),
             processes: 1,
             class: Class::Judged,
-            worth: Worth {
-                given,
-                registered,
-                growing: false,
-                charged: 0,
-                counted: u64::from(given) * 4096,
-            },
+            explanation: Explanation::new(basis, false, Cost::ZERO),
             oom_score: Some(700),
             rss_bytes: 300 * MIB,
             growth_bytes_per_second: 0,
@@ -502,14 +454,13 @@ mod tests {
     }
 
     #[test]
-    fn candidates_stand_in_columns_and_a_default_value_in_brackets() {
-        let mut given_up = row(12, 8, true);
+    fn candidates_stand_in_columns_and_say_what_they_cost() {
+        let mut given_up = row(12, Basis::Value(8));
         given_up.chosen = true;
         given_up.processes = 3;
         given_up.growth_bytes_per_second = 40 * MIB;
-        given_up.worth.growing = true;
-        given_up.worth.charged = 2 * 4096;
-        given_up.worth.counted = 2 * 4096;
+        given_up.explanation = Explanation::new(Basis::Value(8), true, Cost::of_value(2));
+        let share = Basis::Share(Cost::from_parts(Cost::PARTS / 58));
         let table = [
             plain(&Record::Decision(Heading {
                 cause: Cause::Level(Level::Warn),
@@ -518,12 +469,12 @@ mod tests {
                 candidates: 2,
                 chosen: 1,
                 covers_need: true,
-                gap: 0,
+                gap: Cost::ZERO,
                 read: Duration::from_micros(900),
                 choose: Duration::from_micros(20),
             })),
             plain(&Record::Candidate(given_up)),
-            plain(&Record::Candidate(row(4_194_304, 1, false))),
+            plain(&Record::Candidate(row(4_194_304, share))),
         ]
         .concat();
         assert_eq!(
@@ -531,8 +482,8 @@ mod tests {
             "warn: memory 95 of 1000 MiB available (9.50 %), swap 10 of 400 MiB free (2.50 %); 60 MiB to give back\n\
              \x20 2 judged, 1 given up: no other choice costs less (read in 0.900 ms, chosen in 0.020 ms)\n\
              \x20     PID  NAME             oom_score    value       VmRSS       growth\n\
-             \x20      12  train                  700        8     300 MiB    +40 MiB/s  given up, 3 processes; worth 8, growing: 4, has cost 2: 2\n\
-             \x20 4194304  train                  700      (1)     300 MiB               kept\n"
+             \x20      12  train                  700        8     300 MiB    +40 MiB/s  given up, 3 processes; cost 2 = value 8 × ½ (growing) − penalty 2\n\
+             \x20 4194304  train                  700        -     300 MiB               kept; cost 0.02 = 0.02 (its share of its session's 1)\n"
         );
     }
 
@@ -545,7 +496,7 @@ mod tests {
             candidates: 0,
             chosen: 0,
             covers_need: true,
-            gap: 4096 * 3 / 2,
+            gap: Cost::from_parts(Cost::PARTS * 3 / 2),
             read: Duration::ZERO,
             choose: Duration::ZERO,
         }));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use oom_policy::{Cause, Class, Memory, Name, ProcessId, Refusal, Worth};
+use oom_policy::{Cause, Class, Cost, Explanation, Memory, Name, ProcessId, Refusal};
 
 /// One thing to write down.
 #[derive(Debug)]
@@ -82,8 +82,8 @@ pub(crate) struct Heading {
     /// Whether the choice covers the need: where nothing can, the one that
     /// gives back the most for its value goes.
     pub(crate) covers_need: bool,
-    /// × 4096; 0: no choice would have cost less.
-    pub(crate) gap: u64,
+    /// Zero: no choice would have cost less.
+    pub(crate) gap: Cost,
     /// Reading the process table took this long.
     pub(crate) read: Duration,
     /// Choosing did.
@@ -97,7 +97,7 @@ pub(crate) struct Row {
     pub(crate) name: Name,
     pub(crate) processes: u32,
     pub(crate) class: Class,
-    pub(crate) worth: Worth,
+    pub(crate) explanation: Explanation,
     pub(crate) oom_score: Option<u16>,
     pub(crate) rss_bytes: u64,
     pub(crate) growth_bytes_per_second: u64,

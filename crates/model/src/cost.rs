@@ -1,0 +1,266 @@
+//! What killing a unit costs, and how that was counted.
+
+use std::fmt;
+use std::iter::Sum;
+
+/// A cost as the choice counts it, in parts of a value: [`Cost::PARTS`] to a
+/// value of 1.
+///
+/// [`fmt::Display`] rounds to hundredths, and shows what is above zero and
+/// would round to zero as `<0.01`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cost(u64);
+
+impl Cost {
+    /// No cost.
+    pub const ZERO: Self = Self(0);
+    /// What a value of 1 costs.
+    pub const ONE: Self = Self(Self::PARTS);
+    /// Parts of a value of 1, so that what shares a value can be told apart.
+    /// 10^6 × 4096 is below 2^32, the most that the search takes.
+    pub const PARTS: u64 = 4096;
+
+    /// The cost of a value.
+    #[must_use]
+    pub const fn of_value(value: u32) -> Self {
+        // 2^32 × 4096 is below 2^64.
+        Self(value as u64 * Self::PARTS)
+    }
+
+    /// From a count of parts.
+    #[must_use]
+    pub const fn from_parts(parts: u64) -> Self {
+        Self(parts)
+    }
+
+    /// The count of parts.
+    #[must_use]
+    pub const fn parts(self) -> u64 {
+        self.0
+    }
+
+    /// Half of it, rounded down.
+    #[must_use]
+    pub const fn half(self) -> Self {
+        Self(self.0 / 2)
+    }
+
+    /// What is left of it without `other`, at least nothing.
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    /// As a value, rounded up.
+    #[must_use]
+    pub const fn rounded_up(self) -> u64 {
+        self.0.div_ceil(Self::PARTS)
+    }
+}
+
+/// Saturates.
+impl Sum for Cost {
+    fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
+        costs.fold(Self::ZERO, |sum, cost| Self(sum.0.saturating_add(cost.0)))
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let half_a_hundredth = Self::PARTS / 2;
+        let hundredths =
+            (u128::from(self.0) * 100 + u128::from(half_a_hundredth)) / u128::from(Self::PARTS);
+        if hundredths == 0 && self.0 > 0 {
+            return f.write_str("<0.01");
+        }
+        let (whole, rest) = (hundredths / 100, hundredths % 100);
+        match (rest, rest % 10) {
+            (0, _) => write!(f, "{whole}"),
+            (_, 0) => write!(f, "{whole}.{}", rest / 10),
+            _ => write!(f, "{whole}.{rest:02}"),
+        }
+    }
+}
+
+/// What the cost of a unit begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The value of its entries, 0 to 1 000 000.
+    Value(u32),
+    /// It is not registered: its share of the 1 that all unregistered units of
+    /// its session share by what they hold.
+    Share(Cost),
+    /// It is not registered, and session-critical: more than any value.
+    Critical(Cost),
+    /// It is not registered, and `--prefer` names it: nothing.
+    Preferred,
+}
+
+impl Basis {
+    /// What it costs before growth and penalty.
+    #[must_use]
+    pub const fn cost(self) -> Cost {
+        match self {
+            Self::Value(value) => Cost::of_value(value),
+            Self::Share(cost) | Self::Critical(cost) => cost,
+            Self::Preferred => Cost::ZERO,
+        }
+    }
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => write!(f, "value {value}"),
+            Self::Share(cost) => write!(f, "{cost} (its share of its session's 1)"),
+            Self::Critical(cost) => write!(f, "{cost} (session-critical)"),
+            Self::Preferred => f.write_str("0 (--prefer)"),
+        }
+    }
+}
+
+/// What a unit costs, step by step, as the choice counted it.
+///
+/// [`fmt::Display`] is the sum as one would write it down:
+/// `cost 0.03 = value 8 × ½ (growing) − penalty 3.97`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What it begins with.
+    pub basis: Basis,
+    /// Whether it is growing, and so counts half.
+    pub growing: bool,
+    /// What earlier losses add against it: its share of what was killed while
+    /// it grew.
+    pub penalty: Cost,
+    /// What the choice counted.
+    pub cost: Cost,
+}
+
+impl Explanation {
+    /// Counts.
+    #[must_use]
+    pub const fn new(basis: Basis, growing: bool, penalty: Cost) -> Self {
+        let cost = if growing {
+            basis.cost().half()
+        } else {
+            basis.cost()
+        };
+        Self {
+            basis,
+            growing,
+            penalty,
+            cost: cost.saturating_sub(penalty),
+        }
+    }
+
+    /// The value it is registered with; `None`: it is not registered.
+    #[must_use]
+    pub const fn value(&self) -> Option<u32> {
+        match self.basis {
+            Basis::Value(value) => Some(value),
+            Basis::Share(_) | Basis::Critical(_) | Basis::Preferred => None,
+        }
+    }
+
+    /// Whether it costs what its value says, with nothing to explain.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.value().is_some() && self.cost == self.basis.cost()
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cost {} = {}", self.cost, self.basis)?;
+        if self.growing {
+            f.write_str(" × ½ (growing)")?;
+        }
+        if self.penalty > Cost::ZERO {
+            write!(f, " − penalty {}", self.penalty)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(basis: Basis, growing: bool, penalty_parts: u64, want: &str) {
+        let penalty = Cost::from_parts(penalty_parts);
+        let said = Explanation::new(basis, growing, penalty).to_string();
+        assert_eq!(said, want);
+    }
+
+    #[test]
+    fn a_cost_is_shown_in_hundredths() {
+        for (parts, want) in [
+            (0, "0"),
+            (1, "<0.01"),
+            (Cost::PARTS / 58, "0.02"),
+            (Cost::PARTS / 2, "0.5"),
+            (Cost::PARTS * 3 / 4, "0.75"),
+            (Cost::PARTS - 1, "1"),
+            (Cost::PARTS * 8, "8"),
+            (u64::MAX, "4503599627370496"),
+        ] {
+            assert_eq!(Cost::from_parts(parts).to_string(), want, "{parts}");
+        }
+    }
+
+    #[test]
+    fn each_step_of_a_registered_units_cost_is_shown() {
+        check(Basis::Value(8), false, 0, "cost 8 = value 8");
+        check(Basis::Value(8), true, 0, "cost 4 = value 8 × ½ (growing)");
+        check(
+            Basis::Value(8),
+            true,
+            3 * Cost::PARTS,
+            "cost 1 = value 8 × ½ (growing) − penalty 3",
+        );
+        check(
+            Basis::Value(8),
+            false,
+            9 * Cost::PARTS,
+            "cost 0 = value 8 − penalty 9",
+        );
+    }
+
+    #[test]
+    fn a_share_of_a_session_is_not_shown_as_1() {
+        let share = Basis::Share(Cost::from_parts(Cost::PARTS / 58));
+        check(
+            share,
+            false,
+            0,
+            "cost 0.02 = 0.02 (its share of its session's 1)",
+        );
+        check(
+            share,
+            true,
+            0,
+            "cost 0.01 = 0.02 (its share of its session's 1) × ½ (growing)",
+        );
+    }
+
+    #[test]
+    fn what_is_critical_or_preferred_says_so() {
+        check(
+            Basis::Critical(Cost::of_value(1_000_000)),
+            false,
+            0,
+            "cost 1000000 = 1000000 (session-critical)",
+        );
+        check(Basis::Preferred, false, 0, "cost 0 = 0 (--prefer)");
+    }
+
+    #[test]
+    fn only_a_registered_unit_that_counts_in_full_is_plain() {
+        let plain = |basis, growing| Explanation::new(basis, growing, Cost::ZERO).is_plain();
+        assert!(plain(Basis::Value(8), false));
+        assert!(plain(Basis::Value(0), true));
+        assert!(!plain(Basis::Value(8), true));
+        assert!(!plain(Basis::Share(Cost::ONE), false));
+    }
+}
