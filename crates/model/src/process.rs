@@ -135,9 +135,10 @@ pub struct Process {
     pub value: Option<u32>,
     /// Why it is never ended, where something says so.
     pub protection: Option<Protection>,
-    /// Whether it is session-critical (systemd, dbus, sshd, login, display
-    /// server, compositor), known by executable and owner.
-    pub critical: bool,
+    /// It is session-critical (systemd, dbus, sshd, login, display server,
+    /// compositor, known by executable and owner) while it holds less than this;
+    /// 0: it is not. The classifier says which.
+    pub critical_below_bytes: u64,
     /// What the administrator said of its name.
     pub preference: Preference,
 }

@@ -52,7 +52,7 @@ fn snapshot(processes: u32, available_bytes: u64, grown: u64) -> Snapshot {
                 major_faults: 0,
                 value: registered.then_some(value),
                 protection: None,
-                critical: false,
+                critical_below_bytes: 0,
                 preference: Preference::None,
             }
         })

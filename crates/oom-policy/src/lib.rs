@@ -17,7 +17,7 @@ mod units;
 mod value;
 mod victims;
 
-pub use crate::critical::is_session_critical;
+pub use crate::critical::{HIDDEN_BELOW_BYTES, critical_below_bytes};
 
 pub use crate::gate::Gate;
 pub use crate::policy::{Look, Policy};

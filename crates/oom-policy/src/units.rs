@@ -11,6 +11,7 @@
 
 use model::{Cost, Preference, Process, Protection, SessionId};
 
+use crate::critical::Critical;
 use crate::settings::Settings;
 use crate::value::MAX_VALUE;
 
@@ -97,6 +98,7 @@ pub(crate) struct Units {
     unit_at: Vec<u32>,
     /// Group, whether not its leader, process: sorted, to find each group's node.
     groups: Vec<(u32, bool, u32)>,
+    critical: Critical,
 }
 
 impl Units {
@@ -110,6 +112,7 @@ impl Units {
         reserve_to(&mut self.parent, processes);
         reserve_to(&mut self.unit_at, processes);
         reserve_to(&mut self.groups, processes);
+        self.critical.reserve(processes);
     }
 
     /// Groups `processes`; `standing` says what can still be done to one.
@@ -119,6 +122,7 @@ impl Units {
         processes: &[Process],
         standing: impl Fn(&Process) -> Standing,
     ) {
+        self.critical.weigh(processes);
         self.find_nodes(settings, processes, &standing);
         self.find_entries(processes);
         self.units.clear();
@@ -130,7 +134,7 @@ impl Units {
                 other => self.new_unit(index, process, other, None),
             };
             self.unit_of.push(unit);
-            self.add(settings, unit, process);
+            self.add(settings, unit, index, process);
         }
     }
 
@@ -147,8 +151,9 @@ impl Units {
         }
         self.groups.clear();
         for (index, process) in (0..).zip(processes) {
-            let dies_with_its_group =
-                process.group != 0 && !process.critical && standing(process) == Standing::Free;
+            let dies_with_its_group = process.group != 0
+                && !self.critical.has(index)
+                && standing(process) == Standing::Free;
             if dies_with_its_group {
                 let follows = process.id.pid != process.group;
                 self.groups.push((process.group, follows, index));
@@ -187,7 +192,7 @@ impl Units {
     fn unit_for(&mut self, processes: &[Process], index: u32) -> u32 {
         let process = &processes[at(index)];
         let own = self.node[at(index)];
-        let root = if process.critical && self.entry[at(own)].is_none() {
+        let root = if self.critical.has(index) && self.entry[at(own)].is_none() {
             own
         } else {
             self.covering(processes, own, process.uid).unwrap_or(own)
@@ -229,10 +234,10 @@ impl Units {
         unit
     }
 
-    fn add(&mut self, settings: &Settings, unit: u32, process: &Process) {
+    fn add(&mut self, settings: &Settings, unit: u32, index: u32, process: &Process) {
         let unit = &mut self.units[at(unit)];
         unit.processes += 1;
-        unit.critical |= process.critical;
+        unit.critical |= self.critical.has(index);
         unit.system |= is_system(settings, process);
         unit.preference = match (unit.preference, process.preference) {
             (Preference::Avoid, _) | (_, Preference::Avoid) => Preference::Avoid,

@@ -98,7 +98,7 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
         (
             proptest::option::of(prop_oneof![0..20_u32, any::<u32>()]),
             protection(),
-            any::<bool>(),
+            quantity(),
             preference(),
         ),
     )
@@ -120,7 +120,7 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
             major_faults: sizes.3,
             value: said.0,
             protection: said.1,
-            critical: said.2,
+            critical_below_bytes: said.2,
             preference: said.3,
             ..process(1, "any")
         })

@@ -650,7 +650,7 @@ mod worth {
     #[test]
     fn what_a_session_needs_is_last_of_the_last() {
         let critical = Process {
-            critical: true,
+            critical_below_bytes: u64::MAX,
             ..system(100, "sshd", 30 * GIB)
         };
         check_chosen(
@@ -658,6 +658,89 @@ mod worth {
             vec![critical, system(200, "database", 12 * GIB)],
             &["database"],
         );
+    }
+
+    /// What of `processes`, each allowed so many MiB, is left alone beside a job
+    /// that is worth more and covers the need.
+    #[track_caller]
+    fn check_spared(allowed_mib: u64, processes: Vec<Process>, want: &[&str]) {
+        let mut processes: Vec<Process> = processes
+            .into_iter()
+            .map(|process| Process {
+                critical_below_bytes: allowed_mib * MIB,
+                ..process
+            })
+            .collect();
+        let names = processes.clone();
+        processes.push(registered(9000, "job", 2, 20 * GIB));
+        let mut policy = policy();
+        let decision = policy.step(SECOND, &seen(5, processes));
+        let spared: Vec<String> = names
+            .iter()
+            .map(|process| process.name.to_string())
+            .filter(|name| candidate(decision, name).class == Class::System)
+            .collect();
+        assert_eq!(spared, want);
+    }
+
+    #[test]
+    fn what_a_session_needs_is_critical_up_to_what_it_needs() {
+        let bus = |mib| vec![holding(100, "dbus-daemon", mib * MIB)];
+        check_spared(64, bus(8), &["dbus-daemon"]);
+        check_spared(64, bus(64), &[]);
+        check_spared(64, bus(300), &[]);
+        check_spared(
+            2048,
+            vec![holding(100, "gnome-shell", 600 * MIB)],
+            &["gnome-shell"],
+        );
+        // What it has swapped and what it shares count too.
+        let swapped = Process {
+            swap_bytes: 40 * MIB,
+            shmem_bytes: 20 * MIB,
+            ..holding(100, "dbus-daemon", 8 * MIB)
+        };
+        check_spared(64, vec![swapped], &[]);
+    }
+
+    #[test]
+    fn what_grows_past_its_allowance_is_critical_no_longer_and_again_once_it_shrinks() {
+        let mut policy = policy();
+        for (second, mib, want) in [
+            (1, 8, Class::System),
+            (20, 80, Class::Judged),
+            (40, 8, Class::System),
+        ] {
+            let bus = Process {
+                critical_below_bytes: 64 * MIB,
+                ..holding(100, "dbus-daemon", mib * MIB)
+            };
+            let job = registered(9000 + second, "job", 2, 20 * GIB);
+            let decision = policy.step(second * SECOND, &seen(5, vec![bus, job]));
+            assert_eq!(candidate(decision, "dbus-daemon").class, want, "{mib} MiB");
+            policy.learn(second * SECOND, Outcome::Gone(job.id));
+        }
+    }
+
+    #[test]
+    fn one_users_programs_share_an_allowance_and_the_smallest_come_first() {
+        let of = |uid, pid, name| Process {
+            uid,
+            ..holding(pid, name, 31 * MIB)
+        };
+        let bus = holding(100, "bus", 3 * MIB);
+        check_spared(
+            64,
+            vec![
+                of(1000, 200, "first"),
+                of(1000, 300, "second"),
+                bus,
+                of(1001, 400, "other"),
+            ],
+            &["first", "bus", "other"],
+        );
+        let roots = (1..5).map(|pid| of(0, pid * 100, "root")).collect();
+        check_spared(64, roots, &["root"; 4]);
     }
 
     #[test]
@@ -832,7 +915,7 @@ mod units {
     #[test]
     fn a_session_does_not_die_with_the_program_that_registered_it() {
         let shell = Process {
-            critical: true,
+            critical_below_bytes: u64::MAX,
             ..holding(200, "gnome-shell", GIB)
         };
         check_units(

@@ -167,7 +167,7 @@ impl ProcessTable {
 
     /// Looks at the processes, and calls `newcomer` once for each that is new,
     /// and again when its name, executable or real user is seen to have
-    /// changed. `newcomer` sets `protection`, `critical` and `preference`;
+    /// changed. `newcomer` sets `protection`, `critical_below_bytes` and `preference`;
     /// the table keeps them. Before each call they are as if nothing were
     /// known (but [`Protection::KernelThread`] is set).
     ///
@@ -641,7 +641,7 @@ impl Reader<'_> {
         newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
     ) {
         process.protection = stat.is_kernel_thread.then_some(Protection::KernelThread);
-        process.critical = false;
+        process.critical_below_bytes = 0;
         process.preference = Preference::None;
         let path = executable.as_ref().map(|found| {
             let path = &self.executable[..found.len];
@@ -768,7 +768,7 @@ fn blank() -> Process {
         major_faults: 0,
         value: None,
         protection: None,
-        critical: false,
+        critical_below_bytes: 0,
         preference: Preference::None,
     }
 }

@@ -150,7 +150,7 @@ fn each_is_introduced_once_with_what_it_takes_to_classify_it() {
                 newcomer.executable.map(<[u8]>::to_vec),
                 newcomer.kernel_thread,
             ));
-            process.critical = newcomer.pid == 800;
+            process.critical_below_bytes = u64::from(newcomer.pid == 800);
         })
         .unwrap();
     let exe = |path: &str| Some(path.as_bytes().to_vec());
@@ -171,8 +171,14 @@ fn each_is_introduced_once_with_what_it_takes_to_classify_it() {
         table
             .scan(depth, &mut |newcomer, _| panic!("{newcomer:?}"))
             .unwrap();
-        assert!(table.get(800).unwrap().critical, "{depth:?}");
-        assert!(!table.get(1204).unwrap().critical, "{depth:?}");
+        assert!(
+            table.get(800).unwrap().critical_below_bytes == 1,
+            "{depth:?}"
+        );
+        assert!(
+            table.get(1204).unwrap().critical_below_bytes == 0,
+            "{depth:?}"
+        );
     }
 }
 
@@ -183,7 +189,7 @@ fn whoever_becomes_something_else_is_introduced_again() {
     table
         .table
         .scan(Depth::Full, &mut |_, process| {
-            process.critical = true;
+            process.critical_below_bytes = 1;
             process.preference = Preference::Avoid;
             process.protection = Some(Protection::Ours);
         })
@@ -198,10 +204,13 @@ fn whoever_becomes_something_else_is_introduced_again() {
     table.scan(Depth::Full);
     assert_eq!(table.introduced, [1200, 1204, 1205]);
     let process = table.get(1204);
-    assert!(!process.critical, "as if nothing were known of it");
+    assert_eq!(
+        process.critical_below_bytes, 0,
+        "as if nothing were known of it"
+    );
     assert_eq!(process.preference, Preference::None);
     assert_eq!(process.protection, None);
-    assert!(table.get(800).critical);
+    assert_eq!(table.get(800).critical_below_bytes, 1);
 }
 
 #[test]
@@ -305,14 +314,16 @@ fn a_pid_that_is_used_again_is_another_process() {
     let mut table = copy.table();
     table
         .table
-        .scan(Depth::Full, &mut |_, process| process.critical = true)
+        .scan(Depth::Full, &mut |_, process| {
+            process.critical_below_bytes = 1
+        })
         .unwrap();
     copy.change("1204/stat", " 20150 ", " 99999 ");
     let scan = table.scan(Depth::Full);
     assert_eq!(table.introduced, [1204]);
     assert_eq!((scan.newcomers, scan.gone), (1, 1));
     assert_eq!(table.get(1204).id.start_ticks, 99_999);
-    assert!(!table.get(1204).critical);
+    assert_eq!(table.get(1204).critical_below_bytes, 0);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use oom_policy::{Preference, Process, ProcessId, Protection, is_session_critical};
+use oom_policy::{
+    HIDDEN_BELOW_BYTES, Preference, Process, ProcessId, Protection, critical_below_bytes,
+};
 use regex_lite::Regex;
 use sensors::Newcomer;
 
@@ -14,8 +16,9 @@ pub(crate) struct Classifier {
     pub(crate) ignore: Option<Regex>,
     /// Our own pid.
     own: u32,
-    /// Our real user id; `None` where we may signal everybody.
-    only_uid: Option<u32>,
+    own_uid: u32,
+    /// Whether we may signal other users' processes.
+    may_signal_all: bool,
     /// Our parent, its parent, and so on.
     ancestors: Vec<ProcessId>,
     /// psi-monitor as it is installed beside us.
@@ -24,7 +27,7 @@ pub(crate) struct Classifier {
 
 impl Classifier {
     /// `processes`: by ascending pid, us and our ancestors among them.
-    pub(crate) fn new(own: u32, only_uid: Option<u32>, processes: &[Process]) -> Self {
+    pub(crate) fn new(own: u32, own_uid: u32, may_signal_all: bool, processes: &[Process]) -> Self {
         let psi_monitor = std::env::current_exe()
             .ok()
             .map(|executable| executable.with_file_name("psi-monitor"));
@@ -33,7 +36,8 @@ impl Classifier {
             avoid: None,
             ignore: None,
             own,
-            only_uid,
+            own_uid,
+            may_signal_all,
             ancestors: ancestors(own, processes),
             psi_monitor,
         }
@@ -54,9 +58,12 @@ impl Classifier {
         } else {
             Preference::None
         };
-        process.critical = newcomer
-            .executable
-            .is_some_and(|path| is_session_critical(path, newcomer.executable_owned_by_root));
+        process.critical_below_bytes = match newcomer.executable {
+            Some(path) => critical_below_bytes(path, newcomer.executable_owned_by_root),
+            None if newcomer.kernel_thread => 0,
+            // It hides its executable from us (or is a zombie, and holds nothing).
+            None => HIDDEN_BELOW_BYTES,
+        };
         process.protection = if newcomer.kernel_thread {
             Some(Protection::KernelThread)
         } else if pid == self.own || self.is_psi_monitor(newcomer) {
@@ -65,19 +72,23 @@ impl Classifier {
             Some(Protection::Ancestor)
         } else if named(&self.ignore) {
             Some(Protection::Ignored)
-        } else if self.only_uid.is_some_and(|uid| uid != process.uid) {
+        } else if !self.may_signal_all && process.uid != self.own_uid {
             Some(Protection::NotPermitted)
         } else {
             None
         };
     }
 
-    /// By its executable: any process may call itself psi-monitor.
+    /// By its executable: any process may call itself psi-monitor. And by its
+    /// user, who can have that executable run other code (`LD_PRELOAD`).
     fn is_psi_monitor(&self, newcomer: &Newcomer<'_>) -> bool {
         use std::os::unix::ffi::OsStrExt;
 
         let ours = self.psi_monitor.as_deref().map(Path::as_os_str);
-        newcomer.executable.is_some() && newcomer.executable == ours.map(OsStrExt::as_bytes)
+        let trusted = newcomer.uid == 0 || newcomer.uid == self.own_uid;
+        trusted
+            && newcomer.executable.is_some()
+            && newcomer.executable == ours.map(OsStrExt::as_bytes)
     }
 }
 
@@ -139,7 +150,7 @@ mod tests {
             process(30, 20),
             process(31, 20),
         ];
-        let classifier = Classifier::new(30, None, &family);
+        let classifier = Classifier::new(30, 0, true, &family);
         check(&classifier, b"x", 30, Some(Protection::Ours));
         check(&classifier, b"x", 20, Some(Protection::Ancestor));
         check(&classifier, b"x", 31, None);
@@ -153,16 +164,55 @@ mod tests {
 
     #[test]
     fn without_root_only_our_own_users_processes_are_judged() {
-        let classifier = Classifier::new(30, Some(1001), &[]);
+        let classifier = Classifier::new(30, 1001, false, &[]);
         check(&classifier, b"x", 31, Some(Protection::NotPermitted));
-        let classifier = Classifier::new(30, Some(1000), &[]);
+        let classifier = Classifier::new(30, 1001, true, &[]);
         check(&classifier, b"x", 31, None);
+        let classifier = Classifier::new(30, 1000, false, &[]);
+        check(&classifier, b"x", 31, None);
+    }
+
+    /// What `newcomer` is to a daemon of root's.
+    fn classified(newcomer: &Newcomer<'_>) -> Process {
+        let mut classifier = Classifier::new(30, 0, true, &[]);
+        classifier.psi_monitor = Some(PathBuf::from("/usr/bin/psi-monitor"));
+        let mut process = process(newcomer.pid, 1);
+        classifier.classify(newcomer, &mut process);
+        process
+    }
+
+    #[test]
+    fn a_psi_monitor_of_another_user_is_as_any_process() {
+        let monitor = newcomer(31, Some(b"/usr/bin/psi-monitor"));
+        assert_eq!(classified(&monitor).protection, None);
+        let own = Newcomer { uid: 0, ..monitor };
+        assert_eq!(classified(&own).protection, Some(Protection::Ours));
+        let elsewhere = Newcomer {
+            executable: Some(b"/tmp/psi-monitor"),
+            ..own
+        };
+        assert_eq!(classified(&elsewhere).protection, None);
+    }
+
+    #[test]
+    fn a_process_that_hides_its_executable_is_critical_as_a_small_daemon_is() {
+        let hidden = newcomer(31, None);
+        assert_eq!(classified(&hidden).critical_below_bytes, HIDDEN_BELOW_BYTES);
+        let thread = Newcomer {
+            kernel_thread: true,
+            ..hidden
+        };
+        assert_eq!(classified(&thread).critical_below_bytes, 0);
+        let shell = newcomer(31, Some(b"/usr/bin/bash"));
+        assert_eq!(classified(&shell).critical_below_bytes, 0);
+        let bus = newcomer(31, Some(b"/usr/bin/dbus-daemon"));
+        assert_eq!(classified(&bus).critical_below_bytes, 64 << 20);
     }
 
     #[test]
     fn names_are_matched_and_avoid_is_stronger_than_prefer() {
         let regex = |pattern| Regex::new(pattern).ok();
-        let mut classifier = Classifier::new(30, None, &[]);
+        let mut classifier = Classifier::new(30, 0, true, &[]);
         classifier.prefer = regex("^chrom");
         classifier.avoid = regex("ium$");
         classifier.ignore = regex("sql");

@@ -111,7 +111,7 @@ pub(crate) fn made_up(processes: usize) -> Snapshot {
                 oom_score_adj: 0,
                 value: Some(number % 89),
                 protection: None,
-                critical: false,
+                critical_below_bytes: 0,
                 preference: Preference::None,
             })
             .collect(),

@@ -29,7 +29,7 @@ pub(crate) fn ordinary(id: ProcessId, parent: u32) -> Process {
         major_faults: 0,
         value: None,
         protection: None,
-        critical: false,
+        critical_below_bytes: 0,
         preference: Preference::None,
     }
 }

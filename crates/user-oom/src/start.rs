@@ -257,8 +257,9 @@ fn classifier(
     family
         .scan(Depth::Fast, &mut |_, _| {})
         .map_err(Error::Processes)?;
-    let only_uid = (!privileged).then(|| geteuid().as_raw());
-    let mut classifier = Classifier::new(std::process::id(), only_uid, family.processes());
+    let own_uid = geteuid().as_raw();
+    let mut classifier =
+        Classifier::new(std::process::id(), own_uid, privileged, family.processes());
     classifier.prefer.clone_from(&arguments.prefer);
     classifier.avoid.clone_from(&arguments.avoid);
     classifier.ignore.clone_from(&arguments.ignore);

@@ -49,7 +49,7 @@ pub fn process(pid: u32, name: &str) -> Process {
         major_faults: 0,
         value: None,
         protection: None,
-        critical: false,
+        critical_below_bytes: 0,
         preference: Preference::None,
     }
 }
