@@ -4,6 +4,7 @@
 
 mod cost;
 mod decision;
+mod event;
 mod memory;
 mod process;
 mod snapshot;
@@ -12,6 +13,7 @@ pub use crate::cost::{Basis, Cost, Explanation};
 pub use crate::decision::{
     Action, Candidate, Cause, Class, Decision, Level, Outcome, Refusal, Verdict,
 };
+pub use crate::event::{Answer, Depth, Effect, Effects, Event};
 pub use crate::memory::Memory;
 pub use crate::process::{Name, Preference, Process, ProcessId, Protection, SessionId};
 pub use crate::snapshot::{Ask, Snapshot};

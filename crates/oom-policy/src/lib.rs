@@ -9,9 +9,11 @@ mod choice;
 mod critical;
 mod gate;
 mod growth;
+mod guard;
 mod levels;
 mod pace;
 mod policy;
+mod schedule;
 mod settings;
 mod units;
 mod value;
@@ -20,9 +22,11 @@ mod victims;
 pub use crate::critical::{HIDDEN_BELOW_BYTES, critical_below_bytes};
 
 pub use crate::gate::Gate;
+pub use crate::guard::{Guard, Surroundings};
 pub use crate::policy::{Look, Policy};
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
-    Action, Ask, Basis, Candidate, Cause, Class, Cost, Decision, Explanation, Level, Memory, Name,
-    Outcome, Preference, Process, ProcessId, Protection, Refusal, SessionId, Snapshot, Verdict,
+    Action, Answer, Ask, Basis, Candidate, Cause, Class, Cost, Decision, Depth, Effect, Effects,
+    Event, Explanation, Level, Memory, Name, Outcome, Preference, Process, ProcessId, Protection,
+    Refusal, SessionId, Snapshot, Verdict,
 };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use knapsack::Budget;
 use model::{
-    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, Outcome, Refusal,
-    Snapshot, Verdict,
+    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, Outcome, Process,
+    ProcessId, Refusal, Snapshot, Verdict,
 };
 
 use crate::choice::{Choice, Yields, choose_one};
@@ -41,6 +41,25 @@ pub struct Look {
     /// When to look again at the latest, from now. An event (a pressure
     /// trigger, a victim's end, a request) may come first.
     pub wake_after: Duration,
+}
+
+/// What a decision is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) memory: &'a Memory,
+    pub(crate) ask: Ask,
+    /// By ascending pid.
+    pub(crate) processes: &'a [Process],
+}
+
+impl<'a> From<&'a Snapshot> for Seen<'a> {
+    fn from(snapshot: &'a Snapshot) -> Self {
+        Self {
+            memory: &snapshot.memory,
+            ask: snapshot.ask,
+            processes: &snapshot.processes,
+        }
+    }
 }
 
 /// How bad it is: nobody else dies while victims are awaited, unless it got
@@ -199,12 +218,30 @@ impl Policy {
     /// What became of an action.
     pub fn learn(&mut self, _now: Duration, outcome: Outcome) {
         match outcome {
-            Outcome::Gone(id) => self.victims.forget(id),
-            Outcome::Refused(id) => {
-                self.victims.give_up_on(id);
-                self.reconsider = true;
-            }
+            Outcome::Gone(id) => self.gone(id),
+            Outcome::Refused(id) => self.refused(id),
         }
+    }
+
+    /// A process is gone, and its memory with it.
+    pub(crate) fn gone(&mut self, id: ProcessId) {
+        self.victims.forget(id);
+    }
+
+    /// A process could not be signalled.
+    pub(crate) fn refused(&mut self, id: ProcessId) {
+        self.victims.give_up_on(id);
+        self.reconsider = true;
+    }
+
+    /// Whether a process was signalled and is not known to be gone.
+    pub(crate) fn awaits_victims(&self) -> bool {
+        !self.victims.is_empty()
+    }
+
+    /// What was decided last.
+    pub(crate) fn decision(&self) -> &Decision {
+        &self.decision
     }
 
     /// Decides.
@@ -212,23 +249,27 @@ impl Policy {
     /// Processes must be sorted by pid; one that is out of order is taken for
     /// new.
     pub fn step(&mut self, now: Duration, snapshot: &Snapshot) -> &Decision {
-        self.reserve(snapshot.processes.len());
-        let memory = &snapshot.memory;
-        let levels = Levels::of(&self.settings, memory);
-        let level = levels.level(memory);
+        self.decide(now, Seen::from(snapshot))
+    }
+
+    /// Decides. Processes that are out of order are taken for new ones.
+    pub(crate) fn decide(&mut self, now: Duration, seen: Seen<'_>) -> &Decision {
+        self.reserve(seen.processes.len());
+        let levels = Levels::of(&self.settings, seen.memory);
+        let level = levels.level(seen.memory);
         self.clear_decision(level);
-        self.reconsider |= self.victims.follow(&snapshot.processes);
-        self.escalate(now, level, snapshot.ask);
-        self.take_in(now, snapshot);
-        self.decision.cause = cause(level, snapshot.ask);
+        self.reconsider |= self.victims.follow(seen.processes);
+        self.escalate(now, level, seen.ask);
+        self.take_in(now, seen);
+        self.decision.cause = cause(level, seen.ask);
         self.decision.verdict = match self.decision.cause {
             None => Verdict::Idle,
-            Some(cause) => self.judge(now, snapshot, &levels, cause),
+            Some(cause) => self.judge(now, seen, &levels, cause),
         };
         self.decision.wake_after = self.victims.next_due().map(|due| due.saturating_sub(now));
         self.table = Some(Table {
             at: now,
-            memory: *memory,
+            memory: *seen.memory,
             level,
             refused: matches!(self.decision.verdict, Verdict::Refused(_)),
         });
@@ -300,30 +341,21 @@ impl Policy {
     }
 
     /// Groups and measures.
-    fn take_in(&mut self, now: Duration, snapshot: &Snapshot) {
+    fn take_in(&mut self, now: Duration, seen: Seen<'_>) {
         let victims = &self.victims;
-        self.units
-            .group(
-                &self.settings,
-                &snapshot.processes,
-                |process| match victims.standing(process.id) {
-                    Some(standing) => standing,
-                    None if process.is_never_ended() => Standing::Never,
-                    None => Standing::Free,
-                },
-            );
+        self.units.group(&self.settings, seen.processes, |process| {
+            match victims.standing(process.id) {
+                Some(standing) => standing,
+                None if process.is_never_ended() => Standing::Never,
+                None => Standing::Free,
+            }
+        });
         self.growth
-            .measure(now, &snapshot.memory, &snapshot.processes, &mut self.units);
+            .measure(now, seen.memory, seen.processes, &mut self.units);
     }
 
-    fn judge(
-        &mut self,
-        now: Duration,
-        snapshot: &Snapshot,
-        levels: &Levels,
-        cause: Cause,
-    ) -> Verdict {
-        let memory = &snapshot.memory;
+    fn judge(&mut self, now: Duration, seen: Seen<'_>, levels: &Levels, cause: Cause) -> Verdict {
+        let memory = seen.memory;
         let (severity, pool, bare_need) = match cause {
             Cause::LastCall => (
                 Severity::LastCall,
@@ -361,11 +393,11 @@ impl Policy {
         if cause == Cause::Relief {
             self.last_relief = Some(now);
         }
-        self.weigh(snapshot, pool);
+        self.weigh(seen, pool);
         let verdict = self.choose(severity, promised, bare_need.saturating_sub(promised));
         if verdict == Verdict::Chosen {
             self.charge();
-            self.sign(now, snapshot, severity);
+            self.sign(now, seen, severity);
             self.chosen_for = self.chosen_for.max(Some(severity));
         }
         verdict
@@ -384,11 +416,11 @@ impl Policy {
 
     /// Makes a candidate of every unit that may be chosen and gives something
     /// back.
-    fn weigh(&mut self, snapshot: &Snapshot, pool: Pool) {
+    fn weigh(&mut self, seen: Seen<'_>, pool: Pool) {
         self.sessions.sum(&self.units.units);
         self.weighed.clear();
         for (index, unit) in (0..).zip(&self.units.units) {
-            let Some(class) = value::class(&self.settings, &snapshot.memory, unit) else {
+            let Some(class) = value::class(&self.settings, seen.memory, unit) else {
                 continue;
             };
             let counts_swap = match pool {
@@ -405,7 +437,7 @@ impl Policy {
                 continue;
             }
             let explanation = value::explain(&self.sessions, unit);
-            let leader = &snapshot.processes[at(unit.leader)];
+            let leader = &seen.processes[at(unit.leader)];
             self.decision.candidates.push(Candidate {
                 leader: leader.id,
                 name: leader.name,
@@ -519,7 +551,7 @@ impl Policy {
     /// The unit that gives back the most goes first, so that memory is back the
     /// soonest; in a unit its leader, and elders before the younger: a parent
     /// that saw its workers die would start new ones.
-    fn sign(&mut self, now: Duration, snapshot: &Snapshot, severity: Severity) {
+    fn sign(&mut self, now: Duration, seen: Seen<'_>, severity: Severity) {
         let kills = severity >= Severity::Kill || self.settings.grace.is_zero();
         let until = match severity {
             Severity::LastCall => now.saturating_add(self.settings.last_call_deadline),
@@ -535,7 +567,7 @@ impl Policy {
             }
         }
         self.line.clear();
-        for ((index, process), unit) in (0..).zip(&snapshot.processes).zip(&self.units.unit_of) {
+        for ((index, process), unit) in (0..).zip(seen.processes).zip(&self.units.unit_of) {
             let Unit {
                 given_up_bytes,
                 leader,
@@ -548,7 +580,7 @@ impl Policy {
         }
         self.line.sort_unstable();
         for (_, _, _, index) in &self.line {
-            let process = &snapshot.processes[at(*index)];
+            let process = &seen.processes[at(*index)];
             self.growth.end(at(*index));
             if kills {
                 self.decision.actions.push(Action::Kill(process.id));

@@ -81,6 +81,11 @@ impl Victims {
         })
     }
 
+    /// Whether none was signalled that is not known to be gone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Whether any is still expected to end.
     pub(crate) fn any_dying(&self) -> bool {
         self.list.iter().any(|victim| victim.stage != Stage::Stuck)

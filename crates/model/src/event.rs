@@ -1,0 +1,140 @@
+//! What the guard is told, and what it wants done.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::decision::{Action, Refusal};
+use crate::memory::Memory;
+use crate::process::{Process, ProcessId};
+
+/// How much of the process table is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Of the processes that are held, what they hold in memory. Opens
+    /// nothing, allocates nothing, sees no newcomer: for the kernel's last
+    /// call.
+    Held,
+    /// Every process, what the known ones hold in memory, and all of the
+    /// newcomers that a decision needs. Swap and faults of the known ones stay
+    /// as they were.
+    Fast,
+    /// All of every process: for quiet rounds.
+    Full,
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Memory was read.
+    Memory(Memory),
+    /// The process table was read, by ascending pid, as deep as was asked for.
+    Table {
+        /// How deep.
+        depth: Depth,
+        /// Every process seen.
+        processes: &'a [Process],
+    },
+    /// All tasks stalled on memory for a pressure window's share.
+    Stalled,
+    /// A person or a program asked for relief.
+    Asked,
+    /// The kernel is about to kill, and waits for an answer to this call.
+    LastCall {
+        /// The call's number.
+        sequence: u64,
+        /// What the kernel says is left.
+        memory: Memory,
+    },
+    /// The signal of an action was sent.
+    Sent(ProcessId),
+    /// A process is gone: one that was to be signalled, or a victim.
+    Gone(ProcessId),
+    /// A process could not be signalled (not permitted).
+    Refused(ProcessId),
+}
+
+/// Something to do. Effects are carried out in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Read memory again after this long at the latest.
+    LookAgain {
+        /// From now.
+        after: Duration,
+    },
+    /// Read the process table and hand it over.
+    ReadTable(Depth),
+    /// Send a signal. What became of it is one event: [`Event::Sent`],
+    /// [`Event::Gone`] or [`Event::Refused`].
+    Act(Action),
+    /// Tell the kernel that memory will come.
+    AnswerKernel {
+        /// The call's number.
+        sequence: u64,
+    },
+    /// Free the memory of what was killed, without waiting for it.
+    Free,
+    /// Answer all who wait for relief.
+    Answer(Answer),
+    /// Report the decision and what was done.
+    Tell,
+    /// Hold what may be killed by pidfd, so that a last call opens nothing.
+    HoldAhead,
+    /// Nothing is urgent: make room for the processes to come, and measure.
+    Rest,
+}
+
+/// What those who asked for relief are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is under way.
+    Granted {
+        /// How many signals were sent for it.
+        signals: usize,
+        /// What the victims are counted to free, in bytes.
+        bytes: u64,
+    },
+    /// It is not, and why.
+    Refused(Refusal),
+    /// A dry run kills nothing.
+    DryRun,
+}
+
+/// Effects in the order in which they are to be carried out.
+#[derive(Debug, Default)]
+pub struct Effects {
+    queue: VecDeque<Effect>,
+}
+
+impl Effects {
+    /// Room for the effects of a decision about so many processes.
+    #[must_use]
+    pub fn with_room_for(processes: usize) -> Self {
+        Self {
+            queue: VecDeque::with_capacity(processes + Self::BESIDE_ACTIONS),
+        }
+    }
+
+    /// Effects of a decision that are not actions.
+    const BESIDE_ACTIONS: usize = 16;
+
+    /// Makes room for a decision about so many processes; for quiet rounds.
+    pub fn reserve(&mut self, processes: usize) {
+        let room = processes + Self::BESIDE_ACTIONS;
+        self.queue
+            .reserve_exact(room.saturating_sub(self.queue.len()));
+    }
+
+    /// Adds one at the end.
+    pub fn push(&mut self, effect: Effect) {
+        self.queue.push_back(effect);
+    }
+}
+
+/// The next to carry out.
+impl Iterator for Effects {
+    type Item = Effect;
+
+    fn next(&mut self) -> Option<Effect> {
+        self.queue.pop_front()
+    }
+}

@@ -1,0 +1,228 @@
+//! When the process table is read, how deep, and when a dry run is quiet.
+
+use std::time::Duration;
+
+use model::{Depth, Level, Memory};
+
+/// A dry run reports a choice, then keeps quiet for so long.
+const DRY_INTERVAL: Duration = Duration::from_secs(10);
+/// All of every process is read again in a quiet round after so long,
+const SELDOM: Duration = Duration::from_secs(60);
+/// or so long while memory is plentiful,
+const RARELY: Duration = Duration::from_secs(600);
+/// or so long where swap is used or tasks stall.
+const SOON: Duration = Duration::from_secs(1);
+/// While memory is plentiful, the table is not read more often than this,
+/// whatever memory does: half of it does not go unseen.
+const PLENTY_REST: Duration = Duration::from_secs(15);
+
+/// What was read when.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    /// At whatever depth.
+    table_read: Option<Duration>,
+    /// All of every process.
+    full_scan: Option<Duration>,
+    /// A window has stalled since then.
+    stalled: bool,
+    /// While a dry run keeps quiet.
+    quiet_until: Duration,
+}
+
+/// What decides whether and how deep the table is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Occasion<'a> {
+    pub(crate) now: Duration,
+    pub(crate) memory: &'a Memory,
+    pub(crate) level: Level,
+    /// Whether relief is asked for.
+    pub(crate) asked: bool,
+    /// Whether victims are awaited.
+    pub(crate) busy: bool,
+    /// Whether the table would tell something new.
+    pub(crate) is_news: bool,
+}
+
+impl Schedule {
+    /// All tasks stalled for a window. What relief would choose depends on
+    /// swap and major faults, so they are read while the gate still counts.
+    pub(crate) fn stalled(&mut self) {
+        self.stalled = true;
+    }
+
+    /// Whether a dry run keeps quiet.
+    pub(crate) fn is_quiet(&self, now: Duration) -> bool {
+        now < self.quiet_until
+    }
+
+    /// A dry run has reported a choice.
+    pub(crate) fn keep_quiet(&mut self, now: Duration) {
+        self.quiet_until = now.saturating_add(DRY_INTERVAL);
+    }
+
+    /// How deep to read the table now; `None`: not at all.
+    pub(crate) fn depth(&self, occasion: Occasion<'_>) -> Option<Depth> {
+        let Occasion {
+            now,
+            memory,
+            level,
+            asked,
+            busy,
+            is_news,
+        } = occasion;
+        let has_rested = |last| !memory.is_plentiful() || PLENTY_REST <= now.saturating_sub(last);
+        let is_urgent = level != Level::Ok || busy;
+        let is_due = is_news && (is_urgent || self.table_read.is_none_or(has_rested));
+        if !(is_due || asked || self.stalled) {
+            return None;
+        }
+        // A deciding scan opens as little as it can; in quiet rounds all is
+        // read, which costs twenty times as much.
+        if is_urgent || asked || !self.is_full_scan_due(now, memory) {
+            Some(Depth::Fast)
+        } else {
+            Some(Depth::Full)
+        }
+    }
+
+    fn is_full_scan_due(&self, now: Duration, memory: &Memory) -> bool {
+        let swap_bytes = memory.swap_total_bytes;
+        let is_swapping = memory.swap_free_bytes < swap_bytes - swap_bytes / 16;
+        let interval = if is_swapping || self.stalled {
+            SOON
+        } else if memory.is_plentiful() {
+            RARELY
+        } else {
+            SELDOM
+        };
+        self.full_scan
+            .is_none_or(|last| interval <= now.saturating_sub(last))
+    }
+
+    /// The table was read.
+    pub(crate) fn was_read(&mut self, now: Duration, depth: Depth) {
+        self.table_read = Some(now);
+        if depth == Depth::Full {
+            self.full_scan = Some(now);
+            self.stalled = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// 100 bytes of memory, so many of them available, and no swap.
+    fn memory(available_bytes: u64) -> Memory {
+        Memory {
+            total_bytes: 100,
+            available_bytes,
+            ..Memory::default()
+        }
+    }
+
+    fn quiet(now: Duration, memory: &Memory) -> Occasion<'_> {
+        Occasion {
+            now,
+            memory,
+            level: Level::Ok,
+            asked: false,
+            busy: false,
+            is_news: true,
+        }
+    }
+
+    /// One that has read everything at the first second.
+    fn after_a_full_scan() -> Schedule {
+        let mut schedule = Schedule::default();
+        schedule.was_read(SECOND, Depth::Full);
+        schedule
+    }
+
+    #[track_caller]
+    fn check(schedule: &Schedule, occasion: Occasion<'_>, want: Option<Depth>) {
+        assert_eq!(schedule.depth(occasion), want);
+    }
+
+    #[test]
+    fn the_first_look_reads_everything() {
+        let plenty = memory(90);
+        check(
+            &Schedule::default(),
+            quiet(SECOND, &plenty),
+            Some(Depth::Full),
+        );
+    }
+
+    #[test]
+    fn while_memory_is_plentiful_the_table_rests() {
+        let (schedule, plenty) = (after_a_full_scan(), memory(90));
+        check(&schedule, quiet(15 * SECOND, &plenty), None);
+        check(&schedule, quiet(16 * SECOND, &plenty), Some(Depth::Fast));
+        check(&schedule, quiet(601 * SECOND, &plenty), Some(Depth::Full));
+    }
+
+    #[test]
+    fn what_is_no_news_is_not_read() {
+        let (schedule, some) = (after_a_full_scan(), memory(40));
+        let known = |now| Occasion {
+            is_news: false,
+            ..quiet(now, &some)
+        };
+        check(&schedule, known(100 * SECOND), None);
+        check(&schedule, quiet(2 * SECOND, &some), Some(Depth::Fast));
+        check(&schedule, quiet(61 * SECOND, &some), Some(Depth::Full));
+    }
+
+    #[test]
+    fn a_decision_is_not_held_up_by_a_full_scan() {
+        let (schedule, short) = (after_a_full_scan(), memory(4));
+        let late = quiet(1000 * SECOND, &short);
+        for urgent in [
+            Occasion {
+                level: Level::Kill,
+                ..late
+            },
+            Occasion {
+                asked: true,
+                is_news: false,
+                ..late
+            },
+            Occasion { busy: true, ..late },
+        ] {
+            check(&schedule, urgent, Some(Depth::Fast));
+        }
+    }
+
+    #[test]
+    fn stalls_and_swap_have_everything_read_soon() {
+        let (mut schedule, plenty) = (after_a_full_scan(), memory(90));
+        schedule.stalled();
+        check(&schedule, quiet(2 * SECOND, &plenty), Some(Depth::Full));
+
+        let swapping = Memory {
+            swap_total_bytes: 160,
+            swap_free_bytes: 149,
+            ..memory(40)
+        };
+        let schedule = after_a_full_scan();
+        check(&schedule, quiet(2 * SECOND, &swapping), Some(Depth::Full));
+        let hardly = Memory {
+            swap_free_bytes: 150,
+            ..swapping
+        };
+        check(&schedule, quiet(2 * SECOND, &hardly), Some(Depth::Fast));
+    }
+
+    #[test]
+    fn a_dry_run_is_quiet_for_ten_seconds() {
+        let mut schedule = Schedule::default();
+        assert!(!schedule.is_quiet(SECOND));
+        schedule.keep_quiet(SECOND);
+        assert!(schedule.is_quiet(11 * SECOND - Duration::from_nanos(1)));
+        assert!(!schedule.is_quiet(11 * SECOND));
+    }
+}

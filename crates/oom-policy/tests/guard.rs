@@ -1,0 +1,310 @@
+//! The guard from outside: what it wants done, in which order, for what it is
+//! told.
+
+pub mod machine;
+
+use std::time::Duration;
+
+use machine::{GIB, registered};
+use oom_policy::{
+    Action, Answer, Depth, Effect, Effects, Event, Gate, Guard, Memory, Process, ProcessId,
+    Refusal, Settings, Surroundings,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const TOTAL: u64 = 100 * GIB;
+
+/// 100 GiB of memory, no swap.
+fn memory(available_percent: u64) -> Memory {
+    Memory {
+        total_bytes: TOTAL,
+        available_bytes: available_percent * GIB,
+        ..Memory::default()
+    }
+}
+
+fn job() -> Process {
+    registered(100, "job", 1, 20 * GIB)
+}
+
+fn other() -> Process {
+    registered(200, "other", 9, 20 * GIB)
+}
+
+/// A guard, and what it wanted done so far.
+struct Watched {
+    guard: Guard,
+    effects: Effects,
+    now: Duration,
+}
+
+impl Watched {
+    fn new(surroundings: Surroundings) -> Self {
+        Self {
+            guard: Guard::new(Settings::default(), Gate::default(), surroundings, 16),
+            effects: Effects::default(),
+            now: SECOND,
+        }
+    }
+
+    fn tell(&mut self, event: Event<'_>) -> Vec<Effect> {
+        self.guard.handle(self.now, event, &mut self.effects);
+        self.effects.by_ref().collect()
+    }
+
+    fn table(&mut self, depth: Depth, processes: &[Process]) -> Vec<Effect> {
+        self.tell(Event::Table { depth, processes })
+    }
+
+    /// Everything was read once while memory was plentiful.
+    fn settled(surroundings: Surroundings, processes: &[Process]) -> Self {
+        let mut watched = Self::new(surroundings);
+        let wanted = watched.tell(Event::Memory(memory(60)));
+        assert!(
+            wanted.contains(&Effect::ReadTable(Depth::Full)),
+            "{wanted:?}"
+        );
+        watched.table(Depth::Full, processes);
+        watched.now += SECOND;
+        watched
+    }
+}
+
+fn asking_kernel() -> Surroundings {
+    Surroundings {
+        kernel_asks: true,
+        ..Surroundings::default()
+    }
+}
+
+fn dry_run() -> Surroundings {
+    Surroundings {
+        dry_run: true,
+        ..Surroundings::default()
+    }
+}
+
+fn granted(signals: usize, bytes: u64) -> Effect {
+    Effect::Answer(Answer::Granted { signals, bytes })
+}
+
+fn without_looks(effects: Vec<Effect>) -> Vec<Effect> {
+    let looks = |effect: &Effect| matches!(effect, Effect::LookAgain { .. });
+    effects
+        .into_iter()
+        .filter(|effect| !looks(effect))
+        .collect()
+}
+
+#[test]
+fn a_quiet_round_reads_everything_tells_and_rests() {
+    let mut watched = Watched::new(Surroundings::default());
+    let wanted = watched.tell(Event::Memory(memory(60)));
+    assert_eq!(without_looks(wanted), [Effect::ReadTable(Depth::Full)]);
+    let wanted = watched.table(Depth::Full, &[job()]);
+    assert_eq!(wanted, [Effect::Tell, Effect::Rest]);
+    watched.now += SECOND;
+    let wanted = watched.tell(Event::Memory(memory(60)));
+    assert_eq!(without_looks(wanted), []);
+}
+
+#[test]
+fn where_the_kernel_asks_everything_is_held_ahead() {
+    let mut watched = Watched::new(asking_kernel());
+    watched.tell(Event::Memory(memory(60)));
+    let wanted = watched.table(Depth::Full, &[job()]);
+    assert_eq!(wanted, [Effect::Tell, Effect::HoldAhead, Effect::Rest]);
+}
+
+#[test]
+fn first_the_signals_then_memory_then_the_answers_then_the_report() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job(), other()]);
+    let wanted = watched.tell(Event::Memory(memory(4)));
+    assert_eq!(without_looks(wanted), [Effect::ReadTable(Depth::Fast)]);
+    let wanted = watched.table(Depth::Fast, &[job(), other()]);
+    assert_eq!(wanted, [Effect::Act(Action::Kill(job().id))]);
+    let wanted = watched.tell(Event::Sent(job().id));
+    assert_eq!(
+        wanted,
+        [
+            Effect::Free,
+            granted(1, 20 * GIB),
+            Effect::Tell,
+            Effect::LookAgain { after: SECOND },
+        ]
+    );
+}
+
+#[test]
+fn at_a_last_call_the_kernel_is_answered_before_anything_that_may_wait() {
+    let mut watched = Watched::settled(asking_kernel(), &[job(), other()]);
+    let call = Event::LastCall {
+        sequence: 7,
+        memory: memory(1),
+    };
+    assert_eq!(watched.tell(call), [Effect::ReadTable(Depth::Held)]);
+    let wanted = watched.table(Depth::Held, &[job(), other()]);
+    assert_eq!(wanted, [Effect::Act(Action::Kill(job().id))]);
+    let wanted = watched.tell(Event::Sent(job().id));
+    assert_eq!(
+        without_looks(wanted),
+        [
+            Effect::AnswerKernel { sequence: 7 },
+            Effect::Free,
+            granted(1, 20 * GIB),
+            Effect::Tell,
+        ]
+    );
+}
+
+#[test]
+fn a_last_call_is_not_answered_for_a_victim_that_was_gone_and_the_next_is_chosen() {
+    let mut watched = Watched::settled(asking_kernel(), &[job(), other()]);
+    watched.tell(Event::LastCall {
+        sequence: 7,
+        memory: memory(1),
+    });
+    watched.table(Depth::Held, &[job(), other()]);
+    let wanted = watched.tell(Event::Gone(job().id));
+    assert!(!wanted.contains(&Effect::AnswerKernel { sequence: 7 }));
+    assert_eq!(wanted.last(), Some(&Effect::ReadTable(Depth::Held)));
+    let wanted = watched.table(Depth::Held, &[other()]);
+    assert_eq!(wanted, [Effect::Act(Action::Kill(other().id))]);
+    let wanted = watched.tell(Event::Sent(other().id));
+    assert_eq!(wanted[0], Effect::AnswerKernel { sequence: 7 });
+}
+
+#[test]
+fn a_last_call_that_cannot_be_helped_is_tried_eight_times() {
+    let mut watched = Watched::settled(asking_kernel(), &[]);
+    let mut wanted = watched.tell(Event::LastCall {
+        sequence: 7,
+        memory: memory(1),
+    });
+    let mut tries = 0;
+    while wanted.contains(&Effect::ReadTable(Depth::Held)) {
+        tries += 1;
+        let pid = 1000 + tries;
+        let next = registered(pid, "vanishing", 1, 20 * GIB);
+        watched.table(Depth::Held, &[next]);
+        wanted = watched.tell(Event::Refused(next.id));
+    }
+    assert_eq!(tries, 8);
+    let after = Duration::from_millis(10);
+    assert_eq!(wanted.last(), Some(&Effect::LookAgain { after }));
+}
+
+#[test]
+fn a_last_call_without_a_candidate_is_left_to_the_kernel() {
+    let mut watched = Watched::settled(asking_kernel(), &[]);
+    watched.tell(Event::LastCall {
+        sequence: 7,
+        memory: memory(1),
+    });
+    let wanted = watched.table(Depth::Held, &[]);
+    assert_eq!(
+        wanted,
+        [
+            Effect::Answer(Answer::Refused(Refusal::NothingHelps { judged_bytes: 0 })),
+            Effect::Tell,
+            Effect::LookAgain {
+                after: Duration::from_millis(10)
+            },
+        ]
+    );
+}
+
+#[test]
+fn one_that_could_not_be_signalled_is_not_chosen_again() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job(), other()]);
+    watched.tell(Event::Memory(memory(4)));
+    watched.table(Depth::Fast, &[job(), other()]);
+    watched.tell(Event::Refused(job().id));
+    watched.now += SECOND;
+    watched.tell(Event::Memory(memory(4)));
+    let wanted = watched.table(Depth::Fast, &[job(), other()]);
+    assert_eq!(wanted, [Effect::Act(Action::Kill(other().id))]);
+}
+
+#[test]
+fn relief_that_is_refused_is_answered_with_the_reason() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job()]);
+    assert_eq!(watched.tell(Event::Asked), []);
+    let wanted = watched.tell(Event::Memory(memory(60)));
+    assert_eq!(without_looks(wanted), [Effect::ReadTable(Depth::Fast)]);
+    let wanted = watched.table(Depth::Fast, &[job()]);
+    let refused = Effect::Answer(Answer::Refused(Refusal::EnoughAvailable));
+    assert_eq!(wanted, [refused, Effect::Tell]);
+}
+
+#[test]
+fn relief_is_asked_for_once() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job()]);
+    watched.tell(Event::Asked);
+    watched.tell(Event::Memory(memory(12)));
+    let wanted = watched.table(Depth::Fast, &[job()]);
+    assert_eq!(wanted, [Effect::Act(Action::Terminate(job().id))]);
+    watched.tell(Event::Sent(job().id));
+    watched.tell(Event::Gone(job().id));
+    watched.now += 60 * SECOND;
+    watched.tell(Event::Memory(memory(12)));
+    let wanted = watched.table(Depth::Fast, &[other()]);
+    assert!(!wanted.iter().any(|effect| matches!(effect, Effect::Act(_))));
+}
+
+#[test]
+fn three_stalled_windows_in_a_row_ask_for_relief() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job()]);
+    for window in 1..=3 {
+        watched.now += SECOND;
+        watched.tell(Event::Stalled);
+        watched.tell(Event::Memory(memory(12)));
+        let wanted = watched.table(Depth::Fast, &[job()]);
+        let acts = wanted.contains(&Effect::Act(Action::Terminate(job().id)));
+        assert_eq!(acts, window == 3, "window {window}: {wanted:?}");
+    }
+}
+
+#[test]
+fn a_dry_run_reports_a_choice_and_then_keeps_quiet() {
+    let mut watched = Watched::settled(dry_run(), &[job(), other()]);
+    watched.tell(Event::Memory(memory(4)));
+    watched.table(Depth::Fast, &[job(), other()]);
+    // Whoever carries out a dry run sends nothing.
+    let wanted = watched.tell(Event::Gone(job().id));
+    assert_eq!(
+        without_looks(wanted),
+        [Effect::Answer(Answer::DryRun), Effect::Tell]
+    );
+    watched.now += SECOND;
+    let wanted = watched.tell(Event::Memory(memory(4)));
+    assert_eq!(without_looks(wanted), []);
+    watched.tell(Event::Asked);
+    let wanted = watched.tell(Event::Memory(memory(4)));
+    assert_eq!(without_looks(wanted), [Effect::Answer(Answer::DryRun)]);
+    watched.now += 10 * SECOND;
+    let wanted = watched.tell(Event::Memory(memory(4)));
+    assert_eq!(without_looks(wanted), [Effect::ReadTable(Depth::Fast)]);
+}
+
+#[test]
+fn the_end_of_a_process_that_was_not_chosen_concludes_nothing() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job()]);
+    let stranger = ProcessId {
+        pid: 4711,
+        start_ticks: 1,
+    };
+    assert_eq!(watched.tell(Event::Gone(stranger)), []);
+    assert_eq!(watched.tell(Event::Refused(stranger)), []);
+}
+
+#[test]
+fn pages_in_the_lists_of_each_cpu_matter_only_when_memory_is_short_or_awaited() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job(), other()]);
+    assert!(!watched.guard.needs_exact(&memory(15)));
+    assert!(watched.guard.needs_exact(&memory(14)));
+    watched.tell(Event::Memory(memory(4)));
+    watched.table(Depth::Fast, &[job(), other()]);
+    watched.tell(Event::Sent(job().id));
+    assert!(watched.guard.needs_exact(&memory(60)));
+}
