@@ -188,6 +188,7 @@ impl Daemon {
     /// end the daemon.
     pub(crate) fn guard(&mut self) -> Result<(), Error> {
         let mut events = [EpollEvent::empty(); 64];
+        self.read_first();
         loop {
             let pause = match self.round() {
                 Ok(pause) => {
@@ -216,6 +217,29 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// Reads what the first decision goes by and later ones find read: the
+    /// daemon may be started, or started again, in the middle of a shortage.
+    fn read_first(&mut self) {
+        let Parts {
+            root,
+            table,
+            registry,
+            memory,
+            hands,
+            ..
+        } = &mut self.parts;
+        let pids = table
+            .processes()
+            .iter()
+            .filter(|process| process.protection != Some(Protection::KernelThread))
+            .map(|process| process.id.pid);
+        let notices = registry.look_for(pids, &|pid| runner(root, pid));
+        if memory.notifier().is_some() {
+            hands.hold_everybody(table.processes(), &self.epoll);
+        }
+        self.take_in(&notices);
     }
 
     fn now(&self) -> Duration {
@@ -464,33 +488,39 @@ impl Daemon {
     /// Reads what changed in the registry, so much at a time; whether there is
     /// more. Asked in every round: some of it comes without an event.
     fn read_registry(&mut self) -> bool {
-        let parts = &mut self.parts;
-        let root = &parts.root;
-        let mut changed = false;
+        let mut notices = Vec::new();
         for _ in 0..REFRESHES {
-            for notice in parts.registry.refresh(&|pid| runner(root, pid)) {
-                changed = true;
-                parts.scribe.note(severity(&notice), &notice);
-            }
+            let parts = &mut self.parts;
+            let root = &parts.root;
+            notices.extend(parts.registry.refresh(&|pid| runner(root, pid)));
             if !parts.registry.more() {
                 break;
             }
         }
-        if changed {
-            let registered = parts.registry.entries().map(|(id, _)| id);
-            parts.hands.hold_registered(registered, &self.epoll);
-            if let Some(aligner) = &mut parts.aligner
-                && let Err(err) = aligner.align(parts.registry.entries())
-            {
-                parts.scribe.note(
-                    log::Level::Warn,
-                    format_args!(
-                        "the kernel's choice is its own: cannot write down what was: {err}"
-                    ),
-                );
-            }
+        self.take_in(&notices);
+        self.parts.registry.more()
+    }
+
+    /// Says what the registry had to say, and holds and aligns whom it names
+    /// now.
+    fn take_in(&mut self, notices: &[Notice]) {
+        if notices.is_empty() {
+            return;
         }
-        parts.registry.more()
+        let parts = &mut self.parts;
+        for notice in notices {
+            parts.scribe.note(severity(notice), notice);
+        }
+        let registered = parts.registry.entries().map(|(id, _)| id);
+        parts.hands.hold_registered(registered, &self.epoll);
+        if let Some(aligner) = &mut parts.aligner
+            && let Err(err) = aligner.align(parts.registry.entries())
+        {
+            parts.scribe.note(
+                log::Level::Warn,
+                format_args!("the kernel's choice is its own: cannot write down what was: {err}"),
+            );
+        }
     }
 
     fn hear(&mut self, token: u64) -> ControlFlow<()> {

@@ -209,6 +209,23 @@ impl Registry {
         notices
     }
 
+    /// Looks at the entries of `pids` alone, now: as many looks as there are
+    /// processes, however many other files somebody has put there.
+    ///
+    /// For the start, so that no process is judged before its entry is read.
+    /// Refreshes find the rest.
+    pub fn look_for(
+        &mut self,
+        pids: impl IntoIterator<Item = u32>,
+        who: &dyn Fn(u32) -> Option<Runner>,
+    ) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for pid in pids {
+            self.look(pid, Found::Standing, who, &mut notices);
+        }
+        notices
+    }
+
     /// Whether the last refresh left something to be read at once.
     #[must_use]
     pub fn more(&self) -> bool {
@@ -385,6 +402,9 @@ impl Registry {
             self.is_reread_due = true;
             return;
         };
+        if seen.is_none() && !self.entries.contains_key(&pid) {
+            return;
+        }
         let runner = who(pid);
 
         if let Some(entry) = self.entries.get(&pid).copied()
