@@ -143,6 +143,20 @@ impl Growth {
         reserve_to(&mut self.previous, processes);
     }
 
+    /// The next table is the first, of which no process is known to have grown.
+    pub(crate) fn forget(&mut self) {
+        let Self {
+            records,
+            previous,
+            windows: _,
+            last,
+            recent_bytes: _,
+        } = self;
+        records.clear();
+        previous.clear();
+        *last = None;
+    }
+
     /// Takes in a table, and writes every unit's growth.
     pub(crate) fn measure(
         &mut self,

@@ -184,6 +184,36 @@ impl Policy {
         self.choice.touch();
     }
 
+    /// Forgets all that it has seen and done, and keeps its room: as new.
+    pub fn forget(&mut self) {
+        // Named one by one, so that what is added here is thought of.
+        let Self {
+            settings: _,
+            capacity: _,
+            // Written anew by each step, before anything is read from them.
+            units: _,
+            sessions: _,
+            choice: _,
+            decision: _,
+            weighed: _,
+            line: _,
+            growth,
+            victims,
+            pace,
+            chosen_for,
+            reconsider,
+            last_relief,
+            table,
+        } = self;
+        growth.forget();
+        victims.forget_all();
+        *pace = Pace::default();
+        *chosen_for = None;
+        *reconsider = false;
+        *last_relief = None;
+        *table = None;
+    }
+
     /// What memory alone says: the level, whether a table is wanted, and when
     /// to look again.
     pub fn look(&mut self, now: Duration, memory: &Memory, ask: Ask) -> Look {

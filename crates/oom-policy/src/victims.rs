@@ -135,6 +135,10 @@ impl Victims {
         }
     }
 
+    pub(crate) fn forget_all(&mut self) {
+        self.list.clear();
+    }
+
     /// Nothing more is expected of `id`.
     pub(crate) fn give_up_on(&mut self, id: ProcessId) {
         if let Some(found) = self.find(id) {

@@ -317,4 +317,32 @@ proptest! {
         }
         prop_assert!(killed.is_subset(&present));
     }
+
+    #[test]
+    fn a_policy_that_has_forgotten_decides_like_a_new_one(
+        settings in any_settings(),
+        rehearsed in proptest::collection::vec((duration(), any_snapshot()), 1..4),
+        rounds in proptest::collection::vec((0..3000_u64, sound_snapshot()), 1..5),
+    ) {
+        let mut policy = Policy::new(settings.clone(), 4);
+        let mut now = Duration::ZERO;
+        for (after, snapshot) in &rehearsed {
+            now = now.saturating_add(*after);
+            policy.look(now, &snapshot.memory, snapshot.ask);
+            if let Some(id) = ids(policy.step(now, snapshot)).first() {
+                policy.learn(now, Outcome::Refused(*id));
+            }
+        }
+        policy.forget();
+
+        let mut fresh = Policy::new(settings, 4);
+        let mut now = Duration::ZERO;
+        for (millis, snapshot) in &rounds {
+            now += Duration::from_millis(*millis);
+            let look = |policy: &mut Policy| policy.look(now, &snapshot.memory, snapshot.ask);
+            prop_assert_eq!(look(&mut policy), look(&mut fresh));
+            let step = |policy: &mut Policy| format!("{:?}", policy.step(now, snapshot));
+            prop_assert_eq!(step(&mut policy), step(&mut fresh));
+        }
+    }
 }

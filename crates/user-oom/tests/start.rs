@@ -33,3 +33,17 @@ fn started_while_memory_is_short_it_knows_the_values_before_it_chooses() {
     assert_eq!(five.ended_by(), Some(Signal::SIGKILL as i32));
     assert!(fifty.lives());
 }
+
+#[test]
+fn what_stands_still_is_not_said_to_grow_at_the_first_decision() {
+    let stage = Stage::new();
+    let _processes = [50, 5].map(|value| stage.process(value));
+    stage.set_available(SHORT);
+    let mut daemon = stage.daemon(&["--dryrun", "--horizon", "5"]);
+    // 480 MiB are enough again, and 350 are there.
+    daemon.line_with("; 130 MiB to give back");
+    for _ in 0..2 {
+        let row = daemon.line_with(" test_proc1 ");
+        assert!(!row.contains("growing"), "{row}");
+    }
+}
