@@ -24,5 +24,6 @@ pub use crate::client::{Client, ClientError};
 pub use crate::listener::{Connection, ConnectionError, Listener, Peer, may_ask_relief};
 pub use crate::place::{InstanceLock, Place, PlaceError};
 pub use crate::words::{
-    Found, Level, MESSAGE_BYTES, Message, Refusal, Reply, Request, Status, WordsError,
+    Cause, Fate, Found, Level, MESSAGE_BYTES, Message, Refusal, Reply, Request, Signal, Status,
+    WordsError,
 };

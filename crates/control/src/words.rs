@@ -18,6 +18,11 @@ pub enum Request {
     Relief,
     /// How are things: `status`.
     Status,
+    /// What was done to this process, and why: `fate pid=N`.
+    Fate {
+        /// Which.
+        pid: u32,
+    },
 }
 
 /// What the daemon answers.
@@ -34,6 +39,8 @@ pub enum Reply {
     Refused(Refusal),
     /// How things are: `status …`.
     Status(Status),
+    /// What was done to a process: `fate …`.
+    Fate(Fate),
 }
 
 /// Why a request is not carried out.
@@ -64,6 +71,9 @@ pub enum Refusal {
     NotPermitted,
     /// The daemon decides and ends nobody (`--dryrun`): `dry-run`.
     DryRun,
+    /// The daemon has not signalled that process, or so many others since that
+    /// it has forgotten: `no-victim`.
+    NoVictim,
     /// The daemon does not know the request; it may be older than the client:
     /// `not-understood`.
     NotUnderstood,
@@ -88,6 +98,78 @@ pub struct Status {
     pub registered: u32,
     /// How many processes the daemon has ended since it started.
     pub ended: u64,
+    /// The warn threshold: it acts when available memory is at or below this
+    /// many bytes (and swap below its own).
+    pub warn_bytes: u64,
+}
+
+/// What the daemon did to a process, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// The victim's pid.
+    pub pid: u32,
+    /// Its value; `None` where it had no entry of its own.
+    pub value: Option<u32>,
+    /// The first signal that it was sent,
+    pub first: Signal,
+    /// and the last one.
+    pub last: Signal,
+    /// What it was chosen for.
+    pub cause: Cause,
+    /// What was needed then, in bytes.
+    pub need_bytes: u64,
+    /// What it held at the last signal, in bytes: freed, once it is gone.
+    pub held_bytes: u64,
+    /// How long ago the first signal was.
+    pub since: Duration,
+    /// From the first signal to its end; `None` while it is there.
+    pub gone_after: Option<Duration>,
+}
+
+/// What kills a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: `term`.
+    Term,
+    /// SIGKILL: `kill`.
+    Kill,
+}
+
+impl Signal {
+    const ALL: [Self; 2] = [Self::Term, Self::Kill];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Term => "term",
+            Self::Kill => "kill",
+        }
+    }
+}
+
+/// Why a process was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Memory at or below the warn threshold: `warn`.
+    Warn,
+    /// Memory at or below the kill threshold: `kill`.
+    Kill,
+    /// Relief was asked for: `relief`.
+    Relief,
+    /// The kernel was about to kill: `last-call`.
+    LastCall,
+}
+
+impl Cause {
+    const ALL: [Self; 4] = [Self::Warn, Self::Kill, Self::Relief, Self::LastCall];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Kill => "kill",
+            Self::Relief => "relief",
+            Self::LastCall => "last-call",
+        }
+    }
 }
 
 /// How short the machine is.
@@ -119,6 +201,7 @@ impl Request {
         match self {
             Self::Relief => Message::of(format_args!("relief")),
             Self::Status => Message::of(format_args!("status")),
+            Self::Fate { pid } => Message::of(format_args!("fate pid={pid}")),
         }
     }
 
@@ -132,7 +215,10 @@ impl Request {
         let request = match words.word() {
             "relief" => Self::Relief,
             "status" => Self::Status,
-            _ => return Err(words.expected(Expected::Word("`relief` or `status`"))),
+            "fate" => Self::Fate {
+                pid: words.number("pid=")?,
+            },
+            _ => return Err(words.expected(Expected::Word("`relief`, `status` or `fate`"))),
         };
         words.end()?;
         Ok(request)
@@ -149,6 +235,7 @@ impl Reply {
             }
             Self::Refused(refusal) => refusal.encode(),
             Self::Status(status) => status.encode(),
+            Self::Fate(fate) => fate.encode(),
         }
     }
 
@@ -166,8 +253,11 @@ impl Reply {
             },
             "refused" => Self::Refused(Refusal::decode(&mut words)?),
             "status" => Self::Status(Status::decode(&mut words)?),
+            "fate" => Self::Fate(Fate::decode(&mut words)?),
             _ => {
-                return Err(words.expected(Expected::Word("`granted`, `refused` or `status`")));
+                return Err(
+                    words.expected(Expected::Word("`granted`, `refused`, `status` or `fate`"))
+                );
             }
         };
         words.end()?;
@@ -182,7 +272,7 @@ impl Refusal {
                 "refused enough-available percent={available_percent}"
             )),
             Self::RecoveryInterval { remaining } => {
-                let milliseconds = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
+                let milliseconds = milliseconds(*remaining);
                 Message::of(format_args!(
                     "refused recovery-interval milliseconds={milliseconds}"
                 ))
@@ -193,6 +283,7 @@ impl Refusal {
             }
             Self::NotPermitted => Message::of(format_args!("refused not-permitted")),
             Self::DryRun => Message::of(format_args!("refused dry-run")),
+            Self::NoVictim => Message::of(format_args!("refused no-victim")),
             Self::NotUnderstood => Message::of(format_args!("refused not-understood")),
         }
     }
@@ -213,6 +304,7 @@ impl Refusal {
             },
             "not-permitted" => Self::NotPermitted,
             "dry-run" => Self::DryRun,
+            "no-victim" => Self::NoVictim,
             "not-understood" => Self::NotUnderstood,
             _ => return Err(words.expected(Expected::Word("a reason"))),
         })
@@ -223,7 +315,7 @@ impl Status {
     fn encode(&self) -> Message {
         Message::of(format_args!(
             "status pid={} level={} available={} total={} swap-free={} swap-total={} \
-             registered={} ended={}",
+             registered={} ended={} warn={}",
             self.pid,
             self.level.word(),
             self.available_bytes,
@@ -231,7 +323,8 @@ impl Status {
             self.swap_free_bytes,
             self.swap_total_bytes,
             self.registered,
-            self.ended
+            self.ended,
+            self.warn_bytes
         ))
     }
 
@@ -245,7 +338,55 @@ impl Status {
             swap_total_bytes: words.number("swap-total=")?,
             registered: words.number("registered=")?,
             ended: words.number("ended=")?,
+            warn_bytes: words.number("warn=")?,
         })
+    }
+}
+
+impl Fate {
+    fn encode(&self) -> Message {
+        Message::of(format_args!(
+            "fate pid={} value={} first={} last={} cause={} need={} held={} since={} gone={}",
+            self.pid,
+            OrNone(self.value.map(u64::from)),
+            self.first.word(),
+            self.last.word(),
+            self.cause.word(),
+            self.need_bytes,
+            self.held_bytes,
+            milliseconds(self.since),
+            OrNone(self.gone_after.map(milliseconds)),
+        ))
+    }
+
+    fn decode(words: &mut Words<'_>) -> Result<Self, WordsError> {
+        Ok(Self {
+            pid: words.number("pid=")?,
+            value: words.number_or_none("value=")?,
+            first: words.signal("first=")?,
+            last: words.signal("last=")?,
+            cause: words.cause()?,
+            need_bytes: words.number("need=")?,
+            held_bytes: words.number("held=")?,
+            since: Duration::from_millis(words.number("since=")?),
+            gone_after: words.number_or_none("gone=")?.map(Duration::from_millis),
+        })
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A number, or `none`.
+struct OrNone(Option<u64>);
+
+impl fmt::Display for OrNone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => number.fmt(f),
+            None => f.write_str("none"),
+        }
     }
 }
 
@@ -263,6 +404,7 @@ impl fmt::Display for Reply {
             }
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
             Self::Status(status) => status.fmt(f),
+            Self::Fate(fate) => fate.fmt(f),
         }
     }
 }
@@ -291,6 +433,7 @@ impl fmt::Display for Refusal {
             ),
             Self::NotPermitted => f.write_str("relief is for root and the daemon's own user"),
             Self::DryRun => f.write_str("a dry run ends nobody"),
+            Self::NoVictim => f.write_str("user-oom has not signalled that process"),
             Self::NotUnderstood => f.write_str("the daemon does not know this request"),
         }
     }
@@ -301,17 +444,47 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "pid {}, level {}, memory {} of {} available, swap {} of {} free, \
+            "pid {}, level {}, memory {} of {} available (warn at {}), swap {} of {} free, \
              {} registered, {} ended",
             self.pid,
             self.level.word(),
             Mebibytes(self.available_bytes),
             Mebibytes(self.total_bytes),
+            Mebibytes(self.warn_bytes),
             Mebibytes(self.swap_free_bytes),
             Mebibytes(self.swap_total_bytes),
             self.registered,
             self.ended
         )
+    }
+}
+
+/// For people: `740 (value 5): SIGTERM, then SIGKILL; gone after 5.1 s; …`.
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.pid)?;
+        match self.value {
+            Some(value) => write!(f, "(value {value}): ")?,
+            None => f.write_str("(no value of its own): ")?,
+        }
+        f.write_str(match (self.first, self.last) {
+            (Signal::Term, Signal::Term) => "SIGTERM",
+            (Signal::Term, Signal::Kill) => "SIGTERM, then SIGKILL",
+            (Signal::Kill, _) => "SIGKILL",
+        })?;
+        write!(f, ", {:.1} s ago; ", self.since.as_secs_f64())?;
+        f.write_str(match self.cause {
+            Cause::Warn => "low memory (warn)",
+            Cause::Kill => "low memory (kill)",
+            Cause::Relief => "relief was asked for",
+            Cause::LastCall => "the kernel was about to kill",
+        })?;
+        let (need, held) = (Mebibytes(self.need_bytes), Mebibytes(self.held_bytes));
+        write!(f, ", need {need}; ")?;
+        match self.gone_after {
+            Some(after) => write!(f, "gone after {:.1} s, freed {held}", after.as_secs_f64()),
+            None => write!(f, "not gone yet, holds {held}"),
+        }
     }
 }
 
@@ -499,6 +672,40 @@ impl<'a> Words<'a> {
             .ok_or_else(|| self.expected(Expected::Word("`level=` and `ok`, `warn` or `kill`")))
     }
 
+    fn number_or_none<T: TryFrom<u64>>(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<T>, WordsError> {
+        let mut ahead = self.rest.clone();
+        if ahead.next().and_then(|word| word.strip_prefix(key)) == Some("none") {
+            self.rest = ahead;
+            return Ok(None);
+        }
+        self.number(key).map(Some)
+    }
+
+    fn signal(&mut self, key: &'static str) -> Result<Signal, WordsError> {
+        let word = self.word().strip_prefix(key);
+        Signal::ALL
+            .into_iter()
+            .find(|signal| word == Some(signal.word()))
+            .ok_or_else(|| {
+                self.expected(Expected::Word("`first=` or `last=` and `term` or `kill`"))
+            })
+    }
+
+    fn cause(&mut self) -> Result<Cause, WordsError> {
+        let word = self.word().strip_prefix("cause=");
+        Cause::ALL
+            .into_iter()
+            .find(|cause| word == Some(cause.word()))
+            .ok_or_else(|| {
+                self.expected(Expected::Word(
+                    "`cause=` and `warn`, `kill`, `relief` or `last-call`",
+                ))
+            })
+    }
+
     fn end(&mut self) -> Result<(), WordsError> {
         match self.rest.next() {
             None => Ok(()),
@@ -536,9 +743,22 @@ mod tests {
             swap_total_bytes: u64::MAX,
             registered: u32::MAX,
             ended: u64::MAX,
+            warn_bytes: u64::MAX,
+        };
+        let fate = Fate {
+            pid: u32::MAX,
+            value: Some(u32::MAX),
+            first: Signal::Term,
+            last: Signal::Kill,
+            cause: Cause::LastCall,
+            need_bytes: u64::MAX,
+            held_bytes: u64::MAX,
+            since: Duration::from_millis(u64::MAX),
+            gone_after: Some(Duration::from_millis(u64::MAX)),
         };
         for reply in [
             Reply::Status(longest),
+            Reply::Fate(fate),
             Reply::Granted {
                 processes: u32::MAX,
                 bytes: u64::MAX,

@@ -132,7 +132,7 @@ fn garbage_is_an_error_that_says_what_was_found_and_can_be_answered() {
     };
     assert_eq!(
         err.to_string(),
-        "expected `relief` or `status`, found `\\x1b[2Jrm -rf`"
+        "expected `relief`, `status` or `fate`, found `\\x1b[2Jrm -rf`"
     );
     let reply = Reply::Refused(Refusal::NotUnderstood);
     connection.reply(&reply).unwrap();

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use control::{Found, Level, MESSAGE_BYTES, Refusal, Reply, Request, Status, WordsError};
+use control::{
+    Cause, Fate, Found, Level, MESSAGE_BYTES, Refusal, Reply, Request, Signal, Status, WordsError,
+};
 use proptest::prelude::*;
 
 fn requests() -> impl Strategy<Value = Request> {
-    prop_oneof![Just(Request::Relief), Just(Request::Status)]
+    prop_oneof![
+        Just(Request::Relief),
+        Just(Request::Status),
+        any::<u32>().prop_map(|pid| Request::Fate { pid }),
+    ]
 }
 
 fn refusals() -> impl Strategy<Value = Refusal> {
@@ -19,6 +25,7 @@ fn refusals() -> impl Strategy<Value = Refusal> {
         any::<u64>().prop_map(|judged_bytes| Refusal::NothingHelps { judged_bytes }),
         Just(Refusal::NotPermitted),
         Just(Refusal::DryRun),
+        Just(Refusal::NoVictim),
         Just(Refusal::NotUnderstood),
     ]
 }
@@ -30,18 +37,50 @@ fn statuses() -> impl Strategy<Value = Status> {
         level,
         any::<[u64; 4]>(),
         any::<u32>(),
-        any::<u64>(),
+        any::<[u64; 2]>(),
     )
-        .prop_map(|(pid, level, memory, registered, ended)| Status {
-            pid,
-            level,
-            available_bytes: memory[0],
-            total_bytes: memory[1],
-            swap_free_bytes: memory[2],
-            swap_total_bytes: memory[3],
-            registered,
-            ended,
-        })
+        .prop_map(
+            |(pid, level, memory, registered, [ended, warn_bytes])| Status {
+                pid,
+                level,
+                available_bytes: memory[0],
+                total_bytes: memory[1],
+                swap_free_bytes: memory[2],
+                swap_total_bytes: memory[3],
+                registered,
+                ended,
+                warn_bytes,
+            },
+        )
+}
+
+fn fates() -> impl Strategy<Value = Fate> {
+    let signal = || prop_oneof![Just(Signal::Term), Just(Signal::Kill)];
+    let cause = prop_oneof![
+        Just(Cause::Warn),
+        Just(Cause::Kill),
+        Just(Cause::Relief),
+        Just(Cause::LastCall),
+    ];
+    (
+        any::<(u32, Option<u32>)>(),
+        (signal(), signal()),
+        cause,
+        any::<([u64; 3], Option<u64>)>(),
+    )
+        .prop_map(
+            |((pid, value), (first, last), cause, (numbers, gone_after))| Fate {
+                pid,
+                value,
+                first,
+                last,
+                cause,
+                need_bytes: numbers[0],
+                held_bytes: numbers[1],
+                since: Duration::from_millis(numbers[2]),
+                gone_after: gone_after.map(Duration::from_millis),
+            },
+        )
 }
 
 fn replies() -> impl Strategy<Value = Reply> {
@@ -50,6 +89,7 @@ fn replies() -> impl Strategy<Value = Reply> {
             .prop_map(|(processes, bytes)| Reply::Granted { processes, bytes }),
         refusals().prop_map(Reply::Refused),
         statuses().prop_map(Reply::Status),
+        fates().prop_map(Reply::Fate),
     ]
 }
 
@@ -120,11 +160,11 @@ fn check(decoded: Result<impl std::fmt::Debug, WordsError>, want: &str) {
 fn nonsense_is_answered_with_what_was_found() {
     check(
         Request::decode(b"releif"),
-        "expected `relief` or `status`, found `releif`",
+        "expected `relief`, `status` or `fate`, found `releif`",
     );
     check(
         Request::decode(b""),
-        "expected `relief` or `status`, found ``",
+        "expected `relief`, `status` or `fate`, found ``",
     );
     check(
         Request::decode(b"relief now"),
@@ -132,7 +172,7 @@ fn nonsense_is_answered_with_what_was_found() {
     );
     check(
         Request::decode(b"relief\n"),
-        "expected `relief` or `status`, found `relief\\n`",
+        "expected `relief`, `status` or `fate`, found `relief\\n`",
     );
     check(
         Request::decode(b"\xff\x1b[31m"),
@@ -171,7 +211,7 @@ fn a_message_that_is_too_long_is_shown_in_part() {
     let longest = &message[..MESSAGE_BYTES];
     check(
         Request::decode(longest),
-        &format!("expected `relief` or `status`, found `{shown}...`"),
+        &format!("expected `relief`, `status` or `fate`, found `{shown}...`"),
     );
 }
 
@@ -212,9 +252,41 @@ fn every_answer_is_a_sentence_for_people() {
             total_bytes: 16 << 30,
             registered: 3,
             ended: 1,
+            warn_bytes: 2 << 30,
             ..Status::default()
         })),
-        "pid 7, level warn, memory 1024 MiB of 16384 MiB available, swap 0 MiB of 0 MiB free, \
-         3 registered, 1 ended"
+        "pid 7, level warn, memory 1024 MiB of 16384 MiB available (warn at 2048 MiB), \
+         swap 0 MiB of 0 MiB free, 3 registered, 1 ended"
+    );
+    let fate = Fate {
+        pid: 7,
+        value: Some(5),
+        first: Signal::Term,
+        last: Signal::Kill,
+        cause: Cause::Warn,
+        need_bytes: 479 << 20,
+        held_bytes: 600 << 20,
+        since: Duration::from_millis(6_300),
+        gone_after: Some(Duration::from_millis(5_100)),
+    };
+    assert_eq!(
+        said(Reply::Fate(fate)),
+        "7 (value 5): SIGTERM, then SIGKILL, 6.3 s ago; low memory (warn), need 479 MiB; \
+         gone after 5.1 s, freed 600 MiB"
+    );
+    assert_eq!(
+        said(Reply::Fate(Fate {
+            value: None,
+            first: Signal::Kill,
+            cause: Cause::LastCall,
+            gone_after: None,
+            ..fate
+        })),
+        "7 (no value of its own): SIGKILL, 6.3 s ago; the kernel was about to kill, \
+         need 479 MiB; not gone yet, holds 600 MiB"
+    );
+    assert_eq!(
+        said(Reply::Refused(Refusal::NoVictim)),
+        "refused: user-oom has not signalled that process"
     );
 }

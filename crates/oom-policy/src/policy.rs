@@ -245,6 +245,12 @@ impl Policy {
         Levels::of(&self.settings, memory).has_recovered(memory)
     }
 
+    /// The warn threshold for available memory, in bytes.
+    #[must_use]
+    pub fn warn_bytes(&self, memory: &Memory) -> u64 {
+        Levels::of(&self.settings, memory).warn_memory
+    }
+
     /// What became of an action.
     pub fn learn(&mut self, _now: Duration, outcome: Outcome) {
         match outcome {

@@ -72,6 +72,11 @@ pub(crate) struct Arguments {
     /// Only say whether a user-oom answers: exit status 0 if so, else 1
     #[arg(long)]
     pub(crate) check: bool,
+
+    /// Only say by which signal user-oom killed this process, and why: exit
+    /// status 0 if it was a victim, else 1
+    #[arg(long, value_name = "PID", conflicts_with = "check", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    pub(crate) fate: Option<u32>,
 }
 
 /// What to do above the threshold.

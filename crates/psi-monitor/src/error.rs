@@ -27,6 +27,16 @@ pub enum Error {
     /// No daemon answers.
     #[error(transparent)]
     NoAnswer(control::ClientError),
+    /// The process that `--fate` names is no victim of that daemon.
+    #[error("user-oom at {daemon} has nothing to say about process {pid}: {answer}")]
+    NoFate {
+        /// The process.
+        pid: u32,
+        /// Where it answers.
+        daemon: String,
+        /// What it answered.
+        answer: control::Reply,
+    },
     /// A daemon answers, and the kernel is not to kill behind its back.
     #[error(
         "`--action sysrq` is refused, since a user-oom answers at {daemon}: the kernel \
@@ -72,6 +82,7 @@ impl Error {
             | Self::NoPressure(_)
             | Self::Pressure(_)
             | Self::NoAnswer(_)
+            | Self::NoFate { .. }
             | Self::SysRqBesideDaemon { .. }
             | Self::SysRq { .. }
             | Self::Signals { .. }

@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 
+use control::Reply;
 use log::LevelFilter;
 
 use crate::arguments::Arguments;
@@ -32,8 +33,8 @@ use crate::watch::Watch;
 const PROC: &str = "/proc";
 
 /// Watches until SIGINT, SIGTERM, SIGHUP, ^Z, or the end of whoever reads; or
-/// only says whether a daemon answers, where `args` ask for that. They begin
-/// after the program's name.
+/// only says whether a daemon answers, or what it did to a process, where `args`
+/// ask for that. They begin after the program's name.
 ///
 /// # Errors
 ///
@@ -44,6 +45,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<(), Error> {
     let mut screen = Screen::stdout();
     let done = if arguments.check {
         say_how_it_is(&Daemon::find(socket)?, &mut screen)
+    } else if let Some(pid) = arguments.fate {
+        say_what_became_of(pid, &Daemon::find(socket)?, &mut screen)
     } else {
         env_logger::Builder::new()
             .filter_level(LevelFilter::Warn)
@@ -77,4 +80,21 @@ fn say_how_it_is<W: Write>(daemon: &Daemon, screen: &mut Screen<W>) -> Result<()
     screen
         .line(format_args!("user-oom answers at {daemon}: {status}"))
         .map_err(|source| Error::Print { source })
+}
+
+fn say_what_became_of<W: Write>(
+    pid: u32,
+    daemon: &Daemon,
+    screen: &mut Screen<W>,
+) -> Result<(), Error> {
+    match daemon.fate(pid).map_err(Error::NoAnswer)? {
+        Reply::Fate(fate) => screen
+            .line(format_args!("{fate}"))
+            .map_err(|source| Error::Print { source }),
+        answer => Err(Error::NoFate {
+            pid,
+            daemon: daemon.to_string(),
+            answer,
+        }),
+    }
 }

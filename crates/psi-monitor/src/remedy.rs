@@ -129,6 +129,15 @@ impl Daemon {
         self.ask(Request::Status)
     }
 
+    /// What it did to `pid`.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer.
+    pub(crate) fn fate(&self, pid: u32) -> Result<Reply, ClientError> {
+        self.ask(Request::Fate { pid })
+    }
+
     fn relieve(&self) -> Result<Reply, ClientError> {
         self.ask(Request::Relief)
     }

@@ -10,7 +10,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use control::{Connection, InstanceLock, Listener, Place, Refusal, Reply, Request, Status};
+use control::{
+    Cause, Connection, Fate, InstanceLock, Listener, Place, Refusal, Reply, Request, Status,
+};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
@@ -82,6 +84,7 @@ impl Stage {
                 let answer = match request {
                     Request::Relief => answers.next(),
                     Request::Status => Some(status()),
+                    Request::Fate { .. } => None,
                 };
                 let answer = answer.expect("there is one left");
                 connection.reply(&answer).expect("the client waits");
@@ -91,11 +94,16 @@ impl Stage {
 
     /// A daemon that is asked once, how it is.
     fn daemon_for_one_status(&self) -> JoinHandle<()> {
+        self.daemon_for_one(Request::Status, status())
+    }
+
+    /// A daemon that is asked this once, and answers so.
+    fn daemon_for_one(&self, want: Request, reply: Reply) -> JoinHandle<()> {
         let listener = self.listener();
         thread::spawn(move || {
             let (connection, request) = next(&listener);
-            assert_eq!(request, Request::Status);
-            connection.reply(&status()).expect("the client waits");
+            assert_eq!(request, want);
+            connection.reply(&reply).expect("the client waits");
         })
     }
 
@@ -475,6 +483,37 @@ fn a_script_is_told_whether_a_daemon_answers() {
     let said = text(&output.stdout);
     assert!(said.starts_with("user-oom answers at"), "{said}");
     assert!(said.contains("pid 123"), "{said}");
+    daemon.join().unwrap();
+}
+
+#[test]
+fn a_script_is_told_what_became_of_a_process() {
+    let stage = Stage::new(CALM);
+    let asked = Request::Fate { pid: 7 };
+    let fate = Reply::Fate(Fate {
+        pid: 7,
+        value: Some(5),
+        first: control::Signal::Term,
+        last: control::Signal::Kill,
+        cause: Cause::Warn,
+        need_bytes: 479 << 20,
+        held_bytes: 600 << 20,
+        since: Duration::from_millis(6_300),
+        gone_after: Some(Duration::from_millis(5_100)),
+    });
+    let daemon = stage.daemon_for_one(asked, fate);
+    let output = stage.run(&["--fate", "7"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), format!("{fate}\n"));
+    daemon.join().unwrap();
+
+    let daemon = stage.daemon_for_one(asked, Reply::Refused(Refusal::NoVictim));
+    let output = stage.run(&["--fate", "7"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "");
+    let said = text(&output.stderr);
+    assert!(said.contains("process 7: refused: "), "{said}");
+    assert!(said.contains("has not signalled that process"), "{said}");
     daemon.join().unwrap();
 }
 

@@ -12,6 +12,7 @@ use oom_policy::{
 use reaper::{Calls, ReapError, SecondHand, Signalled};
 use sensors::{ProcRoot, ProcessTable};
 
+use crate::fates::Fates;
 use crate::record::{Heading, Record, Row, Signal, Victim};
 use crate::scribe::Scribe;
 
@@ -42,6 +43,7 @@ pub(crate) struct Hands {
     done: Vec<Record>,
     next_token: u64,
     ended: u64,
+    fates: Fates,
     /// From the first signal until all victims are gone.
     episode: Option<Episode>,
     /// Indices into a decision's candidates, while they are printed.
@@ -92,6 +94,7 @@ impl Hands {
             done: touched(TOLD, || Record::Dropped(0)),
             next_token: first_token,
             ended: 0,
+            fates: Fates::new(),
             episode: None,
             order: touched(capacity, || 0),
             said: None,
@@ -106,6 +109,11 @@ impl Hands {
     /// How many victims are gone since the start.
     pub(crate) fn ended_in_all(&self) -> u64 {
         self.ended
+    }
+
+    /// What was done to `pid`, for who asks.
+    pub(crate) fn fate(&self, now: Duration, pid: u32) -> control::Reply {
+        self.fates.tell(now, pid)
     }
 
     /// Makes room for so many processes; for quiet rounds.
@@ -153,6 +161,8 @@ impl Hands {
                 match self.signal(now, victim, signal, world) {
                     Ok(Signalled::Sent) => {
                         sent += 1;
+                        let why = (decision.cause, decision.need_bytes);
+                        self.fates.signalled(now, &victim, signal, why);
                         Record::Signalled {
                             victim,
                             signal,
@@ -470,6 +480,7 @@ impl Hands {
         let _ = epoll.delete(hold.victim.as_fd());
         if let Some((victim, since)) = hold.signalled {
             self.ended += 1;
+            self.fates.gone(now, id);
             if let Some(episode) = &mut self.episode {
                 episode.gone += 1;
             }

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use control::Reply;
+use control::{Reply, Request};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signalfd::SignalFd;
@@ -569,7 +569,11 @@ impl Daemon {
     }
 
     fn hear_peer(&mut self, token: u64) {
-        let status = || {
+        let now = self.now();
+        let answer = |request| {
+            if let Request::Fate { pid } = request {
+                return self.parts.hands.fate(now, pid);
+            }
             let memory = &self.snapshot.memory;
             Reply::Status(control::Status {
                 pid: std::process::id(),
@@ -585,9 +589,10 @@ impl Daemon {
                 registered: u32::try_from(self.parts.registry.entries().count())
                     .unwrap_or(u32::MAX),
                 ended: self.parts.hands.ended_in_all(),
+                warn_bytes: self.parts.policy.warn_bytes(memory),
             })
         };
-        if self.parts.peers.hear(token, status) {
+        if self.parts.peers.hear(token, answer) {
             self.relief = true;
         }
     }

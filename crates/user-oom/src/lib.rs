@@ -12,6 +12,7 @@ mod arguments;
 mod classify;
 mod daemon;
 mod error;
+mod fates;
 mod hook;
 mod memory;
 mod page;

@@ -81,9 +81,9 @@ impl Peers {
             .unwrap_or(Duration::MAX)
     }
 
-    /// Hears the peer that `token` stands for. Whether relief is asked for;
-    /// what `status` says is answered at once.
-    pub(crate) fn hear(&mut self, token: u64, status: impl FnOnce() -> Reply) -> bool {
+    /// Hears the peer that `token` stands for. Whether relief is asked for; what
+    /// asks only to know is answered at once, by what `answer` says to it.
+    pub(crate) fn hear(&mut self, token: u64, answer: impl FnOnce(Request) -> Reply) -> bool {
         let Some(position) = self.list.iter().position(|peer| peer.token == token) else {
             return false;
         };
@@ -97,7 +97,7 @@ impl Peers {
                 return true;
             }
             Ok(Some(Request::Relief)) => Some(Reply::Refused(Refusal::NotPermitted)),
-            Ok(Some(Request::Status)) => Some(status()),
+            Ok(Some(request @ (Request::Status | Request::Fate { .. }))) => Some(answer(request)),
             Err(ConnectionError::Words(_)) => Some(Reply::Refused(Refusal::NotUnderstood)),
             Err(_) => None,
         };

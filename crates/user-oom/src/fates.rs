@@ -1,0 +1,183 @@
+//! What was done to the last victims, kept for those who ask (`psi-monitor
+//! --fate`). Of fixed size: noting a signal takes no memory.
+
+use std::time::Duration;
+
+use control::{Refusal, Reply};
+use oom_policy::{Cause, Level, ProcessId};
+
+use crate::record::{Signal, Victim};
+
+/// So many victims are remembered.
+const KEPT: usize = 64;
+
+/// The last [`KEPT`] victims; the oldest makes room for the next.
+#[derive(Debug)]
+pub(crate) struct Fates {
+    list: [Option<Fate>; KEPT],
+    next: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fate {
+    id: ProcessId,
+    value: Option<u32>,
+    first: Signal,
+    last: Signal,
+    cause: control::Cause,
+    need_bytes: u64,
+    held_bytes: u64,
+    signalled: Duration,
+    gone: Option<Duration>,
+}
+
+impl Fates {
+    pub(crate) fn new() -> Self {
+        Self {
+            list: [None; KEPT],
+            next: 0,
+        }
+    }
+
+    /// `signal` was sent to `victim`; the first one for `cause`, when so much
+    /// was needed.
+    pub(crate) fn signalled(
+        &mut self,
+        now: Duration,
+        victim: &Victim,
+        signal: Signal,
+        (cause, need_bytes): (Option<Cause>, u64),
+    ) {
+        if let Some(fate) = self.find(|fate| fate.id == victim.id) {
+            fate.last = signal;
+            // It may be gone from the table by now, and hold nothing.
+            if victim.rss_bytes > 0 {
+                fate.held_bytes = victim.rss_bytes;
+            }
+            return;
+        }
+        self.list[self.next] = Some(Fate {
+            id: victim.id,
+            value: victim.value,
+            first: signal,
+            last: signal,
+            cause: word_of(cause),
+            need_bytes,
+            held_bytes: victim.rss_bytes,
+            signalled: now,
+            gone: None,
+        });
+        self.next = (self.next + 1) % KEPT;
+    }
+
+    /// The victim `id` is gone.
+    pub(crate) fn gone(&mut self, now: Duration, id: ProcessId) {
+        if let Some(fate) = self.find(|fate| fate.id == id) {
+            fate.gone.get_or_insert(now);
+        }
+    }
+
+    /// What was done to `pid`: of several that had it, to the last.
+    pub(crate) fn tell(&self, now: Duration, pid: u32) -> Reply {
+        let of_that_pid = self.list.iter().flatten().filter(|fate| fate.id.pid == pid);
+        let Some(fate) = of_that_pid.max_by_key(|fate| fate.signalled) else {
+            return Reply::Refused(Refusal::NoVictim);
+        };
+        Reply::Fate(control::Fate {
+            pid,
+            value: fate.value,
+            first: word(fate.first),
+            last: word(fate.last),
+            cause: fate.cause,
+            need_bytes: fate.need_bytes,
+            held_bytes: fate.held_bytes,
+            since: now.saturating_sub(fate.signalled),
+            gone_after: fate.gone.map(|gone| gone.saturating_sub(fate.signalled)),
+        })
+    }
+
+    fn find(&mut self, is_it: impl Fn(&Fate) -> bool) -> Option<&mut Fate> {
+        self.list.iter_mut().flatten().find(|fate| is_it(fate))
+    }
+}
+
+fn word(signal: Signal) -> control::Signal {
+    match signal {
+        Signal::Term => control::Signal::Term,
+        Signal::Kill => control::Signal::Kill,
+    }
+}
+
+/// A first signal is never sent without a cause.
+fn word_of(cause: Option<Cause>) -> control::Cause {
+    match cause {
+        Some(Cause::LastCall) => control::Cause::LastCall,
+        Some(Cause::Relief) => control::Cause::Relief,
+        Some(Cause::Level(Level::Kill)) => control::Cause::Kill,
+        Some(Cause::Level(Level::Ok | Level::Warn)) | None => control::Cause::Warn,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn victim(pid: u32, start_ticks: u64) -> Victim {
+        Victim {
+            id: ProcessId { pid, start_ticks },
+            name: Default::default(),
+            uid: 0,
+            oom_score: None,
+            value: Some(5),
+            rss_bytes: 300 << 20,
+        }
+    }
+
+    const WHY: (Option<Cause>, u64) = (Some(Cause::Level(Level::Warn)), 200 << 20);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[track_caller]
+    fn told(fates: &Fates, pid: u32) -> control::Fate {
+        match fates.tell(20 * SECOND, pid) {
+            Reply::Fate(fate) => fate,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn both_signals_of_a_victim_and_its_end_are_one_fate() {
+        let mut fates = Fates::new();
+        let victim = victim(7, 1);
+        fates.signalled(2 * SECOND, &victim, Signal::Term, WHY);
+        assert_eq!(told(&fates, 7).gone_after, None);
+        fates.signalled(7 * SECOND, &victim, Signal::Kill, WHY);
+        fates.gone(8 * SECOND, victim.id);
+        let fate = told(&fates, 7);
+        assert_eq!(fate.first, control::Signal::Term);
+        assert_eq!(fate.last, control::Signal::Kill);
+        assert_eq!(fate.cause, control::Cause::Warn);
+        assert_eq!(fate.since, 18 * SECOND);
+        assert_eq!(fate.gone_after, Some(6 * SECOND));
+    }
+
+    #[test]
+    fn of_two_that_had_the_pid_the_last_is_told_of() {
+        let mut fates = Fates::new();
+        fates.signalled(SECOND, &victim(7, 1), Signal::Kill, WHY);
+        fates.signalled(3 * SECOND, &victim(7, 2), Signal::Term, WHY);
+        assert_eq!(told(&fates, 7).since, 17 * SECOND);
+    }
+
+    #[test]
+    fn the_oldest_makes_room_and_a_stranger_is_no_victim() {
+        let mut fates = Fates::new();
+        for pid in 1..=65 {
+            fates.signalled(SECOND, &victim(pid, 1), Signal::Kill, WHY);
+        }
+        let none = Reply::Refused(Refusal::NoVictim);
+        assert_eq!(fates.tell(SECOND, 1), none);
+        assert_eq!(told(&fates, 2).pid, 2);
+        assert_eq!(told(&fates, 65).pid, 65);
+        assert_eq!(fates.tell(SECOND, 66), none);
+    }
+}
