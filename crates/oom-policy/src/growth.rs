@@ -42,6 +42,8 @@ pub(crate) struct Growth {
     /// Of the last table, in its order.
     records: Vec<Record>,
     previous: Vec<Record>,
+    /// Per unit: what its processes have more or less than at each mark.
+    accounts: Vec<[i64; WINDOWS]>,
     windows: [Window; WINDOWS],
     last: Option<(Duration, u64)>,
     /// What all took in the last 10 s.
@@ -132,6 +134,7 @@ impl Growth {
         Self {
             records: Vec::new(),
             previous: Vec::new(),
+            accounts: Vec::new(),
             windows: [Window::default(); WINDOWS],
             last: None,
             recent_bytes: 0,
@@ -141,6 +144,7 @@ impl Growth {
     pub(crate) fn reserve(&mut self, processes: usize) {
         reserve_to(&mut self.records, processes);
         reserve_to(&mut self.previous, processes);
+        reserve_to(&mut self.accounts, processes);
     }
 
     /// The next table is the first, of which no process is known to have grown.
@@ -151,6 +155,7 @@ impl Growth {
             windows: _,
             last,
             recent_bytes: _,
+            accounts: _,
         } = self;
         records.clear();
         previous.clear();
@@ -314,7 +319,7 @@ impl Growth {
         let from: [(From, Mark); WINDOWS] =
             array::from_fn(|window| self.windows[window].from(now, SPANS[window]));
         let ages = from.map(|(_, mark)| now.saturating_sub(mark.at));
-        let mut accounts = std::mem::take(&mut units.grown);
+        let mut accounts = std::mem::take(&mut self.accounts);
         accounts.clear();
         accounts.resize(units.units.len(), [0; WINDOWS]);
         for (record, unit) in self.records.iter().zip(&units.unit_of) {
@@ -362,7 +367,7 @@ impl Growth {
                 penalty: Cost::from_parts(u64::from(record.charged)),
             };
         }
-        units.grown = accounts;
+        self.accounts = accounts;
     }
 }
 

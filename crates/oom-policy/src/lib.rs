@@ -7,6 +7,7 @@
 
 mod choice;
 mod critical;
+mod forest;
 mod gate;
 mod growth;
 mod guard;

@@ -9,11 +9,11 @@
 //! own that nobody can choose: it still counts where growth is measured. This
 //! module does not weigh anything.
 
-use model::{Cost, Preference, Process, Protection, SessionId};
+use model::{Cost, Preference, Process, SessionId};
 
 use crate::critical::Critical;
+use crate::forest::Forest;
 use crate::settings::Settings;
-use crate::value::MAX_VALUE;
 
 /// What can still be done to a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +72,6 @@ impl Unit {
     }
 }
 
-const UNKNOWN: u32 = u32::MAX;
-const NOBODY: u32 = u32::MAX - 1;
-const ON_THIS_WALK: u32 = u32::MAX - 2;
-
 /// Groups a snapshot's processes into units, in buffers kept from one snapshot
 /// to the next.
 #[derive(Debug, Default)]
@@ -83,21 +79,7 @@ pub(crate) struct Units {
     pub(crate) units: Vec<Unit>,
     /// Per process: its unit.
     pub(crate) unit_of: Vec<u32>,
-    /// Per unit: signed growth, in [`crate::growth`]'s windows.
-    pub(crate) grown: Vec<[i64; 3]>,
-    /// Per process: its node, the one process that stands for its group where
-    /// groups die together; else itself.
-    node: Vec<u32>,
-    /// Per node: the sum of its entries.
-    entry: Vec<Option<u32>>,
-    /// Per node: the nearest node with an entry, itself or above.
-    nearest: Vec<u32>,
-    /// Per node: the node of its parent, once it was looked for.
-    parent: Vec<u32>,
-    /// Per node: its unit.
-    unit_at: Vec<u32>,
-    /// Group, whether not its leader, process: sorted, to find each group's node.
-    groups: Vec<(u32, bool, u32)>,
+    forest: Forest,
     critical: Critical,
 }
 
@@ -105,13 +87,7 @@ impl Units {
     pub(crate) fn reserve(&mut self, processes: usize) {
         reserve_to(&mut self.units, processes);
         reserve_to(&mut self.unit_of, processes);
-        reserve_to(&mut self.grown, processes);
-        reserve_to(&mut self.node, processes);
-        reserve_to(&mut self.entry, processes);
-        reserve_to(&mut self.nearest, processes);
-        reserve_to(&mut self.parent, processes);
-        reserve_to(&mut self.unit_at, processes);
-        reserve_to(&mut self.groups, processes);
+        self.forest.reserve(processes);
         self.critical.reserve(processes);
     }
 
@@ -123,11 +99,12 @@ impl Units {
         standing: impl Fn(&Process) -> Standing,
     ) {
         self.critical.weigh(processes);
-        self.find_nodes(settings, processes, &standing);
-        self.find_entries(processes);
+        let critical = &self.critical;
+        self.forest.plant(processes, |index, process| {
+            settings.by_group && !critical.has(index) && standing(process) == Standing::Free
+        });
         self.units.clear();
         self.unit_of.clear();
-        refill(&mut self.unit_at, processes.len(), UNKNOWN);
         for (index, process) in (0..).zip(processes) {
             let unit = match standing(process) {
                 Standing::Free => self.unit_for(processes, index),
@@ -138,70 +115,23 @@ impl Units {
         }
     }
 
-    fn find_nodes(
-        &mut self,
-        settings: &Settings,
-        processes: &[Process],
-        standing: &impl Fn(&Process) -> Standing,
-    ) {
-        self.node.clear();
-        self.node.extend((0..).take(processes.len()));
-        if !settings.by_group {
-            return;
-        }
-        self.groups.clear();
-        for (index, process) in (0..).zip(processes) {
-            let dies_with_its_group = process.group != 0
-                && !self.critical.has(index)
-                && standing(process) == Standing::Free;
-            if dies_with_its_group {
-                let follows = process.id.pid != process.group;
-                self.groups.push((process.group, follows, index));
-            }
-        }
-        self.groups.sort_unstable();
-        let mut current = None;
-        for &(group, _, index) in &self.groups {
-            let node = match current {
-                Some((same, node)) if same == group => node,
-                _ => index,
-            };
-            current = Some((group, node));
-            self.node[at(index)] = node;
-        }
-    }
-
-    fn find_entries(&mut self, processes: &[Process]) {
-        refill(&mut self.entry, processes.len(), None);
-        refill(&mut self.nearest, processes.len(), UNKNOWN);
-        refill(&mut self.parent, processes.len(), UNKNOWN);
-        for (index, process) in processes.iter().enumerate() {
-            // An entry for the first process would make the whole machine one
-            // unit.
-            let counts =
-                process.id.pid != 1 && process.protection != Some(Protection::KernelThread);
-            if let (Some(value), true) = (process.value, counts) {
-                let entry = &mut self.entry[at(self.node[index])];
-                let sum = entry.unwrap_or(0).saturating_add(value);
-                *entry = Some(sum.min(MAX_VALUE));
-            }
-        }
-    }
-
     /// The unit of a process that may be ended.
     fn unit_for(&mut self, processes: &[Process], index: u32) -> u32 {
         let process = &processes[at(index)];
-        let own = self.node[at(index)];
-        let root = if self.critical.has(index) && self.entry[at(own)].is_none() {
+        let own = self.forest.node(index);
+        let root = if self.critical.has(index) && self.forest.entry(own).is_none() {
             own
         } else {
-            self.covering(processes, own, process.uid).unwrap_or(own)
+            let covering = self.forest.covering(processes, own, process.uid);
+            covering.unwrap_or(own)
         };
-        let mut unit = self.unit_at[at(root)];
-        if unit == UNKNOWN {
-            unit = self.new_unit(index, process, Standing::Free, self.entry[at(root)]);
-            self.unit_at[at(root)] = unit;
-        } else if index == root {
+        let Some(unit) = self.forest.unit(root) else {
+            let value = self.forest.entry(root);
+            let unit = self.new_unit(index, process, Standing::Free, value);
+            self.forest.set_unit(root, unit);
+            return unit;
+        };
+        if index == root {
             // After pids wrapped, a leader may come after what it leads.
             self.units[at(unit)].leader = index;
             self.units[at(unit)].session = process.session;
@@ -216,7 +146,7 @@ impl Units {
         standing: Standing,
         value: Option<u32>,
     ) -> u32 {
-        let unit = u32::try_from(self.units.len()).unwrap_or(NOBODY);
+        let unit = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
         self.units.push(Unit {
             leader,
             processes: 0,
@@ -250,70 +180,6 @@ impl Units {
             .saturating_add(process.shmem_bytes);
         unit.swap_bytes = unit.swap_bytes.saturating_add(process.swap_bytes);
     }
-
-    /// The nearest node with an entry, at or above `node`, whose owner may
-    /// signal a process of user `uid`.
-    fn covering(&mut self, processes: &[Process], node: u32, uid: u32) -> Option<u32> {
-        let mut from = node;
-        // Entries one above the other are few; a bound ends what a table torn
-        // between two moments may have made a circle.
-        for _ in 0..64 {
-            let nearest = self.nearest_entry(processes, from)?;
-            let owner = processes[at(nearest)].uid;
-            if nearest == node || owner == 0 || owner == uid {
-                return Some(nearest);
-            }
-            from = self.above(processes, nearest)?;
-        }
-        None
-    }
-
-    /// The nearest node with an entry, `node` itself or above it. Walks each
-    /// path once per snapshot.
-    fn nearest_entry(&mut self, processes: &[Process], node: u32) -> Option<u32> {
-        let mut walker = node;
-        let found = loop {
-            match self.nearest[at(walker)] {
-                ON_THIS_WALK => break NOBODY,
-                UNKNOWN if self.entry[at(walker)].is_some() => break walker,
-                UNKNOWN => self.nearest[at(walker)] = ON_THIS_WALK,
-                known => break known,
-            }
-            match self.above(processes, walker) {
-                Some(above) => walker = above,
-                None => break NOBODY,
-            }
-        };
-        let mut walker = Some(node);
-        while let Some(here) = walker {
-            if self.nearest[at(here)] != ON_THIS_WALK {
-                break;
-            }
-            self.nearest[at(here)] = found;
-            walker = self.above(processes, here);
-        }
-        (found != NOBODY).then_some(found)
-    }
-
-    /// The node of the parent.
-    fn above(&mut self, processes: &[Process], node: u32) -> Option<u32> {
-        let mut above = self.parent[at(node)];
-        if above == UNKNOWN {
-            above = self.find_above(processes, node).unwrap_or(NOBODY);
-            self.parent[at(node)] = above;
-        }
-        (above != NOBODY).then_some(above)
-    }
-
-    fn find_above(&self, processes: &[Process], node: u32) -> Option<u32> {
-        let child = &processes[at(node)];
-        let parent = processes
-            .binary_search_by_key(&child.parent, |process| process.id.pid)
-            .ok()?;
-        // Nobody is younger than their child: that pid was used again.
-        let is_parent = processes[parent].id.start_ticks <= child.id.start_ticks;
-        is_parent.then(|| self.node[parent])
-    }
 }
 
 /// Root or a system account, outside a login session. systemd's dynamic users
@@ -332,9 +198,4 @@ pub(crate) fn at(index: u32) -> usize {
 
 pub(crate) fn reserve_to<T>(buffer: &mut Vec<T>, capacity: usize) {
     buffer.reserve_exact(capacity.saturating_sub(buffer.len()));
-}
-
-fn refill<T: Copy>(buffer: &mut Vec<T>, len: usize, with: T) {
-    buffer.clear();
-    buffer.resize(len, with);
 }

@@ -1,0 +1,201 @@
+//! The processes as one forest: which stands below which, and whose entry
+//! covers it.
+//!
+//! A node is a process or, where process groups die together, the one process
+//! that stands for its group. Each way up is walked once per table.
+
+use model::{Process, Protection};
+
+use crate::units::{at, reserve_to};
+use crate::value::MAX_VALUE;
+
+/// One node per process of the last table, in its order.
+#[derive(Debug, Default)]
+pub(crate) struct Forest {
+    nodes: Vec<Node>,
+    /// Group, whether not its leader, process: sorted, to find what stands for
+    /// each group.
+    groups: Vec<(u32, bool, u32)>,
+}
+
+/// Only what stands for others, or for itself alone, uses more than the first
+/// field.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    /// The node that stands for it.
+    node: u32,
+    /// The sum of its entries.
+    entry: Option<u32>,
+    parent: Way,
+    /// To the nearest node with an entry, itself or above.
+    nearest: Way,
+    /// Its unit, once it has one.
+    unit: Option<u32>,
+}
+
+/// Where a way leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    NotWalked,
+    /// It is being walked: to come back here is to walk in a circle.
+    Walking,
+    Nowhere,
+    To(u32),
+}
+
+impl Way {
+    fn of(end: Option<u32>) -> Self {
+        end.map_or(Self::Nowhere, Self::To)
+    }
+}
+
+/// Entries one above the other are few; a bound ends what a table torn between
+/// two moments may have made a circle.
+const MOST_ENTRIES_ABOVE: u32 = 64;
+
+impl Forest {
+    pub(crate) fn reserve(&mut self, processes: usize) {
+        reserve_to(&mut self.nodes, processes);
+        reserve_to(&mut self.groups, processes);
+    }
+
+    /// Takes in a table. `dies_with_its_group` says so of a process and its
+    /// place.
+    pub(crate) fn plant(
+        &mut self,
+        processes: &[Process],
+        dies_with_its_group: impl Fn(u32, &Process) -> bool,
+    ) {
+        self.nodes.clear();
+        self.groups.clear();
+        for (index, process) in (0..).zip(processes) {
+            self.nodes.push(Node {
+                node: index,
+                entry: None,
+                parent: Way::NotWalked,
+                nearest: Way::NotWalked,
+                unit: None,
+            });
+            if process.group != 0 && dies_with_its_group(index, process) {
+                let follows = process.id.pid != process.group;
+                self.groups.push((process.group, follows, index));
+            }
+        }
+        self.join_groups();
+        self.find_entries(processes);
+    }
+
+    fn join_groups(&mut self) {
+        self.groups.sort_unstable();
+        let mut current = None;
+        for &(group, _, index) in &self.groups {
+            let node = match current {
+                Some((same, node)) if same == group => node,
+                _ => index,
+            };
+            current = Some((group, node));
+            self.nodes[at(index)].node = node;
+        }
+    }
+
+    fn find_entries(&mut self, processes: &[Process]) {
+        for (index, process) in (0..).zip(processes) {
+            // An entry for the first process would make the whole machine one
+            // unit.
+            let counts =
+                process.id.pid != 1 && process.protection != Some(Protection::KernelThread);
+            if let (Some(value), true) = (process.value, counts) {
+                let node = self.node(index);
+                let entry = &mut self.nodes[at(node)].entry;
+                let sum = entry.unwrap_or(0).saturating_add(value);
+                *entry = Some(sum.min(MAX_VALUE));
+            }
+        }
+    }
+
+    /// What stands for the process at `index`.
+    pub(crate) fn node(&self, index: u32) -> u32 {
+        self.nodes[at(index)].node
+    }
+
+    /// The sum of a node's entries.
+    pub(crate) fn entry(&self, node: u32) -> Option<u32> {
+        self.nodes[at(node)].entry
+    }
+
+    /// A node's unit.
+    pub(crate) fn unit(&self, node: u32) -> Option<u32> {
+        self.nodes[at(node)].unit
+    }
+
+    /// Makes `unit` the unit of a node.
+    pub(crate) fn set_unit(&mut self, node: u32, unit: u32) {
+        self.nodes[at(node)].unit = Some(unit);
+    }
+
+    /// The nearest node with an entry, `node` itself or above, whose owner may
+    /// signal a process of user `uid`.
+    pub(crate) fn covering(&mut self, processes: &[Process], node: u32, uid: u32) -> Option<u32> {
+        let mut from = node;
+        for _ in 0..MOST_ENTRIES_ABOVE {
+            let nearest = self.nearest(processes, from)?;
+            let owner = processes[at(nearest)].uid;
+            if nearest == node || owner == 0 || owner == uid {
+                return Some(nearest);
+            }
+            from = self.parent(processes, nearest)?;
+        }
+        None
+    }
+
+    /// The nearest node with an entry, `node` itself or above it.
+    fn nearest(&mut self, processes: &[Process], node: u32) -> Option<u32> {
+        let mut walker = node;
+        let found = loop {
+            let here = &mut self.nodes[at(walker)];
+            match here.nearest {
+                Way::To(found) => break Some(found),
+                Way::Nowhere | Way::Walking => break None,
+                Way::NotWalked if here.entry.is_some() => break Some(walker),
+                Way::NotWalked => here.nearest = Way::Walking,
+            }
+            match self.parent(processes, walker) {
+                Some(parent) => walker = parent,
+                None => break None,
+            }
+        };
+        // The same way once more: all on it lead there.
+        let mut walker = Some(node);
+        while let Some(here) = walker {
+            let nearest = &mut self.nodes[at(here)].nearest;
+            if *nearest != Way::Walking {
+                break;
+            }
+            *nearest = Way::of(found);
+            walker = self.parent(processes, here);
+        }
+        found
+    }
+
+    /// The node of the parent.
+    fn parent(&mut self, processes: &[Process], node: u32) -> Option<u32> {
+        if self.nodes[at(node)].parent == Way::NotWalked {
+            self.nodes[at(node)].parent = Way::of(self.find_parent(processes, node));
+        }
+        match self.nodes[at(node)].parent {
+            Way::To(parent) => Some(parent),
+            Way::NotWalked | Way::Walking | Way::Nowhere => None,
+        }
+    }
+
+    fn find_parent(&self, processes: &[Process], node: u32) -> Option<u32> {
+        let child = &processes[at(node)];
+        let position = processes
+            .binary_search_by_key(&child.parent, |process| process.id.pid)
+            .ok()?;
+        // A parent is not younger than its child: that pid was used again.
+        let is_parent = processes[position].id.start_ticks <= child.id.start_ticks;
+        let index = u32::try_from(position).ok()?;
+        is_parent.then(|| self.node(index))
+    }
+}
