@@ -4,6 +4,7 @@
 //!   that a signal reaches this process or nobody.
 //! - [`SecondHand`] is the thread that frees a killed victim's memory without
 //!   waiting for the victim to be scheduled.
+//! - [`kill_session`] ends a program that we have started ourselves.
 //! - [`protect_ourselves`] asks the kernel to spare us and to run us first.
 //!
 //! This crate decides nothing: not whom to end, not when, not whether a grace
@@ -15,12 +16,14 @@
 
 mod calls;
 mod error;
+mod helper;
 mod protection;
 mod second_hand;
 mod victim;
 
 pub use crate::calls::{Calls, Missing};
 pub use crate::error::ReapError;
+pub use crate::helper::kill_session;
 pub use crate::protection::{SelfProtection, protect_ourselves, resign_protection, trim_heap};
 pub use crate::second_hand::{SecondHand, Tally};
 pub use crate::victim::{Signalled, Victim, wait_gone};

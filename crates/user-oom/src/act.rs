@@ -19,9 +19,6 @@ use crate::scribe::Scribe;
 /// Candidates that are printed beside the chosen and the registered.
 const SHOWN: usize = 10;
 
-/// Signals of one decision that are printed.
-const TOLD: usize = 128;
-
 /// How long sensing and deciding took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Took {
@@ -91,7 +88,7 @@ impl Hands {
             second_hand,
             dryrun,
             holds: Vec::with_capacity(capacity),
-            done: touched(TOLD, || Record::Dropped(0)),
+            done: touched(capacity, || Record::Dropped(0)),
             next_token: first_token,
             ended: 0,
             fates: Fates::new(),
@@ -122,6 +119,8 @@ impl Hands {
             .reserve_exact(processes.saturating_sub(self.holds.len()));
         self.order
             .reserve_exact(processes.saturating_sub(self.order.len()));
+        self.done
+            .reserve_exact(processes.saturating_sub(self.done.len()));
     }
 
     /// Does what `decision` says about `snapshot`. What can be told at once of
@@ -181,11 +180,7 @@ impl Hands {
                     }
                 }
             };
-            if self.done.len() < TOLD {
-                self.done.push(record);
-            } else {
-                world.scribe.lose();
-            }
+            self.done.push(record);
         }
         sent
     }

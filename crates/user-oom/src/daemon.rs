@@ -474,6 +474,7 @@ impl Daemon {
             pause = BREATH;
         }
         pause = pause.min(self.parts.peers.tend(now, &self.epoll));
+        self.parts.scribe.catch_up();
         if let (Some(due), Some(interval)) = (self.next_report, self.parts.report_interval) {
             if due <= now {
                 self.parts.scribe.tell(Record::Status(self.snapshot.memory));
@@ -509,7 +510,7 @@ impl Daemon {
         }
         let parts = &mut self.parts;
         for notice in notices {
-            parts.scribe.note(severity(notice), notice);
+            parts.scribe.chat(severity(notice), notice);
         }
         let registered = parts.registry.entries().map(|(id, _)| id);
         parts.hands.hold_registered(registered, &self.epoll);

@@ -1,36 +1,80 @@
-//! Programs that are run around an end.
+//! Programs that are run around a kill.
 //!
 //! What the daemon has given itself, a hook must not have: signals blocked,
 //! priority, the kernel's mercy. A child inherits all of it, so the daemon
 //! starts itself once more, which lays that down and becomes the hook.
+//!
+//! A thread of their own starts them and waits for them, so that a terminal
+//! that is stopped keeps no hook from running, and no hook keeps a line from
+//! being written. A hook writes where the daemon does, and by itself.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::SigSet;
+use nix::unistd::setsid;
+use oom_policy::{Name, ProcessId};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::bell::Bell;
 use crate::error::{Error, system};
 use crate::record::{Record, Victim};
+use crate::scribe::Lane;
 
 /// The argument that makes a process of ours a hook.
 pub(crate) const CHILD: &str = "--hook";
 
-/// How many hooks run at once; more are left out and said.
+/// How many hooks run at once; others wait for their turn,
 const AT_ONCE: usize = 16;
+/// so many at most.
+const WAITING: usize = 4096;
+/// How many wait at most until the thread has seen them.
+const QUEUE: usize = 1024;
+/// How long a hook may run.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Where the kernel cannot say that a hook has ended (before Linux 5.3), it is
+/// looked at this often.
+const LOOK: Duration = Duration::from_millis(200);
+/// What the thread needs to start a program.
+const STACK_BYTES: usize = 256 * 1024;
 
 /// The programs to run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Hooks {
-    /// Started when a process is about to be signalled.
+    /// What becomes the hook: the daemon's own executable.
+    pub(crate) executable: PathBuf,
+    /// Started when a process is signalled for the first time.
     pub(crate) before: Option<PathBuf>,
     /// Started when it is gone.
     pub(crate) after: Option<PathBuf>,
 }
 
-/// Becomes the program that `command` names, with its arguments.
+impl Hooks {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.before.is_none() && self.after.is_none()
+    }
+
+    fn program(&self, when: When) -> Option<&Path> {
+        match when {
+            When::Before => self.before.as_deref(),
+            When::After => self.after.as_deref(),
+        }
+    }
+}
+
+/// Becomes the program that `command` names, with its arguments, in a session
+/// of its own: what it has started can be ended with it.
 ///
 /// # Errors
 ///
@@ -40,6 +84,8 @@ pub(crate) fn become_hook(proc_root: &Path, mut command: impl Iterator<Item = Os
     // It may raise itself again if it is root; and where it could not be
     // lowered, it was not raised.
     let _ = reaper::resign_protection(proc_root);
+    // Fails only where it leads a session already.
+    let _ = setsid();
     if let Err(errno) = SigSet::all().thread_unblock() {
         return system(DOING)(errno);
     }
@@ -49,64 +95,280 @@ pub(crate) fn become_hook(proc_root: &Path, mut command: impl Iterator<Item = Os
     }
 }
 
-/// Hooks that have been started and may not have ended.
-#[derive(Debug)]
-pub(crate) struct RunningHooks {
-    hooks: Hooks,
-    children: Vec<Child>,
+/// One hook that is to run.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    when: When,
+    victim: Victim,
 }
 
-impl RunningHooks {
-    pub(crate) fn new(hooks: Hooks) -> Self {
+#[derive(Clone, Copy, Debug)]
+enum When {
+    Before,
+    After,
+}
+
+impl Call {
+    /// Fills a ring that is touched; pid 0 is nobody.
+    fn nobodys() -> Self {
         Self {
-            hooks,
-            children: Vec::with_capacity(AT_ONCE),
+            when: When::Before,
+            victim: Victim {
+                id: ProcessId {
+                    pid: 0,
+                    start_ticks: 0,
+                },
+                name: Name::default(),
+                uid: 0,
+                oom_score: None,
+                value: None,
+                rss_bytes: 0,
+            },
         }
     }
+}
 
-    /// Starts what `record` calls for.
+/// The loop's side: which hooks are to run.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    before: bool,
+    after: bool,
+    queue: rtrb::Producer<Call>,
+    /// Those that had no room there.
+    lost: Arc<AtomicU64>,
+    bell: Arc<Bell>,
+    /// Nothing is sent; it is closed when the thread ends.
+    ended: Receiver<Infallible>,
+}
+
+impl Calls {
+    /// Starts the thread that runs `hooks`, and says in `lane` how each ended
+    /// that did not end well.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of another thread or eventfd.
+    pub(crate) fn spawn(hooks: Hooks, lane: Lane) -> io::Result<Self> {
+        let (mut queue, mut calls) = rtrb::RingBuffer::new(QUEUE);
+        // All of the ring is written to once, so that it is there.
+        while queue.push(Call::nobodys()).is_ok() {}
+        while calls.pop().is_ok() {}
+        let bell = Arc::new(Bell::new()?);
+        let (sender, ended) = mpsc::channel();
+        let lost = Arc::<AtomicU64>::default();
+        let before = hooks.before.is_some();
+        let after = hooks.after.is_some();
+        let mut runner = Runner::new(hooks, DEADLINE, lane);
+        thread::Builder::new()
+            .name("hooks".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn({
+                let (bell, lost) = (Arc::clone(&bell), Arc::clone(&lost));
+                move || {
+                    let _sender = sender;
+                    runner.run(calls, &lost, &bell);
+                }
+            })?;
+        Ok(Self {
+            before,
+            after,
+            queue,
+            lost,
+            bell,
+            ended,
+        })
+    }
+
+    /// Has the hook run that `record` calls for. Takes no lock and no memory.
     pub(crate) fn follow(&mut self, record: &Record) {
-        let (program, victim) = match record {
+        let (when, victim) = match record {
             Record::Signalled {
                 victim,
                 first: true,
                 dry: false,
                 ..
-            } => (&self.hooks.before, victim),
-            Record::Gone { victim, .. } => (&self.hooks.after, victim),
+            } if self.before => (When::Before, *victim),
+            Record::Gone { victim, .. } if self.after => (When::After, *victim),
             _ => return,
         };
-        let Some(program) = program.clone() else {
-            return;
-        };
-        self.reap();
-        if self.children.len() == AT_ONCE {
-            log::warn!(
-                "{AT_ONCE} hooks are still running: `{}` was not started for {}",
-                program.display(),
-                victim.id.pid
-            );
-            return;
+        if self.queue.push(Call { when, victim }).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
-        match start(&program, victim) {
-            Ok(child) => self.children.push(child),
-            Err(err) => log::warn!("cannot run the hook `{}`: {err}", program.display()),
-        }
+        self.bell.ring();
     }
 
-    /// Forgets those that have ended.
-    pub(crate) fn reap(&mut self) {
-        self.children
-            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    /// Starts no more of them, and waits for that until `until` at most.
+    pub(crate) fn end(self, until: Instant) {
+        self.bell.ring_the_end();
+        let left = until.saturating_duration_since(Instant::now());
+        let _ = self.ended.recv_timeout(left);
     }
 }
 
-fn start(program: &Path, victim: &Victim) -> io::Result<Child> {
+/// What the thread has to do.
+#[derive(Debug)]
+struct Runner {
+    hooks: Hooks,
+    deadline: Duration,
+    lane: Lane,
+    waiting: VecDeque<Call>,
+    running: Vec<Running>,
+}
+
+/// A hook that has been started and has not been seen to end.
+#[derive(Debug)]
+struct Running {
+    call: Call,
+    child: Child,
+    /// Readable once it has ended.
+    pidfd: Option<OwnedFd>,
+    since: Instant,
+    /// Its deadline is over, and it does not count any longer.
+    killed: bool,
+}
+
+impl Runner {
+    fn new(hooks: Hooks, deadline: Duration, lane: Lane) -> Self {
+        Self {
+            hooks,
+            deadline,
+            lane,
+            waiting: VecDeque::new(),
+            running: Vec::with_capacity(AT_ONCE),
+        }
+    }
+
+    fn run(&mut self, mut calls: rtrb::Consumer<Call>, lost: &AtomicU64, bell: &Bell) {
+        loop {
+            // Asked before the queue is emptied, so that no call is overlooked.
+            let over = bell.is_over();
+            let mut lost = lost.swap(0, Ordering::Relaxed);
+            while let Ok(call) = calls.pop() {
+                if self.waiting.len() < WAITING {
+                    self.waiting.push_back(call);
+                } else {
+                    lost += 1;
+                }
+            }
+            if 0 < lost {
+                self.say(format_args!(
+                    "too many hooks wait for their turn: {lost} more will not be run"
+                ));
+            }
+            self.reap(Instant::now());
+            self.start_waiting();
+            if over {
+                let left = self.waiting.len();
+                if 0 < left {
+                    self.say(format_args!("{left} hooks were not run before the end"));
+                }
+                return;
+            }
+            let pidfds = self.running.iter().flat_map(|running| &running.pidfd);
+            let limit = self.limit(Instant::now());
+            if bell.wait(pidfds.map(AsFd::as_fd), limit).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Starts as many of those that wait as may run.
+    fn start_waiting(&mut self) {
+        while self.running.iter().filter(|hook| !hook.killed).count() < AT_ONCE {
+            let Some(call) = self.waiting.pop_front() else {
+                return;
+            };
+            let Some(program) = self.hooks.program(call.when) else {
+                continue;
+            };
+            match start(&self.hooks.executable, program, &call.victim) {
+                Ok(child) => self.running.push(Running {
+                    call,
+                    pidfd: pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok(),
+                    child,
+                    since: Instant::now(),
+                    killed: false,
+                }),
+                Err(err) => {
+                    let named = self.named(&call);
+                    self.say(format_args!("cannot run {named}: {err}"));
+                }
+            }
+        }
+    }
+
+    /// Forgets those that have ended, and kills those that have run too long.
+    fn reap(&mut self, now: Instant) {
+        let mut index = 0;
+        while let Some(hook) = self.running.get_mut(index) {
+            let call = hook.call;
+            match hook.child.try_wait() {
+                Ok(None) if hook.killed || now < hook.since + self.deadline => index += 1,
+                Ok(None) => {
+                    hook.killed = true;
+                    let killed = reaper::kill_session(&mut hook.child);
+                    let seconds = self.deadline.as_secs_f64();
+                    let named = self.named(&call);
+                    match killed {
+                        Ok(()) => {
+                            self.say(format_args!("{named} still ran after {seconds} s: killed"))
+                        }
+                        Err(err) => self.say(format_args!(
+                            "{named} still runs after {seconds} s and cannot be killed: {err}"
+                        )),
+                    }
+                    index += 1;
+                }
+                ended => {
+                    let hook = self.running.swap_remove(index);
+                    let named = self.named(&call);
+                    match ended {
+                        // Its end has been told.
+                        _ if hook.killed => {}
+                        Ok(Some(status)) if !status.success() => {
+                            self.say(format_args!("{named} failed: {status}"));
+                        }
+                        Ok(_) => {}
+                        Err(err) => self.say(format_args!("{named} is lost sight of: {err}")),
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long nothing is due unless a hook ends or another is called for.
+    fn limit(&self, now: Instant) -> Option<Duration> {
+        let due = |hook: &Running| {
+            let deadline = hook.since + self.deadline;
+            let until_deadline = (!hook.killed).then(|| deadline.saturating_duration_since(now));
+            let until_look = hook.pidfd.is_none().then_some(LOOK);
+            until_deadline.into_iter().chain(until_look).min()
+        };
+        self.running.iter().filter_map(due).min()
+    }
+
+    fn named(&self, call: &Call) -> String {
+        let program = self.hooks.program(call.when).unwrap_or(Path::new(""));
+        format!(
+            "the hook `{}` for {} ({})",
+            program.display(),
+            call.victim.id.pid,
+            call.victim.name
+        )
+    }
+
+    fn say(&mut self, text: std::fmt::Arguments<'_>) {
+        let text = text.to_string().into_boxed_str();
+        self.lane.tell(Record::Note(log::Level::Warn, text));
+    }
+}
+
+fn start(executable: &Path, program: &Path, victim: &Victim) -> io::Result<Child> {
     let pid = victim.id.pid.to_string();
     let uid = victim.uid.to_string();
     let name = victim.name.to_string();
     let value = victim.value.map(|value| value.to_string());
-    Command::new(std::env::current_exe()?)
+    Command::new(executable)
         .arg(CHILD)
         .arg(program)
         .env("USER_OOM_PID", &pid)

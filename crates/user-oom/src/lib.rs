@@ -9,6 +9,7 @@
 mod act;
 mod align;
 mod arguments;
+mod bell;
 mod classify;
 mod daemon;
 mod error;

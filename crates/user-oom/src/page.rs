@@ -8,7 +8,7 @@ use std::path::Path;
 use anstyle::{AnsiColor, Style};
 use oom_policy::{Amount, Cause, Class, Cost, Level, Memory, Refusal, Settings};
 
-use crate::record::{Heading, Record, Row, Signal, Victim};
+use crate::record::{Deed, Folded, Heading, Record, Row, Signal, Victim};
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const CAREFUL: Style = AnsiColor::Yellow.on_default();
@@ -83,6 +83,25 @@ pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
             log::log!(*level, "{text}");
             Ok(())
         }
+        Record::Folded(Folded { deed, pids, count }) => {
+            let what = match deed {
+                Deed::Term => "SIGTERM to",
+                Deed::Kill => "SIGKILL to",
+                Deed::Gone => "gone   ",
+            };
+            write!(
+                out,
+                "{CAREFUL}{what}{CAREFUL:#} {count} more, too many for a line each:"
+            )?;
+            for pid in pids.iter().take(*count) {
+                write!(out, " {pid}")?;
+            }
+            writeln!(out)
+        }
+        Record::Unsaid(count) => writeln!(
+            out,
+            "{CAREFUL}({count} more lines about the registry, too many to be written){CAREFUL:#}"
+        ),
         Record::Dropped(count) => writeln!(
             out,
             "{CAREFUL}({count} lines could not be written in time and are lost){CAREFUL:#}"

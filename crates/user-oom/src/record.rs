@@ -67,8 +67,61 @@ pub(crate) enum Record {
     },
     /// Something that a quiet round has found.
     Note(log::Level, Box<str>),
+    /// What was done to processes for which there was no room in the queue.
+    Folded(Folded),
     /// So many records had no room in the queue.
     Dropped(u64),
+    /// So many lines about the registry were not even told.
+    Unsaid(u64),
+}
+
+impl Record {
+    /// What was done to which pid, where that must not be lost.
+    pub(crate) fn deed(&self) -> Option<(Deed, u32)> {
+        match self {
+            Self::Signalled {
+                victim,
+                signal,
+                dry: false,
+                ..
+            } => match signal {
+                Signal::Term => Some((Deed::Term, victim.id.pid)),
+                Signal::Kill => Some((Deed::Kill, victim.id.pid)),
+            },
+            Self::Gone { victim, .. } => Some((Deed::Gone, victim.id.pid)),
+            _ => None,
+        }
+    }
+}
+
+/// What is done to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// It was sent SIGTERM.
+    Term,
+    /// It was sent SIGKILL.
+    Kill,
+    /// It has ended.
+    Gone,
+}
+
+impl Deed {
+    /// In the order in which they befall a process.
+    pub(crate) const ALL: [Self; 3] = [Self::Term, Self::Kill, Self::Gone];
+}
+
+/// The same deed, done to several.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Folded {
+    pub(crate) deed: Deed,
+    pub(crate) pids: [u32; Self::PIDS],
+    /// How many of `pids` count.
+    pub(crate) count: usize,
+}
+
+impl Folded {
+    /// As many as leave a record no larger than it is.
+    pub(crate) const PIDS: usize = 16;
 }
 
 /// What a decision was about.

@@ -5,6 +5,7 @@
 //! size is made, and a child of ours is ended the way a victim is.
 
 use std::io::{self, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -32,9 +33,12 @@ pub(crate) fn be_the_child() {
 /// # Errors
 ///
 /// Where no child of ours can be started or ended, nobody could be.
-pub(crate) fn end_a_child(root: &ProcRoot, second_hand: &SecondHand) -> Result<(), Error> {
+pub(crate) fn end_a_child(
+    root: &ProcRoot,
+    executable: &Path,
+    second_hand: &SecondHand,
+) -> Result<(), Error> {
     const DOING: &str = "rehearse with a child process";
-    let executable = std::env::current_exe().map_err(system(DOING))?;
     let mut child = Command::new(executable)
         .arg(CHILD)
         .stdin(Stdio::piped())

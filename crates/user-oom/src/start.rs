@@ -2,7 +2,7 @@
 //! loop begins.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use control::{InstanceLock, Listener, Place};
@@ -30,7 +30,7 @@ use crate::page::{self, Introduction};
 use crate::peers::Peers;
 use crate::pressure::{self, Pressure};
 use crate::rehearsal;
-use crate::scribe::Scribe;
+use crate::scribe::{Desk, Scribe};
 
 /// The kernel's view of memory, pressure and processes.
 pub(crate) const PROC: &str = "/proc";
@@ -78,11 +78,14 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
     let capacity = room_for(table.processes().iter().filter(judged).count());
 
     let mut policy = Policy::new(settings.clone(), capacity);
-    let scribe = Scribe::spawn(Hooks {
+    let hooks = Hooks {
+        executable: executable(),
         before: arguments.before.clone(),
         after: arguments.after.clone(),
-    })
-    .map_err(system("start the thread that writes"))?;
+    };
+    let scribe = Desk::new()
+        .and_then(|desk| Scribe::spawn(desk, hooks))
+        .map_err(system("start the thread that writes"))?;
 
     let introduction = Introduction {
         settings: &settings,
@@ -100,7 +103,7 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
     harden(&root, arguments.protect, privileged);
     let second_hand = SecondHand::spawn().map_err(Error::Reaper)?;
     let snapshot = rehearsal::decide(&mut policy, capacity);
-    rehearsal::end_a_child(&root, &second_hand)?;
+    rehearsal::end_a_child(&root, &executable(), &second_hand)?;
 
     let hands = Hands::new(
         root.clone(),
@@ -186,6 +189,12 @@ fn listen(settings: &mut Settings, memory: &Memory) -> Result<Option<Notifier>, 
     settings.last_call_deadline = Duration::from_millis(parameters.grace_millis()?);
     log::info!("memory_info.ko is loaded: the kernel asks before it kills");
     Ok(Some(notifier))
+}
+
+/// What we run as, whatever has become of its path meanwhile: a package that is
+/// upgraded replaces the file.
+fn executable() -> PathBuf {
+    Path::new(PROC).join("self/exe")
 }
 
 /// Becomes the hook that `command` names: see [`hook::become_hook`].

@@ -105,7 +105,12 @@ impl Stage {
 
     /// The daemon on this stage, judging what is registered on it.
     pub(crate) fn daemon(&self, arguments: &[&str]) -> Daemon {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_user-oom"));
+        Daemon::start(&mut self.command(Path::new(env!("CARGO_BIN_EXE_user-oom")), arguments))
+    }
+
+    /// The same, by another executable of it, and yet to be started.
+    pub(crate) fn command(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .arg("--registered-only")
             .arg("--registry")
@@ -120,7 +125,43 @@ impl Stage {
             .args(["--horizon", "0", "--recover", "12", "-r", "0"])
             .args(arguments)
             .env_remove("RUST_LOG");
-        Daemon::start(&mut command)
+        command
+    }
+
+    /// A process registered at 1 that holds [`HELD_MIB`] together with so many
+    /// children of its own, which go with it. They end with the test, at the
+    /// latest.
+    pub(crate) fn family_of(&self, children: u32) -> Process {
+        let script = r#"
+            for child in $(seq "$2"); do
+                tail -f --pid="$1" /dev/null &
+            done
+            "$3" --max-mib "$4" --rate-mib-s 2000 --value 1 --registry "$5" &
+            wait"#;
+        let elsewhere = self.path("elsewhere");
+        fs::create_dir_all(&elsewhere).expect("the folder is ours");
+        let mut process = Process {
+            running: Running::start(
+                Command::new("sh")
+                    .args(["-c", script, "sh"])
+                    .arg(std::process::id().to_string())
+                    .arg((children - 1).to_string())
+                    .arg(programs().join("test_proc1"))
+                    .arg(HELD_MIB.to_string())
+                    .arg(elsewhere),
+            ),
+        };
+        process.running.line_with("enough");
+        fs::write(self.entry(process.pid()), "1\n").expect("the registry is ours");
+        process
+    }
+
+    /// Writes a shell script that is run as it stands.
+    pub(crate) fn script(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("the folder is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+        path.to_str().expect("plain").to_owned()
     }
 
     /// A process that holds [`HELD_MIB`], ignores SIGTERM and is worth
