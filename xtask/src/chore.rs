@@ -2,12 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+
+use crate::tally::Tally;
 
 /// Does `work`, saying before what it is and after how long it took.
 ///
@@ -76,6 +78,41 @@ impl Chore {
         })
     }
 
+    /// Runs it as the step `name`, shows what it prints, and counts the tests
+    /// that it says passed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Chore::run`].
+    pub(crate) fn run_counted(&self, name: &str, root: &Path, tally: &mut Tally) -> Result<()> {
+        step(name, &self.to_string(), || {
+            let (reader, writer) = io::pipe().context("cannot make a pipe")?;
+            let mut command = self.command(root);
+            command
+                .stdout(writer.try_clone().context("cannot make a pipe")?)
+                .stderr(writer);
+            if io::stdout().is_terminal() {
+                command.env("CARGO_TERM_COLOR", "always");
+            }
+            let mut child = command
+                .spawn()
+                .with_context(|| format!("cannot run `{}`", self.program))?;
+            // It holds the pipe's other end, which would never close.
+            drop(command);
+            for line in BufReader::new(reader).split(b'\n') {
+                let line = line.context("cannot read what it prints")?;
+                let line = String::from_utf8_lossy(&line);
+                say(format_args!("{line}"))?;
+                tally.read(&without_colours(&line));
+            }
+            let status = child.wait().context("cannot wait for it")?;
+            if !status.success() {
+                bail!("`{}` ended with {status}", self.program);
+            }
+            Ok(())
+        })
+    }
+
     /// Runs it and returns what it printed.
     ///
     /// # Errors
@@ -126,6 +163,18 @@ impl fmt::Display for Chore {
     }
 }
 
+/// `line` without the escape sequences that colour a terminal.
+fn without_colours(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        rest = after.split_once('m').map_or("", |(_, after)| after);
+    }
+    plain.push_str(rest);
+    plain
+}
+
 fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+".contains(c);
@@ -161,6 +210,25 @@ mod tests {
             text.contains("repeat this step with: false really: `false` ended with exit status: 1"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_a_counted_step_prints_is_added_up_and_a_failure_is_still_one() {
+        let mut tally = Tally::default();
+        let closing = "echo '3 passed, 0 failed'; echo 'Ran 2 tests in 1s' >&2";
+        let run = |script: &str, tally: &mut Tally| {
+            Chore::new("sh", ["-c", script]).run_counted("counted", Path::new("."), tally)
+        };
+        run(closing, &mut tally).unwrap();
+        assert_eq!(tally.to_string(), "5 passed, 0 failed");
+        assert!(run("echo '1 passed, 1 failed'; false", &mut tally).is_err());
+        assert_eq!(tally.to_string(), "6 passed, 1 failed");
+    }
+
+    #[test]
+    fn colours_are_not_read() {
+        let said = "\u{1b}[1mtest result: \u{1b}[32mok\u{1b}[0m. 1 passed";
+        assert_eq!(without_colours(said), "test result: ok. 1 passed");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! - `cargo xtask check`: formatting, clippy, documentation, shell scripts, the
 //!   invariants of `docs/architecture.md`.
 //! - `cargo xtask invariants`: those alone.
-//! - `cargo xtask test`: all of `check`, every test of the workspace, and `e2e`.
+//! - `cargo xtask test`: all of `check`, every test of the workspace, `fuzz`
+//!   and `e2e`.
+//! - `cargo xtask fuzz`: the fuzz targets of `fuzz/`, each for a minute.
 //! - `cargo xtask e2e`: the scenarios of `e2e/`, in virtual machines.
 //! - `cargo xtask arena`: figures of our daemon beside earlyoom's.
 //! - `cargo xtask picture`: `docs/walkthrough.svg`, from a run of `e2e`.
@@ -14,10 +16,12 @@
 
 mod arena;
 mod chore;
+mod fuzz;
 mod invariants;
 mod picture;
 mod scripts;
 mod source;
+mod tally;
 mod tools;
 mod transcript;
 
@@ -29,7 +33,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use crate::chore::{Chore, step};
+use crate::chore::{Chore, say, step};
+use crate::tally::Tally;
+use crate::tools::{FOR_CHECKS, FOR_FUZZING, FOR_MACHINES, FOR_TESTS};
 
 /// The one door for chores.
 #[derive(Debug, Parser)]
@@ -45,9 +51,17 @@ enum Task {
     Check,
     /// The invariants of docs/architecture.md that a machine can see
     Invariants,
-    /// All of check, every test of the workspace, then the scenarios in a
-    /// virtual machine
+    /// All of check, every test of the workspace, the fuzz targets, then the
+    /// scenarios in a virtual machine
     Test,
+    /// The fuzz targets, on the kept corpus
+    Fuzz {
+        /// How long each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Which; all of them if none is named
+        targets: Vec<String>,
+    },
     /// The scenarios in a virtual machine alone
     E2e {
         /// Which, and on which kernels: see `cargo xtask e2e -- --list`
@@ -81,7 +95,11 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
         Task::Check => check(&root),
         Task::Invariants => invariants(&root),
         Task::Test => test(&root),
-        Task::E2e { arguments } => e2e(&root, arguments),
+        Task::Fuzz { seconds, targets } => fuzz::run(&root, seconds, &targets),
+        Task::E2e { arguments } => {
+            tools::provide(&root, FOR_MACHINES)?;
+            e2e(&root, arguments, &mut Tally::default())
+        }
         Task::Arena => arena::run(&root),
         Task::Picture { text: true, log } => picture::print(&root, log.as_deref()),
         Task::Picture { text: false, log } => picture::draw(&root, log.as_deref()),
@@ -106,7 +124,7 @@ pub fn report(err: &anyhow::Error) -> ExitCode {
 }
 
 fn check(root: &Path) -> Result<()> {
-    tools::provide(root)?;
+    tools::provide(root, FOR_CHECKS)?;
     Chore::new("cargo", ["fmt", "--all", "--check"]).run("formatting", root)?;
     Chore::new(
         "cargo",
@@ -122,8 +140,35 @@ fn check(root: &Path) -> Result<()> {
     Chore::new("cargo", ["doc", "--workspace", "--no-deps"])
         .env("RUSTDOCFLAGS", "--deny=warnings")
         .run("documentation", root)?;
+    least_rust(root)?;
+    // Advisories come from a database that not every machine reaches.
+    Chore::new("cargo", ["deny", "check", "bans", "licenses", "sources"])
+        .run("dependencies", root)?;
     Chore::new("shellcheck", scripts::find(root)?).run("shell scripts", root)?;
     invariants(root)
+}
+
+/// Compiles with the least Rust that the manifest promises, where that is
+/// installed. (That no newer API is used is clippy's `incompatible_msrv`.)
+fn least_rust(root: &Path) -> Result<()> {
+    const LEAST: &str = env!("CARGO_PKG_RUST_VERSION");
+    let toolchain = format!("+{LEAST}");
+    if !Chore::new("cargo", [toolchain.as_str(), "--version"]).succeeds(root) {
+        return say(format_args!(
+            "── least Rust: skipped, since {LEAST} is not installed (rustup toolchain install {LEAST})"
+        ));
+    }
+    Chore::new(
+        "cargo",
+        [
+            toolchain.as_str(),
+            "check",
+            "--workspace",
+            "--target-dir",
+            "target/least-rust",
+        ],
+    )
+    .run("least Rust", root)
 }
 
 fn invariants(root: &Path) -> Result<()> {
@@ -133,8 +178,12 @@ fn invariants(root: &Path) -> Result<()> {
 }
 
 fn test(root: &Path) -> Result<()> {
+    // All together, before anything takes minutes.
+    let tools = [FOR_CHECKS, FOR_TESTS, FOR_FUZZING, FOR_MACHINES];
+    tools::provide(root, tools.into_iter().flatten())?;
     check(root)?;
-    Chore::new("cargo", ["test", "--workspace"]).run("tests", root)?;
+    let mut tally = Tally::default();
+    Chore::new("cargo", ["test", "--workspace"]).run_counted("tests", root, &mut tally)?;
     Chore::new(
         "python3",
         [
@@ -149,13 +198,42 @@ fn test(root: &Path) -> Result<()> {
             "--verbose",
         ],
     )
-    .run("tests of the machine-learning jobs", root)?;
-    e2e(root, Vec::new())
+    .run_counted("tests of the machine-learning jobs", root, &mut tally)?;
+    miri(root, &mut tally)?;
+    fuzz::run(root, FUZZ_SECONDS, &[])?;
+    e2e(root, Vec::new(), &mut tally)?;
+    say(format_args!("in all: {tally}"))
+}
+
+/// How long each fuzz target runs as part of the tests.
+const FUZZ_SECONDS: u64 = 60;
+
+/// The crates that only compute, under Miri, where the toolchain has it.
+fn miri(root: &Path, tally: &mut Tally) -> Result<()> {
+    if !Chore::new("cargo", ["miri", "--version"]).succeeds(root) {
+        return say(format_args!(
+            "── Miri: skipped, since this toolchain has none (it comes with nightly ones: \
+             rustup +nightly component add miri)"
+        ));
+    }
+    Chore::new(
+        "cargo",
+        [
+            "miri",
+            "test",
+            "--package",
+            "knapsack",
+            "--package",
+            "oom-policy",
+            "--lib",
+        ],
+    )
+    .run_counted("Miri", root, tally)
 }
 
 /// `e2e` is a workspace of its own: what runs in the virtual machine is built
 /// otherwise.
-fn e2e(root: &Path, arguments: Vec<OsString>) -> Result<()> {
+fn e2e(root: &Path, arguments: Vec<OsString>, tally: &mut Tally) -> Result<()> {
     let mut command = [
         "run",
         "--release",
@@ -166,7 +244,7 @@ fn e2e(root: &Path, arguments: Vec<OsString>) -> Result<()> {
     .map(OsString::from)
     .to_vec();
     command.extend(arguments);
-    Chore::new("cargo", command).run("scenarios in a virtual machine", root)
+    Chore::new("cargo", command).run_counted("scenarios in a virtual machine", root, tally)
 }
 
 /// The workspace's folder.

@@ -7,103 +7,218 @@ use anyhow::{Result, bail};
 use crate::chore::{Chore, say};
 
 /// A program that is not ours.
-struct Tool {
-    /// What proves that it is there.
-    proof: Chore,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tool {
+    /// What runs where it is there.
+    proof: (&'static str, &'static [&'static str]),
     /// What it is for, to finish the sentence "… is needed".
     purpose: &'static str,
-    /// What installs it, in order.
-    installation: Vec<Chore>,
-    /// Whether only root may install it.
-    root_only: bool,
+    source: Source,
 }
 
-/// Installs what is missing.
+/// Where a tool comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// A component of the toolchain, by rustup.
+    Rustup(&'static str),
+    /// A package of Debian's.
+    Debian(&'static str),
+    /// A crate, at a version: it is compiled.
+    Cargo {
+        name: &'static str,
+        version: &'static str,
+    },
+}
+
+/// For `cargo xtask check`.
+pub(crate) const FOR_CHECKS: &[Tool] = &[
+    Tool {
+        proof: ("cargo", &["fmt", "--version"]),
+        purpose: "to check the formatting",
+        source: Source::Rustup("rustfmt"),
+    },
+    Tool {
+        proof: ("cargo", &["clippy", "--version"]),
+        purpose: "to check the code",
+        source: Source::Rustup("clippy"),
+    },
+    Tool {
+        proof: ("shellcheck", &["--version"]),
+        purpose: "to check the shell scripts",
+        source: Source::Debian("shellcheck"),
+    },
+    Tool {
+        proof: ("cargo", &["deny", "--version"]),
+        purpose: "to check licences and sources of dependencies",
+        source: Source::Cargo {
+            name: "cargo-deny",
+            version: "0.20.2",
+        },
+    },
+];
+
+/// For the tests of the workspace.
+pub(crate) const FOR_TESTS: &[Tool] = &[Tool {
+    proof: ("python3", &["--version"]),
+    purpose: "to test the machine-learning jobs",
+    source: Source::Debian("python3"),
+}];
+
+/// For the fuzz targets.
+pub(crate) const FOR_FUZZING: &[Tool] = &[
+    Tool {
+        proof: ("g++", &["--version"]),
+        purpose: "to compile libFuzzer",
+        source: Source::Debian("g++"),
+    },
+    Tool {
+        proof: ("cargo", &["fuzz", "--version"]),
+        purpose: "to fuzz the parsers",
+        source: Source::Cargo {
+            name: "cargo-fuzz",
+            version: "0.13.2",
+        },
+    },
+];
+
+/// For the scenarios in virtual machines.
+pub(crate) const FOR_MACHINES: &[Tool] = &[
+    Tool {
+        proof: ("qemu-system-x86_64", &["--version"]),
+        purpose: "to boot kernels",
+        source: Source::Debian("qemu-system-x86"),
+    },
+    Tool {
+        proof: ("mmdebstrap", &["--version"]),
+        purpose: "to fetch kernels",
+        source: Source::Debian("mmdebstrap"),
+    },
+    Tool {
+        proof: ("unshare", &["--version"]),
+        purpose: "to build the module in a chroot",
+        source: Source::Debian("util-linux"),
+    },
+];
+
+impl Tool {
+    fn is_there(&self, root: &Path) -> bool {
+        self.proof().succeeds(root)
+    }
+
+    fn proof(&self) -> Chore {
+        let (program, arguments) = self.proof;
+        Chore::new(program, arguments.iter().copied())
+    }
+}
+
+/// Installs what is missing of `tools`: all of Debian's packages together.
 ///
 /// # Errors
 ///
 /// What is missing and cannot be installed, with the commands that would.
-pub(crate) fn provide(root: &Path) -> Result<()> {
-    let missing: Vec<Tool> = tools()
+pub(crate) fn provide<'a>(root: &Path, tools: impl IntoIterator<Item = &'a Tool>) -> Result<()> {
+    let missing: Vec<&Tool> = tools
         .into_iter()
-        .filter(|tool| !tool.proof.succeeds(root))
+        .filter(|tool| !tool.is_there(root))
         .collect();
-    for tool in missing {
-        let Tool {
-            proof,
-            purpose,
-            installation,
-            root_only,
-        } = tool;
-        let commands: Vec<String> = installation.iter().map(Chore::to_string).collect();
-        if root_only && !we_are_root(root) {
-            bail!(
-                "`{proof}` does not run, and it is needed {purpose}; install it as root: {}",
-                commands.join(" && ")
-            );
-        }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for tool in &missing {
         say(format_args!(
-            "── `{proof}` does not run, and it is needed {purpose}"
+            "── `{}` does not run; it is needed {}",
+            tool.proof(),
+            tool.purpose
         ))?;
-        for command in &installation {
-            command.run(&command.to_string(), root)?;
-        }
-        if !proof.succeeds(root) {
-            bail!(
-                "`{proof}` does not run even after: {}",
-                commands.join(" && ")
-            );
+    }
+    let sources: Vec<Source> = missing.iter().map(|tool| tool.source).collect();
+    let installation = installation(&sources);
+    let takes_root = sources
+        .iter()
+        .any(|source| matches!(source, Source::Debian(_)));
+    if takes_root && !we_are_root(root) {
+        let commands: Vec<String> = installation.iter().map(Chore::to_string).collect();
+        bail!("install as root: {}", commands.join(" && "));
+    }
+    for command in &installation {
+        command.run(&command.to_string(), root)?;
+    }
+    for tool in missing {
+        if !tool.is_there(root) {
+            bail!("`{}` does not run even after that", tool.proof());
         }
     }
     Ok(())
 }
 
-fn tools() -> Vec<Tool> {
-    let component = |proof, purpose, name| Tool {
-        proof,
-        purpose,
-        installation: vec![Chore::new("rustup", ["component", "add", name])],
-        root_only: false,
-    };
-    vec![
-        component(
-            Chore::new("cargo", ["fmt", "--version"]),
-            "to check the formatting",
-            "rustfmt",
-        ),
-        component(
-            Chore::new("cargo", ["clippy", "--version"]),
-            "to check the code",
-            "clippy",
-        ),
-        debian_package(
-            Chore::new("shellcheck", ["--version"]),
-            "to check the shell scripts",
-            "shellcheck",
-        ),
-        debian_package(
-            Chore::new("python3", ["--version"]),
-            "to test the machine-learning jobs",
-            "python3",
-        ),
-    ]
-}
+/// What installs all of `sources`.
+fn installation(sources: &[Source]) -> Vec<Chore> {
+    // Another package manager may be at work.
+    const WAIT: &str = "DPkg::Lock::Timeout=600";
 
-fn debian_package(proof: Chore, purpose: &'static str, package: &'static str) -> Tool {
-    let install = ["install", "--yes", "--no-install-recommends", package];
-    Tool {
-        proof,
-        purpose,
-        installation: vec![
-            Chore::new("apt-get", ["update"]),
-            Chore::new("apt-get", install).env("DEBIAN_FRONTEND", "noninteractive"),
-        ],
-        root_only: true,
+    let mut chores = Vec::new();
+    let mut install = vec!["-o", WAIT, "install", "--yes", "--no-install-recommends"];
+    for source in sources {
+        match source {
+            Source::Rustup(name) => {
+                chores.push(Chore::new("rustup", ["component", "add", name]));
+            }
+            Source::Debian(package) => install.push(package),
+            Source::Cargo { name, version } => chores.push(Chore::new(
+                "cargo",
+                ["install", "--quiet", "--locked", name, "--version", version],
+            )),
+        }
     }
+    if sources
+        .iter()
+        .any(|source| matches!(source, Source::Debian(_)))
+    {
+        // First: what is compiled may want a package.
+        chores.insert(0, Chore::new("apt-get", ["-o", WAIT, "update"]));
+        let chore = Chore::new("apt-get", install).env("DEBIAN_FRONTEND", "noninteractive");
+        chores.insert(1, chore);
+    }
+    chores
 }
 
 fn we_are_root(root: &Path) -> bool {
     Chore::new("id", ["--user"])
         .output(root)
         .is_ok_and(|uid| uid.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debians_packages_are_installed_together_and_first() {
+        let cargo = Source::Cargo {
+            name: "cargo-fuzz",
+            version: "0.13.2",
+        };
+        let chores = installation(&[
+            Source::Rustup("clippy"),
+            Source::Debian("g++"),
+            cargo,
+            Source::Debian("shellcheck"),
+        ]);
+        let commands: Vec<String> = chores.iter().map(Chore::to_string).collect();
+        assert_eq!(
+            commands,
+            [
+                "apt-get -o DPkg::Lock::Timeout=600 update",
+                "DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install --yes \
+                 --no-install-recommends g++ shellcheck",
+                "rustup component add clippy",
+                "cargo install --quiet --locked cargo-fuzz --version 0.13.2",
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_is_installed_where_nothing_is_missing() {
+        assert!(installation(&[]).is_empty());
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,6 +31,7 @@ pub(crate) struct Ended {
 }
 
 /// Boots the kernel with these scenarios, and waits until the machine ends.
+/// Calls `begun` with the name of each that the guest begins.
 ///
 /// The emulator emulates: some hosts' virtualization hangs an unmodified
 /// kernel, and a test shall run everywhere alike.
@@ -40,6 +41,7 @@ pub(crate) fn run(
     debian: Option<&Path>,
     logs: &Path,
     boot: &[&Scenario],
+    begun: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<Ended> {
     let Some(first) = boot.first() else {
         return Ok(Ended {
@@ -86,13 +88,22 @@ pub(crate) fn run(
         .spawn()
         .context("cannot start QEMU")?;
 
-    let how = wait(qemu, limit)?;
-    let said = fs::read(&words).with_context(|| format!("cannot read `{}`", words.display()))?;
+    let mut announced = 0;
+    let mut announce = || -> Result<Vec<Word>> {
+        let said = read_words(&words)?;
+        let begins = said.iter().filter_map(|word| match word {
+            Word::Begin(name) => Some(name),
+            _ => None,
+        });
+        for name in begins.skip(announced) {
+            announced += 1;
+            begun(name)?;
+        }
+        Ok(said)
+    };
+    let how = wait(qemu, limit, || announce().map(|_| ()))?;
     Ok(Ended {
-        words: String::from_utf8_lossy(&said)
-            .lines()
-            .filter_map(Word::parse)
-            .collect(),
+        words: announce()?,
         how,
         console,
     })
@@ -140,16 +151,29 @@ fn add_machine(qemu: &mut Command, machine: Machine, logs: &Path) -> Result<()> 
     Ok(())
 }
 
-/// Waits for the emulator, and ends it when the time is over.
-fn wait(mut qemu: Child, limit: Duration) -> Result<String> {
+/// What the guest has said in whole lines.
+fn read_words(path: &Path) -> Result<Vec<Word>> {
+    let said = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let said = String::from_utf8_lossy(&said);
+    let whole = said.rfind('\n').map_or("", |end| &said[..=end]);
+    Ok(whole.lines().filter_map(Word::parse).collect())
+}
+
+/// Waits for the emulator, looks each second, and ends it when the time is
+/// over.
+fn wait(mut qemu: Child, limit: Duration, mut look: impl FnMut() -> Result<()>) -> Result<String> {
     let pidfd =
         pidfd_open(Pid::from_child(&qemu), PidfdFlags::empty()).context("cannot wait for QEMU")?;
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    let timeout = Timespec::try_from(limit)?;
+    let second = Timespec::try_from(Duration::from_secs(1))?;
+    let began = Instant::now();
     let in_time = loop {
-        match poll(&mut fds, Some(&timeout)) {
+        match poll(&mut fds, Some(&second)) {
+            Ok(0) if limit <= began.elapsed() => break false,
+            Ok(0) => look()?,
+            Ok(_) => break true,
             Err(rustix::io::Errno::INTR) => {}
-            ready => break ready.context("cannot wait for QEMU")? > 0,
+            Err(err) => return Err(err).context("cannot wait for QEMU"),
         }
     };
     if !in_time {

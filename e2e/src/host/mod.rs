@@ -6,7 +6,6 @@ mod debian;
 mod image;
 mod kernel;
 mod machine;
-mod tools;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -113,15 +112,22 @@ fn list() -> Result<()> {
 
 fn run_all(kernels: &[Kernel], names: &[String], full: bool) -> Result<bool> {
     let places = Places::new()?;
-    tools::provide()?;
     let programs = image::build_programs(&places)?;
     let (mut passed, mut failed) = (0, 0);
     for &kernel in kernels {
         let ready = kernel.prepare(&places)?;
         let image = image::pack(&places, &ready, &programs)?;
-        say(format_args!("Linux {} ({})", kernel.name, ready.release))?;
-        for boot in boots(kernel, names, full) {
-            for outcome in run_boot(&places, &ready, &image, &boot)? {
+        let boots = boots(kernel, names, full);
+        let count = boots.iter().map(Vec::len).sum();
+        say(format_args!(
+            "Linux {} ({}): {count} scenarios in {} machines, one after the other",
+            kernel.name,
+            ready.release,
+            boots.len()
+        ))?;
+        let mut progress = Progress { begun: 0, count };
+        for boot in &boots {
+            for outcome in run_boot(&places, &ready, &image, boot, &mut progress)? {
                 say(format_args!("  {outcome}"))?;
                 match outcome.failure {
                     None => passed += 1,
@@ -133,6 +139,21 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool) -> Result<bool> {
     say(format_args!("{passed} passed, {failed} failed"))?;
     // Nothing that ran is nothing that passed.
     Ok(failed == 0 && passed > 0)
+}
+
+/// Which scenario runs.
+#[derive(Debug)]
+struct Progress {
+    begun: usize,
+    count: usize,
+}
+
+impl Progress {
+    /// The guest has begun `name`.
+    fn begin(&mut self, name: &str) -> Result<()> {
+        self.begun += 1;
+        say(format_args!("  [{}/{}] {name}", self.begun, self.count))
+    }
 }
 
 /// The scenarios for this kernel, those together that share a machine.
@@ -166,6 +187,7 @@ fn run_boot(
     kernel: &kernel::Ready,
     image: &Path,
     boot: &[&'static Scenario],
+    progress: &mut Progress,
 ) -> Result<Vec<Outcome>> {
     let logs = places.logs(kernel.kernel);
     fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
@@ -173,7 +195,10 @@ fn run_boot(
         true => Some(debian::prepare(places)?),
         false => None,
     };
-    let run = || machine::run(&kernel.image, image, debian.as_deref(), &logs, boot);
+    let mut run = || {
+        let begun = &mut |name: &str| progress.begin(name);
+        machine::run(&kernel.image, image, debian.as_deref(), &logs, boot, begun)
+    };
     let mut ended = run()?;
     if ended.words.is_empty() {
         // A processor that is emulated now and then sees half of what the
