@@ -21,6 +21,20 @@
 //!
 //! Numbers go in and indices come out. Nothing here knows what a process is,
 //! opens a file, reads a clock, or, once a [`Workspace`] is made, allocates.
+//!
+//! ```
+//! use knapsack::{Budget, Item, Workspace};
+//!
+//! // Values 9, 8 and 5; the first two are as heavy as the last is heavier.
+//! let items = [(300, 9), (300, 8), (500, 5)].map(|(weight, value)| Item { weight, value });
+//! let mut workspace = Workspace::with_capacity(items.len());
+//!
+//! let cheapest = workspace.give_up(&items, 450, Budget::default())?;
+//! assert_eq!(cheapest.given_up, [2]);
+//! assert_eq!(cheapest.value, 5);
+//! assert!(cheapest.value_proved);
+//! # Ok::<(), knapsack::SelectError>(())
+//! ```
 
 mod bounds;
 mod convex;

@@ -1,6 +1,22 @@
 //! The words that every part of the daemon speaks: a process, memory, a
 //! decision. Plain values and their arithmetic; no files, no clock, no system
 //! calls, and nothing is decided here.
+//!
+//! ```
+//! use model::{Basis, Cost, Explanation, Memory};
+//!
+//! let memory = Memory {
+//!     total_bytes: 16 << 30,
+//!     available_bytes: 1 << 30,
+//!     hugetlb_bytes: 4 << 30,
+//!     ..Memory::default()
+//! };
+//! assert_eq!(memory.usable_bytes(), 12 << 30);
+//!
+//! // A value of 8 that is growing counts half; earlier losses count against it.
+//! let explanation = Explanation::new(Basis::Value(8), true, Cost::of_value(3));
+//! assert_eq!(explanation.to_string(), "cost 1 = value 8 × ½ (growing) − penalty 3");
+//! ```
 
 mod cost;
 mod decision;

@@ -4,6 +4,63 @@
 //! [`Policy::step`] takes a [`Snapshot`] and returns a [`Decision`]. It opens
 //! no file, reads no clock and makes no system call, so minutes of behaviour
 //! are a test of microseconds, and a recorded snapshot is a test.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use oom_policy::{
+//!     Action, Depth, Effect, Effects, Event, Gate, Guard, Memory, Name, Process, ProcessId,
+//!     Settings, Surroundings,
+//! };
+//!
+//! # fn job(pid: u32, value: u32, bytes: u64) -> Process {
+//! #     Process {
+//! #         id: ProcessId { pid, start_ticks: 1 },
+//! #         parent: 1,
+//! #         group: pid,
+//! #         session: oom_policy::SessionId(1),
+//! #         login: true,
+//! #         uid: 1000,
+//! #         name: Name::new(b"job"),
+//! #         oom_score: None,
+//! #         oom_score_adj: 0,
+//! #         rss_bytes: bytes,
+//! #         anon_bytes: bytes,
+//! #         swap_bytes: 0,
+//! #         shmem_bytes: 0,
+//! #         major_faults: 0,
+//! #         value: Some(value),
+//! #         protection: None,
+//! #         critical_below_bytes: 0,
+//! #         preference: oom_policy::Preference::None,
+//! #     }
+//! # }
+//! let mut guard = Guard::new(
+//!     Settings::default(),
+//!     Gate::default(),
+//!     Surroundings::default(),
+//!     64,
+//! );
+//! let mut effects = Effects::with_room_for(64);
+//!
+//! // 4 % of memory is available, and there is no swap: kill.
+//! let memory = Memory {
+//!     total_bytes: 100 << 30,
+//!     available_bytes: 4 << 30,
+//!     ..Memory::default()
+//! };
+//! let now = Duration::from_secs(1);
+//! guard.handle(now, Event::Memory(memory), &mut effects);
+//! assert!(effects.by_ref().any(|effect| effect == Effect::ReadTable(Depth::Fast)));
+//!
+//! // The least valuable job is enough.
+//! let processes = [job(100, 9, 40 << 30), job(200, 5, 40 << 30)];
+//! let depth = Depth::Fast;
+//! let table = Event::Table { depth, processes: &processes };
+//! guard.handle(now, table, &mut effects);
+//! let kill = Effect::Act(Action::Kill(processes[1].id));
+//! assert_eq!(effects.next(), Some(kill));
+//! ```
 
 mod choice;
 mod critical;

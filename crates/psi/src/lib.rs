@@ -4,6 +4,23 @@
 //!
 //! The source of both is the kernel's `Documentation/accounting/psi.rst`. No
 //! file is opened here; see the `sensors` crate.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use psi::{Pressure, Share, Trigger};
+//!
+//! let pressure: Pressure = "\
+//! some avg10=12.50 avg60=3.00 avg300=0.50 total=91234
+//! full avg10=4.25 avg60=1.00 avg300=0.10 total=31234
+//! ".parse()?;
+//! assert_eq!(pressure.full.avg10.to_string(), "4.25");
+//!
+//! // Fires when all tasks stall for half of a second.
+//! let trigger = Trigger::new(Share::Full, Duration::from_millis(500), Duration::from_secs(1))?;
+//! assert_eq!(trigger.line().as_bytes(), b"full 500000 1000000\0");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod pressure;
 mod trigger;
