@@ -5,7 +5,7 @@
 //! anything (`LD_PRELOAD`). So it is critical only while it holds less than such
 //! a program needs: [`critical_below_bytes`]. And what the programs of one user
 //! may hold, they may hold together, or many would take what one cannot:
-//! [`Critical`]. `docs/selection.md` says how the allowances were measured.
+//! [`Critical`]. `docs/protection.md` says how the allowances were measured.
 
 use model::Process;
 

@@ -10,46 +10,57 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgAction, Parser};
 use oom_policy::{Amount, Floor, Memory, Settings, SettingsError};
-use regex_lite::Regex;
 
+use crate::hook_file;
 use crate::page::percent_of;
+use crate::pattern::Pattern;
 
-/// Before the machine stalls, ends the processes whose end costs the least
-/// value, and keeps the rest.
+/// The least memory that can be acted in: as much as the daemon takes itself,
+/// and more than what a victim takes while it is being killed.
+const LEAST_BYTES: u64 = 4 << 20;
+
+/// What cannot be meant as a size in KiB.
+const SLIP_BYTES: u64 = 1 << 20;
+
+/// Before memory runs out, kills the processes whose loss costs the least value
 ///
-/// Processes are given a value by a file named after their pid:
-/// `echo 8 > /tmp/user_processes/$$`.
+/// A process is given a value by a file named after its pid:
+/// `echo 8 > /tmp/user_processes/$$`. What is not registered counts little.
 #[derive(Debug, Parser)]
 #[command(
     name = "user-oom",
     version,
-    max_term_width = 100,
-    args_override_self = true
+    disable_version_flag = true,
+    max_term_width = 80,
+    args_override_self = true,
+    after_help = "Exit status: 0 after SIGINT, SIGTERM, SIGHUP, ^\\ or ^Z, and after -h and -v;
+1 if it cannot guard, with the reason on standard error; 2 for unusable
+arguments."
 )]
 pub(crate) struct Arguments {
-    /// Available memory, in percent: act at or below PERCENT (and swap, -s),
-    /// kill at once at or below KILL_PERCENT [default: 10, and half of PERCENT]
+    /// Send SIGTERM at or below PERCENT of memory available, SIGKILL at or
+    /// below KILL_PERCENT, if free swap is as low (-s) [default: 10, and half
+    /// of PERCENT]
     #[arg(
         short = 'm',
         value_name = "PERCENT[,KILL_PERCENT]",
-        conflicts_with = "memory_size",
         allow_hyphen_values = true
     )]
     memory_percent: Option<Percents>,
 
-    /// Free swap, in percent; 100: swap is ignored [default: 10, and half of
+    /// The same for free swap; 100: ignore swap [default: 10, and half of
     /// PERCENT]
     #[arg(
         short = 's',
         value_name = "PERCENT[,KILL_PERCENT]",
-        conflicts_with = "swap_size",
         allow_hyphen_values = true
     )]
     swap_percent: Option<Percents>,
 
-    /// As -m, in KiB; K, M or G may follow
+    /// As -m, but in KiB, or with a suffix K, M or G; with -m, the lower of the
+    /// two counts
     #[arg(
         short = 'M',
         value_name = "SIZE[,KILL_SIZE]",
@@ -57,7 +68,8 @@ pub(crate) struct Arguments {
     )]
     memory_size: Option<Sizes>,
 
-    /// As -s, in KiB; K, M or G may follow
+    /// As -s, but in KiB, or with a suffix K, M or G; with -s, the lower of the
+    /// two counts
     #[arg(
         short = 'S',
         value_name = "SIZE[,KILL_SIZE]",
@@ -65,12 +77,12 @@ pub(crate) struct Arguments {
     )]
     swap_size: Option<Sizes>,
 
-    /// Relief ends where this much memory is available, in percent or, with K,
-    /// M or G, as a size; above the warn level [default: 1.5 × the warn level]
+    /// Stop once this much memory is available, in percent, or as a size with a
+    /// suffix K, M or G; above -m [default: 1.5 times -m]
     #[arg(long, value_name = "PERCENT|SIZE", allow_hyphen_values = true)]
     recover: Option<Recovery>,
 
-    /// From SIGTERM to SIGKILL, in seconds
+    /// From SIGTERM to SIGKILL
     #[arg(
         long,
         value_name = "SECONDS",
@@ -79,7 +91,7 @@ pub(crate) struct Arguments {
     )]
     grace: Seconds,
 
-    /// What stays is left room to grow on for this many seconds; 0: none
+    /// Free enough for the processes that stay to grow for this long; 0: do not
     #[arg(
         long,
         value_name = "SECONDS",
@@ -88,8 +100,8 @@ pub(crate) struct Arguments {
     )]
     horizon: Seconds,
 
-    /// Relieve a machine that stalls on memory (PSI full) for this share of
-    /// three 1 s windows in a row, or off
+    /// Act as well once all tasks have stalled on memory (PSI full) for this
+    /// share of each of three seconds in a row; off: do not
     #[arg(
         long,
         value_name = "PERCENT|off",
@@ -98,8 +110,7 @@ pub(crate) struct Arguments {
     )]
     pressure: Gate,
 
-    /// Status line every so many seconds; 0: none [default: 1 on a terminal,
-    /// else 3600]
+    /// Between two status lines; 0: none [default: 1 on a terminal, else 3600]
     #[arg(short = 'r', value_name = "SECONDS", allow_hyphen_values = true)]
     report: Option<Seconds>,
 
@@ -107,46 +118,51 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) dryrun: bool,
 
-    /// Judge registered processes only
+    /// Consider registered processes only
     #[arg(long)]
     registered_only: bool,
 
-    /// A process is ended with its whole process group
+    /// Kill the whole process group of a victim
     #[arg(short = 'g')]
     by_group: bool,
 
-    /// Unregistered processes whose name matches go first
-    #[arg(long, value_name = "REGEX", value_parser = regex)]
-    pub(crate) prefer: Option<Regex>,
+    /// Kill unregistered processes first whose name matches. The name is the
+    /// one that a process gives itself, cut after 15 bytes (`ps -eo comm` shows
+    /// it); that of a script is its interpreter's
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) prefer: Option<Pattern>,
 
-    /// Unregistered processes whose name matches go last, with the system's
-    #[arg(long, value_name = "REGEX", value_parser = regex)]
-    pub(crate) avoid: Option<Regex>,
+    /// Kill unregistered processes last whose name matches, with those of the
+    /// system. Any process can take such a name
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) avoid: Option<Pattern>,
 
-    /// Processes whose name matches are never ended
-    #[arg(long, value_name = "REGEX", value_parser = regex)]
-    pub(crate) ignore: Option<Regex>,
+    /// Never kill a process whose name matches. This protects any process that
+    /// takes such a name, so use it where you trust all users; -d shows what it
+    /// protects
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) ignore: Option<Pattern>,
 
-    /// Run PATH for each process about to be ended; nobody waits for it
-    #[arg(short = 'P', value_name = "PATH", value_parser = hook)]
+    /// Never kill a process of root's
+    #[arg(long)]
+    pub(crate) ignore_root_user: bool,
+
+    /// Run the program at PATH before each kill, without waiting for it. Only
+    /// root and the daemon's user may be able to change it
+    #[arg(short = 'P', value_name = "PATH", value_parser = hook_file::parse)]
     pub(crate) before: Option<PathBuf>,
 
-    /// Run PATH for each process that was ended
-    #[arg(short = 'N', value_name = "PATH", value_parser = hook)]
+    /// The same, after each kill
+    #[arg(short = 'N', value_name = "PATH", value_parser = hook_file::parse)]
     pub(crate) after: Option<PathBuf>,
 
-    /// Raise oom_score_adj of registered processes, the more the less they are
-    /// worth, so that the kernel's own choice agrees; put back at the end
+    /// Raise oom_score_adj of registered processes, the more the lower their
+    /// value, so that the kernel's own choice agrees; undone at the end
     #[arg(long)]
     pub(crate) align_kernel: bool,
 
-    /// Taken for those who come from earlyoom: its protection of itself is the
-    /// default here
-    #[arg(short = 'p')]
-    pub(crate) protect: bool,
-
-    /// Say more: every look, every entry of the registry
-    #[arg(short = 'd')]
+    /// Log each registry entry and each look at memory
+    #[arg(short = 'd', long = "debug")]
     pub(crate) debug: bool,
 
     /// The directory where processes are given values
@@ -154,16 +170,15 @@ pub(crate) struct Arguments {
     pub(crate) registry: PathBuf,
 
     /// Where memory is read: from meminfo, from the kernel module, or from the
-    /// module where it is loaded
+    /// module if it is loaded
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t = Source::Auto)]
     pub(crate) source: Source,
 
-    /// Read this instead of the kernel's meminfo
+    /// Read this file instead of the kernel's meminfo
     #[arg(long, value_name = "FILE")]
     pub(crate) meminfo: Option<PathBuf>,
 
-    /// Read this instead of the kernel's memory pressure; it can set off no
-    /// trigger, so its full avg10 is looked at once a second
+    /// Read this file once a second instead of the kernel's memory pressure
     #[arg(long, value_name = "FILE")]
     pub(crate) pressure_file: Option<PathBuf>,
 
@@ -171,7 +186,34 @@ pub(crate) struct Arguments {
     /// $XDG_RUNTIME_DIR]
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
+
+    /// Print the version
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+
+    /// No effect: user-oom always raises its own priority
+    #[arg(short = 'p', help_heading = FROM_EARLYOOM)]
+    protect: bool,
+
+    /// No effect: the choice is by value, not by size alone
+    #[arg(long, help_heading = FROM_EARLYOOM)]
+    sort_by_rss: bool,
+
+    /// No effect, as in earlyoom
+    #[arg(short = 'k', help_heading = FROM_EARLYOOM)]
+    kernel_killer: bool,
+
+    /// No effect, as in earlyoom
+    #[arg(short = 'i', help_heading = FROM_EARLYOOM)]
+    ignore_adjustments: bool,
+
+    /// Refused: the kernel's choice knows no values; see psi-monitor --action
+    #[arg(long, help_heading = FROM_EARLYOOM)]
+    kernel_oom: bool,
 }
+
+/// What else is taken, so that a command line of earlyoom's works unchanged.
+const FROM_EARLYOOM: &str = "Accepted from earlyoom";
 
 impl Arguments {
     /// The policy's settings on a machine with so much memory and swap.
@@ -180,18 +222,28 @@ impl Arguments {
     ///
     /// A sentence that names the argument and what would be right.
     pub(crate) fn settings(&self, machine: &Memory) -> Result<Settings, Unusable> {
-        let (warn_memory, kill_memory) = amounts(self.memory_percent, self.memory_size);
-        let (warn_swap, kill_swap) = amounts(self.swap_percent, self.swap_size);
-        let base_bytes = machine.total_bytes.saturating_sub(machine.hugetlb_bytes);
+        if self.kernel_oom {
+            return Err(Unusable(
+                "`--kernel-oom` leaves the choice to the kernel, which knows no values: leave it \
+                 out, or have psi-monitor ask the kernel (`psi-monitor --action sysrq`)"
+                    .to_owned(),
+            ));
+        }
+        let base_bytes = machine.usable_bytes();
+        let (warn_memory, kill_memory) = amounts(self.memory_percent, self.memory_size, base_bytes);
+        let (warn_swap, kill_swap) =
+            amounts(self.swap_percent, self.swap_size, machine.swap_total_bytes);
         let warn_bytes = warn_memory.of(base_bytes);
-        if warn_bytes == 0 || base_bytes <= warn_bytes {
+        if warn_bytes < LEAST_BYTES || base_bytes <= warn_bytes {
             return Err(Unusable(format!(
-                "`{}` must be above 0 and below all memory ({} MiB here): the default is `-m 10,5`",
-                if self.memory_size.is_some() {
-                    "-M"
-                } else {
-                    "-m"
+                "`{}` is {} KiB here: give at least {} MiB, which user-oom needs to act in, and less \
+                 than all memory, {} MiB (the default is `-m 10,5`)",
+                match warn_memory {
+                    Amount::Bytes(_) => "-M",
+                    Amount::PartsPerMillion(_) => "-m",
                 },
+                warn_bytes >> 10,
+                LEAST_BYTES >> 20,
                 base_bytes >> 20,
             )));
         }
@@ -256,6 +308,30 @@ impl Arguments {
         }
     }
 
+    /// What is to be said of arguments that change nothing.
+    pub(crate) fn remarks(&self) -> impl Iterator<Item = &'static str> {
+        [
+            (
+                self.protect,
+                "`-p` has no effect: user-oom always raises its own priority",
+            ),
+            (
+                self.sort_by_rss,
+                "`--sort-by-rss` has no effect: the choice is by value, not by size alone",
+            ),
+            (
+                self.kernel_killer,
+                "`-k` has no effect, as in earlyoom since 1.2",
+            ),
+            (
+                self.ignore_adjustments,
+                "`-i` has no effect, as in earlyoom since 1.7",
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(given, remark)| given.then_some(remark))
+    }
+
     /// Between two status lines; `None`: none are printed.
     pub(crate) fn report_interval(&self, terminal: bool) -> Option<Duration> {
         match self.report {
@@ -276,21 +352,23 @@ pub(crate) enum Source {
     Module,
 }
 
-/// What was given, or by default the same share as `Percents` has.
-fn amounts(percents: Option<Percents>, sizes: Option<Sizes>) -> (Amount, Amount) {
-    match sizes {
-        Some(sizes) => (
-            Amount::Bytes(sizes.warn_bytes),
-            Amount::Bytes(sizes.kill_bytes),
-        ),
-        None => {
-            let Percents { warn, kill } = percents.unwrap_or_default();
-            (
-                Amount::PartsPerMillion(warn.0),
-                Amount::PartsPerMillion(kill.0),
-            )
+/// What was given, or by default the same share as `Percents` has; where both
+/// are given, the lower of the two.
+fn amounts(percents: Option<Percents>, sizes: Option<Sizes>, total_bytes: u64) -> (Amount, Amount) {
+    let lower = |parts: Percent, bytes| {
+        let parts = Amount::PartsPerMillion(parts.0);
+        match bytes {
+            Some(bytes) if percents.is_none() || bytes < parts.of(total_bytes) => {
+                Amount::Bytes(bytes)
+            }
+            _ => parts,
         }
-    }
+    };
+    let Percents { warn, kill } = percents.unwrap_or_default();
+    (
+        lower(warn, sizes.map(|sizes| sizes.warn_bytes)),
+        lower(kill, sizes.map(|sizes| sizes.kill_bytes)),
+    )
 }
 
 /// Arguments that are well-formed each, but cannot be meant together.
@@ -321,7 +399,7 @@ impl FromStr for Percent {
         parts
             .and_then(|parts| u32::try_from(parts).ok())
             .map(Self)
-            .ok_or_else(|| format!("`{text}` is no percentage: a number from 0 to 100 is"))
+            .ok_or_else(|| format!("`{text}` is not a percentage (expected 0 to 100, without `%`)"))
     }
 }
 
@@ -413,7 +491,9 @@ impl FromStr for Seconds {
         decimal(text, 3)
             .filter(|&millis| millis <= YEAR_MILLIS)
             .map(|millis| Self(Duration::from_millis(millis)))
-            .ok_or_else(|| format!("`{text}` is no span: a number of seconds such as 5 or 0.5 is"))
+            .ok_or_else(|| {
+                format!("`{text}` is not a number of seconds (expected one such as 5 or 0.5)")
+            })
     }
 }
 
@@ -454,7 +534,8 @@ fn pair<T>(
     }
 }
 
-/// KiB, or with a suffix K, M or G.
+/// KiB, or with a suffix K, M or G. Less than a mebibyte in KiB is taken for a
+/// suffix left out, but for nothing at all.
 fn size_bytes(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.as_bytes().last() {
         Some(b'K' | b'k') => (&text[..text.len() - 1], 1 << 10),
@@ -462,10 +543,18 @@ fn size_bytes(text: &str) -> Result<u64, String> {
         Some(b'G' | b'g') => (&text[..text.len() - 1], 1 << 30),
         _ => (text, 1 << 10),
     };
-    decimal(digits, 3)
+    let bytes = decimal(digits, 3)
         .and_then(|thousandths| thousandths.checked_mul(unit))
         .map(|thousandths| thousandths / 1000)
-        .ok_or_else(|| format!("`{text}` is no size: a number of KiB, or one with K, M or G, is"))
+        .ok_or_else(|| {
+            format!("`{text}` is not a size (expected a number of KiB, or one with K, M or G)")
+        })?;
+    if bytes < SLIP_BYTES && digits.len() == text.len() && bytes > 0 {
+        return Err(format!(
+            "`{text}` is {text} KiB, too little to act in: did you mean `{text}M`?"
+        ));
+    }
+    Ok(bytes)
 }
 
 /// The digits of `text` times 10^`places`, with at most that many behind the
@@ -481,21 +570,6 @@ fn decimal(text: &str, places: usize) -> Option<u64> {
         return None;
     }
     format!("{whole}{fraction:0<places$}").parse().ok()
-}
-
-fn regex(text: &str) -> Result<Regex, String> {
-    Regex::new(text).map_err(|err| format!("no regular expression: {err}"))
-}
-
-fn hook(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err(format!(
-            "`{text}` is not absolute: give the whole path, such as `/usr/local/bin/notify`"
-        ))
-    }
 }
 
 #[cfg(test)]
@@ -582,7 +656,6 @@ mod tests {
         refused("-M 1T", "-M");
         refused("-M 10,20", "-M");
         refused("-s 101", "-s");
-        refused("-m 10 -M 100", "-M");
         refused("-m 10 --recover 10", "--recover");
         refused("--recover 9", "--recover");
         refused("-M 2G --recover 12", "--recover");
@@ -598,6 +671,55 @@ mod tests {
         refused("--prefer (", "--prefer");
         refused("stray", "stray");
         refused("--source kernel", "--source");
+    }
+
+    #[test]
+    fn of_a_percentage_and_a_size_the_lower_counts() {
+        // 10 % of 16 GiB is 1638 MiB.
+        let set = settings("-m 10 -M 1048576").expect("fine");
+        assert_eq!(set.warn.memory, Amount::Bytes(1 << 30));
+        assert_eq!(set.kill.memory, Amount::Bytes(1 << 29));
+        let set = settings("-M 2G,100M -m 10").expect("fine");
+        assert_eq!(set.warn.memory, Amount::PartsPerMillion(100_000));
+        assert_eq!(set.kill.memory, Amount::Bytes(100 << 20));
+        let machine = Memory {
+            swap_total_bytes: 1 << 30,
+            ..machine()
+        };
+        let both = Arguments::try_parse_from(["user-oom", "-s", "100", "-S", "64M"]);
+        let set = both.expect("fine").settings(&machine).expect("fine");
+        assert_eq!(set.warn.swap, Amount::Bytes(64 << 20));
+        // Lower than any size of swap is what is not there.
+        let set = settings("-s 100 -S 64M").expect("fine");
+        assert_eq!(set.warn.swap, Amount::PartsPerMillion(1_000_000));
+    }
+
+    #[test]
+    fn a_size_without_its_suffix_is_refused_with_the_one_that_was_meant() {
+        refused("-M 500", "did you mean `500M`?");
+        refused("-M 500M,250", "did you mean `250M`?");
+        refused("-S 500", "did you mean `500M`?");
+        refused("-M 1024K", "at least 4 MiB");
+        refused("-m 0.02", "at least 4 MiB");
+        let set = settings("-M 4M,0 -S 0").expect("fine");
+        assert_eq!(set.warn.memory, Amount::Bytes(4 << 20));
+        assert_eq!(set.kill.memory, Amount::Bytes(0));
+        assert_eq!(set.warn.swap, Amount::Bytes(0));
+    }
+
+    #[test]
+    fn help_fits_a_terminal_and_says_what_each_argument_does() {
+        let mut command = <Arguments as clap::CommandFactory>::command();
+        for help in [command.render_help(), command.render_long_help()] {
+            let help = help.to_string();
+            let widest = help.lines().max_by_key(|line| line.chars().count());
+            let widest = widest.expect("it is not empty");
+            assert!(widest.chars().count() <= 80, "{widest}");
+            assert!(help.contains("Exit status: 0"), "{help}");
+        }
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{argument}");
+        }
     }
 
     #[test]

@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use oom_policy::{
     HIDDEN_BELOW_BYTES, Preference, Process, ProcessId, Protection, critical_below_bytes,
 };
-use regex_lite::Regex;
 use sensors::Newcomer;
+
+use crate::pattern::Pattern;
 
 /// What is known beforehand of whom to leave alone.
 #[derive(Debug)]
 pub(crate) struct Classifier {
-    pub(crate) prefer: Option<Regex>,
-    pub(crate) avoid: Option<Regex>,
-    pub(crate) ignore: Option<Regex>,
+    pub(crate) prefer: Option<Pattern>,
+    pub(crate) avoid: Option<Pattern>,
+    pub(crate) ignore: Option<Pattern>,
     /// Our own pid.
     own: u32,
+    /// Never kill what root runs.
+    pub(crate) ignore_root_user: bool,
     own_uid: u32,
     /// Whether we may signal other users' processes.
     may_signal_all: bool,
@@ -35,6 +38,7 @@ impl Classifier {
             prefer: None,
             avoid: None,
             ignore: None,
+            ignore_root_user: false,
             own,
             own_uid,
             may_signal_all,
@@ -43,12 +47,43 @@ impl Classifier {
         }
     }
 
+    /// Warns of each pattern that matches none of `processes`, and tells which
+    /// `--ignore` protects.
+    pub(crate) fn say_matches(&self, processes: &[Process]) {
+        for (option, pattern) in [
+            ("--prefer", &self.prefer),
+            ("--avoid", &self.avoid),
+            ("--ignore", &self.ignore),
+        ] {
+            let Some(pattern) = pattern else { continue };
+            let mut matches = 0;
+            for process in processes
+                .iter()
+                .filter(|process| pattern.matches(&process.name))
+            {
+                matches += 1;
+                log::debug!(
+                    "`{option} {pattern}` applies to {} {} of uid {}",
+                    process.id.pid,
+                    process.name,
+                    process.uid
+                );
+            }
+            if matches == 0 {
+                log::warn!(
+                    "`{option} {pattern}` matches no process that is running: {}",
+                    pattern.hint()
+                );
+            }
+        }
+    }
+
     /// Fills in what the process table cannot know.
     pub(crate) fn classify(&self, newcomer: &Newcomer<'_>, process: &mut Process) {
-        let named = |pattern: &Option<Regex>| {
+        let named = |pattern: &Option<Pattern>| {
             pattern
                 .as_ref()
-                .is_some_and(|pattern| pattern.is_match(&process.name.to_string()))
+                .is_some_and(|pattern| pattern.matches(&process.name))
         };
         let pid = process.id.pid;
         process.preference = if named(&self.avoid) {
@@ -70,7 +105,7 @@ impl Classifier {
             Some(Protection::Ours)
         } else if self.ancestors.contains(&process.id) {
             Some(Protection::Ancestor)
-        } else if named(&self.ignore) {
+        } else if named(&self.ignore) || (self.ignore_root_user && process.uid == 0) {
             Some(Protection::Ignored)
         } else if !self.may_signal_all && process.uid != self.own_uid {
             Some(Protection::NotPermitted)
@@ -211,7 +246,7 @@ mod tests {
 
     #[test]
     fn names_are_matched_and_avoid_is_stronger_than_prefer() {
-        let regex = |pattern| Regex::new(pattern).ok();
+        let regex = |pattern: &str| pattern.parse().ok();
         let mut classifier = Classifier::new(30, 0, true, &[]);
         classifier.prefer = regex("^chrom");
         classifier.avoid = regex("ium$");
@@ -223,5 +258,9 @@ mod tests {
         };
         classifier.classify(&newcomer(31, None), &mut process);
         assert_eq!(process.preference, Preference::Avoid);
+        process.uid = 0;
+        classifier.ignore_root_user = true;
+        classifier.classify(&newcomer(31, None), &mut process);
+        assert_eq!(process.protection, Some(Protection::Ignored));
     }
 }

@@ -15,10 +15,13 @@ mod daemon;
 mod error;
 mod fates;
 mod hook;
+mod hook_file;
 mod memory;
 mod page;
+mod pattern;
 mod peers;
 mod pressure;
+mod privileges;
 mod record;
 mod rehearsal;
 mod scribe;
@@ -55,6 +58,9 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
     }
     let arguments = Arguments::try_parse_from(command_line).map_err(Error::Arguments)?;
     start_log(arguments.debug);
+    for remark in arguments.remarks() {
+        log::info!("{remark}");
+    }
     let terminal = std::io::stdout().is_terminal();
     start::daemon(&arguments, terminal)?.guard()
 }

@@ -29,6 +29,7 @@ use crate::memory::MemorySource;
 use crate::page::{self, Introduction};
 use crate::peers::Peers;
 use crate::pressure::{self, Pressure};
+use crate::privileges::Privileges;
 use crate::rehearsal;
 use crate::scribe::{Desk, Scribe};
 
@@ -55,7 +56,7 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
     let signals = take_signals()?;
     raise_descriptor_limit();
     let root = ProcRoot::at(PROC);
-    let privileged = geteuid().is_root();
+    let privileges = Privileges::read(root.path());
 
     let place = Place::find(arguments.socket.as_deref()).map_err(Error::Control)?;
     let lock = InstanceLock::take(&place).map_err(Error::Control)?;
@@ -65,7 +66,7 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
 
     let pressure = watch_pressure(arguments)?;
 
-    let (classifier, processes) = classifier(arguments, &root, privileged)?;
+    let (classifier, processes) = classifier(arguments, &root, privileges)?;
     // As much as it would make room for by itself, and so without a hole in
     // the heap where the smaller one was.
     let mut table = ProcessTable::new(root.clone(), 2 * processes);
@@ -100,7 +101,7 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
     warn_of_other_guards(table.processes());
     // The scribe keeps its priority, being in no hurry; the second hand, made
     // after this, has ours.
-    harden(&root, arguments.protect, privileged);
+    harden(&root, privileges);
     let second_hand = SecondHand::spawn().map_err(Error::Reaper)?;
     let snapshot = rehearsal::decide(&mut policy, capacity);
     rehearsal::end_a_child(&root, &executable(), &second_hand)?;
@@ -260,18 +261,24 @@ fn watch_pressure(arguments: &Arguments) -> Result<Option<Pressure>, Error> {
 fn classifier(
     arguments: &Arguments,
     root: &ProcRoot,
-    privileged: bool,
+    privileges: Privileges,
 ) -> Result<(Classifier, usize), Error> {
     let mut family = ProcessTable::new(root.clone(), room_for(0));
     family
         .scan(Depth::Fast, &mut |_, _| {})
         .map_err(Error::Processes)?;
     let own_uid = geteuid().as_raw();
-    let mut classifier =
-        Classifier::new(std::process::id(), own_uid, privileged, family.processes());
+    let mut classifier = Classifier::new(
+        std::process::id(),
+        own_uid,
+        privileges.may_signal_all(),
+        family.processes(),
+    );
     classifier.prefer.clone_from(&arguments.prefer);
     classifier.avoid.clone_from(&arguments.avoid);
     classifier.ignore.clone_from(&arguments.ignore);
+    classifier.ignore_root_user = arguments.ignore_root_user;
+    classifier.say_matches(family.processes());
     Ok((classifier, family.processes().len()))
 }
 
@@ -290,10 +297,7 @@ fn warn_of_other_guards(processes: &[Process]) {
 
 /// Stays in memory, runs first, and is the last that the kernel ends, as far
 /// as it is permitted.
-fn harden(root: &ProcRoot, protect: bool, privileged: bool) {
-    if protect {
-        log::info!("-p: that is the default here");
-    }
+fn harden(root: &ProcRoot, privileges: Privileges) {
     for missing in Calls::available().missing() {
         log::warn!("{missing}");
     }
@@ -304,17 +308,14 @@ fn harden(root: &ProcRoot, protect: bool, privileged: bool) {
             | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT),
     );
     let protection = protect_ourselves(root.path());
-    if !privileged {
-        log::warn!(
-            "not root: judges and ends this user's processes only, and cannot keep itself in \
-             memory, first to run and spared by the kernel"
-        );
-        return;
+    let own_uid = geteuid().as_raw();
+    if let Some(shortfall) = privileges.shortfall(own_uid, locked.is_ok(), &protection) {
+        log::warn!("{shortfall}");
     }
     if let Err(errno) = locked {
-        log::warn!("cannot stay in memory whole: {}", errno.desc());
+        log::debug!("cannot lock memory: {}", errno.desc());
     }
     for failure in protection.failures() {
-        log::warn!("{}", chain(failure));
+        log::debug!("{}", chain(failure));
     }
 }

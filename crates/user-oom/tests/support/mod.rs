@@ -111,8 +111,17 @@ impl Stage {
     /// The same, by another executable of it, and yet to be started.
     pub(crate) fn command(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command
+        self.set(&mut command)
             .arg("--registered-only")
+            // Growth of the processes' first second would blur the need.
+            .args(["--horizon", "0", "--recover", "12", "-r", "0"])
+            .args(arguments);
+        command
+    }
+
+    /// Has the daemon that `command` starts be on this stage.
+    pub(crate) fn set<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
             .arg("--registry")
             .arg(self.registry())
             .arg("--socket")
@@ -121,11 +130,20 @@ impl Stage {
             .arg(self.path("meminfo"))
             .arg("--pressure-file")
             .arg(self.path("pressure"))
-            // Growth of the processes' first second would blur the need.
-            .args(["--horizon", "0", "--recover", "12", "-r", "0"])
-            .args(arguments)
-            .env_remove("RUST_LOG");
-        command
+            .env_remove("RUST_LOG")
+    }
+
+    /// A copy of the built `program` called `name`, which any user may run. By
+    /// cp(1): were it written by us, a child forked meanwhile would hold it
+    /// open for writing, and it could not be run (ETXTBSY).
+    pub(crate) fn copy(&self, program: &str, name: &str) -> PathBuf {
+        let copy = self.path(name);
+        let copied = Command::new("cp")
+            .arg(programs().join(program))
+            .arg(&copy)
+            .status();
+        assert!(copied.expect("coreutils").success());
+        copy
     }
 
     /// A process registered at 1 that holds [`HELD_MIB`] together with so many
@@ -174,13 +192,8 @@ impl Stage {
     pub(crate) fn process_of(&self, value: u32, uid: Option<u32>) -> Process {
         let mut program = programs().join("test_proc1");
         if uid.is_some() {
-            // Where it was built, another user may not get to. By cp(1): were
-            // it written by us, a child forked meanwhile would hold it open
-            // for writing, and it could not be run (ETXTBSY).
-            let copy = self.path("test_proc1");
-            let copied = Command::new("cp").arg(&program).arg(&copy).status();
-            assert!(copied.expect("coreutils").success());
-            program = copy;
+            // Where it was built, another user may not get to.
+            program = self.copy("test_proc1", "test_proc1");
         }
         let mut command = Command::new(program);
         command
@@ -197,11 +210,7 @@ impl Stage {
             fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o777)).expect("ours");
             command.uid(uid).gid(uid);
         }
-        let mut process = Process {
-            running: Running::start(&mut command),
-        };
-        process.running.line_with("enough");
-        process
+        Process::start(&mut command)
     }
 }
 
@@ -328,6 +337,15 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Starts a test process, and waits until it holds all that it is to hold.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut process = Self {
+            running: Running::start(command),
+        };
+        process.running.line_with("enough");
+        process
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.running.child.id()
     }
