@@ -166,13 +166,20 @@ impl Victim {
         self.0.id
     }
 
-    /// Asks it to end: SIGTERM.
+    /// Asks it to end: SIGTERM, and SIGCONT, without which a stopped process
+    /// cannot save its work. SIGTERM is pending by then, so it is the first
+    /// thing that the process sees when it runs again.
     ///
     /// # Errors
     ///
     /// [`ReapError::NotPermitted`] or [`ReapError::Signal`].
     pub fn terminate(&self) -> Result<Signalled, ReapError> {
-        self.send(Signal::TERM, "SIGTERM")
+        let signalled = self.send(Signal::TERM, "SIGTERM")?;
+        if signalled == Signalled::Sent {
+            // Who took SIGTERM from us takes this too, unless it is gone by now.
+            let _ = self.send(Signal::CONT, "SIGCONT");
+        }
+        Ok(signalled)
     }
 
     /// Ends it: SIGKILL. What is stopped (SIGSTOP) or ignores every signal dies

@@ -8,7 +8,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use oom_policy::ProcessId;
@@ -94,16 +93,28 @@ fn what_ignores_sigterm_dies_of_sigkill() {
 fn a_stopped_process_dies() {
     for calls in every_kernel() {
         let mut child = Child::idle();
-        let stopped = Command::new("kill")
-            .args(["-STOP", &child.id().pid.to_string()])
-            .status()
-            .unwrap();
-        assert!(stopped.success());
+        child.stop();
         let victim = hold(calls, &child);
 
         assert_eq!(victim.kill().unwrap(), Signalled::Sent);
         assert_gone(&victim);
         assert_eq!(child.wait().signal(), Some(SIGKILL));
+    }
+}
+
+#[test]
+fn a_stopped_process_runs_again_to_save_its_work_on_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, calls) in every_kernel().into_iter().enumerate() {
+        let saved = folder.path().join(number.to_string());
+        let mut child = Child::that_saves_on_sigterm(&saved);
+        child.stop();
+        let victim = hold(calls, &child);
+
+        assert_eq!(victim.terminate().unwrap(), Signalled::Sent);
+        assert_gone(&victim);
+        assert_eq!(child.wait().code(), Some(0));
+        assert!(saved.exists());
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use oom_policy::ProcessId;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// Far longer than anything here takes; a test that gets there has failed.
 #[allow(dead_code, reason = "not every test file waits")]
@@ -30,6 +32,12 @@ impl Child {
 
     pub(crate) fn that_ignores_sigterm() -> Self {
         Self::ready(Command::new("sh").args(["-c", "trap '' TERM; echo ready; read line"]))
+    }
+
+    /// Creates `saved` on SIGTERM, and ends.
+    pub(crate) fn that_saves_on_sigterm(saved: &Path) -> Self {
+        let script = "trap ': > \"$SAVED\"; exit 0' TERM; echo ready; read line";
+        Self::ready(Command::new("sh").args(["-c", script]).env("SAVED", saved))
     }
 
     /// One of `tests/child/program.rs`.
@@ -63,6 +71,18 @@ impl Child {
 
     pub(crate) fn id(&self) -> ProcessId {
         self.id
+    }
+
+    /// Stops it (SIGSTOP), and waits until it stands still.
+    pub(crate) fn stop(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.id.pid).expect("a pid")).expect("not 0");
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a child of ours that is not reaped keeps its pid"
+        )]
+        kill_process(pid, Signal::STOP).expect("it is ours");
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), stopped).expect("it is our child");
     }
 
     /// Reaps it. It must be known to end.
