@@ -51,6 +51,12 @@ impl Cost {
         Self(self.0.saturating_sub(other.0))
     }
 
+    /// Both together.
+    #[must_use]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// As a value, rounded up.
     #[must_use]
     pub const fn rounded_up(self) -> u64 {
@@ -61,7 +67,7 @@ impl Cost {
 /// Saturates.
 impl Sum for Cost {
     fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
-        costs.fold(Self::ZERO, |sum, cost| Self(sum.0.saturating_add(cost.0)))
+        costs.fold(Self::ZERO, Self::saturating_add)
     }
 }
 

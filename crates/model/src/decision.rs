@@ -42,6 +42,9 @@ pub enum Action {
 pub enum Outcome {
     /// The process is gone and its memory with it.
     Gone(ProcessId),
+    /// No signal was sent: the process had ended by itself, or this is a dry
+    /// run. Nothing is lost by it.
+    Unsent(ProcessId),
     /// It could not be signalled (not permitted).
     Refused(ProcessId),
 }
@@ -76,6 +79,14 @@ pub struct Candidate {
     pub yield_bytes: u64,
     /// Whether it is given up.
     pub chosen: bool,
+}
+
+impl Candidate {
+    /// What is lost with it: its value, or its share of its session's 1.
+    #[must_use]
+    pub const fn lost(&self) -> Cost {
+        self.explanation.basis.cost()
+    }
 }
 
 /// Why nothing (more) is done.

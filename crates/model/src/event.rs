@@ -47,8 +47,11 @@ pub enum Event<'a> {
     },
     /// The signal of an action was sent.
     Sent(ProcessId),
-    /// A process is gone: one that was to be signalled, or a victim.
+    /// A victim is gone.
     Gone(ProcessId),
+    /// The signal of an action was not sent: the process had ended by itself,
+    /// or this is a dry run.
+    Unsent(ProcessId),
     /// A process could not be signalled (not permitted).
     Refused(ProcessId),
 }
@@ -64,7 +67,8 @@ pub enum Effect {
     /// Read the process table and hand it over.
     ReadTable(Depth),
     /// Send a signal. What became of it is one event: [`Event::Sent`],
-    /// [`Event::Gone`] or [`Event::Refused`].
+    /// [`Event::Unsent`], [`Event::Refused`], or [`Event::Gone`] where it was
+    /// signalled before.
     Act(Action),
     /// Tell the kernel that memory will come.
     AnswerKernel {

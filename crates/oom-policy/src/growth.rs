@@ -205,6 +205,13 @@ impl Growth {
         self.records[index].ended = true;
     }
 
+    /// `id` is not ended after all.
+    pub(crate) fn spare(&mut self, id: ProcessId) {
+        if let Ok(found) = self.records.binary_search_by_key(&id, |record| record.id) {
+            self.records[found].ended = false;
+        }
+    }
+
     /// Where the later mark is a window old, it takes over, and the last table
     /// is the new later mark.
     fn take_over(&mut self, now: Duration) {

@@ -148,6 +148,10 @@ impl Guard {
                 self.policy.gone(id);
                 self.settle_one(now, effects);
             }
+            Event::Unsent(id) => {
+                self.policy.unsent(id);
+                self.settle_one(now, effects);
+            }
             Event::Refused(id) => {
                 self.policy.refused(id);
                 self.settle_one(now, effects);
@@ -237,7 +241,7 @@ impl Guard {
         if self.round.sent > 0 {
             effects.push(Effect::Free);
         }
-        if let Some(answer) = answer(decision, self.surroundings.dry_run) {
+        if let Some(answer) = answer(decision, self.round.sent, self.surroundings.dry_run) {
             effects.push(Effect::Answer(answer));
         }
         effects.push(Effect::Tell);
@@ -277,9 +281,9 @@ impl Guard {
 }
 
 /// What those who asked for relief are told; `None` where nothing was decided.
-fn answer(decision: &Decision, dry_run: bool) -> Option<Answer> {
+fn answer(decision: &Decision, sent: usize, dry_run: bool) -> Option<Answer> {
     let granted = Answer::Granted {
-        signals: decision.actions.len(),
+        signals: sent,
         bytes: decision.given_up_bytes,
     };
     match decision.verdict {

@@ -251,23 +251,63 @@ impl Policy {
         Levels::of(&self.settings, memory).warn_memory
     }
 
+    /// Whether the victim `id` is still expected to end: not once it is gone,
+    /// has outlived SIGKILL by the deadline, may not be signalled, or was
+    /// protected before its grace was over.
+    #[must_use]
+    pub fn awaits(&self, id: ProcessId) -> bool {
+        self.victims.is_dying(id)
+    }
+
     /// What became of an action.
     pub fn learn(&mut self, _now: Duration, outcome: Outcome) {
         match outcome {
             Outcome::Gone(id) => self.gone(id),
+            Outcome::Unsent(id) => self.unsent(id),
             Outcome::Refused(id) => self.refused(id),
         }
     }
 
     /// A process is gone, and its memory with it.
     pub(crate) fn gone(&mut self, id: ProcessId) {
+        let lost = self.victims.forget(id);
+        self.charge(lost);
+    }
+
+    /// No signal was sent: the process had ended by itself, or this is a dry
+    /// run.
+    pub(crate) fn unsent(&mut self, id: ProcessId) {
         self.victims.forget(id);
+        self.retract(id);
     }
 
     /// A process could not be signalled.
     pub(crate) fn refused(&mut self, id: ProcessId) {
         self.victims.give_up_on(id);
+        self.retract(id);
         self.reconsider = true;
+        // Relief that reached nothing is followed by no interval.
+        if self.chosen_for == Some(Severity::Relief) && !self.victims.any_dying() {
+            self.last_relief = None;
+        }
+    }
+
+    /// What was decided about `id` does not happen.
+    fn retract(&mut self, id: ProcessId) {
+        self.growth.spare(id);
+        let decision = &mut self.decision;
+        let mut lost = Cost::ZERO;
+        for candidate in decision.candidates.iter_mut().filter(|it| it.chosen) {
+            if candidate.leader == id {
+                candidate.chosen = false;
+                decision.given_up_bytes = decision
+                    .given_up_bytes
+                    .saturating_sub(candidate.yield_bytes);
+            } else {
+                lost = lost.saturating_add(candidate.lost());
+            }
+        }
+        decision.given_up_value = lost.rounded_up();
     }
 
     /// Whether a process was signalled and is not known to be gone.
@@ -275,8 +315,9 @@ impl Policy {
         !self.victims.is_empty()
     }
 
-    /// What was decided last.
-    pub(crate) fn decision(&self) -> &Decision {
+    /// What was decided last, without what is known not to happen.
+    #[must_use]
+    pub fn decision(&self) -> &Decision {
         &self.decision
     }
 
@@ -294,7 +335,9 @@ impl Policy {
         let levels = Levels::of(&self.settings, seen.memory);
         let level = levels.level(seen.memory);
         self.clear_decision(level);
-        self.reconsider |= self.victims.follow(seen.processes);
+        let followed = self.victims.follow(seen.processes);
+        self.reconsider |= followed.any_protected;
+        self.charge(followed.lost);
         self.escalate(now, level, seen.ask);
         self.take_in(now, seen);
         self.decision.cause = cause(level, seen.ask);
@@ -432,7 +475,6 @@ impl Policy {
         self.weigh(seen, pool);
         let verdict = self.choose(severity, promised, bare_need.saturating_sub(promised));
         if verdict == Verdict::Chosen {
-            self.charge();
             self.sign(now, seen, severity);
             self.chosen_for = self.chosen_for.max(Some(severity));
         }
@@ -563,23 +605,21 @@ impl Policy {
         (all, judged, weighed)
     }
 
-    /// Charges what is given up to those that stay and grew, by their share.
-    fn charge(&mut self) {
-        let candidates = &self.decision.candidates;
-        let lost: Cost = candidates
-            .iter()
-            .filter(|candidate| candidate.chosen)
-            .map(|candidate| candidate.explanation.basis.cost())
-            .sum();
+    /// Charges what was lost with a victim, now that it is gone, to those of the
+    /// last table that stay and grew, by their share.
+    fn charge(&mut self, lost: Cost) {
+        let Some(table) = self.table.filter(|_| lost > Cost::ZERO) else {
+            return;
+        };
         let taken = self.growth.recent_bytes();
-        for (candidate, unit) in candidates.iter().zip(&self.weighed) {
-            let unit = &self.units.units[at(*unit)];
-            if !candidate.chosen {
+        for unit in &self.units.units {
+            let stays = unit.given_up.is_none()
+                && value::class(&self.settings, &table.memory, unit).is_some();
+            if stays {
                 let penalty = share(unit.growth.recent_bytes, taken, lost.parts());
                 self.growth.charge(unit.leader, Cost::from_parts(penalty));
             }
         }
-        self.decision.given_up_value = lost.rounded_up();
     }
 
     /// Writes out the actions, and remembers the victims.
@@ -594,36 +634,42 @@ impl Policy {
             _ if kills => now.saturating_add(self.settings.deadline),
             _ => now.saturating_add(self.settings.grace),
         };
-        for (candidate, unit) in self.decision.candidates.iter().zip(&self.weighed) {
+        let candidates = &self.decision.candidates;
+        for ((index, candidate), unit) in (0..).zip(candidates).zip(&self.weighed) {
             if candidate.chosen {
-                let bytes = candidate.yield_bytes;
-                self.units.units[at(*unit)].given_up_bytes = Some(bytes);
+                self.units.units[at(*unit)].given_up = Some(index);
                 let sum = &mut self.decision.given_up_bytes;
-                *sum = sum.saturating_add(bytes);
+                *sum = sum.saturating_add(candidate.yield_bytes);
             }
         }
+        let chosen = candidates.iter().filter(|candidate| candidate.chosen);
+        let lost: Cost = chosen.map(Candidate::lost).sum();
+        self.decision.given_up_value = lost.rounded_up();
         self.line.clear();
         for ((index, process), unit) in (0..).zip(seen.processes).zip(&self.units.unit_of) {
             let Unit {
-                given_up_bytes,
-                leader,
-                ..
+                given_up, leader, ..
             } = self.units.units[at(*unit)];
-            if let Some(bytes) = given_up_bytes {
+            if let Some(candidate) = given_up {
+                let bytes = self.decision.candidates[at(candidate)].yield_bytes;
                 let place = (leader != index, process.id.start_ticks, process.id.pid);
                 self.line.push((Reverse(bytes), *unit, place, index));
             }
         }
         self.line.sort_unstable();
-        for (_, _, _, index) in &self.line {
+        for (_, unit, (follows, ..), index) in &self.line {
             let process = &seen.processes[at(*index)];
+            let leads = self.units.units[at(*unit)].given_up.filter(|_| !follows);
+            let cost = leads.map_or(Cost::ZERO, |candidate| {
+                self.decision.candidates[at(candidate)].lost()
+            });
             self.growth.end(at(*index));
             if kills {
                 self.decision.actions.push(Action::Kill(process.id));
-                self.victims.kill(process, until);
+                self.victims.kill(process, until, cost);
             } else {
                 self.decision.actions.push(Action::Terminate(process.id));
-                self.victims.terminate(process, until);
+                self.victims.terminate(process, until, cost);
             }
         }
         self.victims.sort();

@@ -44,8 +44,8 @@ pub(crate) struct Unit {
     pub(crate) resident_bytes: u64,
     pub(crate) swap_bytes: u64,
     pub(crate) growth: UnitGrowth,
-    /// What its end is counted to give back, once it is given up.
-    pub(crate) given_up_bytes: Option<u64>,
+    /// Its place among the candidates, once it is given up.
+    pub(crate) given_up: Option<u32>,
 }
 
 /// How a unit grew: written by [`crate::growth::Growth`].
@@ -159,7 +159,7 @@ impl Units {
             resident_bytes: 0,
             swap_bytes: 0,
             growth: UnitGrowth::default(),
-            given_up_bytes: None,
+            given_up: None,
         });
         unit
     }

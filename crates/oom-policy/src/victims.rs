@@ -2,11 +2,12 @@
 //!
 //! A victim of SIGTERM is killed when its grace is over. One that outlives
 //! SIGKILL by the deadline, or cannot be signalled, is nobody to count on: it
-//! is never chosen again, and its memory is not awaited.
+//! is never chosen again, and its memory is not awaited. What an end costs is
+//! told when it has happened, not when it was decided.
 
 use std::time::Duration;
 
-use model::{Action, Process, ProcessId};
+use model::{Action, Cost, Process, ProcessId};
 
 use crate::units::{Standing, reserve_to};
 
@@ -34,6 +35,17 @@ struct Victim {
     /// some, in pages; and its swap.
     resident: u32,
     swap: u32,
+    /// What is lost with it: its unit's value where it leads one, else nothing.
+    cost: Cost,
+}
+
+/// What a table says of the victims.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Followed {
+    /// One was protected before its grace was over.
+    pub(crate) any_protected: bool,
+    /// Cost of those that are gone.
+    pub(crate) lost: Cost,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +59,14 @@ enum Stage {
 }
 
 impl Victim {
-    fn new(process: &Process, stage: Stage, until: Duration) -> Self {
+    fn new(process: &Process, stage: Stage, until: Duration, cost: Cost) -> Self {
         let mut victim = Self {
             id: process.id,
             stage,
             until,
             resident: 0,
             swap: 0,
+            cost,
         };
         victim.note(process);
         victim
@@ -65,6 +78,12 @@ impl Victim {
             self.resident = pages(resident_bytes);
             self.swap = pages(process.swap_bytes);
         }
+    }
+
+    /// It lives on. Should it end later, that is not our doing.
+    fn spare(&mut self) {
+        self.stage = Stage::Stuck;
+        self.cost = Cost::ZERO;
     }
 }
 
@@ -86,6 +105,11 @@ impl Victims {
         self.list.is_empty()
     }
 
+    /// Whether `id` is still expected to end.
+    pub(crate) fn is_dying(&self, id: ProcessId) -> bool {
+        self.standing(id) == Some(Standing::Dying)
+    }
+
     /// Whether any is still expected to end.
     pub(crate) fn any_dying(&self) -> bool {
         self.list.iter().any(|victim| victim.stage != Stage::Stuck)
@@ -98,23 +122,24 @@ impl Victims {
     /// take that down (exit_mm), which is before it is back. Until its end is
     /// known, what it last showed is awaited.
     ///
-    /// Who is protected before its grace is over is not killed: returns whether
-    /// somebody was.
-    pub(crate) fn follow(&mut self, processes: &[Process]) -> bool {
-        let mut any_protected = false;
+    /// One that is protected before its grace is over is not killed.
+    pub(crate) fn follow(&mut self, processes: &[Process]) -> Followed {
+        let mut followed = Followed::default();
         self.list.retain_mut(|victim| {
             let found = processes.binary_search_by_key(&victim.id, |process| process.id);
             if let Ok(found) = found {
                 let process = &processes[found];
                 victim.note(process);
                 if victim.stage == Stage::Terminated && process.is_never_ended() {
-                    victim.stage = Stage::Stuck;
-                    any_protected = true;
+                    victim.spare();
+                    followed.any_protected = true;
                 }
+            } else {
+                followed.lost = followed.lost.saturating_add(victim.cost);
             }
             found.is_ok()
         });
-        any_protected
+        followed
     }
 
     /// What is awaited from those expected to end: resident, and swap, in
@@ -129,10 +154,10 @@ impl Victims {
         })
     }
 
-    pub(crate) fn forget(&mut self, id: ProcessId) {
-        if let Some(found) = self.find(id) {
-            self.list.remove(found);
-        }
+    /// Forgets `id`. Returns what is lost with it.
+    pub(crate) fn forget(&mut self, id: ProcessId) -> Cost {
+        self.find(id)
+            .map_or(Cost::ZERO, |found| self.list.remove(found).cost)
     }
 
     pub(crate) fn forget_all(&mut self) {
@@ -142,18 +167,18 @@ impl Victims {
     /// Nothing more is expected of `id`.
     pub(crate) fn give_up_on(&mut self, id: ProcessId) {
         if let Some(found) = self.find(id) {
-            self.list[found].stage = Stage::Stuck;
+            self.list[found].spare();
         }
     }
 
-    pub(crate) fn terminate(&mut self, process: &Process, grace_until: Duration) {
+    pub(crate) fn terminate(&mut self, process: &Process, grace_until: Duration, cost: Cost) {
         self.list
-            .push(Victim::new(process, Stage::Terminated, grace_until));
+            .push(Victim::new(process, Stage::Terminated, grace_until, cost));
     }
 
-    pub(crate) fn kill(&mut self, process: &Process, deadline: Duration) {
+    pub(crate) fn kill(&mut self, process: &Process, deadline: Duration, cost: Cost) {
         self.list
-            .push(Victim::new(process, Stage::Killed, deadline));
+            .push(Victim::new(process, Stage::Killed, deadline, cost));
     }
 
     /// To be called after additions: the list is searched by halves.

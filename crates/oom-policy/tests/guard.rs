@@ -165,7 +165,7 @@ fn a_last_call_is_not_answered_for_a_victim_that_was_gone_and_the_next_is_chosen
         memory: memory(1),
     });
     watched.table(Depth::Held, &[job(), other()]);
-    let wanted = watched.tell(Event::Gone(job().id));
+    let wanted = watched.tell(Event::Unsent(job().id));
     assert!(!wanted.contains(&Effect::AnswerKernel { sequence: 7 }));
     assert_eq!(wanted.last(), Some(&Effect::ReadTable(Depth::Held)));
     let wanted = watched.table(Depth::Held, &[other()]);
@@ -271,7 +271,7 @@ fn a_dry_run_reports_a_choice_and_then_keeps_quiet() {
     watched.tell(Event::Memory(memory(4)));
     watched.table(Depth::Fast, &[job(), other()]);
     // Whoever carries out a dry run sends nothing.
-    let wanted = watched.tell(Event::Gone(job().id));
+    let wanted = watched.tell(Event::Unsent(job().id));
     assert_eq!(
         without_looks(wanted),
         [Effect::Answer(Answer::DryRun), Effect::Tell]

@@ -332,6 +332,19 @@ mod asks {
     }
 
     #[test]
+    fn relief_that_may_not_signal_its_victim_is_followed_by_no_interval() {
+        let processes = vec![
+            registered(100, "first", 1, 8 * GIB),
+            registered(200, "second", 2, 8 * GIB),
+        ];
+        let relief = asked(Ask::Relief, seen(12, processes));
+        let mut policy = policy();
+        assert_eq!(chosen(policy.step(SECOND, &relief)), ["first"]);
+        policy.learn(SECOND, Outcome::Refused(relief.processes[0].id));
+        assert_eq!(chosen(policy.step(SECOND, &relief)), ["second"]);
+    }
+
+    #[test]
     fn after_relief_an_interval_passes_before_the_next() {
         let processes = |pid| vec![registered(pid, "job", 1, 8 * GIB)];
         let relief = |pid| asked(Ask::Relief, seen(12, processes(pid)));
@@ -1186,6 +1199,61 @@ mod growth {
             candidate(decision, "steady").explanation.penalty,
             Cost::ZERO
         );
+    }
+
+    /// A leak that grew, `cheap` that was chosen for it, and `other`, the next.
+    fn chosen_for_a_leak(policy: &mut Policy) -> (Process, Process, Snapshot) {
+        let leak = |bytes| registered(100, "leak", 8, bytes);
+        let cheap = registered(200, "cheap", 2, 15 * GIB);
+        let other = registered(300, "other", 3, 15 * GIB);
+        for second in 0..20 {
+            let processes = vec![leak((second + 1) * 250 * MIB), cheap, other];
+            policy.step(
+                Duration::from_secs(second),
+                &seen(50 - second / 4, processes),
+            );
+        }
+        let snapshot = seen(5, vec![leak(5 * GIB), cheap, other]);
+        assert_eq!(chosen(policy.step(20 * SECOND, &snapshot)), ["cheap"]);
+        (cheap, other, snapshot)
+    }
+
+    #[test]
+    fn an_end_that_did_not_happen_is_charged_to_nobody() {
+        for outcome in [Outcome::Refused, Outcome::Unsent] {
+            let mut policy = policy();
+            let (cheap, other, mut snapshot) = chosen_for_a_leak(&mut policy);
+            policy.learn(20 * SECOND, outcome(cheap.id));
+            let Decision {
+                given_up_bytes,
+                given_up_value,
+                ..
+            } = *policy.decision();
+            assert_eq!((given_up_bytes, given_up_value), (0, 0));
+            let decision = policy.step(21 * SECOND, &snapshot);
+            assert_eq!(candidate(decision, "leak").explanation.penalty, Cost::ZERO);
+            policy.learn(21 * SECOND, outcome(cheap.id));
+            policy.learn(21 * SECOND, outcome(other.id));
+            // One day it ends by itself.
+            snapshot.processes.remove(1);
+            let decision = policy.step(22 * SECOND, &snapshot);
+            assert_eq!(candidate(decision, "leak").explanation.penalty, Cost::ZERO);
+        }
+    }
+
+    #[test]
+    fn a_victim_that_outlives_its_deadline_is_charged_when_it_is_gone() {
+        let mut policy = policy();
+        let (cheap, other, mut snapshot) = chosen_for_a_leak(&mut policy);
+        assert!(policy.awaits(cheap.id));
+        let decision = policy.step(21 * SECOND, &snapshot);
+        assert_eq!(candidate(decision, "leak").explanation.penalty, Cost::ZERO);
+        assert!(!policy.awaits(cheap.id) && policy.awaits(other.id));
+        policy.learn(22 * SECOND, Outcome::Gone(cheap.id));
+        snapshot.processes.remove(1);
+        let decision = policy.step(22 * SECOND, &snapshot);
+        let charged = candidate(decision, "leak").explanation.penalty.parts();
+        assert!((2 * 4096 - 16..=2 * 4096).contains(&charged), "{charged}");
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Hands {
             let victim = describe(find(snapshot, id), id, world);
             let first = !self.is_signalled(id);
             let record = if self.dryrun {
-                outcomes.push(Outcome::Gone(id));
+                outcomes.push(Outcome::Unsent(id));
                 Record::Signalled {
                     victim,
                     signal,
@@ -170,7 +170,10 @@ impl Hands {
                         }
                     }
                     Ok(Signalled::Gone) => {
-                        outcomes.push(Outcome::Gone(id));
+                        outcomes.push(match first {
+                            true => Outcome::Unsent(id),
+                            false => Outcome::Gone(id),
+                        });
                         continue;
                     }
                     Err(err) => {
