@@ -1,7 +1,7 @@
 //! The invariants of `docs/architecture.md` that a machine can see.
 //!
-//! Numbers are those of that list; what needs a running machine (5 to 8) is
-//! tested where it runs.
+//! Numbers are those of that list; what needs a running machine (5 and 7 to 8,
+//! and what of 6 names do not show) is tested where it runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,26 @@ const CALLERS: [(&str, &[&str]); 2] = [
     ("crates/user-oom/src/act.rs", &["kill", "terminate"]),
     ("crates/user-oom/src/rehearsal.rs", &["kill"]),
 ];
+
+/// Files of a process that may keep their reader waiting.
+const WAITING: [&str; 11] = [
+    "cgroup",
+    "cmdline",
+    "environ",
+    "exe",
+    "fdinfo",
+    "maps",
+    "ns",
+    "numa_maps",
+    "pagemap",
+    "smaps",
+    "smaps_rollup",
+];
+
+/// Where such files are opened, and the one from where that is called for: the
+/// thread that nothing waits for.
+const SURVEY: &str = "crates/sensors/src/survey.rs";
+const SURVEYOR: &str = "crates/user-oom/src/surveyor.rs";
 
 /// From the bottom up; whatever is not named here is a binary, above them all.
 /// A crate uses rows below its own.
@@ -54,6 +74,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         broken.extend(file.deciding_touches_nothing());
         broken.extend(file.unsafe_stands_in_the_reaper());
         broken.extend(file.signals_have_one_caller());
+        broken.extend(file.what_may_wait_is_the_surveyors());
     }
     broken.extend(defaults_stand_once(&files));
     if !broken.is_empty() {
@@ -267,6 +288,25 @@ impl File {
         broken
     }
 
+    /// 6, in as far as names show it: the files in [`WAITING`] are opened in
+    /// [`SURVEY`], and [`SURVEYOR`] has that done.
+    fn what_may_wait_is_the_surveyors(&self) -> Vec<String> {
+        let Some(shipped) = self.shipped.as_ref() else {
+            return Vec::new();
+        };
+        let mut broken = Vec::new();
+        if self.path != Path::new(SURVEY) {
+            let files = WAITING.iter().flat_map(|file| shipped.paths_with(file));
+            let files = files.chain(shipped.word("procfs"));
+            broken.extend(self.broken(files, "may keep its reader waiting (6)"));
+        }
+        if self.path != Path::new(SURVEYOR) {
+            let calls = shipped.path("sensors", "survey");
+            broken.extend(self.broken(calls, "waits on another thread than the surveyor (6)"));
+        }
+        broken
+    }
+
     fn broken(&self, findings: impl IntoIterator<Item = Finding>, rule: &str) -> Vec<String> {
         findings
             .into_iter()
@@ -322,6 +362,7 @@ mod tests {
                 let mut broken = file.deciding_touches_nothing();
                 broken.extend(file.unsafe_stands_in_the_reaper());
                 broken.extend(file.signals_have_one_caller());
+                broken.extend(file.what_may_wait_is_the_surveyors());
                 broken
             })
             .collect();
@@ -409,6 +450,28 @@ mod tests {
                 "crates/user-oom/src/hooks.rs:1: `.kill()` beside the one caller (4)",
             ]
         );
+    }
+
+    #[test]
+    fn a_file_that_may_keep_its_reader_waiting_breaks_the_sixth_but_at_the_surveyor() {
+        let open = "fn f() { open(\"smaps\");\nopen(\"1/ns/user\"); }";
+        assert_eq!(
+            broken_by(&[("crates/sensors/src/table.rs", open), (SURVEY, open)]),
+            [
+                "crates/sensors/src/table.rs:2: `1/ns/user` may keep its reader waiting (6)",
+                "crates/sensors/src/table.rs:1: `smaps` may keep its reader waiting (6)",
+            ]
+        );
+        let call = "fn f() { sensors::survey(root); }";
+        assert_eq!(
+            broken_by(&[("crates/user-oom/src/daemon.rs", call), (SURVEYOR, call)]),
+            [
+                "crates/user-oom/src/daemon.rs:1: `sensors::survey` waits on another thread \
+                 than the surveyor (6)"
+            ]
+        );
+        let own = "fn f() { open(\"/proc/self/exe\"); }";
+        assert!(broken_by(&[("crates/user-oom/src/hook.rs", own)]).is_empty());
     }
 
     #[test]

@@ -116,17 +116,29 @@ impl Source {
 
     /// The string literals that are `folder` or a path in it.
     pub(crate) fn paths_in(&self, folder: &str) -> Vec<Finding> {
+        self.texts(|text| {
+            text.strip_prefix(folder)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
+    /// The string literals that are `name` or a path with that in it, unless
+    /// `self` stands before it.
+    pub(crate) fn paths_with(&self, name: &str) -> Vec<Finding> {
+        self.texts(|text| {
+            let mut before = text.split('/').take_while(|part| *part != name);
+            let is_in_it = text.split('/').any(|part| part == name);
+            is_in_it && before.all(|part| part != "self")
+        })
+    }
+
+    fn texts(&self, is_sought: impl Fn(&str) -> bool) -> Vec<Finding> {
         self.tokens
             .iter()
             .filter_map(|token| match &token.kind {
-                Kind::Text(text) => Some((token.line, text)),
+                Kind::Text(text) if is_sought(text) => Some((token.line, text.clone())),
                 _ => None,
             })
-            .filter(|(_, text)| {
-                text.strip_prefix(folder)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
-            .map(|(line, text)| (line, text.clone()))
             .collect()
     }
 }
@@ -345,6 +357,21 @@ mod tests {
         check(
             "#[cfg(test)] mod tests { const P: &str = \"/proc\"; }",
             proc,
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_file_name_is_found_wherever_it_stands_in_a_path_but_below_self() {
+        let exe = |source: &Source| source.paths_with("exe");
+        check(
+            "f(\"exe\");\nf(\"/proc/1/exe\");\nf(c\"exe/x\");",
+            exe,
+            &[1, 2, 3],
+        );
+        check(
+            "f(\"/proc/self/exe\"); f(\"an exe\"); f(\"exes\");",
+            exe,
             &[],
         );
     }

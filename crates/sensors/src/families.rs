@@ -3,32 +3,52 @@
 //! After fork(2) parent and child map the same pages, and the kernel counts
 //! them in full for each: five workers of 300 MiB may hold 300 MiB or 1500.
 //! `smaps_rollup` tells (proportional set size), but takes the process's mmap
-//! lock and walks all its pages: 15 to 45 µs a MiB. So it is read only where
-//! the sum is plainly wrong, in quiet rounds, a bounded amount at a time, and
-//! what it tells is applied to later readings of `statm`.
-
-use std::ops::ControlFlow;
+//! lock and walks all its pages: 15 to 45 µs a MiB. So it is asked for only
+//! where the sum is plainly wrong, in quiet rounds, a bounded amount at a time,
+//! and what it tells is applied to later readings of `statm`.
 
 use oom_policy::Memory;
 
-use crate::file::{for_each_line, kibibytes};
-use crate::pid_files::PidPath;
-use crate::proc_root::Miss;
+use crate::survey::{Request, What};
 use crate::table::ProcessTable;
 
 /// What a process holds of its own, as last measured.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Correction {
+    pub(crate) share: Share,
+    /// When: see [`ProcessTable::round`].
+    pub(crate) round: u64,
+}
+
+/// How much of its anonymous memory and of its swap is a process's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
     pub(crate) anon: Own,
     pub(crate) swap: Own,
-    /// When: see [`ProcessTable::round`].
-    round: u64,
-    /// What the table knew of it then.
-    raw_anon_bytes: u64,
+}
+
+impl Share {
+    /// Of what the kernel tells, in bytes: what it counts for the process, and
+    /// the process's part of that.
+    pub(crate) fn of(anon: (u64, u64), swap: (u64, u64)) -> Self {
+        let own = |(counted_bytes, own_bytes): (u64, u64)| Own {
+            counted_bytes,
+            own_bytes: own_bytes.min(counted_bytes),
+        };
+        Self {
+            anon: own(anon),
+            swap: own(swap),
+        }
+    }
+
+    /// Of a process that cannot be measured: all that is counted is its own.
+    pub(crate) fn whole(anon_bytes: u64, swap_bytes: u64) -> Self {
+        Self::of((anon_bytes, anon_bytes), (swap_bytes, swap_bytes))
+    }
 }
 
 /// How much of an amount is a process's own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Own {
     /// What was counted for it.
     counted_bytes: u64,
@@ -45,6 +65,11 @@ impl Own {
             None => scaled(counted_bytes, self.own_bytes, self.counted_bytes),
         }
     }
+
+    /// Whether a quarter or more has come since it was measured.
+    fn has_outgrown(self, counted_bytes: u64) -> bool {
+        counted_bytes > self.counted_bytes.saturating_add(self.counted_bytes / 4)
+    }
 }
 
 /// `number × part / whole`, where `part` is at most `whole` or `number` at most
@@ -55,7 +80,7 @@ fn scaled(number: u64, part: u64, whole: u64) -> u64 {
     u64::try_from(quotient).unwrap_or(u64::MAX)
 }
 
-/// How much one call may measure. The first process is always measured, so
+/// How much one call may ask for. The first process is always measured, so
 /// that none is too large to be measured ever.
 pub(crate) struct Budget {
     bytes: u64,
@@ -83,19 +108,18 @@ impl Budget {
 }
 
 impl ProcessTable {
-    /// Corrects what forked relatives seem to hold, for quiet rounds: where all
-    /// processes together seem to hold more than a tenth above what the machine
-    /// has in anonymous memory and swap, the members of the largest families
-    /// (same executable, same session) are measured. Of those measured before,
-    /// the one measured longest ago is measured again with each call.
+    /// Asks for what corrects the memory that forked relatives seem to hold;
+    /// for quiet rounds. Where all processes together seem to hold more than a
+    /// tenth above what the machine has in anonymous memory and swap, the
+    /// members of the largest families (same executable, same session) are to
+    /// be measured. Of those measured before, the one measured longest ago is
+    /// to be measured again with each call.
     ///
-    /// Measures at most 64 processes and 1 GiB of resident memory a call, but
-    /// at least one; the rest in the calls that follow. What cannot be measured
-    /// (no permission; no `smaps_rollup` before kernel 4.14, no `Pss_Anon`
-    /// before 5.4) stays as it is counted.
-    ///
-    /// Returns how many processes were measured.
-    pub fn correct_families(&mut self, memory: &Memory) -> usize {
+    /// Asks for at most 64 processes and 1 GiB of resident memory a call, but
+    /// at least one, and no more than `ask` takes; the rest in the calls that
+    /// follow. What cannot be measured (no permission; no `smaps_rollup` before
+    /// kernel 4.14, no `Pss_Anon` before 5.4) stays as it is counted.
+    pub fn ask_for_families(&mut self, memory: &Memory, ask: &mut dyn FnMut(Request) -> bool) {
         let swap_in_use = memory
             .swap_total_bytes
             .saturating_sub(memory.swap_free_bytes);
@@ -108,26 +132,25 @@ impl ProcessTable {
 
         self.round += 1;
         let mut budget = Budget::of_one_call();
-        let mut measured = 0;
+        let mut asked = |index: usize| {
+            let request = self.request(index, What::OwnMemory);
+            budget.spend(request.rss_bytes) && ask(request)
+        };
         let oldest = (0..self.kept.len())
+            .filter(|&index| self.can_be_measured(index))
             .filter_map(|index| Some((self.kept[index].correction.as_ref()?.round, index)))
             .min();
         if let Some((_, index)) = oldest
-            && budget.spend(self.processes[index].rss_bytes)
+            && !asked(index)
         {
-            self.measure_own(index);
-            measured += 1;
+            return;
         }
         if is_wrong {
-            for index in self.unmeasured_relatives() {
-                if !budget.spend(self.processes[index].rss_bytes) {
-                    break;
-                }
-                self.measure_own(index);
-                measured += 1;
-            }
+            self.unmeasured_relatives()
+                .into_iter()
+                .take_while(|&index| asked(index))
+                .for_each(drop);
         }
-        measured
     }
 
     /// Those who have relatives and have not been measured, or have grown by a
@@ -145,61 +168,12 @@ impl ProcessTable {
             .collect();
         let total = |relatives: &[usize]| relatives.iter().map(|&index| raw(index)).sum::<u64>();
         families.sort_by_cached_key(|relatives| u64::MAX - total(relatives));
-        let is_due = |index: &usize| match &self.kept[*index].correction {
-            None => true,
-            Some(done) => raw(*index) > done.raw_anon_bytes + done.raw_anon_bytes / 4,
+        let is_due = |index: &usize| {
+            let measured = self.kept[*index].correction.as_ref();
+            self.can_be_measured(*index)
+                && measured.is_none_or(|done| done.share.anon.has_outgrown(raw(*index)))
         };
         families.concat().into_iter().filter(is_due).collect()
-    }
-
-    fn measure_own(&mut self, index: usize) {
-        let (anon, swap) = self.own(index).unwrap_or_default();
-        let kept = &mut self.kept[index];
-        kept.correction = Some(Box::new(Correction {
-            anon,
-            swap,
-            round: self.round,
-            raw_anon_bytes: kept.raw_anon_bytes,
-        }));
-        kept.show(&mut self.processes[index]);
-    }
-
-    /// What the kernel tells of a process's own share; `None` where it does not.
-    fn own(&self, index: usize) -> Option<(Own, Own)> {
-        let id = self.processes[index].id;
-        let root = self.root.open().ok()?;
-        let rollup = root.open(&PidPath::new(id.pid, "smaps_rollup"));
-        let rollup = match rollup {
-            Ok(rollup) => rollup,
-            Err(Miss::Gone | Miss::Failed(_)) => return None,
-        };
-        let (mut anon, mut own_anon, mut swap, mut own_swap) = (None, None, None, None);
-        for_each_line(&rollup, &mut [0; 1024], |_, line| {
-            for (key, place) in [
-                (&b"Anonymous:"[..], &mut anon),
-                (b"Pss_Anon:", &mut own_anon),
-                (b"Swap:", &mut swap),
-                (b"SwapPss:", &mut own_swap),
-            ] {
-                if let Some(value) = line.strip_prefix(key) {
-                    *place = kibibytes(value);
-                }
-            }
-            ControlFlow::Continue(())
-        })
-        .ok()?;
-        // Read while the rollup is still open, so of the same process.
-        if self.root.start_ticks(id.pid).ok()?? != id.start_ticks {
-            return None;
-        }
-        Some((own_of(anon?, own_anon?), own_of(swap?, own_swap?)))
-    }
-}
-
-fn own_of(counted_bytes: u64, own_bytes: u64) -> Own {
-    Own {
-        counted_bytes,
-        own_bytes: own_bytes.min(counted_bytes),
     }
 }
 
@@ -208,13 +182,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_never_measured_is_all_its_own() {
-        assert_eq!(Own::default().apply(700), 700);
+    fn what_cannot_be_measured_is_all_its_own() {
+        let Share { anon, swap } = Share::whole(300, 20);
+        assert_eq!(
+            [100, 300, 700].map(|bytes| anon.apply(bytes)),
+            [100, 300, 700]
+        );
+        assert_eq!(swap.apply(20), 20);
     }
 
     #[test]
     fn a_share_shrinks_in_proportion_and_grows_in_full() {
-        let own = own_of(300, 60);
+        let own = Share::of((300, 60), (0, 0)).anon;
         assert_eq!(own.apply(300), 60);
         assert_eq!(own.apply(150), 30);
         assert_eq!(own.apply(400), 160);

@@ -10,6 +10,8 @@
 //! - [`ProcessTable`] keeps a descriptor of each process, so that the scan a
 //!   decision waits for costs one read a process, and the scan during the
 //!   kernel's last call opens nothing at all.
+//! - [`survey()`] reads for it what may keep its reader waiting, and so belongs
+//!   on a thread of its own.
 //! - [`ProcRoot`] answers for one process at a time.
 //!
 //! A process that exits while it is looked at is ordinary: it is `None`, or
@@ -25,6 +27,7 @@ mod pid_files;
 mod pressure;
 mod proc_root;
 mod shared_memory;
+mod survey;
 mod table;
 mod zoneinfo;
 
@@ -33,5 +36,6 @@ pub use crate::meminfo::Meminfo;
 pub use crate::notifier::{Notified, Notifier, NotifierLevel, NotifierParameters, Percentages};
 pub use crate::pressure::{PressureFile, PressureTrigger};
 pub use crate::proc_root::{ProcRoot, Runner};
-pub use crate::table::{Depth, Newcomer, ProcessTable, Scan};
+pub use crate::survey::{Executable, Request, Survey, What, survey};
+pub use crate::table::{Depth, ProcessTable, Scan};
 pub use crate::zoneinfo::Zoneinfo;

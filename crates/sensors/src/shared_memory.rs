@@ -6,86 +6,99 @@
 //! freed with its last mapping, unless somebody has it open and not mapped,
 //! which no file tells. `smaps` shows which of its pages nobody else maps.
 
+use std::fs::File;
 use std::ops::ControlFlow;
 
 use oom_policy::Memory;
 
 use crate::families::Budget;
 use crate::file::{for_each_line, kibibytes};
-use crate::pid_files::PidPath;
+use crate::survey::{Request, UNSEEN, What};
 use crate::table::{LastMapped, ProcessTable};
 
+/// So many mappings of a process are read: 5 to 10 µs each. Ordinary programs
+/// have some hundreds, browsers and Java machines up to two thousand.
+const MAPPINGS: usize = 4096;
+
 impl ProcessTable {
-    /// Measures, for quiet rounds, of how much shared memory each process holds
-    /// the last mapping, and keeps it in `shmem_bytes` for later readings
-    /// (never more than what the process still has in shared memory). Looks
-    /// only at those with more than 1 % of the machine's memory in it; all
-    /// others count 0.
+    /// Asks, for quiet rounds, of how much shared memory each process holds the
+    /// last mapping. Only those with more than 1 % of the machine's memory in
+    /// it are asked about; all others count 0.
     ///
     /// Memory that several processes map counts for none of them, System V
     /// segments never count (they outlive their users), and what some process
-    /// has open without mapping it counts although it stays.
+    /// has open without mapping it counts although it stays. What a process
+    /// keeps us from seeing counts in full.
     ///
-    /// Takes the mmap lock of whom it measures: at most 64 processes and 1 GiB
-    /// of resident memory a call, but at least one if there is any, those first
+    /// Asks for at most 64 processes and 1 GiB of resident memory a call, but
+    /// at least one if there is any, and no more than `ask` takes: those first
     /// that were never measured, then those measured longest ago.
-    ///
-    /// Returns how many processes were measured.
-    pub fn measure_shared_memory(&mut self, memory: &Memory) -> usize {
+    pub fn ask_for_shared_memory(&mut self, memory: &Memory, ask: &mut dyn FnMut(Request) -> bool) {
         let least_bytes = memory.total_bytes / 100;
-        let mut due: Vec<usize> = (0..self.kept.len())
-            .filter(|&index| self.kept[index].rss_shmem_bytes > least_bytes)
-            .collect();
+        self.round += 1;
+        let mut due = Vec::new();
+        for index in 0..self.kept.len() {
+            if self.kept[index].rss_shmem_bytes <= least_bytes {
+                continue;
+            }
+            if self.can_be_measured(index) {
+                due.push(index);
+            } else if self.is_given_up_on(index) {
+                self.count_last_mapped(index, UNSEEN);
+            }
+        }
         due.sort_by_key(|&index| {
             self.kept[index]
                 .last_mapped
                 .as_ref()
                 .map(|measured| measured.round)
         });
-        self.round += 1;
         let mut budget = Budget::of_one_call();
-        let mut measured = 0;
-        for index in due {
-            if !budget.spend(self.processes[index].rss_bytes) {
-                break;
-            }
-            let bytes = self.last_mapped_bytes(index).unwrap_or(0);
-            let kept = &mut self.kept[index];
-            kept.last_mapped = Some(Box::new(LastMapped {
-                bytes,
-                round: self.round,
-            }));
-            kept.show(&mut self.processes[index]);
-            measured += 1;
-        }
-        measured
+        due.into_iter()
+            .map(|index| self.request(index, What::LastMapped))
+            .take_while(|request| budget.spend(request.rss_bytes) && ask(*request))
+            .for_each(drop);
     }
 
-    fn last_mapped_bytes(&self, index: usize) -> Option<u64> {
-        let id = self.processes[index].id;
-        let root = self.root.open().ok()?;
-        let smaps = root.open(&PidPath::new(id.pid, "smaps")).ok()?;
-        let mut bytes = 0_u64;
-        let mut is_nameless = false;
-        for_each_line(&smaps, &mut [0; 8192], |_, line| {
-            match line.first() {
-                // A mapping begins with its address; what is said of it, with
-                // a capital.
-                Some(b'0'..=b'9' | b'a'..=b'f') => is_nameless = is_nameless_shared(line),
-                _ if is_nameless => {
-                    let value = line
-                        .strip_prefix(b"Private_Clean:")
-                        .or_else(|| line.strip_prefix(b"Private_Dirty:"));
-                    bytes = bytes.saturating_add(value.and_then(kibibytes).unwrap_or(0));
-                }
-                _ => {}
-            }
-            ControlFlow::Continue(())
-        })
-        .ok()?;
-        // Read while smaps is still open, so of the same process.
-        (self.root.start_ticks(id.pid).ok()?? == id.start_ticks).then_some(bytes)
+    pub(crate) fn count_last_mapped(&mut self, index: usize, bytes: u64) {
+        let kept = &mut self.kept[index];
+        kept.last_mapped = Some(LastMapped {
+            bytes,
+            round: self.round,
+        });
+        kept.show(&mut self.processes[index]);
     }
+}
+
+/// What `smaps` tells of nameless shared memory that its process alone maps;
+/// `None` once that is gone, [`UNSEEN`] for more mappings than are read.
+pub(crate) fn last_mapped_bytes(smaps: &File) -> Option<u64> {
+    let mut bytes = 0_u64;
+    let mut mappings = 0;
+    let mut is_nameless = false;
+    for_each_line(smaps, &mut [0; 8192], |_, line| {
+        match line.first() {
+            // A mapping begins with its address; what is said of it, with a
+            // capital.
+            Some(b'0'..=b'9' | b'a'..=b'f') => {
+                mappings += 1;
+                if mappings > MAPPINGS {
+                    return ControlFlow::Break(());
+                }
+                is_nameless = is_nameless_shared(line);
+            }
+            _ if is_nameless => {
+                let value = line
+                    .strip_prefix(b"Private_Clean:")
+                    .or_else(|| line.strip_prefix(b"Private_Dirty:"));
+                bytes = bytes.saturating_add(value.and_then(kibibytes).unwrap_or(0));
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    })
+    .ok()?;
+    Some(if mappings > MAPPINGS { UNSEEN } else { bytes })
 }
 
 /// Whether a mapping is of shared memory that has no name any more:

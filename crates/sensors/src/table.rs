@@ -7,30 +7,31 @@
 //! process, `statm` is read last; if it can be read, all of it was true of
 //! that one process.
 //!
-//! Nothing here opens `cmdline`, `environ` or `maps`, which take the process's
-//! mmap lock. What does (`smaps`, in [`ProcessTable::correct_families`] and
-//! [`ProcessTable::measure_shared_memory`]), and `cgroup`, which takes the
-//! kernel's cgroup_mutex, is for quiet rounds.
+//! Nothing here opens a file that may keep its reader waiting: `stat`,
+//! `status`, `statm`, `oom_score` and `oom_score_adj` take no lock that a
+//! process can hold. What else is wanted of a process is asked for
+//! ([`ProcessTable::ask_for_identities`] and its like), read elsewhere
+//! ([`survey`]) and taken in when it comes ([`ProcessTable::apply`]).
+//!
+//! [`survey`]: crate::survey()
 
 use std::fmt;
 use std::mem::MaybeUninit;
-use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 
 use oom_policy::{Name, Preference, Process, ProcessId, Protection, SessionId};
-use rustix::fs::{
-    AtFlags, Mode, OFlags, RawDir, SeekFrom, StatxFlags, openat, readlinkat_raw, seek, statx,
-};
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, openat, seek};
 use rustix::io::{Errno, pread};
 use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
-use crate::cgroup::{Unit, hash, unit_of_line};
+use crate::cgroup::Unit;
 use crate::error::ReadError;
-use crate::families::Correction;
-use crate::file::{decimal, for_each_line};
+use crate::families::{Correction, Share};
+use crate::file::decimal;
 use crate::pid_files::{PidPath, Stat, Statm};
 use crate::proc_root::{Miss, OpenRoot, ProcRoot};
+use crate::survey::{Found, Identity, Request, Survey, What};
 
 /// How much a scan reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +41,7 @@ pub enum Depth {
     /// call, and for the last look before a decision.
     Held,
     /// Who is there, what the known ones hold in memory, and all of the
-    /// newcomers but `oom_score` and `cgroup`. A newcomer's session is its
-    /// parent's until a full scan. Swap and faults of the known ones stay as
+    /// newcomers but `oom_score`. Swap and faults of the known ones stay as
     /// they were.
     Fast,
     /// All of everybody: for quiet rounds.
@@ -66,28 +66,6 @@ pub struct Scan {
     pub unread: usize,
 }
 
-/// A process to be classified: seen for the first time, or grown into
-/// something else (its name, executable or user has changed).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Newcomer<'a> {
-    /// Its number.
-    pub pid: u32,
-    /// The name it gives itself.
-    pub name: Name,
-    /// The path of its executable, without the ` (deleted)` of one that has
-    /// been replaced since. `None` for a kernel thread and a zombie, and where
-    /// we may not look.
-    pub executable: Option<&'a [u8]>,
-    /// Whether root owns that file, and the path means what it means to us. In
-    /// a user namespace of his own a user may mount any file at any path, so
-    /// for a process in another namespace than ours this is `false`.
-    pub executable_owned_by_root: bool,
-    /// Its real user id.
-    pub uid: u32,
-    /// Whether it is a thread of the kernel's own.
-    pub kernel_thread: bool,
-}
-
 /// All processes, and a descriptor of each.
 ///
 /// A zombie is in it, and holds nothing. So is a kernel thread, with
@@ -101,12 +79,24 @@ pub struct ProcessTable {
     /// Those listed, then those of them that were not known.
     pids: Vec<u32>,
     text: Box<[u8]>,
-    executable: Box<[u8]>,
     /// At most so many descriptors are held.
     hold_at_most: usize,
     /// How many calls have measured anything, so that the oldest measurement
     /// is known.
     pub(crate) round: u64,
+    /// Whose processes are not measured any longer.
+    given_up_on: Vec<Owner>,
+    /// Nobody's are.
+    measures_nothing: bool,
+}
+
+/// Who answers for a process that keeps its reader waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    User(u32),
+    /// All that are in user namespaces of their own: there one user has
+    /// thousands of user ids.
+    Namespaces,
 }
 
 /// What the table knows of a process beside what it shows.
@@ -116,21 +106,29 @@ pub(crate) struct Kept {
     statm: Option<OwnedFd>,
     /// Set where the first thread has ended and others run on.
     thread: Option<u32>,
-    /// Path, file and owner of what it executes; 0: nothing that can be seen.
+    /// What tells its executable from others; 0: nothing that can be seen, or
+    /// was seen yet.
     pub(crate) executable: u64,
+    in_our_user_namespace: bool,
     /// Where systemd keeps it, once that was read (or its parent's was).
     unit: Option<Unit>,
-    /// How often the cgroup is to be read yet. It is read twice: whoever
-    /// starts a process may move it a moment later.
-    cgroup_reads: u8,
+    /// How often its identity is to be read yet. It is read twice: whoever
+    /// starts a process may move it into another cgroup a moment later.
+    identity_reads: u8,
+    /// Its identity was asked for, and no answer has come.
+    asked: bool,
+    /// Somebody waits for an answer in vain.
+    stuck: bool,
     /// What the kernel counts, of which [`Kept::correction`] leaves its share.
     pub(crate) raw_anon_bytes: u64,
     raw_swap_bytes: u64,
-    /// In a box, as few have one.
-    pub(crate) correction: Option<Box<Correction>>,
+    pub(crate) correction: Option<Correction>,
     pub(crate) rss_shmem_bytes: u64,
-    pub(crate) last_mapped: Option<Box<LastMapped>>,
+    pub(crate) last_mapped: Option<LastMapped>,
 }
+
+/// See [`Kept::identity_reads`].
+const IDENTITY_READS: u8 = 2;
 
 /// Shared memory of which a process was seen to hold the last mapping.
 #[derive(Clone, Copy, Debug)]
@@ -158,18 +156,20 @@ impl ProcessTable {
             kept: Vec::with_capacity(capacity),
             pids: Vec::with_capacity(capacity),
             text: vec![0; 8192].into_boxed_slice(),
-            // PATH_MAX.
-            executable: vec![0; 4096].into_boxed_slice(),
             hold_at_most,
             round: 0,
+            given_up_on: Vec::new(),
+            measures_nothing: false,
         }
     }
 
     /// Looks at the processes, and calls `newcomer` once for each that is new,
-    /// and again when its name, executable or real user is seen to have
-    /// changed. `newcomer` sets `protection`, `critical_below_bytes` and `preference`;
-    /// the table keeps them. Before each call they are as if nothing were
-    /// known (but [`Protection::KernelThread`] is set).
+    /// and again when its name or real user is seen to have changed. `newcomer`
+    /// sets `protection`, `critical_below_bytes` and `preference`; the table
+    /// keeps them. Before each call they are as if nothing were known (but
+    /// [`Protection::KernelThread`] is set). What it executes is not known
+    /// then, and its session is its parent's: see
+    /// [`Self::ask_for_identities`].
     ///
     /// # Errors
     ///
@@ -180,7 +180,7 @@ impl ProcessTable {
     pub fn scan(
         &mut self,
         depth: Depth,
-        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+        newcomer: &mut dyn FnMut(&mut Process),
     ) -> Result<Scan, ReadError> {
         let mut scan = Scan::default();
         let mut failure = None;
@@ -232,6 +232,126 @@ impl ProcessTable {
         let score = self.root.oom_score(pid)?;
         self.processes[index].oom_score = score;
         Ok(score)
+    }
+
+    /// Asks what each process executes and where systemd keeps it, as long as
+    /// `ask` takes it; allocates nothing. After a scan of a depth, with that
+    /// depth: of newcomers and of what has become something else, after a full
+    /// scan also of those that owe it to their executable that they are left
+    /// alone, since they may execute another by now.
+    pub fn ask_for_identities(&mut self, depth: Depth, ask: &mut dyn FnMut(Request) -> bool) {
+        for index in 0..self.kept.len() {
+            let (process, kept) = (&self.processes[index], &self.kept[index]);
+            let is_favoured =
+                process.critical_below_bytes > 0 || process.protection == Some(Protection::Ours);
+            let is_due = match kept.identity_reads {
+                IDENTITY_READS => true,
+                0 => depth == Depth::Full && is_favoured,
+                _ => depth == Depth::Full,
+            };
+            let is_kernels = process.protection == Some(Protection::KernelThread);
+            if !is_due || kept.asked || kept.stuck || is_kernels {
+                continue;
+            }
+            if !ask(self.request(index, What::Identity)) {
+                return;
+            }
+            self.kept[index].asked = true;
+        }
+    }
+
+    /// Takes in what was found; allocates nothing. If that is what a process
+    /// executes, the process is returned, to be classified.
+    pub fn apply(&mut self, survey: &Survey) -> Option<&mut Process> {
+        let index = self.find(survey.id.pid)?;
+        if self.processes[index].id != survey.id {
+            return None;
+        }
+        match survey.found {
+            Found::Nothing => self.kept[index].asked = false,
+            Found::Identity(identity) => {
+                self.identify(index, &identity);
+                return Some(&mut self.processes[index]);
+            }
+            Found::Own(share) => {
+                let kept = &mut self.kept[index];
+                let whole = || Share::whole(kept.raw_anon_bytes, kept.raw_swap_bytes);
+                kept.correction = Some(Correction {
+                    share: share.unwrap_or_else(whole),
+                    round: self.round,
+                });
+                kept.show(&mut self.processes[index]);
+            }
+            Found::LastMapped(bytes) => self.count_last_mapped(index, bytes),
+        }
+        None
+    }
+
+    /// No answer to `request` has come in all the time it could take. Its
+    /// process is not asked about again; and where it was to be measured,
+    /// neither is what else that user runs, unless that is root: or one user
+    /// could keep any number of readers waiting. What was asked for beside it
+    /// can be asked for again. For quiet rounds.
+    pub fn give_up_on(&mut self, request: &Request) {
+        for kept in &mut self.kept {
+            kept.asked = false;
+        }
+        let found = self.find(request.id.pid);
+        let Some(index) = found.filter(|&index| self.processes[index].id == request.id) else {
+            return;
+        };
+        self.kept[index].stuck = true;
+        let owner = self.owner(index);
+        if request.what.takes_the_mmap_lock() && owner != Owner::User(0) {
+            self.given_up_on.push(owner);
+        }
+    }
+
+    /// From now on no process is measured.
+    pub fn measure_nothing(&mut self) {
+        self.measures_nothing = true;
+    }
+
+    pub(crate) fn can_be_measured(&self, index: usize) -> bool {
+        let is_known = self.kept[index].identity_reads < IDENTITY_READS;
+        is_known && !self.is_given_up_on(index)
+    }
+
+    pub(crate) fn is_given_up_on(&self, index: usize) -> bool {
+        self.measures_nothing
+            || self.kept[index].stuck
+            || self.given_up_on.contains(&self.owner(index))
+    }
+
+    fn owner(&self, index: usize) -> Owner {
+        if self.kept[index].in_our_user_namespace {
+            Owner::User(self.processes[index].uid)
+        } else {
+            Owner::Namespaces
+        }
+    }
+
+    pub(crate) fn request(&self, index: usize, what: What) -> Request {
+        let process = &self.processes[index];
+        Request {
+            id: process.id,
+            what,
+            rss_bytes: process.rss_bytes,
+        }
+    }
+
+    fn identify(&mut self, index: usize, identity: &Identity) {
+        let (process, kept) = (&mut self.processes[index], &mut self.kept[index]);
+        if kept.executable != identity.executable {
+            kept.executable = identity.executable;
+            kept.correction = None;
+        }
+        kept.in_our_user_namespace = identity.in_our_user_namespace;
+        kept.unit = identity.unit;
+        kept.identity_reads = kept.identity_reads.saturating_sub(1);
+        kept.asked = false;
+        kept.place(process, identity.alone);
+        kept.show(process);
     }
 
     pub(crate) fn find(&self, pid: u32) -> Option<usize> {
@@ -294,7 +414,7 @@ impl ProcessTable {
     fn scan_known(
         &mut self,
         depth: Depth,
-        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+        newcomer: &mut dyn FnMut(&mut Process),
         scan: &mut Scan,
         failure: &mut Option<ReadError>,
     ) {
@@ -304,7 +424,6 @@ impl ProcessTable {
             root,
             page_bytes: self.page_bytes,
             text: &mut self.text,
-            executable: &mut self.executable,
         };
         let pids = &mut self.pids;
         let (mut next, mut unknown) = (0, 0);
@@ -360,7 +479,7 @@ impl ProcessTable {
     fn scan_newcomers(
         &mut self,
         depth: Depth,
-        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+        newcomer: &mut dyn FnMut(&mut Process),
         scan: &mut Scan,
         failure: &mut Option<ReadError>,
     ) {
@@ -399,13 +518,12 @@ impl ProcessTable {
         pid: u32,
         depth: Depth,
         known: usize,
-        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+        newcomer: &mut dyn FnMut(&mut Process),
     ) -> Result<(Process, Kept), Miss> {
         let mut reader = Reader {
             root: self.root.open()?,
             page_bytes: self.page_bytes,
             text: &mut self.text,
-            executable: &mut self.executable,
         };
         let (processes, kept) = (&self.processes, &self.kept);
         // Whom it was forked by is known, or a newcomer that came before it.
@@ -461,8 +579,11 @@ impl Kept {
             statm,
             thread: None,
             executable: 0,
+            in_our_user_namespace: true,
             unit,
-            cgroup_reads: 2,
+            identity_reads: IDENTITY_READS,
+            asked: false,
+            stuck: false,
             raw_anon_bytes: 0,
             raw_swap_bytes: 0,
             correction: None,
@@ -484,14 +605,21 @@ impl Kept {
         process.anon_bytes = self.raw_anon_bytes;
         process.swap_bytes = self.raw_swap_bytes;
         if let Some(correction) = &self.correction {
-            process.anon_bytes = correction.anon.apply(self.raw_anon_bytes);
-            process.swap_bytes = correction.swap.apply(self.raw_swap_bytes);
+            process.anon_bytes = correction.share.anon.apply(self.raw_anon_bytes);
+            process.swap_bytes = correction.share.swap.apply(self.raw_swap_bytes);
         }
         let last_mapped_bytes = self
             .last_mapped
             .as_ref()
             .map_or(0, |measured| measured.bytes);
         process.shmem_bytes = last_mapped_bytes.min(self.rss_shmem_bytes);
+    }
+
+    /// Groups `process` by its unit, or else as if `alone`.
+    fn place(&self, process: &mut Process, alone: Unit) {
+        let Unit { session, login } = self.unit.unwrap_or(alone);
+        process.session = session;
+        process.login = login;
     }
 }
 
@@ -500,15 +628,6 @@ struct Reader<'a> {
     root: OpenRoot<'a>,
     page_bytes: u64,
     text: &'a mut [u8],
-    executable: &'a mut [u8],
-}
-
-/// What a process executes; its path is in [`Reader::executable`].
-struct Executable {
-    /// The length of its path.
-    len: usize,
-    owned_by_root: bool,
-    identity: u64,
 }
 
 impl Reader<'_> {
@@ -539,7 +658,7 @@ impl Reader<'_> {
         &mut self,
         process: &mut Process,
         kept: &mut Kept,
-        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+        newcomer: &mut dyn FnMut(&mut Process),
     ) -> Result<(), Miss> {
         let pid = process.id.pid;
         if kept.statm.is_none() {
@@ -549,15 +668,15 @@ impl Reader<'_> {
         if stat.start_ticks != process.id.start_ticks {
             return Err(Miss::Gone);
         }
-        let before = (process.name, process.uid, kept.executable);
-        let executable = self.examine(process, kept, &stat, Depth::Full)?;
-        let has_changed = before != (process.name, process.uid, kept.executable);
+        let before = (process.name, process.uid);
+        self.examine(process, kept, &stat, Depth::Full)?;
+        let has_changed = before != (process.name, process.uid);
         // A worker thread of the kernel's is renamed with each piece of work.
         if has_changed && !stat.is_kernel_thread {
-            kept.cgroup_reads = 2;
+            kept.identity_reads = IDENTITY_READS;
             kept.correction = None;
             kept.show(process);
-            self.introduce(process, &stat, executable, newcomer);
+            introduce(process, &stat, newcomer);
         }
         Ok(())
     }
@@ -568,7 +687,7 @@ impl Reader<'_> {
         pid: u32,
         depth: Depth,
         unit_of: impl FnOnce(u32) -> Option<Unit>,
-        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
+        newcomer: &mut dyn FnMut(&mut Process),
     ) -> Result<(Process, Kept), Miss> {
         let file = self.open_statm(pid, None)?;
         let stat = self.stat(pid)?;
@@ -580,8 +699,8 @@ impl Reader<'_> {
             pid,
             start_ticks: stat.start_ticks,
         };
-        let executable = self.examine(&mut process, &mut kept, &stat, depth)?;
-        self.introduce(&mut process, &stat, executable, newcomer);
+        self.examine(&mut process, &mut kept, &stat, depth)?;
+        introduce(&mut process, &stat, newcomer);
         Ok((process, kept))
     }
 
@@ -592,13 +711,12 @@ impl Reader<'_> {
         kept: &mut Kept,
         stat: &Stat,
         depth: Depth,
-    ) -> Result<Option<Executable>, Miss> {
+    ) -> Result<(), Miss> {
         let pid = process.id.pid;
         process.name = stat.name;
         process.parent = stat.parent;
         process.group = stat.group;
         process.major_faults = stat.major_faults;
-        let mut executable = None;
         if !stat.is_kernel_thread {
             if stat.outlived_its_first_thread() && kept.thread.is_none() {
                 kept.thread = self.other_thread(pid)?;
@@ -612,52 +730,20 @@ impl Reader<'_> {
             kept.raw_swap_bytes = status.swap_bytes;
             kept.rss_shmem_bytes = status.shmem_bytes;
             process.oom_score_adj = self.root.score_adj(pid)?;
-            executable = self.executable(pid);
-            kept.executable = executable.as_ref().map_or(0, |found| found.identity);
             if depth == Depth::Full {
                 process.oom_score = Some(self.root.score(pid)?);
-                if kept.cgroup_reads > 0 {
-                    kept.unit = self.unit(pid)?;
-                    kept.cgroup_reads -= 1;
-                }
             }
         }
-        (process.session, process.login) = match kept.unit {
-            Some(unit) => (unit.session, unit.login),
-            None => (SessionId(u64::from(stat.session)), stat.has_terminal),
+        let alone = Unit {
+            session: SessionId(u64::from(stat.session)),
+            login: stat.has_terminal,
         };
+        kept.place(process, alone);
         if let Some(file) = &kept.statm {
             let statm = statm(self.root, pid, kept.thread, file)?;
             kept.weigh(process, statm, self.page_bytes);
         }
-        Ok(executable)
-    }
-
-    fn introduce(
-        &self,
-        process: &mut Process,
-        stat: &Stat,
-        executable: Option<Executable>,
-        newcomer: &mut dyn FnMut(&Newcomer<'_>, &mut Process),
-    ) {
-        process.protection = stat.is_kernel_thread.then_some(Protection::KernelThread);
-        process.critical_below_bytes = 0;
-        process.preference = Preference::None;
-        let path = executable.as_ref().map(|found| {
-            let path = &self.executable[..found.len];
-            path.strip_suffix(b" (deleted)").unwrap_or(path)
-        });
-        let pid = process.id.pid;
-        let introduced = Newcomer {
-            pid,
-            name: process.name,
-            executable: path,
-            executable_owned_by_root: executable.as_ref().is_some_and(|found| found.owned_by_root)
-                && self.is_in_our_user_namespace(pid),
-            uid: process.uid,
-            kernel_thread: stat.is_kernel_thread,
-        };
-        newcomer(&introduced, process);
+        Ok(())
     }
 
     fn stat(&mut self, pid: u32) -> Result<Stat, Miss> {
@@ -667,65 +753,6 @@ impl Reader<'_> {
 
     fn open_statm(&self, pid: u32, thread: Option<u32>) -> Result<OwnedFd, Miss> {
         self.root.open(&PidPath::of_thread(pid, thread, "statm"))
-    }
-
-    /// What it executes; `None` where there is nothing or we may not look.
-    fn executable(&mut self, pid: u32) -> Option<Executable> {
-        let path = PidPath::new(pid, "exe");
-        let directory = self.root.directory;
-        let len = readlinkat_raw(directory, path.as_c_str(), &mut *self.executable).ok()?;
-        // Follows the link to the file itself, wherever that is mounted; and
-        // asks no file server, which may be long in answering.
-        let flags = AtFlags::STATX_DONT_SYNC;
-        let mask = StatxFlags::UID | StatxFlags::INO;
-        let file = statx(directory, path.as_c_str(), flags, mask).ok();
-        let owner = file.as_ref().map(|file| file.stx_uid);
-        let identity = [
-            hash(&self.executable[..len]),
-            file.as_ref().map_or(0, |file| file.stx_ino),
-            file.as_ref().map_or(0, |file| {
-                u64::from(file.stx_dev_major) << 32 | u64::from(file.stx_dev_minor)
-            }),
-            owner.map_or(u64::MAX, u64::from),
-        ];
-        Some(Executable {
-            len,
-            owned_by_root: owner == Some(0),
-            identity: hash(identity.map(u64::to_ne_bytes).as_flattened()).max(1),
-        })
-    }
-
-    fn is_in_our_user_namespace(&self, pid: u32) -> bool {
-        // A link to `user:[4026531837]`; to nothing in a kernel without.
-        let [mut theirs, mut ours] = [[0; 64]; 2];
-        let path = PidPath::new(pid, "ns/user");
-        let theirs = readlinkat_raw(self.root.directory, path.as_c_str(), &mut theirs)
-            .map(|len| &theirs[..len]);
-        let ours =
-            readlinkat_raw(self.root.directory, c"self/ns/user", &mut ours).map(|len| &ours[..len]);
-        theirs == ours
-    }
-
-    /// Where systemd keeps it; `None` without systemd, or without cgroups in
-    /// the kernel.
-    fn unit(&mut self, pid: u32) -> Result<Option<Unit>, Miss> {
-        let path = PidPath::new(pid, "cgroup");
-        let file = match self.root.open(&path) {
-            Ok(file) => file,
-            Err(Miss::Gone) => return Ok(None),
-            Err(failed) => return Err(failed),
-        };
-        let mut unit = None;
-        for_each_line(file, self.text, |_, line| {
-            unit = unit_of_line(line);
-            if unit.is_some() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })
-        .map_err(|errno| self.root.read_failed(errno, &path))?;
-        Ok(unit)
     }
 
     /// A thread of `pid` that is not its first.
@@ -744,6 +771,13 @@ impl Reader<'_> {
         }
         Ok(None)
     }
+}
+
+fn introduce(process: &mut Process, stat: &Stat, newcomer: &mut dyn FnMut(&mut Process)) {
+    process.protection = stat.is_kernel_thread.then_some(Protection::KernelThread);
+    process.critical_below_bytes = 0;
+    process.preference = Preference::None;
+    newcomer(process);
 }
 
 /// A process of which nothing has been read.

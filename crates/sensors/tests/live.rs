@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use oom_policy::Memory;
 use procfs::ProcResult;
 use procfs::process::Process;
-use sensors::{Depth, ProcRoot, ProcessTable};
+use sensors::{Depth, survey};
 use support::Table;
 
 const MIB: u64 = 1 << 20;
@@ -104,14 +104,14 @@ fn a_child_and_we_are_as_procfs_sees_us() {
 fn an_executable_is_told_with_its_owner() {
     let mut told = None;
     let (child, _) = Shell::start("echo ready; read line", 1);
-    ProcessTable::new(ProcRoot::at("/proc"), 16)
-        .scan(Depth::Fast, &mut |newcomer, _| {
-            if newcomer.pid == child.pid() {
-                let path = newcomer.executable.map(<[u8]>::to_vec);
-                told = Some((path, newcomer.executable_owned_by_root));
-            }
-        })
-        .unwrap();
+    let mut table = Table::of(Path::new("/proc"));
+    table.survey(Depth::Fast);
+    let mut asked = table.asked.iter();
+    let request = asked.find(|request| request.id.pid == child.pid());
+    let _ = survey(Path::new("/proc"), request.unwrap(), &mut |executable| {
+        let path = executable.path().map(<[u8]>::to_vec);
+        told = Some((path, executable.is_roots()));
+    });
     let exe = fs::canonicalize(format!("/proc/{}/exe", child.pid())).unwrap();
     let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&exe).unwrap());
     let path = exe.into_os_string().into_encoded_bytes();
@@ -173,7 +173,7 @@ fn held_and_fast_scans_of_the_machine_allocate_nothing() {
     table.scan(Depth::Full);
     for depth in [Depth::Held, Depth::Fast, Depth::Full] {
         let counted = allocation_counter::measure(|| {
-            table.table.scan(depth, &mut |_, _| {}).unwrap();
+            table.table.scan(depth, &mut |_| {}).unwrap();
         });
         assert_eq!(counted.count_total, 0, "{depth:?}");
     }
@@ -198,7 +198,7 @@ fn pages_that_forked_children_share_count_once() {
         link(tree.path(), pid);
     }
     let mut table = Table::of(tree.path());
-    table.scan(Depth::Full);
+    table.survey(Depth::Full);
     let sum = |table: &Table| {
         pids.iter()
             .map(|&pid| table.get(pid).anon_bytes)
@@ -216,7 +216,7 @@ fn pages_that_forked_children_share_count_once() {
         println!("skipped, runs since kernel 5.4: no Pss_Anon in smaps_rollup");
         return;
     }
-    assert_eq!(table.table.correct_families(&memory), 4);
+    assert_eq!(table.correct_families(&memory), 4);
     let corrected = sum(&table);
     assert!(corrected > 48 * MIB && corrected < 100 * MIB, "{corrected}");
     table.scan(Depth::Fast);

@@ -6,7 +6,7 @@ use std::fs;
 
 use oom_policy::{Memory, Name, Preference, ProcessId, Protection, SessionId};
 use rustix::param::page_size;
-use sensors::{Depth, ProcRoot, ProcessTable, ReadError};
+use sensors::{Depth, ReadError, survey};
 use support::{Copy, Table, chain, tree};
 
 const KIB: u64 = 1024;
@@ -19,7 +19,7 @@ fn pages(count: u64) -> u64 {
 #[track_caller]
 fn full(case: &str) -> Table {
     let mut table = Table::of(&tree(case));
-    table.scan(Depth::Full);
+    table.survey(Depth::Full);
     table
 }
 
@@ -128,7 +128,7 @@ fn without_systemd_a_session_is_what_has_a_session_id() {
     }
     copy.remove("800/cgroup");
     let mut table = copy.table();
-    table.scan(Depth::Full);
+    table.survey(Depth::Full);
     assert_eq!(table.get(1204).session, SessionId(1200));
     assert_eq!(table.get(800).session, SessionId(800));
     assert!(table.get(1204).login, "it has a terminal");
@@ -136,73 +136,119 @@ fn without_systemd_a_session_is_what_has_a_session_id() {
 }
 
 #[test]
-fn each_is_introduced_once_with_what_it_takes_to_classify_it() {
-    let mut table = ProcessTable::new(ProcRoot::at(tree("good")), 0);
-    let mut seen = Vec::new();
-    table
-        .scan(Depth::Full, &mut |newcomer, process| {
-            assert_eq!(newcomer.pid, process.id.pid);
-            assert_eq!(newcomer.name, process.name);
-            assert_eq!(newcomer.uid, process.uid);
-            assert!(!newcomer.executable_owned_by_root, "it is nowhere");
-            seen.push((
-                newcomer.pid,
-                newcomer.executable.map(<[u8]>::to_vec),
-                newcomer.kernel_thread,
-            ));
-            process.critical_below_bytes = u64::from(newcomer.pid == 800);
-        })
-        .unwrap();
-    let exe = |path: &str| Some(path.as_bytes().to_vec());
-    assert_eq!(
-        seen,
-        [
-            (1, exe("/nowhere/lib/systemd/systemd"), false),
-            (2, None, true),
-            (800, exe("/nowhere/sbin/sshd"), false),
-            (1200, exe("/nowhere/bin/bash"), false),
-            (1204, exe("/nowhere/bin/python3"), false),
-            (1205, exe("/nowhere/bin/python3"), false),
-            (1300, None, false),
-            (1400, exe("/nowhere/bin/headless"), false),
-        ]
-    );
+fn each_is_introduced_once() {
+    let mut table = Table::of(&tree("good"));
+    table.scan(Depth::Full);
+    assert_eq!(table.introduced, ALL);
     for depth in [Depth::Fast, Depth::Full, Depth::Held] {
-        table
-            .scan(depth, &mut |newcomer, _| panic!("{newcomer:?}"))
-            .unwrap();
-        assert!(
-            table.get(800).unwrap().critical_below_bytes == 1,
-            "{depth:?}"
-        );
-        assert!(
-            table.get(1204).unwrap().critical_below_bytes == 0,
-            "{depth:?}"
-        );
+        table.scan(depth);
+        assert_eq!(table.introduced, [], "{depth:?}");
     }
 }
 
 #[test]
-fn whoever_becomes_something_else_is_introduced_again() {
+fn what_a_process_executes_is_told_apart_from_what_it_hides_and_what_it_has_not() {
+    let copy = Copy::of("good");
+    copy.remove("1200/exe");
+    std::os::unix::fs::symlink("/nowhere/bin/sh (deleted)", copy.path().join("1200/exe")).unwrap();
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    let mut seen = Vec::new();
+    table.table.ask_for_identities(Depth::Full, &mut |request| {
+        let _ = survey(copy.path(), &request, &mut |executable| {
+            assert!(!executable.is_roots(), "it is nowhere");
+            let path = executable.path().map(String::from_utf8_lossy);
+            seen.push((request.id.pid, path.map(|path| path.into_owned())));
+        });
+        true
+    });
+    let exe = |path: &str| Some(path.to_owned());
+    assert_eq!(
+        seen,
+        [
+            (1, exe("/nowhere/lib/systemd/systemd")),
+            (800, exe("/nowhere/sbin/sshd")),
+            (1200, exe("/nowhere/bin/sh")),
+            (1204, exe("/nowhere/bin/python3")),
+            (1205, exe("/nowhere/bin/python3")),
+            (1400, exe("/nowhere/bin/headless")),
+        ],
+        "neither the kernel's thread nor the zombie"
+    );
+}
+
+#[test]
+fn identities_are_asked_for_twice_and_then_of_those_alone_that_owe_something_to_theirs() {
+    let mut table = Table::of(&tree("good"));
+    let own = [1, 800, 1200, 1204, 1205, 1300, 1400];
+    for want in [&own[..], &own, &[800]] {
+        table.scan(Depth::Full);
+        table.identify(Depth::Full, &mut |process| {
+            process.critical_below_bytes = u64::from(process.id.pid == 800);
+        });
+        assert_eq!(table.identified(), want);
+        table.survey(Depth::Fast);
+        assert_eq!(table.identified(), []);
+    }
+    assert_eq!(table.get(800).critical_below_bytes, 1, "it stays so");
+}
+
+#[test]
+fn what_is_asked_is_not_asked_again_before_it_is_answered() {
+    let mut table = Table::of(&tree("good"));
+    table.scan(Depth::Full);
+    let mut asked = Vec::new();
+    table.table.ask_for_identities(Depth::Full, &mut |request| {
+        if asked.len() < 3 {
+            asked.push(request);
+        }
+        asked.len() < 3
+    });
+    assert_eq!(asked.len(), 3);
+    let mut more = Vec::new();
+    table.table.ask_for_identities(Depth::Full, &mut |request| {
+        more.push(request.id.pid);
+        true
+    });
+    assert_eq!(
+        more,
+        [1200, 1204, 1205, 1300, 1400],
+        "the third was refused"
+    );
+}
+
+#[test]
+fn an_answer_about_an_earlier_process_of_the_same_pid_is_not_taken() {
     let copy = Copy::of("good");
     let mut table = copy.table();
-    table
-        .table
-        .scan(Depth::Full, &mut |_, process| {
-            process.critical_below_bytes = 1;
+    table.survey(Depth::Full);
+    let late = table.asked.iter().find(|request| request.id.pid == 1204);
+    let late = survey(copy.path(), late.unwrap(), &mut |_| {});
+    copy.change("1204/stat", " 20150 ", " 99999 ");
+    table.scan(Depth::Full);
+    assert!(table.table.apply(&late).is_none());
+}
+
+#[test]
+fn whoever_becomes_something_else_is_introduced_and_identified_again() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    for _ in 0..2 {
+        table.scan(Depth::Full);
+        table.identify(Depth::Full, &mut |process| {
+            process.critical_below_bytes = u64::from(process.id.pid != 1400);
             process.preference = Preference::Avoid;
             process.protection = Some(Protection::Ours);
-        })
-        .unwrap();
+        });
+    }
 
     copy.change("1200/stat", "(bash)", "(vi)");
     copy.change("1204/status", "Uid:\t1000", "Uid:\t1001");
-    copy.remove("1205/exe");
-    std::os::unix::fs::symlink("/nowhere/bin/other", copy.path().join("1205/exe")).unwrap();
-    table.scan(Depth::Fast);
+    table.survey(Depth::Fast);
     assert_eq!(table.introduced, [], "a fast scan does not look");
+    assert_eq!(table.identified(), []);
     table.scan(Depth::Full);
-    assert_eq!(table.introduced, [1200, 1204, 1205]);
+    assert_eq!(table.introduced, [1200, 1204]);
     let process = table.get(1204);
     assert_eq!(
         process.critical_below_bytes, 0,
@@ -211,13 +257,15 @@ fn whoever_becomes_something_else_is_introduced_again() {
     assert_eq!(process.preference, Preference::None);
     assert_eq!(process.protection, None);
     assert_eq!(table.get(800).critical_below_bytes, 1);
+    table.identify(Depth::Fast, &mut |_| {});
+    assert_eq!(table.identified(), [1200, 1204]);
 }
 
 #[test]
 fn a_fast_scan_sees_memory_newcomers_and_who_is_gone() {
     let copy = Copy::of("good");
     let mut table = copy.table();
-    table.scan(Depth::Full);
+    table.survey(Depth::Full);
 
     copy.change("1204/statm", "100000", "150000");
     copy.duplicate(1205, 1206);
@@ -245,15 +293,15 @@ fn a_fast_scan_sees_memory_newcomers_and_who_is_gone() {
 }
 
 #[test]
-fn a_newcomer_is_in_its_own_cgroup_after_a_full_scan() {
+fn a_newcomer_is_in_its_parents_cgroup_until_its_own_was_read() {
     let copy = Copy::of("good");
     let mut table = copy.table();
-    table.scan(Depth::Full);
+    table.survey(Depth::Full);
     copy.duplicate(1205, 1206);
     copy.write("1206/cgroup", "0::/system.slice/job.service\n");
     table.scan(Depth::Fast);
     assert!(table.get(1206).login);
-    table.scan(Depth::Full);
+    table.identify(Depth::Fast, &mut |_| {});
     assert!(!table.get(1206).login);
 }
 
@@ -261,9 +309,9 @@ fn a_newcomer_is_in_its_own_cgroup_after_a_full_scan() {
 fn whoever_is_moved_right_after_its_start_is_followed() {
     let copy = Copy::of("good");
     let mut table = copy.table();
-    table.scan(Depth::Full);
+    table.survey(Depth::Full);
     copy.write("1204/cgroup", "0::/system.slice/job.service\n");
-    table.scan(Depth::Full);
+    table.survey(Depth::Full);
     assert!(!table.get(1204).login);
 }
 
@@ -287,7 +335,7 @@ fn held_scans_allocate_nothing_and_neither_do_fast_ones_without_newcomers() {
     let mut table = full("good");
     for depth in [Depth::Held, Depth::Fast] {
         let counted = allocation_counter::measure(|| {
-            table.table.scan(depth, &mut |_, _| {}).unwrap();
+            table.table.scan(depth, &mut |_| {}).unwrap();
         });
         assert_eq!(counted.count_total, 0, "{depth:?}");
     }
@@ -302,7 +350,7 @@ fn newcomers_find_room_after_a_full_scan() {
         copy.duplicate(1205, pid);
     }
     let counted = allocation_counter::measure(|| {
-        let scan = table.table.scan(Depth::Fast, &mut |_, _| {}).unwrap();
+        let scan = table.table.scan(Depth::Fast, &mut |_| {}).unwrap();
         assert_eq!(scan.newcomers, 8);
     });
     assert_eq!(counted.count_total, 0);
@@ -314,9 +362,7 @@ fn a_pid_that_is_used_again_is_another_process() {
     let mut table = copy.table();
     table
         .table
-        .scan(Depth::Full, &mut |_, process| {
-            process.critical_below_bytes = 1
-        })
+        .scan(Depth::Full, &mut |process| process.critical_below_bytes = 1)
         .unwrap();
     copy.change("1204/stat", " 20150 ", " 99999 ");
     let scan = table.scan(Depth::Full);
@@ -459,7 +505,7 @@ fn memory(anon_kib: u64) -> Memory {
 fn a_sum_that_fits_is_left_alone() {
     let mut table = full("good");
     let before = table.table.processes().to_vec();
-    assert_eq!(table.table.correct_families(&memory(10_000_000)), 0);
+    assert_eq!(table.correct_families(&memory(10_000_000)), 0);
     assert_eq!(table.table.processes(), before);
 }
 
@@ -467,9 +513,9 @@ fn a_sum_that_fits_is_left_alone() {
 fn pages_of_a_forked_family_count_once() {
     let copy = Copy::of("good");
     let mut table = copy.table();
-    table.scan(Depth::Full);
+    table.survey(Depth::Full);
     // Parent and child; the others have no relatives.
-    assert_eq!(table.table.correct_families(&memory(200_000)), 2);
+    assert_eq!(table.correct_families(&memory(200_000)), 2);
     let (parent, child) = (table.get(1204), table.get(1205));
     // What statm counts differs from what was measured if pages are not 4 KiB;
     // the ratio holds nevertheless up to what was measured.
@@ -499,13 +545,13 @@ fn pages_of_a_forked_family_count_once() {
 fn a_measurement_is_made_again_one_a_call() {
     let copy = Copy::of("good");
     let mut table = copy.table();
-    table.scan(Depth::Full);
-    table.table.correct_families(&memory(200_000));
+    table.survey(Depth::Full);
+    table.correct_families(&memory(200_000));
     // Copy on write has given both pages of their own.
     copy.change("1204/smaps_rollup", "160000", "300000");
     copy.change("1205/smaps_rollup", "130000", "260000");
     for _ in 0..2 {
-        assert_eq!(table.table.correct_families(&memory(10_000_000)), 1);
+        assert_eq!(table.correct_families(&memory(10_000_000)), 1);
     }
     assert_eq!(table.get(1204).anon_bytes, pages(75_000));
     assert_eq!(table.get(1205).anon_bytes, pages(65_000));
@@ -517,8 +563,8 @@ fn what_cannot_be_measured_stays_as_it_is_counted() {
     copy.remove("1204/smaps_rollup");
     copy.change("1205/smaps_rollup", "Pss_Anon:", "Pss_Odd:");
     let mut table = copy.table();
-    table.scan(Depth::Full);
-    assert_eq!(table.table.correct_families(&memory(200_000)), 2);
+    table.survey(Depth::Full);
+    assert_eq!(table.correct_families(&memory(200_000)), 2);
     assert_eq!(table.get(1204).anon_bytes, pages(75_000));
     assert_eq!(table.get(1205).anon_bytes, pages(65_000));
 }
@@ -527,8 +573,8 @@ fn what_cannot_be_measured_stays_as_it_is_counted() {
 fn shared_memory_counts_where_the_last_mapping_is_held() {
     let copy = Copy::of("good");
     let mut table = copy.table();
-    table.scan(Depth::Full);
-    assert_eq!(table.table.measure_shared_memory(&memory(0)), 1);
+    table.survey(Depth::Full);
+    assert_eq!(table.measure_shared_memory(&memory(0)), 1);
     // The anonymous mapping and the memfd, as far as nobody else maps them.
     assert_eq!(table.get(1204).shmem_bytes, 12_500 * KIB);
     assert_eq!(table.get(1205).shmem_bytes, 0);
@@ -536,4 +582,103 @@ fn shared_memory_counts_where_the_last_mapping_is_held() {
     copy.change("1204/status", "80000 kB", " 7000 kB");
     table.scan(Depth::Full);
     assert_eq!(table.get(1204).shmem_bytes, 7000 * KIB);
+}
+
+#[test]
+fn what_is_not_known_yet_is_not_measured() {
+    let mut table = Table::of(&tree("good"));
+    table.scan(Depth::Full);
+    assert_eq!(table.correct_families(&memory(200_000)), 0);
+    assert_eq!(table.measure_shared_memory(&memory(0)), 0);
+}
+
+#[test]
+fn whoever_keeps_its_reader_waiting_counts_with_all_that_it_maps() {
+    let mut table = full("good");
+    let mut asked = Vec::new();
+    table
+        .table
+        .ask_for_shared_memory(&memory(0), &mut |request| {
+            asked.push(request);
+            true
+        });
+    table.table.give_up_on(&asked[0]);
+    assert_eq!(table.measure_shared_memory(&memory(0)), 0);
+    assert_eq!(table.get(1204).shmem_bytes, 80_000 * KIB);
+    assert_eq!(
+        table.correct_families(&memory(200_000)),
+        0,
+        "its family is the same user's"
+    );
+    assert_eq!(
+        table.get(1204).anon_bytes,
+        pages(75_000),
+        "what statm shows"
+    );
+    table.survey(Depth::Full);
+    let asked = table.identified();
+    assert!(!asked.contains(&1204), "not even that is asked again");
+    assert!(asked.contains(&1205), "what takes no lock of a process is");
+}
+
+#[test]
+fn of_root_the_one_process_alone_is_given_up_on() {
+    let copy = Copy::of("good");
+    for pid in [1204, 1205] {
+        copy.change(&format!("{pid}/status"), "Uid:\t1000", "Uid:\t0");
+    }
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    let mut asked = Vec::new();
+    table
+        .table
+        .ask_for_families(&memory(200_000), &mut |request| {
+            asked.push(request);
+            true
+        });
+    table.table.give_up_on(&asked[0]);
+    let others = asked.len() - 1;
+    assert_eq!(table.correct_families(&memory(200_000)), others);
+}
+
+#[test]
+fn in_user_namespaces_of_their_own_all_are_one_user() {
+    let copy = Copy::of("good");
+    for (pid, namespace) in [("self", 1), ("1204", 2), ("1205", 3)] {
+        fs::create_dir_all(copy.path().join(pid).join("ns")).unwrap();
+        let link = copy.path().join(pid).join("ns/user");
+        std::os::unix::fs::symlink(format!("user:[{namespace}]"), link).unwrap();
+    }
+    copy.change("1205/status", "Uid:\t1000", "Uid:\t100007");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    let mut asked = Vec::new();
+    table
+        .table
+        .ask_for_families(&memory(200_000), &mut |request| {
+            asked.push(request);
+            true
+        });
+    assert_eq!(asked.len(), 2);
+    table.table.give_up_on(&asked[0]);
+    assert_eq!(table.correct_families(&memory(200_000)), 0);
+}
+
+#[test]
+fn once_nothing_is_measured_shared_memory_counts_in_full() {
+    let mut table = full("good");
+    table.table.measure_nothing();
+    assert_eq!(table.measure_shared_memory(&memory(0)), 0);
+    assert_eq!(table.get(1204).shmem_bytes, 80_000 * KIB);
+}
+
+#[test]
+fn of_more_mappings_than_a_program_needs_no_more_are_read_and_they_do_not_hide_memory() {
+    let copy = Copy::of("good");
+    let smaps = fs::read_to_string(copy.path().join("1204/smaps")).unwrap();
+    copy.write("1204/smaps", &smaps.repeat(1000));
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    assert_eq!(table.measure_shared_memory(&memory(0)), 1);
+    assert_eq!(table.get(1204).shmem_bytes, 80_000 * KIB);
 }

@@ -1,11 +1,12 @@
-//! Who a process is to the policy: looked at once, when it is first seen.
+//! Who a process is to the policy: looked at when it is first seen, and again
+//! once it is known what it executes.
 
 use std::path::{Path, PathBuf};
 
 use oom_policy::{
     HIDDEN_BELOW_BYTES, Preference, Process, ProcessId, Protection, critical_below_bytes,
 };
-use sensors::Newcomer;
+use sensors::Executable;
 
 use crate::pattern::Pattern;
 
@@ -24,16 +25,61 @@ pub(crate) struct Classifier {
     may_signal_all: bool,
     /// Our parent, its parent, and so on.
     ancestors: Vec<ProcessId>,
+}
+
+/// What is known of programs; for the surveyor's thread.
+#[derive(Debug)]
+pub(crate) struct Programs {
     /// psi-monitor as it is installed beside us.
     psi_monitor: Option<PathBuf>,
+}
+
+/// What a process is by what it executes. The default: nothing is known of
+/// that, or there is nothing to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Program {
+    critical_below_bytes: u64,
+    is_psi_monitor: bool,
+}
+
+impl Programs {
+    pub(crate) fn new() -> Self {
+        let psi_monitor = std::env::current_exe()
+            .ok()
+            .map(|executable| executable.with_file_name("psi-monitor"));
+        Self { psi_monitor }
+    }
+
+    /// By the executable: any process may call itself as it likes.
+    pub(crate) fn recognise(&self, executable: &Executable<'_>) -> Program {
+        self.at(executable.path(), || executable.is_roots())
+    }
+
+    fn at(&self, path: Option<&[u8]>, is_roots: impl FnOnce() -> bool) -> Program {
+        use std::os::unix::ffi::OsStrExt;
+
+        let Some(path) = path else {
+            // It hides its executable from us.
+            return Program {
+                critical_below_bytes: HIDDEN_BELOW_BYTES,
+                is_psi_monitor: false,
+            };
+        };
+        let ours = self.psi_monitor.as_deref().map(Path::as_os_str);
+        Program {
+            // Most are not, and then their file need not be looked at.
+            critical_below_bytes: match critical_below_bytes(path, true) {
+                0 => 0,
+                _ => critical_below_bytes(path, is_roots()),
+            },
+            is_psi_monitor: ours.map(OsStrExt::as_bytes) == Some(path),
+        }
+    }
 }
 
 impl Classifier {
     /// `processes`: by ascending pid, us and our ancestors among them.
     pub(crate) fn new(own: u32, own_uid: u32, may_signal_all: bool, processes: &[Process]) -> Self {
-        let psi_monitor = std::env::current_exe()
-            .ok()
-            .map(|executable| executable.with_file_name("psi-monitor"));
         Self {
             prefer: None,
             avoid: None,
@@ -43,7 +89,6 @@ impl Classifier {
             own_uid,
             may_signal_all,
             ancestors: ancestors(own, processes),
-            psi_monitor,
         }
     }
 
@@ -79,7 +124,10 @@ impl Classifier {
     }
 
     /// Fills in what the process table cannot know.
-    pub(crate) fn classify(&self, newcomer: &Newcomer<'_>, process: &mut Process) {
+    pub(crate) fn classify(&self, program: Program, process: &mut Process) {
+        if process.protection == Some(Protection::KernelThread) {
+            return;
+        }
         let named = |pattern: &Option<Pattern>| {
             pattern
                 .as_ref()
@@ -93,15 +141,10 @@ impl Classifier {
         } else {
             Preference::None
         };
-        process.critical_below_bytes = match newcomer.executable {
-            Some(path) => critical_below_bytes(path, newcomer.executable_owned_by_root),
-            None if newcomer.kernel_thread => 0,
-            // It hides its executable from us (or is a zombie, and holds nothing).
-            None => HIDDEN_BELOW_BYTES,
-        };
-        process.protection = if newcomer.kernel_thread {
-            Some(Protection::KernelThread)
-        } else if pid == self.own || self.is_psi_monitor(newcomer) {
+        process.critical_below_bytes = program.critical_below_bytes;
+        // A user can have any executable run other code (`LD_PRELOAD`).
+        let is_trusted = process.uid == 0 || process.uid == self.own_uid;
+        process.protection = if pid == self.own || (program.is_psi_monitor && is_trusted) {
             Some(Protection::Ours)
         } else if self.ancestors.contains(&process.id) {
             Some(Protection::Ancestor)
@@ -112,18 +155,6 @@ impl Classifier {
         } else {
             None
         };
-    }
-
-    /// By its executable: any process may call itself psi-monitor. And by its
-    /// user, who can have that executable run other code (`LD_PRELOAD`).
-    fn is_psi_monitor(&self, newcomer: &Newcomer<'_>) -> bool {
-        use std::os::unix::ffi::OsStrExt;
-
-        let ours = self.psi_monitor.as_deref().map(Path::as_os_str);
-        let trusted = newcomer.uid == 0 || newcomer.uid == self.own_uid;
-        trusted
-            && newcomer.executable.is_some()
-            && newcomer.executable == ours.map(OsStrExt::as_bytes)
     }
 }
 
@@ -156,24 +187,13 @@ mod tests {
         ordinary(id, parent)
     }
 
-    fn newcomer(pid: u32, executable: Option<&'static [u8]>) -> Newcomer<'static> {
-        Newcomer {
-            pid,
-            name: Name::new(b"x"),
-            executable,
-            executable_owned_by_root: true,
-            uid: 1000,
-            kernel_thread: false,
-        }
-    }
-
     #[track_caller]
     fn check(classifier: &Classifier, name: &[u8], pid: u32, want: Option<Protection>) {
         let mut process = Process {
             name: Name::new(name),
             ..process(pid, 1)
         };
-        classifier.classify(&newcomer(pid, None), &mut process);
+        classifier.classify(Program::default(), &mut process);
         assert_eq!(process.protection, want);
     }
 
@@ -207,41 +227,65 @@ mod tests {
         check(&classifier, b"x", 31, None);
     }
 
-    /// What `newcomer` is to a daemon of root's.
-    fn classified(newcomer: &Newcomer<'_>) -> Process {
-        let mut classifier = Classifier::new(30, 0, true, &[]);
-        classifier.psi_monitor = Some(PathBuf::from("/usr/bin/psi-monitor"));
-        let mut process = process(newcomer.pid, 1);
-        classifier.classify(newcomer, &mut process);
+    /// What a process of user `uid` is to a daemon of root's once it is known
+    /// to execute what is at `path`, a file of root's.
+    fn classified(uid: u32, path: Option<&str>) -> Process {
+        let programs = Programs {
+            psi_monitor: Some(PathBuf::from("/usr/bin/psi-monitor")),
+        };
+        let classifier = Classifier::new(30, 0, true, &[]);
+        let mut process = Process {
+            uid,
+            ..process(31, 1)
+        };
+        let program = programs.at(path.map(str::as_bytes), || true);
+        classifier.classify(program, &mut process);
         process
     }
 
     #[test]
     fn a_psi_monitor_of_another_user_is_as_any_process() {
-        let monitor = newcomer(31, Some(b"/usr/bin/psi-monitor"));
-        assert_eq!(classified(&monitor).protection, None);
-        let own = Newcomer { uid: 0, ..monitor };
-        assert_eq!(classified(&own).protection, Some(Protection::Ours));
-        let elsewhere = Newcomer {
-            executable: Some(b"/tmp/psi-monitor"),
-            ..own
-        };
-        assert_eq!(classified(&elsewhere).protection, None);
+        let protection = |uid, path| classified(uid, Some(path)).protection;
+        assert_eq!(protection(1000, "/usr/bin/psi-monitor"), None);
+        let ours = Some(Protection::Ours);
+        assert_eq!(protection(0, "/usr/bin/psi-monitor"), ours);
+        assert_eq!(protection(0, "/tmp/psi-monitor"), None);
     }
 
     #[test]
     fn a_process_that_hides_its_executable_is_critical_as_a_small_daemon_is() {
-        let hidden = newcomer(31, None);
-        assert_eq!(classified(&hidden).critical_below_bytes, HIDDEN_BELOW_BYTES);
-        let thread = Newcomer {
-            kernel_thread: true,
-            ..hidden
-        };
-        assert_eq!(classified(&thread).critical_below_bytes, 0);
-        let shell = newcomer(31, Some(b"/usr/bin/bash"));
-        assert_eq!(classified(&shell).critical_below_bytes, 0);
-        let bus = newcomer(31, Some(b"/usr/bin/dbus-daemon"));
-        assert_eq!(classified(&bus).critical_below_bytes, 64 << 20);
+        let critical = |path| classified(1000, path).critical_below_bytes;
+        assert_eq!(critical(None), HIDDEN_BELOW_BYTES);
+        assert_eq!(critical(Some("/usr/bin/bash")), 0);
+        assert_eq!(critical(Some("/usr/bin/dbus-daemon")), 64 << 20);
+    }
+
+    #[test]
+    fn a_program_is_critical_only_where_its_file_is_roots() {
+        let programs = Programs { psi_monitor: None };
+        let path = Some(&b"/usr/bin/dbus-daemon"[..]);
+        assert_eq!(programs.at(path, || false), Program::default());
+        // Of others the file is not even looked at.
+        let path = Some(&b"/usr/bin/bash"[..]);
+        programs.at(path, || unreachable!("it may lie on a file server"));
+    }
+
+    #[test]
+    fn before_it_is_known_what_a_process_executes_it_is_as_any_other() {
+        let mut process = process(31, 1);
+        Classifier::new(30, 0, true, &[]).classify(Program::default(), &mut process);
+        assert_eq!(
+            (process.critical_below_bytes, process.protection),
+            (0, None)
+        );
+    }
+
+    #[test]
+    fn a_kernel_thread_stays_one() {
+        let mut thread = process(31, 2);
+        thread.protection = Some(Protection::KernelThread);
+        Classifier::new(30, 0, true, &[]).classify(Program::default(), &mut thread);
+        assert_eq!(thread.protection, Some(Protection::KernelThread));
     }
 
     #[test]
@@ -256,11 +300,11 @@ mod tests {
             name: Name::new(b"chromium"),
             ..process(31, 1)
         };
-        classifier.classify(&newcomer(31, None), &mut process);
+        classifier.classify(Program::default(), &mut process);
         assert_eq!(process.preference, Preference::Avoid);
         process.uid = 0;
         classifier.ignore_root_user = true;
-        classifier.classify(&newcomer(31, None), &mut process);
+        classifier.classify(Program::default(), &mut process);
         assert_eq!(process.protection, Some(Protection::Ignored));
     }
 }

@@ -22,13 +22,14 @@ use value_registry::{Notice, Registry, Runner};
 
 use crate::act::{Hands, Took, World, touched};
 use crate::align::Aligner;
-use crate::classify::Classifier;
+use crate::classify::{Classifier, Program};
 use crate::error::{Error, chain, system};
 use crate::memory::{MemorySource, Sight};
 use crate::peers::Peers;
 use crate::pressure::Pressure;
 use crate::record::Record;
 use crate::scribe::Scribe;
+use crate::surveyor::Surveyor;
 
 const SIGNALS: u64 = 1;
 const REGISTRY: u64 = 2;
@@ -78,6 +79,7 @@ pub(crate) struct Parts {
     pub(crate) signals: SignalFd,
     pub(crate) memory: MemorySource,
     pub(crate) table: ProcessTable,
+    pub(crate) surveyor: Surveyor,
     pub(crate) classifier: Classifier,
     pub(crate) registry: Registry,
     pub(crate) aligner: Option<Aligner>,
@@ -225,11 +227,14 @@ impl Daemon {
         let Parts {
             root,
             table,
+            surveyor,
+            classifier,
             registry,
             memory,
             hands,
             ..
         } = &mut self.parts;
+        surveyor.look_first(table, classifier, &memory.last());
         let pids = table
             .processes()
             .iter()
@@ -278,6 +283,13 @@ impl Daemon {
             }
             pause = pressure.pause(now);
         }
+        let Parts {
+            table,
+            surveyor,
+            classifier,
+            ..
+        } = &mut self.parts;
+        surveyor.deliver(now, table, classifier);
         self.parts.hands.watch_signalled(&self.epoll);
         while let Some(id) = self.parts.hands.ended_untold() {
             self.let_go(now, id);
@@ -290,6 +302,11 @@ impl Daemon {
         pause = pause.min(look.wake_after);
         self.level = look.level;
         self.snapshot.memory = memory;
+        let is_quiet = look.level == Level::Ok && !self.parts.hands.are_busy();
+        let (table, surveyor) = (&mut self.parts.table, &mut self.parts.surveyor);
+        if let Some(unanswered) = surveyor.give_up(now, is_quiet, table) {
+            self.parts.scribe.note(log::Level::Warn, unanswered);
+        }
         if now < self.dry_until {
             if asked {
                 self.parts
@@ -316,7 +333,7 @@ impl Daemon {
             if depth == Depth::Full {
                 self.full_scan = Some(now);
                 self.stalled = false;
-                self.make_room(&memory);
+                self.make_room(now, &memory);
             }
         }
         Ok(pause)
@@ -365,9 +382,13 @@ impl Daemon {
     fn decide(&mut self, now: Duration, depth: Depth, last_call: Option<u64>) -> Decided {
         let parts = &mut self.parts;
         let began = Instant::now();
-        let scanned = parts.table.scan(depth, &mut |newcomer, process| {
-            parts.classifier.classify(newcomer, process);
+        let scanned = parts.table.scan(depth, &mut |process| {
+            parts.classifier.classify(Program::default(), process);
         });
+        if last_call.is_none() {
+            let (table, surveyor) = (&mut parts.table, &mut parts.surveyor);
+            table.ask_for_identities(depth, &mut |request| surveyor.ask(now, request));
+        }
         match scanned {
             Ok(_) => self.unread.processes = false,
             // All other processes were read.
@@ -445,7 +466,7 @@ impl Daemon {
 
     /// In a quiet round, room for the processes to come, and a second look at
     /// memory that several of them share.
-    fn make_room(&mut self, memory: &Memory) {
+    fn make_room(&mut self, now: Duration, memory: &Memory) {
         let present = self.snapshot.processes.len();
         // Larger only when it is nearly full: each time leaves a hole in the
         // heap that stays locked.
@@ -457,8 +478,8 @@ impl Daemon {
             self.outcomes.reserve_exact(room);
         }
         self.parts.memory.refresh();
-        self.parts.table.correct_families(memory);
-        self.parts.table.measure_shared_memory(memory);
+        let (table, surveyor) = (&mut self.parts.table, &mut self.parts.surveyor);
+        surveyor.ask_for_measurements(now, table, memory);
     }
 
     /// What can wait until a round is over: the registry, peers, the status

@@ -28,6 +28,7 @@ mod scribe;
 #[cfg(test)]
 mod stand_in;
 mod start;
+mod surveyor;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;

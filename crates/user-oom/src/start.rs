@@ -21,7 +21,7 @@ use value_registry::{Options, Registry};
 use crate::act::Hands;
 use crate::align::Aligner;
 use crate::arguments::{Arguments, Source};
-use crate::classify::Classifier;
+use crate::classify::{Classifier, Program, Programs};
 use crate::daemon::{Daemon, FIRST_HOLD, FIRST_PEER, Parts, room_for};
 use crate::error::{Error, chain, system};
 use crate::hook::{self, Hooks};
@@ -32,6 +32,7 @@ use crate::pressure::{self, Pressure};
 use crate::privileges::Privileges;
 use crate::rehearsal;
 use crate::scribe::{Desk, Scribe};
+use crate::surveyor::{self, Surveyor};
 
 /// The kernel's view of memory, pressure and processes.
 pub(crate) const PROC: &str = "/proc";
@@ -71,8 +72,8 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
     // the heap where the smaller one was.
     let mut table = ProcessTable::new(root.clone(), 2 * processes);
     table
-        .scan(Depth::Full, &mut |newcomer, process| {
-            classifier.classify(newcomer, process);
+        .scan(Depth::Full, &mut |process| {
+            classifier.classify(Program::default(), process);
         })
         .map_err(Error::Processes)?;
     let judged = |process: &&Process| process.protection != Some(Protection::KernelThread);
@@ -99,10 +100,12 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
     // Nobody to introduce us to is no reason not to guard.
     let _ = page::introduce(&mut anstream::stdout(), &introduction);
     warn_of_other_guards(table.processes());
-    // The scribe keeps its priority, being in no hurry; the second hand, made
-    // after this, has ours.
+    // The scribe keeps its priority, being in no hurry; the second hand and the
+    // surveyor, made after this, have ours.
     harden(&root, privileges);
     let second_hand = SecondHand::spawn().map_err(Error::Reaper)?;
+    let surveyor = Surveyor::spawn(surveyor::read(Path::new(PROC), Programs::new()))
+        .map_err(system("start the thread that looks at processes"))?;
     let snapshot = rehearsal::decide(&mut policy, capacity);
     rehearsal::end_a_child(&root, &executable(), &second_hand)?;
 
@@ -123,6 +126,7 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
         signals,
         memory: memory_source,
         table,
+        surveyor,
         classifier,
         registry,
         policy,
@@ -265,7 +269,7 @@ fn classifier(
 ) -> Result<(Classifier, usize), Error> {
     let mut family = ProcessTable::new(root.clone(), room_for(0));
     family
-        .scan(Depth::Fast, &mut |_, _| {})
+        .scan(Depth::Fast, &mut |_| {})
         .map_err(Error::Processes)?;
     let own_uid = geteuid().as_raw();
     let mut classifier = Classifier::new(

@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use oom_policy::Process;
-use sensors::{Depth, ProcRoot, ProcessTable, ReadError, Scan};
+use oom_policy::{Memory, Process};
+use sensors::{Depth, ProcRoot, ProcessTable, ReadError, Request, Scan, survey};
 use tempfile::TempDir;
 
 /// The tree `case` as it stands beside the tests.
@@ -80,10 +80,14 @@ fn copy_into(from: &Path, to: &Path) {
     }
 }
 
-/// A table, and whom it introduced in its last scan.
+/// A table, and a surveyor that answers at once.
 pub(crate) struct Table {
     pub(crate) table: ProcessTable,
+    /// Whom it introduced in its last scan.
     pub(crate) introduced: Vec<u32>,
+    /// What the surveyor was asked last.
+    pub(crate) asked: Vec<Request>,
+    root: PathBuf,
 }
 
 impl Table {
@@ -91,19 +95,75 @@ impl Table {
         Self {
             table: ProcessTable::new(ProcRoot::at(root), 16),
             introduced: Vec::new(),
+            asked: Vec::new(),
+            root: root.to_owned(),
         }
     }
 
     pub(crate) fn try_scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
         self.introduced.clear();
-        self.table.scan(depth, &mut |newcomer, _| {
-            self.introduced.push(newcomer.pid);
+        self.table.scan(depth, &mut |process| {
+            self.introduced.push(process.id.pid);
         })
     }
 
     #[track_caller]
     pub(crate) fn scan(&mut self, depth: Depth) -> Scan {
         self.try_scan(depth).expect("the tree is sound")
+    }
+
+    /// A scan, and what is asked after it answered.
+    #[track_caller]
+    pub(crate) fn survey(&mut self, depth: Depth) {
+        self.scan(depth);
+        self.identify(depth, &mut |_| {});
+    }
+
+    /// Answers what is asked after a scan of `depth`; `each` is given whom that
+    /// has identified.
+    pub(crate) fn identify(&mut self, depth: Depth, each: &mut dyn FnMut(&mut Process)) {
+        self.asked.clear();
+        self.table.ask_for_identities(depth, &mut |request| {
+            self.asked.push(request);
+            true
+        });
+        self.answer(each);
+    }
+
+    /// Measures what is asked for; how many.
+    pub(crate) fn correct_families(&mut self, memory: &Memory) -> usize {
+        self.asked.clear();
+        self.table.ask_for_families(memory, &mut |request| {
+            self.asked.push(request);
+            true
+        });
+        self.answer(&mut |_| {});
+        self.asked.len()
+    }
+
+    /// Measures what is asked for; how many.
+    pub(crate) fn measure_shared_memory(&mut self, memory: &Memory) -> usize {
+        self.asked.clear();
+        self.table.ask_for_shared_memory(memory, &mut |request| {
+            self.asked.push(request);
+            true
+        });
+        self.answer(&mut |_| {});
+        self.asked.len()
+    }
+
+    fn answer(&mut self, each: &mut dyn FnMut(&mut Process)) {
+        for request in &self.asked {
+            let found = survey(&self.root, request, &mut |_| {});
+            if let Some(process) = self.table.apply(&found) {
+                each(process);
+            }
+        }
+    }
+
+    /// Of whom the identity was asked for last.
+    pub(crate) fn identified(&self) -> Vec<u32> {
+        self.asked.iter().map(|request| request.id.pid).collect()
     }
 
     #[track_caller]

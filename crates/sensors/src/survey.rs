@@ -1,0 +1,245 @@
+//! What may keep its reader waiting: files of a process that take a lock
+//! which the process, or another, can hold for as long as it likes.
+//!
+//! `smaps` and `smaps_rollup` take its mmap lock; a thread that waits for a
+//! silent file server inside mmap(2) holds that for ever. `cgroup` takes the
+//! kernel's cgroup_mutex, and the owner of an executable is asked of the file
+//! system that it lies on. None of it is read but here, and [`survey`] belongs
+//! on a thread that nothing waits for. [`ProcessTable`] says what to ask, and
+//! takes in what was found.
+//!
+//! Time is bounded as far as it is ours: of `smaps`, which a process can make
+//! gigabytes long, so many mappings are read and no more.
+//!
+//! [`ProcessTable`]: crate::ProcessTable
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use oom_policy::{ProcessId, SessionId};
+use procfs::ProcError;
+use procfs::process::Process;
+use rustix::fs::{AtFlags, CWD, StatxFlags, readlink, statx};
+
+use crate::cgroup::{Unit, hash, unit_of_line};
+use crate::families::Share;
+use crate::file::{for_each_line, read_whole};
+use crate::pid_files::Stat;
+use crate::shared_memory::last_mapped_bytes;
+
+/// What is asked of the surveyor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// About which process.
+    pub id: ProcessId,
+    /// What.
+    pub what: What,
+    /// What the process has in memory: a measurement takes the longer for it.
+    pub rss_bytes: u64,
+}
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// What it executes, and where systemd keeps it.
+    Identity,
+    /// How much of its memory is its own: `smaps_rollup`.
+    OwnMemory,
+    /// How much shared memory only it maps: `smaps`.
+    LastMapped,
+}
+
+impl What {
+    /// Whether reading it takes the process's mmap lock.
+    #[must_use]
+    pub fn takes_the_mmap_lock(self) -> bool {
+        matches!(self, Self::OwnMemory | Self::LastMapped)
+    }
+}
+
+/// What was found; [`ProcessTable::apply`] takes it in.
+///
+/// [`ProcessTable::apply`]: crate::ProcessTable::apply
+#[derive(Clone, Copy, Debug)]
+pub struct Survey {
+    pub(crate) id: ProcessId,
+    pub(crate) found: Found,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Found {
+    /// It is gone, or could not be looked at.
+    Nothing,
+    Identity(Identity),
+    /// `None`: the kernel does not tell.
+    Own(Option<Share>),
+    /// In bytes; [`UNSEEN`] where not all of it was seen.
+    LastMapped(u64),
+}
+
+/// More than any process has: counts whatever shared memory it maps. Who hides
+/// its mappings from us, or makes too many, must not hold the less for it.
+pub(crate) const UNSEEN: u64 = u64::MAX;
+
+/// What a process is known by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    /// What tells its executable from others; 0: it has none that we may see.
+    pub(crate) executable: u64,
+    pub(crate) in_our_user_namespace: bool,
+    /// Where systemd keeps it; `None` without systemd.
+    pub(crate) unit: Option<Unit>,
+    /// What it is grouped by without.
+    pub(crate) alone: Unit,
+}
+
+/// What a process executes, for whoever knows programs.
+#[derive(Debug)]
+pub struct Executable<'a> {
+    path: Option<&'a [u8]>,
+    process: &'a Path,
+    in_our_user_namespace: bool,
+}
+
+impl Executable<'_> {
+    /// Its path, without the ` (deleted)` of one that has been replaced since;
+    /// `None` where we may not see it.
+    #[must_use]
+    pub fn path(&self) -> Option<&[u8]> {
+        self.path
+    }
+
+    /// Whether root owns that file, and the path means what it means to us. In
+    /// a user namespace of its own a user may mount any file at any path, so
+    /// for a process in another namespace than ours this is `false`.
+    #[must_use]
+    pub fn is_roots(&self) -> bool {
+        // Follows the link to the file itself, wherever that is mounted; and
+        // asks no file server, where the file system heeds that.
+        let flags = AtFlags::STATX_DONT_SYNC;
+        let owner = || statx(CWD, self.process.join("exe"), flags, StatxFlags::UID);
+        self.in_our_user_namespace && owner().is_ok_and(|file| file.stx_uid == 0)
+    }
+}
+
+/// Answers `request` from the processes below `root`, and has `recognise` look
+/// at the executable, where that is asked for and there is one.
+///
+/// May wait for ever.
+#[must_use]
+pub fn survey(
+    root: &Path,
+    request: &Request,
+    recognise: &mut dyn FnMut(&Executable<'_>),
+) -> Survey {
+    Survey {
+        id: request.id,
+        found: look(root, request, recognise).unwrap_or(Found::Nothing),
+    }
+}
+
+fn look(
+    root: &Path,
+    request: &Request,
+    recognise: &mut dyn FnMut(&Executable<'_>),
+) -> Option<Found> {
+    let id = request.id;
+    let path = root.join(id.pid.to_string());
+    // Holds the directory of this one process: once that is gone, nothing can
+    // be read in it, whoever has the pid by then.
+    let process = Process::new_with_root(path.clone()).ok()?;
+    let stat = stat(&process).filter(|stat| stat.start_ticks == id.start_ticks)?;
+    let found = match request.what {
+        What::Identity => Found::Identity(identity(root, &path, &process, &stat, recognise)),
+        What::OwnMemory => Found::Own(share(&process)),
+        What::LastMapped => Found::LastMapped(match process.open_relative("smaps") {
+            Ok(smaps) => last_mapped_bytes(&smaps)?,
+            Err(ProcError::PermissionDenied(_)) => UNSEEN,
+            // A kernel that was built without.
+            Err(_) => 0,
+        }),
+    };
+    // Not all of it was read in that directory.
+    (self::stat(&process)?.start_ticks == id.start_ticks).then_some(found)
+}
+
+fn stat(process: &Process) -> Option<Stat> {
+    let file = process.open_relative("stat").ok()?;
+    let mut text = [0; 1024];
+    let len = read_whole(&file, &mut text).ok()?;
+    Stat::parse(&text[..len])
+}
+
+fn identity(
+    root: &Path,
+    path: &Path,
+    process: &Process,
+    stat: &Stat,
+    recognise: &mut dyn FnMut(&Executable<'_>),
+) -> Identity {
+    let in_our_user_namespace = is_in_our_user_namespace(root, path);
+    let executable = match process.exe() {
+        Ok(executable) => Some(Some(executable)),
+        Err(ProcError::PermissionDenied(_)) => Some(None),
+        // A kernel thread, a zombie.
+        Err(_) => None,
+    };
+    if let Some(executable) = &executable {
+        let text = executable.as_deref().map(bytes);
+        recognise(&Executable {
+            path: text.map(|text| text.strip_suffix(b" (deleted)").unwrap_or(text)),
+            process: path,
+            in_our_user_namespace,
+        });
+    }
+    let executable = executable.flatten();
+    Identity {
+        executable: executable.map_or(0, |executable| hash(bytes(&executable)).max(1)),
+        in_our_user_namespace,
+        unit: process
+            .open_relative("cgroup")
+            .ok()
+            .and_then(|file| unit(&file)),
+        alone: Unit {
+            session: SessionId(u64::from(stat.session)),
+            login: stat.has_terminal,
+        },
+    }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+fn is_in_our_user_namespace(root: &Path, process: &Path) -> bool {
+    // A link to `user:[4026531837]`; to nothing in a kernel without.
+    let namespace = |process: PathBuf| readlink(process.join("ns/user"), Vec::new());
+    namespace(process.to_owned()) == namespace(root.join("self"))
+}
+
+/// Where systemd keeps it. By bytes: the procfs crate takes no path that is
+/// not UTF-8, and a user names his cgroups as he likes.
+fn unit(cgroup: &File) -> Option<Unit> {
+    let mut unit = None;
+    for_each_line(cgroup, &mut [0; 8192], |_, line| {
+        unit = unit_of_line(line);
+        match unit {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
+    })
+    .ok()?;
+    unit
+}
+
+fn share(process: &Process) -> Option<Share> {
+    let rollup = process.smaps_rollup().ok()?.memory_map_rollup;
+    let all = &rollup.iter().next()?.extension.map;
+    let bytes = |key| all.get(key).copied();
+    Some(Share::of(
+        (bytes("Anonymous")?, bytes("Pss_Anon")?),
+        (bytes("Swap")?, bytes("SwapPss")?),
+    ))
+}

@@ -1,0 +1,628 @@
+//! The thread that reads what may keep its reader waiting.
+//!
+//! `smaps` and its like take locks that a process can hold for as long as it
+//! likes ([`sensors::survey()`]). So the loop asks through a bounded queue and
+//! takes the answers when it comes round; a request that finds no room is made
+//! again later. Which requests are made is the process table's business.
+//!
+//! An answer that does not come costs the thread: it is left behind in its
+//! call, which the end of the process ends, and another takes its place. Where
+//! that has happened [`LEFT_BEHIND`] times, nothing is measured any longer.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use oom_policy::{Memory, Name, ProcessId};
+use sensors::{Depth, ProcessTable, Request, Survey, What};
+
+use crate::classify::{Classifier, Program, Programs};
+
+/// How long the first decision waits for what is known of the processes. 3000
+/// take some 150 ms.
+const FIRST_LOOK: Duration = Duration::from_millis(600);
+/// How many requests wait at most.
+const QUEUE: usize = 256;
+/// What reading and taking apart one file needs.
+const STACK_BYTES: usize = 128 * 1024;
+/// So many threads may be left behind.
+const LEFT_BEHIND: u32 = 4;
+/// An identity takes some 50 µs, and waits for locks of the kernel's alone.
+const IDENTITY_PATIENCE: Duration = Duration::from_secs(1);
+/// A measurement waits its turn at a lock that its process may be busy with,
+const MEASURE_PATIENCE: Duration = Duration::from_secs(5);
+/// and takes 15 to 45 µs for a MiB on an idle machine.
+const PATIENCE_PER_MIB: Duration = Duration::from_micros(250);
+
+/// Answers one request, however long that takes.
+pub(crate) type Read = dyn Fn(&Request) -> Answer + Send + Sync;
+
+/// What was read, and what the executable was recognised as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) survey: Survey,
+    pub(crate) program: Program,
+}
+
+/// Reads below `root`, where procfs is.
+pub(crate) fn read(root: &Path, programs: Programs) -> Arc<Read> {
+    let root = root.to_owned();
+    Arc::new(move |request| {
+        let mut program = Program::default();
+        let survey = sensors::survey(&root, request, &mut |executable| {
+            program = programs.recognise(executable);
+        });
+        Answer { survey, program }
+    })
+}
+
+/// The loop's side of it.
+pub(crate) struct Surveyor {
+    read: Arc<Read>,
+    /// `None` where no thread could be had, or the last was left behind.
+    worker: Option<Worker>,
+    left_behind: u32,
+    /// What is not answered yet, in order: the first is being read.
+    asked: VecDeque<Request>,
+    /// Since when the first is waited for, or later.
+    since: Duration,
+}
+
+/// A request that was not answered, as it is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unanswered {
+    pid: u32,
+    name: Name,
+    uid: Option<u32>,
+    what: What,
+    after: Duration,
+    measures_on: bool,
+}
+
+/// One thread, as the loop sees it. Dropped, it ends as soon as it looks up
+/// from what it reads.
+struct Worker {
+    requests: Option<rtrb::Producer<Request>>,
+    answers: rtrb::Consumer<Answer>,
+    shared: Arc<Bells>,
+}
+
+struct Bells {
+    /// There is something to read.
+    work: EventFd,
+    /// All of it is read.
+    done: EventFd,
+}
+
+impl Surveyor {
+    /// Starts the thread, which answers by `read`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of another thread or eventfd.
+    pub(crate) fn spawn(read: Arc<Read>) -> io::Result<Self> {
+        Ok(Self {
+            worker: Some(Worker::spawn(&read)?),
+            read,
+            left_behind: 0,
+            asked: VecDeque::with_capacity(QUEUE),
+            since: Duration::ZERO,
+        })
+    }
+
+    /// Asks, unless there is no room; whether there was. Takes no lock and no
+    /// memory.
+    pub(crate) fn ask(&mut self, now: Duration, request: Request) -> bool {
+        let Some(Worker {
+            requests: Some(requests),
+            shared,
+            ..
+        }) = &mut self.worker
+        else {
+            return false;
+        };
+        // Its answer has room as well, then.
+        if self.asked.len() == QUEUE || requests.push(request).is_err() {
+            return false;
+        }
+        if self.asked.is_empty() {
+            self.since = now;
+        }
+        self.asked.push_back(request);
+        // Fails only where the bell has rung 2^64 − 2 times unheard.
+        let _ = shared.work.write(1);
+        true
+    }
+
+    /// Takes the answers that are there into `table`. Takes no lock and no
+    /// memory.
+    pub(crate) fn deliver(
+        &mut self,
+        now: Duration,
+        table: &mut ProcessTable,
+        classifier: &Classifier,
+    ) {
+        while let Some(Answer { survey, program }) = self.answer(now) {
+            if let Some(process) = table.apply(&survey) {
+                classifier.classify(program, process);
+            }
+        }
+    }
+
+    /// Has everything looked at once, as far as that takes no longer than
+    /// [`FIRST_LOOK`]; for the start, which alone may wait.
+    pub(crate) fn look_first(
+        &mut self,
+        table: &mut ProcessTable,
+        classifier: &Classifier,
+        memory: &Memory,
+    ) {
+        let began = Instant::now();
+        let now = Duration::ZERO;
+        let wait = |surveyor: &mut Self, table: &mut ProcessTable| {
+            let left = FIRST_LOOK.saturating_sub(began.elapsed());
+            surveyor.wait(left);
+            surveyor.deliver(now, table, classifier);
+            !left.is_zero()
+        };
+        // As many at a time as there is room for.
+        loop {
+            table.ask_for_identities(Depth::Fast, &mut |request| self.ask(now, request));
+            if self.asked.is_empty() || !wait(self, table) {
+                break;
+            }
+        }
+        self.ask_for_measurements(now, table, memory);
+        while !self.asked.is_empty() && wait(self, table) {}
+    }
+
+    /// Has measured what is due of `table`, unless what was asked last is not
+    /// answered yet; for quiet rounds.
+    pub(crate) fn ask_for_measurements(
+        &mut self,
+        now: Duration,
+        table: &mut ProcessTable,
+        memory: &Memory,
+    ) {
+        let is_measuring = |request: &Request| request.what.takes_the_mmap_lock();
+        if !self.asked.iter().any(is_measuring) {
+            table.ask_for_families(memory, &mut |request| self.ask(now, request));
+            table.ask_for_shared_memory(memory, &mut |request| self.ask(now, request));
+        }
+    }
+
+    /// The next answer that is there.
+    fn answer(&mut self, now: Duration) -> Option<Answer> {
+        let answer = self.worker.as_mut()?.answers.pop().ok()?;
+        self.asked.pop_front();
+        self.since = now;
+        Some(answer)
+    }
+
+    /// Waits until all that was asked can be taken, no longer than `limit`.
+    fn wait(&self, limit: Duration) {
+        let Some(worker) = &self.worker else { return };
+        let done = &worker.shared.done;
+        let mut bells = [PollFd::new(done.as_fd(), PollFlags::POLLIN)];
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO);
+        if poll(&mut bells, limit).is_ok_and(|count| count > 0) {
+            let _ = done.read();
+        }
+    }
+
+    /// Gives up on a request that is waited for in vain, where there is one:
+    /// its thread is left behind, and `table` asks for the rest again. Returns
+    /// what there is to say about it.
+    ///
+    /// Makes a thread, so it is for quiet rounds. Where `is_quiet` does not hold
+    /// all is slow, and no wait is held against whoever lets us wait.
+    pub(crate) fn give_up(
+        &mut self,
+        now: Duration,
+        is_quiet: bool,
+        table: &mut ProcessTable,
+    ) -> Option<Unanswered> {
+        let request = *self.asked.front()?;
+        if !is_quiet {
+            self.since = now;
+        }
+        let after = now.saturating_sub(self.since);
+        if after < patience(&request) {
+            return None;
+        }
+        self.asked.clear();
+        self.left_behind += 1;
+        self.worker = None;
+        // One more reads identities, once nothing is measured.
+        if self.left_behind <= LEFT_BEHIND {
+            self.worker = Worker::spawn(&self.read).ok();
+        }
+        table.give_up_on(&request);
+        let measures_on = self.worker.is_some() && self.left_behind < LEFT_BEHIND;
+        if !measures_on {
+            table.measure_nothing();
+        }
+        let process = table.get(request.id.pid);
+        let process = process.filter(|process| process.id == request.id);
+        Some(Unanswered {
+            pid: request.id.pid,
+            name: process.map(|process| process.name).unwrap_or_default(),
+            uid: process.map(|process| process.uid),
+            what: request.what,
+            after,
+            measures_on,
+        })
+    }
+}
+
+impl fmt::Debug for Surveyor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surveyor")
+            .field("left_behind", &self.left_behind)
+            .field("asked", &self.asked)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, name, .. } = self;
+        let seconds = self.after.as_secs();
+        write!(f, "process {pid} {name}")?;
+        if let Some(uid) = self.uid {
+            write!(f, " (uid {uid})")?;
+        }
+        write!(f, " cannot be looked at: ")?;
+        let file = match self.what {
+            What::Identity => "what it executes or its cgroup",
+            What::OwnMemory => "its smaps_rollup",
+            What::LastMapped => "its smaps",
+        };
+        write!(f, "{file} did not come in {seconds} s, ")?;
+        match (self.what, self.uid) {
+            _ if !self.measures_on => write!(
+                f,
+                "and others before; no shared memory is measured any longer, all of it counts in full for each"
+            ),
+            (What::Identity, _) | (_, Some(0) | None) => {
+                write!(f, "so it counts with all that it maps")
+            }
+            _ => write!(
+                f,
+                "so it and all that this user runs count with all that they map"
+            ),
+        }
+    }
+}
+
+fn patience(request: &Request) -> Duration {
+    match request.what {
+        What::Identity => IDENTITY_PATIENCE,
+        What::OwnMemory | What::LastMapped => {
+            let mib = u32::try_from(request.rss_bytes >> 20).unwrap_or(u32::MAX);
+            MEASURE_PATIENCE + PATIENCE_PER_MIB * mib
+        }
+    }
+}
+
+impl Worker {
+    fn spawn(read: &Arc<Read>) -> io::Result<Self> {
+        let (mut requests, mut asked) = rtrb::RingBuffer::new(QUEUE);
+        let filler = Request {
+            id: ProcessId {
+                pid: 0,
+                start_ticks: 0,
+            },
+            what: What::Identity,
+            rss_bytes: 0,
+        };
+        // All of the ring is written to once, so that it is there.
+        while requests.push(filler).is_ok() {}
+        while asked.pop().is_ok() {}
+        let (given, answers) = rtrb::RingBuffer::new(QUEUE);
+        let shared = Arc::new(Bells {
+            work: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
+            done: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
+        });
+        thread::Builder::new()
+            .name("surveyor".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn({
+                let (shared, read) = (Arc::clone(&shared), Arc::clone(read));
+                move || answer_all(asked, given, &shared, &*read)
+            })?;
+        Ok(Self {
+            requests: Some(requests),
+            answers,
+            shared,
+        })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It is not waited for: it may never come back.
+        self.requests = None;
+        let _ = self.shared.work.write(1);
+    }
+}
+
+fn answer_all(
+    mut requests: rtrb::Consumer<Request>,
+    mut answers: rtrb::Producer<Answer>,
+    bells: &Bells,
+    read: &Read,
+) {
+    loop {
+        while let Ok(request) = requests.pop() {
+            let answer = read(&request);
+            if requests.is_abandoned() {
+                return;
+            }
+            // There is room: no more is asked than that.
+            let _ = answers.push(answer);
+        }
+        if requests.is_abandoned() {
+            return;
+        }
+        let _ = bells.done.write(1);
+        match bells.work.read() {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Condvar, Mutex};
+
+    use sensors::ProcRoot;
+
+    use super::*;
+    use crate::stand_in::{Waiter, root};
+
+    /// What does not come within this long does not come.
+    const LIMIT: Duration = Duration::from_secs(60);
+    const LATE: Duration = Duration::from_secs(3600);
+
+    /// A reader that answers from procfs, but about some processes never.
+    #[derive(Default)]
+    struct Silent {
+        about: Mutex<BTreeSet<u32>>,
+        over: Mutex<bool>,
+        ended: Condvar,
+        has_returned: AtomicBool,
+    }
+
+    impl Silent {
+        fn about(pids: impl IntoIterator<Item = u32>) -> Arc<Self> {
+            Arc::new(Self {
+                about: Mutex::new(pids.into_iter().collect()),
+                ..Self::default()
+            })
+        }
+
+        fn read(self: &Arc<Self>) -> Arc<Read> {
+            let silent = Arc::clone(self);
+            Arc::new(move |request| {
+                let measures = request.what.takes_the_mmap_lock();
+                if measures && silent.about.lock().unwrap().contains(&request.id.pid) {
+                    let mut over = silent.over.lock().unwrap();
+                    while !*over {
+                        over = silent.ended.wait(over).unwrap();
+                    }
+                    silent.has_returned.store(true, Ordering::Release);
+                }
+                Answer {
+                    survey: sensors::survey(root().path(), request, &mut |_| {}),
+                    program: Program::default(),
+                }
+            })
+        }
+
+        fn answer_at_last(&self) {
+            *self.over.lock().unwrap() = true;
+            self.ended.notify_all();
+        }
+    }
+
+    /// A table of these processes alone, all of which seem to share much.
+    struct Town {
+        tree: tempfile::TempDir,
+        table: ProcessTable,
+        classifier: Classifier,
+        memory: Memory,
+    }
+
+    impl Town {
+        fn of(waiters: &[Waiter]) -> Self {
+            let tree = tempfile::tempdir().unwrap();
+            for waiter in waiters {
+                let pid = waiter.id().pid.to_string();
+                let there = root().path().join(&pid);
+                std::os::unix::fs::symlink(there, tree.path().join(pid)).unwrap();
+            }
+            let mut table = ProcessTable::new(ProcRoot::at(tree.path()), 16);
+            table.scan(Depth::Full, &mut |_| {}).unwrap();
+            Self {
+                tree,
+                table,
+                classifier: Classifier::new(1, 0, true, &[]),
+                // Less in use than they seem to hold: each is to be measured.
+                memory: Memory::default(),
+            }
+        }
+
+        fn root(&self) -> &Path {
+            self.tree.path()
+        }
+    }
+
+    /// Takes answers until there are none to wait for.
+    fn take_all(surveyor: &mut Surveyor, town: &mut Town) {
+        let began = Instant::now();
+        while !surveyor.asked.is_empty() {
+            assert!(began.elapsed() < LIMIT, "{surveyor:?}");
+            surveyor.wait(LIMIT);
+            surveyor.deliver(Duration::ZERO, &mut town.table, &town.classifier);
+        }
+    }
+
+    #[test]
+    fn everything_is_looked_at_and_measured_before_the_first_decision() {
+        let waiters = [Waiter::new(), Waiter::new()];
+        let mut town = Town::of(&waiters);
+        assert!(town.root().read_dir().unwrap().count() == 2);
+        let mut surveyor = Surveyor::spawn(Silent::about([]).read()).unwrap();
+        surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
+        take_all(&mut surveyor, &mut town);
+        let mut asked = 0;
+        town.table.ask_for_identities(Depth::Fast, &mut |_| {
+            asked += 1;
+            true
+        });
+        assert_eq!(asked, 0, "all of them are known");
+    }
+
+    #[test]
+    fn a_read_that_never_returns_holds_up_neither_the_start_nor_the_others_nor_the_end() {
+        let waiters = [Waiter::new(), Waiter::new(), Waiter::new()];
+        let mut town = Town::of(&waiters);
+        let stuck = waiters[0].id().pid;
+        let silent = Silent::about([stuck]);
+        let mut surveyor = Surveyor::spawn(silent.read()).unwrap();
+        let began = Instant::now();
+        surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
+        assert!(began.elapsed() < LIMIT);
+        let (table, memory) = (&mut town.table, &town.memory);
+        surveyor.ask_for_measurements(Duration::ZERO, table, memory);
+        assert!(!surveyor.asked.is_empty());
+
+        // Nothing is held against it early, nor while memory is short.
+        assert!(
+            surveyor
+                .give_up(Duration::from_secs(4), true, table)
+                .is_none()
+        );
+        assert!(surveyor.give_up(LATE, false, table).is_none());
+        let soon = LATE + Duration::from_secs(4);
+        assert!(surveyor.give_up(soon, true, table).is_none());
+        let unanswered = surveyor.give_up(2 * LATE, true, table).unwrap();
+        assert_eq!(unanswered.pid, stuck);
+        assert!(unanswered.measures_on);
+
+        // Another thread answers; the process is asked about no more.
+        table.scan(Depth::Full, &mut |_| {}).unwrap();
+        table.ask_for_identities(Depth::Full, &mut |request| {
+            assert_ne!(request.id.pid, stuck);
+            surveyor.ask(2 * LATE, request)
+        });
+        assert_eq!(surveyor.asked.len(), 2);
+        take_all(&mut surveyor, &mut town);
+
+        // An answer that comes late is nobody's.
+        silent.answer_at_last();
+        let began = Instant::now();
+        while !silent.has_returned.load(Ordering::Acquire) {
+            assert!(began.elapsed() < LIMIT);
+            thread::yield_now();
+        }
+        assert!(surveyor.answer(2 * LATE).is_none());
+    }
+
+    #[test]
+    fn threads_are_left_behind_a_few_times_and_then_nothing_is_measured() {
+        let waiters: Vec<Waiter> = (0..6).map(|_| Waiter::new()).collect();
+        let mut town = Town::of(&waiters);
+        let silent = Silent::about(waiters.iter().map(|waiter| waiter.id().pid));
+        let mut surveyor = Surveyor::spawn(silent.read()).unwrap();
+        let mut request = None;
+        town.table.ask_for_identities(Depth::Full, &mut |asked| {
+            request = Some(asked);
+            true
+        });
+        // As if each were another user's, so each is measured.
+        let request = Request {
+            what: What::LastMapped,
+            ..request.unwrap()
+        };
+        for left_behind in 1..=LEFT_BEHIND {
+            assert!(surveyor.ask(Duration::ZERO, request));
+            let given_up = surveyor.give_up(LATE, true, &mut town.table).unwrap();
+            assert_eq!(given_up.measures_on, left_behind < LEFT_BEHIND);
+        }
+        town.table.scan(Depth::Full, &mut |_| {}).unwrap();
+        surveyor.ask_for_measurements(LATE, &mut town.table, &town.memory);
+        assert!(surveyor.asked.is_empty(), "nothing is measured");
+        // What takes no lock of a process is still read.
+        town.table
+            .ask_for_identities(Depth::Full, &mut |request| surveyor.ask(LATE, request));
+        assert!(!surveyor.asked.is_empty());
+        take_all(&mut surveyor, &mut town);
+        silent.answer_at_last();
+    }
+
+    #[test]
+    fn no_more_is_asked_than_there_is_room_for() {
+        let waiter = Waiter::new();
+        let silent = Silent::about([waiter.id().pid]);
+        let mut surveyor = Surveyor::spawn(silent.read()).unwrap();
+        let request = Request {
+            id: waiter.id(),
+            what: What::OwnMemory,
+            rss_bytes: 0,
+        };
+        let taken = (0..2 * QUEUE)
+            .filter(|_| surveyor.ask(Duration::ZERO, request))
+            .count();
+        assert_eq!(taken, QUEUE);
+        silent.answer_at_last();
+    }
+
+    #[test]
+    fn a_measurement_of_a_large_process_may_take_longer() {
+        let request = |what, rss_bytes| Request {
+            id: ProcessId {
+                pid: 1,
+                start_ticks: 1,
+            },
+            what,
+            rss_bytes,
+        };
+        assert_eq!(
+            patience(&request(What::Identity, 1 << 40)),
+            IDENTITY_PATIENCE
+        );
+        assert_eq!(patience(&request(What::LastMapped, 0)), MEASURE_PATIENCE);
+        let large = patience(&request(What::OwnMemory, 64 << 30));
+        assert!(large > Duration::from_secs(20), "{large:?}");
+    }
+
+    #[test]
+    fn what_is_said_of_a_process_names_it_its_user_and_what_follows() {
+        let unanswered = Unanswered {
+            pid: 31,
+            name: Name::new(b"hog"),
+            uid: Some(1000),
+            what: What::LastMapped,
+            after: Duration::from_millis(6500),
+            measures_on: true,
+        };
+        assert_eq!(
+            unanswered.to_string(),
+            "process 31 hog (uid 1000) cannot be looked at: its smaps did not come in 6 s, \
+             so it and all that this user runs count with all that they map"
+        );
+    }
+}
