@@ -163,6 +163,8 @@ impl Statm {
 /// What we use of `/proc/<pid>/status`, proc_pid_status(5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status {
+    /// The process it is a thread of; `None` until its line has been seen.
+    pub(crate) process: Option<u32>,
     /// The real user id; `None` until its line has been seen.
     pub(crate) uid: Option<u32>,
     /// 0 for what has no memory: a zombie, a kernel thread.
@@ -183,6 +185,9 @@ impl Status {
                 .next();
             let uid = real.and_then(decimal).and_then(|uid| uid.try_into().ok());
             self.uid = Some(uid.ok_or(expected)?);
+        } else if let Some(value) = line.strip_prefix(b"Tgid:") {
+            let process = decimal(value.trim_ascii()).and_then(|pid| pid.try_into().ok());
+            self.process = Some(process.ok_or("`Tgid: <pid>`")?);
         } else if let Some(value) = line.strip_prefix(b"VmSwap:") {
             self.swap_bytes = kibibytes(value).ok_or("`VmSwap: <number> kB`")?;
         } else if let Some(value) = line.strip_prefix(b"RssShmem:") {

@@ -5,14 +5,13 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
 
+use oom_policy::Name;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::param::clock_ticks_per_second;
 
 use crate::error::{ReadError, beginning};
-use crate::file::{decimal, for_each_line, read_whole};
+use crate::file::{for_each_line, read_whole};
 use crate::pid_files::{PidPath, Stat, Status, signed};
 
 /// Where procfs is mounted, or a directory that looks like it.
@@ -34,9 +33,13 @@ pub struct Runner {
     /// When it started, in clock ticks since boot: field 22 of
     /// `/proc/<pid>/stat`.
     pub start_ticks: u64,
-    /// The same by the wall clock, as the clock stands now: good to a second
-    /// or so, and off by as much as the clock has been set since.
-    pub started: SystemTime,
+    /// What it calls itself.
+    pub name: Name,
+    /// The process it is a thread of: its own pid, unless it was asked for by
+    /// a thread's id. `/proc/<tid>` exists, though it is not listed.
+    pub process: u32,
+    /// Whether it is one of the kernel's own threads.
+    pub is_kernel_thread: bool,
 }
 
 impl ProcRoot {
@@ -81,8 +84,7 @@ impl ProcRoot {
     ///
     /// # Errors
     ///
-    /// [`ReadError`] names the file that could not be read or made no sense:
-    /// one of the process's, or `stat`, which has the time of boot.
+    /// [`ReadError`] names the file that could not be read or made no sense.
     pub fn runner(&self, pid: u32) -> Result<Option<Runner>, ReadError> {
         self.look(|root| {
             // The pid may be used again between two files. Its `stat` is held
@@ -96,16 +98,14 @@ impl ProcRoot {
                 path: root.path.join(PidPath::new(pid, "status").as_str()),
                 key: "Uid:",
             })?;
-            Ok((uid, stat.start_ticks))
-        })?
-        .map(|(uid, start_ticks)| {
             Ok(Runner {
                 uid,
-                start_ticks,
-                started: self.after_boot(since_boot(start_ticks))?,
+                start_ticks: stat.start_ticks,
+                name: stat.name,
+                process: status.process.unwrap_or(pid),
+                is_kernel_thread: stat.is_kernel_thread,
             })
         })
-        .transpose()
     }
 
     /// The kernel's badness of `pid` now, 0 to 2000, or `None` once it is
@@ -135,43 +135,6 @@ impl ProcRoot {
             Err(Miss::Gone) => Ok(None),
             Err(Miss::Failed(err)) => Err(err),
         }
-    }
-
-    /// A time by the wall clock: `btime` of proc_stat(5) and `since_boot`.
-    fn after_boot(&self, since_boot: Duration) -> Result<SystemTime, ReadError> {
-        const KEY: &str = "btime ";
-        let path = || self.path.join("stat");
-        let file =
-            openat(self.open()?.directory, "stat", READ, Mode::empty()).map_err(|errno| {
-                ReadError::Open {
-                    path: path(),
-                    source: errno.into(),
-                }
-            })?;
-        let mut found = Err(ReadError::Missing {
-            path: path(),
-            key: KEY,
-        });
-        for_each_line(&file, &mut [0; 4096], |line, text| {
-            let Some(seconds) = text.strip_prefix(KEY.as_bytes()) else {
-                return ControlFlow::Continue(());
-            };
-            found = decimal(seconds)
-                .and_then(|seconds| Duration::from_secs(seconds).checked_add(since_boot))
-                .and_then(|since_epoch| SystemTime::UNIX_EPOCH.checked_add(since_epoch))
-                .ok_or_else(|| ReadError::Malformed {
-                    path: path(),
-                    line,
-                    expected: "`btime <seconds>`",
-                    found: beginning(text),
-                });
-            ControlFlow::Break(())
-        })
-        .map_err(|errno| ReadError::Read {
-            path: path(),
-            source: errno.into(),
-        })?;
-        found
     }
 
     /// The directory, opened if it is not yet.
@@ -329,11 +292,4 @@ impl OpenRoot<'_> {
             .and_then(fit)
             .ok_or_else(|| self.malformed(path, 1, expected, &buffer[..len]))
     }
-}
-
-fn since_boot(ticks: u64) -> Duration {
-    let per_second = clock_ticks_per_second().max(1);
-    let rest = ticks % per_second;
-    Duration::from_secs(ticks / per_second)
-        + Duration::from_nanos(rest.saturating_mul(1_000_000_000) / per_second)
 }

@@ -3,24 +3,39 @@
 mod support;
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::sync::mpsc;
+use std::thread;
 
-use sensors::{ProcRoot, ReadError};
-use support::{Copy, chain, tree};
+use sensors::ProcRoot;
+use support::{chain, tree};
 
 fn root(case: &str) -> ProcRoot {
     ProcRoot::at(tree(case))
 }
 
 #[test]
-fn a_runner_is_the_real_user_since_the_time_of_boot_and_its_ticks() {
+fn a_runner_is_the_real_user_and_says_what_it_is() {
     let runner = root("good").runner(1205).unwrap().unwrap();
     assert_eq!(runner.uid, 1000, "not 0, its effective user");
     assert_eq!(runner.start_ticks, 20_200);
-    let ticks_per_second = rustix::param::clock_ticks_per_second();
-    let since_boot = Duration::from_millis(20_200 * 1000 / ticks_per_second);
-    let booted = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    assert_eq!(runner.started, booted + since_boot);
+    assert_eq!(runner.process, 1205);
+    assert!(!runner.is_kernel_thread);
+    assert!(root("good").runner(2).unwrap().unwrap().is_kernel_thread);
+}
+
+#[test]
+fn the_id_of_a_thread_leads_to_its_process() {
+    let (tell, told) = mpsc::channel();
+    let (end, until) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        let _ = tell.send(rustix::thread::gettid());
+        until.recv()
+    });
+    let id = told.recv().unwrap().as_raw_nonzero().get();
+    let runner = ProcRoot::at("/proc").runner(u32::try_from(id).unwrap());
+    drop(end);
+    assert!(thread.join().unwrap().is_err(), "it waited for its end");
+    assert_eq!(runner.unwrap().unwrap().process, std::process::id());
 }
 
 #[test]
@@ -59,25 +74,6 @@ fn what_makes_no_sense_is_named() {
 }
 
 #[test]
-fn without_the_time_of_boot_no_runner_has_a_start() {
-    let copy = Copy::of("good");
-    copy.change("stat", "btime 1700000000", "btime");
-    let err = ProcRoot::at(copy.path()).runner(1204).unwrap_err();
-    assert!(
-        matches!(err, ReadError::Missing { key: "btime ", .. }),
-        "{err:?}"
-    );
-    for time in ["soon", "18446744073709551615"] {
-        copy.write("stat", &format!("cpu 1\nbtime {time}\n"));
-        let err = ProcRoot::at(copy.path()).runner(1204).unwrap_err();
-        assert!(
-            matches!(err, ReadError::Malformed { line: 2, .. }),
-            "{err:?}"
-        );
-    }
-}
-
-#[test]
 fn a_root_that_is_absent_is_named() {
     let told = chain(&root("nowhere").start_ticks(1).unwrap_err());
     assert!(told.contains("nowhere`: No such file"), "{told}");
@@ -94,8 +90,8 @@ fn the_kernels_own_agrees_with_procfs() {
     assert_eq!(root.start_ticks(me).unwrap(), Some(runner.start_ticks));
     assert_eq!(root.is_kernel_thread(me).unwrap(), Some(false));
     assert!(root.oom_score(me).unwrap().is_some());
-    // Boot is told to the second; a clock that was set since is off by more.
-    assert!(runner.started < SystemTime::now() + Duration::from_secs(2));
+    assert_eq!(runner.name.to_string(), theirs.stat().unwrap().comm);
+    assert_eq!(runner.process, me);
 }
 
 #[test]
