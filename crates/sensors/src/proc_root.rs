@@ -40,6 +40,8 @@ pub struct Runner {
     pub process: u32,
     /// Whether it is one of the kernel's own threads.
     pub is_kernel_thread: bool,
+    /// Whether it has ended, and waits for its parent to ask how.
+    pub has_ended: bool,
 }
 
 impl ProcRoot {
@@ -104,6 +106,7 @@ impl ProcRoot {
                 name: stat.name,
                 process: status.process.unwrap_or(pid),
                 is_kernel_thread: stat.is_kernel_thread,
+                has_ended: stat.is_zombie && !stat.outlived_its_first_thread(),
             })
         })
     }

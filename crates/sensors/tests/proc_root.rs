@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
+use rustix::process::{WaitId, WaitIdOptions};
 use sensors::ProcRoot;
 use support::{chain, tree};
 
@@ -99,7 +100,12 @@ fn a_child_is_gone_once_it_was_waited_for() {
     let root = ProcRoot::at("/proc");
     let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     assert!(root.start_ticks(child.id()).unwrap().is_some());
+    assert!(!root.runner(child.id()).unwrap().unwrap().has_ended);
     drop(child.stdin.take());
+    let pid = rustix::process::Pid::from_child(&child);
+    let wait = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    rustix::process::waitid(WaitId::Pid(pid), wait).unwrap();
+    assert!(root.runner(child.id()).unwrap().unwrap().has_ended);
     child.wait().unwrap();
     assert_eq!(root.start_ticks(child.id()).unwrap(), None);
     assert_eq!(root.runner(child.id()).unwrap(), None);

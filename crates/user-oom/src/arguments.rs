@@ -165,6 +165,17 @@ pub(crate) struct Arguments {
     #[arg(short = 'd', long = "debug")]
     pub(crate) debug: bool,
 
+    /// The highest value that an ordinary user's entry can give; root's count
+    /// in full, up to 1000000
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = value_registry::DEFAULT_USER_VALUE_CAP,
+        allow_hyphen_values = true,
+        value_parser = clap::value_parser!(u32).range(..=i64::from(value_registry::MAX_VALUE))
+    )]
+    pub(crate) user_value_cap: u32,
+
     /// The directory where processes are given values
     #[arg(long, value_name = "DIR", default_value = value_registry::DEFAULT_DIRECTORY)]
     pub(crate) registry: PathBuf,
@@ -666,6 +677,8 @@ mod tests {
         refused("--horizon x", "--horizon");
         refused("--pressure 0", "--pressure");
         refused("--pressure on", "--pressure");
+        refused("--user-value-cap 1000001", "--user-value-cap");
+        refused("--user-value-cap -1", "--user-value-cap");
         refused("-N hook.sh", "-N");
         refused("-P hook.sh", "-P");
         refused("--prefer (", "--prefer");

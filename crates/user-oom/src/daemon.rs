@@ -18,7 +18,7 @@ use oom_policy::{
     Verdict,
 };
 use sensors::{Depth, ProcRoot, ProcessTable, ReadError};
-use value_registry::{Notice, Registry, Runner};
+use value_registry::{Notice, Registry};
 
 use crate::act::{Hands, Took, World, touched};
 use crate::align::Aligner;
@@ -28,6 +28,7 @@ use crate::memory::{MemorySource, Sight};
 use crate::peers::Peers;
 use crate::pressure::Pressure;
 use crate::record::Record;
+use crate::registry_turn::{RegistryTurn, severity, who};
 use crate::scribe::Scribe;
 use crate::surveyor::Surveyor;
 
@@ -49,13 +50,6 @@ const SELDOM: Duration = Duration::from_secs(60);
 const RARELY: Duration = Duration::from_secs(600);
 /// or so long where swap is used or tasks stall.
 const SOON: Duration = Duration::from_secs(1);
-/// Every entry is looked at again after so long: one that counts may have been
-/// hidden by one that did not.
-const REREAD: Duration = Duration::from_secs(60);
-/// So many times the registry is asked for more in one round,
-const REFRESHES: u32 = 16;
-/// and so long it must wait then: a user may change it without end.
-const BREATH: Duration = Duration::from_millis(50);
 /// How many choices are tried at one last call.
 const LAST_CALL_TRIES: u32 = 8;
 /// Between two looks while a last call cannot be helped.
@@ -102,8 +96,7 @@ pub(crate) struct Daemon {
     outcomes: Vec<Outcome>,
     /// Relief was asked for since the last round.
     relief: bool,
-    /// When every entry is looked at again.
-    next_reread: Duration,
+    registry_turn: RegistryTurn,
     /// As of the last look.
     level: Level,
     /// When the table was last read, at whatever depth.
@@ -155,7 +148,6 @@ impl Daemon {
         watch(parts.signals.as_fd(), EpollFlags::EPOLLIN, SIGNALS)?;
         // Edge-triggered, since not all of what comes is taken at once.
         let arrivals = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        watch(parts.registry.as_fd(), arrivals, REGISTRY)?;
         watch(parts.peers.listener().as_fd(), arrivals, CONTROL)?;
         if let Some(trigger) = parts.pressure.as_ref().and_then(Pressure::trigger) {
             watch(trigger, EpollFlags::EPOLLPRI, PRESSURE)?;
@@ -163,13 +155,15 @@ impl Daemon {
         if let Some(notifier) = parts.memory.notifier() {
             watch(notifier, EpollFlags::EPOLLPRI, NOTIFIER)?;
         }
+        let registry_turn =
+            RegistryTurn::new(&parts.registry, &epoll, REGISTRY).map_err(system(DOING))?;
         Ok(Self {
             epoll,
             origin: Instant::now(),
             outcomes: touched(snapshot.processes.capacity(), || NOBODY_GONE),
             snapshot,
             relief: false,
-            next_reread: REREAD,
+            registry_turn,
             level: Level::Ok,
             table_read: None,
             full_scan: None,
@@ -240,7 +234,7 @@ impl Daemon {
             .iter()
             .filter(|process| process.protection != Some(Protection::KernelThread))
             .map(|process| process.id.pid);
-        let notices = registry.look_for(pids, &|pid| runner(root, pid));
+        let notices = registry.look_for(pids, &|pid| who(root, pid));
         if memory.notifier().is_some() {
             hands.hold_everybody(table.processes(), &self.epoll);
         }
@@ -487,13 +481,7 @@ impl Daemon {
     fn leisure(&mut self) -> Duration {
         let now = self.now();
         let mut pause = Duration::MAX;
-        if self.next_reread <= now {
-            self.parts.registry.reread();
-            self.next_reread = now + REREAD;
-        }
-        if self.read_registry() {
-            pause = BREATH;
-        }
+        pause = pause.min(self.read_registry(now));
         pause = pause.min(self.parts.peers.tend(now, &self.epoll));
         self.parts.scribe.catch_up();
         if let (Some(due), Some(interval)) = (self.next_report, self.parts.report_interval) {
@@ -507,31 +495,24 @@ impl Daemon {
         pause
     }
 
-    /// Reads what changed in the registry, so much at a time; whether there is
-    /// more. Asked in every round: some of it comes without an event.
-    fn read_registry(&mut self) -> bool {
-        let mut notices = Vec::new();
-        for _ in 0..REFRESHES {
-            let parts = &mut self.parts;
-            let root = &parts.root;
-            notices.extend(parts.registry.refresh(&|pid| runner(root, pid)));
-            if !parts.registry.more() {
-                break;
-            }
-        }
+    /// Reads what changed in the registry, so much at a time; how long there
+    /// is no more.
+    fn read_registry(&mut self, now: Duration) -> Duration {
+        let Parts { root, registry, .. } = &mut self.parts;
+        let (notices, pause) = self.registry_turn.read(now, registry, root, &self.epoll);
         self.take_in(&notices);
-        self.parts.registry.more()
+        pause
     }
 
     /// Says what the registry had to say, and holds and aligns whom it names
     /// now.
     fn take_in(&mut self, notices: &[Notice]) {
-        if notices.is_empty() {
-            return;
-        }
         let parts = &mut self.parts;
         for notice in notices {
             parts.scribe.chat(severity(notice), notice);
+        }
+        if !parts.registry.has_changed() {
+            return;
         }
         let registered = parts.registry.entries().map(|(id, _)| id);
         parts.hands.hold_registered(registered, &self.epoll);
@@ -550,7 +531,7 @@ impl Daemon {
         match token {
             SIGNALS => return self.hear_signal(),
             // What it says is read once the round is over.
-            REGISTRY => {}
+            REGISTRY => self.registry_turn.heard(),
             CONTROL => self.parts.peers.expect_more(),
             // The next round reads it.
             NOTIFIER => {}
@@ -674,29 +655,6 @@ fn available_percent(memory: &Memory) -> u32 {
     let base_bytes = memory.total_bytes.saturating_sub(memory.hugetlb_bytes);
     let percent = u128::from(memory.available_bytes) * 100 / u128::from(base_bytes.max(1));
     u32::try_from(percent.min(100)).unwrap_or(100)
-}
-
-/// Whose entry counts for `pid`; nobody's where that cannot be told.
-fn runner(root: &ProcRoot, pid: u32) -> Option<Runner> {
-    let runner = root.runner(pid).ok()??;
-    Some(Runner {
-        uid: runner.uid,
-        start_ticks: runner.start_ticks,
-        started: runner.started,
-    })
-}
-
-/// What did not go as its writer meant is a warning.
-fn severity(notice: &Notice) -> log::Level {
-    match notice {
-        Notice::Registered { value, given, .. } if value < given => log::Level::Warn,
-        Notice::Registered { .. } | Notice::Withdrawn { .. } | Notice::TakenOver { .. } => {
-            log::Level::Info
-        }
-        Notice::Changed { .. } | Notice::Swept { .. } => log::Level::Debug,
-        Notice::Refused { .. } | Notice::Overflow | Notice::Replaced => log::Level::Warn,
-        Notice::Lost { .. } => log::Level::Error,
-    }
 }
 
 /// Rounded up, so that what is due is due when the wait is over.

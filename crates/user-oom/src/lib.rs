@@ -23,6 +23,7 @@ mod peers;
 mod pressure;
 mod privileges;
 mod record;
+mod registry_turn;
 mod rehearsal;
 mod scribe;
 #[cfg(test)]

@@ -62,8 +62,11 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
     let place = Place::find(arguments.socket.as_deref()).map_err(Error::Control)?;
     let lock = InstanceLock::take(&place).map_err(Error::Control)?;
     let listener = Listener::bind(&place, lock).map_err(Error::Control)?;
-    let registry =
-        Registry::open(&arguments.registry, Options::default()).map_err(Error::Registry)?;
+    let options = Options {
+        user_value_cap: arguments.user_value_cap,
+        ..Options::default()
+    };
+    let registry = Registry::open(&arguments.registry, options).map_err(Error::Registry)?;
 
     let pressure = watch_pressure(arguments)?;
 

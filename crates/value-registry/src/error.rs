@@ -3,13 +3,21 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::MAX_VALUE;
+use crate::{MAX_VALUE, Obstacle};
 
 /// The registry cannot be used, or written to.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
+    /// The directory above it cannot be reached.
+    #[error("cannot reach `{}`, where the registry should be: make it, or name another place", .path.display())]
+    Parent {
+        /// The directory above.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The directory was absent and could not be made.
-    #[error("cannot make the directory `{}`", .path.display())]
+    #[error("cannot make the directory `{}`: make it yourself, or name another", .path.display())]
     Create {
         /// The directory.
         path: PathBuf,
@@ -24,24 +32,27 @@ pub enum RegistryError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A symbolic link stands where the directory should be.
-    #[error("`{}` is a symbolic link, not a directory: remove it, or name the directory it leads to", .path.display())]
-    Symlink {
-        /// The link.
-        path: PathBuf,
-    },
     /// Something else stands where the directory should be.
-    #[error("`{}` is not a directory: remove it, or name another", .path.display())]
-    NotADirectory {
-        /// What is no directory.
+    #[error("`{}` is {obstacle}, not a directory: remove it, or name another place", .path.display())]
+    Obstructed {
+        /// The directory's place.
+        path: PathBuf,
+        /// What stands there.
+        obstacle: Obstacle,
+    },
+    /// A file system that a user serves is mounted on the directory.
+    #[error("a user's file system (FUSE) is mounted on `{}`: unmount it, or name another place", .path.display())]
+    Mounted {
+        /// The directory.
         path: PathBuf,
     },
     /// Root will not make a directory of something else writable for all.
-    #[error("`{}` holds `{found}`, which is no entry: not made the registry", .path.display())]
+    #[error("`{}` holds `{found}`, which is no entry, so it is not made the registry: name an empty directory", .path.display())]
     NotARegistry {
         /// The directory.
         path: PathBuf,
-        /// A name in it that is no pid, in printable ASCII.
+        /// A name in it that no entry has, or of what no entry is, in
+        /// printable ASCII.
         found: String,
     },
     /// Owner and mode could not be set.
@@ -70,15 +81,6 @@ pub enum RegistryError {
     /// The names in the directory could not be read.
     #[error("cannot list the directory `{}`", .path.display())]
     List {
-        /// The directory.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// Changes cannot be watched: inotify(7) is limited by
-    /// `fs.inotify.max_user_instances` and `max_user_watches`.
-    #[error("cannot watch the directory `{}` (see fs.inotify.max_user_instances)", .path.display())]
-    Watch {
         /// The directory.
         path: PathBuf,
         /// What the kernel said.

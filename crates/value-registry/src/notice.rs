@@ -1,189 +1,242 @@
 //! What there is to say about the registry, a line each.
 
 use std::fmt;
-use std::io;
 
-use oom_policy::ProcessId;
+use model::{Name, ProcessId};
 
-use crate::ValueError;
-use crate::entry::MAX_BYTES;
+use crate::Reason;
+
+/// A process as the log names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bearer {
+    /// Which.
+    pub id: ProcessId,
+    /// What it calls itself, printed with `?` for what is not plain ASCII.
+    pub name: Name,
+    /// The user it runs as.
+    pub uid: u32,
+}
 
 /// Something a reader of the log would want to know. [`fmt::Display`] is one
-/// line and shows nothing that a user chose but numbers.
+/// line and shows nothing that a user chose but numbers and names, the latter
+/// in printable ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A process is worth something from now on.
+    /// A process has a value from now on.
     Registered {
         /// Which.
-        id: ProcessId,
-        /// What it is worth.
+        process: Bearer,
+        /// The value that counts.
         value: u32,
         /// What its entry says; more than `value` where that is capped.
         given: u32,
     },
-    /// A registered process is worth something else from now on.
+    /// A registered process has another value from now on.
     Changed {
         /// Which.
-        id: ProcessId,
-        /// What it is worth.
+        process: Bearer,
+        /// Its value.
         value: u32,
-        /// What it was worth.
+        /// What it was.
         before: u32,
     },
-    /// A process still runs, but no entry speaks for it any more.
+    /// A process runs on, but its entry has been gone for a second.
     Withdrawn {
         /// Which.
-        id: ProcessId,
+        process: Bearer,
     },
     /// An entry does not count. Said once for a process and a [`Reason`].
     Refused {
         /// For which process it would have spoken.
-        id: ProcessId,
+        process: Bearer,
         /// Why it does not.
         reason: Reason,
         /// Whether it was removed, so that the process can be registered.
         removed: bool,
     },
-    /// Entries were removed whose processes have ended.
+    /// A directory in an entry's place held more than is removed at once, and
+    /// was given a name that is no pid.
+    Aside {
+        /// The name it had.
+        pid: u32,
+        /// The name it has.
+        name: String,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Files were removed whose processes have ended, or never were.
     Swept {
         /// How many.
         count: u32,
     },
-    /// More changed at once than the kernel remembers: all entries are read
-    /// again.
+    /// More changed at once than is remembered: all entries are read again.
     Overflow,
+    /// Lines about a user's entries were left out.
+    LeftOut {
+        /// Whose.
+        uid: u32,
+        /// How many.
+        lines: u32,
+    },
     /// The directory was another user's, and is root's now.
     TakenOver {
         /// Whose it was.
         owner: u32,
     },
-    /// The directory was removed or replaced, and made or opened again: what
-    /// was registered in it is forgotten.
+    /// The directory had an access control list, which let others write to
+    /// what is in it.
+    ListRemoved,
+    /// Something that was in the directory's place was removed.
+    Cleared {
+        /// What.
+        obstacle: Obstacle,
+    },
+    /// The directory was removed or replaced, and made or opened again.
     Replaced,
-    /// The directory was removed or replaced and cannot be used. Said once;
-    /// tried again at each refresh.
+    /// There is no directory to read. Said once for a cause.
+    Absent {
+        /// Why, with all causes.
+        cause: String,
+    },
+    /// The directory was removed or replaced and cannot be used; what it said
+    /// stays. Said once for a cause.
     Lost {
         /// Why, with all causes.
         cause: String,
     },
+    /// After [`Notice::Absent`] or [`Notice::Lost`], it is there.
+    Present,
+    /// The kernel cannot tell of changes, so they are seen when everything is
+    /// read again.
+    Unwatched {
+        /// What the kernel says.
+        cause: String,
+    },
+}
+
+/// What is where the directory should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// It is a symbolic link.
+    pub is_link: bool,
+    /// It is a plain file.
+    pub is_regular: bool,
+    /// Whose it is.
+    pub owner: u32,
+    /// It has other names (hard links), so its owner need not have put it
+    /// there.
+    pub has_other_names: bool,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self { is_link: true, .. } => "a symbolic link",
+            Self {
+                is_regular: true, ..
+            } => "a plain file",
+            _ => "a special file",
+        };
+        write!(f, "{what} of uid {}", self.owner)
+    }
+}
+
+impl fmt::Display for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}, uid {})", self.name, self.uid)
+    }
 }
 
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Registered { id, value, given } if value < given => write!(
+            Self::Registered {
+                process,
+                value,
+                given,
+            } => {
+                let pid = process.id.pid;
+                write!(f, "process {pid} is registered: value {value} {process}")?;
+                if value < given {
+                    write!(
+                        f,
+                        "; its entry says {given}, but an ordinary user's counts up to {value} \
+                         (`--user-value-cap`)"
+                    )?;
+                }
+                Ok(())
+            }
+            Self::Changed {
+                process,
+                value,
+                before,
+            } => write!(
                 f,
-                "process {} is registered, worth {value} (its entry says {given}; capped)",
-                id.pid
+                "process {} has value {value} now (was {before}) {process}",
+                process.id.pid
             ),
-            Self::Registered { id, value, .. } => {
-                write!(f, "process {} is registered, worth {value}", id.pid)
-            }
-            Self::Changed { id, value, before } => {
-                write!(f, "process {} is now worth {value} (was {before})", id.pid)
-            }
-            Self::Withdrawn { id } => write!(f, "process {} is no longer registered", id.pid),
+            Self::Withdrawn { process } => write!(
+                f,
+                "process {} is no longer registered {process}: it runs, but its entry was removed",
+                process.id.pid
+            ),
             Self::Refused {
-                id,
+                process,
                 reason,
                 removed,
             } => {
                 let end = if *removed { "; removed" } else { "" };
-                write!(f, "entry {} does not count: {reason}{end}", id.pid)
+                let pid = process.id.pid;
+                write!(f, "entry {pid} {process} does not count: {reason}{end}")
             }
-            Self::Swept { count: 1 } => {
-                write!(f, "removed the entry of a process that has ended")
-            }
-            Self::Swept { count } => {
-                write!(f, "removed {count} entries of processes that have ended")
-            }
+            Self::Aside { pid, name, owner } => write!(
+                f,
+                "a directory of uid {owner} in the place of entry {pid} holds too much to be \
+                 removed at once: it is now `{name}`"
+            ),
+            Self::Swept { count: 1 } => write!(f, "removed an entry without a process"),
+            Self::Swept { count } => write!(f, "removed {count} entries without a process"),
             Self::Overflow => write!(
                 f,
                 "too many changes of the registry at once: reading all of it again"
             ),
+            Self::LeftOut { uid, lines: 1 } => {
+                write!(f, "one more line about entries of uid {uid} was left out")
+            }
+            Self::LeftOut { uid, lines } => write!(
+                f,
+                "{lines} more lines about entries of uid {uid} were left out"
+            ),
             Self::TakenOver { owner } => {
                 write!(f, "took over the registry's directory from uid {owner}")
             }
+            Self::ListRemoved => write!(
+                f,
+                "removed the access control list of the registry's directory: by it others could \
+                 have changed entries"
+            ),
+            Self::Cleared { obstacle } => write!(
+                f,
+                "removed {obstacle}, which was in the place of the registry's directory"
+            ),
             Self::Replaced => write!(
                 f,
                 "the registry's directory was removed or replaced: reading it anew"
             ),
-            Self::Lost { cause } => write!(f, "the registry is lost: {cause}"),
-        }
-    }
-}
-
-/// Why an entry does not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It is a symbolic link.
-    Symlink,
-    /// It is a directory.
-    Directory,
-    /// It is a FIFO, a socket or a device.
-    Special,
-    /// Another file system, or file, is mounted on it.
-    Mounted,
-    /// It has another name, so it may be any file of its owner's.
-    HardLinked,
-    /// It belongs neither to root nor to the user whom the process runs as.
-    Foreign {
-        /// Whose it is.
-        owner: u32,
-        /// Whom the process runs as.
-        runner: u32,
-    },
-    /// It was there at the start, and is older than the process.
-    Older,
-    /// It is too large to be an entry.
-    TooLarge {
-        /// Its size in bytes.
-        bytes: u64,
-    },
-    /// It cannot be read.
-    Unreadable(io::ErrorKind),
-    /// Its text gives no value.
-    Value(ValueError),
-}
-
-impl Reason {
-    /// Whether it may be a writer between opening and writing, so that a
-    /// second look is due.
-    pub(crate) fn may_pass(self) -> bool {
-        matches!(
-            self,
-            Self::TooLarge { .. } | Self::Unreadable(_) | Self::Value(_)
-        )
-    }
-
-    /// Whether such a file is in the way of a valid entry. What cannot be
-    /// read need not be wrong, and an older one is its owner's own.
-    pub(crate) fn blocks(self) -> bool {
-        !matches!(self, Self::Older | Self::Unreadable(_))
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Symlink => write!(f, "it is a symbolic link"),
-            Self::Directory => write!(f, "it is a directory"),
-            Self::Special => write!(f, "it is not a regular file"),
-            Self::Mounted => write!(f, "something is mounted on it"),
-            Self::HardLinked => write!(f, "it has another name (hard link)"),
-            Self::Foreign { owner, runner } => write!(
+            Self::Absent { cause } => write!(
                 f,
-                "it belongs to uid {owner}, but the process runs as uid {runner}"
+                "no registry, so no process has a value; trying again: {cause}"
             ),
-            Self::Older => write!(
+            Self::Lost { cause } => write!(
                 f,
-                "it is older than the process; write it again if it is meant"
+                "the registry is lost, and values stay as they are; trying again: {cause}"
             ),
-            Self::TooLarge { bytes } => {
-                write!(f, "it holds {bytes} bytes, more than {MAX_BYTES}")
-            }
-            Self::Unreadable(kind) => write!(f, "it cannot be read ({kind})"),
-            Self::Value(err) => write!(f, "{err}"),
+            Self::Present => write!(f, "the registry's directory is there now"),
+            Self::Unwatched { cause } => write!(
+                f,
+                "changes of the registry are seen late, once a minute (see fs.inotify in \
+                 sysctl(8)): {cause}"
+            ),
         }
     }
 }

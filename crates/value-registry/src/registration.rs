@@ -9,7 +9,9 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::directory::{Identity, open_directory, plain, remove};
+use crate::clear::remove;
+use crate::directory::{open_directory, plain};
+use crate::file::Writing;
 use crate::{MAX_VALUE, RegistryError};
 
 /// An entry that was written; removed when this is dropped, if it is still
@@ -20,20 +22,22 @@ pub struct Registration {
     directory: File,
     pid: u32,
     /// `None`: the entry is kept.
-    identity: Option<Identity>,
+    writing: Option<Writing>,
 }
 
 impl Registration {
     /// Leaves the entry standing, until its process has ended.
     pub fn keep(mut self) {
-        self.identity = None;
+        self.writing = None;
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        if let Some(identity) = &self.identity {
-            remove(&self.directory, self.pid, identity);
+        if let Some(writing) = self.writing {
+            remove(&self.directory, self.pid, |found| {
+                found.writing() == writing
+            });
         }
     }
 }
@@ -49,8 +53,7 @@ impl Drop for Registration {
 /// # Errors
 ///
 /// - [`RegistryError::Value`]: `value` is above [`MAX_VALUE`].
-/// - [`RegistryError::Open`], [`RegistryError::Symlink`],
-///   [`RegistryError::NotADirectory`]: there is no such directory.
+/// - [`RegistryError::Open`]: there is no such directory.
 /// - [`RegistryError::Remove`]: another user's entry stands in the way.
 /// - [`RegistryError::Write`]: the entry cannot be written.
 pub fn register(directory: &Path, pid: u32, value: u32) -> Result<Registration, RegistryError> {
@@ -86,7 +89,7 @@ pub fn register(directory: &Path, pid: u32, value: u32) -> Result<Registration, 
         Ok(metadata) => Ok(Registration {
             directory,
             pid,
-            identity: Some(Identity::of(&metadata)),
+            writing: Some(Writing::of(&metadata)),
         }),
         Err(source) => {
             // Better none than an empty one.

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use nix::unistd::geteuid;
 use tempfile::TempDir;
-use value_registry::{Notice, Options, Registry, RegistryError};
+use value_registry::{Notice, Options, Registry, RegistryError, Who};
 
-use crate::town::{NOBODY, Town, is_root, registered};
+use crate::town::{NOBODY, Town, changed, exists, is_root, registered};
 
 fn folder() -> TempDir {
     TempDir::new().expect("a folder")
@@ -24,6 +24,16 @@ fn open_as_user(directory: &Path) -> Result<Registry, RegistryError> {
         ..Options::default()
     };
     Registry::open(directory, options)
+}
+
+/// Why there is no registry at `directory`.
+#[track_caller]
+fn absent(registry: Result<Registry, RegistryError>) -> String {
+    let mut registry = registry.expect("it is a path");
+    match &registry.refresh(&|_| Who::Gone)[..] {
+        [Notice::Absent { cause }] => cause.clone(),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn mode(path: &Path) -> u32 {
@@ -62,10 +72,12 @@ fn a_directory_that_a_user_made_is_taken_over() {
     assert_eq!((metadata.uid(), metadata.gid()), (0, 0));
     assert_eq!(mode(&directory), 0o1777);
     let owner = NOBODY;
-    assert_eq!(registry.refresh(&|_| None), [Notice::TakenOver { owner }]);
-    assert_eq!(registry.refresh(&|_| None), []);
+    let swept = Notice::Swept { count: 1 };
+    let taken_over = Notice::TakenOver { owner };
+    assert_eq!(registry.refresh(&|_| Who::Gone), [taken_over, swept]);
+    assert_eq!(registry.refresh(&|_| Who::Gone), []);
     assert_eq!(
-        open(&directory).unwrap().refresh(&|_| None),
+        open(&directory).unwrap().refresh(&|_| Who::Gone),
         [],
         "it is root's already"
     );
@@ -84,38 +96,38 @@ fn a_symbolic_link_is_no_directory_however_it_is_written() {
         link.join("."),
         link.join("./."),
     ] {
-        assert!(
-            matches!(open(&written), Err(RegistryError::Symlink { .. })),
-            "{}",
-            written.display()
-        );
+        let cause = absent(open(&written));
+        let want = format!("is a symbolic link of uid {}, not", geteuid());
+        assert!(cause.contains(&want), "{cause}");
     }
     assert_ne!(mode(&real), 0o1777);
 
     fs::remove_dir(&real).unwrap();
-    let dangling = open(&link);
-    assert!(matches!(dangling, Err(RegistryError::Symlink { .. })));
+    assert!(absent(open(&link)).contains("symbolic link"));
     assert!(!real.exists());
 }
 
 #[test]
-fn what_is_no_directory_is_refused_by_name() {
+fn what_is_in_its_place_is_named_and_what_would_be_right() {
     let folder = folder();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let err = open(&file).unwrap_err();
-    assert!(matches!(err, RegistryError::NotADirectory { .. }));
     assert_eq!(
-        err.to_string(),
+        absent(open(&file)),
         format!(
-            "`{}` is not a directory: remove it, or name another",
-            file.display()
+            "`{}` is a plain file of uid {}, not a directory: remove it, or name another place",
+            file.display(),
+            geteuid()
         )
     );
-    let below = open(&file.join("entries"));
-    assert!(matches!(below, Err(RegistryError::Create { .. })));
-    let without_parent = open(&folder.path().join("absent/entries"));
-    assert!(matches!(without_parent, Err(RegistryError::Create { .. })));
+    assert!(exists(&file), "it is not named as the registry is");
+    let below = absent(open(&file.join("entries")));
+    assert!(below.contains("cannot reach"), "{below}");
+    let parent = absent(open(&folder.path().join("absent/entries")));
+    assert!(
+        parent.contains("make it, or name another place: No such"),
+        "{parent}"
+    );
     let nowhere = open(Path::new(""));
     assert!(matches!(nowhere, Err(RegistryError::Open { .. })));
 }
@@ -131,10 +143,8 @@ fn a_directory_of_other_things_is_not_opened_to_all() {
     fs::write(directory.join("100"), "8").unwrap();
     fs::write(directory.join("\u{1b}[2Jnotes"), "").unwrap();
     let before = mode(&directory);
-    match open(&directory) {
-        Err(RegistryError::NotARegistry { found, .. }) => assert_eq!(found, "\\x1b[2Jnotes"),
-        other => panic!("{other:?}"),
-    }
+    let cause = absent(open(&directory));
+    assert!(cause.contains("holds `\\x1b[2Jnotes`"), "{cause}");
     assert_eq!(mode(&directory), before);
 
     // In a directory like /tmp anybody can have put it there, to that end.
@@ -167,11 +177,8 @@ fn another_users_directory_is_refused_by_a_daemon_that_is_not_root() {
     let directory = folder.path().join("entries");
     fs::create_dir(&directory).unwrap();
     chown(&directory, Some(NOBODY), None).unwrap();
-    let owner = NOBODY;
-    match open_as_user(&directory) {
-        Err(RegistryError::Foreign { owner: found, .. }) => assert_eq!(found, owner),
-        other => panic!("{other:?}"),
-    }
+    let cause = absent(open_as_user(&directory));
+    assert!(cause.contains("belongs to uid 65534"), "{cause}");
 }
 
 #[test]
@@ -187,7 +194,7 @@ fn an_empty_directory_that_was_cleared_away_is_made_again() {
         assert_eq!(mode(&town.directory()), 0o1777);
     }
     town.write(100, "5");
-    assert_eq!(town.refresh(), [registered(id, 5)]);
+    assert_eq!(town.refresh(), [changed(id, 8, 5)]);
 }
 
 #[test]
@@ -223,6 +230,5 @@ fn a_lost_directory_is_said_once_and_values_stay_until_it_is_back() {
     fs::remove_file(town.directory()).unwrap();
     fs::rename(&moved, town.directory()).unwrap();
     town.write(100, "5");
-    let (value, before) = (5, 8);
-    assert_eq!(town.refresh(), [Notice::Changed { id, value, before }]);
+    assert_eq!(town.refresh(), [Notice::Present, changed(id, 8, 5)]);
 }

@@ -2,20 +2,22 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use oom_policy::ProcessId;
+use model::{Name, ProcessId};
+use nix::poll::PollTimeout;
 use value_registry::{
-    Notice, Options, Reason, Registry, RegistryError, Runner, ValueError, register,
+    Bearer, Notice, Options, Reason, RegistryError, Runner, ValueError, Who, register,
 };
 
-use crate::town::{NOBODY, SOMEBODY, Town, ago, changed, exists, is_root, refused, registered};
+use crate::town::{
+    NOBODY, SOMEBODY, Town, ago, bearer_of, changed, exists, is_readable, is_root, refused,
+    refused_of, registered, registered_of, withdrawn,
+};
 
 #[test]
 fn an_entry_gives_its_process_a_value() {
@@ -48,8 +50,9 @@ fn an_entry_is_read_again_when_it_changes() {
     assert_eq!(town.registry.value(id), Some(5));
 
     fs::remove_file(town.path(100)).unwrap();
-    assert_eq!(town.refresh(), [Notice::Withdrawn { id }]);
+    assert_eq!(town.refresh(), []);
     assert_eq!(town.registry.value(id), None);
+    assert_eq!(town.refresh_until_said(), [withdrawn(id)]);
 }
 
 #[test]
@@ -74,6 +77,8 @@ fn the_descriptor_is_readable_until_a_change_is_read() {
     town.write(100, "8");
     assert!(is_readable(&town.registry, PollTimeout::ZERO));
     town.refresh();
+    // What is done to the entry that counts now is a change too.
+    town.refresh();
     assert!(!is_readable(&town.registry, PollTimeout::ZERO));
 }
 
@@ -93,16 +98,21 @@ fn what_a_shell_writes_counts_until_the_shell_ends() {
         .unwrap();
     assert_eq!(line, "written\n");
     let notices = town.registry.refresh(&live);
-    let [Notice::Registered { id, value: 8, .. }] = notices[..] else {
+    let [
+        Notice::Registered {
+            process, value: 8, ..
+        },
+    ] = notices[..]
+    else {
         panic!("{notices:?}");
     };
+    let id = process.id;
     assert_eq!(id.pid, shell.id());
     assert_eq!(town.registry.value(id), Some(8));
-    assert_eq!(town.registry.sweep(|id| live(id.pid).is_some()), 0);
 
     drop(shell.stdin.take());
     shell.wait().unwrap();
-    assert_eq!(town.registry.sweep(|id| live(id.pid).is_some()), 1);
+    assert!(town.registry.ended(id));
     assert!(!exists(&town.path(id.pid)));
     assert_eq!(town.registry.value(id), None);
 }
@@ -169,49 +179,86 @@ fn an_entry_of_an_earlier_process_does_not_speak_for_a_later_one() {
 }
 
 #[test]
-fn an_entry_without_a_process_is_removed_after_a_second_look() {
+fn a_daemon_that_was_started_again_counts_an_entry_whatever_its_time_says() {
+    let mut town = Town::new();
+    let id = town.run(100);
+    let year = Duration::from_secs(365 * 86_400);
+    town.write(100, "8");
+    let entry = File::open(town.path(100)).unwrap();
+    for time in [ago(0) - year, ago(0) + year, SystemTime::UNIX_EPOCH] {
+        entry.set_modified(time).unwrap();
+        town.restart();
+        assert_eq!(town.refresh(), [registered(id, 8)]);
+        town.restart();
+        assert_eq!(town.refresh(), [registered(id, 8)], "it is marked now");
+    }
+}
+
+#[test]
+fn a_daemon_that_was_started_again_knows_an_entry_that_an_earlier_process_left() {
+    let mut town = Town::new();
+    town.run(100);
+    town.write(100, "8");
+    town.refresh();
+    if !has_mark(&town.path(100)) {
+        eprintln!("not run: the file system has no extended attributes of this kind");
+        return;
+    }
+    let second = town.run(100);
+    town.restart();
+    assert_eq!(town.refresh(), [Notice::Swept { count: 1 }]);
+    assert_eq!(town.registry.value(second), None);
+    assert!(!exists(&town.path(100)));
+
+    // Written to in place by the later process, it is that one's.
+    town.write(100, "5");
+    assert_eq!(town.refresh(), [registered(second, 5)]);
+    let third = town.run(100);
+    let entry = File::options().write(true).open(town.path(100)).unwrap();
+    entry.set_modified(ago(7)).unwrap();
+    town.restart();
+    assert_eq!(town.refresh(), [registered(third, 5)]);
+}
+
+fn has_mark(entry: &Path) -> bool {
+    let mut names = [0; 1024];
+    let len = rustix::fs::listxattr(entry, &mut names[..]).unwrap_or(0);
+    String::from_utf8_lossy(&names[..len]).contains("user-oom.process")
+}
+
+#[test]
+fn an_entry_without_a_process_is_removed() {
     let mut town = Town::new();
     town.write_long_ago(100, "8");
     town.write(101, "8");
-    assert_eq!(town.refresh(), []);
-    assert_eq!(refresh_until_said(&mut town), [Notice::Swept { count: 2 }]);
+    assert_eq!(town.refresh(), [Notice::Swept { count: 2 }]);
     assert!(!exists(&town.path(100)));
     assert!(!exists(&town.path(101)));
 }
 
 #[test]
-fn an_entry_ahead_of_its_process_counts_once_that_is_seen() {
+fn an_entry_whose_process_cannot_be_looked_up_counts_once_it_can() {
     let mut town = Town::new();
+    let id = town.run(100);
+    town.unknown.insert(100);
     town.write(100, "8");
     assert_eq!(town.refresh(), []);
-    let id = town.run(100);
-    assert_eq!(refresh_until_said(&mut town), [registered(id, 8)]);
-}
+    town.unknown.clear();
+    assert_eq!(town.refresh_until_said(), [registered(id, 8)]);
 
-#[test]
-fn an_entry_whose_process_could_not_be_looked_up_once_still_counts() {
-    let mut town = Town::new();
-    let id = town.run(100);
-    town.write_long_ago(100, "8");
-    town.refresh();
-    let processes = std::mem::take(&mut town.processes);
+    town.unknown.insert(100);
     town.registry.reread();
     assert_eq!(town.refresh(), []);
     assert_eq!(town.registry.value(id), Some(8));
-    town.processes = processes;
-    town.write(100, "5");
-    assert_eq!(town.refresh(), [changed(id, 8, 5)]);
-
+    town.unknown.clear();
     town.processes.clear();
-    town.registry.reread();
-    assert_eq!(town.refresh(), []);
-    assert_eq!(refresh_until_said(&mut town), [Notice::Swept { count: 1 }]);
+    assert_eq!(town.refresh_until_said(), [Notice::Swept { count: 1 }]);
     assert_eq!(town.registry.value(id), None);
 }
 
 #[test]
-fn what_is_no_entry_and_has_no_process_is_left_alone() {
-    let mut town = Town::new();
+fn what_is_no_entry_and_has_no_process_is_left_alone_by_a_users_daemon() {
+    let mut town = Town::of_a_user();
     town.write_long_ago(100, "not a value");
     town.write_long_ago(101, "-5");
     fs::create_dir(town.path(102)).unwrap();
@@ -226,26 +273,6 @@ fn what_is_no_entry_and_has_no_process_is_left_alone() {
 }
 
 #[test]
-fn an_entry_found_older_than_its_process_is_ignored_and_not_removed() {
-    let mut town = Town::with(Options::default(), |directory| {
-        fs::write(directory.join("100"), "8").unwrap();
-    });
-    let id = town.run(100);
-    // The clock was set forward by an hour, or the pid is used again.
-    town.processes.get_mut(&100).unwrap().started = SystemTime::now() + Duration::from_secs(3600);
-    assert_eq!(town.refresh(), [refused(id, Reason::Older, false)]);
-    assert!(exists(&town.path(100)));
-    town.registry.reread();
-    assert_eq!(town.refresh(), []);
-
-    town.write(100, "8");
-    assert_eq!(town.refresh(), [registered(id, 8)]);
-    town.registry.reread();
-    assert_eq!(town.refresh(), []);
-    assert_eq!(town.registry.value(id), Some(8));
-}
-
-#[test]
 fn a_users_word_counts_up_to_the_cap_and_roots_in_full() {
     if !is_root("gives entries to uid 65534, and caps what they say") {
         return;
@@ -257,9 +284,17 @@ fn a_users_word_counts_up_to_the_cap_and_roots_in_full() {
     let mut town = Town::with(options, |_| {});
     let id = town.run_as(100, NOBODY);
     town.write(100, "5000");
-    assert_eq!(town.refresh(), [registered(id, 5000)]);
+    assert_eq!(town.refresh(), [registered_of(NOBODY, id, 5000)]);
     chown(town.path(100), Some(NOBODY), None).unwrap();
-    assert_eq!(town.refresh(), [changed(id, 5000, 100)]);
+    let (process, value, before) = (bearer_of(NOBODY, id), 100, 5000);
+    assert_eq!(
+        town.refresh(),
+        [Notice::Changed {
+            process,
+            value,
+            before
+        }]
+    );
     assert_eq!(town.registry.value(id), Some(100));
 
     let another = town.run_as(101, NOBODY);
@@ -272,14 +307,15 @@ fn a_users_word_counts_up_to_the_cap_and_roots_in_full() {
     assert_eq!(
         notices,
         [Notice::Registered {
-            id: another,
+            process: bearer_of(NOBODY, another),
             value,
             given
         }]
     );
     assert_eq!(
         notices[0].to_string(),
-        "process 101 is registered, worth 100 (its entry says 101; capped)"
+        "process 101 is registered: value 100 (train.py, uid 65534); its entry says 101, but an \
+         ordinary user's counts up to 100 (`--user-value-cap`)"
     );
 }
 
@@ -306,29 +342,23 @@ fn another_users_entry_is_removed_and_the_owner_can_register() {
         runner,
     };
     let notices = town.refresh();
-    assert_eq!(notices, [refused(id, reason, true)]);
+    assert_eq!(notices, [refused_of(NOBODY, id, reason, true)]);
     assert_eq!(
         notices[0].to_string(),
-        "entry 100 does not count: it belongs to uid 65533, but the process runs as uid 65534; removed"
+        "entry 100 (train.py, uid 65534) does not count: it belongs to uid 65533, but the process runs as uid 65534; removed"
     );
     assert!(!exists(&town.path(100)));
 
     assert!(say(&mut owner, "100").success());
-    assert_eq!(town.refresh(), [registered(id, 5)]);
+    assert_eq!(town.refresh(), [registered_of(NOBODY, id, 5)]);
 
-    // Said once, removed each time.
+    // Said once, and when it ends one that counts; removed each time.
     let prepared = town.folder.path().join("prepared");
-    for _ in 0..3 {
+    for want in [&[refused_of(NOBODY, id, reason, true)][..], &[], &[]] {
         fs::write(&prepared, "0").unwrap();
         chown(&prepared, Some(SOMEBODY), None).unwrap();
         fs::rename(&prepared, town.path(100)).unwrap();
-        let notices = town.refresh();
-        assert!(
-            notices
-                .iter()
-                .all(|notice| *notice == Notice::Withdrawn { id }),
-            "{notices:?}"
-        );
+        assert_eq!(town.refresh(), want);
         assert!(!exists(&town.path(100)));
     }
 }
@@ -347,8 +377,10 @@ fn a_daemon_that_is_not_root_removes_its_own_users_entries_alone() {
     chown(town.path(102), Some(NOBODY), None).unwrap();
     let (owner, runner) = (NOBODY, 0);
     let reason = Reason::Foreign { owner, runner };
-    assert_eq!(town.refresh(), [refused(id, reason, false)]);
-    assert_eq!(refresh_until_said(&mut town), [Notice::Swept { count: 1 }]);
+    assert_eq!(
+        town.refresh(),
+        [refused(id, reason, false), Notice::Swept { count: 1 }]
+    );
     assert!(!exists(&town.path(100)));
     assert!(exists(&town.path(101)));
     assert!(exists(&town.path(102)));
@@ -363,7 +395,7 @@ fn an_entry_that_stands_empty_is_refused_after_a_while() {
     let reason = Reason::Value(ValueError::Empty);
     // The registry's own clock tells, whatever the file's time says.
     make_recent(&File::open(town.path(100)).unwrap());
-    assert_eq!(refresh_until_said(&mut town), [refused(id, reason, false)]);
+    assert_eq!(town.refresh_until_said(), [refused(id, reason, false)]);
     assert_eq!(town.refresh(), []);
 }
 
@@ -391,17 +423,19 @@ fn what_a_program_registers_counts_until_it_lets_go() {
     assert_eq!(town.refresh(), [registered(id, 8)]);
     drop(registration);
     assert!(!exists(&town.path(100)));
-    assert_eq!(town.refresh(), [Notice::Withdrawn { id }]);
+    assert_eq!(town.refresh(), []);
+    assert_eq!(town.registry.value(id), None);
 
     register(&town.directory(), 100, 7).unwrap().keep();
     assert_eq!(fs::read_to_string(town.path(100)).unwrap(), "7\n");
-    let second = register(&town.directory(), 100, 1_000_000).unwrap();
-    assert_eq!(town.refresh(), [registered(id, 1_000_000)]);
+    assert_eq!(town.refresh(), [changed(id, 8, 7)]);
+    let second = register(&town.directory(), 100, 1000).unwrap();
+    assert_eq!(town.refresh(), [changed(id, 7, 1000)]);
     // Somebody overrides it: remove, then write.
     fs::remove_file(town.path(100)).unwrap();
     town.write(100, "3");
     drop(second);
-    assert_eq!(town.refresh(), [changed(id, 1_000_000, 3)]);
+    assert_eq!(town.refresh(), [changed(id, 1000, 3)]);
 }
 
 #[test]
@@ -426,7 +460,7 @@ fn what_cannot_be_registered_is_an_error_that_says_why() {
     symlink(town.directory(), &absent).unwrap();
     assert!(matches!(
         register(&absent.join(""), 101, 8),
-        Err(RegistryError::Symlink { .. })
+        Err(RegistryError::Open { .. })
     ));
 }
 
@@ -450,47 +484,47 @@ fn all_notices_are_one_line() {
         start_ticks: 1,
     };
     let line = |notice: Notice| notice.to_string();
+    let root = 0;
     assert_eq!(
-        line(registered(id, 8)),
-        "process 100 is registered, worth 8"
+        line(registered_of(root, id, 8)),
+        "process 100 is registered: value 8 (train.py, uid 0)"
+    );
+    let process = Bearer {
+        name: Name::new(b"\x1b[2J\nx\xff"),
+        ..bearer_of(root, id)
+    };
+    assert_eq!(
+        line(Notice::Withdrawn { process }),
+        "process 100 is no longer registered (?[2J?x?, uid 0): it runs, but its entry was removed"
     );
     assert_eq!(
-        line(changed(id, 8, 5)),
-        "process 100 is now worth 5 (was 8)"
-    );
-    assert_eq!(
-        line(refused(id, Reason::Value(ValueError::OutOfRange), false)),
-        "entry 100 does not count: its value is above 1000000"
-    );
-    assert_eq!(
-        line(refused(id, Reason::TooLarge { bytes: 1 << 30 }, true)),
-        "entry 100 does not count: it holds 1073741824 bytes, more than 256; removed"
-    );
-    assert_eq!(
-        line(refused(
+        line(refused_of(
+            root,
             id,
-            Reason::Unreadable(io::ErrorKind::PermissionDenied),
+            Reason::Value(ValueError::OutOfRange),
             false
         )),
-        "entry 100 does not count: it cannot be read (permission denied)"
+        "entry 100 (train.py, uid 0) does not count: its value is above 1000000"
+    );
+    assert_eq!(
+        line(refused_of(
+            root,
+            id,
+            Reason::TooLarge { bytes: 1 << 30 },
+            true
+        )),
+        "entry 100 (train.py, uid 0) does not count: it holds 1073741824 bytes, more than 256; \
+         removed"
+    );
+    let reason = Reason::Unreadable(io::ErrorKind::PermissionDenied);
+    assert_eq!(
+        line(refused_of(root, id, reason, false)),
+        "entry 100 (train.py, uid 0) does not count: it cannot be read (permission denied)"
     );
     assert_eq!(
         line(Notice::Swept { count: 3 }),
-        "removed 3 entries of processes that have ended"
+        "removed 3 entries without a process"
     );
-}
-
-/// Refreshes until there is something to say.
-#[track_caller]
-fn refresh_until_said(town: &mut Town) -> Vec<Notice> {
-    for _ in 0..500 {
-        let notices = town.refresh();
-        if !notices.is_empty() {
-            return notices;
-        }
-        is_readable(&town.registry, PollTimeout::from(20_u8));
-    }
-    panic!("nothing was said in ten seconds");
 }
 
 /// Cuts the file to nothing, as a shell does before it writes.
@@ -504,11 +538,6 @@ fn make_recent(file: &File) {
     file.set_modified(in_an_hour).expect("it is ours");
 }
 
-fn is_readable(registry: &Registry, timeout: PollTimeout) -> bool {
-    let mut wanted = [PollFd::new(registry.as_fd(), PollFlags::POLLIN)];
-    poll(&mut wanted, timeout).expect("poll works") > 0
-}
-
 fn say(command: &mut Command, line: &str) -> ExitStatus {
     let mut child = command
         .stdin(Stdio::piped())
@@ -520,15 +549,20 @@ fn say(command: &mut Command, line: &str) -> ExitStatus {
 }
 
 /// The live process of that pid, as the kernel tells.
-fn live(pid: u32) -> Option<Runner> {
+fn live(pid: u32) -> Who {
     let folder = Path::new("/proc").join(pid.to_string());
-    let stat = fs::read_to_string(folder.join("stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    let start_ticks = fields.split_whitespace().nth(19)?.parse().ok()?;
-    Some(Runner {
-        uid: fs::metadata(folder).ok()?.uid(),
-        start_ticks,
-        // Not asked for: its entry is seen to change.
-        started: SystemTime::now() + Duration::from_secs(3600),
+    let Ok(stat) = fs::read_to_string(folder.join("stat")) else {
+        return Who::Gone;
+    };
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+    let start_ticks = fields.and_then(|fields| fields.split_whitespace().nth(19));
+    Who::Runs(Runner {
+        uid: fs::metadata(folder).map_or(0, |folder| folder.uid()),
+        start_ticks: start_ticks
+            .and_then(|ticks| ticks.parse().ok())
+            .expect("proc_pid_stat(5)"),
+        name: Name::default(),
+        process: pid,
+        is_kernel_thread: false,
     })
 }

@@ -2,18 +2,20 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::thread;
 
+use model::ProcessId;
 use nix::fcntl::OFlag;
+use nix::poll::PollTimeout;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use proptest::prelude::*;
-use value_registry::{Notice, Reason, ValueError};
+use value_registry::{Notice, Reason, ValueError, Who};
 
-use crate::town::{self, Town, ago, exists, refused, registered};
+use crate::town::{self, NOBODY, SOMEBODY, Town, ago, exists, refused, registered};
 
 /// Puts what `make` makes at the name of a live process, before a daemon that
 /// acts as root and one that does not.
@@ -93,8 +95,196 @@ fn an_empty_directory_is_refused() {
 }
 
 #[test]
-fn a_directory_with_something_in_it_is_refused_and_left() {
+fn what_is_in_a_live_processs_place_is_removed_whole_by_root() {
+    if !town::is_root("removes directories of others") {
+        return;
+    }
     let mut town = Town::new();
+    let id = town.run(100);
+    let outside = town.folder.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("precious"), "").unwrap();
+    let deep = town.path(100).join("a/b/c/d");
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("file"), "").unwrap();
+    symlink(&outside, deep.join("link")).unwrap();
+    symlink(&outside, town.path(100).join("link")).unwrap();
+    assert_eq!(town.refresh(), [refused(id, Reason::Directory, true)]);
+    assert_eq!(fs::read_dir(town.directory()).unwrap().count(), 0);
+    assert!(outside.join("precious").exists());
+    town.write(100, "8");
+    assert_eq!(town.refresh(), [registered(id, 8)]);
+}
+
+#[test]
+fn a_directory_with_too_much_in_it_is_moved_out_of_the_way_by_root() {
+    if !town::is_root("moves directories of others") {
+        return;
+    }
+    let mut town = Town::new();
+    let id = town.run(100);
+    fs::create_dir(town.path(100)).unwrap();
+    for number in 0..300 {
+        fs::write(town.path(100).join(number.to_string()), "").unwrap();
+    }
+    // Deeper than is gone into.
+    let deep: std::path::PathBuf = (0..40).map(|_| "d").collect();
+    fs::create_dir_all(town.path(101).join(deep)).unwrap();
+    let notices = town.refresh();
+    assert!(notices.contains(&refused(id, Reason::Directory, true)));
+    let aside: Vec<String> = notices
+        .iter()
+        .filter(|notice| matches!(notice, Notice::Aside { .. }))
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(aside.len(), 2, "{notices:?}");
+    assert!(aside[0].contains("it is now `.in-the-way-10"), "{aside:?}");
+    assert!(!exists(&town.path(100)) && !exists(&town.path(101)));
+    town.write(100, "8");
+    assert_eq!(town.refresh(), [registered(id, 8)]);
+}
+
+#[test]
+fn junk_for_pids_to_come_is_removed_by_root_when_it_is_seen() {
+    if !town::is_root("removes what is in the way of pids to come") {
+        return;
+    }
+    let mut town = Town::new();
+    town.write(100, "8");
+    town.write(101, "not a value");
+    File::create(town.path(102))
+        .unwrap()
+        .set_len(1 << 30)
+        .unwrap();
+    symlink("nowhere", town.path(103)).unwrap();
+    fs::create_dir_all(town.path(104).join("in/it")).unwrap();
+    mkfifo(&town.path(105), Mode::from_bits_truncate(0o666)).unwrap();
+    assert_eq!(town.refresh(), [Notice::Swept { count: 6 }]);
+    assert_eq!(fs::read_dir(town.directory()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_entry_for_a_kernel_thread_or_for_a_thread_does_not_count() {
+    for (mut town, is_root) in [(Town::new(), true), (Town::of_a_user(), false)] {
+        if is_root && !town::is_root("unlinks what is refused") {
+            continue;
+        }
+        let kernels = town.run_as(11, 0);
+        let thread = town.run(12);
+        let runner = town.processes.get_mut(&11).unwrap();
+        runner.is_kernel_thread = true;
+        town.processes.get_mut(&12).unwrap().process = 7;
+        town.write(11, "900");
+        town.write(12, "900");
+        let reason = Reason::Thread { process: 7 };
+        let notices = town.refresh();
+        assert_eq!(
+            notices,
+            [
+                town::refused_of(0, kernels, Reason::KernelThread, is_root),
+                refused(thread, reason, is_root)
+            ]
+        );
+        assert!(
+            notices[0]
+                .to_string()
+                .contains("the pid that the process has on the host")
+        );
+        assert!(
+            notices[1]
+                .to_string()
+                .contains("a thread of process 7: name the entry `7`")
+        );
+        assert_eq!(town.registry.entries().count(), 0);
+    }
+}
+
+#[test]
+fn an_entry_of_a_process_that_changed_its_user_does_not_count_any_more() {
+    let mut town = Town::new();
+    if !town::is_root("gives an entry to uid 65534") {
+        return;
+    }
+    let id = town.run_as(100, NOBODY);
+    town.write(100, "8");
+    chown(town.path(100), Some(NOBODY), None).unwrap();
+    assert_eq!(town.refresh(), [town::registered_of(NOBODY, id, 8)]);
+    town.processes.get_mut(&100).unwrap().uid = SOMEBODY;
+    town.registry.reread();
+    let (owner, runner) = (NOBODY, SOMEBODY);
+    let reason = Reason::Foreign { owner, runner };
+    assert_eq!(
+        town.refresh(),
+        [town::refused_of(SOMEBODY, id, reason, true)]
+    );
+    assert_eq!(town.registry.value(id), None);
+}
+
+/// One user has 900 entries, all of them written and removed again and again;
+/// another registers meanwhile.
+#[test]
+fn a_user_who_changes_entries_without_end_takes_neither_looks_nor_lines_from_others() {
+    if !town::is_root("gives entries to two users") {
+        return;
+    }
+    let mut town = Town::in_memory();
+    let theirs: Vec<ProcessId> = (1000..1900).map(|pid| town.run_as(pid, NOBODY)).collect();
+    let other = town.run_as(5000, SOMEBODY);
+    town.refresh();
+    let prepared = town.folder.path().join("prepared");
+    let write = |pid: u32, uid| {
+        fs::write(&prepared, "5").unwrap();
+        chown(&prepared, Some(uid), None).unwrap();
+        fs::rename(&prepared, town.folder.path().join(format!("entries/{pid}"))).unwrap();
+    };
+    let looks = std::cell::Cell::new(0);
+    let mut notices = Vec::new();
+    for _ in 0..4 {
+        for id in &theirs {
+            write(id.pid, NOBODY);
+        }
+        write(other.pid, SOMEBODY);
+        for _ in 0..100 {
+            notices.extend(town.registry.refresh(&|pid| {
+                looks.set(looks.get() + 1);
+                town.processes
+                    .get(&pid)
+                    .copied()
+                    .map_or(Who::Gone, Who::Runs)
+            }));
+            if !town.registry.more() {
+                break;
+            }
+        }
+        assert_eq!(town.registry.value(other), Some(5));
+    }
+    // 512 at once and then 500 a second, and each of the other's.
+    assert!(looks.get() < 900 + 4, "{} looks", looks.get());
+    let said = notices
+        .iter()
+        .filter(|notice| matches!(notice, Notice::Registered { .. }));
+    assert_eq!(said.count(), 11, "10 of the one, and the other's");
+    let want = town::registered_of(SOMEBODY, other, 5);
+    assert!(notices.contains(&want));
+
+    // In the end all are read, and what was left out is said.
+    for _ in 0..500 {
+        let all = theirs.iter().all(|id| town.registry.value(*id) == Some(5));
+        let told = notices
+            .iter()
+            .any(|notice| matches!(notice, Notice::LeftOut { .. }));
+        if all && told {
+            return;
+        }
+        notices.extend(town.refresh());
+        town::is_readable(&town.registry, PollTimeout::from(20_u8));
+    }
+    panic!("not all were read in ten seconds, or it was not said");
+}
+
+#[test]
+fn a_users_daemon_leaves_a_directory_with_something_in_it() {
+    let mut town = Town::of_a_user();
     let id = town.run(100);
     fs::create_dir(town.path(100)).unwrap();
     fs::write(town.path(100).join("precious"), "").unwrap();
@@ -155,10 +345,7 @@ fn an_entry_spoilt_gives_no_value_any_more() {
     town.refresh();
     town.write_long_ago(100, "eight");
     let reason = Reason::Value(ValueError::NotANumber);
-    assert_eq!(
-        town.refresh(),
-        [Notice::Withdrawn { id }, refused(id, reason, false)]
-    );
+    assert_eq!(town.refresh(), [refused(id, reason, false)]);
     assert_eq!(town.registry.value(id), None);
 }
 
@@ -218,8 +405,12 @@ fn no_swap_in_the_middle_makes_a_wrong_value_or_a_wait() {
         while !swaps.is_finished() {
             let id = town.run(100);
             for _ in 0..3 {
-                town.registry
-                    .refresh(&|pid| town.processes.get(&pid).copied());
+                let Town {
+                    registry,
+                    processes,
+                    ..
+                } = &mut town;
+                registry.refresh(&|pid| processes.get(&pid).copied().map_or(Who::Gone, Who::Runs));
                 let value = town.registry.value(id);
                 assert!(value.is_none_or(|value| value < 4), "{value:?}");
             }

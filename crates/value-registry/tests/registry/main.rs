@@ -3,4 +3,5 @@
 mod directory;
 mod entries;
 mod hostile;
+mod take_over;
 mod town;

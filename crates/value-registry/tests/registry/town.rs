@@ -1,28 +1,31 @@
 //! A private registry, and a table of the processes that live.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use model::{Name, ProcessId};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
-use oom_policy::ProcessId;
 use tempfile::TempDir;
-use value_registry::{Notice, Options, Reason, Registry, Runner};
+use value_registry::{Bearer, Notice, Options, Reason, Registry, Runner, Who};
 
 pub(crate) const NOBODY: u32 = 65534;
 pub(crate) const SOMEBODY: u32 = 65533;
 
-/// A refresh looks at 64 files that have settled, 64 names, and what changed
-/// in 64 events and up to 127 more: they come by 4096 bytes, 32 each.
-const LOOKS_PER_REFRESH: usize = 64 + 64 + 64 + 127;
+/// A refresh looks at 64 files that have settled, 64 that were deferred, 128
+/// that have changed and 64 names, and asks after 64 that are gone.
+const LOOKS_PER_REFRESH: usize = 64 + 64 + 128 + 64 + 64;
 
 pub(crate) struct Town {
     pub(crate) folder: TempDir,
     pub(crate) processes: HashMap<u32, Runner>,
+    /// Of these it cannot be told.
+    pub(crate) unknown: HashSet<u32>,
     pub(crate) registry: Registry,
 }
 
@@ -61,6 +64,7 @@ impl Town {
         Self {
             folder,
             processes: HashMap::new(),
+            unknown: HashSet::new(),
             registry,
         }
     }
@@ -74,22 +78,34 @@ impl Town {
     }
 
     pub(crate) fn write(&self, name: impl ToString, text: impl AsRef<[u8]>) {
-        fs::write(self.path(name), text).expect("it is ours");
+        let mut file = self.create(name);
+        file.write_all(text.as_ref()).expect("there is room");
+    }
+
+    /// With a mode that is right, whatever the umask.
+    fn create(&self, name: impl ToString) -> File {
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o644)
+            .open(self.path(name))
+            .expect("it is ours")
     }
 
     /// Writes it as if that had been ten seconds ago.
     pub(crate) fn write_long_ago(&self, name: impl ToString, text: impl AsRef<[u8]>) {
-        let mut file = File::create(self.path(name)).expect("it is ours");
+        let mut file = self.create(name);
         file.write_all(text.as_ref()).expect("there is room");
         file.set_modified(ago(10)).expect("it is ours");
     }
 
-    /// Has `pid` be a process of ours, an hour old.
+    /// Has `pid` be a process of ours; another one each time.
     pub(crate) fn run(&mut self, pid: u32) -> ProcessId {
         self.run_as(pid, geteuid().as_raw())
     }
 
-    /// Has `pid` be a process of `uid`'s, an hour old; another one each time.
+    /// Has `pid` be a process of `uid`'s; another one each time.
     pub(crate) fn run_as(&mut self, pid: u32, uid: u32) -> ProcessId {
         let start_ticks = match self.processes.get(&pid) {
             Some(earlier) => earlier.start_ticks + 1,
@@ -98,10 +114,31 @@ impl Town {
         let runner = Runner {
             uid,
             start_ticks,
-            started: ago(3600),
+            name: Name::new(b"train.py"),
+            process: pid,
+            is_kernel_thread: false,
         };
         self.processes.insert(pid, runner);
         ProcessId { pid, start_ticks }
+    }
+
+    /// Another daemon on the same directory, started after this one has gone.
+    pub(crate) fn restart(&mut self) {
+        let options = Options::default();
+        self.registry = Registry::open(&self.directory(), options).expect("it is ours");
+    }
+
+    /// Refreshes until there is something to say.
+    #[track_caller]
+    pub(crate) fn refresh_until_said(&mut self) -> Vec<Notice> {
+        for _ in 0..500 {
+            let notices = self.refresh();
+            if !notices.is_empty() {
+                return notices;
+            }
+            is_readable(&self.registry, PollTimeout::from(20_u8));
+        }
+        panic!("nothing was said in ten seconds");
     }
 
     /// Refreshes until there is no more to read.
@@ -112,7 +149,11 @@ impl Town {
             let looks = Cell::new(0);
             notices.extend(self.registry.refresh(&|pid| {
                 looks.set(looks.get() + 1);
-                self.processes.get(&pid).copied()
+                match self.processes.get(&pid) {
+                    _ if self.unknown.contains(&pid) => Who::Unknown,
+                    Some(runner) => Who::Runs(*runner),
+                    None => Who::Gone,
+                }
             }));
             assert!(looks.get() <= LOOKS_PER_REFRESH, "{} looks", looks.get());
             if !self.registry.more() {
@@ -137,24 +178,61 @@ pub(crate) fn is_root(what: &str) -> bool {
     is_root
 }
 
-pub(crate) fn registered(id: ProcessId, value: u32) -> Notice {
-    Notice::Registered {
+/// Of ours.
+pub(crate) fn bearer(id: ProcessId) -> Bearer {
+    bearer_of(geteuid().as_raw(), id)
+}
+
+pub(crate) fn bearer_of(uid: u32, id: ProcessId) -> Bearer {
+    Bearer {
         id,
+        name: Name::new(b"train.py"),
+        uid,
+    }
+}
+
+pub(crate) fn registered(id: ProcessId, value: u32) -> Notice {
+    registered_of(geteuid().as_raw(), id, value)
+}
+
+pub(crate) fn registered_of(uid: u32, id: ProcessId, value: u32) -> Notice {
+    Notice::Registered {
+        process: bearer_of(uid, id),
         value,
         given: value,
     }
 }
 
 pub(crate) fn changed(id: ProcessId, before: u32, value: u32) -> Notice {
-    Notice::Changed { id, value, before }
+    Notice::Changed {
+        process: bearer(id),
+        value,
+        before,
+    }
+}
+
+pub(crate) fn withdrawn(id: ProcessId) -> Notice {
+    Notice::Withdrawn {
+        process: bearer(id),
+    }
 }
 
 pub(crate) fn refused(id: ProcessId, reason: Reason, removed: bool) -> Notice {
+    refused_of(geteuid().as_raw(), id, reason, removed)
+}
+
+pub(crate) fn refused_of(uid: u32, id: ProcessId, reason: Reason, removed: bool) -> Notice {
     Notice::Refused {
-        id,
+        process: bearer_of(uid, id),
         reason,
         removed,
     }
+}
+
+pub(crate) fn is_readable(registry: &Registry, timeout: PollTimeout) -> bool {
+    let descriptor = registry.descriptor().expect("the kernel tells");
+    let mut wanted = [PollFd::new(descriptor, PollFlags::POLLIN)];
+    poll(&mut wanted, timeout).expect("poll works") > 0
 }
 
 /// Whether anything stands there, a dangling link too.

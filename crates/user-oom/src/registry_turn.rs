@@ -1,0 +1,125 @@
+//! The registry's turn in the loop: when it is read, and how loudly what it
+//! has to say is said.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use sensors::ProcRoot;
+use value_registry::{Notice, Registry, Runner, Who};
+
+/// Every entry is looked at again after so long: a process may have changed
+/// its user, and times are to be renewed.
+const REREAD: Duration = Duration::from_secs(60);
+
+/// Between two reads of changes: a user may change entries without end.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// When the registry is read.
+#[derive(Debug)]
+pub(crate) struct RegistryTurn {
+    token: u64,
+    /// Not before then.
+    next: Duration,
+    next_reread: Duration,
+    /// Whether epoll tells of changes.
+    is_armed: bool,
+}
+
+impl RegistryTurn {
+    /// Has `epoll` tell of changes as `token`.
+    ///
+    /// # Errors
+    ///
+    /// What epoll says.
+    pub(crate) fn new(registry: &Registry, epoll: &Epoll, token: u64) -> Result<Self, Errno> {
+        let turn = Self {
+            token,
+            next: Duration::ZERO,
+            next_reread: REREAD,
+            is_armed: true,
+        };
+        if let Some(descriptor) = registry.descriptor() {
+            epoll.add(descriptor, turn.event())?;
+        }
+        Ok(turn)
+    }
+
+    /// Epoll has told of a change, and tells of no more until that is read.
+    pub(crate) fn heard(&mut self) {
+        self.is_armed = false;
+    }
+
+    /// Reads what there is to be read, where it is time: what to say, and how
+    /// long there is no more. Asked in every round, for some of it comes
+    /// without an event.
+    pub(crate) fn read(
+        &mut self,
+        now: Duration,
+        registry: &mut Registry,
+        root: &ProcRoot,
+        epoll: &Epoll,
+    ) -> (Vec<Notice>, Duration) {
+        if let Some(rest) = self.next.checked_sub(now).filter(|rest| !rest.is_zero()) {
+            return (Vec::new(), rest);
+        }
+        if self.next_reread <= now {
+            registry.reread();
+            self.next_reread = now + REREAD;
+        }
+        let began = Instant::now();
+        let notices = registry.refresh(&|pid| who(root, pid));
+        let is_busy = !self.is_armed || registry.more();
+        if let Some(descriptor) = registry.descriptor()
+            && !self.is_armed
+        {
+            // Tells at once where something has changed since.
+            self.is_armed = epoll.modify(descriptor, &mut self.event()).is_ok();
+        }
+        let pause = registry.pause().unwrap_or(Duration::MAX);
+        if !is_busy {
+            return (notices, pause);
+        }
+        self.next = now + began.elapsed() + BREATH;
+        (notices, pause.max(BREATH))
+    }
+
+    /// Once, until it is read: each change would be a round.
+    fn event(&self) -> EpollEvent {
+        EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, self.token)
+    }
+}
+
+/// Who has `pid`.
+pub(crate) fn who(root: &ProcRoot, pid: u32) -> Who {
+    match root.runner(pid) {
+        Ok(Some(runner)) if !runner.has_ended => Who::Runs(Runner {
+            uid: runner.uid,
+            start_ticks: runner.start_ticks,
+            name: runner.name,
+            process: runner.process,
+            is_kernel_thread: runner.is_kernel_thread,
+        }),
+        Ok(_) => Who::Gone,
+        Err(_) => Who::Unknown,
+    }
+}
+
+/// What did not go as its writer meant is a warning.
+pub(crate) fn severity(notice: &Notice) -> log::Level {
+    match notice {
+        Notice::Registered { value, given, .. } if value < given => log::Level::Warn,
+        Notice::Registered { .. } | Notice::TakenOver { .. } | Notice::Present => log::Level::Info,
+        Notice::Changed { .. } | Notice::Swept { .. } => log::Level::Debug,
+        Notice::Withdrawn { .. }
+        | Notice::Refused { .. }
+        | Notice::Aside { .. }
+        | Notice::LeftOut { .. }
+        | Notice::ListRemoved
+        | Notice::Cleared { .. }
+        | Notice::Overflow
+        | Notice::Replaced
+        | Notice::Unwatched { .. } => log::Level::Warn,
+        Notice::Absent { .. } | Notice::Lost { .. } => log::Level::Error,
+    }
+}

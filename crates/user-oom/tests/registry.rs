@@ -1,0 +1,114 @@
+//! The built daemon and what stands in its registry, or in its place.
+
+#[expect(dead_code, reason = "each test file uses a part of it")]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{chown, symlink};
+
+use nix::sys::signal::Signal;
+use support::Stage;
+
+/// At or below 10 % (400 MiB of 4000) it warns, and 12 % (480) is enough again.
+const SHORT: u64 = 350;
+const PLENTY: u64 = 2000;
+
+#[test]
+fn it_guards_without_a_registry_and_takes_its_place_once_that_is_free() {
+    let stage = Stage::new();
+    fs::remove_dir(stage.registry()).expect("it is empty");
+    fs::write(stage.registry(), "").expect("the folder is ours");
+    let mut daemon = stage.daemon(&["--grace", "0.1"]);
+    let said = daemon.line_with("no registry, so no process has a value; trying again");
+    let want = "is a plain file of uid 0, not a directory: remove it, or name another place";
+    if nix::unistd::geteuid().is_root() {
+        assert!(said.contains(want), "{said}");
+    }
+    stage.set_available(SHORT);
+    daemon.line_with("nobody is ended");
+    stage.set_available(PLENTY);
+
+    fs::remove_file(stage.registry()).expect("the folder is ours");
+    daemon.line_with("the registry's directory is there now");
+    let mut one = stage.process(1);
+    daemon.line_with(&format!(
+        "process {} is registered: value 1 (test_proc1, uid ",
+        one.pid()
+    ));
+    stage.set_available(SHORT);
+    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+}
+
+#[test]
+fn a_registry_that_is_a_loop_of_links_or_has_no_parent_is_no_end_either() {
+    let stage = Stage::new();
+    fs::remove_dir(stage.registry()).expect("it is empty");
+    symlink(stage.registry(), stage.registry()).expect("the folder is ours");
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("is a symbolic link of uid");
+    assert!(daemon.is_running());
+
+    let absent = stage.path("absent/registry");
+    let absent = absent.to_str().expect("plain");
+    // The last one counts.
+    let socket = stage.path("another");
+    let socket = socket.to_str().expect("plain");
+    let mut daemon = stage.daemon(&["--registry", absent, "--socket", socket]);
+    daemon.line_with("absent`, where the registry should be: make it, or name another place");
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn what_is_no_process_has_no_value() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    let own = std::process::id();
+    let task = fs::read_dir("/proc/self/task").expect("we run");
+    let thread = task
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .find(|thread| *thread != own)
+        .expect("the test has a thread of its own");
+    fs::write(stage.entry(thread), "900\n").expect("the folder is ours");
+    daemon.line_with(&format!(
+        "does not count: that is a thread of process {own}: name the entry `{own}`"
+    ));
+
+    let name = fs::read_to_string("/proc/2/comm").unwrap_or_default();
+    if name.trim_end() != "kthreadd" {
+        eprintln!("not run: no kernel threads are to be seen here");
+        return;
+    }
+    fs::write(stage.entry(2), "900\n").expect("the folder is ours");
+    daemon.line_with(
+        "entry 2 (kthreadd, uid 0) does not count: that is a kernel thread; in a container",
+    );
+}
+
+#[test]
+fn an_ordinary_users_value_is_capped_and_an_entry_that_is_removed_is_a_warning() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not run: only root can run processes and own files as other users");
+        return;
+    }
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--user-value-cap", "30"]);
+    let process = stage.process_of(1, Some(65_534));
+    let prepared = stage.path("prepared");
+    fs::write(&prepared, "1000000\n").expect("the folder is ours");
+    chown(&prepared, Some(65_534), None).expect("we are root");
+    fs::rename(&prepared, stage.entry(process.pid())).expect("the folder is ours");
+    let said = daemon.line_with(&format!("process {} is registered", process.pid()));
+    assert!(said.contains("WARN"), "{said}");
+    let want = "value 30 (test_proc1, uid 65534); its entry says 1000000, but an ordinary user's \
+                counts up to 30 (`--user-value-cap`)";
+    assert!(said.contains(want), "{said}");
+
+    fs::remove_file(stage.entry(process.pid())).expect("we are root");
+    let said = daemon.line_with(&format!(
+        "process {} is no longer registered",
+        process.pid()
+    ));
+    assert!(said.contains("WARN"), "{said}");
+    let want = "(test_proc1, uid 65534): it runs, but its entry was removed";
+    assert!(said.ends_with(want), "{said}");
+}

@@ -1,0 +1,32 @@
+//! Access control lists, acl(5): who made a directory could have let others
+//! rewrite what is put into it.
+
+use std::fs::File;
+
+use rustix::fs::{fgetxattr, fremovexattr};
+use rustix::io::Errno;
+
+/// Who may do what with the directory, and with what is made in it.
+const LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+
+/// Removes the lists of `directory`; whether there were any.
+///
+/// # Errors
+///
+/// What the kernel says where there is one that stays. A file system without
+/// them is none.
+pub(crate) fn remove(directory: &File) -> Result<bool, Errno> {
+    let mut removed = false;
+    for list in LISTS {
+        // Asked first: removing one that is not there is no error.
+        match fgetxattr(directory, list, &mut [0; 0][..]) {
+            Ok(_) => {
+                fremovexattr(directory, list)?;
+                removed = true;
+            }
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(removed)
+}

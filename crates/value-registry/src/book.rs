@@ -1,0 +1,523 @@
+//! What is known of the entries, and what is made of a look at one.
+
+use std::collections::{BTreeMap, HashSet};
+use std::mem::{self, Discriminant, discriminant};
+use std::time::{Duration, Instant, SystemTime};
+
+use model::ProcessId;
+
+use crate::clear::{Effort, Removal};
+use crate::directory::Directory;
+use crate::file::{Identity, Seen, Traits, renew};
+use crate::judge::verdict;
+use crate::limits::{Holder, Users};
+use crate::registry::{Options, Runner, Who};
+use crate::{Bearer, Notice, Reason, stamp};
+
+/// A file that makes no sense is given this long to be written to its end, a
+/// process this long to be seen, and an entry that was removed this long to be
+/// written anew.
+pub(crate) const SETTLE: Duration = Duration::from_secs(1);
+
+/// Files that may wait for that at once,
+const UNSETTLED: usize = 1024;
+/// and of those, one user's.
+const UNSETTLED_OF_ONE: usize = 128;
+
+/// What has settled is looked at so much at a time.
+const BATCH: usize = 64;
+
+/// Refusals that are remembered as said. Beyond it all are forgotten, and
+/// may be said once more.
+const SAID: usize = 4096;
+
+/// Between two rests, what looks are made with.
+pub(crate) struct Round<'a> {
+    pub(crate) now: Instant,
+    pub(crate) directory: &'a Directory,
+    pub(crate) who: &'a dyn Fn(u32) -> Who,
+    pub(crate) effort: Effort,
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// How a name came to be looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It was seen to change, and its owner may have it changed so often only.
+    Change,
+    /// It is its turn.
+    Turn,
+}
+
+/// What a look came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// It was looked at.
+    Done,
+    /// Its owner has had too many: it waits.
+    Deferred,
+    /// There are too many open files, or there is no memory: all must be
+    /// looked at again.
+    Failed,
+}
+
+/// Entries, and files that may come to be some.
+#[derive(Debug)]
+pub(crate) struct Book {
+    options: Options,
+    /// By pid; only what spoke for a live process when last looked at.
+    entries: BTreeMap<u32, Entry>,
+    /// By pid; entries that are gone, while their process may run on.
+    withdrawn: BTreeMap<u32, Withdrawn>,
+    /// By pid.
+    unsettled: BTreeMap<u32, Unsettled>,
+    /// Refusals that are in the log already.
+    said: HashSet<(ProcessId, Discriminant<Reason>)>,
+    users: Users,
+    has_changed: bool,
+    swept: u32,
+}
+
+/// A value that counts.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    bearer: Bearer,
+    value: u32,
+    owner: u32,
+    holder: Holder,
+    identity: Identity,
+    modified: SystemTime,
+}
+
+/// An entry that is gone.
+#[derive(Clone, Copy, Debug)]
+struct Withdrawn {
+    entry: Entry,
+    since: Instant,
+}
+
+/// A file that was looked at and may be half-written, or ahead of its process.
+#[derive(Clone, Copy, Debug)]
+struct Unsettled {
+    identity: Identity,
+    owner: u32,
+    since: Instant,
+}
+
+impl Book {
+    pub(crate) fn new(options: Options) -> Self {
+        Self {
+            options,
+            entries: BTreeMap::new(),
+            withdrawn: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
+            said: HashSet::new(),
+            users: Users::default(),
+            has_changed: false,
+            swept: 0,
+        }
+    }
+
+    pub(crate) fn value(&self, id: ProcessId) -> Option<u32> {
+        self.entries
+            .get(&id.pid)
+            .filter(|entry| entry.bearer.id == id)
+            .map(|entry| entry.value)
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (ProcessId, u32)> + '_ {
+        self.entries
+            .values()
+            .map(|entry| (entry.bearer.id, entry.value))
+    }
+
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.entries.keys().copied().collect()
+    }
+
+    /// Whether any value is another than when this was last asked.
+    pub(crate) fn has_changed(&mut self) -> bool {
+        mem::take(&mut self.has_changed)
+    }
+
+    /// Whether more files had to wait than are remembered.
+    pub(crate) fn forgot_any(&mut self) -> bool {
+        self.users.forgot_any()
+    }
+
+    /// Forgets an entry whose process has ended, and the file it was.
+    pub(crate) fn ended(&mut self, id: ProcessId) -> Option<Identity> {
+        self.withdrawn.remove(&id.pid);
+        self.value(id)?;
+        self.forget(id.pid).map(|entry| entry.identity)
+    }
+
+    /// Another directory is read from now on.
+    pub(crate) fn turn_over(&mut self) {
+        self.unsettled.clear();
+    }
+
+    /// Files that have waited for long enough, and those of users that may
+    /// have one looked at again; so many at a time.
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<u32> {
+        let settled = self
+            .unsettled
+            .iter()
+            .filter(|(_, file)| now.saturating_duration_since(file.since) >= SETTLE)
+            .map(|(pid, _)| *pid)
+            .take(BATCH);
+        let mut due: Vec<u32> = settled.collect();
+        due.extend(self.users.allowed(BATCH, now));
+        due
+    }
+
+    /// When something of it is due next.
+    pub(crate) fn next_due(&self, now: Instant) -> Option<Instant> {
+        const A_FEW_LOOKS: Duration = Duration::from_millis(50);
+
+        let unsettled = self.unsettled.values().map(|file| file.since);
+        let withdrawn = self.withdrawn.values().map(|gone| gone.since);
+        let settles = unsettled.chain(withdrawn).min().map(|since| since + SETTLE);
+        let waits = self.users.any_waits().then(|| now + A_FEW_LOOKS);
+        let unsaid = self
+            .users
+            .any_unsaid()
+            .then(|| now + Duration::from_secs(1));
+        [settles, waits, unsaid].into_iter().flatten().min()
+    }
+
+    /// What need not be said for each file.
+    pub(crate) fn sum_up(&mut self, round: &mut Round<'_>) {
+        self.say_withdrawn(round);
+        for (uid, lines) in self.users.unsaid(round.now) {
+            round.notices.push(Notice::LeftOut { uid, lines });
+        }
+        if self.swept > 0 {
+            let count = mem::take(&mut self.swept);
+            round.notices.push(Notice::Swept { count });
+        }
+    }
+
+    /// Looks at the file named `pid`, whatever is known of it, and at who has
+    /// that pid, in this order: a process that is there after the file was
+    /// read is the one it may speak for.
+    pub(crate) fn look(&mut self, pid: u32, cause: Cause, round: &mut Round<'_>) -> Look {
+        let seen = match round.directory.find(pid) {
+            Err(_) => return Look::Failed,
+            Ok(None) => None,
+            Ok(Some(Err(unknown))) => Some(unknown),
+            Ok(Some(Ok(found))) => {
+                let owner = found.owner();
+                if cause == Cause::Change && !self.users.may_look(owner, pid, round.now) {
+                    return Look::Deferred;
+                }
+                match round.directory.read(pid, &found) {
+                    Ok(seen) => seen,
+                    Err(_) => return Look::Failed,
+                }
+            }
+        };
+        let waited = self.unsettled.remove(&pid);
+        let Some(seen) = seen else {
+            self.withdraw(pid, round.now);
+            return Look::Done;
+        };
+        match (round.who)(pid) {
+            Who::Runs(runner) => self.meet(pid, &seen, &runner, waited, round),
+            Who::Gone => self.judge_alone(pid, &seen, round),
+            Who::Unknown => {
+                if let Some(file) = seen.traits {
+                    self.has_waited(pid, &file, waited, round.now);
+                }
+            }
+        }
+        Look::Done
+    }
+
+    /// No process has this pid: the file is removed, before it can speak for
+    /// one that gets the pid next, or be in its way.
+    fn judge_alone(&mut self, pid: u32, seen: &Seen, round: &mut Round<'_>) {
+        self.forget(pid);
+        let Some(file) = seen.traits else {
+            return;
+        };
+        self.users.refund_look(file.owner);
+        if round.directory.is_roots() {
+            let removal = round
+                .directory
+                .remove_whole(pid, &file.identity, &mut round.effort);
+            self.swept += u32::from(removal == Removal::Removed);
+            self.say_aside(pid, file.owner, removal, round);
+        } else if seen.content.is_ok() && file.links == 1 {
+            self.remove_left_behind(pid, &file, round);
+        }
+    }
+
+    /// A process has this pid.
+    fn meet(
+        &mut self,
+        pid: u32,
+        seen: &Seen,
+        runner: &Runner,
+        waited: Option<Unsettled>,
+        round: &mut Round<'_>,
+    ) {
+        let bearer = Bearer {
+            id: ProcessId {
+                pid,
+                start_ticks: runner.start_ticks,
+            },
+            name: runner.name,
+            uid: runner.uid,
+        };
+        let Some(file) = seen.traits else {
+            if let Err(reason) = seen.content {
+                self.refuse(bearer, None, reason, round);
+            }
+            return;
+        };
+        if self.is_left_behind(bearer.id, seen, &file) {
+            self.forget(pid);
+            self.remove_left_behind(pid, &file, round);
+            return;
+        }
+        let known = self.known(bearer.id);
+        match verdict(
+            pid,
+            seen.content,
+            &file,
+            runner,
+            known.map(|entry| &entry.identity),
+        ) {
+            Ok(given) => self.accept(bearer, given, seen, &file, round),
+            Err(reason) => {
+                if !reason.may_pass() || self.is_settled(pid, &file, waited, round.now) {
+                    self.refuse(bearer, Some(&file), reason, round);
+                }
+            }
+        }
+    }
+
+    /// Whether the file is known to have spoken for an earlier process with
+    /// this pid: we saw it do so, or an earlier daemon did and marked it.
+    fn is_left_behind(&self, id: ProcessId, seen: &Seen, file: &Traits) -> bool {
+        match self.entries.get(&id.pid) {
+            Some(entry) if entry.bearer.id == id => false,
+            Some(entry) if entry.identity == file.identity => true,
+            _ => seen.file.as_ref().is_some_and(|open| {
+                stamp::names_another(open, self.options.as_root, id, file.modified)
+            }),
+        }
+    }
+
+    fn known(&self, id: ProcessId) -> Option<&Entry> {
+        self.entries
+            .get(&id.pid)
+            .filter(|entry| entry.bearer.id == id)
+    }
+
+    fn accept(
+        &mut self,
+        bearer: Bearer,
+        given: u32,
+        seen: &Seen,
+        file: &Traits,
+        round: &mut Round<'_>,
+    ) {
+        let pid = bearer.id.pid;
+        let known = self.known(bearer.id).copied();
+        // Also where it was an earlier process's.
+        let earlier = self.take_out(pid);
+        let Some(holder) = self.users.add_entry(file.owner, round.now) else {
+            self.has_changed |= earlier.is_some();
+            self.refuse(bearer, Some(file), Reason::TooMany, round);
+            return;
+        };
+        let value = if file.owner == 0 {
+            given
+        } else {
+            given.min(self.options.user_value_cap)
+        };
+        let is_marked = known.is_some_and(|known| known.modified == file.modified);
+        let entry = Entry {
+            bearer,
+            value,
+            owner: file.owner,
+            holder,
+            identity: self.keep(bearer.id, seen, file, is_marked),
+            modified: file.modified,
+        };
+        self.entries.insert(pid, entry);
+        let gone = self.withdrawn.remove(&pid).map(|gone| gone.entry);
+        let before = known.or(gone.filter(|gone| gone.bearer.id == bearer.id));
+        self.has_changed |=
+            earlier.map(|entry| (entry.bearer.id, entry.value)) != Some((bearer.id, value));
+        let notice = match before {
+            Some(Entry { value: before, .. }) if before == value => return,
+            Some(Entry { value: before, .. }) => Notice::Changed {
+                process: bearer,
+                value,
+                before,
+            },
+            None => Notice::Registered {
+                process: bearer,
+                value,
+                given,
+            },
+        };
+        self.say(file.owner, notice, round);
+    }
+
+    /// Marks an entry that counts and renews its times, where that is due;
+    /// which file it is then.
+    fn keep(&self, id: ProcessId, seen: &Seen, file: &Traits, is_marked: bool) -> Identity {
+        let Some(open) = &seen.file else {
+            return file.identity;
+        };
+        if !is_marked {
+            stamp::write(open, self.options.as_root, id, file.modified);
+        }
+        if file.is_old() {
+            // Not ours to renew: then it is its owner's.
+            let _ = renew(open);
+        }
+        // Both change it, in what is not its owner's to say.
+        open.metadata()
+            .map_or(file.identity, |metadata| Identity::of(&metadata))
+    }
+
+    fn refuse(
+        &mut self,
+        bearer: Bearer,
+        file: Option<&Traits>,
+        reason: Reason,
+        round: &mut Round<'_>,
+    ) {
+        let pid = bearer.id.pid;
+        let counted = self.forget(pid).is_some();
+        let mut removed = false;
+        if round.directory.is_roots()
+            && reason.blocks()
+            && let Some(file) = file
+        {
+            let removal = round
+                .directory
+                .remove_whole(pid, &file.identity, &mut round.effort);
+            removed = removal != Removal::Stays;
+            self.say_aside(pid, file.owner, removal, round);
+        }
+        if self.said.len() >= SAID {
+            self.said.clear();
+        }
+        if self.said.insert((bearer.id, discriminant(&reason))) || counted {
+            let notice = Notice::Refused {
+                process: bearer,
+                reason,
+                removed,
+            };
+            self.say(file.map_or(bearer.uid, |file| file.owner), notice, round);
+        }
+    }
+
+    /// The entry is gone. Its value counts no more; that is said when it has
+    /// not come back after a while.
+    fn withdraw(&mut self, pid: u32, now: Instant) {
+        if let Some(entry) = self.forget(pid) {
+            self.withdrawn.insert(pid, Withdrawn { entry, since: now });
+        }
+    }
+
+    fn say_withdrawn(&mut self, round: &mut Round<'_>) {
+        let settled: Vec<Entry> = self
+            .withdrawn
+            .values()
+            .filter(|gone| round.now.saturating_duration_since(gone.since) >= SETTLE)
+            .map(|gone| gone.entry)
+            .take(BATCH)
+            .collect();
+        for entry in settled {
+            let id = entry.bearer.id;
+            self.withdrawn.remove(&id.pid);
+            let runs = matches!(
+                (round.who)(id.pid),
+                Who::Runs(runner) if runner.start_ticks == id.start_ticks
+            );
+            if runs {
+                let process = entry.bearer;
+                self.say(entry.owner, Notice::Withdrawn { process }, round);
+            }
+        }
+    }
+
+    fn forget(&mut self, pid: u32) -> Option<Entry> {
+        let entry = self.take_out(pid)?;
+        self.has_changed = true;
+        Some(entry)
+    }
+
+    fn take_out(&mut self, pid: u32) -> Option<Entry> {
+        let entry = self.entries.remove(&pid)?;
+        self.users.remove_entry(entry.holder);
+        Some(entry)
+    }
+
+    fn remove_left_behind(&mut self, pid: u32, file: &Traits, round: &Round<'_>) {
+        if round.directory.may_sweep(file.owner) && round.directory.remove(pid, &file.identity) {
+            self.swept += 1;
+        }
+    }
+
+    /// Says it, unless `uid` has caused too much to be said.
+    fn say(&mut self, uid: u32, notice: Notice, round: &mut Round<'_>) {
+        if self.users.may_say(uid, round.now) {
+            round.notices.push(notice);
+        }
+    }
+
+    fn say_aside(&mut self, pid: u32, owner: u32, removal: Removal, round: &mut Round<'_>) {
+        if let Removal::Aside(name) = removal {
+            self.say(owner, Notice::Aside { pid, name, owner }, round);
+        }
+    }
+
+    /// Whether `file` has stood as it is for long enough; if not, it is looked
+    /// at again then.
+    fn is_settled(
+        &mut self,
+        pid: u32,
+        file: &Traits,
+        waited: Option<Unsettled>,
+        now: Instant,
+    ) -> bool {
+        file.modified.elapsed().is_ok_and(|age| age >= SETTLE)
+            || self.has_waited(pid, file, waited, now)
+    }
+
+    /// The same since it was first looked at, whatever its time says.
+    fn has_waited(
+        &mut self,
+        pid: u32,
+        file: &Traits,
+        waited: Option<Unsettled>,
+        now: Instant,
+    ) -> bool {
+        let waited = waited.filter(|waited| waited.identity == file.identity);
+        if waited.is_some_and(|waited| now.saturating_duration_since(waited.since) >= SETTLE) {
+            return true;
+        }
+        let of_its_owner = self
+            .unsettled
+            .values()
+            .filter(|other| other.owner == file.owner)
+            .count();
+        if self.unsettled.len() < UNSETTLED && of_its_owner < UNSETTLED_OF_ONE {
+            let first = Unsettled {
+                identity: file.identity,
+                owner: file.owner,
+                since: now,
+            };
+            self.unsettled.insert(pid, waited.unwrap_or(first));
+        }
+        false
+    }
+}

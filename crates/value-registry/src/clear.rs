@@ -1,0 +1,157 @@
+//! Removes what stands in an entry's way.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, RenameFlags, renameat2};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::file::{Found, Identity, open_entry};
+
+/// Files in directories that are removed between two rests. What is left is
+/// moved aside: a user can make more than the loop has time to remove.
+const FILES: usize = 256;
+
+/// Directories in directories that are gone into.
+const DEPTH: usize = 16;
+
+/// So many names are tried for what is moved aside.
+const TRIES: u32 = 8;
+
+/// What became of a file that was to be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// It is another by now, or cannot be removed.
+    Stays,
+    /// It is gone.
+    Removed,
+    /// It is a directory with more in it than is removed at once, and has this
+    /// name now, which is no pid.
+    Aside(String),
+}
+
+/// How much may still be removed before the next rest.
+#[derive(Debug)]
+pub(crate) struct Effort(usize);
+
+impl Effort {
+    pub(crate) fn new() -> Self {
+        Self(FILES)
+    }
+}
+
+/// Removes the file named `pid` if `is_it` says that it is still the one that
+/// is meant.
+///
+/// Between the look and the removal a few microseconds remain in which the
+/// name can come to mean another file; unlinkat(2) cannot be told which file
+/// is meant.
+pub(crate) fn remove(directory: impl AsFd, pid: u32, is_it: impl Fn(&Found) -> bool) -> bool {
+    let name = pid.to_string();
+    let Ok(found) = Found::at(&directory, name.as_str()) else {
+        return false;
+    };
+    let flag = if found.is_directory() {
+        UnlinkatFlags::RemoveDir
+    } else {
+        UnlinkatFlags::NoRemoveDir
+    };
+    is_it(&found) && unlinkat(&directory, name.as_str(), flag).is_ok()
+}
+
+/// Removes the file named `pid` if it is still the one of this `identity`, a
+/// directory with all that is in it too: it is moved aside first,
+/// so that the name is free, whatever its maker puts into it meanwhile.
+pub(crate) fn remove_whole(
+    directory: &File,
+    pid: u32,
+    identity: &Identity,
+    effort: &mut Effort,
+) -> Removal {
+    let is_it = |found: &Found| found.identity() == *identity;
+    if remove(directory, pid, is_it) {
+        return Removal::Removed;
+    }
+    let name = pid.to_string();
+    match Found::at(directory, name.as_str()) {
+        Ok(found) if found.is_directory() && is_it(&found) => {}
+        _ => return Removal::Stays,
+    }
+    let Some(aside) = move_aside(directory, &name, identity) else {
+        return Removal::Stays;
+    };
+    if remove_below(directory, &aside, effort, DEPTH) {
+        Removal::Removed
+    } else {
+        Removal::Aside(aside)
+    }
+}
+
+/// Gives the directory another name, and back the old one if it was another
+/// directory by then.
+fn move_aside(directory: &File, name: &str, identity: &Identity) -> Option<String> {
+    for number in 0..TRIES {
+        let aside = format!(".in-the-way-{name}-{number}");
+        let rename = |from: &str, to: &str| {
+            renameat2(
+                directory,
+                from,
+                directory,
+                to,
+                RenameFlags::RENAME_NOREPLACE,
+            )
+        };
+        match rename(name, &aside) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => continue,
+            Err(_) => return None,
+        }
+        match Found::at(directory, aside.as_str()) {
+            Ok(moved) if moved.identity().is_same_file(identity) => return Some(aside),
+            _ => {
+                // Should that fail too, its owner has made yet another.
+                let _ = rename(&aside, name);
+                return None;
+            }
+        }
+    }
+    None
+}
+
+/// Removes the directory `name` with all that is in it; whether all of it is
+/// gone. No symbolic link is followed and no mount is gone into.
+fn remove_below(directory: &File, name: &str, effort: &mut Effort, depth: usize) -> bool {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
+    let Ok(inner) = open_entry(directory, name, flags) else {
+        return false;
+    };
+    let Ok(names) = Dir::openat(&inner, ".", flags | OFlag::O_CLOEXEC, Mode::empty()) else {
+        return false;
+    };
+    for entry in names.into_iter() {
+        let Ok(entry) = entry else { return false };
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let Some(left) = effort.0.checked_sub(1) else {
+            return false;
+        };
+        effort.0 = left;
+        let removed = match unlinkat(&inner, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => true,
+            Err(Errno::EISDIR) if depth > 0 => match name.to_str() {
+                Ok(name) => remove_below(&inner, name, effort, depth - 1),
+                Err(_) => false,
+            },
+            Err(_) => false,
+        };
+        if !removed {
+            return false;
+        }
+    }
+    unlinkat(directory, name, UnlinkatFlags::RemoveDir).is_ok()
+}

@@ -1,0 +1,44 @@
+//! Whether an entry counts.
+
+use crate::Reason;
+use crate::file::{Identity, Traits};
+use crate::registry::Runner;
+
+/// The value that a file gives the process that has its pid, or why it gives
+/// none. `known`: the file that counts for that process already.
+pub(crate) fn verdict(
+    pid: u32,
+    content: Result<u32, Reason>,
+    file: &Traits,
+    runner: &Runner,
+    known: Option<&Identity>,
+) -> Result<u32, Reason> {
+    if let Err(reason @ (Reason::Symlink | Reason::Directory | Reason::Special)) = content {
+        return Err(reason);
+    }
+    // Said rather than that it is another user's: these are root's.
+    if runner.is_kernel_thread {
+        return Err(Reason::KernelThread);
+    }
+    if runner.process != pid {
+        let process = runner.process;
+        return Err(Reason::Thread { process });
+    }
+    if file.owner != 0 && file.owner != runner.uid {
+        return Err(Reason::Foreign {
+            owner: file.owner,
+            runner: runner.uid,
+        });
+    }
+    // A second name of a file of root's would speak with root's word. A
+    // second name given to an entry that counts already changes nothing:
+    // else any user could end it so, where `fs.protected_hardlinks` is 0.
+    if file.links != 1 && !known.is_some_and(|known| known.is_same_file(&file.identity)) {
+        return Err(Reason::HardLinked);
+    }
+    if file.others_may_write() {
+        let mode = file.mode;
+        return Err(Reason::Writable { mode });
+    }
+    content
+}
