@@ -58,11 +58,18 @@ pub(crate) const FOR_CHECKS: &[Tool] = &[
 ];
 
 /// For the tests of the workspace.
-pub(crate) const FOR_TESTS: &[Tool] = &[Tool {
-    proof: ("python3", &["--version"]),
-    purpose: "to test the machine-learning jobs",
-    source: Source::Debian("python3"),
-}];
+pub(crate) const FOR_TESTS: &[Tool] = &[
+    Tool {
+        proof: ("python3", &["--version"]),
+        purpose: "to test the machine-learning jobs",
+        source: Source::Debian("python3"),
+    },
+    Tool {
+        proof: ("dbus-daemon", &["--version"]),
+        purpose: "to test notifications of desktop users",
+        source: Source::Debian("dbus"),
+    },
+];
 
 /// For the fuzz targets.
 pub(crate) const FOR_FUZZING: &[Tool] = &[

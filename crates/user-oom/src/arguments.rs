@@ -156,6 +156,21 @@ pub(crate) struct Arguments {
     #[arg(short = 'N', value_name = "PATH", value_parser = hook_file::parse)]
     pub(crate) after: Option<PathBuf>,
 
+    /// Notify desktop users of each kill over D-Bus, with dbus-send;
+    /// systembus-notify shows it
+    #[arg(short = 'n')]
+    pub(crate) notify: bool,
+
+    /// Write to the system log instead of standard output and error
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "/dev/log"
+    )]
+    pub(crate) syslog: Option<PathBuf>,
+
     /// Raise oom_score_adj of registered processes, the more the lower their
     /// value, so that the kernel's own choice agrees; undone at the end
     #[arg(long)]

@@ -10,7 +10,8 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -58,19 +59,46 @@ pub(crate) struct Hooks {
     pub(crate) before: Option<PathBuf>,
     /// Started when it is gone.
     pub(crate) after: Option<PathBuf>,
+    /// Whether desktop users are notified when a process is signalled for the
+    /// first time.
+    pub(crate) notify: bool,
 }
 
 impl Hooks {
     pub(crate) fn is_empty(&self) -> bool {
-        self.before.is_none() && self.after.is_none()
+        self.before.is_none() && self.after.is_none() && !self.notify
     }
 
     fn program(&self, when: When) -> Option<&Path> {
         match when {
             When::Before => self.before.as_deref(),
             When::After => self.after.as_deref(),
+            When::Notify => self.notify.then_some(Path::new(NOTIFIER)),
         }
     }
+}
+
+/// Sends a signal on the system bus, as earlyoom has it do. In each desktop
+/// session, systembus-notify shows it.
+const NOTIFIER: &str = "dbus-send";
+
+/// What it is told.
+fn notification(pid: &str, name: &str) -> Vec<String> {
+    [
+        "--system",
+        "/",
+        "net.nuetzlich.SystemNotifications.Notify",
+        "string:user-oom",
+        &format!("string:Low memory! Killing process {pid} {name}"),
+    ]
+    .map(ToOwned::to_owned)
+    .to_vec()
+}
+
+/// Whether `-n` can do anything: whether its program is in one of `path`'s
+/// directories.
+pub(crate) fn can_notify(path: &OsStr) -> bool {
+    env::split_paths(path).any(|directory| directory.join(NOTIFIER).is_file())
 }
 
 /// Becomes the program that `command` names, with its arguments, in a session
@@ -106,6 +134,8 @@ struct Call {
 enum When {
     Before,
     After,
+    /// As [`When::Before`], for desktop users.
+    Notify,
 }
 
 impl Call {
@@ -133,6 +163,7 @@ impl Call {
 pub(crate) struct Calls {
     before: bool,
     after: bool,
+    notify: bool,
     queue: rtrb::Producer<Call>,
     /// Those that had no room there.
     lost: Arc<AtomicU64>,
@@ -158,6 +189,7 @@ impl Calls {
         let lost = Arc::<AtomicU64>::default();
         let before = hooks.before.is_some();
         let after = hooks.after.is_some();
+        let notify = hooks.notify;
         let mut runner = Runner::new(hooks, DEADLINE, lane);
         thread::Builder::new()
             .name("hooks".to_owned())
@@ -172,6 +204,7 @@ impl Calls {
         Ok(Self {
             before,
             after,
+            notify,
             queue,
             lost,
             bell,
@@ -179,18 +212,28 @@ impl Calls {
         })
     }
 
-    /// Has the hook run that `record` calls for. Takes no lock and no memory.
+    /// Has the hooks run that `record` calls for. Takes no lock and no memory.
     pub(crate) fn follow(&mut self, record: &Record) {
-        let (when, victim) = match record {
+        match record {
             Record::Signalled {
                 victim,
                 first: true,
                 dry: false,
                 ..
-            } if self.before => (When::Before, *victim),
-            Record::Gone { victim, .. } if self.after => (When::After, *victim),
-            _ => return,
-        };
+            } => {
+                self.call(self.before, When::Before, victim);
+                self.call(self.notify, When::Notify, victim);
+            }
+            Record::Gone { victim, .. } => self.call(self.after, When::After, victim),
+            _ => {}
+        }
+    }
+
+    fn call(&mut self, is_wanted: bool, when: When, victim: &Victim) {
+        if !is_wanted {
+            return;
+        }
+        let victim = *victim;
         if self.queue.push(Call { when, victim }).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -281,7 +324,7 @@ impl Runner {
             let Some(program) = self.hooks.program(call.when) else {
                 continue;
             };
-            match start(&self.hooks.executable, program, &call.victim) {
+            match start(&self.hooks.executable, program, &call) {
                 Ok(child) => self.running.push(Running {
                     call,
                     pidfd: pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok(),
@@ -363,14 +406,20 @@ impl Runner {
     }
 }
 
-fn start(executable: &Path, program: &Path, victim: &Victim) -> io::Result<Child> {
+fn start(executable: &Path, program: &Path, call: &Call) -> io::Result<Child> {
+    let victim = &call.victim;
     let pid = victim.id.pid.to_string();
     let uid = victim.uid.to_string();
     let name = victim.name.to_string();
     let value = victim.value.map(|value| value.to_string());
+    let arguments = match call.when {
+        When::Before | When::After => Vec::new(),
+        When::Notify => notification(&pid, &name),
+    };
     Command::new(executable)
         .arg(CHILD)
         .arg(program)
+        .args(arguments)
         .env("USER_OOM_PID", &pid)
         .env("USER_OOM_UID", &uid)
         .env("USER_OOM_NAME", &name)

@@ -30,15 +30,18 @@ mod scribe;
 mod stand_in;
 mod start;
 mod surveyor;
+mod syslog;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
 
 use clap::Parser;
+use log::LevelFilter;
 
 use crate::arguments::Arguments;
 pub use crate::arguments::Unusable;
 pub use crate::error::{Error, report};
+use crate::syslog::Syslog;
 
 /// Runs the daemon with the given command line, program name first, until a
 /// signal ends it.
@@ -59,21 +62,39 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
         _ => {}
     }
     let arguments = Arguments::try_parse_from(command_line).map_err(Error::Arguments)?;
-    start_log(arguments.debug);
+    let syslog = start_log(&arguments);
     for remark in arguments.remarks() {
         log::info!("{remark}");
     }
-    let terminal = std::io::stdout().is_terminal();
-    start::daemon(&arguments, terminal)?.guard()
+    let terminal = syslog.is_none() && std::io::stdout().is_terminal();
+    start::daemon(&arguments, terminal, syslog.as_ref())?.guard()
 }
 
-/// Lines on standard error; `RUST_LOG` is heeded.
-fn start_log(debug: bool) {
-    let level = if debug { "debug" } else { "info" };
-    let from_environment = env_logger::Env::default().default_filter_or(level);
+/// Lines on standard error, for which `RUST_LOG` is heeded, or in the system
+/// log, which is returned then.
+fn start_log(arguments: &Arguments) -> Option<Syslog> {
+    let level = if arguments.debug {
+        LevelFilter::Debug
+    } else {
+        LevelFilter::Info
+    };
+    let syslog = arguments.syslog.as_deref().map(Syslog::open).transpose();
+    if let Ok(Some(syslog)) = syslog {
+        syslog.take_log(level);
+        return Some(syslog);
+    }
+    let from_environment = env_logger::Env::default().default_filter_or(level.as_str());
     // Fails only where a log was started before, by a test.
     let _ = env_logger::Builder::from_env(from_environment)
         .format_timestamp(None)
         .format_target(false)
         .try_init();
+    if let (Err(err), Some(path)) = (syslog, &arguments.syslog) {
+        log::warn!(
+            "no log daemon listens at `{}` ({err}), so lines go to standard output and error; give \
+             `--syslog=SOCKET` where it listens elsewhere",
+            path.display()
+        );
+    }
+    None
 }

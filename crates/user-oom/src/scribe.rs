@@ -95,8 +95,7 @@ impl Desk {
         Some(record)
     }
 
-    fn write_all(mut self) {
-        let mut out = anstream::stdout();
+    fn write_all(mut self, mut out: impl Write) {
         loop {
             // Asked before the rings are emptied, so nothing told before the
             // end is lost.
@@ -211,13 +210,17 @@ pub(crate) struct Scribe {
 }
 
 impl Scribe {
-    /// Starts the thread, which writes what comes to `desk`; and, where there
+    /// Starts the thread, which writes to `out` what comes to `desk`; and, where there
     /// are hooks, theirs.
     ///
     /// # Errors
     ///
     /// What the kernel says of another thread or eventfd.
-    pub(crate) fn spawn(mut desk: Desk, hooks: Hooks) -> io::Result<Self> {
+    pub(crate) fn spawn(
+        mut desk: Desk,
+        hooks: Hooks,
+        out: impl Write + Send + 'static,
+    ) -> io::Result<Self> {
         let done = desk.lane(DONE).folding();
         let notes = desk.lane(NOTES);
         let chatter = desk.lane(CHATTER);
@@ -232,7 +235,7 @@ impl Scribe {
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 let _sender = sender;
-                desk.write_all();
+                desk.write_all(out);
             })?;
         Ok(Self {
             done,

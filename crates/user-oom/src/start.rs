@@ -1,7 +1,9 @@
 //! Start-up: everything that may fail, take memory or take time, before the
 //! loop begins.
 
+use std::env;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use crate::privileges::Privileges;
 use crate::rehearsal;
 use crate::scribe::{Desk, Scribe};
 use crate::surveyor::{self, Surveyor};
+use crate::syslog::Syslog;
 
 /// The kernel's view of memory, pressure and processes.
 pub(crate) const PROC: &str = "/proc";
@@ -44,12 +47,17 @@ const MODULE: &str = "/sys/module/memory_info/parameters";
 /// than one.
 const OTHER_GUARDS: [&str; 3] = ["earlyoom", "nohang", "systemd-oomd"];
 
-/// A daemon that is ready to guard, and has said what it watches.
+/// A daemon that is ready to guard, and has said what it watches, on standard
+/// output or in `syslog`.
 ///
 /// # Errors
 ///
 /// [`Error`] says what it cannot do without.
-pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Error> {
+pub(crate) fn daemon(
+    arguments: &Arguments,
+    terminal: bool,
+    syslog: Option<&Syslog>,
+) -> Result<Daemon, Error> {
     let (memory_source, settings) = memory(arguments)?;
     let memory = memory_source.last();
 
@@ -87,9 +95,15 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
         executable: executable(),
         before: arguments.before.clone(),
         after: arguments.after.clone(),
+        notify: arguments.notify,
     };
+    if hooks.notify && !hook::can_notify(&env::var_os("PATH").unwrap_or_default()) {
+        log::warn!(
+            "`-n` has no effect: dbus-send is not in PATH; install it (package dbus-bin or dbus)"
+        );
+    }
     let scribe = Desk::new()
-        .and_then(|desk| Scribe::spawn(desk, hooks))
+        .and_then(|desk| Scribe::spawn(desk, hooks, output(syslog)))
         .map_err(system("start the thread that writes"))?;
 
     let introduction = Introduction {
@@ -101,7 +115,7 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
         dryrun: arguments.dryrun,
     };
     // Nobody to introduce us to is no reason not to guard.
-    let _ = page::introduce(&mut anstream::stdout(), &introduction);
+    let _ = page::introduce(&mut output(syslog), &introduction);
     warn_of_other_guards(table.processes());
     // The scribe keeps its priority, being in no hurry; the second hand and the
     // surveyor, made after this, have ours.
@@ -141,6 +155,14 @@ pub(crate) fn daemon(arguments: &Arguments, terminal: bool) -> Result<Daemon, Er
         report_interval: arguments.report_interval(terminal),
     };
     Daemon::new(parts, snapshot)
+}
+
+/// Where what is not logged is written to.
+fn output(syslog: Option<&Syslog>) -> Box<dyn Write + Send> {
+    match syslog {
+        Some(syslog) => Box::new(syslog.writer()),
+        None => Box::new(anstream::stdout()),
+    }
 }
 
 /// Opens what memory is read from, and makes the policy's settings of it.

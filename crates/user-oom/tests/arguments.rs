@@ -6,7 +6,9 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use support::{Daemon, Stage, TOTAL_MIB};
@@ -161,6 +163,101 @@ mod earlyooms_lines {
             let text = String::from_utf8(said.stdout).unwrap();
             assert!(text.contains("Usage: user-oom"), "{text}");
         }
+    }
+
+    #[test]
+    fn n() {
+        if Command::new("dbus-daemon")
+            .arg("--version")
+            .output()
+            .is_err()
+        {
+            eprintln!("skipped: there is no dbus-daemon to carry a notification");
+            return;
+        }
+        let stage = Stage::new();
+        let address = format!("unix:path={}", stage.path("bus").display());
+        let mut bus = Daemon::start(
+            Command::new("dbus-daemon")
+                .args(["--session", "--nofork", "--nopidfile", "--print-address"])
+                .arg(format!("--address={address}")),
+        );
+        bus.line_with(&address);
+        let mut monitor = Daemon::start(
+            Command::new("stdbuf")
+                .args(["-oL", "dbus-monitor", "--address", &address])
+                .arg("type='signal'"),
+        );
+        // It hears everything once it is not an ordinary peer any more.
+        monitor.line_with("NameLost");
+
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_user-oom"));
+        let mut command = stage.command(program, &["-n", "--grace", "0.1"]);
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", &address);
+        let mut daemon = Daemon::start(&mut command);
+        let process = stage.process(1);
+        daemon.line_with("is registered");
+        stage.set_available(350);
+        monitor.line_with("interface=net.nuetzlich.SystemNotifications; member=Notify");
+        monitor.line_with("string \"user-oom\"");
+        let pid = process.pid();
+        monitor.line_with(&format!("\"Low memory! Killing process {pid} test_proc1\""));
+    }
+
+    #[test]
+    fn n_without_dbus() {
+        let stage = Stage::new();
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_user-oom"));
+        let mut command = stage.command(program, &["-n"]);
+        command.env("PATH", stage.path("empty"));
+        let mut daemon = Daemon::start(&mut command);
+        daemon.line_with("`-n` has no effect: dbus-send is not in PATH");
+        daemon.line_with("  socket");
+    }
+
+    #[test]
+    fn syslog() {
+        let stage = Stage::new();
+        let path = stage.path("log");
+        let log = UnixDatagram::bind(&path).unwrap();
+        log.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut daemon = stage.daemon(&[
+            &format!("--syslog={}", path.display()),
+            "--grace",
+            "0.1",
+            "-p",
+        ]);
+        let pid = daemon.pid();
+        let line_with = |text: &str| {
+            let mut buffer = [0; 1000];
+            loop {
+                let len = log.recv(&mut buffer).unwrap();
+                let line = String::from_utf8_lossy(&buffer[..len]);
+                assert!(line.contains(&format!("user-oom[{pid}]: ")), "{line}");
+                if line.contains(text) {
+                    return line.into_owned();
+                }
+            }
+        };
+        let logged = line_with("`-p` has no effect");
+        assert!(logged.starts_with("<30>"), "{logged}");
+        line_with("  socket");
+        let process = stage.process(1);
+        line_with("is registered");
+        stage.set_available(350);
+        line_with(&format!("SIGTERM to {} test_proc1", process.pid()));
+        assert!(daemon.is_running());
+        let (status, heard) = daemon.end_by(Signal::SIGTERM);
+        assert!(status.success());
+        assert_eq!(heard, [""; 0], "nothing goes to the terminal");
+    }
+
+    #[test]
+    fn syslog_without_a_log_daemon() {
+        accepts(
+            &["--syslog=/nonexistent/log"],
+            "no log daemon listens at `/nonexistent/log`",
+        );
     }
 
     #[test]
