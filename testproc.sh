@@ -19,6 +19,10 @@ Where no user-oom answers, nothing would save the machine: then a bound is
 asked for.
 
 Options:
+  --walk                 wait for user-oom; fill memory at once to a little above
+                         its warn threshold (450 to 4000 MiB), let both test
+                         processes grow on from there together, and end all once
+                         one of them is killed
   --without-ml           without the machine-learning jobs
   --ml-only              without the test processes
   --working-set-mib N[,M]
@@ -33,15 +37,18 @@ Options:
   --programs DIR         take all programs from DIR instead of building them
   --help                 print this and end
 
-Exit status: 0 when all has been told, 1 when they could not be started,
-2 when the arguments make no sense.
+Exit status: 0 when all has been told, 1 when they could not be started, or when
+with --walk anything but test_proc2 alone was killed; 2 when the arguments make no
+sense.
 END
 }
 
 say() { printf 'testproc: %s\n' "$*"; }
 
+complaints=2 # where they go
+
 fail() {
-	printf 'testproc: %s\n' "$*" >&2
+	printf 'testproc: %s\n' "$*" >&"$complaints"
 	exit 1
 }
 
@@ -60,6 +67,7 @@ bounds=() # given to every test process
 daemon=() # given to psi-monitor
 programs=
 meant=no
+walk=no
 
 need_value() {
 	if (($# < 2)) || [[ -z $2 ]]; then refuse "$1 needs a value"; fi
@@ -72,6 +80,7 @@ need_mib() {
 
 while (($# > 0)); do
 	case $1 in
+	--walk) walk=yes ;;
 	--max-mib)
 		need_mib "$@"
 		bounds=(--max-mib "$2")
@@ -114,6 +123,12 @@ done
 if [[ $with_ml == no && $with_test_processes == no ]]; then
 	refuse "--without-ml and --ml-only leave nothing to start"
 fi
+if [[ $walk == yes && $with_test_processes == no ]]; then
+	refuse "--walk is about the test processes, which --ml-only leaves out"
+fi
+if [[ $walk == yes ]] && ((${#bounds[@]})); then
+	refuse "--walk has bounds of its own, and takes no --max-mib"
+fi
 
 # --- the programs ------------------------------------------------------------
 
@@ -134,7 +149,9 @@ if [[ $with_ml == yes ]]; then
 fi
 
 if [[ $with_test_processes == yes ]]; then
-	build=(cargo build --release --package test_procs --package psi-monitor)
+	# As in README.md: other packages would select other features of what they
+	# share, and all of that would be compiled once more.
+	build=(cargo build --release -p user-oom -p psi-monitor -p test_procs)
 	if [[ -z $programs ]]; then
 		programs=${CARGO_TARGET_DIR:-$here/target}/release
 		# Under sudo there is often no cargo: what was built before will do.
@@ -149,13 +166,20 @@ fi
 
 # --- is anybody watching? ----------------------------------------------------
 
-look_for_daemon() {
+answers=no # whether a user-oom has answered
+
+# Sets `answer` to what user-oom says of itself; whether there is one.
+ask_daemon() {
 	local check=0
-	"$programs/psi-monitor" --check "${daemon[@]}" || check=$?
-	if ((check > 1)); then
-		fail "psi-monitor --check ended with status $check"
-	elif ((check == 0)); then
-		: # it has said so
+	answer=$("$programs/psi-monitor" --check "${daemon[@]}") || check=$?
+	((check <= 1)) || fail "psi-monitor --check ended with status $check"
+	return "$check"
+}
+
+look_for_daemon() {
+	if ask_daemon; then
+		answers=yes
+		[[ -z $answer ]] || printf '%s\n' "$answer"
 	elif ((${#bounds[@]})); then
 		say "each test process stops at ${bounds[1]} MiB"
 	elif [[ $meant == yes ]]; then
@@ -166,8 +190,146 @@ look_for_daemon() {
 	fi
 }
 
+await_daemon() {
+	local tries
+	for ((tries = 0; tries < 300; tries++)); do
+		if ask_daemon 2>/dev/null; then
+			answers=yes
+			fold -s -w 78 <<<"$answer"
+			return
+		fi
+		if ((tries == 0)); then
+			say 'waiting for user-oom: start it in another terminal, as README.md says'
+			say 'under "On your own machine"'
+		fi
+		sleep 0.2
+	done
+	fail 'no user-oom has answered within 60 s; start it as README.md says under' \
+		'"On your own machine", and this again'
+}
+
 # The machine-learning jobs alone are bounded by themselves.
-if [[ $with_test_processes == yes ]]; then look_for_daemon; fi
+if [[ $walk == yes ]]; then
+	await_daemon
+elif [[ $with_test_processes == yes ]]; then
+	look_for_daemon
+fi
+
+# --- the walk ----------------------------------------------------------------
+
+# How far memory may be above user-oom's warn threshold when the test processes
+# begin, in MiB: less leaves test_proc2 too small for its end to be enough, and
+# more is a threshold that was not made for this.
+least_room=450
+most_room=4000
+
+# What each takes a second, in MiB. test_proc2 must be the hungrier: what grows
+# counts half, and were test_proc1 alone to grow, its 8 would be less than 5.
+rates=(20 40)
+
+# So many seconds of both's growth are left above the threshold when they have
+# taken what they take at once,
+lead=3
+# and after so many they hold still, or where both have half of what is available.
+# It takes so long where others free memory meanwhile: they take what those free.
+longest=60
+
+# Nobody waits for the outcome longer than that many seconds.
+patience=120
+
+# Sets `available`, `room` and `registered` from what user-oom has answered.
+read_answer() {
+	local form='memory ([0-9]+) MiB of [0-9]+ MiB available \(warn at ([0-9]+) MiB\)'
+	form+='.*, ([0-9]+) registered'
+	[[ $answer =~ $form ]] || fail "cannot make sense of what user-oom answers: $answer"
+	available=${BASH_REMATCH[1]}
+	room=$((available - BASH_REMATCH[2]))
+	registered=${BASH_REMATCH[3]}
+}
+
+# Available memory moves by hundreds of MiB where others compile: so the sizes are
+# made from a fresh reading, and it is waited for one that will do.
+await_room() {
+	local tries
+	for ((tries = 0; tries < 600; tries++)); do
+		if [[ $stopping == yes ]]; then return; fi
+		ask_daemon || fail "user-oom has ended"
+		read_answer
+		if ((least_room <= room && room <= most_room)); then return; fi
+		if ((tries == 0)); then
+			say "$room MiB to the warn threshold; waiting until it is $least_room to" \
+				"$most_room MiB"
+			say "(if others have ended for good, start user-oom again instead)"
+		fi
+		sleep 0.2 || true
+	done
+	fail "memory is $room MiB above user-oom's warn threshold, not $least_room to" \
+		"$most_room: others have taken or freed much since user-oom was started;" \
+		"start it again, and this"
+}
+
+# Starts both, each to begin at a signal.
+start_held() {
+	local both=$((rates[0] + rates[1])) seconds=$longest index
+	local at_once=$((room - lead * both))
+	local shares=($((at_once / 4)) $((at_once - at_once / 4)))
+	local spare=$((available / 2 - at_once))
+	if ((spare < seconds * both)); then seconds=$((spare / both)); fi
+	((lead < seconds)) || fail "there are too few MiB available for a walk: $available"
+	for index in 0 1; do
+		start "$programs/test_proc$((index + 1))" --hold \
+			--at-once-mib "${shares[index]}" --rate-mib-s "${rates[index]}" \
+			--max-mib "$((shares[index] + seconds * rates[index]))"
+		held+=("$!")
+	done
+	say "$room MiB to the warn threshold; they begin with ${shares[0]} and" \
+		"${shares[1]} MiB"
+}
+
+# Both begin together, once user-oom has seen them.
+release() {
+	local before=$registered pid tries
+	for ((tries = 0; tries < 150; tries++)); do
+		for pid in "${held[@]}"; do
+			running "$pid" || return 0 # said as any other end
+		done
+		if [[ $stopping == yes ]]; then return; fi
+		ask_daemon || fail "user-oom has ended"
+		read_answer
+		if ((before + ${#held[@]} <= registered)); then
+			for pid in "${held[@]}"; do
+				if running "$pid"; then kill -USR1 "$pid" || true; fi
+			done
+			return
+		fi
+		sleep 0.2 || true
+	done
+	fail "user-oom has not seen the test processes register in $registry within 30 s"
+}
+
+# Whether a test process has come to its end, or neither does.
+is_over() {
+	local pid
+	[[ $walk == yes ]] || return 1
+	for pid in "${held[@]}"; do
+		[[ -z ${status_of[$pid]-} ]] || return 0
+	done
+	if ((SECONDS > patience)); then
+		say "neither was killed within $patience s: others freed as much as these took"
+		return 0
+	fi
+	return 1
+}
+
+# Whether test_proc2 was killed by SIGKILL, and all others survived.
+as_promised() {
+	local pid want
+	for pid in "${pids[@]}"; do
+		want=survived
+		if [[ ${name_of[$pid]} == test_proc2 ]]; then want='was killed by SIGKILL'; fi
+		[[ ${fate_of[$pid]} == "$want" ]] || return 1
+	done
+}
 
 # --- who was started, and what became of them --------------------------------
 
@@ -175,7 +337,9 @@ pids=() # in the order of their start; the rest is by pid
 declare -A name_of=()
 declare -A value_of=()
 declare -A status_of=() # set once it has ended
+declare -A fate_of=()   # likewise, in words
 declare -A ended_by_us=()
+held=() # those that begin at a signal
 stopping=no
 
 start() {
@@ -225,7 +389,10 @@ collect() {
 # An entry outlives a process that was killed where no daemon removes it.
 bury() {
 	status_of[$1]=$2
-	if [[ $stopping == no ]]; then say "${name_of[$1]} ($1) $(fate "$1")"; fi
+	fate_of[$1]=$(fate "$1")
+	if [[ $stopping == no ]]; then
+		say "${name_of[$1]} ($1) ${fate_of[$1]} at $(printf '%(%T)T')"
+	fi
 	[[ ! -O $registry/$1 ]] || rm -f -- "$registry/$1"
 }
 
@@ -271,6 +438,17 @@ fate() {
 	fi
 }
 
+# Why this victim was killed, as user-oom tells: once it has noticed its end.
+tell_why() {
+	local said tries line
+	for ((tries = 0; tries < 25; tries++)); do
+		said=$("$programs/psi-monitor" --fate "$1" "${daemon[@]}" 2>&1) || true
+		[[ $said == *'not gone yet'* ]] || break
+		sleep 0.2 || true
+	done
+	fold -s -w 66 <<<"$said" | while IFS= read -r line; do say "  ${line% }"; done
+}
+
 # Ends what is left: gently, since SIGINT lets them take back their entry and
 # save, and after five seconds for certain.
 end_all() {
@@ -296,6 +474,7 @@ scratch=$(mktemp -d)
 
 # Bash would say in words of its own who was killed; ours say more.
 exec 3>&2 2>/dev/null
+complaints=3
 
 trap 'stopping=yes' INT TERM HUP PIPE
 trap 'end_all; rm -rf -- "$scratch"' EXIT
@@ -310,7 +489,10 @@ if [[ $with_ml == yes ]]; then
 	for pid in "${pids[@]}"; do await_registration "$pid"; done
 	for pid in "${pids[@]}"; do await_work "$pid"; done
 fi
-if [[ $with_test_processes == yes && $stopping == no ]]; then
+if [[ $walk == yes ]]; then await_room; fi
+if [[ $walk == yes && $stopping == no ]]; then
+	start_held
+elif [[ $with_test_processes == yes && $stopping == no ]]; then
 	start_test_process test_proc1
 	start_test_process test_proc2
 fi
@@ -326,14 +508,36 @@ for pid in "${pids[@]}"; do
 done
 say "Ctrl-C ends them"
 
+if [[ $walk == yes ]]; then
+	release
+	SECONDS=0
+fi
+
 look
-while ((${#living[@]})) && [[ $stopping == no ]]; do
+while ((${#living[@]})) && [[ $stopping == no ]] && ! is_over; do
 	follow
 	look
 done
 
+# Those that live now survived.
+stopping=yes
 end_all
+if [[ $answers == yes ]]; then
+	for pid in "${pids[@]}"; do
+		if [[ ${fate_of[$pid]} =~ ^was\ killed\ by\ SIG(TERM|KILL)$ ]]; then
+			say "why ${name_of[$pid]} was killed, as user-oom tells:"
+			tell_why "$pid"
+		fi
+	done
+fi
 row PID NAME VALUE 'IN THE END'
 for pid in "${pids[@]}"; do
-	row "$pid" "${name_of[$pid]}" "${value_of[$pid]-none}" "$(fate "$pid")"
+	row "$pid" "${name_of[$pid]}" "${value_of[$pid]-none}" "${fate_of[$pid]}"
 done
+if [[ $walk == yes ]]; then
+	if ! as_promised; then
+		say 'not as promised: test_proc2 alone should have been killed'
+		exit 1
+	fi
+	say 'as promised: test_proc2 alone was killed'
+fi

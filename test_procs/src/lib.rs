@@ -6,7 +6,8 @@
 //! is blocked, reported and ignored, so only SIGKILL helps. SIGINT and SIGHUP
 //! end them cleanly, their entry in the registry with them.
 //!
-//! `--max-mib` bounds what one takes; it then holds still, alive.
+//! `--max-mib` bounds what one takes; it then holds still, alive. With `--hold`
+//! it takes nothing before SIGUSR1, so that two can begin together.
 
 mod hoard;
 mod pace;
@@ -101,6 +102,20 @@ struct Arguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     rate_mib_s: Option<u32>,
 
+    /// MiB to take at once when it begins, before it goes on at its rate
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "0",
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    at_once_mib: u64,
+
+    /// Register, and take nothing before SIGUSR1
+    #[arg(long)]
+    hold: bool,
+
     /// What to be worth, 0 to 1000000 (default: 8 for test_proc1, 5 for test_proc2)
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(value_registry::MAX_VALUE)))]
     value: Option<u32>,
@@ -132,14 +147,18 @@ pub fn run(character: &Character, args: impl Iterator<Item = OsString>) -> Resul
     let registration = value_registry::register(&arguments.registry, voice.pid, value)
         .map_err(|source| Error::Register { value, source })?;
     let pace = Pace::new(arguments.rate_mib_s.unwrap_or(character.mib_per_second));
-    let max_mib = arguments.max_mib.unwrap_or(u64::MAX);
+    let appetite = Appetite {
+        hold: arguments.hold,
+        at_once_mib: arguments.at_once_mib,
+        max_mib: arguments.max_mib.unwrap_or(u64::MAX),
+    };
     let grown = voice
         .say(format_args!(
             "PID {}, value {value}, registered in {}, ignores SIGTERM",
             voice.pid,
             arguments.registry.display()
         ))
-        .and_then(|()| grow(&voice, &signals, pace, max_mib));
+        .and_then(|()| grow(&voice, &signals, pace, &appetite));
     drop(registration);
     match grown {
         Err(Error::Print { source }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -179,19 +198,39 @@ fn take_signals() -> Result<SignalFd, Errno> {
     ours.add(Signal::SIGTERM);
     ours.add(Signal::SIGINT);
     ours.add(Signal::SIGHUP);
+    ours.add(Signal::SIGUSR1);
     ours.thread_block()?;
     SignalFd::with_flags(&ours, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
+/// When to begin, with how much, and where to stop.
+struct Appetite {
+    hold: bool,
+    at_once_mib: u64,
+    max_mib: u64,
+}
+
 /// Takes memory until a signal ends it.
-fn grow(voice: &Voice, signals: &SignalFd, mut pace: Pace, max_mib: u64) -> Result<(), Error> {
+fn grow(
+    voice: &Voice,
+    signals: &SignalFd,
+    mut pace: Pace,
+    appetite: &Appetite,
+) -> Result<(), Error> {
+    let max_mib = appetite.max_mib;
     let mut hoard = Hoard::new();
     let mut helped = Instant::now();
     let mut reported = (helped, 0);
-    let mut growing = true;
+    let mut growing = !appetite.hold;
+    let mut at_once_mib = appetite.at_once_mib;
     loop {
         match next_signal(signals, growing.then_some(TICK))? {
             Some(Signal::SIGTERM) => voice.say(format_args!("SIGTERM ignored"))?,
+            Some(Signal::SIGUSR1) => {
+                helped = Instant::now();
+                reported = (helped, hoard.mib());
+                growing = true;
+            }
             Some(signal) => return voice.say(format_args!("{signal}: ends")),
             None => {}
         }
@@ -200,7 +239,10 @@ fn grow(voice: &Voice, signals: &SignalFd, mut pace: Pace, max_mib: u64) -> Resu
         }
 
         let now = Instant::now();
-        for _ in 0..pace.due_mib(now - helped).min(max_mib - hoard.mib()) {
+        let due_mib = pace
+            .due_mib(now - helped)
+            .max(std::mem::take(&mut at_once_mib));
+        for _ in 0..due_mib.min(max_mib - hoard.mib()) {
             if let Err(err) = hoard.take_mib() {
                 voice.say(format_args!("{err}: holds still"))?;
                 growing = false;

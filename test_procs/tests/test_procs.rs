@@ -119,6 +119,29 @@ fn it_really_holds_what_it_took_and_stops_at_its_bound() {
 }
 
 #[test]
+fn one_that_is_held_takes_nothing_before_its_signal_and_then_much_at_once() {
+    let registry = tempfile::tempdir().unwrap();
+    let args = ["--hold", "--at-once-mib", "20", "--max-mib", "24"];
+    let running = Running::start(
+        TEST_PROC1,
+        registry.path(),
+        &[&args[..], &["--rate-mib-s", "1"]].concat(),
+    );
+    running.line_with("PID");
+    // Its answer to one signal says that it has not begun before the next.
+    running.signal(Signal::SIGTERM);
+    running.line_with("SIGTERM ignored");
+    let held = || fs::read_to_string(format!("/proc/{}/statm", running.child.id())).unwrap();
+    let pages = |statm: String| -> u64 { statm.split(' ').nth(1).unwrap().parse().unwrap() };
+    assert!(pages(held()) < (10 << 20) / 4096, "it has taken some");
+    running.signal(Signal::SIGUSR1);
+    let line = running.line_with("MiB/s");
+    let mib: u64 = line.split_whitespace().nth(2).unwrap().parse().unwrap();
+    assert!((20..=24).contains(&mib), "{line}");
+    running.line_with("24 MiB, enough");
+}
+
+#[test]
 fn it_says_once_a_second_how_much_and_how_fast() {
     let registry = tempfile::tempdir().unwrap();
     let args = ["--max-mib", "1000", "--rate-mib-s", "1"];
@@ -168,6 +191,7 @@ fn nonsense_is_refused_and_nothing_registered() {
         ["--max-mib", "-1"],
         ["--rate-mib-s", "0"],
         ["--rate-mib-s", "fast"],
+        ["--at-once-mib", "-1"],
         ["--value", "1000001"],
         ["--value", "1e3"],
     ] {

@@ -57,6 +57,41 @@ impl Stage {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
     }
 
+    /// Puts a daemon in place that answers once `answers` is there, sees what
+    /// registers, and is so far above its warn threshold as `room` says; and
+    /// stand-ins for the test processes.
+    fn walk(&self, room: &str) {
+        let path = |name: &str| self.directory.path().join(name).display().to_string();
+        fs::write(path("room"), room).expect("there is room for a file");
+        self.program(
+            "psi-monitor",
+            &format!(
+                "if [ \"$1\" = --fate ]; then
+                    echo \"$2 (value 5): SIGTERM, then SIGKILL, 6.3 s ago; low memory (warn), need 105 MiB\"
+                    exit
+                fi
+                [ -e {} ] || exit 1
+                seen=$(ls {} | wc -l)
+                echo \"memory $(cat {}) registered, 0 ended\" | sed \"s/SEEN/$seen/\"",
+                path("answers"),
+                path("registry"),
+                path("room"),
+            ),
+        );
+        for name in ["test_proc1", "test_proc2"] {
+            self.program(
+                name,
+                "trap 'echo begins' USR1; echo 4 >\"$2/$$\"; echo \"given $*\"
+                while :; do sleep 0.1; done",
+            );
+        }
+    }
+
+    /// From now on there is a daemon, as [`Stage::walk`] has it.
+    fn answer(&self) {
+        fs::write(self.directory.path().join("answers"), "").expect("there is room for a file");
+    }
+
     /// The test processes alone.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.command_with_ml(args);
@@ -399,4 +434,101 @@ fn neither_jobs_nor_test_processes_is_nothing_to_start() {
     let stage = Stage::new(true);
     let output = stage.command(&["--ml-only"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// 600 MiB above the warn threshold, and all that register are seen.
+const NEAR: &str = "2000 MiB of 9000 MiB available (warn at 1400 MiB), level ok, SEEN";
+
+/// The same, and 6600 MiB above it.
+const FAR: &str = "8000 MiB of 9000 MiB available (warn at 1400 MiB), level ok, SEEN";
+
+#[test]
+fn a_walk_without_a_daemon_says_what_to_start_and_waits_for_it() {
+    let stage = Stage::new(false);
+    stage.walk(NEAR);
+    let running = Running::start(stage.command(&["--walk"]));
+    running.line_with("waiting for user-oom: start it in another terminal");
+    running.line_with("On your own machine");
+    assert_eq!(stage.registered(), 0);
+    stage.answer();
+    running.line_with("600 MiB to the warn threshold");
+    running.pids();
+}
+
+#[test]
+fn a_walk_waits_until_the_threshold_is_within_reach() {
+    let stage = Stage::new(false);
+    stage.walk(FAR);
+    stage.answer();
+    let running = Running::start(stage.command(&["--walk"]));
+    running.line_with("6600 MiB to the warn threshold; waiting until");
+    assert_eq!(stage.registered(), 0);
+    fs::write(stage.directory.path().join("room"), NEAR).unwrap();
+    running.line_with("600 MiB to the warn threshold");
+    running.pids();
+}
+
+#[test]
+fn both_begin_together_and_a_walk_ends_with_who_was_killed_and_why() {
+    let stage = Stage::new(false);
+    stage.walk(NEAR);
+    stage.answer();
+    let mut running = Running::start(stage.command(&["--walk"]));
+    // 180 of the 600 MiB are left to grow through, and of the rest a quarter is
+    // test_proc1's. Both are bounded. In whichever order.
+    let given = [running.line_with("given "), running.line_with("given ")].map(|g| g.join(" "));
+    for want in ["--at-once-mib 105 --rate", "--at-once-mib 315 --rate"] {
+        assert!(given.iter().any(|given| given.contains(want)), "{given:?}");
+    }
+    assert!(given.iter().all(|given| given.contains("--hold")));
+    assert!(given.iter().all(|given| given.contains("--max-mib ")));
+    let [_, second] = running.pids();
+    running.line_with("begins");
+    running.line_with("begins");
+    signal(&second, Signal::SIGKILL);
+    running.line_with(&format!("test_proc2 ({second}) was killed by SIGKILL at "));
+    running.line_with("why test_proc2 was killed, as user-oom tells:");
+    running.line_with(&format!("{second} (value 5): SIGTERM, then SIGKILL"));
+    running.line_with("need 105 MiB");
+    running.line_with("IN THE END");
+    assert_eq!(running.line_with("  test_proc1  ")[4..], ["survived"]);
+    running.line_with("testproc: as promised: ");
+    assert!(running.child.wait().unwrap().success());
+    assert_eq!(stage.registered(), 0);
+}
+
+#[test]
+fn a_walk_in_which_the_more_valuable_is_killed_fails() {
+    let stage = Stage::new(false);
+    stage.walk(NEAR);
+    stage.answer();
+    let mut running = Running::start(stage.command(&["--walk"]));
+    let [first, _] = running.pids();
+    signal(&first, Signal::SIGKILL);
+    running.line_with("testproc: not as promised");
+    assert_eq!(running.child.wait().unwrap().code(), Some(1));
+    assert_eq!(stage.registered(), 0);
+}
+
+#[test]
+fn a_walk_that_is_interrupted_has_not_come_to_its_end() {
+    let stage = Stage::new(false);
+    stage.walk(NEAR);
+    stage.answer();
+    let mut running = Running::start(stage.command(&["--walk"]));
+    running.pids();
+    running.end();
+    running.line_with("testproc: not as promised");
+    assert_eq!(running.child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_walk_is_about_the_test_processes_and_has_bounds_of_its_own() {
+    let stage = Stage::new(true);
+    for args in [&["--walk", "--ml-only"][..], &["--walk", "--max-mib", "9"]] {
+        let output = stage.command_with_ml(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains(args[1]), "{args:?}");
+    }
+    assert_eq!(stage.registered(), 0);
 }

@@ -8,6 +8,7 @@
 //! - `cargo xtask fuzz`: the fuzz targets of `fuzz/`, each for a minute.
 //! - `cargo xtask e2e`: the scenarios of `e2e/`, in virtual machines.
 //! - `cargo xtask arena`: figures of our daemon beside earlyoom's.
+//! - `cargo xtask walkthrough`: the walk-through on one's own machine.
 //! - `cargo xtask picture`: `docs/walkthrough.svg`, from a run of `e2e`.
 //!
 //! Each step prints its name and how long it took; the first one that fails
@@ -24,6 +25,7 @@ mod source;
 mod tally;
 mod tools;
 mod transcript;
+mod walkthrough;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -70,6 +72,13 @@ enum Task {
     },
     /// Figures of our daemon beside earlyoom's; takes minutes, and a quiet machine
     Arena,
+    /// The walk-through on one's own machine, as README.md has it; takes half a
+    /// minute each time, and a GiB of memory
+    Walkthrough {
+        /// How often
+        #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+        times: u32,
+    },
     /// docs/walkthrough.svg: what the terminals showed in the last run of
     /// `cargo xtask e2e -- one_job_fits_and_lives`
     Picture {
@@ -101,6 +110,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
             e2e(&root, arguments, &mut Tally::default())
         }
         Task::Arena => arena::run(&root),
+        Task::Walkthrough { times } => walkthrough::run(&root, times),
         Task::Picture { text: true, log } => picture::print(&root, log.as_deref()),
         Task::Picture { text: false, log } => picture::draw(&root, log.as_deref()),
     }

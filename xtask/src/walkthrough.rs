@@ -1,0 +1,307 @@
+//! The walk-through on one's own machine, time after time.
+//!
+//! What is typed in each terminal is taken from `README.md`, so that what is
+//! tried is what a reader types. What comes of it is for `testproc.sh` to say.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::chore::{Chore, say};
+
+const HEADING: &str = "### On your own machine";
+
+/// A walk that is not over by then does not end by itself.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// For a program to end after Ctrl-C.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Walks so many times, and prints what came of each and of all.
+///
+/// # Errors
+///
+/// A walk did not come to its promised end; its logs are kept, and named.
+pub(crate) fn run(root: &Path, times: u32) -> Result<()> {
+    let readme = root.join("README.md");
+    let text = fs::read_to_string(&readme)
+        .with_context(|| format!("cannot read `{}`", readme.display()))?;
+    let commands = Commands::of(&text)?;
+    Chore::new("bash", ["-c", commands.build]).run("build", root)?;
+
+    let logs = root.join("target/walkthrough");
+    let mut as_promised = 0;
+    for number in 1..=times {
+        let folder = logs.join(number.to_string());
+        let began = Instant::now();
+        let end = walk(root, &commands, &folder)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let said = &end.said;
+        say(format_args!(
+            "walk {number} of {times}: {said} ({seconds:.0} s)"
+        ))?;
+        if end.as_promised {
+            as_promised += 1;
+            let _ = fs::remove_dir_all(&folder);
+        } else {
+            say(format_args!(
+                "    not as promised; logs: {}",
+                folder.display()
+            ))?;
+        }
+    }
+    say(format_args!("{as_promised} of {times} as promised"))?;
+    ensure!(
+        as_promised == times,
+        "{} of {times} walks did not come to their promised end",
+        times - as_promised
+    );
+    Ok(())
+}
+
+/// What `README.md` has one type.
+#[derive(Debug, PartialEq, Eq)]
+struct Commands<'a> {
+    build: &'a str,
+    daemon: &'a str,
+    monitor: &'a str,
+    testproc: &'a str,
+}
+
+impl<'a> Commands<'a> {
+    fn of(readme: &'a str) -> Result<Self> {
+        let (_, section) = readme
+            .split_once(HEADING)
+            .with_context(|| format!("README.md has no `{HEADING}`"))?;
+        let section = section
+            .split_once("\n## ")
+            .map_or(section, |(section, _)| section);
+        let blocks: Vec<&str> = section
+            .split("```sh\n")
+            .skip(1)
+            .filter_map(|rest| rest.split_once("```"))
+            .map(|(block, _)| block)
+            .collect();
+        let [build, daemon, monitor, testproc, ..] = blocks[..] else {
+            bail!(
+                "README.md has {} commands under `{HEADING}`; what builds, and one for each of \
+                 three terminals, are expected",
+                blocks.len()
+            );
+        };
+        Ok(Self {
+            build,
+            daemon,
+            monitor,
+            testproc,
+        })
+    }
+}
+
+/// What came of a walk.
+struct End {
+    as_promised: bool,
+    said: String,
+}
+
+fn walk(root: &Path, commands: &Commands<'_>, folder: &Path) -> Result<End> {
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    let open = |name: &str, command| Terminal::open(root, command, folder.join(name));
+    let daemon = open("daemon.log", commands.daemon)?;
+    let monitor = open("monitor.log", commands.monitor)?;
+    let mut testproc = open("testproc.log", commands.testproc)?;
+    let status = testproc.ended_within(LIMIT);
+    drop((testproc, monitor, daemon));
+
+    let log = folder.join("testproc.log");
+    let log =
+        fs::read_to_string(&log).with_context(|| format!("cannot read `{}`", log.display()))?;
+    let compiled = log
+        .lines()
+        .any(|line| line.trim().starts_with("Compiling "));
+    let mut said = outcome(&log);
+    if status.is_none() {
+        let _ = write!(said, "; did not end within {} s", LIMIT.as_secs());
+    }
+    if compiled {
+        said.push_str("; testproc.sh compiled what was built already");
+    }
+    Ok(End {
+        as_promised: !compiled && status.is_some_and(|status| status.success()),
+        said,
+    })
+}
+
+/// One terminal, and the command at work in it. Its end is that of the command,
+/// as by Ctrl-C.
+struct Terminal {
+    pid: u32,
+    ended: Receiver<ExitStatus>,
+    is_over: bool,
+}
+
+impl Terminal {
+    fn open(root: &Path, command: &str, log: PathBuf) -> Result<Self> {
+        let failed = || format!("cannot write `{}`", log.display());
+        let out = File::create(&log).with_context(failed)?;
+        let err = out.try_clone().with_context(failed)?;
+        let mut child = Command::new("bash")
+            .args(["-c", command])
+            .current_dir(root)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .context("cannot run `bash`")?;
+        let pid = child.id();
+        let (sender, ended) = channel();
+        thread::spawn(move || {
+            if let Ok(status) = child.wait() {
+                let _ = sender.send(status);
+            }
+        });
+        Ok(Self {
+            pid,
+            ended,
+            is_over: false,
+        })
+    }
+
+    /// How it ended; `None` if it has not within `limit`.
+    fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        if self.is_over {
+            return None;
+        }
+        let status = self.ended.recv_timeout(limit);
+        self.is_over = status != Err(RecvTimeoutError::Timeout);
+        status.ok()
+    }
+
+    /// To what runs there: the command that bash waits for, or bash itself, which
+    /// may have become the last command.
+    fn signal(&self, signal: &str) {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid);
+        let mut pids = fs::read_to_string(children).unwrap_or_default();
+        if pids.trim().is_empty() {
+            pids = self.pid.to_string();
+        }
+        let _ = Command::new("bash")
+            .args(["-c", "kill -\"$0\" \"$@\"", signal])
+            .args(pids.split_whitespace())
+            .output();
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        for signal in ["INT", "KILL"] {
+            if self.is_over || self.ended_within(Duration::ZERO).is_some() {
+                return;
+            }
+            self.signal(signal);
+            let _ = self.ended_within(FAREWELL);
+        }
+    }
+}
+
+/// What became of those in the last table of `testproc.sh`, the cheapest first;
+/// its last words where there is no table.
+fn outcome(log: &str) -> String {
+    let Some((_, table)) = log.split_once("IN THE END\n") else {
+        let last = log.lines().rfind(|line| !line.trim().is_empty());
+        return last.unwrap_or("testproc.sh said nothing").to_owned();
+    };
+    let mut fates: Vec<(u32, String)> = table.lines().filter_map(|row| fate(row, log)).collect();
+    fates.sort();
+    let fates: Vec<String> = fates.into_iter().map(|(_, fate)| fate).collect();
+    fates.join(", ")
+}
+
+/// `testproc:  740  test_proc2  5  was killed by SIGKILL`, with its value.
+fn fate(row: &str, log: &str) -> Option<(u32, String)> {
+    let words: Vec<&str> = row.split_whitespace().collect();
+    let ["testproc:", pid, name, value, fate @ ..] = words.as_slice() else {
+        return None;
+    };
+    let rank = value.parse().ok()?;
+    let fate = fate.join(" ");
+    let fate = fate.strip_prefix("was ").unwrap_or(&fate);
+    let ignored = if log.contains(&format!("{name} [{pid}] SIGTERM ignored")) {
+        " after SIGTERM was ignored"
+    } else {
+        ""
+    };
+    Some((rank, format!("{name} ({value}) {fate}{ignored}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const README: &str = include_str!("../../README.md");
+    const TESTPROC: &str = include_str!("../../testproc.sh");
+
+    #[test]
+    fn the_readme_has_a_command_for_each_terminal() {
+        let commands = Commands::of(README).unwrap();
+        assert!(commands.daemon.contains("target/release/user-oom "));
+        assert!(commands.daemon.contains("--registered-only"));
+        assert!(commands.monitor.contains("target/release/psi-monitor"));
+        assert!(commands.testproc.contains("bash testproc.sh --walk"));
+    }
+
+    #[test]
+    fn the_script_builds_what_the_readme_builds_so_that_nothing_is_compiled_twice() {
+        let commands = Commands::of(README).unwrap();
+        let build = format!("build=({})\n", commands.build.trim());
+        assert!(TESTPROC.contains(&build), "{build}");
+    }
+
+    #[test]
+    fn a_readme_that_lost_a_command_is_named() {
+        let err = Commands::of("# user-oom\n").unwrap_err().to_string();
+        assert!(err.contains(HEADING), "{err}");
+        let cut = format!("{HEADING}\n```sh\ncargo build\n```\n\n## Next\n```sh\nls\n```\n");
+        let err = Commands::of(&cut).unwrap_err().to_string();
+        assert!(err.contains("has 1 commands"), "{err}");
+    }
+
+    #[test]
+    fn the_tally_says_who_was_killed_and_how() {
+        let log = "test_proc2 [9] SIGTERM ignored\n\
+            testproc:      PID  NAME          VALUE  IN THE END\n\
+            testproc:        8  test_proc1        8  survived\n\
+            testproc:        9  test_proc2        5  was killed by SIGKILL\n\
+            testproc: as promised: test_proc2 alone was killed\n";
+        assert_eq!(
+            outcome(log),
+            "test_proc2 (5) killed by SIGKILL after SIGTERM was ignored, test_proc1 (8) survived"
+        );
+        assert_eq!(outcome("a\ntestproc: no\n\n"), "testproc: no");
+        assert_eq!(outcome(""), "testproc.sh said nothing");
+    }
+
+    #[test]
+    fn a_terminal_is_closed_with_what_runs_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        // Not the last command, so that bash stays beside it.
+        let command = "echo begun; tail -f /dev/null; true";
+        let mut terminal = Terminal::open(folder.path(), command, log.clone()).unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", terminal.pid);
+        while fs::read_to_string(&children).unwrap().trim().is_empty() {
+            assert_eq!(terminal.ended_within(Duration::from_millis(10)), None);
+        }
+        assert_eq!(fs::read_to_string(log).unwrap(), "begun\n");
+        let child = fs::read_to_string(&children).unwrap();
+        drop(terminal);
+        assert!(!Path::new("/proc").join(child.trim()).exists());
+    }
+}
