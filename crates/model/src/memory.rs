@@ -8,6 +8,10 @@ pub struct Memory {
     /// `MemAvailable`, and what it leaves out: free pages that the kernel keeps
     /// in its lists of each CPU, where that is known.
     pub available_bytes: u64,
+    /// `MemFree` less what the kernel may keep back of it, where that is known:
+    /// while so much is free, memory is not at the kill level, whatever
+    /// [`Self::available_bytes`] says.
+    pub at_least_bytes: u64,
     /// `Hugetlb`: set aside for huge pages, so nobody's to give back. 0 where
     /// the kernel does not say.
     pub hugetlb_bytes: u64,

@@ -56,14 +56,16 @@ impl Levels {
     /// The level: both memory and swap must be at or below its floor.
     ///
     /// Swap of size 0 is always at its floor. A machine of no memory at all is
-    /// text that was misread, not a machine in need.
+    /// text that was misread, not a machine in need. At the kill level victims
+    /// may not save their work, so what is free in any case must be as low.
     pub(crate) fn level(&self, memory: &Memory) -> Level {
         let at_or_below = |memory_floor, swap_floor| {
             memory.available_bytes <= memory_floor && memory.free_swap_bytes() <= swap_floor
         };
+        let is_free = memory.at_least_bytes > self.kill_memory;
         if self.memory_base == 0 {
             Level::Ok
-        } else if at_or_below(self.kill_memory, self.kill_swap) {
+        } else if at_or_below(self.kill_memory, self.kill_swap) && !is_free {
             Level::Kill
         } else if at_or_below(self.warn_memory, self.warn_swap) {
             Level::Warn
@@ -162,6 +164,16 @@ mod tests {
         check(&settings, machine(5, 6), Level::Warn);
         check(&settings, machine(5, 5), Level::Kill);
         check(&settings, machine(0, 0), Level::Kill);
+    }
+
+    #[test]
+    fn what_is_free_in_any_case_holds_back_the_kill_level_alone() {
+        let settings = Settings::default();
+        let mut memory = machine(1, 1);
+        memory.at_least_bytes = 6 * GIB;
+        check(&settings, memory, Level::Warn);
+        memory.at_least_bytes = 5 * GIB;
+        check(&settings, memory, Level::Kill);
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 }
 
 fn any_memory() -> impl Strategy<Value = Memory> {
-    proptest::array::uniform8(quantity()).prop_map(|bytes| Memory {
+    proptest::array::uniform9(quantity()).prop_map(|bytes| Memory {
         total_bytes: bytes[0],
         available_bytes: bytes[1],
         hugetlb_bytes: bytes[2],
@@ -140,6 +140,7 @@ fn any_memory() -> impl Strategy<Value = Memory> {
         anon_bytes: bytes[5],
         shmem_bytes: bytes[6],
         unreclaimable_slab_bytes: bytes[7],
+        at_least_bytes: bytes[8],
     })
 }
 

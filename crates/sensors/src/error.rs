@@ -1,9 +1,11 @@
 //! What can go wrong in reading the kernel's files.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+
+use crate::plausible::{Implausible, Unfit};
 
 /// A file that could not be read, or made no sense.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,14 @@ pub enum ReadError {
         path: PathBuf,
         /// How the line begins.
         key: &'static str,
+    },
+    /// A line without which the others say nothing cannot be true.
+    #[error("`{}`{what}", path.display())]
+    Implausible {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, what it says and what would be right.
+        what: Implausible,
     },
     /// A line is not what the kernel writes.
     #[error("`{}`, line {line}: expected {expected}, found `{found}`", path.display())]
@@ -106,6 +116,14 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    pub(crate) fn unfit(path: &Path, unfit: Unfit) -> Self {
+        let path = path.to_owned();
+        match unfit {
+            Unfit::Missing { key } => Self::Missing { path, key },
+            Unfit::Implausible(what) => Self::Implausible { path, what },
+        }
+    }
+
     /// Whether we may not look at it: `/proc` is mounted with `hidepid`.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self.errno(), Some(Errno::ACCESS | Errno::PERM))

@@ -37,21 +37,40 @@ impl<const CAPACITY: usize> WatchedFile<CAPACITY> {
         &self.path
     }
 
+    /// All of it.
     pub(crate) fn read(&mut self) -> Result<&[u8], ReadError> {
+        let len = self.fill()?;
+        if len == CAPACITY {
+            return Err(self.too_long());
+        }
+        Ok(&self.buffer[..len])
+    }
+
+    /// All of it, or as many whole lines as there is room for.
+    pub(crate) fn read_lines(&mut self) -> Result<&[u8], ReadError> {
+        let mut len = self.fill()?;
+        if len == CAPACITY {
+            let end = self.buffer.iter().rposition(|&byte| byte == b'\n');
+            len = end.ok_or_else(|| self.too_long())?;
+        }
+        Ok(&self.buffer[..len])
+    }
+
+    fn fill(&mut self) -> Result<usize, ReadError> {
         let read = match &self.kept {
             Some(file) => read_whole(file, &mut self.buffer),
             None => read_whole(open(&self.path)?, &mut self.buffer),
         };
-        match read {
-            Ok(len) if len == CAPACITY => Err(ReadError::TooLong {
-                path: self.path.clone(),
-                limit_bytes: CAPACITY,
-            }),
-            Ok(len) => Ok(&self.buffer[..len]),
-            Err(errno) => Err(ReadError::Read {
-                path: self.path.clone(),
-                source: errno.into(),
-            }),
+        read.map_err(|errno| ReadError::Read {
+            path: self.path.clone(),
+            source: errno.into(),
+        })
+    }
+
+    fn too_long(&self) -> ReadError {
+        ReadError::TooLong {
+            path: self.path.clone(),
+            limit_bytes: CAPACITY,
         }
     }
 }

@@ -14,6 +14,9 @@
 //!   on a thread of its own.
 //! - [`ProcRoot`] answers for one process at a time.
 //!
+//! Text that cannot be true costs the field that it is in, not the file: what
+//! is taken in its place is for one module to say ([`Implausible`]).
+//!
 //! A process that exits while it is looked at is ordinary: it is `None`, or
 //! absent, never an error.
 
@@ -24,6 +27,7 @@ mod file;
 mod meminfo;
 mod notifier;
 mod pid_files;
+mod plausible;
 mod pressure;
 mod proc_root;
 mod shared_memory;
@@ -34,6 +38,7 @@ mod zoneinfo;
 pub use crate::error::ReadError;
 pub use crate::meminfo::Meminfo;
 pub use crate::notifier::{Notified, Notifier, NotifierLevel, NotifierParameters, Percentages};
+pub use crate::plausible::Implausible;
 pub use crate::pressure::{PressureFile, PressureTrigger};
 pub use crate::proc_root::{ProcRoot, Runner};
 pub use crate::survey::{Executable, Request, Survey, What, survey};

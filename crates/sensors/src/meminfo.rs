@@ -4,14 +4,18 @@ use std::path::Path;
 
 use oom_policy::Memory;
 
-use crate::error::{ReadError, beginning};
-use crate::file::{WatchedFile, decimal, kibibytes};
+use crate::error::ReadError;
+use crate::file::WatchedFile;
+use crate::plausible::{self, Implausible, Key, MeminfoFindings};
 
 /// How much memory the machine has left.
 #[derive(Debug)]
 pub struct Meminfo {
     // The kernel's own is under 2 KiB.
     file: WatchedFile<8192>,
+    /// Of the last reading that had one.
+    total_bytes: Option<u64>,
+    findings: MeminfoFindings,
 }
 
 impl Meminfo {
@@ -24,100 +28,54 @@ impl Meminfo {
     /// [`ReadError::Open`].
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         let file = WatchedFile::open(path)?;
-        Ok(Self { file })
+        Ok(Self {
+            file,
+            total_bytes: None,
+            findings: MeminfoFindings::default(),
+        })
     }
 
     /// Reads it: on procfs one or two pread(2), no heap.
     ///
-    /// What a kernel does not tell is 0: `Hugetlb` is taken from
-    /// `HugePages_Total` × `Hugepagesize` before kernel 4.20, and without swap
-    /// support there is no `SwapTotal`.
+    /// A field that cannot be true costs that field alone:
+    /// [`Self::next_implausible`] says what is taken in its place. What a
+    /// kernel does not tell is 0: `Hugetlb` is taken from `HugePages_Total` ×
+    /// `Hugepagesize` before kernel 4.20, and without swap support there is no
+    /// `SwapTotal`. `MemAvailable`, which kernels before 3.14 do not tell, is
+    /// reckoned from the rest.
     ///
     /// # Errors
     ///
     /// - [`ReadError::Read`], [`ReadError::Open`], [`ReadError::TooLong`]: it
     ///   could not be read.
-    /// - [`ReadError::Missing`]: it has no `MemTotal` or no `MemAvailable`
-    ///   (kernels before 3.14).
-    /// - [`ReadError::Malformed`]: a line we use is not what the kernel writes.
+    /// - [`ReadError::Missing`], [`ReadError::Implausible`]: it has no
+    ///   `MemTotal` and never had, or neither `MemAvailable` nor `MemFree`.
     pub fn read(&mut self) -> Result<Memory, ReadError> {
-        match self.file.read().map(parse)? {
-            Ok(memory) => Ok(memory),
-            Err(Unfit::Missing { key }) => Err(ReadError::Missing {
-                path: self.file.path().to_owned(),
-                key,
-            }),
-            Err(Unfit::Malformed {
-                line,
-                expected,
-                found,
-            }) => Err(ReadError::Malformed {
-                path: self.file.path().to_owned(),
-                line,
-                expected,
-                found,
-            }),
+        let text = self.file.read_lines()?;
+        match plausible::memory(text, self.total_bytes, &mut self.findings) {
+            Ok(memory) => {
+                self.total_bytes = Some(memory.total_bytes);
+                Ok(memory)
+            }
+            Err(unfit) => Err(ReadError::unfit(self.file.path(), unfit)),
         }
     }
-}
 
-/// Why a text is no meminfo.
-#[derive(Debug, PartialEq, Eq)]
-enum Unfit {
-    Missing {
-        key: &'static str,
-    },
-    Malformed {
-        line: usize,
-        expected: &'static str,
-        found: String,
-    },
-}
-
-fn parse(text: &[u8]) -> Result<Memory, Unfit> {
-    let mut memory = Memory::default();
-    let mut total_bytes = None;
-    let mut available_bytes = None;
-    let mut hugetlb_bytes = None;
-    let mut huge_pages = 0;
-    let mut huge_page_bytes = 0;
-    for (line, content) in (1..).zip(text.split(|&byte| byte == b'\n')) {
-        let malformed = |expected| Unfit::Malformed {
-            line,
-            expected,
-            found: beginning(content),
-        };
-        let Some(colon) = content.iter().position(|&byte| byte == b':') else {
-            // The end of the text, or a line that is cut short.
-            if content.is_empty() {
-                continue;
-            }
-            return Err(malformed("`<key>: <number> kB`"));
-        };
-        let value = &content[colon + 1..];
-        let bytes = || kibibytes(value).ok_or_else(|| malformed("`<key>: <number> kB`"));
-        match &content[..colon] {
-            b"MemTotal" => total_bytes = Some(bytes()?),
-            b"MemAvailable" => available_bytes = Some(bytes()?),
-            b"SwapTotal" => memory.swap_total_bytes = bytes()?,
-            b"SwapFree" => memory.swap_free_bytes = bytes()?,
-            b"AnonPages" => memory.anon_bytes = bytes()?,
-            b"Shmem" => memory.shmem_bytes = bytes()?,
-            b"SUnreclaim" => memory.unreclaimable_slab_bytes = bytes()?,
-            b"Hugetlb" => hugetlb_bytes = Some(bytes()?),
-            b"Hugepagesize" => huge_page_bytes = bytes()?,
-            b"HugePages_Total" => {
-                huge_pages = decimal(value.trim_ascii())
-                    .ok_or_else(|| malformed("`HugePages_Total: <number>`"))?;
-            }
-            _ => {}
-        }
+    /// What was implausible in the last reading and was not yet asked for here.
+    /// Each is told once, until it was right in between.
+    pub fn next_implausible(&mut self) -> Option<Implausible> {
+        self.findings.next_unsaid()
     }
-    memory.total_bytes = total_bytes.ok_or(Unfit::Missing { key: "MemTotal:" })?;
-    memory.available_bytes = available_bytes.ok_or(Unfit::Missing {
-        key: "MemAvailable:",
-    })?;
-    memory.hugetlb_bytes =
-        hugetlb_bytes.unwrap_or_else(|| u64::saturating_mul(huge_pages, huge_page_bytes));
-    Ok(memory)
+
+    /// Whether the last reading overruled `MemAvailable`.
+    #[must_use]
+    pub fn overrules_available(&self) -> bool {
+        self.findings.overrules(Key::MemAvailable as usize)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
 }

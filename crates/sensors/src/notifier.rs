@@ -13,6 +13,7 @@ use rustix::io::{Errno, write};
 
 use crate::error::{ReadError, beginning};
 use crate::file::{decimal, read_whole};
+use crate::plausible::{self, Implausible, NotifierFindings};
 
 /// The text is shorter than this: `MEMORY_INFO_TEXT_MAX`.
 const TEXT_BYTES: usize = 1024;
@@ -30,37 +31,44 @@ pub enum NotifierLevel {
     LastCall,
 }
 
-/// What the module says at one moment.
+/// What the module says at one moment. What it does not say, or cannot be true,
+/// is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notified {
     /// How short the machine is.
-    pub level: NotifierLevel,
+    pub level: Option<NotifierLevel>,
     /// `MemTotal` in bytes.
-    pub total_bytes: u64,
+    pub total_bytes: Option<u64>,
     /// `MemAvailable` in bytes, of the moment of reading.
-    pub available_bytes: u64,
+    pub available_bytes: Option<u64>,
     /// `Hugetlb` in bytes.
-    pub hugetlb_bytes: u64,
+    pub hugetlb_bytes: Option<u64>,
     /// `SwapTotal` in bytes.
-    pub swap_total_bytes: u64,
+    pub swap_total_bytes: Option<u64>,
     /// `SwapFree` in bytes, of the moment of reading.
-    pub swap_free_bytes: u64,
+    pub swap_free_bytes: Option<u64>,
     /// The number that answers the latest last call; 0 before the first.
-    pub sequence: u64,
+    pub sequence: Option<u64>,
 }
 
 impl Notified {
-    /// `memory` with what the module says in place of what it said.
+    /// `memory` with what the module says in place of what it said; `None`
+    /// where the module does not say how much is available.
     #[must_use]
-    pub fn updated(&self, memory: Memory) -> Memory {
-        Memory {
-            total_bytes: self.total_bytes,
-            available_bytes: self.available_bytes,
-            hugetlb_bytes: self.hugetlb_bytes,
-            swap_total_bytes: self.swap_total_bytes,
-            swap_free_bytes: self.swap_free_bytes,
+    pub fn updated(&self, memory: Memory) -> Option<Memory> {
+        let total_bytes = self.total_bytes.unwrap_or(memory.total_bytes);
+        let available_bytes = self.available_bytes?;
+        let swap_total_bytes = self.swap_total_bytes.unwrap_or(0);
+        (available_bytes <= total_bytes).then_some(Memory {
+            total_bytes,
+            available_bytes,
+            // It is of another moment, and the module does not say it.
+            at_least_bytes: 0,
+            hugetlb_bytes: self.hugetlb_bytes.unwrap_or(memory.hugetlb_bytes),
+            swap_total_bytes,
+            swap_free_bytes: self.swap_free_bytes.unwrap_or(0).min(swap_total_bytes),
             ..memory
-        }
+        })
     }
 }
 
@@ -82,6 +90,7 @@ pub struct Notifier {
     path: PathBuf,
     file: OwnedFd,
     buffer: Box<[u8; TEXT_BYTES]>,
+    findings: NotifierFindings,
 }
 
 impl Notifier {
@@ -97,6 +106,7 @@ impl Notifier {
                 path: path.to_owned(),
                 file,
                 buffer: Box::new([0; TEXT_BYTES]),
+                findings: NotifierFindings::default(),
             })),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(ReadError::Open {
@@ -111,31 +121,26 @@ impl Notifier {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Read`], [`ReadError::Missing`] and
-    /// [`ReadError::Malformed`]: the module is not the one whose header we
-    /// know.
+    /// [`ReadError::Read`].
     pub fn read(&mut self) -> Result<Notified, ReadError> {
         let len =
             read_whole(&self.file, &mut self.buffer[..]).map_err(|errno| ReadError::Read {
                 path: self.path.clone(),
                 source: errno.into(),
             })?;
-        parse(&self.buffer[..len]).map_err(|unfit| match unfit {
-            Unfit::Missing(key) => ReadError::Missing {
-                path: self.path.clone(),
-                key,
-            },
-            Unfit::Malformed {
-                line,
-                expected,
-                found,
-            } => ReadError::Malformed {
-                path: self.path.clone(),
-                line,
-                expected,
-                found,
-            },
-        })
+        Ok(plausible::notified(&self.buffer[..len], &mut self.findings))
+    }
+
+    /// What was implausible in the last reading and was not yet asked for here.
+    /// Each is told once, until it was right in between.
+    pub fn next_implausible(&mut self) -> Option<Implausible> {
+        self.findings.next_unsaid()
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Answers the last call `sequence`: memory will come. Takes no memory.
@@ -214,76 +219,14 @@ impl NotifierParameters {
     }
 }
 
-/// Why a text is not the module's.
-#[derive(Debug, PartialEq, Eq)]
-enum Unfit {
-    Missing(&'static str),
-    Malformed {
-        line: usize,
-        expected: &'static str,
-        found: String,
-    },
-}
-
-fn parse(text: &[u8]) -> Result<Notified, Unfit> {
-    let mut lines = (1..).zip(text.split(|&byte| byte == b'\n'));
-    let level = match lines.next() {
-        Some((_, b"0")) => NotifierLevel::Ok,
-        Some((_, b"1")) => NotifierLevel::Warn,
-        Some((_, b"2")) => NotifierLevel::Kill,
-        Some((_, b"3")) => NotifierLevel::LastCall,
-        first => {
-            return Err(Unfit::Malformed {
-                line: 1,
-                expected: "the level, 0 to 3",
-                found: first.map(|(_, text)| beginning(text)).unwrap_or_default(),
-            });
-        }
-    };
-    let mut numbers = [None; KEYS.len()];
-    for (line, content) in lines {
-        let Some(colon) = content.iter().position(|&byte| byte == b':') else {
-            continue;
-        };
-        // Keys that we do not know are a later version's.
-        let Some(place) = KEYS
-            .iter()
-            .position(|key| key.as_bytes() == &content[..=colon])
-        else {
-            continue;
-        };
-        let number = decimal(content[colon + 1..].trim_ascii());
-        numbers[place] = Some(number.ok_or_else(|| Unfit::Malformed {
-            line,
-            expected: "`<key>: <number>`",
-            found: beginning(content),
-        })?);
-    }
-    let number = |place: usize| numbers[place].ok_or(Unfit::Missing(KEYS[place]));
-    Ok(Notified {
-        level,
-        total_bytes: number(0)?,
-        available_bytes: number(1)?,
-        hugetlb_bytes: number(2)?,
-        swap_total_bytes: number(3)?,
-        swap_free_bytes: number(4)?,
-        sequence: number(5)?,
-    })
-}
-
-/// In the order in which [`parse`] takes them.
-const KEYS: [&str; 6] = [
-    "MemTotalBytes:",
-    "MemAvailableBytes:",
-    "HugetlbBytes:",
-    "SwapTotalBytes:",
-    "SwapFreeBytes:",
-    "Sequence:",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plausible::NOTIFIER_KEYS;
+
+    fn parse(text: &[u8]) -> Notified {
+        plausible::notified(text, &mut NotifierFindings::default())
+    }
 
     /// The header's own example, every line of it with ` *\t` before.
     fn example() -> String {
@@ -305,18 +248,19 @@ mod tests {
 
     #[test]
     fn the_headers_example_is_understood() {
-        let notified = parse(example().as_bytes()).expect("it is the header's");
-        assert_eq!(notified.level, NotifierLevel::Warn);
-        assert_eq!(notified.total_bytes, 501_006_336);
-        assert_eq!(notified.available_bytes, 48_177_152);
-        assert_eq!(notified.sequence, 0);
+        let notified = parse(example().as_bytes());
+        assert_eq!(notified.level, Some(NotifierLevel::Warn));
+        assert_eq!(notified.total_bytes, Some(501_006_336));
+        assert_eq!(notified.available_bytes, Some(48_177_152));
+        assert_eq!(notified.sequence, Some(0));
     }
 
     #[test]
     fn the_headers_names_are_ours() {
         let header = include_str!("../../../kmod/memory_info_uapi.h");
-        for key in KEYS {
-            let quoted = format!("\"{}\"", key.trim_end_matches(':'));
+        // The level, on the first line, has no key.
+        for (key, _) in &NOTIFIER_KEYS[..6] {
+            let quoted = format!("\"{key}\"");
             assert!(header.contains(&quoted), "{quoted}");
         }
         assert!(header.contains(&format!("MEMORY_INFO_TEXT_MAX {TEXT_BYTES}")));
@@ -335,20 +279,74 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_modules_text_is_said() {
-        assert!(matches!(parse(b""), Err(Unfit::Malformed { line: 1, .. })));
-        assert!(matches!(
-            parse(b"7\n"),
-            Err(Unfit::Malformed { line: 1, .. })
-        ));
-        assert_eq!(parse(b"3\n"), Err(Unfit::Missing("MemTotalBytes:")));
-        let cut = &example().as_bytes()[..60].to_vec();
-        assert!(parse(cut).is_err());
-        let negative = example().replace("501006336", "-1");
-        assert!(matches!(
-            parse(negative.as_bytes()),
-            Err(Unfit::Malformed { line: 2, .. })
-        ));
+    fn a_field_that_cannot_be_true_costs_that_field() {
+        let whole = parse(example().as_bytes());
+        let check = |from: &str, to: &str, want: Notified| {
+            let text = example().replacen(from, to, 1);
+            assert_ne!(text, example(), "{from}");
+            assert_eq!(parse(text.as_bytes()), want, "{to}");
+        };
+        let without_level = Notified {
+            level: None,
+            ..whole
+        };
+        check("1\n", "7\n", without_level);
+        check("1\n", "\n", without_level);
+        check("1\n", "1\r\n", whole);
+        check("501006336", "000501006336", whole);
+        let without_available = Notified {
+            available_bytes: None,
+            ..whole
+        };
+        for available in ["-1", "501006337", "18446744073709551411", "many", ""] {
+            check("48177152", available, without_available);
+        }
+        let without_total = Notified {
+            total_bytes: None,
+            ..whole
+        };
+        check("501006336", "-1", without_total);
+        check("501006336", "0", without_total);
+    }
+
+    #[test]
+    fn what_the_module_does_not_say_is_as_it_was_and_swap_that_makes_no_sense_is_none() {
+        let before = Memory {
+            total_bytes: 600_000_000,
+            hugetlb_bytes: 7,
+            swap_total_bytes: 9,
+            swap_free_bytes: 9,
+            ..Memory::default()
+        };
+        let text = example()
+            .replace("MemTotalBytes: 501006336", "MemTotalBytes: ?")
+            .replace("SwapTotalBytes: 0", "SwapTotalBytes: 4096")
+            .replace("SwapFreeBytes: 0", "SwapFreeBytes: 18446744073709551411");
+        let memory = parse(text.as_bytes())
+            .updated(before)
+            .expect("available is told");
+        assert_eq!(memory.total_bytes, 600_000_000);
+        assert_eq!(memory.available_bytes, 48_177_152);
+        assert_eq!((memory.swap_total_bytes, memory.swap_free_bytes), (4096, 0));
+        assert_eq!(parse(b"3\n").updated(before), None);
+        assert_eq!(parse(b"3\n").level, Some(NotifierLevel::LastCall));
+    }
+
+    #[test]
+    fn each_fault_is_told_once_until_it_was_right_in_between() {
+        let mut findings = NotifierFindings::default();
+        let good = example();
+        let bad = good.replace("48177152", "many");
+        let mut told = |text: &str| {
+            plausible::notified(text.as_bytes(), &mut findings);
+            findings.next_unsaid().map(|found| found.to_string())
+        };
+        let want = ", line 4: expected `MemAvailableBytes: <number>`, found `many`; not counted";
+        assert_eq!(told(&good), None);
+        assert_eq!(told(&bad).as_deref(), Some(want));
+        assert_eq!(told(&bad), None);
+        assert_eq!(told(&good), None);
+        assert_eq!(told(&bad).as_deref(), Some(want));
     }
 
     #[test]
@@ -375,7 +373,10 @@ mod tests {
         let file = folder.path().join("notifier");
         fs::write(&file, example()).expect("ours");
         let mut notifier = Notifier::open(&file).expect("ours").expect("there");
-        assert_eq!(notifier.read().expect("good").level, NotifierLevel::Warn);
+        assert_eq!(
+            notifier.read().expect("good").level,
+            Some(NotifierLevel::Warn)
+        );
         notifier.answer(u64::MAX).expect("a file takes it");
         let written = fs::read_to_string(&file).expect("ours");
         assert!(written.starts_with("18446744073709551615\n"), "{written}");

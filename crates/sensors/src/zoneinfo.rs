@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::param::page_size;
 
-use crate::error::{ReadError, beginning};
-use crate::file::{decimal, for_each_line, open};
+use crate::error::ReadError;
+use crate::file::{for_each_line, open};
+use crate::plausible::{Implausible, PerCpu, PerCpuFindings};
 
 /// The free memory that `MemAvailable` leaves out.
 ///
@@ -22,6 +23,7 @@ pub struct Zoneinfo {
     path: PathBuf,
     file: OwnedFd,
     page_bytes: u64,
+    findings: PerCpuFindings,
 }
 
 impl Zoneinfo {
@@ -35,54 +37,44 @@ impl Zoneinfo {
             path: path.to_owned(),
             file: open(path)?,
             page_bytes: page_size() as u64,
+            findings: PerCpuFindings::default(),
         })
     }
 
     /// How many bytes the lists of all CPUs hold together. No heap; the file
     /// grows with the number of CPUs, about 100 bytes each in every zone.
     ///
+    /// A list that cannot be true is taken as empty, and all of them where
+    /// their sum cannot be: [`Self::next_implausible`].
+    ///
     /// # Errors
     ///
     /// - [`ReadError::Read`]: it could not be read.
     /// - [`ReadError::Missing`]: it tells of no memory at all.
-    /// - [`ReadError::Malformed`]: a line we use is not what the kernel writes.
-    pub fn per_cpu_bytes(&self) -> Result<u64, ReadError> {
-        let mut bytes = 0_u64;
-        let mut malformed = None;
-        let mut any_zone = false;
+    pub fn per_cpu_bytes(&mut self) -> Result<u64, ReadError> {
+        let mut lists = PerCpu::new(self.page_bytes);
         for_each_line(&self.file, &mut [0; 8192], |line, text| {
-            any_zone |= text.starts_with(b"Node ");
-            let Some(pages) = text.trim_ascii_start().strip_prefix(b"count:") else {
-                return ControlFlow::Continue(());
-            };
-            let sum = decimal(pages.trim_ascii())
-                .and_then(|pages| pages.checked_mul(self.page_bytes))
-                .and_then(|more| bytes.checked_add(more));
-            if let Some(sum) = sum {
-                bytes = sum;
-                return ControlFlow::Continue(());
-            }
-            malformed = Some((line, beginning(text)));
-            ControlFlow::Break(())
+            lists.take(line, text);
+            ControlFlow::Continue(())
         })
         .map_err(|errno| ReadError::Read {
             path: self.path.clone(),
             source: errno.into(),
         })?;
-        if let Some((line, found)) = malformed {
-            return Err(ReadError::Malformed {
-                path: self.path.clone(),
-                line,
-                expected: "`count: <pages>`",
-                found,
-            });
-        }
-        if !any_zone {
-            return Err(ReadError::Missing {
-                path: self.path.clone(),
-                key: "Node ",
-            });
-        }
-        Ok(bytes)
+        lists
+            .bytes(&mut self.findings)
+            .map_err(|unfit| ReadError::unfit(&self.path, unfit))
+    }
+
+    /// What was implausible in the last reading and was not yet asked for here.
+    /// Each is told once, until it was right in between.
+    pub fn next_implausible(&mut self) -> Option<Implausible> {
+        self.findings.next_unsaid()
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }

@@ -256,6 +256,7 @@ impl Daemon {
         if let Some(sequence) = last_call {
             return Ok(self.last_call(now, memory, sequence));
         }
+        self.say_what_was_implausible();
         // Where there is enough without it, it is not worth a read.
         if self.parts.hands.are_busy() || !self.parts.policy.has_recovered(&memory) {
             match self.parts.memory.add_per_cpu(&mut memory) {
@@ -331,6 +332,19 @@ impl Daemon {
             }
         }
         Ok(pause)
+    }
+
+    fn say_what_was_implausible(&mut self) {
+        let Parts { memory, scribe, .. } = &mut self.parts;
+        while let Some((path, what)) = memory.next_implausible() {
+            scribe.tell(Record::Implausible { path, what });
+        }
+        if let Some(err) = memory.lost_module() {
+            scribe.note(
+                log::Level::Error,
+                format_args!("the kernel does not ask any longer: {}", chain(&err)),
+            );
+        }
     }
 
     /// How much of each process to read. A deciding scan opens as little as it

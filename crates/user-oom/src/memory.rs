@@ -2,11 +2,13 @@
 //! kernel module, which also says when the kernel is about to kill.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::Arc;
 
 use oom_policy::{Amount, Floor, Memory, Settings};
 use sensors::{
-    Meminfo, Notified, Notifier, NotifierLevel, NotifierParameters, Percentages, ReadError,
-    Zoneinfo,
+    Implausible, Meminfo, Notified, Notifier, NotifierLevel, NotifierParameters, Percentages,
+    ReadError, Zoneinfo,
 };
 
 /// Meminfo, what it leaves out, and the module where it is loaded.
@@ -19,6 +21,17 @@ pub(crate) struct MemorySource {
     rest: Memory,
     /// The last call that was answered.
     answered: u64,
+    /// Why the module is not read any longer, until that is said.
+    lost: Option<ReadError>,
+    paths: Paths,
+}
+
+/// Shared with what is told of them, so that telling takes no memory.
+#[derive(Debug)]
+struct Paths {
+    meminfo: Arc<Path>,
+    zoneinfo: Option<Arc<Path>>,
+    notifier: Option<Arc<Path>>,
 }
 
 /// What was read.
@@ -39,12 +52,19 @@ impl MemorySource {
         notifier: Option<Notifier>,
     ) -> Result<Self, ReadError> {
         let rest = meminfo.read()?;
+        let paths = Paths {
+            meminfo: meminfo.path().into(),
+            zoneinfo: zoneinfo.as_ref().map(|zoneinfo| zoneinfo.path().into()),
+            notifier: notifier.as_ref().map(|notifier| notifier.path().into()),
+        };
         Ok(Self {
             meminfo,
             zoneinfo,
             notifier,
             rest,
             answered: 0,
+            lost: None,
+            paths,
         })
     }
 
@@ -58,30 +78,64 @@ impl MemorySource {
         self.notifier.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads how much there is: one read on a kept descriptor.
+    /// Reads how much there is: one read on a kept descriptor. Where the module
+    /// is silent about that or cannot be believed, another one, of meminfo.
     ///
     /// # Errors
     ///
-    /// What was read makes no sense. After one from the module, meminfo is
-    /// read instead.
+    /// Meminfo cannot be read.
     pub(crate) fn read(&mut self) -> Result<Sight, ReadError> {
-        let Some(notifier) = &mut self.notifier else {
-            self.rest = self.meminfo.read()?;
-            return Ok(Sight {
-                memory: self.rest,
-                last_call: None,
-            });
-        };
-        match notifier.read() {
-            Ok(notified) => Ok(Sight {
-                memory: notified.updated(self.rest),
-                last_call: self.unanswered(&notified),
-            }),
-            Err(err) => {
+        let notified = match self.notifier.as_mut().map(Notifier::read) {
+            Some(Ok(notified)) => Some(notified),
+            Some(Err(err)) => {
                 self.notifier = None;
-                Err(err)
+                self.lost = Some(err);
+                None
             }
+            None => None,
+        };
+        let last_call = notified.and_then(|notified| self.unanswered(&notified));
+        // Both ask the same function of the kernel's: where meminfo's answer is
+        // overruled, the module's needs to be.
+        let believed = notified.filter(|_| !self.meminfo.overrules_available());
+        if let Some(memory) = believed.and_then(|notified| notified.updated(self.rest)) {
+            return Ok(Sight { memory, last_call });
         }
+        match self.meminfo.read() {
+            Ok(memory) => self.rest = memory,
+            // The call is answered by what is held, whatever memory is left.
+            Err(_) if last_call.is_some() => {}
+            Err(err) => return Err(err),
+        }
+        Ok(Sight {
+            memory: self.rest,
+            last_call,
+        })
+    }
+
+    /// Something that was implausible in what was read, and the file; each once.
+    pub(crate) fn next_implausible(&mut self) -> Option<(Arc<Path>, Implausible)> {
+        let Paths {
+            meminfo,
+            zoneinfo,
+            notifier,
+        } = &self.paths;
+        if let Some(found) = self.meminfo.next_implausible() {
+            return Some((Arc::clone(meminfo), found));
+        }
+        if let Some(found) = self.zoneinfo.as_mut().and_then(Zoneinfo::next_implausible) {
+            return Some((Arc::clone(zoneinfo.as_ref()?), found));
+        }
+        let found = self
+            .notifier
+            .as_mut()
+            .and_then(Notifier::next_implausible)?;
+        Some((Arc::clone(notifier.as_ref()?), found))
+    }
+
+    /// Why the module is not read any longer; once.
+    pub(crate) fn lost_module(&mut self) -> Option<ReadError> {
+        self.lost.take()
     }
 
     /// Counts the free pages in the lists of each CPU as available. Not for a
@@ -90,17 +144,20 @@ impl MemorySource {
     /// # Errors
     ///
     /// They could not be read, and nothing was added.
-    pub(crate) fn add_per_cpu(&self, memory: &mut Memory) -> Result<(), ReadError> {
-        if let Some(zoneinfo) = &self.zoneinfo {
+    pub(crate) fn add_per_cpu(&mut self, memory: &mut Memory) -> Result<(), ReadError> {
+        if let Some(zoneinfo) = &mut self.zoneinfo {
             let bytes = zoneinfo.per_cpu_bytes()?;
-            memory.available_bytes = memory.available_bytes.saturating_add(bytes);
+            let more = memory.available_bytes.saturating_add(bytes);
+            memory.available_bytes = more.min(memory.usable_bytes());
         }
         Ok(())
     }
 
     fn unanswered(&self, notified: &Notified) -> Option<u64> {
-        let calls = notified.level == NotifierLevel::LastCall;
-        (calls && notified.sequence != self.answered).then_some(notified.sequence)
+        let calls = notified.level == Some(NotifierLevel::LastCall);
+        notified
+            .sequence
+            .filter(|&sequence| calls && sequence != self.answered)
     }
 
     /// Reads what the module does not say; for quiet rounds.
@@ -163,7 +220,6 @@ mod tests {
     use oom_policy::Policy;
 
     use super::*;
-    use crate::error::chain;
 
     /// The same machine, said by meminfo and by the module.
     #[test]
@@ -172,6 +228,7 @@ mod tests {
         let by_meminfo = Memory {
             total_bytes: 1000 * MIB,
             available_bytes: 60 * MIB,
+            at_least_bytes: 0,
             hugetlb_bytes: 40 * MIB,
             swap_total_bytes: 500 * MIB,
             swap_free_bytes: 20 * MIB,
@@ -180,13 +237,13 @@ mod tests {
             unreclaimable_slab_bytes: 50 * MIB,
         };
         let notified = Notified {
-            level: NotifierLevel::Warn,
-            total_bytes: by_meminfo.total_bytes,
-            available_bytes: by_meminfo.available_bytes,
-            hugetlb_bytes: by_meminfo.hugetlb_bytes,
-            swap_total_bytes: by_meminfo.swap_total_bytes,
-            swap_free_bytes: by_meminfo.swap_free_bytes,
-            sequence: 3,
+            level: Some(NotifierLevel::Warn),
+            total_bytes: Some(by_meminfo.total_bytes),
+            available_bytes: Some(by_meminfo.available_bytes),
+            hugetlb_bytes: Some(by_meminfo.hugetlb_bytes),
+            swap_total_bytes: Some(by_meminfo.swap_total_bytes),
+            swap_free_bytes: Some(by_meminfo.swap_free_bytes),
+            sequence: Some(3),
         };
         // What the module does not say was read in a quiet round, when other
         // things were otherwise.
@@ -195,6 +252,7 @@ mod tests {
             swap_free_bytes: 500 * MIB,
             ..by_meminfo
         });
+        let by_module = by_module.expect("the module says what is available");
         assert_eq!(by_module, by_meminfo);
 
         let decide = |memory| {
@@ -208,38 +266,91 @@ mod tests {
         assert!(!decide(by_module).1.is_empty());
     }
 
+    const MEMINFO: &str = "MemTotal: 4096000 kB\nMemAvailable: 1024000 kB\n";
+
+    fn told(source: &mut MemorySource) -> Vec<String> {
+        std::iter::from_fn(|| source.next_implausible())
+            .map(|(path, found)| format!("{}{found}", path.file_name().unwrap().display()))
+            .collect()
+    }
+
     /// What is available of 1000 MiB and `count` pages in the lists of CPUs.
-    fn available_with(count: &str) -> (u64, Result<(), ReadError>) {
+    fn available_with(count: &str) -> (u64, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let write = |name, text: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
             path
         };
-        let meminfo = "MemTotal: 4096000 kB\nMemAvailable: 1024000 kB\n";
         let zoneinfo = format!("Node 0, zone Normal\n count: {count}\n count: 7\n");
-        let meminfo = Meminfo::open(&write("meminfo", meminfo)).unwrap();
+        let meminfo = Meminfo::open(&write("meminfo", MEMINFO)).unwrap();
         let zoneinfo = Zoneinfo::open(&write("zoneinfo", &zoneinfo)).unwrap();
         let mut source = MemorySource::new(meminfo, Some(zoneinfo), None).unwrap();
         let mut memory = source.read().unwrap().memory;
-        let added = source.add_per_cpu(&mut memory);
-        (memory.available_bytes, added)
+        source.add_per_cpu(&mut memory).unwrap();
+        (memory.available_bytes, told(&mut source))
     }
 
     #[test]
     fn what_was_freed_and_waits_in_a_cpus_list_is_available() {
         let page_bytes = rustix::param::page_size() as u64;
-        let (available_bytes, added) = available_with("51200");
-        assert!(added.is_ok());
+        let (available_bytes, told) = available_with("51200");
         assert_eq!(available_bytes, (1_024_000 << 10) + 51_207 * page_bytes);
+        assert_eq!(told, [""; 0]);
     }
 
     #[test]
     fn lists_that_make_no_sense_are_told_and_not_counted() {
-        let (available_bytes, added) = available_with("many");
-        assert_eq!(available_bytes, 1_024_000 << 10);
-        let told = chain(&added.unwrap_err()).to_string();
-        assert!(told.contains("zoneinfo`, line 2"), "{told}");
+        let page_bytes = rustix::param::page_size() as u64;
+        let (available_bytes, told) = available_with("many");
+        assert_eq!(available_bytes, (1_024_000 << 10) + 7 * page_bytes);
+        let want = "zoneinfo, line 2: expected `count: <pages>`, found `many`; not counted";
+        assert_eq!(told, [want]);
+    }
+
+    /// A module's file beside a meminfo, and what is made of both.
+    #[track_caller]
+    fn check_module(meminfo: &str, module: &str, want_available_kib: u64, want_told: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("meminfo");
+        std::fs::write(&path, meminfo).unwrap();
+        let meminfo = Meminfo::open(&path).unwrap();
+        let path = folder.path().join("oom_notifier");
+        std::fs::write(&path, module).unwrap();
+        let notifier = Notifier::open(&path).unwrap();
+        let mut source = MemorySource::new(meminfo, None, notifier).unwrap();
+        let sight = source.read().unwrap();
+        assert_eq!(sight.memory.available_bytes, want_available_kib << 10);
+        assert_eq!(sight.last_call, Some(3));
+        let told = told(&mut source);
+        assert_eq!(told.len(), want_told.len(), "{told:#?}");
+        for (told, want) in told.iter().zip(want_told) {
+            assert!(told.contains(want), "{told}");
+        }
+    }
+
+    #[test]
+    fn where_the_module_makes_no_sense_meminfo_is_read_and_its_calls_are_answered() {
+        let module = |available| {
+            format!(
+                "3\nMemTotalBytes: 4194304000\nMemAvailableBytes: {available}\nHugetlbBytes: 0\n\
+                 SwapTotalBytes: 0\nSwapFreeBytes: 0\nSequence: 3\n"
+            )
+        };
+        check_module(MEMINFO, &module("524288000"), 512_000, &[]);
+        check_module(
+            MEMINFO,
+            &module("18446744073709551411"),
+            1_024_000,
+            &["oom_notifier, line 3: MemAvailableBytes cannot be"],
+        );
+        // The module asks the same function of the kernel's.
+        check_module(
+            "MemTotal: 4096000 kB\nMemFree: 2048000 kB\nMemAvailable: 0 kB\n",
+            &module("0"),
+            2_048_000,
+            &["meminfo, line 3: MemAvailable cannot be 0 kB"],
+        );
     }
 
     #[test]

@@ -79,6 +79,10 @@ pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
             after_bytes >> 20,
             took.as_secs_f64()
         ),
+        Record::Implausible { path, what } => {
+            log::warn!("`{}`{what}", path.display());
+            Ok(())
+        }
         Record::Note(level, text) => {
             log::log!(*level, "{text}");
             Ok(())

@@ -1,9 +1,12 @@
 //! What the loop tells the scribe: plain values of fixed size, so that telling
 //! takes no memory. Only quiet rounds send [`Record::Note`], which does.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use oom_policy::{Cause, Class, Cost, Explanation, Memory, Name, ProcessId, Refusal};
+use sensors::Implausible;
 
 /// One thing to write down.
 #[derive(Debug)]
@@ -64,6 +67,13 @@ pub(crate) enum Record {
         value: u64,
         /// From the decision to the end of the last.
         took: Duration,
+    },
+    /// The kernel's text says what cannot be true.
+    Implausible {
+        /// In this file.
+        path: Arc<Path>,
+        /// What, and what is taken in its place.
+        what: Implausible,
     },
     /// Something that a quiet round has found.
     Note(log::Level, Box<str>),

@@ -197,7 +197,7 @@ fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
 /// Read once here, so that the kernel has the room it writes it to.
 fn zoneinfo() -> Option<Zoneinfo> {
     let opened = Zoneinfo::open(&Path::new(PROC).join("zoneinfo"));
-    match opened.and_then(|zoneinfo| zoneinfo.per_cpu_bytes().map(|_| zoneinfo)) {
+    match opened.and_then(|mut zoneinfo| zoneinfo.per_cpu_bytes().map(|_| zoneinfo)) {
         Ok(zoneinfo) => Some(zoneinfo),
         Err(err) => {
             log::warn!(
@@ -216,7 +216,14 @@ fn listen(settings: &mut Settings, memory: &Memory) -> Result<Option<Notifier>, 
     };
     let parameters = NotifierParameters::at(MODULE);
     crate::memory::set_levels(&parameters, settings, memory)?;
-    settings.last_call_deadline = Duration::from_millis(parameters.grace_millis()?);
+    match parameters.grace_millis() {
+        Ok(millis) => settings.last_call_deadline = Duration::from_millis(millis),
+        Err(err) => log::warn!(
+            "{}; taken as {:?}",
+            chain(&err),
+            settings.last_call_deadline
+        ),
+    }
     log::info!("memory_info.ko is loaded: the kernel asks before it kills");
     Ok(Some(notifier))
 }

@@ -4,7 +4,7 @@
 //! judges registered processes only: nothing but the test's own children can
 //! come to harm.
 
-#[expect(dead_code, reason = "each test file uses a part of it")]
+#[allow(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
 use std::fs;
@@ -222,11 +222,46 @@ fn unreadable_memory_is_said_and_read_again_when_it_is_back() {
     fs::write(stage.path("meminfo"), "MemTotal: many kB\n").expect("ours");
     let said = daemon.line_with("trying again");
     assert!(
-        said.contains("meminfo") && said.contains("line 1"),
+        said.contains("meminfo` has no line that begins with `MemAvailable`"),
         "{said}"
     );
     stage.set_available(3000);
     daemon.line_with("memory 3000 of 4000 MiB");
+}
+
+#[test]
+fn text_that_cannot_be_true_is_said_once_and_the_rest_is_guarded_by() {
+    let stage = Stage::new();
+    let meminfo = |available: &str, free: u64, swap_free: &str| {
+        let text = format!(
+            "MemTotal: {} kB\nMemFree: {} kB\nMemAvailable: {available} kB\nSwapTotal: 0 kB\n\
+             SwapFree: {swap_free} kB\nAnonPages: {} kB\nShmem: 0 kB\n",
+            TOTAL_MIB << 10,
+            free << 10,
+            (TOTAL_MIB - free) << 10,
+        );
+        stage.replace("meminfo", &text);
+    };
+    // It starts with a free swap that has wrapped and nothing available,
+    // though much is free.
+    meminfo("0", 2000, "18446744073709551411");
+    let mut daemon = stage.daemon(&["--grace", "0.1", "-r", "0.1"]);
+    let mut one = stage.process(1);
+    daemon.line_with("MemAvailable cannot be 0 kB (2048000 kB are free)");
+    daemon.line_with("SwapFree cannot be `18446744073709551411 kB`");
+    daemon.line_with("memory 2000 of 4000 MiB available (50.00 %), no swap");
+    daemon.line_with(&format!("process {} is registered", one.pid()));
+    // Fifteen times as much as there is is available, and next to nothing is.
+    meminfo("61440000", 100, "18446744073709551411");
+    daemon.line_with("MemAvailable cannot be 61440000 kB (at most 102400 kB)");
+    daemon.line_with(&format!("to {} test_proc1", one.pid()));
+    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    let said = |text: &str| {
+        let heard = daemon.heard().iter();
+        heard.filter(|line| line.contains(text)).count()
+    };
+    assert_eq!(said("SwapFree cannot be"), 1);
+    assert_eq!(said("MemAvailable cannot be 0 kB"), 1);
 }
 
 #[test]

@@ -306,6 +306,7 @@ impl Machine {
         let (in_swap, _) = self.in_swap();
         let used = self.kernel_bytes + self.tmpfs_bytes + self.held() - in_swap;
         Memory {
+            at_least_bytes: 0,
             total_bytes: self.total_bytes,
             available_bytes: self.total_bytes.saturating_sub(used),
             hugetlb_bytes: 0,

@@ -97,7 +97,7 @@ impl Stage {
     }
 
     /// Whole or not at all, for whoever reads it meanwhile.
-    fn replace(&self, name: &str, text: &str) {
+    pub(crate) fn replace(&self, name: &str, text: &str) {
         let new = self.path("new");
         fs::write(&new, text).expect("the folder is ours");
         fs::rename(&new, self.path(name)).expect("the folder is ours");
