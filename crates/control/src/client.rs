@@ -12,7 +12,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, connect, setsockopt, s
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::listener::{ConnectionError, receive, transmit};
-use crate::place::Place;
+use crate::place::{Door, Place};
 use crate::words::{Reply, Request, WordsError};
 
 /// A connection to the daemon, for one question.
@@ -24,15 +24,28 @@ pub struct Client {
 
 impl Client {
     /// Connects, and waits for it at most for `timeout` (a daemon that is stuck
-    /// has a queue that is full).
+    /// has a queue that is full); by the private socket where we may, so that
+    /// those who may not are not in our way.
     ///
     /// # Errors
     ///
-    /// - [`ClientError::NoDaemon`]: none is there.
+    /// - [`ClientError::NoDaemon`]: neither socket is there, or nothing listens.
     /// - [`ClientError::NotPermitted`]: we may not go there.
     /// - [`ClientError::Timeout`]: one is there and does not accept.
     /// - [`ClientError::Connect`]: the kernel refuses for another reason.
     pub fn connect(place: &Place, timeout: Duration) -> Result<Self, ClientError> {
+        let private = match Self::connect_by(place, Door::Private, timeout) {
+            Err(err @ (ClientError::NoDaemon { .. } | ClientError::NotPermitted { .. })) => err,
+            done => return done,
+        };
+        match Self::connect_by(place, Door::Public, timeout) {
+            // One that is not for us is one that is there.
+            Err(ClientError::NoDaemon { .. }) => Err(private),
+            done => done,
+        }
+    }
+
+    fn connect_by(place: &Place, door: Door, timeout: Duration) -> Result<Self, ClientError> {
         let path = place.socket().to_path_buf();
         let connected = || -> Result<OwnedFd, Errno> {
             let socket = socket(
@@ -45,18 +58,16 @@ impl Client {
             let milliseconds = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
             let limit = TimeVal::milliseconds(milliseconds.clamp(1, MOST_MILLISECONDS));
             setsockopt(&socket, SendTimeout, &limit)?;
-            connect(socket.as_raw_fd(), &place.address()?)?;
+            connect(socket.as_raw_fd(), &place.address(door)?)?;
             Ok(socket)
         };
         match connected() {
             Ok(socket) => Ok(Self { socket, path }),
             Err(Errno::EAGAIN) => Err(ClientError::Timeout { path }),
-            Err(errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::ECONNREFUSED)) => {
-                Err(ClientError::NoDaemon {
-                    path,
-                    source: errno.into(),
-                })
-            }
+            Err(errno @ (Errno::ENOENT | Errno::ECONNREFUSED)) => Err(ClientError::NoDaemon {
+                path,
+                source: errno.into(),
+            }),
             Err(errno @ Errno::EACCES) => Err(ClientError::NotPermitted {
                 path,
                 source: errno.into(),

@@ -18,11 +18,13 @@
 mod client;
 mod listener;
 mod place;
+mod station;
 mod words;
 
 pub use crate::client::{Client, ClientError};
 pub use crate::listener::{Connection, ConnectionError, Listener, Peer, may_ask_relief};
-pub use crate::place::{InstanceLock, Place, PlaceError};
+pub use crate::place::{Door, InstanceLock, Place, PlaceError};
+pub use crate::station::Station;
 pub use crate::words::{
     Cause, Fate, Found, Level, MESSAGE_BYTES, Message, Refusal, Reply, Request, Signal, Status,
     WordsError,

@@ -1,12 +1,12 @@
 //! The daemon's side.
 
 use std::cell::RefCell;
-use std::fs::{self, Permissions};
+use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::PeerCredentials;
@@ -15,19 +15,15 @@ use nix::sys::socket::{
     socket,
 };
 
-use crate::place::{InstanceLock, Place, PlaceError};
+use crate::place::{Door, InstanceLock, Place, PlaceError, same_file};
 use crate::words::{MESSAGE_BYTES, Reply, Request, WordsError};
-
-/// Anybody may connect and ask how things are; who may ask for more is judged
-/// by who they are, not by who may connect.
-const MODE: u32 = 0o666;
 
 /// How many may wait to be accepted; more wait in connect(2), and so do not
 /// wait for us.
 const BACKLOG: i32 = 16;
 
-/// Where clients connect. It has the lock, and takes the socket away when it is
-/// dropped.
+/// Where clients connect. It takes the socket away when it is dropped, if that
+/// is still there.
 #[derive(Debug)]
 pub struct Listener {
     /// Of the standard library for its accept(2), which gives an owned
@@ -37,45 +33,56 @@ pub struct Listener {
     /// client away that would else be reported for ever.
     spare: RefCell<Option<OwnedFd>>,
     path: PathBuf,
-    /// Dropped last: until then nobody else may put a socket there.
-    _lock: InstanceLock,
+    /// The socket as it was made, by device and inode.
+    made: Metadata,
 }
 
 impl Listener {
-    /// Makes the socket. One that is there already is a dead daemon's, since a
-    /// living one would have the lock, and is replaced.
+    /// Makes the socket of `door`. One that is there already is a dead daemon's,
+    /// since a living one would have `_lock`, and is replaced.
     ///
     /// # Errors
     ///
     /// - [`PlaceError::NotASocket`]: something else is there.
     /// - [`PlaceError::Socket`]: the kernel refuses.
-    pub fn bind(place: &Place, lock: InstanceLock) -> Result<Self, PlaceError> {
-        remove_a_dead_daemons(place)?;
+    pub fn bind(place: &Place, door: Door, _lock: &InstanceLock) -> Result<Self, PlaceError> {
+        let path = place.door(door);
+        remove_a_dead_daemons(path)?;
         let failed = |source| PlaceError::Socket {
-            path: place.socket().to_path_buf(),
+            path: path.to_path_buf(),
             source,
         };
-        let bound = || -> io::Result<(UnixListener, OwnedFd)> {
+        // Anybody may ask how things are; who may ask for more is judged by who
+        // they are, not by who may connect.
+        let mode = match door {
+            Door::Public => 0o666,
+            Door::Private => 0o600,
+        };
+        let bound = || -> io::Result<Self> {
             let descriptor = socket(
                 AddressFamily::Unix,
                 SockType::SeqPacket,
                 SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
                 None,
             )?;
-            bind(descriptor.as_raw_fd(), &place.address()?)?;
+            bind(descriptor.as_raw_fd(), &place.address(door)?)?;
             // Before listen(2), so that nobody has connected under another mode.
-            fs::set_permissions(place.socket(), Permissions::from_mode(MODE))?;
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
             listen(&descriptor, Backlog::new(BACKLOG)?)?;
-            let spare = descriptor.try_clone()?;
-            Ok((UnixListener::from(descriptor), spare))
+            Ok(Self {
+                spare: RefCell::new(Some(descriptor.try_clone()?)),
+                socket: UnixListener::from(descriptor),
+                path: path.to_path_buf(),
+                made: fs::symlink_metadata(path)?,
+            })
         };
-        let (socket, spare) = bound().map_err(failed)?;
-        Ok(Self {
-            socket,
-            spare: RefCell::new(Some(spare)),
-            path: place.socket().to_path_buf(),
-            _lock: lock,
-        })
+        bound().map_err(failed)
+    }
+
+    /// Whether it is the one that clients find: it may have been removed.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| same_file(&self.made, &found))
     }
 
     /// The next client, or `None` when none waits.
@@ -112,7 +119,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if self.is_there() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -123,8 +132,7 @@ impl AsFd for Listener {
     }
 }
 
-fn remove_a_dead_daemons(place: &Place) -> Result<(), PlaceError> {
-    let path = place.socket();
+fn remove_a_dead_daemons(path: &Path) -> Result<(), PlaceError> {
     let failed = |source| PlaceError::Socket {
         path: path.to_path_buf(),
         source,

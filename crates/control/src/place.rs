@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -21,11 +21,19 @@ const OF_USER: &str = "user-oom";
 /// The socket's name in either.
 const SOCKET: &str = "control";
 
-/// The longest path that a socket can have: unix(7).
-const LONGEST: usize = 107;
+/// What the private socket's name has at its end.
+const PRIVATE: &str = ".private";
 
-/// Where a daemon is found: its socket, and beside it, with `.lock` at the end,
-/// its lock.
+/// The longest path that the public one can have: that of a socket has at most
+/// 107 bytes, unix(7).
+const LONGEST: usize = 107 - PRIVATE.len();
+
+/// Where a daemon is found: its socket, beside it, with `.private` at the end,
+/// another that only root and the daemon's own user may connect to, and with
+/// `.lock` at the end its lock.
+///
+/// The queue of those that wait to be accepted is one for all that may connect,
+/// and whoever may can fill it: hence the two.
 ///
 /// Never in `/tmp` of our own accord: anybody could have made what is found
 /// there.
@@ -34,7 +42,17 @@ pub struct Place {
     /// A directory that is ours to make.
     directory: Option<PathBuf>,
     socket: PathBuf,
+    private: PathBuf,
     lock: PathBuf,
+}
+
+/// Which of the two sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// For everybody.
+    Public,
+    /// For root and the daemon's own user.
+    Private,
 }
 
 impl Place {
@@ -88,21 +106,34 @@ impl Place {
                 path: socket.to_path_buf(),
             });
         };
-        let mut lock = name.to_os_string();
-        lock.push(".lock");
+        let beside = |ending| {
+            let mut name = name.to_os_string();
+            name.push(ending);
+            socket.with_file_name(name)
+        };
         let place = Self {
             directory: None,
-            lock: socket.with_file_name(lock),
+            lock: beside(".lock"),
+            private: beside(PRIVATE),
             socket: socket.to_path_buf(),
         };
         place.check()?;
         Ok(place)
     }
 
-    /// The socket's path.
+    /// The public socket's path, by which a daemon is known.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// The path of either socket.
+    #[must_use]
+    pub fn door(&self, door: Door) -> &Path {
+        match door {
+            Door::Public => &self.socket,
+            Door::Private => &self.private,
+        }
     }
 
     /// The lock's path.
@@ -111,20 +142,21 @@ impl Place {
         &self.lock
     }
 
-    pub(crate) fn address(&self) -> nix::Result<UnixAddr> {
-        UnixAddr::new(&self.socket)
+    pub(crate) fn address(&self, door: Door) -> nix::Result<UnixAddr> {
+        UnixAddr::new(self.door(door))
     }
 
     fn in_directory(directory: PathBuf) -> Self {
         Self {
             socket: directory.join(SOCKET),
+            private: directory.join(format!("{SOCKET}{PRIVATE}")),
             lock: directory.join(format!("{SOCKET}.lock")),
             directory: Some(directory),
         }
     }
 
     fn check(&self) -> Result<(), PlaceError> {
-        match self.address() {
+        match self.address(Door::Private) {
             Ok(_) => Ok(()),
             Err(_) => Err(PlaceError::TooLong {
                 path: self.socket.clone(),
@@ -157,6 +189,10 @@ impl Place {
     }
 }
 
+/// A lock that is removed as often as that is not taken: something is at war
+/// with us.
+const TRIES: u32 = 8;
+
 /// The only daemon at a place, for as long as this lives: an exclusive flock(2),
 /// which the kernel gives back however its holder ends.
 ///
@@ -168,7 +204,8 @@ pub struct InstanceLock {
 }
 
 impl InstanceLock {
-    /// Takes it, and never waits for it.
+    /// Takes it, and never waits for it. Where the file is removed before it is
+    /// locked, the one that is there now is taken.
     ///
     /// # Errors
     ///
@@ -176,6 +213,26 @@ impl InstanceLock {
     /// - [`PlaceError::Directory`], [`PlaceError::NotOurs`],
     ///   [`PlaceError::Lock`]: there is no having it.
     pub fn take(place: &Place) -> Result<Self, PlaceError> {
+        let mut lock = Self::take_once(place)?;
+        let mut tries = 1;
+        while !lock.is_there(place) && tries < TRIES {
+            lock = Self::take_once(place)?;
+            tries += 1;
+        }
+        sign(&lock.file);
+        Ok(lock)
+    }
+
+    /// Whether it is the one that others find: it may have been removed.
+    #[must_use]
+    pub fn is_there(&self, place: &Place) -> bool {
+        match (self.file.metadata(), fs::symlink_metadata(&place.lock)) {
+            (Ok(ours), Ok(found)) => same_file(&ours, &found),
+            _ => false,
+        }
+    }
+
+    fn take_once(place: &Place) -> Result<Self, PlaceError> {
         place.prepare()?;
         let failed = |source| PlaceError::Lock {
             path: place.lock.clone(),
@@ -195,10 +252,7 @@ impl InstanceLock {
             return Err(failed(io::Error::other("not a regular file")));
         }
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => {
-                sign(&file);
-                Ok(Self { file })
-            }
+            Ok(file) => Ok(Self { file }),
             Err((file, Errno::EWOULDBLOCK)) => Err(PlaceError::Held {
                 path: place.lock.clone(),
                 pid: signed_by(file),
@@ -212,6 +266,10 @@ impl Drop for InstanceLock {
     fn drop(&mut self) {
         let _ = self.file.set_len(0);
     }
+}
+
+pub(crate) fn same_file(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Writes our pid into the lock. It is a courtesy to whoever comes second: a
@@ -274,7 +332,7 @@ pub enum PlaceError {
         source: io::Error,
     },
     /// Another daemon has it.
-    #[error("another user-oom runs{}: it holds `{}`", Pid(*pid), path.display())]
+    #[error("another user-oom is running{}", Holder(*pid, path))]
     Held {
         /// The lock.
         path: PathBuf,
@@ -297,13 +355,14 @@ pub enum PlaceError {
     },
 }
 
-struct Pid(Option<u32>);
+/// By its pid where it has said that, else by what it holds.
+struct Holder<'a>(Option<u32>, &'a Path);
 
-impl std::fmt::Display for Pid {
+impl std::fmt::Display for Holder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Some(pid) => write!(f, " (pid {pid})"),
-            None => Ok(()),
+            None => write!(f, ": it holds `{}`", self.1.display()),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use control::{
-    Client, ClientError, Connection, ConnectionError, InstanceLock, Listener, MESSAGE_BYTES, Place,
-    Refusal, Reply, Request, Status,
+    Client, ClientError, Connection, ConnectionError, Door, InstanceLock, Listener, MESSAGE_BYTES,
+    Place, Refusal, Reply, Request, Status,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
@@ -24,6 +24,7 @@ const SHORT: Duration = Duration::from_millis(20);
 struct Daemon {
     listener: Listener,
     place: Place,
+    _lock: InstanceLock,
     _directory: TempDir,
 }
 
@@ -32,10 +33,11 @@ impl Daemon {
         let directory = tempfile::tempdir().expect("there is room for a directory");
         let place = Place::at(&directory.path().join("socket")).expect("it is short enough");
         let lock = InstanceLock::take(&place).expect("it is new");
-        let listener = Listener::bind(&place, lock).expect("it is new");
+        let listener = Listener::bind(&place, Door::Public, &lock).expect("it is new");
         Self {
             listener,
             place,
+            _lock: lock,
             _directory: directory,
         }
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use control::{InstanceLock, Listener, Place, Refusal, Reply, Request, may_ask_relief};
+use control::{Door, InstanceLock, Listener, Place, Refusal, Reply, Request, may_ask_relief};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
 
@@ -25,7 +25,8 @@ fn relief_is_for_root_and_the_daemons_own_user() {
 fn another_process_is_told_from_us_and_another_user_too() {
     let directory = tempfile::tempdir().unwrap();
     let place = Place::at(&directory.path().join("socket")).unwrap();
-    let listener = Listener::bind(&place, InstanceLock::take(&place).unwrap()).unwrap();
+    let lock = InstanceLock::take(&place).unwrap();
+    let listener = Listener::bind(&place, Door::Public, &lock).unwrap();
     // Where any user may run it.
     fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("peer");
@@ -75,4 +76,45 @@ fn another_process_is_told_from_us_and_another_user_too() {
 fn wait_until_readable(descriptor: &impl AsFd) {
     let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
     assert_eq!(poll(&mut polled, PollTimeout::from(30_000_u16)), Ok(1));
+}
+
+#[test]
+fn only_root_and_the_daemons_own_user_come_by_the_private_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::at(&directory.path().join("socket")).unwrap();
+    fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("peer");
+    fs::copy(env!("CARGO_BIN_EXE_control-test-peer"), &program).unwrap();
+    let lock = InstanceLock::take(&place).unwrap();
+    let private = Listener::bind(&place, Door::Private, &lock).unwrap();
+    let ask = |uid| {
+        let mut command = Command::new(&program);
+        command
+            .arg(place.socket())
+            .args(["ask", "status"])
+            .uid(uid)
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+
+    let own_uid = geteuid().as_raw();
+    let own = ask(own_uid);
+    wait_until_readable(&private);
+    assert_eq!(private.accept().unwrap().peer().uid, own_uid);
+    own.wait_with_output().unwrap();
+
+    if own_uid != 0 {
+        println!("skipped: only root can be another user; run it as root");
+        return;
+    }
+    let said = ask(65534).wait_with_output().unwrap().stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("may not connect to"), "{said}");
+    assert!(private.accept().is_none());
+
+    let public = Listener::bind(&place, Door::Public, &lock).unwrap();
+    let stranger = ask(65534);
+    wait_until_readable(&public);
+    assert_eq!(public.accept().unwrap().peer().uid, 65534);
+    stranger.wait_with_output().unwrap();
 }

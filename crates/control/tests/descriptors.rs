@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use control::{Client, ClientError, ConnectionError, InstanceLock, Listener, Place, Request};
+use control::{Client, ClientError, ConnectionError, Door, InstanceLock, Listener, Place, Request};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -12,7 +12,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 fn without_descriptors_clients_are_hung_up_on_and_not_reported_for_ever() {
     let directory = tempfile::tempdir().unwrap();
     let place = Place::at(&directory.path().join("socket")).unwrap();
-    let listener = Listener::bind(&place, InstanceLock::take(&place).unwrap()).unwrap();
+    let lock = InstanceLock::take(&place).unwrap();
+    let listener = Listener::bind(&place, Door::Public, &lock).unwrap();
     let clients = [(); 3].map(|()| Client::connect(&place, LIMIT).unwrap());
 
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

@@ -6,7 +6,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use control::{InstanceLock, Listener, Place, PlaceError};
+use control::{Door, InstanceLock, Listener, Place, PlaceError, Station};
+use nix::poll::{PollFd, PollFlags, poll};
 
 #[track_caller]
 fn in_runtime_directory(path: &Path) -> Place {
@@ -54,6 +55,11 @@ fn without_a_runtime_directory_the_user_is_told_what_to_give() {
 fn a_given_socket_has_its_lock_beside_it() {
     let place = Place::find(Some(Path::new("some/where.sock"))).unwrap();
     assert_eq!(place.socket(), Path::new("some/where.sock"));
+    assert_eq!(place.door(Door::Public), place.socket());
+    assert_eq!(
+        place.door(Door::Private),
+        Path::new("some/where.sock.private")
+    );
     assert_eq!(place.lock(), Path::new("some/where.sock.lock"));
 }
 
@@ -63,9 +69,9 @@ fn what_cannot_name_a_socket_is_refused_beforehand() {
         let err = Place::at(Path::new(path)).unwrap_err();
         assert!(matches!(err, PlaceError::NoName { .. }), "{err:?}");
     }
-    let longest = PathBuf::from("x".repeat(107));
+    let longest = PathBuf::from("x".repeat(99));
     assert!(Place::at(&longest).is_ok());
-    let too_long = PathBuf::from("x".repeat(108));
+    let too_long = PathBuf::from("x".repeat(100));
     let err = Place::at(&too_long).unwrap_err();
     assert!(matches!(err, PlaceError::TooLong { .. }), "{err:?}");
     let err = Place::in_runtime_directory(Some(format!("/{}", "x".repeat(100)).into()));
@@ -144,11 +150,7 @@ fn a_second_daemon_is_told_of_the_first_and_comes_in_after_it() {
     let err = InstanceLock::take(&place).unwrap_err();
     assert_eq!(
         err.to_string(),
-        format!(
-            "another user-oom runs (pid {}): it holds `{}`",
-            first.id(),
-            place.lock().display()
-        )
+        format!("another user-oom is running (pid {})", first.id(),)
     );
 
     // Killed: the kernel gives the lock back.
@@ -182,15 +184,18 @@ fn a_dead_daemons_socket_is_replaced() {
     assert!(place.socket().exists());
 
     let lock = InstanceLock::take(&place).unwrap();
-    let listener = Listener::bind(&place, lock).unwrap();
+    let listeners =
+        [Door::Public, Door::Private].map(|door| Listener::bind(&place, door, &lock).unwrap());
     assert_eq!(mode(place.socket()), 0o666);
+    assert_eq!(mode(place.door(Door::Private)), 0o600);
     assert!(matches!(
         InstanceLock::take(&place),
         Err(PlaceError::Held { .. })
     ));
 
-    drop(listener);
-    assert!(!place.socket().exists());
+    drop(listeners);
+    assert!(!place.socket().exists() && !place.door(Door::Private).exists());
+    drop(lock);
     InstanceLock::take(&place).unwrap();
 }
 
@@ -200,7 +205,70 @@ fn what_is_no_socket_is_left_alone() {
     let place = Place::at(&directory.path().join("socket")).unwrap();
     fs::write(place.socket(), "precious").unwrap();
     let lock = InstanceLock::take(&place).unwrap();
-    let err = Listener::bind(&place, lock).unwrap_err();
+    let err = Listener::bind(&place, Door::Public, &lock).unwrap_err();
     assert!(matches!(err, PlaceError::NotASocket { .. }), "{err:?}");
     assert_eq!(fs::read_to_string(place.socket()).unwrap(), "precious");
+}
+
+#[test]
+fn a_listener_takes_away_no_socket_but_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::at(&directory.path().join("socket")).unwrap();
+    let lock = InstanceLock::take(&place).unwrap();
+    let old = Listener::bind(&place, Door::Public, &lock).unwrap();
+    let new = Listener::bind(&place, Door::Public, &lock).unwrap();
+    assert!(!old.is_there() && new.is_there());
+    drop(old);
+    assert!(new.is_there());
+}
+
+#[test]
+fn whatever_is_removed_is_noticed_and_made_again_and_nothing_else_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::at(&directory.path().join("socket")).unwrap();
+    let mut station = Station::at(place.clone());
+    assert!(station.restore().unwrap());
+    assert!(!station.restore().unwrap());
+    for path in [
+        place.door(Door::Public),
+        place.door(Door::Private),
+        place.lock(),
+    ] {
+        fs::remove_file(path).unwrap();
+        let noticed = station.removals().expect("inotify(7)");
+        let mut polled = [PollFd::new(noticed, PollFlags::POLLIN)];
+        assert_eq!(poll(&mut polled, 30_000_u16), Ok(1), "{}", path.display());
+        assert!(station.restore().unwrap());
+        assert!(path.exists());
+        assert!(!station.restore().unwrap());
+        assert!(matches!(
+            InstanceLock::take(&place),
+            Err(PlaceError::Held { .. })
+        ));
+    }
+    drop(station);
+    assert!(!place.socket().exists() && !place.door(Door::Private).exists());
+}
+
+#[test]
+fn a_lock_that_another_took_meanwhile_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::at(&directory.path().join("socket")).unwrap();
+    let mut station = Station::at(place.clone());
+    station.restore().unwrap();
+    fs::remove_file(place.lock()).unwrap();
+    let _other = InstanceLock::take(&place).unwrap();
+    let err = station.restore().unwrap_err();
+    assert!(matches!(err, PlaceError::Held { pid: Some(pid), .. } if pid == std::process::id()));
+}
+
+#[test]
+fn a_place_that_comes_later_is_taken_then() {
+    let runtime = tempfile::tempdir().unwrap();
+    let place = Place::at(&runtime.path().join("later/socket")).unwrap();
+    let mut station = Station::at(place.clone());
+    assert!(matches!(station.restore(), Err(PlaceError::Lock { .. })));
+    fs::create_dir(runtime.path().join("later")).unwrap();
+    assert!(station.restore().unwrap());
+    assert!(place.socket().exists());
 }

@@ -46,6 +46,15 @@ pub enum Error {
         /// Where it answers.
         daemon: String,
     },
+    /// A daemon may be there, and the kernel is not to kill behind its back.
+    #[error(
+        "SysRq f is left alone, since a user-oom may be running: only where its socket is not \
+         there or nothing listens at it is there none"
+    )]
+    SysRqUnsure {
+        /// What came instead of an answer.
+        source: control::ClientError,
+    },
     /// The kernel does not let us ask it to kill.
     #[error("`--action sysrq` needs root: cannot write `{}`", path.display())]
     SysRq {
@@ -84,6 +93,7 @@ impl Error {
             | Self::NoAnswer(_)
             | Self::NoFate { .. }
             | Self::SysRqBesideDaemon { .. }
+            | Self::SysRqUnsure { .. }
             | Self::SysRq { .. }
             | Self::Signals { .. }
             | Self::Print { .. } => ExitCode::FAILURE,

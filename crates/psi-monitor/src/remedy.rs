@@ -46,8 +46,8 @@ impl Remedy {
     /// # Errors
     ///
     /// - [`Error::Place`]: no daemon can be where `socket` says.
-    /// - [`Error::SysRqBesideDaemon`], [`Error::SysRq`]: SysRq is not ours to
-    ///   use, or not now.
+    /// - [`Error::SysRqBesideDaemon`], [`Error::SysRqUnsure`],
+    ///   [`Error::SysRq`]: SysRq is not ours to use, or not now.
     pub(crate) fn new(action: Action, socket: Option<&Path>, proc: &Path) -> Result<Self, Error> {
         Ok(match action {
             Action::Relief => Self::Relief(Daemon::find(socket)?),
@@ -138,6 +138,23 @@ impl Daemon {
         self.ask(Request::Fate { pid })
     }
 
+    /// Silence is not absence: a daemon on a machine that thrashes is silent too.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::SysRqBesideDaemon`]: it answers.
+    /// - [`Error::SysRqUnsure`]: neither does it, nor does the kernel say that
+    ///   there is none.
+    fn is_absent(&self) -> Result<(), Error> {
+        match self.status() {
+            Err(ClientError::NoDaemon { .. }) => Ok(()),
+            Ok(_) => Err(Error::SysRqBesideDaemon {
+                daemon: self.to_string(),
+            }),
+            Err(source) => Err(Error::SysRqUnsure { source }),
+        }
+    }
+
     fn relieve(&self) -> Result<Reply, ClientError> {
         self.ask(Request::Relief)
     }
@@ -203,11 +220,7 @@ impl SysRq {
             daemon,
             trigger: proc.join("sysrq-trigger"),
         };
-        if sysrq.daemon.status().is_ok() {
-            return Err(Error::SysRqBesideDaemon {
-                daemon: sysrq.daemon.to_string(),
-            });
-        }
+        sysrq.daemon.is_absent()?;
         // Found out now rather than when it is needed.
         OpenOptions::new()
             .write(true)
@@ -220,11 +233,8 @@ impl SysRq {
     }
 
     fn press(&self) -> Outcome {
-        if self.daemon.status().is_ok() {
-            return Outcome::NotApplied(format!(
-                "SysRq f is left alone: a user-oom answers at {} now",
-                self.daemon
-            ));
+        if let Err(err) = self.daemon.is_absent() {
+            return Outcome::NotApplied(chain(&err));
         }
         let press = || -> io::Result<()> {
             OpenOptions::new()
@@ -246,7 +256,7 @@ mod tests {
     use std::fs;
     use std::os::fd::AsFd;
 
-    use control::{InstanceLock, Listener};
+    use control::{Door, InstanceLock, Listener};
     use nix::poll::{PollFd, PollFlags, poll};
 
     use super::*;
@@ -294,7 +304,8 @@ mod tests {
         let proc = proc();
         let sysrq = sysrq(proc.path()).unwrap();
         let place = sysrq.daemon.place.clone();
-        let listener = Listener::bind(&place, InstanceLock::take(&place).unwrap()).unwrap();
+        let lock = InstanceLock::take(&place).unwrap();
+        let listener = Listener::bind(&place, Door::Public, &lock).unwrap();
         let daemon = std::thread::spawn(move || answer_one_status(&listener));
 
         let outcome = sysrq.press();
@@ -302,6 +313,39 @@ mod tests {
         daemon.join().unwrap();
         let pressed = fs::read_to_string(proc.path().join("sysrq-trigger")).unwrap();
         assert_eq!(pressed, "");
+    }
+
+    #[test]
+    fn silence_and_what_the_kernel_does_not_explain_are_not_absence() {
+        let proc = proc();
+        let sysrq = sysrq(proc.path()).unwrap();
+        let place = sysrq.daemon.place.clone();
+        let lock = InstanceLock::take(&place).unwrap();
+        let silent = Listener::bind(&place, Door::Private, &lock).unwrap();
+        check_left_alone(&sysrq, "does not answer in time");
+        drop(silent);
+
+        // No socket, but something is there.
+        std::os::unix::fs::symlink("socket", place.socket()).unwrap();
+        check_left_alone(&sysrq, "Too many levels of symbolic links");
+        fs::remove_file(place.socket()).unwrap();
+        assert!(matches!(sysrq.press(), Outcome::Applied(_)));
+    }
+
+    #[track_caller]
+    fn check_left_alone(sysrq: &SysRq, why: &str) {
+        let outcome = sysrq.press();
+        let Outcome::NotApplied(said) = &outcome else {
+            panic!("{outcome:?}");
+        };
+        assert!(said.contains(why), "{said}");
+        assert_eq!(fs::read_to_string(&sysrq.trigger).unwrap(), "");
+        let proc = sysrq.trigger.parent().unwrap();
+        let daemon = Daemon {
+            place: sysrq.daemon.place.clone(),
+        };
+        let err = SysRq::new(daemon, proc).unwrap_err();
+        assert!(chain(&err).contains(why), "{err:?}");
     }
 
     fn answer_one_status(listener: &Listener) {

@@ -10,9 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use control::{
-    Cause, Connection, Fate, InstanceLock, Listener, Place, Refusal, Reply, Request, Status,
-};
+use control::{Cause, Connection, Door, Fate, Place, Refusal, Reply, Request, Station, Status};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
@@ -67,20 +65,20 @@ impl Stage {
         self.directory.path().join("socket")
     }
 
-    fn listener(&self) -> Listener {
-        let place = Place::at(&self.socket()).expect("it is short enough");
-        let lock = InstanceLock::take(&place).expect("it is new");
-        Listener::bind(&place, lock).expect("it is new")
+    fn station(&self) -> Station {
+        let mut station = Station::at(Place::at(&self.socket()).expect("it is short enough"));
+        station.restore().expect("it is new");
+        station
     }
 
     /// A daemon that says how it is whenever it is asked, gives each of these
     /// answers to a request for relief, and ends when it has given them all.
     fn daemon(&self, answers: Vec<Reply>) -> JoinHandle<()> {
-        let listener = self.listener();
+        let station = self.station();
         thread::spawn(move || {
             let mut answers = answers.into_iter();
             while answers.len() > 0 {
-                let (connection, request) = next(&listener);
+                let (connection, request) = next(&station);
                 let answer = match request {
                     Request::Relief => answers.next(),
                     Request::Status => Some(status()),
@@ -99,9 +97,9 @@ impl Stage {
 
     /// A daemon that is asked this once, and answers so.
     fn daemon_for_one(&self, want: Request, reply: Reply) -> JoinHandle<()> {
-        let listener = self.listener();
+        let station = self.station();
         thread::spawn(move || {
-            let (connection, request) = next(&listener);
+            let (connection, request) = next(&station);
             assert_eq!(request, want);
             connection.reply(&reply).expect("the client waits");
         })
@@ -142,7 +140,8 @@ impl Stage {
 }
 
 /// The next client and its question.
-fn next(listener: &Listener) -> (Connection, Request) {
+fn next(station: &Station) -> (Connection, Request) {
+    let listener = station.listener(Door::Private).expect("it was made");
     let connection = wait(listener, || listener.accept());
     let request = wait(&connection, || {
         connection.receive().expect("the client speaks sense")

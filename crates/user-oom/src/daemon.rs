@@ -25,7 +25,7 @@ use crate::align::Aligner;
 use crate::classify::{Classifier, Program};
 use crate::error::{Error, chain, system};
 use crate::memory::{MemorySource, Sight};
-use crate::peers::Peers;
+use crate::peers::{Peers, Tokens};
 use crate::pressure::Pressure;
 use crate::record::Record;
 use crate::registry_turn::{RegistryTurn, severity, who};
@@ -37,8 +37,15 @@ const REGISTRY: u64 = 2;
 const CONTROL: u64 = 3;
 const PRESSURE: u64 = 4;
 const NOTIFIER: u64 = 5;
-/// Peers on the control socket have the numbers from here on,
-pub(crate) const FIRST_PEER: u64 = 1 << 32;
+const STRANGERS: u64 = 6;
+const REMOVALS: u64 = 7;
+/// Peers on the control socket have the numbers from 2^32 on,
+pub(crate) const PEERS: Tokens = Tokens {
+    private: CONTROL,
+    public: STRANGERS,
+    removals: REMOVALS,
+    first_peer: 1 << 32,
+};
 /// and processes held those from here on.
 pub(crate) const FIRST_HOLD: u64 = 1 << 48;
 
@@ -146,9 +153,7 @@ impl Daemon {
                 .map_err(system(DOING))
         };
         watch(parts.signals.as_fd(), EpollFlags::EPOLLIN, SIGNALS)?;
-        // Edge-triggered, since not all of what comes is taken at once.
-        let arrivals = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        watch(parts.peers.listener().as_fd(), arrivals, CONTROL)?;
+        parts.peers.watch(&epoll).map_err(system(DOING))?;
         if let Some(trigger) = parts.pressure.as_ref().and_then(Pressure::trigger) {
             watch(trigger, EpollFlags::EPOLLPRI, PRESSURE)?;
         }
@@ -180,8 +185,10 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] where waiting itself fails. Nothing that is read can
-    /// end the daemon.
+    /// - [`Error::Control`]: the lock was removed, and another daemon has it.
+    /// - [`Error::System`]: waiting itself fails.
+    ///
+    /// Nothing that is read can end the daemon.
     pub(crate) fn guard(&mut self) -> Result<(), Error> {
         let mut events = [EpollEvent::empty(); 64];
         self.read_first();
@@ -200,7 +207,7 @@ impl Daemon {
             let pause = if std::mem::take(&mut self.in_last_call) {
                 pause
             } else {
-                pause.min(self.leisure())
+                pause.min(self.leisure()?)
             };
             let count = match self.epoll.wait(&mut events, timeout(pause)) {
                 Ok(count) => count,
@@ -492,10 +499,13 @@ impl Daemon {
 
     /// What can wait until a round is over: the registry, peers, the status
     /// line. Returns when something of it is due.
-    fn leisure(&mut self) -> Duration {
+    fn leisure(&mut self) -> Result<Duration, Error> {
         let now = self.now();
         let mut pause = Duration::MAX;
         pause = pause.min(self.read_registry(now));
+        (self.parts.peers)
+            .restore(now, &self.epoll, &mut self.parts.scribe)
+            .map_err(Error::Control)?;
         pause = pause.min(self.parts.peers.tend(now, &self.epoll));
         self.parts.scribe.catch_up();
         if let (Some(due), Some(interval)) = (self.next_report, self.parts.report_interval) {
@@ -506,7 +516,7 @@ impl Daemon {
             let due = self.next_report.unwrap_or(now);
             pause = pause.min(due.saturating_sub(now));
         }
-        pause
+        Ok(pause)
     }
 
     /// Reads what changed in the registry, so much at a time; how long there
@@ -547,6 +557,8 @@ impl Daemon {
             // What it says is read once the round is over.
             REGISTRY => self.registry_turn.heard(),
             CONTROL => self.parts.peers.expect_more(),
+            STRANGERS => self.parts.peers.expect_strangers(),
+            REMOVALS => self.parts.peers.look_again(),
             // The next round reads it.
             NOTIFIER => {}
             PRESSURE => {

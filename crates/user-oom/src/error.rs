@@ -15,9 +15,9 @@ pub enum Error {
     /// The arguments cannot be meant together.
     #[error("the arguments are not usable")]
     Unusable(#[source] Unusable),
-    /// The socket has no place, or another daemon guards this machine.
-    #[error("cannot be the one daemon that answers here")]
-    Control(#[source] control::PlaceError),
+    /// No socket can have the path given, or another daemon is running.
+    #[error(transparent)]
+    Control(control::PlaceError),
     /// The registry cannot be used.
     #[error("cannot use the registry")]
     Registry(#[source] value_registry::RegistryError),

@@ -120,7 +120,7 @@ pub(crate) struct Introduction<'a> {
     pub(crate) memory: &'a Memory,
     pub(crate) gate: Option<psi::Percent>,
     pub(crate) registry: &'a Path,
-    pub(crate) socket: &'a Path,
+    pub(crate) socket: Option<&'a Path>,
     pub(crate) dryrun: bool,
 }
 
@@ -192,7 +192,10 @@ pub(crate) fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -
         }
     )?;
     writeln!(out, "  registry  {}", registry.display())?;
-    writeln!(out, "  socket    {}", socket.display())
+    match socket {
+        Some(socket) => writeln!(out, "  socket    {}", socket.display()),
+        None => writeln!(out, "  socket    none"),
+    }
 }
 
 fn decision(out: &mut impl Write, heading: &Heading) -> io::Result<()> {

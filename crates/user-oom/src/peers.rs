@@ -1,84 +1,270 @@
-//! Who is connected to the control socket, and what they wait for.
+//! Who is connected to the control sockets, and what they wait for.
+//!
+//! Root and the daemon's own user come by the private socket, to which nobody
+//! else can connect, and have places of their own. Of all others few are let in
+//! at a time, and not for long; how often that is looked at does not depend on
+//! how many there are.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
-use control::{Connection, ConnectionError, Listener, Refusal, Reply, Request, may_ask_relief};
+use control::{
+    Connection, ConnectionError, Door, Listener, Place, PlaceError, Refusal, Reply, Request,
+    Station, may_ask_relief,
+};
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-/// Peers that are listened to at once; others wait in the socket's queue.
-const AT_ONCE: usize = 8;
-/// A peer that has not said by then what it wants is hung up on.
+use crate::error::chain;
+use crate::scribe::Scribe;
+
+/// Places for root and the daemon's own user; more of them wait in the private
+/// socket's queue.
+const PLACES: usize = 8;
+/// One that has not said by then what it wants is hung up on.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Places for strangers, which is everybody else,
+const STRANGERS: usize = 8;
+/// for one user of them,
+const OF_A_STRANGER: usize = 2;
+/// and how long they have them.
+const STRANGERS_PATIENCE: Duration = Duration::from_millis(100);
+/// So many that come by the public socket are looked at
+const LOOKED_AT: u32 = 64;
+/// in so long. Others wait in its queue.
+const TURN: Duration = Duration::from_millis(100);
+
+/// What is missing is tried again after so long.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What stands for the sockets in epoll.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tokens {
+    pub(crate) private: u64,
+    pub(crate) public: u64,
+    pub(crate) removals: u64,
+    /// From here on, epoll's data stand for peers.
+    pub(crate) first_peer: u64,
+}
 
 /// All that are connected.
 #[derive(Debug)]
 pub(crate) struct Peers {
-    listener: Listener,
+    /// `None` where there is no place for a socket.
+    station: Option<Station>,
     list: Vec<Peer>,
+    tokens: Tokens,
     next_token: u64,
     own_uid: u32,
-    /// Somebody waits in the socket's queue, or may.
+    /// Somebody waits in the private socket's queue, or may.
     more: bool,
+    /// Somebody waits in the public one's, or may.
+    more_strangers: bool,
+    /// How many of them are still looked at in this turn, and since when it is.
+    turn: (u32, Duration),
+    /// When it is next seen whether the sockets are there.
+    next_look: Duration,
+    /// They are not, and that was said.
+    missing: bool,
 }
 
 #[derive(Debug)]
 struct Peer {
     connection: Connection,
     token: u64,
-    since: Duration,
-    waits_for_relief: bool,
+    stranger: bool,
+    /// When it is hung up on; never while it waits for relief.
+    until: Option<Duration>,
+}
+
+impl Peer {
+    fn waits_for_relief(&self) -> bool {
+        self.until.is_none()
+    }
 }
 
 impl Peers {
-    /// `first_token`: from here on, epoll's data stand for peers.
-    pub(crate) fn new(listener: Listener, first_token: u64, own_uid: u32) -> Self {
-        Self {
-            listener,
-            list: Vec::with_capacity(AT_ONCE),
-            next_token: first_token,
+    /// Makes the sockets at `place`. Where that cannot be, the daemon guards all
+    /// the same, and it is tried again.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaceError::Held`]: another daemon is running.
+    pub(crate) fn open(
+        place: Option<Place>,
+        tokens: Tokens,
+        own_uid: u32,
+    ) -> Result<Self, PlaceError> {
+        let mut station = place.map(Station::at);
+        let missing = match station.as_mut().map(Station::restore) {
+            Some(Err(err @ PlaceError::Held { .. })) => return Err(err),
+            Some(Err(err)) => {
+                log::warn!("{}", without(&err));
+                true
+            }
+            Some(Ok(_)) | None => false,
+        };
+        Ok(Self {
+            station,
+            list: Vec::with_capacity(PLACES + STRANGERS),
+            tokens,
+            next_token: tokens.first_peer,
             own_uid,
             more: false,
+            more_strangers: false,
+            turn: (LOOKED_AT, Duration::ZERO),
+            next_look: RETRY,
+            missing,
+        })
+    }
+
+    /// Has `epoll` say when somebody comes, and when a socket is removed. What
+    /// is watched already stays so.
+    pub(crate) fn watch(&self, epoll: &Epoll) -> Result<(), Errno> {
+        let Some(station) = &self.station else {
+            return Ok(());
+        };
+        let listener = |door| station.listener(door).map(Listener::as_fd);
+        let watched = [
+            (listener(Door::Private), self.tokens.private),
+            (listener(Door::Public), self.tokens.public),
+            (station.removals(), self.tokens.removals),
+        ];
+        for (descriptor, token) in watched {
+            // Edge-triggered, since not all of what comes is taken at once.
+            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, token);
+            match descriptor.map(|descriptor| epoll.add(descriptor, event)) {
+                None | Some(Ok(()) | Err(Errno::EEXIST)) => {}
+                Some(Err(errno)) => return Err(errno),
+            }
         }
+        Ok(())
     }
 
-    pub(crate) fn listener(&self) -> &Listener {
-        &self.listener
-    }
-
-    /// Somebody has come to the socket.
+    /// Somebody has come to the private socket.
     pub(crate) fn expect_more(&mut self) {
         self.more = true;
+    }
+
+    /// Somebody has come to the public one.
+    pub(crate) fn expect_strangers(&mut self) {
+        self.more_strangers = true;
+    }
+
+    /// Something of ours was removed.
+    pub(crate) fn look_again(&mut self) {
+        self.next_look = Duration::ZERO;
+    }
+
+    /// Makes the sockets again where they are missing. For quiet rounds.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaceError::Held`]: another daemon is running, having taken the lock
+    /// while it was missing.
+    pub(crate) fn restore(
+        &mut self,
+        now: Duration,
+        epoll: &Epoll,
+        scribe: &mut Scribe,
+    ) -> Result<(), PlaceError> {
+        let Some(station) = self.station.as_mut().filter(|_| self.next_look <= now) else {
+            return Ok(());
+        };
+        self.next_look = now + RETRY;
+        match station.restore() {
+            Ok(made) => {
+                if made {
+                    let path = station.place().socket().display();
+                    let how = match self.missing {
+                        true => "has its control socket now",
+                        false => "made its control socket again, part of which was removed",
+                    };
+                    scribe.note(log::Level::Warn, format_args!("{how}: `{path}`"));
+                    // What is not watched is looked at when a peer is.
+                    let _ = self.watch(epoll);
+                    self.more = true;
+                    self.more_strangers = true;
+                }
+                self.missing = false;
+            }
+            Err(err @ PlaceError::Held { .. }) => return Err(err),
+            Err(err) => {
+                if !std::mem::replace(&mut self.missing, true) {
+                    scribe.note(log::Level::Warn, without(&err));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Hangs up on those who say nothing, and takes in those who wait.
     /// Returns for how long nothing of this is due.
     pub(crate) fn tend(&mut self, now: Duration, epoll: &Epoll) -> Duration {
-        let late = |peer: &Peer| !peer.waits_for_relief && peer.since + PATIENCE <= now;
         // Closing a connection takes it out of epoll.
-        self.list.retain(|peer| !late(peer));
-        while self.more && self.list.len() < AT_ONCE {
-            let Some(connection) = self.listener.accept() else {
-                self.more = false;
-                break;
-            };
-            let token = self.next_token;
-            self.next_token += 1;
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
-            if epoll.add(connection.as_fd(), event).is_ok() {
-                self.list.push(Peer {
-                    connection,
-                    token,
-                    since: now,
-                    waits_for_relief: false,
-                });
+        self.list
+            .retain(|peer| peer.until.is_none_or(|until| now < until));
+        while self.more && self.places_taken(false) < PLACES {
+            match self.accept(Door::Private) {
+                Some(connection) => self.take_in(now, connection, epoll),
+                None => self.more = false,
             }
         }
-        self.list
-            .iter()
-            .map(|peer| (peer.since + PATIENCE).saturating_sub(now))
+        if self.turn.1 + TURN <= now {
+            self.turn = (LOOKED_AT, now);
+        }
+        while self.more_strangers && 0 < self.turn.0 {
+            self.turn.0 -= 1;
+            match self.accept(Door::Public) {
+                Some(connection) => self.take_in(now, connection, epoll),
+                None => self.more_strangers = false,
+            }
+        }
+        let turn = self.more_strangers.then_some(self.turn.1 + TURN);
+        let look = self.missing.then_some(self.next_look);
+        let due = self.list.iter().filter_map(|peer| peer.until);
+        due.chain(turn)
+            .chain(look)
             .min()
-            .unwrap_or(Duration::MAX)
+            .map_or(Duration::MAX, |due| due.saturating_sub(now))
+    }
+
+    fn accept(&self, door: Door) -> Option<Connection> {
+        self.station.as_ref()?.listener(door)?.accept()
+    }
+
+    fn places_taken(&self, strangers: bool) -> usize {
+        let taken = |peer: &&Peer| peer.stranger == strangers;
+        self.list.iter().filter(taken).count()
+    }
+
+    /// Gives it a place, or hangs up where it has none to claim.
+    fn take_in(&mut self, now: Duration, connection: Connection, epoll: &Epoll) {
+        let uid = connection.peer().uid;
+        let stranger = !may_ask_relief(uid, self.own_uid);
+        let (places, patience) = match stranger {
+            true => (STRANGERS, STRANGERS_PATIENCE),
+            false => (PLACES, PATIENCE),
+        };
+        let of_the_same = |peer: &&Peer| peer.connection.peer().uid == uid;
+        if places <= self.places_taken(stranger)
+            || (stranger && OF_A_STRANGER <= self.list.iter().filter(of_the_same).count())
+        {
+            return;
+        }
+        let token = self.next_token;
+        self.next_token += 1;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
+        if epoll.add(connection.as_fd(), event).is_ok() {
+            self.list.push(Peer {
+                connection,
+                token,
+                stranger,
+                until: Some(now + patience),
+            });
+        }
     }
 
     /// Hears the peer that `token` stands for. Whether relief is asked for; what
@@ -90,10 +276,8 @@ impl Peers {
         let peer = &mut self.list[position];
         let reply = match peer.connection.receive() {
             Ok(None) => return false,
-            Ok(Some(Request::Relief))
-                if may_ask_relief(peer.connection.peer().uid, self.own_uid) =>
-            {
-                peer.waits_for_relief = true;
+            Ok(Some(Request::Relief)) if !peer.stranger => {
+                peer.until = None;
                 return true;
             }
             Ok(Some(Request::Relief)) => Some(Reply::Refused(Refusal::NotPermitted)),
@@ -112,10 +296,34 @@ impl Peers {
     /// Tells all who wait for relief what came of it.
     pub(crate) fn answer(&mut self, reply: &Reply) {
         self.list.retain(|peer| {
-            if peer.waits_for_relief {
+            if peer.waits_for_relief() {
                 let _ = peer.connection.reply(reply);
             }
-            !peer.waits_for_relief
+            !peer.waits_for_relief()
         });
     }
+}
+
+/// Where the daemon may be found; `None` where nobody said where.
+///
+/// # Errors
+///
+/// The path given cannot name a socket.
+pub(crate) fn place(given: Option<&Path>) -> Result<Option<Place>, PlaceError> {
+    match Place::find(given) {
+        Ok(place) => Ok(Some(place)),
+        Err(err) if given.is_some() => Err(err),
+        Err(err) => {
+            log::warn!("guards without a control socket: {}", chain(&err));
+            Ok(None)
+        }
+    }
+}
+
+fn without(err: &PlaceError) -> String {
+    format!(
+        "guards without a control socket, and tries again every {} s: {}",
+        RETRY.as_secs(),
+        chain(err)
+    )
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use control::{InstanceLock, Listener, Place};
+use control::Place;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
@@ -24,12 +24,12 @@ use crate::act::Hands;
 use crate::align::Aligner;
 use crate::arguments::{Arguments, Source};
 use crate::classify::{Classifier, Program, Programs};
-use crate::daemon::{Daemon, FIRST_HOLD, FIRST_PEER, Parts, room_for};
+use crate::daemon::{Daemon, FIRST_HOLD, PEERS, Parts, room_for};
 use crate::error::{Error, chain, system};
 use crate::hook::{self, Hooks};
 use crate::memory::MemorySource;
 use crate::page::{self, Introduction};
-use crate::peers::Peers;
+use crate::peers::{self, Peers};
 use crate::pressure::{self, Pressure};
 use crate::privileges::Privileges;
 use crate::rehearsal;
@@ -67,9 +67,8 @@ pub(crate) fn daemon(
     let root = ProcRoot::at(PROC);
     let privileges = Privileges::read(root.path());
 
-    let place = Place::find(arguments.socket.as_deref()).map_err(Error::Control)?;
-    let lock = InstanceLock::take(&place).map_err(Error::Control)?;
-    let listener = Listener::bind(&place, lock).map_err(Error::Control)?;
+    let place = peers::place(arguments.socket.as_deref()).map_err(Error::Control)?;
+    let peers = Peers::open(place.clone(), PEERS, geteuid().as_raw()).map_err(Error::Control)?;
     let options = Options {
         user_value_cap: arguments.user_value_cap,
         ..Options::default()
@@ -111,7 +110,7 @@ pub(crate) fn daemon(
         memory: &memory,
         gate: pressure.as_ref().and(arguments.gate()),
         registry: &arguments.registry,
-        socket: place.socket(),
+        socket: place.as_ref().map(Place::socket),
         dryrun: arguments.dryrun,
     };
     // Nobody to introduce us to is no reason not to guard.
@@ -133,9 +132,13 @@ pub(crate) fn daemon(
         FIRST_HOLD,
         capacity,
     );
-    let aligner = match arguments.align_kernel {
-        true => Some(aligner(&root, &place)?),
-        false => None,
+    let aligner = match &place {
+        Some(place) if arguments.align_kernel => Some(aligner(&root, place)?),
+        None if arguments.align_kernel => {
+            log::warn!("--align-kernel is left out: without a socket its memo has no place");
+            None
+        }
+        _ => None,
     };
     let parts = Parts {
         root,
@@ -148,7 +151,7 @@ pub(crate) fn daemon(
         registry,
         policy,
         pressure,
-        peers: Peers::new(listener, FIRST_PEER, geteuid().as_raw()),
+        peers,
         hands,
         scribe,
         dryrun: arguments.dryrun,

@@ -1,14 +1,21 @@
 //! A peer in a process of its own: `control-test-peer SOCKET ask relief|status`
 //! prints the answer; `control-test-peer SOCKET hold` takes the lock, says
-//! `held` and keeps it until its standard input is closed.
+//! `held` and keeps it until its standard input is closed;
+//! `control-test-peer SOCKET crowd N` connects N times at once, says `crowded`,
+//! asks nothing, and connects again whenever it is hung up on, until its
+//! standard input is closed.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
 use std::time::Duration;
 
 use control::{Client, InstanceLock, Place, Request};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 fn main() -> ExitCode {
     match run() {
@@ -37,9 +44,32 @@ fn run() -> Result<(), Box<dyn Error>> {
             stdout.flush()?;
             io::stdin().read_to_end(&mut Vec::new())?;
         }
+        [socket, "crowd", size] => {
+            let place = Place::at(Path::new(socket))?;
+            let (sender, connected) = mpsc::channel();
+            for _ in 0..size.parse()? {
+                let (place, sender) = (place.clone(), sender.clone());
+                thread::spawn(move || be_idle(&place, &sender));
+            }
+            connected.recv()?;
+            stdout.write_all(b"crowded\n")?;
+            stdout.flush()?;
+            io::stdin().read_to_end(&mut Vec::new())?;
+        }
         _ => return Err("what am I to do?".into()),
     }
     Ok(())
+}
+
+fn be_idle(place: &Place, connected: &Sender<()>) {
+    loop {
+        // Where it takes too long it is tried again.
+        if let Ok(client) = Client::connect(place, LIMIT) {
+            let _ = connected.send(());
+            let mut polled = [PollFd::new(client.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut polled, PollTimeout::NONE);
+        }
+    }
 }
 
 /// Far longer than anything here takes.

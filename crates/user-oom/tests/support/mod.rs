@@ -29,7 +29,8 @@ fn programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "test_procs"])
+            .args(["build", "--quiet"])
+            .args(["--package", "test_procs", "--package", "control"])
             .args([
                 "--manifest-path",
                 concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),
@@ -174,6 +175,23 @@ impl Stage {
         process
     }
 
+    /// So many connections of user `uid` that ask nothing, renewed whenever they
+    /// are hung up on.
+    pub(crate) fn idle_peers(&self, count: u32, uid: u32) -> Process {
+        let program = self.copy("control-test-peer", "control-test-peer");
+        let mut command = Command::new(program);
+        command
+            .arg(self.socket())
+            .args(["crowd", &count.to_string()])
+            .uid(uid)
+            .gid(uid);
+        let mut process = Process {
+            running: Running::start_with(&mut command, Stdio::piped()),
+        };
+        process.running.line_with("crowded");
+        process
+    }
+
     /// Writes a shell script that is run as it stands.
     pub(crate) fn script(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
@@ -224,8 +242,12 @@ struct Running {
 
 impl Running {
     fn start(command: &mut Command) -> Self {
+        Self::start_with(command, Stdio::null())
+    }
+
+    fn start_with(command: &mut Command, stdin: Stdio) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,0 +1,139 @@
+//! The control sockets of the built daemon: crowded, removed, taken over or not
+//! to be had.
+
+#[expect(dead_code, reason = "each test file uses a part of it")]
+mod support;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use control::{Client, Door, Place, Reply, Request};
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+use support::{Stage, TOTAL_MIB};
+
+/// A client's patience. It is answered in milliseconds.
+const SOON: Duration = Duration::from_secs(5);
+
+fn place(stage: &Stage) -> Place {
+    Place::at(&stage.socket()).expect("it is short enough")
+}
+
+#[track_caller]
+fn ask(stage: &Stage, request: Request) -> Reply {
+    let client = Client::connect(&place(stage), SOON).expect("a daemon listens");
+    client.ask(request, SOON).expect("it answers")
+}
+
+#[test]
+fn idle_strangers_keep_neither_root_nor_relief_waiting() {
+    if !geteuid().is_root() {
+        println!("skipped: only root can be another user; run it as root");
+        return;
+    }
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    let mut strangers = stage.idle_peers(400, 65534);
+    for _ in 0..20 {
+        let reply = ask(&stage, Request::Status);
+        assert!(matches!(reply, Reply::Status(_)), "{reply:?}");
+    }
+    let reply = ask(&stage, Request::Relief);
+    assert!(matches!(reply, Reply::Refused(_)), "{reply:?}");
+    assert!(strangers.lives());
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn what_is_removed_is_made_again_and_a_second_daemon_is_refused_all_the_same() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    let place = place(&stage);
+    ask(&stage, Request::Status);
+    for path in [
+        place.door(Door::Private),
+        place.door(Door::Public),
+        place.lock(),
+    ] {
+        fs::remove_file(path).expect("it is there");
+        daemon.line_with("made its control socket again");
+        assert!(path.exists(), "{}", path.display());
+        ask(&stage, Request::Status);
+    }
+    let mut second = stage.daemon(&[]);
+    let said = second.line_with("user-oom: ");
+    let want = format!(
+        "user-oom: another user-oom is running (pid {})",
+        daemon.pid()
+    );
+    assert_eq!(said, want);
+    assert_eq!(second.ended().code(), Some(1));
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn a_daemon_whose_lock_another_took_meanwhile_ends() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    // In one step, so that the daemon cannot come in between.
+    let place = place(&stage);
+    let path = stage.path("taken");
+    let mut file = File::create(&path).expect("the folder is ours");
+    writeln!(file, "12345").expect("it is ours");
+    let _taken = Flock::lock(file, FlockArg::LockExclusiveNonblock).expect("it is new");
+    fs::rename(path, place.lock()).expect("the folder is ours");
+    daemon.line_with("user-oom: another user-oom is running (pid 12345)");
+    assert_eq!(daemon.ended().code(), Some(1));
+}
+
+#[test]
+fn a_daemon_that_cannot_have_its_socket_guards_and_has_it_later() {
+    let stage = Stage::new();
+    // Not a socket, so it is left alone.
+    fs::write(stage.socket(), "precious").expect("the folder is ours");
+    let mut daemon = stage.daemon(&["--grace", "0.1"]);
+    let said = daemon.line_with("guards without a control socket");
+    assert!(said.contains("is not a socket"), "{said}");
+    let one = stage.process(1);
+    daemon.line_with(&format!("process {} is registered", one.pid()));
+    stage.set_available(350);
+    daemon.line_with(&format!("SIGTERM to {}", one.pid()));
+    stage.set_available(TOTAL_MIB);
+
+    let text = fs::read_to_string(stage.socket()).expect("it is left alone");
+    assert_eq!(text, "precious");
+    fs::remove_file(stage.socket()).expect("the folder is ours");
+    daemon.line_with("has its control socket now");
+    ask(&stage, Request::Status);
+}
+
+#[test]
+fn without_a_runtime_directory_a_users_daemon_guards_without_a_socket() {
+    if !geteuid().is_root() {
+        println!("skipped: only root can be another user; run it as root");
+        return;
+    }
+    let stage = Stage::new();
+    std::os::unix::fs::chown(stage.registry(), Some(65534), Some(65534)).expect("it is ours");
+    let mut command = Command::new(stage.copy("user-oom", "user-oom"));
+    command
+        .arg("--registered-only")
+        .arg("--registry")
+        .arg(stage.registry())
+        .arg("--meminfo")
+        .arg(stage.path("meminfo"))
+        .args(["--pressure", "off"])
+        .env_remove("XDG_RUNTIME_DIR")
+        .uid(65534)
+        .gid(65534);
+    let mut daemon = support::Daemon::start(&mut command);
+    daemon.line_with("guards without a control socket: XDG_RUNTIME_DIR names no directory");
+    daemon.line_with("socket    none");
+    assert!(daemon.is_running());
+}
