@@ -432,3 +432,27 @@ fn on_a_desktop_a_registered_leak_outweighs_what_is_not_registered() {
     }
     assert_eq!(machine.given_up(), ["leak"]);
 }
+
+/// Who is killed beside six steady jobs worth 100, while a hog of another
+/// user's with this value grows.
+fn beside_a_hog_worth(value: u32) -> Vec<String> {
+    let mut machine = Machine::new(registered_only(), 8 * GIB, 0);
+    for job in 0..6 {
+        machine.add(Task::steady(registered(100 + job, "steady", 100, GIB)));
+    }
+    machine.run_for(10 * SECOND);
+    machine.add(Task::growing(registered(200, "hog", value, 0), 40 * MIB));
+    machine.run_for(600 * SECOND);
+    assert!(!machine.kernel_would_kill);
+    machine.given_up()
+}
+
+#[test]
+fn a_hog_at_a_users_cap_pays_for_those_killed_for_it_and_goes_before_all_are() {
+    let killed = beside_a_hog_worth(1000);
+    let before = killed.iter().take_while(|name| *name != "hog").count();
+    assert!(before <= 4 && before < killed.len(), "{killed:?}");
+    // What the cap is for: all that they are worth does not pay for it.
+    let killed = beside_a_hog_worth(1_000_000);
+    assert_eq!(killed[..6], ["steady"; 6]);
+}
