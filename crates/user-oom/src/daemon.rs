@@ -57,6 +57,9 @@ const SELDOM: Duration = Duration::from_secs(60);
 const RARELY: Duration = Duration::from_secs(600);
 /// or so long where swap is used or tasks stall.
 const SOON: Duration = Duration::from_secs(1);
+/// Between two changes of `oom_score_adj` by the registry: all that are
+/// registered are read for it, however few entries a user keeps changing.
+const ALIGN_REST: Duration = Duration::from_secs(1);
 /// How many choices are tried at one last call.
 const LAST_CALL_TRIES: u32 = 8;
 /// Between two looks while a last call cannot be helped.
@@ -104,6 +107,10 @@ pub(crate) struct Daemon {
     /// Relief was asked for since the last round.
     relief: bool,
     registry_turn: RegistryTurn,
+    /// The registry has changed since the kernel's choice was last aligned,
+    is_unaligned: bool,
+    /// which is not done again before then.
+    next_align: Duration,
     /// As of the last look.
     level: Level,
     /// When the table was last read, at whatever depth.
@@ -169,6 +176,8 @@ impl Daemon {
             snapshot,
             relief: false,
             registry_turn,
+            is_unaligned: true,
+            next_align: Duration::ZERO,
             level: Level::Ok,
             table_read: None,
             full_scan: None,
@@ -503,6 +512,7 @@ impl Daemon {
         let now = self.now();
         let mut pause = Duration::MAX;
         pause = pause.min(self.read_registry(now));
+        pause = pause.min(self.align(now));
         (self.parts.peers)
             .restore(now, &self.epoll, &mut self.parts.scribe)
             .map_err(Error::Control)?;
@@ -528,8 +538,7 @@ impl Daemon {
         pause
     }
 
-    /// Says what the registry had to say, and holds and aligns whom it names
-    /// now.
+    /// Says what the registry had to say, and holds whom it names now.
     fn take_in(&mut self, notices: &[Notice]) {
         let parts = &mut self.parts;
         for notice in notices {
@@ -540,14 +549,30 @@ impl Daemon {
         }
         let registered = parts.registry.entries().map(|(id, _)| id);
         parts.hands.hold_registered(registered, &self.epoll);
-        if let Some(aligner) = &mut parts.aligner
-            && let Err(err) = aligner.align(parts.registry.entries())
-        {
+        self.is_unaligned = true;
+    }
+
+    /// Has the kernel's choice follow the registry; how long it may lag.
+    fn align(&mut self, now: Duration) -> Duration {
+        let parts = &mut self.parts;
+        let Some(aligner) = &mut parts.aligner else {
+            return Duration::MAX;
+        };
+        if !self.is_unaligned {
+            return Duration::MAX;
+        }
+        if now < self.next_align {
+            return self.next_align - now;
+        }
+        self.is_unaligned = false;
+        self.next_align = now + ALIGN_REST;
+        if let Err(err) = aligner.align(parts.registry.entries()) {
             parts.scribe.note(
                 log::Level::Warn,
                 format_args!("the kernel's choice is its own: cannot write down what was: {err}"),
             );
         }
+        Duration::MAX
     }
 
     fn hear(&mut self, token: u64) -> ControlFlow<()> {
