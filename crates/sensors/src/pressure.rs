@@ -8,7 +8,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, write};
 
 use crate::error::ReadError;
-use crate::file::WatchedFile;
+use crate::file::{WatchedFile, read_whole};
 
 /// How much time is lost waiting for memory.
 #[derive(Debug)]
@@ -43,13 +43,10 @@ impl PressureFile {
     pub fn read(&mut self) -> Result<Pressure, ReadError> {
         let text = self.file.read().map_err(no_pressure)?;
         let parsed = Pressure::parse(&String::from_utf8_lossy(text));
-        match parsed {
-            Ok(pressure) => Ok(pressure),
-            Err(source) => Err(ReadError::Pressure {
-                path: self.file.path().to_owned(),
-                source,
-            }),
-        }
+        parsed.map_err(|source| ReadError::Pressure {
+            path: self.file.path().to_owned(),
+            source,
+        })
     }
 }
 
@@ -63,11 +60,14 @@ pub struct PressureTrigger {
 }
 
 impl PressureTrigger {
-    /// Arms `trigger` at `path`.
+    /// Arms `trigger` at `path`, once that has been read as what it should be:
+    /// where containers hide the kernel's pressure there may be a device that
+    /// takes any trigger and never fires.
     ///
     /// # Errors
     ///
     /// - [`ReadError::NoPressure`]: the kernel has no PSI, or it is off.
+    /// - [`ReadError::Pressure`]: it is no pressure file.
     /// - [`ReadError::TriggerNotPermitted`]: that takes CAP_SYS_RESOURCE;
     ///   [`Trigger::unprivileged`] may do without.
     /// - [`ReadError::Trigger`]: the kernel refused it for another reason.
@@ -98,6 +98,14 @@ impl PressureTrigger {
         };
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(CWD, path, flags, Mode::empty()).map_err(refused)?;
+        let mut text = [0; 1024];
+        let len = read_whole(&file, &mut text).map_err(refused)?;
+        Pressure::parse(&String::from_utf8_lossy(&text[..len])).map_err(|source| {
+            ReadError::Pressure {
+                path: path.to_owned(),
+                source,
+            }
+        })?;
         write(&file, trigger.line().as_bytes()).map_err(refused)?;
         Ok(Self { file })
     }

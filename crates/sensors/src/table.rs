@@ -33,6 +33,9 @@ use crate::pid_files::{PidPath, Stat, Statm};
 use crate::proc_root::{Miss, OpenRoot, ProcRoot};
 use crate::survey::{Found, Identity, Request, Survey, What};
 
+/// Descriptors that are left for the daemon's other needs.
+const LEFT: usize = 64;
+
 /// How much a scan reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
@@ -142,12 +145,14 @@ impl ProcessTable {
     /// it that there is room for twice as many as are there.
     ///
     /// It holds at most half of the descriptors that this process may have at
-    /// the time (RLIMIT_NOFILE), so raise that limit first.
+    /// the time (RLIMIT_NOFILE), and leaves 64 for all else; so raise that
+    /// limit first.
     #[must_use]
     pub fn new(root: ProcRoot, capacity: usize) -> Self {
         let limit = getrlimit(Resource::Nofile).current;
         let hold_at_most = limit.map_or(usize::MAX, |limit| {
-            usize::try_from(limit / 2).unwrap_or(usize::MAX)
+            let at_most = (limit / 2).min(limit.saturating_sub(LEFT as u64));
+            usize::try_from(at_most).unwrap_or(usize::MAX)
         });
         Self {
             root,
@@ -173,8 +178,9 @@ impl ProcessTable {
     ///
     /// # Errors
     ///
-    /// [`ReadError`] names the directory that could not be listed, or the first
-    /// file that could not be read or made no sense; all others have been read
+    /// [`ReadError`] names the directory that could not be listed, so that only
+    /// those held were looked at; or the first file that could not be read or
+    /// made no sense, whose process is left out: all others have been read
     /// nevertheless. That a process is gone, hidden from us, or not held for
     /// want of descriptors is no error: [`Scan`] has the count.
     pub fn scan(
@@ -188,9 +194,16 @@ impl ProcessTable {
             self.scan_held(&mut scan, &mut failure);
         } else {
             self.spare_a_descriptor();
-            self.list()?;
-            self.scan_known(depth, newcomer, &mut scan, &mut failure);
-            self.scan_newcomers(depth, newcomer, &mut scan, &mut failure);
+            match self.list() {
+                Ok(()) => {
+                    self.scan_known(depth, newcomer, &mut scan, &mut failure);
+                    self.scan_newcomers(depth, newcomer, &mut scan, &mut failure);
+                }
+                Err(err) => {
+                    failure = Some(err);
+                    self.scan_held(&mut scan, &mut failure);
+                }
+            }
         }
         if depth == Depth::Full {
             self.make_room();
@@ -548,11 +561,9 @@ impl ProcessTable {
     /// Closes some of the descriptors held, and holds no more than that from
     /// now on. `false` if there were none.
     fn let_some_go(&mut self) -> bool {
-        /// Enough for the daemon's other needs.
-        const ENOUGH: usize = 64;
-        self.hold_at_most = self.held().saturating_sub(ENOUGH);
+        self.hold_at_most = self.held().saturating_sub(LEFT);
         let held = self.kept.iter_mut().rev().map(|kept| &mut kept.statm);
-        held.filter_map(Option::take).take(ENOUGH).count() > 0
+        held.filter_map(Option::take).take(LEFT).count() > 0
     }
 
     fn make_room(&mut self) {
@@ -731,7 +742,11 @@ impl Reader<'_> {
             kept.rss_shmem_bytes = status.shmem_bytes;
             process.oom_score_adj = self.root.score_adj(pid)?;
             if depth == Depth::Full {
-                process.oom_score = Some(self.root.score(pid)?);
+                process.oom_score = match self.root.score(pid) {
+                    // It is only shown.
+                    Err(Miss::Failed(_)) => None,
+                    score => Some(score?),
+                };
             }
         }
         let alone = Unit {

@@ -103,9 +103,27 @@ fn reading_the_kernels_own_allocates_nothing() {
 
 #[test]
 fn a_trigger_is_written_in_one_piece() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    PressureTrigger::arm(file.path(), &trigger()).unwrap();
-    assert_eq!(fs::read(file.path()).unwrap(), b"full 500000 1000000\0");
+    let copy = Copy::of("good");
+    let path = copy.path().join("pressure/memory");
+    PressureTrigger::arm(&path, &trigger()).unwrap();
+    let written = fs::read(path).unwrap();
+    assert!(written.starts_with(b"full 500000 1000000\0"));
+}
+
+#[test]
+fn what_is_no_pressure_file_is_armed_with_nothing() {
+    // Where the kernel's is masked: it takes whatever is written to it.
+    let err = PressureTrigger::arm(Path::new("/dev/null"), &trigger()).unwrap_err();
+    let told = chain(&err);
+    assert!(
+        told.starts_with("cannot make sense of `/dev/null`: "),
+        "{told}"
+    );
+    let copy = Copy::of("good");
+    copy.write("pressure/memory", "12 apples\n");
+    PressureTrigger::arm(&copy.path().join("pressure/memory"), &trigger()).unwrap_err();
+    let left = fs::read_to_string(copy.path().join("pressure/memory")).unwrap();
+    assert_eq!(left, "12 apples\n");
 }
 
 #[test]

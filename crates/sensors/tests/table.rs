@@ -449,15 +449,9 @@ fn a_malformed_file_is_named_and_all_others_are_read() {
             "`, line 2: expected `VmSwap:",
         ),
         (
-            "oom_score",
-            "2001\n",
-            "`, line 1: expected a number from 0 to 2000, found `2001\\n`",
-        ),
-        ("oom_score", "-1\n", "`, line 1: expected a number from 0"),
-        (
             "oom_score_adj",
             "-1001\n",
-            "`, line 1: expected a number from -1000",
+            "`, line 1: expected a number from -1000 to 1000, found `-1001\\n`",
         ),
         (
             "oom_score_adj",
@@ -490,6 +484,47 @@ fn a_file_that_was_good_and_is_malformed_is_named_too() {
     copy.write("1200/statm", "2000 1000 700 10 0 90 0\n");
     table.scan(Depth::Fast);
     assert_eq!(table.pids(), ALL);
+}
+
+#[test]
+fn a_badness_that_makes_no_sense_is_not_shown_and_costs_nothing_else() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    for text in ["2001\n", "-1\n", ""] {
+        copy.write("1200/oom_score", text);
+        table.scan(Depth::Full);
+        assert_eq!(table.get(1200).oom_score, None, "{text:?}");
+        assert_eq!(table.pids(), ALL);
+    }
+}
+
+#[test]
+fn a_process_with_a_file_that_cannot_be_read_is_left_out() {
+    for file in ["stat", "statm", "status", "oom_score_adj"] {
+        let copy = Copy::of("good");
+        copy.remove(&format!("1200/{file}"));
+        fs::create_dir(copy.path().join("1200").join(file)).unwrap();
+        let mut table = copy.table();
+        for depth in [Depth::Fast, Depth::Full, Depth::Fast] {
+            let told = chain(&table.try_scan(depth).unwrap_err());
+            let want = format!("/1200/{file}`: Is a directory");
+            assert!(told.contains(&want), "{told}");
+            assert_eq!(table.pids(), [1, 2, 800, 1204, 1205, 1300, 1400]);
+        }
+    }
+}
+
+#[test]
+fn where_processes_cannot_be_listed_those_held_are_looked_at() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    copy.write("1204/statm", "200000 90000 25000 10 0 90 0\n");
+    // What is open stays; the directory cannot be listed any more.
+    fs::remove_dir_all(copy.path()).unwrap();
+    table.try_scan(Depth::Fast).unwrap_err();
+    assert_eq!(table.pids(), ALL);
+    assert_eq!(table.get(1204).rss_bytes, pages(90_000));
 }
 
 /// As much as the tree's processes really have.
