@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::resource::{Resource, getrlimit};
 use oom_policy::{
     Action, Candidate, Cause, Decision, Outcome, Process, ProcessId, Refusal, Snapshot, Verdict,
 };
@@ -19,6 +20,9 @@ use crate::scribe::Scribe;
 /// Candidates that are printed beside the chosen and the registered.
 const SHOWN: usize = 10;
 
+/// What is left of the descriptors, whoever could be held ahead.
+const SPARE_DESCRIPTORS: usize = 64;
+
 /// How long sensing and deciding took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Took {
@@ -30,12 +34,16 @@ pub(crate) struct Took {
 #[derive(Debug)]
 pub(crate) struct Hands {
     root: ProcRoot,
-    second_hand: SecondHand,
+    /// `None` where there was no thread for it.
+    second_hand: Option<SecondHand>,
     dryrun: bool,
     /// By ascending id. Registered processes are held, so that their end is
     /// noticed; victims; and where the kernel asks before it kills, everybody
     /// who may be ended, since nothing can be opened then.
     holds: Vec<Hold>,
+    /// So many are held ahead: the process table takes half of the
+    /// descriptors, and without any left nothing can be read.
+    ahead_at_most: usize,
     /// What was done and is yet to be told.
     done: Vec<Record>,
     next_token: u64,
@@ -78,7 +86,7 @@ impl Hands {
     /// `first_token`: from here on, epoll's data stand for processes held.
     pub(crate) fn new(
         root: ProcRoot,
-        second_hand: SecondHand,
+        second_hand: Option<SecondHand>,
         dryrun: bool,
         first_token: u64,
         capacity: usize,
@@ -88,6 +96,10 @@ impl Hands {
             second_hand,
             dryrun,
             holds: Vec::with_capacity(capacity),
+            ahead_at_most: getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(limit, _)| {
+                let half = usize::try_from(limit / 2).unwrap_or(usize::MAX);
+                half.saturating_sub(SPARE_DESCRIPTORS)
+            }),
             done: touched(capacity, || Record::Dropped(0)),
             next_token: first_token,
             ended: 0,
@@ -192,8 +204,10 @@ impl Hands {
     /// so it comes after all that must not wait.
     pub(crate) fn free_killed(&mut self) {
         for hold in &mut self.holds {
-            if std::mem::take(&mut hold.killed) {
-                self.second_hand.release(&hold.victim);
+            if std::mem::take(&mut hold.killed)
+                && let Some(second_hand) = &self.second_hand
+            {
+                second_hand.release(&hold.victim);
             }
         }
     }
@@ -333,6 +347,15 @@ impl Hands {
         Ok(signalled)
     }
 
+    /// [`Self::hold`], as long as descriptors are left for what comes.
+    fn hold_ahead(&mut self, id: ProcessId) -> Option<usize> {
+        match self.position(id) {
+            Ok(position) => Some(position),
+            Err(_) if self.holds.len() < self.ahead_at_most => self.hold(id).ok()?,
+            Err(_) => None,
+        }
+    }
+
     /// Where the hold on `id` is, which is made where there is none; `None`
     /// once it is gone.
     fn hold(&mut self, id: ProcessId) -> Result<Option<usize>, ReapError> {
@@ -398,7 +421,7 @@ impl Hands {
         }
         for id in registered {
             // Who cannot be held now is held when it must be signalled.
-            if let Ok(Some(position)) = self.hold(id) {
+            if let Some(position) = self.hold_ahead(id) {
                 self.holds[position].registered = true;
                 self.watch(position, epoll);
             }
@@ -415,7 +438,7 @@ impl Hands {
         for process in processes {
             if process.protection.is_none() {
                 // Who cannot be held cannot be chosen at a last call.
-                if let Ok(Some(position)) = self.hold(process.id) {
+                if let Some(position) = self.hold_ahead(process.id) {
                     self.holds[position].present = true;
                 }
             }
@@ -578,7 +601,7 @@ mod tests {
     fn who_is_held_for_a_last_call_stays_held_when_the_registry_changes() {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("epoll");
         let second_hand = SecondHand::spawn().expect("a thread");
-        let mut hands = Hands::new(root(), second_hand, false, 1, 8);
+        let mut hands = Hands::new(root(), Some(second_hand), false, 1, 8);
         let [one, two] = [Waiter::new(), Waiter::new()];
         let mut processes = [&one, &two].map(|waiter| ordinary(waiter.id(), 1));
         processes.sort_unstable_by_key(|process| process.id);

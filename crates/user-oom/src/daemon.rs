@@ -151,21 +151,34 @@ impl Daemon {
     /// # Errors
     ///
     /// [`Error::System`] where the kernel has no epoll to give.
-    pub(crate) fn new(parts: Parts, snapshot: Snapshot) -> Result<Self, Error> {
+    pub(crate) fn new(mut parts: Parts, snapshot: Snapshot) -> Result<Self, Error> {
         const DOING: &str = "wait for several things at once";
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system(DOING))?;
-        let watch = |fd: BorrowedFd<'_>, flags, token| {
-            epoll
-                .add(fd, EpollEvent::new(flags, token))
-                .map_err(system(DOING))
-        };
-        watch(parts.signals.as_fd(), EpollFlags::EPOLLIN, SIGNALS)?;
+        let signals = EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS);
+        epoll
+            .add(parts.signals.as_fd(), signals)
+            .map_err(system(DOING))?;
         parts.peers.watch(&epoll).map_err(system(DOING))?;
+        // What follows it can guard without.
+        let watch = |fd: BorrowedFd<'_>, flags, token, cost: &str| {
+            let watched = epoll.add(fd, EpollEvent::new(flags, token));
+            if let Err(errno) = watched {
+                log::warn!("{cost}: {}", errno.desc());
+            }
+            watched.is_ok()
+        };
         if let Some(trigger) = parts.pressure.as_ref().and_then(Pressure::trigger) {
-            watch(trigger, EpollFlags::EPOLLPRI, PRESSURE)?;
+            let cost = "no relief by pressure, since its trigger cannot be waited for";
+            if !watch(trigger, EpollFlags::EPOLLPRI, PRESSURE, cost) {
+                parts.pressure = None;
+            }
         }
         if let Some(notifier) = parts.memory.notifier() {
-            watch(notifier, EpollFlags::EPOLLPRI, NOTIFIER)?;
+            let cost = "the kernel will not ask before it kills, since memory_info.ko cannot be \
+                        waited for";
+            if !watch(notifier, EpollFlags::EPOLLPRI, NOTIFIER, cost) {
+                parts.memory.do_without_notifier();
+            }
         }
         let registry_turn =
             RegistryTurn::new(&parts.registry, &epoll, REGISTRY).map_err(system(DOING))?;
@@ -224,7 +237,7 @@ impl Daemon {
                 Err(errno) => return Err(system("wait")(errno)),
             };
             for event in &events[..count] {
-                if self.hear(event.data()).is_break() {
+                if self.hear(event).is_break() {
                     return Ok(());
                 }
             }
@@ -414,7 +427,8 @@ impl Daemon {
             table.ask_for_identities(depth, &mut |request| surveyor.ask(now, request));
         }
         match scanned {
-            Ok(_) => self.unread.processes = false,
+            // Those held are the ones that could be read.
+            Ok(_) => self.unread.processes &= depth == Depth::Held,
             // All other processes were read.
             Err(err) => say_once(&mut self.unread.processes, &mut parts.scribe, &err),
         }
@@ -575,8 +589,9 @@ impl Daemon {
         Duration::MAX
     }
 
-    fn hear(&mut self, token: u64) -> ControlFlow<()> {
+    fn hear(&mut self, event: &EpollEvent) -> ControlFlow<()> {
         let now = self.now();
+        let token = event.data();
         match token {
             SIGNALS => return self.hear_signal(),
             // What it says is read once the round is over.
@@ -586,6 +601,8 @@ impl Daemon {
             REMOVALS => self.parts.peers.look_again(),
             // The next round reads it.
             NOTIFIER => {}
+            // It would be ready for ever.
+            PRESSURE if event.events().contains(EpollFlags::EPOLLERR) => self.lose_pressure(),
             PRESSURE => {
                 // Who is given up for relief depends on swap and major faults,
                 // so they are read while the gate still counts.
@@ -604,6 +621,16 @@ impl Daemon {
             _ => self.hear_peer(token),
         }
         ControlFlow::Continue(())
+    }
+
+    /// Its trigger says that it is none any longer.
+    fn lose_pressure(&mut self) {
+        // Closing it takes it out of epoll.
+        self.parts.pressure = None;
+        self.parts.scribe.note(
+            log::Level::Warn,
+            "no relief by pressure from now on: the kernel has dropped its trigger",
+        );
     }
 
     fn hear_signal(&mut self) -> ControlFlow<()> {

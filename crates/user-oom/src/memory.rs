@@ -78,6 +78,11 @@ impl MemorySource {
         self.notifier.as_ref().map(AsFd::as_fd)
     }
 
+    /// Closes the module's file; meminfo is read instead.
+    pub(crate) fn do_without_notifier(&mut self) {
+        self.notifier = None;
+    }
+
     /// Reads how much there is: one read on a kept descriptor. Where the module
     /// is silent about that or cannot be believed, another one, of meminfo.
     ///

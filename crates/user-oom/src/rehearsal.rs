@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use oom_policy::{Ask, Memory, Name, Policy, Preference, Process, ProcessId, SessionId, Snapshot};
-use reaper::{Calls, SecondHand, Victim, wait_gone};
+use reaper::{Calls, ReapError, SecondHand, Victim, wait_gone};
 use sensors::ProcRoot;
 
-use crate::error::{Error, system};
+use crate::error::{Error, chain};
 
 /// The argument that makes a process of ours the child.
 pub(crate) const CHILD: &str = "--rehearsal";
@@ -28,46 +28,74 @@ pub(crate) fn be_the_child() {
     let _ = io::stdin().read(&mut byte);
 }
 
-/// Ends a child of ours as a victim would be ended.
+/// Ends a child of ours as a victim would be ended. Where none can be started,
+/// for want of descriptors, memory or room for another process, that is said:
+/// the first victim may then take longer.
 ///
 /// # Errors
 ///
-/// Where no child of ours can be started or ended, nobody could be.
+/// Where a child of ours cannot be ended, nothing can be.
 pub(crate) fn end_a_child(
     root: &ProcRoot,
     executable: &Path,
-    second_hand: &SecondHand,
+    second_hand: Option<&SecondHand>,
 ) -> Result<(), Error> {
-    const DOING: &str = "rehearse with a child process";
-    let mut child = Command::new(executable)
+    let started = Command::new(executable)
         .arg(CHILD)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .spawn()
-        .map_err(system(DOING))?;
+        .spawn();
+    let mut child = match started {
+        Ok(child) => child,
+        Err(err) => {
+            log::warn!("the first kill may take longer: cannot rehearse with a child: {err}");
+            return Ok(());
+        }
+    };
     let ended = end(child.id(), root, second_hand);
-    if ended.is_err() {
-        // It has our pipe's end; without it, it ends by itself.
-        drop(child.stdin.take());
+    // It has our pipe's end; without it, it ends by itself. Its status says
+    // nothing more.
+    drop(child.stdin.take());
+    let _ = child.wait();
+    match ended {
+        Err(err) if is_for_want_of_something(&err) => {
+            log::warn!("the first kill may take longer: {}", chain(&err));
+            Ok(())
+        }
+        ended => ended.map_err(Error::Reaper),
     }
-    child.wait().map_err(system(DOING))?;
-    ended
 }
 
-fn end(pid: u32, root: &ProcRoot, second_hand: &SecondHand) -> Result<(), Error> {
-    let Some(start_ticks) = root.start_ticks(pid).map_err(Error::Processes)? else {
+fn end(pid: u32, root: &ProcRoot, second_hand: Option<&SecondHand>) -> Result<(), ReapError> {
+    let start_ticks = |pid| root.start_ticks(pid).map_err(io::Error::other);
+    let started = start_ticks(pid).map_err(|source| ReapError::StartTime { pid, source })?;
+    let Some(ticks) = started else {
         return Ok(());
     };
-    let id = ProcessId { pid, start_ticks };
-    let again = |pid| root.start_ticks(pid).map_err(io::Error::other);
-    let held = Victim::hold_by(Calls::available(), root.path(), id, again);
-    let Some(victim) = held.map_err(Error::Reaper)? else {
-        return Ok(());
+    let id = ProcessId {
+        pid,
+        start_ticks: ticks,
     };
-    victim.kill().map_err(Error::Reaper)?;
-    second_hand.release(&victim);
-    wait_gone(&[victim], PATIENCE).map_err(Error::Reaper)?;
+    let held = Victim::hold_by(Calls::available(), root.path(), id, start_ticks)?;
+    let Some(victim) = held else { return Ok(()) };
+    victim.kill()?;
+    if let Some(second_hand) = second_hand {
+        second_hand.release(&victim);
+    }
+    wait_gone(&[victim], PATIENCE)?;
     Ok(())
+}
+
+/// What may be there when it matters; that we may not signal does not pass.
+fn is_for_want_of_something(err: &ReapError) -> bool {
+    match err {
+        ReapError::Hold { source, .. } => matches!(
+            source.raw_os_error(),
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+        ),
+        ReapError::StartTime { .. } | ReapError::Wait { .. } => true,
+        _ => false,
+    }
 }
 
 /// Decides about `processes` made-up processes, and has `policy` forget it:

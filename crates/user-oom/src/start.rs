@@ -81,11 +81,9 @@ pub(crate) fn daemon(
     // As much as it would make room for by itself, and so without a hole in
     // the heap where the smaller one was.
     let mut table = ProcessTable::new(root.clone(), 2 * processes);
-    table
-        .scan(Depth::Full, &mut |process| {
-            classifier.classify(Program::default(), process);
-        })
-        .map_err(Error::Processes)?;
+    scan(&mut table, Depth::Full, &mut |process| {
+        classifier.classify(Program::default(), process);
+    })?;
     let judged = |process: &&Process| process.protection != Some(Protection::KernelThread);
     let capacity = room_for(table.processes().iter().filter(judged).count());
 
@@ -119,11 +117,17 @@ pub(crate) fn daemon(
     // The scribe keeps its priority, being in no hurry; the second hand and the
     // surveyor, made after this, have ours.
     harden(&root, privileges);
-    let second_hand = SecondHand::spawn().map_err(Error::Reaper)?;
-    let surveyor = Surveyor::spawn(surveyor::read(Path::new(PROC), Programs::new()))
-        .map_err(system("start the thread that looks at processes"))?;
+    let second_hand = SecondHand::spawn()
+        .inspect_err(|err| {
+            log::warn!(
+                "memory comes back only as fast as its process ends: {}",
+                chain(err)
+            );
+        })
+        .ok();
+    let surveyor = Surveyor::spawn(surveyor::read(Path::new(PROC), Programs::new()));
     let snapshot = rehearsal::decide(&mut policy, capacity);
-    rehearsal::end_a_child(&root, &executable(), &second_hand)?;
+    rehearsal::end_a_child(&root, &executable(), second_hand.as_ref())?;
 
     let hands = Hands::new(
         root.clone(),
@@ -296,6 +300,19 @@ fn watch_pressure(arguments: &Arguments) -> Result<Option<Pressure>, Error> {
     }
 }
 
+/// Looks at all processes. What could not be read of some the first round
+/// says: it is as odd then.
+fn scan(
+    table: &mut ProcessTable,
+    depth: Depth,
+    newcomer: &mut dyn FnMut(&mut Process),
+) -> Result<(), Error> {
+    match table.scan(depth, newcomer) {
+        Err(err) if table.processes().is_empty() => Err(Error::Processes(err)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Also, how many processes there are.
 fn classifier(
     arguments: &Arguments,
@@ -303,9 +320,7 @@ fn classifier(
     privileges: Privileges,
 ) -> Result<(Classifier, usize), Error> {
     let mut family = ProcessTable::new(root.clone(), room_for(0));
-    family
-        .scan(Depth::Fast, &mut |_| {})
-        .map_err(Error::Processes)?;
+    scan(&mut family, Depth::Fast, &mut |_| {})?;
     let own_uid = geteuid().as_raw();
     let mut classifier = Classifier::new(
         std::process::id(),

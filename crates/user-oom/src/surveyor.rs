@@ -103,19 +103,22 @@ struct Bells {
 }
 
 impl Surveyor {
-    /// Starts the thread, which answers by `read`.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says of another thread or eventfd.
-    pub(crate) fn spawn(read: Arc<Read>) -> io::Result<Self> {
-        Ok(Self {
-            worker: Some(Worker::spawn(&read)?),
+    /// Starts the thread, which answers by `read`. Where none can be had, that
+    /// is said, and nothing is answered.
+    pub(crate) fn spawn(read: Arc<Read>) -> Self {
+        let worker = Worker::spawn(&read).inspect_err(|err| {
+            log::warn!(
+                "neither what a login session needs nor shared memory is recognised: cannot start \
+                 the thread that looks at processes: {err}"
+            );
+        });
+        Self {
+            worker: worker.ok(),
             read,
             left_behind: 0,
             asked: VecDeque::with_capacity(QUEUE),
             since: Duration::ZERO,
-        })
+        }
     }
 
     /// Asks, unless there is no room; whether there was. Takes no lock and no
@@ -484,7 +487,7 @@ mod tests {
         let waiters = [Waiter::new(), Waiter::new()];
         let mut town = Town::of(&waiters);
         assert!(town.root().read_dir().unwrap().count() == 2);
-        let mut surveyor = Surveyor::spawn(Silent::about([]).read()).unwrap();
+        let mut surveyor = Surveyor::spawn(Silent::about([]).read());
         surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
         take_all(&mut surveyor, &mut town);
         let mut asked = 0;
@@ -501,7 +504,7 @@ mod tests {
         let mut town = Town::of(&waiters);
         let stuck = waiters[0].id().pid;
         let silent = Silent::about([stuck]);
-        let mut surveyor = Surveyor::spawn(silent.read()).unwrap();
+        let mut surveyor = Surveyor::spawn(silent.read());
         let began = Instant::now();
         surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
         assert!(began.elapsed() < LIMIT);
@@ -546,7 +549,7 @@ mod tests {
         let waiters: Vec<Waiter> = (0..6).map(|_| Waiter::new()).collect();
         let mut town = Town::of(&waiters);
         let silent = Silent::about(waiters.iter().map(|waiter| waiter.id().pid));
-        let mut surveyor = Surveyor::spawn(silent.read()).unwrap();
+        let mut surveyor = Surveyor::spawn(silent.read());
         let mut request = None;
         town.table.ask_for_identities(Depth::Full, &mut |asked| {
             request = Some(asked);
@@ -577,7 +580,7 @@ mod tests {
     fn no_more_is_asked_than_there_is_room_for() {
         let waiter = Waiter::new();
         let silent = Silent::about([waiter.id().pid]);
-        let mut surveyor = Surveyor::spawn(silent.read()).unwrap();
+        let mut surveyor = Surveyor::spawn(silent.read());
         let request = Request {
             id: waiter.id(),
             what: What::OwnMemory,

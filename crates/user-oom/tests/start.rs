@@ -4,13 +4,45 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
-use support::Stage;
+use support::{Daemon, Stage};
 
 /// At or below 10 % (400 MiB of 4000) it warns, and 12 % (480) is enough again.
 const SHORT: u64 = 350;
 const PLENTY: u64 = 2000;
+
+/// The daemon on `stage`, yet to be started.
+fn command(stage: &Stage, arguments: &[&str]) -> Command {
+    stage.command(Path::new(env!("CARGO_BIN_EXE_user-oom")), arguments)
+}
+
+/// `command`, run by `program` with `arguments` before it.
+fn by(program: &str, arguments: &[&str], command: &Command) -> Command {
+    let mut by = Command::new(program);
+    by.args(arguments)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_remove("RUST_LOG");
+    by
+}
+
+/// `command` where `from` stands in the place of `to`; `None` where we may not.
+fn mounted(from: &Path, to: &Path, command: &Command) -> Option<Command> {
+    let tried = Command::new("unshare").args(["-m", "true"]).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        println!("skipped: only root can make mounts of its own (util-linux's unshare)");
+        return None;
+    }
+    let script = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;
+    let [from, to] = [from, to].map(|path| path.to_str().expect("plain"));
+    let arguments = ["-m", "sh", "-c", script, "sh", from, to];
+    let command = by("unshare", &arguments, command);
+    Some(command)
+}
 
 #[test]
 fn started_while_memory_is_short_it_knows_the_values_before_it_chooses() {
@@ -45,5 +77,145 @@ fn what_stands_still_is_not_said_to_grow_at_the_first_decision() {
     for _ in 0..2 {
         let row = daemon.line_with(" test_proc1 ");
         assert!(!row.contains("growing"), "{row}");
+    }
+}
+
+/// That it guards by the levels: of two it chooses the one worth less.
+#[track_caller]
+fn check_guards(stage: &Stage, daemon: &mut Daemon) {
+    let [mut nine, mut one] = [9, 1].map(|value| stage.process(value));
+    for process in [&nine, &one] {
+        daemon.line_with(&format!("process {} is registered", process.pid()));
+    }
+    stage.set_available(SHORT);
+    daemon.line_with(&format!("SIGTERM to {} test_proc1", one.pid()));
+    stage.set_available(PLENTY);
+    daemon.line_with("freed");
+    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert!(nine.lives());
+}
+
+#[test]
+fn where_pressure_is_masked_it_says_so_and_guards_the_levels() {
+    let pressure = Path::new("/proc/pressure/memory");
+    if !pressure.exists() {
+        println!(
+            "skipped, runs since kernel 4.20 with psi=1: no {}",
+            pressure.display()
+        );
+        return;
+    }
+    let stage = Stage::new();
+    // One that takes any trigger and never fires, and one that looks right and
+    // cannot be waited for.
+    let plausible = stage.path("plausible");
+    let text = fs::read_to_string(pressure).expect("it is there");
+    fs::write(&plausible, text).expect("the folder is ours");
+    for (mask, want) in [
+        (PathBuf::from("/dev/null"), "cannot make sense of"),
+        (plausible, "cannot be waited for"),
+    ] {
+        stage.set_available(PLENTY);
+        let ours = command(&stage, &["--grace", "0.1"]);
+        let kernels = without_option(&ours, "--pressure-file");
+        let Some(mut masked) = mounted(&mask, pressure, &kernels) else {
+            return;
+        };
+        let mut daemon = Daemon::start(&mut masked);
+        let said = daemon.line_with("no relief by pressure");
+        assert!(said.contains(want), "{said}");
+        check_guards(&stage, &mut daemon);
+    }
+}
+
+/// `command` without `option` and its value.
+fn without_option(command: &Command, option: &str) -> Command {
+    let arguments: Vec<_> = command.get_args().collect();
+    let at = arguments.iter().position(|argument| *argument == option);
+    let at = at.expect("it is one of them");
+    let mut without = Command::new(command.get_program());
+    without.args(&arguments[..at]).args(&arguments[at + 2..]);
+    without
+}
+
+#[test]
+fn a_process_whose_files_make_no_sense_is_left_out_and_the_others_are_guarded() {
+    let stage = Stage::new();
+    let odd = stage.process(0);
+    let text = fs::read_to_string(format!("/proc/{}/status", odd.pid())).expect("it runs");
+    let without_user: String = text
+        .lines()
+        .filter(|line| !line.starts_with("Uid:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let status = stage.path("status");
+    let garbage = stage.path("garbage");
+    fs::write(&status, without_user).expect("the folder is ours");
+    fs::write(&garbage, "?\n").expect("the folder is ours");
+    for (file, from) in [
+        ("status", &status),
+        ("status", &garbage),
+        ("stat", &garbage),
+        ("statm", &garbage),
+        ("oom_score_adj", &garbage),
+    ] {
+        stage.set_available(PLENTY);
+        let to = PathBuf::from(format!("/proc/{}/{file}", odd.pid()));
+        let ours = command(&stage, &["--grace", "0.1"]);
+        let Some(mut mounted) = mounted(from, &to, &ours) else {
+            return;
+        };
+        let mut daemon = Daemon::start(&mut mounted);
+        let said = daemon.line_with("trying again");
+        assert!(said.contains(to.to_str().expect("plain")), "{said}");
+        check_guards(&stage, &mut daemon);
+        let again = daemon
+            .heard()
+            .iter()
+            .filter(|line| line.contains("trying again"));
+        assert_eq!(again.count(), 1, "it is said once");
+    }
+}
+
+#[test]
+fn where_no_child_can_be_started_it_guards_all_the_same() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can run it as a user that runs nothing else");
+        return;
+    }
+    // Threads count as processes: itself, the one that writes, the one that
+    // frees memory.
+    const USER: u32 = 61_734;
+    let stage = Stage::new();
+    let program = stage.path("user-oom");
+    let copied = Command::new("cp")
+        .args([Path::new(env!("CARGO_BIN_EXE_user-oom")), &program])
+        .status();
+    assert!(copied.expect("coreutils").success());
+    let place = stage.path("place");
+    fs::create_dir(&place).expect("the folder is ours");
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).expect("ours");
+    let mut ours = stage.command(&program, &["-r", "1", "--registry"]);
+    ours.arg(place.join("registry"))
+        .arg("--socket")
+        .arg(place.join("socket"));
+    let user = USER.to_string();
+    let arguments = ["--nproc=3", "setpriv", "--reuid", &user, "--clear-groups"];
+    let mut daemon = Daemon::start(&mut by("prlimit", &arguments, &ours));
+    daemon.line_with("cannot rehearse with a child");
+    daemon.line_with("memory 4000 of 4000 MiB");
+    stage.set_available(SHORT);
+    daemon.line_with("nobody is ended");
+}
+
+#[test]
+fn with_few_descriptors_it_guards_all_the_same() {
+    for limit in ["--nofile=20", "--nofile=32", "--nofile=64"] {
+        let stage = Stage::new();
+        let ours = command(&stage, &["--grace", "0.1"]);
+        let mut daemon = Daemon::start(&mut by("prlimit", &[limit], &ours));
+        check_guards(&stage, &mut daemon);
+        let blind = |line: &String| line.contains("trying again");
+        assert!(!daemon.heard().iter().any(blind), "{:#?}", daemon.heard());
     }
 }
