@@ -133,6 +133,7 @@ struct Unread {
     per_cpu: bool,
     pressure: bool,
     processes: bool,
+    hidden: bool,
 }
 
 /// What came of a decision.
@@ -428,7 +429,21 @@ impl Daemon {
         }
         match scanned {
             // Those held are the ones that could be read.
-            Ok(_) => self.unread.processes &= depth == Depth::Held,
+            Ok(_) if depth == Depth::Held => {}
+            Ok(scan) => {
+                self.unread.processes = false;
+                let was_hidden = std::mem::replace(&mut self.unread.hidden, scan.unread > 0);
+                if scan.unread > 0 && !was_hidden {
+                    parts.scribe.note(
+                        log::Level::Warn,
+                        format_args!(
+                            "{} processes are hidden from us and left alone: `/proc` is mounted \
+                             with `hidepid`, or no descriptor is left (raise RLIMIT_NOFILE)",
+                            scan.unread
+                        ),
+                    );
+                }
+            }
             // All other processes were read.
             Err(err) => say_once(&mut self.unread.processes, &mut parts.scribe, &err),
         }

@@ -211,33 +211,30 @@ pub(crate) struct Scribe {
 
 impl Scribe {
     /// Starts the thread, which writes to `out` what comes to `desk`; and, where there
-    /// are hooks, theirs.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says of another thread or eventfd.
-    pub(crate) fn spawn(
-        mut desk: Desk,
-        hooks: Hooks,
-        out: impl Write + Send + 'static,
-    ) -> io::Result<Self> {
+    /// are hooks, theirs. A guard that cannot speak guards all the same.
+    pub(crate) fn spawn(mut desk: Desk, hooks: Hooks, out: impl Write + Send + 'static) -> Self {
         let done = desk.lane(DONE).folding();
         let notes = desk.lane(NOTES);
         let chatter = desk.lane(CHATTER);
         let hooks = match hooks.is_empty() {
             true => None,
-            false => Some(Calls::spawn(hooks, desk.lane(OUTCOMES))?),
+            false => Calls::spawn(hooks, desk.lane(OUTCOMES))
+                .inspect_err(|err| log::warn!("no hook is run: cannot start their thread: {err}"))
+                .ok(),
         };
         let bell = Arc::clone(&desk.bell);
         let (sender, ended) = mpsc::channel();
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("scribe".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 let _sender = sender;
                 desk.write_all(out);
-            })?;
-        Ok(Self {
+            });
+        if let Err(err) = thread {
+            log::warn!("nothing is said from now on: cannot start the thread that writes: {err}");
+        }
+        Self {
             done,
             notes,
             chatter,
@@ -245,7 +242,7 @@ impl Scribe {
             hooks,
             bell,
             ended,
-        })
+        }
     }
 
     /// Hands `record` over, and has the hooks run that it calls for.

@@ -99,9 +99,8 @@ pub(crate) fn daemon(
             "`-n` has no effect: dbus-send is not in PATH; install it (package dbus-bin or dbus)"
         );
     }
-    let scribe = Desk::new()
-        .and_then(|desk| Scribe::spawn(desk, hooks, output(syslog)))
-        .map_err(system("start the thread that writes"))?;
+    let desk = Desk::new().map_err(system("wake the thread that writes"))?;
+    let scribe = Scribe::spawn(desk, hooks, output(syslog));
 
     let introduction = Introduction {
         settings: &settings,

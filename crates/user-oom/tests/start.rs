@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,11 +30,13 @@ fn by(program: &str, arguments: &[&str], command: &Command) -> Command {
     by
 }
 
+/// What is printed where [`mounted`] is `None`.
+const NO_MOUNTS: &str = "skipped: only root can make mounts of its own (util-linux's unshare)";
+
 /// `command` where `from` stands in the place of `to`; `None` where we may not.
 fn mounted(from: &Path, to: &Path, command: &Command) -> Option<Command> {
     let tried = Command::new("unshare").args(["-m", "true"]).status();
     if !tried.is_ok_and(|status| status.success()) {
-        println!("skipped: only root can make mounts of its own (util-linux's unshare)");
         return None;
     }
     let script = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;
@@ -119,6 +121,7 @@ fn where_pressure_is_masked_it_says_so_and_guards_the_levels() {
         let ours = command(&stage, &["--grace", "0.1"]);
         let kernels = without_option(&ours, "--pressure-file");
         let Some(mut masked) = mounted(&mask, pressure, &kernels) else {
+            println!("{NO_MOUNTS}");
             return;
         };
         let mut daemon = Daemon::start(&mut masked);
@@ -163,6 +166,7 @@ fn a_process_whose_files_make_no_sense_is_left_out_and_the_others_are_guarded() 
         let to = PathBuf::from(format!("/proc/{}/{file}", odd.pid()));
         let ours = command(&stage, &["--grace", "0.1"]);
         let Some(mut mounted) = mounted(from, &to, &ours) else {
+            println!("{NO_MOUNTS}");
             return;
         };
         let mut daemon = Daemon::start(&mut mounted);
@@ -178,13 +182,11 @@ fn a_process_whose_files_make_no_sense_is_left_out_and_the_others_are_guarded() 
 }
 
 #[test]
-fn where_no_child_can_be_started_it_guards_all_the_same() {
+fn where_neither_threads_nor_children_can_be_started_it_guards_all_the_same() {
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: only root can run it as a user that runs nothing else");
         return;
     }
-    // Threads count as processes: itself, the one that writes, the one that
-    // frees memory.
     const USER: u32 = 61_734;
     let stage = Stage::new();
     let program = stage.path("user-oom");
@@ -194,23 +196,37 @@ fn where_no_child_can_be_started_it_guards_all_the_same() {
     assert!(copied.expect("coreutils").success());
     let place = stage.path("place");
     fs::create_dir(&place).expect("the folder is ours");
-    fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).expect("ours");
-    let mut ours = stage.command(&program, &["-r", "1", "--registry"]);
-    ours.arg(place.join("registry"))
+    chown(&place, Some(USER), None).expect("we are root");
+    let registry = place.join("registry");
+    let mut ours = stage.command(&program, &["--grace", "0.1", "--registry"]);
+    ours.arg(&registry)
         .arg("--socket")
         .arg(place.join("socket"));
     let user = USER.to_string();
-    let arguments = ["--nproc=3", "setpriv", "--reuid", &user, "--clear-groups"];
+    let arguments = ["--nproc=1", "setpriv", "--reuid", &user, "--clear-groups"];
     let mut daemon = Daemon::start(&mut by("prlimit", &arguments, &ours));
-    daemon.line_with("cannot rehearse with a child");
-    daemon.line_with("memory 4000 of 4000 MiB");
+    for lacking in [
+        "nothing is said from now on",
+        "memory comes back only as fast",
+        "neither what a login session needs",
+        "cannot rehearse with a child",
+    ] {
+        daemon.line_with(lacking);
+    }
+
+    let mut process = stage.process_of(1, Some(USER));
+    let entry = registry.join(process.pid().to_string());
+    fs::write(&entry, "1\n").expect("we are root");
+    chown(&entry, Some(USER), None).expect("we are root");
     stage.set_available(SHORT);
-    daemon.line_with("nobody is ended");
+    assert_eq!(process.ended_by(), Some(Signal::SIGKILL as i32));
+    let (status, _) = daemon.end_by(Signal::SIGTERM);
+    assert!(status.success(), "{status}");
 }
 
 #[test]
 fn with_few_descriptors_it_guards_all_the_same() {
-    for limit in ["--nofile=20", "--nofile=32", "--nofile=64"] {
+    for limit in ["--nofile=24", "--nofile=32", "--nofile=64"] {
         let stage = Stage::new();
         let ours = command(&stage, &["--grace", "0.1"]);
         let mut daemon = Daemon::start(&mut by("prlimit", &[limit], &ours));
