@@ -168,11 +168,12 @@ fi
 
 answers=no # whether a user-oom has answered
 
-# Sets `answer` to what user-oom says of itself; whether there is one.
+# Sets `answer` to what user-oom says of itself, or to why there is no answer;
+# whether there is one.
 ask_daemon() {
 	local check=0
-	answer=$("$programs/psi-monitor" --check "${daemon[@]}") || check=$?
-	((check <= 1)) || fail "psi-monitor --check ended with status $check"
+	answer=$("$programs/psi-monitor" --check "${daemon[@]}" 2>&1) || check=$?
+	((check <= 1)) || fail "psi-monitor --check ended with status $check${answer:+: $answer}"
 	return "$check"
 }
 
@@ -180,7 +181,10 @@ look_for_daemon() {
 	if ask_daemon; then
 		answers=yes
 		[[ -z $answer ]] || printf '%s\n' "$answer"
-	elif ((${#bounds[@]})); then
+		return
+	fi
+	[[ -z $answer ]] || printf '%s\n' "$answer" >&2
+	if ((${#bounds[@]})); then
 		say "each test process stops at ${bounds[1]} MiB"
 	elif [[ $meant == yes ]]; then
 		say "nobody watches, as you wish"
@@ -193,7 +197,7 @@ look_for_daemon() {
 await_daemon() {
 	local tries
 	for ((tries = 0; tries < 300; tries++)); do
-		if ask_daemon 2>/dev/null; then
+		if ask_daemon; then
 			answers=yes
 			fold -s -w 78 <<<"$answer"
 			return

@@ -309,9 +309,12 @@ fn the_socket_is_passed_on_to_whoever_looks_for_the_daemon() {
 fn a_monitor_that_fails_is_no_daemon_that_does_not_answer() {
     let stage = Stage::new(true);
     stage.program("psi-monitor", "exit 2");
-    let output = stage.command(&["--max-mib", "2"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("psi-monitor --check"));
+    for args in [&["--max-mib", "2"][..], &["--walk"]] {
+        let output = stage.command(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(said.contains("psi-monitor --check ended with"), "{said}");
+    }
     assert_eq!(stage.registered(), 0);
 }
 
