@@ -38,7 +38,7 @@ mod zoneinfo;
 pub use crate::error::ReadError;
 pub use crate::meminfo::Meminfo;
 pub use crate::notifier::{Notified, Notifier, NotifierLevel, NotifierParameters, Percentages};
-pub use crate::plausible::Implausible;
+pub use crate::plausible::{Implausible, bound};
 pub use crate::pressure::{PressureFile, PressureTrigger};
 pub use crate::proc_root::{ProcRoot, Runner};
 pub use crate::survey::{Executable, Request, Survey, What, survey};

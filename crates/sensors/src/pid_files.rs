@@ -6,7 +6,8 @@ use std::fmt::{self, Write as _};
 
 use oom_policy::Name;
 
-use crate::file::{decimal, kibibytes};
+use crate::file::decimal;
+use crate::plausible;
 
 /// `<pid>/<file>` or `<pid>/task/<thread>/<file>`, made on the stack.
 #[derive(Clone, Copy)]
@@ -148,14 +149,15 @@ impl Statm {
 
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let mut fields = text.split(u8::is_ascii_whitespace);
-        let _size = decimal(fields.next()?)?;
+        let size_pages = decimal(fields.next()?)?;
         let resident_pages = decimal(fields.next()?)?;
         let shared_pages = decimal(fields.next()?)?;
         // Cut short within a number, otherwise.
         fields.next()?;
+        let resident_pages = plausible::resident_pages(size_pages, resident_pages);
         Some(Self {
             resident_pages,
-            shared_pages,
+            shared_pages: shared_pages.min(resident_pages),
         })
     }
 }
@@ -189,9 +191,9 @@ impl Status {
             let process = decimal(value.trim_ascii()).and_then(|pid| pid.try_into().ok());
             self.process = Some(process.ok_or("`Tgid: <pid>`")?);
         } else if let Some(value) = line.strip_prefix(b"VmSwap:") {
-            self.swap_bytes = kibibytes(value).ok_or("`VmSwap: <number> kB`")?;
+            self.swap_bytes = plausible::quantity(value);
         } else if let Some(value) = line.strip_prefix(b"RssShmem:") {
-            self.shmem_bytes = kibibytes(value).ok_or("`RssShmem: <number> kB`")?;
+            self.shmem_bytes = plausible::quantity(value);
         }
         Ok(())
     }
@@ -258,6 +260,12 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_resident_than_there_is_of_it() {
+        let statm = Statm::parse(b"1000 18446744073709551411 2000 1 0 1 0\n").unwrap();
+        assert_eq!((statm.resident_pages, statm.shared_pages), (1000, 1000));
+    }
+
+    #[test]
     fn the_real_user_is_the_first_of_four() {
         let mut status = Status::default();
         status.take(b"Uid:\t1000\t0\t0\t0").unwrap();
@@ -267,7 +275,9 @@ mod tests {
         assert_eq!(status.swap_bytes, 12 * 1024);
         assert!(status.take(b"Uid:\t").is_err());
         assert!(status.take(b"Uid:\t-1").is_err());
-        assert!(status.take(b"VmSwap:\t12").is_err());
+        // What it has in swap is not known; all else is.
+        assert_eq!(status.take(b"VmSwap:\t12"), Ok(()));
+        assert_eq!(status.swap_bytes, 0);
     }
 
     #[test]

@@ -11,9 +11,9 @@
 use std::fmt;
 use std::mem::{self, Discriminant};
 
-use oom_policy::Memory;
+use oom_policy::{Memory, Process};
 
-use crate::file::decimal;
+use crate::file::{decimal, kibibytes};
 use crate::notifier::{Notified, NotifierLevel};
 
 /// No machine has more of anything: 64 PiB. A counter that has wrapped below
@@ -565,7 +565,9 @@ pub(crate) fn memory(
     let anon = part(Key::AnonPages, findings);
     let shmem = part(Key::Shmem, findings);
     let slab = part(Key::SUnreclaim, findings);
-    let hugetlb_bytes = hugetlb(&fields, total_bytes, free.unwrap_or(0), findings);
+    let other = [free, anon, shmem, slab].into_iter().flatten();
+    let other_bytes = other.fold(0, u64::saturating_add);
+    let hugetlb_bytes = hugetlb(&fields, total_bytes, other_bytes, findings);
     let held = Held {
         anon: anon.unwrap_or(0),
         other: [shmem, slab, Some(hugetlb_bytes)]
@@ -673,15 +675,18 @@ fn total(
     Ok(known)
 }
 
-/// What is free is not set aside for huge pages. 0 where the kernel does not
-/// say; before Linux 4.20 it says pages and their size.
+/// What is free or held otherwise is not set aside for huge pages. 0 where the
+/// kernel does not say; before Linux 4.20 it says pages and their size.
 fn hugetlb(
     fields: &Meminfo,
     total_bytes: u64,
-    free_bytes: u64,
+    other_bytes: u64,
     findings: &mut MeminfoFindings,
 ) -> u64 {
-    let limit = (total_bytes - free_bytes).min(total_bytes - 1);
+    let limit = total_bytes.saturating_sub(other_bytes);
+    let limit = limit
+        .saturating_add(slack(total_bytes))
+        .min(total_bytes - 1);
     let said = fields.at_most(Key::Hugetlb as usize, limit, findings);
     said.unwrap_or_else(|| {
         let pages = fields.at_most(Key::HugePagesTotal as usize, u64::MAX, findings);
@@ -772,6 +777,35 @@ fn swap(fields: &Meminfo, findings: &mut MeminfoFindings) -> (u64, u64) {
         }
     };
     (total, free)
+}
+
+/// A quantity of a process's that its choice can do without; 0 where it makes no
+/// sense.
+pub(crate) fn quantity(text: &[u8]) -> u64 {
+    kibibytes(text)
+        .filter(|&bytes| bytes <= ABSURD_BYTES)
+        .unwrap_or(0)
+}
+
+/// No more of a process is resident than it has. Since Linux 6.2 what is
+/// resident is counted per CPU, and may be off by some pages for each.
+pub(crate) fn resident_pages(size_pages: u64, resident_pages: u64) -> u64 {
+    resident_pages.min(size_pages)
+}
+
+/// Has `process` hold no more than there is on a machine with this `memory`.
+/// Whether it did.
+pub fn bound(process: &mut Process, memory: &Memory) -> bool {
+    let mut bounded = false;
+    let mut bound = |bytes: &mut u64, limit: u64| {
+        bounded |= *bytes > limit;
+        *bytes = limit.min(*bytes);
+    };
+    bound(&mut process.rss_bytes, memory.total_bytes);
+    bound(&mut process.anon_bytes, memory.total_bytes);
+    bound(&mut process.shmem_bytes, memory.total_bytes);
+    bound(&mut process.swap_bytes, memory.swap_total_bytes);
+    bounded
 }
 
 /// What the module says beside its level, in the order of [`NOTIFIER_KEYS`].

@@ -134,6 +134,8 @@ struct Unread {
     pressure: bool,
     processes: bool,
     hidden: bool,
+    /// A process that holds more than there is.
+    bounds: bool,
 }
 
 /// What came of a decision.
@@ -450,8 +452,22 @@ impl Daemon {
         let processes = &mut self.snapshot.processes;
         parts.table.copy_into(processes);
         processes.retain(|process| process.protection != Some(Protection::KernelThread));
+        let mut beyond_memory = None;
         for process in processes {
             process.value = parts.registry.value(process.id);
+            if sensors::bound(process, &self.snapshot.memory) {
+                beyond_memory = Some(process.id.pid);
+            }
+        }
+        self.unread.bounds &= beyond_memory.is_some();
+        if let Some(pid) = beyond_memory.filter(|_| !self.unread.bounds) {
+            self.unread.bounds = true;
+            parts.scribe.note(
+                log::Level::Warn,
+                format_args!(
+                    "process {pid} cannot hold more memory or swap than there is; taken as all there is"
+                ),
+            );
         }
         let read = began.elapsed();
 
