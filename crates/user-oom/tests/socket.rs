@@ -49,6 +49,25 @@ fn idle_strangers_keep_neither_root_nor_relief_waiting() {
 }
 
 #[test]
+fn a_stranger_may_ask_how_things_are_and_has_a_share_that_others_do_not_take() {
+    if !geteuid().is_root() {
+        println!("skipped: only root can be another user; run it as root");
+        return;
+    }
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    // More than there are places for strangers.
+    let mut others = stage.idle_peers(12, 65534);
+    let ask = |request| stage.told_to(65533, request);
+    for _ in 0..10 {
+        assert!(ask("status").starts_with("status pid="));
+    }
+    assert_eq!(ask("relief"), "refused not-permitted");
+    assert!(others.lives());
+}
+
+#[test]
 fn what_is_removed_is_made_again_and_a_second_daemon_is_refused_all_the_same() {
     let stage = Stage::new();
     let mut daemon = stage.daemon(&[]);

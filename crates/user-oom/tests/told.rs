@@ -15,9 +15,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::openpty;
-use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::termios::{FlowArg, tcflow};
 use nix::unistd::mkfifo;
@@ -32,6 +32,23 @@ const PLENTY: u64 = 2000;
 /// Victims of a family of [`CHILDREN`].
 const VICTIMS: usize = 41;
 const CHILDREN: u32 = 40;
+
+/// A daemon whose output is the test's own affair; killed at its end.
+struct Quiet(Child);
+
+impl Quiet {
+    fn start(mut command: Command) -> Self {
+        // With `command` goes what it holds of the other end of its output.
+        Self(command.stdin(Stdio::null()).spawn().expect("it was built"))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// Many processes that do nothing, and end with the test.
 struct Crowd {
@@ -69,6 +86,15 @@ impl Crowd {
                 let _ = fs::remove_file(entry);
             }
         }
+    }
+}
+
+/// Ends the chatter when dropped, also where the test has failed.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -131,23 +157,35 @@ fn every_victim_is_told_and_every_hook_is_run_whatever_users_do_to_the_registry(
     let stage = Stage::new();
     let told = Told::at(stage.path("told"));
     let [before, after] = ["before", "after"].map(|name| told.hook(&stage, name));
-    let mut daemon = stage.daemon(&["--grace", "0.1", "-P", &before, "-N", &after]);
+    // A reader that is slow: what it does not take is soon more than there is
+    // room for.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("a smaller one");
+    let arguments = ["--grace", "0.1", "-P", &before, "-N", &after];
+    let mut command = stage.command(Path::new(env!("CARGO_BIN_EXE_user-oom")), &arguments);
+    command
+        .stdout(writer.try_clone().expect("a descriptor"))
+        .stderr(writer);
+    let _daemon = Quiet::start(command);
+    let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
     let family = stage.family_of(CHILDREN);
-    daemon.line_with(&format!("process {} is registered", family.pid()));
+    let registered = format!("process {} is registered", family.pid());
+    assert!(lines.any(|line| line.contains(&registered)));
+
     let crowd = Crowd::of(300);
     let over = AtomicBool::new(false);
-    thread::scope(|scope| {
+    let ran: HashSet<String> = thread::scope(|scope| {
         scope.spawn(|| crowd.chatter(&stage.registry(), &over));
-        daemon.line_with("is registered");
+        let _over = Over(&over);
         stage.set_available(SHORT_OF_ONE);
-        daemon.line_with("SIGKILL to");
-        stage.set_available(PLENTY);
-        daemon.line_with("freed");
-        over.store(true, Ordering::Relaxed);
+        (0..2 * VICTIMS).map(|_| told.next()).collect()
     });
-    let ran: HashSet<String> = (0..2 * VICTIMS).map(|_| told.next()).collect();
     assert_eq!(ran.len(), 2 * VICTIMS, "each once: {ran:#?}");
-    let (_, heard) = daemon.end_by(Signal::SIGTERM);
+    stage.set_available(PLENTY);
+    let heard: Vec<String> = lines
+        .by_ref()
+        .take_while(|line| !line.starts_with("freed"))
+        .collect();
     for what in ["SIGTERM to", "gone  "] {
         let count = heard.iter().filter(|line| line.starts_with(what)).count();
         assert_eq!(count, VICTIMS, "{what}: {heard:#?}");
@@ -240,16 +278,10 @@ fn a_terminal_that_is_stopped_keeps_neither_hooks_from_running_nor_the_daemon_fr
     let hook = told.hook(&stage, "hook");
     let pty = openpty(None, None).expect("there is a terminal left");
     let terminal = || pty.slave.try_clone().expect("a descriptor");
-    let mut child = stage
-        .command(
-            Path::new(env!("CARGO_BIN_EXE_user-oom")),
-            &["--grace", "0.1", "-P", &hook, "-N", &hook],
-        )
-        .stdin(Stdio::null())
-        .stdout(terminal())
-        .stderr(terminal())
-        .spawn()
-        .expect("it was built");
+    let arguments = ["--grace", "0.1", "-P", &hook, "-N", &hook];
+    let mut command = stage.command(Path::new(env!("CARGO_BIN_EXE_user-oom")), &arguments);
+    command.stdout(terminal()).stderr(terminal());
+    let mut daemon = Quiet::start(command);
     let mut heard = BufReader::new(File::from(pty.master)).lines();
     let family = stage.family_of(CHILDREN);
     let registered = format!("process {} is registered", family.pid());
@@ -262,12 +294,8 @@ fn a_terminal_that_is_stopped_keeps_neither_hooks_from_running_nor_the_daemon_fr
     for _ in 0..2 * VICTIMS {
         told.next();
     }
-    let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).expect("it is ours");
+    let pidfd = pidfd_open(Pid::from_child(&daemon.0), PidfdFlags::empty()).expect("it is ours");
     pidfd_send_signal(pidfd, rustix::process::Signal::TERM).expect("it is ours");
-    let ended = ends(child.id());
-    if !ended {
-        let _ = child.kill();
-    }
-    let status = child.wait().expect("it is ours");
-    assert!(ended && status.success(), "{status}");
+    assert!(ends(daemon.0.id()), "it waits for the terminal");
+    assert!(daemon.0.wait().expect("it is ours").success());
 }

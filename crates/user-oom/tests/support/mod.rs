@@ -134,6 +134,15 @@ impl Stage {
             .env_remove("RUST_LOG")
     }
 
+    /// What the daemon answers user `uid`.
+    pub(crate) fn told_to(&self, uid: u32, request: &str) -> String {
+        let mut command = Command::new(self.path("control-test-peer"));
+        command.arg(self.socket()).args(["ask", request]);
+        let output = command.uid(uid).gid(uid).output().expect("it was copied");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("it is plain")
+    }
+
     /// A copy of the built `program` called `name`, which any user may run. By
     /// cp(1): were it written by us, a child forked meanwhile would hold it
     /// open for writing, and it could not be run (ETXTBSY).
