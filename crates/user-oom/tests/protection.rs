@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -14,6 +14,8 @@ use support::{Daemon, HELD_MIB, Process, Stage};
 
 const NOBODY: u32 = 65_534;
 const USER: u32 = 2001;
+/// Has no other processes on any machine.
+const HIDER: u32 = 2_147_483;
 /// Of 4000 MiB: 130 must come back.
 const SHORT: u64 = 350;
 
@@ -172,4 +174,37 @@ fn a_daemon_without_cap_kill_guards_its_own_users_processes_and_says_so() {
     stage.set_available(SHORT);
     daemon.line_with("nobody is ended");
     assert!(victim.lives());
+}
+
+#[test]
+fn what_hides_its_executable_is_killed_last_while_it_is_small() {
+    if !is_root("runs processes as other users") {
+        return;
+    }
+    let stage = Stage::new();
+    let daemon = stage.copy("user-oom", "user-oom");
+    let own = directory_of(&stage, "own", HIDER);
+    let hider = stage.copy("test_proc1", "hider");
+    // A program that its user may run and not read is not dumpable: prctl(2).
+    fs::set_permissions(&hider, fs::Permissions::from_mode(0o711)).expect("it is ours");
+    let [small, large] = [40, HELD_MIB].map(|mib| {
+        let mut command = Command::new(&hider);
+        hold(&mut command, &own, mib);
+        Process::start(command.uid(HIDER).gid(HIDER))
+    });
+    let mut command = Command::new(daemon);
+    stage
+        .set(&mut command)
+        .arg("--socket")
+        .arg(own.join("socket"))
+        .args(["--dryrun", "--recover", "12", "--horizon", "0"])
+        .uid(HIDER)
+        .gid(HIDER);
+    let mut daemon = Daemon::start(&mut command);
+    daemon.line_with("  socket");
+    stage.set_available(SHORT);
+    let row = daemon.line_with(&format!("{}  hider", large.pid()));
+    assert!(!row.contains("system"), "{row}");
+    let row = daemon.line_with(&format!("{}  hider", small.pid()));
+    assert!(row.contains("system"), "{row}");
 }

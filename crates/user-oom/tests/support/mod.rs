@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
@@ -283,8 +283,11 @@ impl Running {
 
     #[track_caller]
     fn line_with(&mut self, text: &str) -> String {
+        // Other lines may come without end.
+        let limit = Instant::now() + LIMIT;
         loop {
-            match self.lines.recv_timeout(LIMIT) {
+            let left = limit.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
                 Ok(line) => {
                     self.heard.push(line);
                     if let Some(line) = self.heard.last().filter(|line| line.contains(text)) {
