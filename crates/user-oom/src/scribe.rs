@@ -22,14 +22,15 @@ use crate::hook::{Calls, Hooks};
 use crate::page;
 use crate::record::{Deed, Folded, Record};
 
-/// What was done by the loop: a decision that kills hundreds has room here.
-const DONE: usize = 512;
+/// What was done by the loop. Where a decision kills more than there is room for,
+/// they are named together.
+const DONE: usize = 256;
 /// Tables, the status line, and what a quiet round has found.
-const NOTES: usize = 256;
+const NOTES: usize = 128;
 /// What users make the registry say.
 const CHATTER: usize = 128;
 /// What became of hooks.
-const OUTCOMES: usize = 256;
+const OUTCOMES: usize = 64;
 /// Pids of each [`Deed`] that are kept where a lane is full.
 const FOLDED: usize = 512;
 /// What users make the registry say is written up to so many lines at once,
