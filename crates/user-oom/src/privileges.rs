@@ -63,9 +63,13 @@ impl Privileges {
         let wanting: Vec<_> = wants.iter().filter(|(wanting, ..)| *wanting).collect();
         let capabilities: Vec<&str> = wanting.iter().map(|(_, name, _)| *name).collect();
         let lacks: Vec<&str> = wanting.iter().map(|(.., lack)| *lack).collect();
+        let mend = match own_uid {
+            0 => "give it",
+            _ => "run it as root or with",
+        };
         (!wanting.is_empty()).then(|| {
             format!(
-                "running as uid {own_uid}, user-oom {}; run it as root or with {}",
+                "running as uid {own_uid}, user-oom {}; {mend} {}",
                 lacks.join(", "),
                 capabilities.join(", ")
             )
@@ -107,6 +111,9 @@ mod tests {
             "running as uid 1000, user-oom kills processes of uid 1000 only, may be swapped out; \
              run it as root or with CAP_KILL, CAP_IPC_LOCK"
         );
+        let said = Privileges(!(1 << KILL)).shortfall(0, true, &full);
+        let said = said.expect("root in a container");
+        assert!(said.ends_with("uid 0 only; give it CAP_KILL"), "{said}");
         let said = Privileges(1 << KILL).shortfall(1000, true, &full).unwrap();
         assert!(said.ends_with("with CAP_SYS_PTRACE"), "{said}");
     }
