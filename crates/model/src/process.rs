@@ -144,6 +144,14 @@ pub struct Process {
 }
 
 impl Process {
+    /// Its anonymous and last-mapped shared memory and its swap, in bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.anon_bytes
+            .saturating_add(self.shmem_bytes)
+            .saturating_add(self.swap_bytes)
+    }
+
     /// Whether it is never ended, whatever it holds.
     #[must_use]
     pub fn is_never_ended(&self) -> bool {

@@ -40,7 +40,7 @@ pub use crate::meminfo::Meminfo;
 pub use crate::notifier::{Notified, Notifier, NotifierLevel, NotifierParameters, Percentages};
 pub use crate::plausible::{Implausible, bound};
 pub use crate::pressure::{PressureFile, PressureTrigger};
-pub use crate::proc_root::{ProcRoot, Runner};
+pub use crate::proc_root::{KernelFunction, ProcRoot, Runner};
 pub use crate::survey::{Executable, Request, Survey, What, survey};
 pub use crate::table::{Depth, ProcessTable, Scan};
 pub use crate::zoneinfo::Zoneinfo;

@@ -68,6 +68,8 @@ impl fmt::Write for PidPath {
 pub(crate) struct Stat {
     pub(crate) name: Name,
     pub(crate) is_zombie: bool,
+    /// In a sleep that no signal ends.
+    pub(crate) is_uninterruptible: bool,
     pub(crate) parent: u32,
     pub(crate) group: u32,
     pub(crate) session: u32,
@@ -108,6 +110,7 @@ impl Stat {
         Some(Self {
             name,
             is_zombie: matches!(state, b"Z" | b"X" | b"x"),
+            is_uninterruptible: state == b"D",
             parent,
             group,
             session,

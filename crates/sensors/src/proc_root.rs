@@ -1,12 +1,13 @@
 //! One process at a time, from procfs.
 
+use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use oom_policy::Name;
+use oom_policy::{Name, ProcessId};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
@@ -42,6 +43,25 @@ pub struct Runner {
     pub is_kernel_thread: bool,
     /// Whether it has ended, and waits for its parent to ask how.
     pub has_ended: bool,
+}
+
+/// The name of a function of the kernel's, or its beginning: proc_pid_wchan(5).
+///
+/// Empty where the kernel does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelFunction {
+    name: [u8; 32],
+    len: usize,
+}
+
+impl fmt::Display for KernelFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `0` is what those are told who may not know.
+        match str::from_utf8(&self.name[..self.len]).map(str::trim_end) {
+            Ok("0") | Err(_) => Ok(()),
+            Ok(name) => f.write_str(name),
+        }
+    }
 }
 
 impl ProcRoot {
@@ -119,6 +139,30 @@ impl ProcRoot {
     /// [`ReadError`] names the file that could not be read or made no sense.
     pub fn oom_score(&self, pid: u32) -> Result<Option<u16>, ReadError> {
         self.look(|root| root.score(pid))
+    }
+
+    /// The kernel's function that `id` waits in, where no signal ends that
+    /// (state D); `None` where it does not wait so, or is gone. No lock of the
+    /// process's is waited for, and no memory is taken.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn stuck_in(&self, id: ProcessId) -> Result<Option<KernelFunction>, ReadError> {
+        let stat = self.stat_of(id.pid)?;
+        let is_stuck =
+            stat.is_some_and(|stat| stat.start_ticks == id.start_ticks && stat.is_uninterruptible);
+        if !is_stuck {
+            return Ok(None);
+        }
+        self.look(|root| {
+            let path = PidPath::new(id.pid, "wchan");
+            let mut function = KernelFunction::default();
+            let len = read_whole(root.open(&path)?, &mut function.name)
+                .map_err(|errno| root.read_failed(errno, &path))?;
+            function.len = len;
+            Ok(function)
+        })
     }
 
     fn stat_of(&self, pid: u32) -> Result<Option<Stat>, ReadError> {

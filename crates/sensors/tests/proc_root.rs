@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
+use oom_policy::ProcessId;
 use rustix::process::{WaitId, WaitIdOptions};
 use sensors::ProcRoot;
 use support::{chain, tree};
@@ -109,4 +110,41 @@ fn a_child_is_gone_once_it_was_waited_for() {
     child.wait().unwrap();
     assert_eq!(root.start_ticks(child.id()).unwrap(), None);
     assert_eq!(root.runner(child.id()).unwrap(), None);
+}
+
+#[test]
+fn what_waits_without_hearing_signals_says_in_which_function_of_the_kernel() {
+    let tree = tempfile::tempdir().unwrap();
+    let folder = tree.path().join("7");
+    std::fs::create_dir(&folder).unwrap();
+    let id = ProcessId {
+        pid: 7,
+        start_ticks: 300,
+    };
+    let stuck_in = |state: &str, wchan: &str| {
+        let stat = format!("7 (a) D b) {state} 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 300 0\n");
+        std::fs::write(folder.join("stat"), stat).unwrap();
+        std::fs::write(folder.join("wchan"), wchan).unwrap();
+        let function = ProcRoot::at(tree.path()).stuck_in(id).unwrap();
+        function.map(|function| function.to_string())
+    };
+    let some = |name: &str| Some(name.to_owned());
+    assert_eq!(
+        stuck_in("D", "request_wait_answer"),
+        some("request_wait_answer")
+    );
+    assert_eq!(stuck_in("D", "0"), some(""));
+    assert_eq!(stuck_in("D", &"x".repeat(99)), some(&"x".repeat(32)));
+    assert_eq!(stuck_in("S", "do_wait"), None);
+    assert_eq!(stuck_in("Z", "0"), None);
+    let other = ProcessId {
+        start_ticks: 299,
+        ..id
+    };
+    std::fs::write(
+        folder.join("stat"),
+        "7 (a) D 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 300 0\n",
+    )
+    .unwrap();
+    assert_eq!(ProcRoot::at(tree.path()).stuck_in(other).unwrap(), None);
 }

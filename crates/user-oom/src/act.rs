@@ -8,7 +8,8 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::resource::{Resource, getrlimit};
 use oom_policy::{
-    Action, Candidate, Cause, Decision, Outcome, Process, ProcessId, Refusal, Snapshot, Verdict,
+    Action, Candidate, Cause, Cost, Decision, Memory, Outcome, Process, ProcessId, Refusal,
+    Snapshot, Verdict,
 };
 use reaper::{Calls, ReapError, SecondHand, Signalled};
 use sensors::{ProcRoot, ProcessTable};
@@ -68,18 +69,54 @@ struct Hold {
     present: bool,
     /// The second hand is yet to free its memory.
     killed: bool,
-    /// What was printed at the first signal, and when that was.
-    signalled: Option<(Victim, Duration)>,
+    /// Since its first signal.
+    ending: Option<Ending>,
 }
 
-/// A round of ends, and what it has come to so far.
+/// A victim, from its first signal until it is gone.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    /// What was printed at its first signal,
+    victim: Victim,
+    /// when that was,
+    since: Duration,
+    /// what it held, and what is lost with it.
+    held_bytes: u64,
+    lost: Cost,
+    /// It is still expected to end.
+    is_awaited: bool,
+}
+
+impl Ending {
+    fn new(now: Duration, victim: Victim, process: Option<&Process>, lost: Cost) -> Self {
+        Self {
+            victim,
+            since: now,
+            held_bytes: process.map_or(0, Process::held_bytes),
+            lost,
+            is_awaited: true,
+        }
+    }
+}
+
+/// A round of ends, and what it has come to so far: what did not end counts
+/// for nothing.
 #[derive(Clone, Copy, Debug)]
 struct Episode {
     began: Duration,
     pool_bytes: u64,
     gone: u32,
     counted_bytes: u64,
-    value: u64,
+    lost: Cost,
+}
+
+/// What came of a decision's actions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    /// How many were signalled.
+    pub(crate) processes: u32,
+    /// Whether any could not be.
+    pub(crate) any_refused: bool,
 }
 
 impl Hands {
@@ -136,7 +173,7 @@ impl Hands {
     }
 
     /// Does what `decision` says about `snapshot`. What can be told at once of
-    /// what became of it goes into `outcomes`. Returns how many were signalled.
+    /// what became of it goes into `outcomes`.
     ///
     /// What need not be done at once comes after: [`Hands::free_killed`] and
     /// [`Hands::tell`].
@@ -147,18 +184,16 @@ impl Hands {
         snapshot: &Snapshot,
         world: &mut World<'_>,
         outcomes: &mut Vec<Outcome>,
-    ) -> usize {
-        if decision.verdict == Verdict::Chosen && !self.dryrun {
-            self.begin(now, decision, snapshot);
-        }
-        let mut sent = 0;
+    ) -> Sent {
+        let mut sent = Sent::default();
         for action in &decision.actions {
             let (id, signal) = match *action {
                 Action::Terminate(id) => (id, Signal::Term),
                 Action::Kill(id) => (id, Signal::Kill),
             };
             // What is shown of it is read while it is there.
-            let victim = describe(find(snapshot, id), id, world);
+            let process = find(snapshot, id);
+            let victim = describe(process, id, world);
             let first = !self.is_signalled(id);
             let record = if self.dryrun {
                 outcomes.push(Outcome::Unsent(id));
@@ -169,9 +204,11 @@ impl Hands {
                     dry: true,
                 }
             } else {
-                match self.signal(now, victim, signal, world) {
+                let ending = Ending::new(now, victim, process, lost(decision, id));
+                match self.signal(ending, signal, world) {
                     Ok(Signalled::Sent) => {
-                        sent += 1;
+                        sent.processes += 1;
+                        self.begin(now, &snapshot.memory);
                         let why = (decision.cause, decision.need_bytes);
                         self.fates.signalled(now, &victim, signal, why);
                         Record::Signalled {
@@ -189,6 +226,7 @@ impl Hands {
                         continue;
                     }
                     Err(err) => {
+                        sent.any_refused = true;
                         outcomes.push(Outcome::Refused(id));
                         let errno = errno(&err);
                         Record::Unsignalled { victim, errno }
@@ -245,18 +283,14 @@ impl Hands {
         }
     }
 
-    fn begin(&mut self, now: Duration, decision: &Decision, snapshot: &Snapshot) {
-        let episode = self.episode.get_or_insert(Episode {
+    fn begin(&mut self, now: Duration, memory: &Memory) {
+        self.episode.get_or_insert(Episode {
             began: now,
-            pool_bytes: snapshot.memory.available_bytes + snapshot.memory.swap_free_bytes,
+            pool_bytes: memory.pool_bytes(),
             gone: 0,
             counted_bytes: 0,
-            value: 0,
+            lost: Cost::ZERO,
         });
-        episode.value += decision.given_up_value;
-        for chosen in decision.candidates.iter().filter(|unit| unit.chosen) {
-            episode.counted_bytes += chosen.held_bytes;
-        }
     }
 
     /// Prints the heading, and of the candidates the chosen, the registered
@@ -319,15 +353,15 @@ impl Hands {
 
     fn signal(
         &mut self,
-        now: Duration,
-        victim: Victim,
+        ending: Ending,
         signal: Signal,
         world: &mut World<'_>,
     ) -> Result<Signalled, ReapError> {
+        let id = ending.victim.id;
         let held = if world.may_open {
-            self.hold(victim.id)?
+            self.hold(id)?
         } else {
-            self.position(victim.id).ok()
+            self.position(id).ok()
         };
         let Some(position) = held else {
             return Ok(Signalled::Gone);
@@ -342,7 +376,7 @@ impl Hands {
         };
         if signalled == Signalled::Sent {
             hold.killed = signal == Signal::Kill;
-            hold.signalled.get_or_insert((victim, now));
+            hold.ending.get_or_insert(ending);
         }
         Ok(signalled)
     }
@@ -378,7 +412,7 @@ impl Hands {
                 registered: false,
                 present: false,
                 killed: false,
-                signalled: None,
+                ending: None,
             },
         );
         Ok(Some(position))
@@ -401,7 +435,7 @@ impl Hands {
 
     fn is_signalled(&self, id: ProcessId) -> bool {
         self.position(id)
-            .is_ok_and(|position| self.holds[position].signalled.is_some())
+            .is_ok_and(|position| self.holds[position].ending.is_some())
     }
 
     /// Where `id` is held, or would be.
@@ -449,7 +483,7 @@ impl Hands {
     /// Lets go of those who are held for no reason any longer.
     fn let_go_of_unused(&mut self, epoll: &Epoll) {
         self.holds.retain(|hold| {
-            let stays = hold.registered || hold.present || hold.signalled.is_some();
+            let stays = hold.registered || hold.present || hold.ending.is_some();
             if !stays && hold.token.is_some() {
                 let _ = epoll.delete(hold.victim.as_fd());
             }
@@ -461,7 +495,7 @@ impl Hands {
     pub(crate) fn watch_signalled(&mut self, epoll: &Epoll) {
         for position in 0..self.holds.len() {
             let hold = &self.holds[position];
-            if hold.signalled.is_some() && hold.token.is_none() {
+            if hold.ending.is_some() && hold.token.is_none() {
                 self.watch(position, epoll);
             }
         }
@@ -477,7 +511,7 @@ impl Hands {
     /// does not tell: it could not be watched, or the kernel has no pidfds.
     pub(crate) fn ended_untold(&self) -> Option<ProcessId> {
         let untold = |hold: &&Hold| {
-            (hold.registered || hold.signalled.is_some())
+            (hold.registered || hold.ending.is_some())
                 && (hold.token.is_none() || !hold.victim.tells_its_end())
                 && hold.victim.is_gone()
         };
@@ -499,34 +533,69 @@ impl Hands {
         let hold = self.holds.remove(position);
         // The second hand may hold the descriptor on, so it is taken out.
         let _ = epoll.delete(hold.victim.as_fd());
-        if let Some((victim, since)) = hold.signalled {
+        if let Some(ending) = hold.ending {
             self.ended += 1;
             self.fates.gone(now, id);
             if let Some(episode) = &mut self.episode {
                 episode.gone += 1;
+                episode.counted_bytes += ending.held_bytes;
+                episode.lost = episode.lost.saturating_add(ending.lost);
             }
             scribe.tell(Record::Gone {
-                victim,
-                after: now.saturating_sub(since),
+                victim: ending.victim,
+                after: now.saturating_sub(ending.since),
             });
         }
-        (hold.signalled.is_some(), hold.registered)
+        (hold.ending.is_some(), hold.registered)
     }
 
-    /// Adds up, once all victims are gone. `pool_bytes`: MemAvailable + SwapFree now.
+    /// Says which victims are not expected to end any longer, now that the
+    /// policy does not, and waits for them no more.
+    pub(crate) fn set_aside(
+        &mut self,
+        now: Duration,
+        awaits: impl Fn(ProcessId) -> bool,
+        scribe: &mut Scribe,
+    ) {
+        for hold in &mut self.holds {
+            let Some(ending) = hold.ending.as_mut().filter(|ending| ending.is_awaited) else {
+                continue;
+            };
+            let id = ending.victim.id;
+            if awaits(id) || hold.victim.is_gone() {
+                continue;
+            }
+            ending.is_awaited = false;
+            scribe.tell(Record::Stays {
+                victim: ending.victim,
+                after: now.saturating_sub(ending.since),
+                is_killed: hold.victim.is_killed(),
+                // What it waits for adds to the line; without, it is said all
+                // the same.
+                stuck_in: self.root.stuck_in(id).ok().flatten(),
+            });
+        }
+    }
+
+    /// Adds up, once all victims are gone or set aside. `pool_bytes`: MemAvailable + SwapFree now.
     pub(crate) fn settle(&mut self, now: Duration, pool_bytes: u64, scribe: &mut Scribe) {
-        if self.holds.iter().any(|hold| hold.signalled.is_some()) {
+        let is_awaited = |hold: &Hold| hold.ending.is_some_and(|ending| ending.is_awaited);
+        if self.holds.iter().any(is_awaited) {
             return;
         }
-        let Some(episode) = self.episode.take() else {
+        // Of those that did not end, it was said.
+        let Some(episode) = self.episode.take().filter(|episode| episode.gone > 0) else {
             return;
         };
+        let came_back = pool_bytes.saturating_sub(episode.pool_bytes);
+        let is_short = came_back < episode.counted_bytes / 2;
         scribe.tell(Record::Settled {
             processes: episode.gone,
             counted_bytes: episode.counted_bytes,
+            only_bytes: is_short.then_some(came_back),
             before_bytes: episode.pool_bytes,
             after_bytes: pool_bytes,
-            value: episode.value,
+            value: episode.lost.rounded_up(),
             took: now.saturating_sub(episode.began),
         });
     }
@@ -557,6 +626,13 @@ fn find(snapshot: &Snapshot, id: ProcessId) -> Option<&Process> {
         .ok()
         .map(|position| &processes[position])
         .filter(|process| process.id == id)
+}
+
+/// What `decision` loses with `id`: a unit's value goes with its leader.
+fn lost(decision: &Decision, id: ProcessId) -> Cost {
+    let mut chosen = decision.candidates.iter().filter(|unit| unit.chosen);
+    let led = chosen.find(|unit| unit.leader == id);
+    led.map_or(Cost::ZERO, Candidate::lost)
 }
 
 fn describe(process: Option<&Process>, id: ProcessId, world: &mut World<'_>) -> Victim {
@@ -592,10 +668,129 @@ fn errno(err: &ReapError) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
     use nix::sys::epoll::EpollCreateFlags;
+    use oom_policy::{Policy, Settings};
 
     use super::*;
     use crate::stand_in::{Waiter, ordinary, root};
+
+    /// What comes of a decision to kill `process`, which holds 500 MiB and is
+    /// registered, and what was told of it. All is over then.
+    fn kill(process: Process) -> (Sent, Vec<Outcome>, Vec<Record>) {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("epoll");
+        let second_hand = SecondHand::spawn().expect("a thread");
+        let mut hands = Hands::new(root(), Some(second_hand), false, 1, 8);
+        let (mut scribe, mut desk) = Scribe::unwritten();
+        let mut table = ProcessTable::new(root(), 8);
+        let mut world = World {
+            epoll: &epoll,
+            table: &mut table,
+            scribe: &mut scribe,
+            may_open: true,
+        };
+        let snapshot = Snapshot {
+            memory: Memory {
+                total_bytes: 1 << 30,
+                ..Memory::default()
+            },
+            processes: vec![Process {
+                value: Some(7),
+                anon_bytes: 500 << 20,
+                ..process
+            }],
+            ..Snapshot::default()
+        };
+        let mut policy = Policy::new(Settings::default(), 8);
+        let decision = policy.step(Duration::ZERO, &snapshot);
+        assert_eq!(decision.actions, [Action::Kill(process.id)]);
+        let mut outcomes = Vec::new();
+        let now = Duration::ZERO;
+        let sent = hands.carry_out(now, decision, &snapshot, &mut world, &mut outcomes);
+        let took = Took {
+            read: now,
+            choose: now,
+        };
+        hands.tell(decision, &snapshot, took, &mut world);
+        for outcome in &outcomes {
+            policy.learn(now, *outcome);
+        }
+        hands.set_aside(now, |id| policy.awaits(id), &mut scribe);
+        hands.settle(now, 0, &mut scribe);
+        assert!(!hands.are_busy());
+        (sent, outcomes, desk.told())
+    }
+
+    fn is_of_an_end(record: &Record) -> bool {
+        matches!(
+            record,
+            Record::Signalled { .. } | Record::Gone { .. } | Record::Settled { .. }
+        )
+    }
+
+    #[test]
+    fn of_a_process_that_had_ended_by_itself_nothing_is_told_as_freed() {
+        let gone = ordinary(Waiter::new().id(), 1);
+        let (sent, outcomes, told) = kill(gone);
+        assert_eq!(sent.processes, 0);
+        assert_eq!(outcomes, [Outcome::Unsent(gone.id)]);
+        assert!(!told.iter().any(is_of_an_end), "{told:#?}");
+    }
+
+    /// Names another user's process to the test below, run as an ordinary user.
+    const ANOTHERS: &str = "USER_OOM_TEST_ANOTHERS_PID";
+
+    #[test]
+    fn of_a_process_that_may_not_be_signalled_the_error_is_told_and_nothing_as_freed() {
+        if nix::unistd::geteuid().is_root() {
+            let roots = Waiter::new();
+            as_an_ordinary_user(
+                "act::tests::of_a_process_that_may_not_be_signalled_the_error_is_told_and_nothing_as_freed",
+                roots.id().pid,
+            );
+            return;
+        }
+        let Some(pid) = std::env::var(ANOTHERS)
+            .ok()
+            .and_then(|pid| pid.parse().ok())
+        else {
+            println!("skipped: needs a process of another user's; root starts one");
+            return;
+        };
+        let start_ticks = root().start_ticks(pid).expect("procfs").expect("it runs");
+        let anothers = ProcessId { pid, start_ticks };
+        let (sent, outcomes, told) = kill(ordinary(anothers, 1));
+        assert!(sent.any_refused && sent.processes == 0);
+        assert_eq!(outcomes, [Outcome::Refused(anothers)]);
+        assert!(!told.iter().any(is_of_an_end), "{told:#?}");
+        let is_refusal = |record: &Record| matches!(record, Record::Unsignalled { .. });
+        assert!(told.iter().any(is_refusal), "{told:#?}");
+    }
+
+    /// Runs `test` once more as `nobody`, who may not get to where it was built.
+    fn as_an_ordinary_user(test: &str, anothers_pid: u32) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).expect("it is ours");
+        let copy = folder.path().join("tests");
+        let copied = Command::new("cp")
+            .arg(std::env::current_exe().expect("procfs"))
+            .arg(&copy)
+            .status();
+        assert!(copied.expect("coreutils").success());
+        let ran = Command::new(copy)
+            .args([test, "--exact"])
+            .env(ANOTHERS, anothers_pid.to_string())
+            .uid(65_534)
+            .gid(65_534)
+            .output()
+            .expect("it is a copy of us");
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+    }
 
     #[test]
     fn who_is_held_for_a_last_call_stays_held_when_the_registry_changes() {

@@ -14,13 +14,13 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signalfd::SignalFd;
 use oom_policy::{
-    Ask, Decision, Level, Memory, Outcome, Policy, ProcessId, Protection, Refusal, Snapshot,
+    Ask, Cause, Decision, Level, Memory, Outcome, Policy, ProcessId, Protection, Refusal, Snapshot,
     Verdict,
 };
 use sensors::{Depth, ProcRoot, ProcessTable, ReadError};
 use value_registry::{Notice, Registry};
 
-use crate::act::{Hands, Took, World, touched};
+use crate::act::{Hands, Sent, Took, World, touched};
 use crate::align::Aligner;
 use crate::classify::{Classifier, Program};
 use crate::error::{Error, chain, system};
@@ -491,7 +491,7 @@ impl Daemon {
             &mut self.outcomes,
         );
         let promised = matches!(decision.verdict, Verdict::Refused(Refusal::Promised { .. }));
-        let memory_will_come = sent > 0 || promised;
+        let memory_will_come = sent.processes > 0 || promised;
         if let Some(sequence) = last_call.filter(|_| memory_will_come) {
             parts.memory.answer(sequence);
         }
@@ -505,10 +505,25 @@ impl Daemon {
         if parts.dryrun && decision.verdict == Verdict::Chosen {
             self.dry_until = now + DRY_INTERVAL;
         }
-        let reply = reply(decision, &self.snapshot.memory, parts.dryrun);
         for outcome in self.outcomes.drain(..) {
             parts.policy.learn(now, outcome);
         }
+        let policy = &parts.policy;
+        parts
+            .hands
+            .set_aside(now, |id| policy.awaits(id), &mut parts.scribe);
+        let pool_bytes = self.snapshot.memory.pool_bytes();
+        parts.hands.settle(now, pool_bytes, &mut parts.scribe);
+        let decision = policy.decision();
+        if sent.any_refused && sent.processes == 0 && decision.cause == Some(Cause::Relief) {
+            // It is asked for once, and reached nothing.
+            self.relief = true;
+            return Decided {
+                wake_after: Some(Duration::ZERO),
+                ..decided
+            };
+        }
+        let reply = reply(decision, sent, &self.snapshot.memory, parts.dryrun);
         if let Some(reply) = reply {
             parts.peers.answer(&reply);
         }
@@ -527,10 +542,9 @@ impl Daemon {
     }
 
     fn settle(&mut self, now: Duration, memory: &Memory) {
-        let pool_bytes = memory.available_bytes + memory.swap_free_bytes;
         self.parts
             .hands
-            .settle(now, pool_bytes, &mut self.parts.scribe);
+            .settle(now, memory.pool_bytes(), &mut self.parts.scribe);
     }
 
     /// In a quiet round, room for the processes to come, and a second look at
@@ -734,11 +748,11 @@ fn is_plentiful(memory: &Memory) -> bool {
 }
 
 /// What those who asked for relief are told; `None` where nobody asked.
-fn reply(decision: &Decision, memory: &Memory, dryrun: bool) -> Option<Reply> {
+fn reply(decision: &Decision, sent: Sent, memory: &Memory, dryrun: bool) -> Option<Reply> {
     use control::Refusal as Told;
 
     let granted = Reply::Granted {
-        processes: u32::try_from(decision.actions.len()).unwrap_or(u32::MAX),
+        processes: sent.processes,
         bytes: decision.given_up_bytes,
     };
     let told = match decision.verdict {

@@ -4,9 +4,11 @@
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use oom_policy::{Amount, Cause, Class, Cost, Level, Memory, Refusal, Settings};
+use sensors::KernelFunction;
 
 use crate::record::{Deed, Folded, Heading, Record, Row, Signal, Victim};
 
@@ -63,22 +65,39 @@ pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
             victim.name,
             after.as_secs_f64()
         ),
+        Record::Stays {
+            victim,
+            after,
+            is_killed,
+            stuck_in,
+        } => stays(out, victim, *after, *is_killed, stuck_in.as_ref()),
         Record::Settled {
             processes,
             counted_bytes,
+            only_bytes,
             before_bytes,
             after_bytes,
             value,
             took,
-        } => writeln!(
-            out,
-            "{GOOD}freed{GOOD:#}   {} MiB by {processes} {} (memory and swap free: {} MiB before, {} MiB after) in {:.3} s; sum of values given up: {value}",
-            counted_bytes >> 20,
-            plural(*processes, "process", "processes"),
-            before_bytes >> 20,
-            after_bytes >> 20,
-            took.as_secs_f64()
-        ),
+        } => {
+            let (style, freed, rest) = match only_bytes {
+                None => (GOOD, String::new(), ""),
+                Some(bytes) => (
+                    CAREFUL,
+                    format!("only {} of ", bytes >> 20),
+                    "; the rest is still mapped by others, or was taken by others meanwhile",
+                ),
+            };
+            writeln!(
+                out,
+                "{style}freed{style:#}   {freed}{} MiB by {processes} {} (memory and swap free: {} MiB before, {} MiB after{rest}) in {:.3} s; sum of values given up: {value}",
+                counted_bytes >> 20,
+                plural(*processes, "process", "processes"),
+                before_bytes >> 20,
+                after_bytes >> 20,
+                took.as_secs_f64()
+            )
+        }
         Record::Implausible { path, what } => {
             log::warn!("`{}`{what}", path.display());
             Ok(())
@@ -111,6 +130,36 @@ pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
             "{CAREFUL}({count} lines could not be written in time and are lost){CAREFUL:#}"
         ),
     }
+}
+
+fn stays(
+    out: &mut impl Write,
+    victim: &Victim,
+    after: Duration,
+    is_killed: bool,
+    stuck_in: Option<&KernelFunction>,
+) -> io::Result<()> {
+    write!(
+        out,
+        "{BAD}stays{BAD:#}   {} {}, {:.3} s after its first signal",
+        victim.id.pid,
+        victim.name,
+        after.as_secs_f64()
+    )?;
+    if !is_killed {
+        write!(out, ", not sent SIGKILL")?;
+    }
+    if let Some(function) = stuck_in {
+        write!(out, ", in a sleep that no signal ends")?;
+        let function = function.to_string();
+        if !function.is_empty() {
+            write!(out, " ({function})")?;
+        }
+    }
+    writeln!(
+        out,
+        ": no longer waited for, and nothing is counted as freed"
+    )
 }
 
 /// What the daemon says of itself at start.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oom_policy::{Cause, Class, Cost, Explanation, Memory, Name, ProcessId, Refusal};
-use sensors::Implausible;
+use sensors::{Implausible, KernelFunction};
 
 /// One thing to write down.
 #[derive(Debug)]
@@ -53,12 +53,26 @@ pub(crate) enum Record {
         /// Since its first signal.
         after: Duration,
     },
-    /// All victims are gone, or are not waited for any longer.
+    /// A victim is alive, and is not waited for any longer.
+    Stays {
+        /// Which.
+        victim: Victim,
+        /// Since its first signal.
+        after: Duration,
+        /// Whether SIGKILL was sent. Else it was protected meanwhile, or could
+        /// not be sent it.
+        is_killed: bool,
+        /// Where it waits in the kernel, if no signal ends that.
+        stuck_in: Option<KernelFunction>,
+    },
+    /// All victims are gone, but for those that are not waited for any longer.
     Settled {
         /// How many are gone.
         processes: u32,
         /// What they held when they were signalled.
         counted_bytes: u64,
+        /// What came back, where that is less than half of it.
+        only_bytes: Option<u64>,
         /// MemAvailable + SwapFree when the first was signalled.
         before_bytes: u64,
         /// The same once the last was gone.

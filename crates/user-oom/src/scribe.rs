@@ -81,6 +81,12 @@ impl Desk {
         }
     }
 
+    /// All that was told and not read.
+    #[cfg(test)]
+    pub(crate) fn told(&mut self) -> Vec<Record> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+
     /// The next record in the order in which they were told.
     fn next(&mut self) -> Option<Record> {
         // What was told before a record that is seen is there by then, but may
@@ -244,6 +250,23 @@ impl Scribe {
             bell,
             ended,
         }
+    }
+
+    /// One whose records a test reads.
+    #[cfg(test)]
+    pub(crate) fn unwritten() -> (Self, Desk) {
+        let mut desk = Desk::new().expect("an eventfd");
+        let (_, ended) = mpsc::channel();
+        let scribe = Self {
+            done: desk.lane(DONE),
+            notes: desk.lane(NOTES),
+            chatter: desk.lane(CHATTER),
+            allowance: Allowance::new(Instant::now()),
+            hooks: None,
+            bell: Arc::clone(&desk.bell),
+            ended,
+        };
+        (scribe, desk)
     }
 
     /// Hands `record` over, and has the hooks run that it calls for.
