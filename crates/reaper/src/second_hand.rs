@@ -1,22 +1,24 @@
 //! The thread that gives a victim's memory back at once.
 //!
 //! process_mrelease(2) takes the victim's mmap lock, and the victim may hold it
-//! for as long as it cannot get memory itself: whoever calls may hang with it.
-//! So it is called here, on a thread that nobody waits for.
+//! for as long as it cannot get memory itself, or for ever where it waits for a
+//! file server inside mmap(2): the caller hangs with it. So it is called here,
+//! on threads that nothing waits for, and on several, so that a victim that
+//! keeps one of them holds up none of the others.
 //!
-//! Victims reach it through a ring made beforehand, with one writer and one
-//! reader, and an eventfd that wakes the reader. A channel of the standard
-//! library takes a lock to wake its reader, which the reader may hold when it
-//! loses the processor; here the writer does two stores and a write(2), and
-//! waits for nobody.
+//! Victims reach them through a ring made beforehand, with one writer, and an
+//! eventfd that wakes one reader for each. A channel of the standard library
+//! takes a lock to wake its reader, which the reader may hold when it loses the
+//! processor; here the writer does two stores and a write(2), and waits for
+//! nothing. The lock by which the readers take turns is theirs alone.
 
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
@@ -25,6 +27,10 @@ use rustix::io::{Errno, read, retry_on_intr, write};
 use crate::calls::{Calls, is_missing, process_mrelease};
 use crate::error::ReapError;
 use crate::victim::{Victim, is_readable};
+
+/// How many victims' locks may be waited for while others are served. The
+/// memory of those that find no thread comes back when they get to run.
+const THREADS: u64 = 3;
 
 /// How many victims may wait: a decision's worth, and room for a fork bomb's.
 const QUEUE: usize = 1024;
@@ -41,16 +47,16 @@ const NAME: &str = "oom-second-hand";
 const ATTEMPTS: u32 = 10;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(10);
 
-/// How long the end of the thread is waited for.
+/// How long the end of the threads is waited for.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Frees the memory of killed victims, on a thread of its own.
+/// Frees the memory of killed victims, on threads of its own.
 ///
 /// Make it after [`protect_ourselves`] and after signals are blocked: the
-/// thread takes over its maker's priority and signal mask.
+/// threads take over their maker's priority and signal mask.
 ///
 /// Dropped, it finishes what waits. If that takes longer than a second (a
-/// victim's mmap lock is held), the thread is left behind; it ends when its
+/// victim's mmap lock is held), the threads are left behind; each ends when its
 /// call returns, at the latest with the process.
 ///
 /// [`protect_ourselves`]: crate::protect_ourselves
@@ -58,7 +64,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub struct SecondHand {
     queue: RefCell<Producer<Victim>>,
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// What became of all victims so far.
@@ -76,7 +82,7 @@ pub struct Tally {
 }
 
 impl SecondHand {
-    /// Starts the thread and makes its queue.
+    /// Starts the threads and makes their queue.
     ///
     /// # Errors
     ///
@@ -91,14 +97,27 @@ impl SecondHand {
     ///
     /// As [`Self::spawn`].
     pub fn spawn_by(calls: Calls) -> Result<Self, ReapError> {
-        let failed = |source| ReapError::SecondHand { source };
-        let (mut second_hand, worker) = Self::without_thread(calls, QUEUE).map_err(failed)?;
-        let thread = thread::Builder::new()
-            .name(NAME.to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || worker.run())
-            .map_err(failed)?;
-        second_hand.thread = Some(thread);
+        let spawned = Self::spawn_with(calls, process_mrelease);
+        spawned.map_err(|source| ReapError::SecondHand { source })
+    }
+
+    fn spawn_with(calls: Calls, mrelease: Mrelease) -> io::Result<Self> {
+        let (mut second_hand, worker) = Self::without_thread(calls, QUEUE, mrelease)?;
+        for number in 0..THREADS {
+            let spawned = thread::Builder::new()
+                .name(NAME.to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn({
+                    let worker = worker.clone();
+                    move || worker.run()
+                });
+            match spawned {
+                Ok(thread) => second_hand.threads.push(thread),
+                Err(err) if number == 0 => return Err(err),
+                // Fewer do as well, until a victim keeps them.
+                Err(_) => break,
+            }
+        }
         Ok(second_hand)
     }
 
@@ -141,17 +160,22 @@ impl SecondHand {
         }
     }
 
-    /// Ends the thread as dropping does, and says what became of all victims.
+    /// Ends the threads as dropping does, and says what became of all victims.
     #[must_use]
     pub fn finish(mut self) -> Tally {
         self.end();
         self.tally()
     }
 
-    fn without_thread(calls: Calls, capacity: usize) -> io::Result<(Self, Worker)> {
+    fn without_thread(
+        calls: Calls,
+        capacity: usize,
+        mrelease: Mrelease,
+    ) -> io::Result<(Self, Worker)> {
         let (producer, consumer) = RingBuffer::new(capacity);
         let shared = Arc::new(Shared {
-            wake: eventfd(0, EventfdFlags::CLOEXEC)?,
+            // Each reads one of it, so each victim wakes one.
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::SEMAPHORE)?,
             ended: eventfd(0, EventfdFlags::CLOEXEC)?,
             stop: AtomicBool::new(false),
             missing: AtomicBool::new(!calls.process_mrelease),
@@ -163,21 +187,37 @@ impl SecondHand {
         let second_hand = Self {
             queue: RefCell::new(producer),
             shared: Arc::clone(&shared),
-            thread: None,
+            threads: Vec::new(),
         };
         let worker = Worker {
-            queue: consumer,
+            queue: Arc::new(Mutex::new(consumer)),
             shared,
+            mrelease,
         };
         Ok((second_hand, worker))
     }
 
     fn end(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        ring(self.shared.wake.as_fd());
-        if let Some(thread) = self.thread.take()
-            && is_readable(self.shared.ended.as_fd(), FAREWELL)
-        {
+        for _ in &self.threads {
+            ring(self.shared.wake.as_fd());
+        }
+        let began = Instant::now();
+        let mut running = self.threads.len();
+        while running > 0 {
+            let left = FAREWELL.saturating_sub(began.elapsed());
+            if !is_readable(self.shared.ended.as_fd(), left) {
+                // Some victim's lock is waited for.
+                self.threads.clear();
+                return;
+            }
+            let mut count = [0; 8];
+            if read(&self.shared.ended, &mut count).is_ok() {
+                let ended = usize::try_from(u64::from_ne_bytes(count)).unwrap_or(running);
+                running = running.saturating_sub(ended);
+            }
+        }
+        for thread in self.threads.drain(..) {
             // A thread that panicked has said so itself.
             let _ = thread.join();
         }
@@ -190,12 +230,15 @@ impl Drop for SecondHand {
     }
 }
 
-/// What both threads look at.
+/// process_mrelease(2), or what stands for it in a test.
+type Mrelease = fn(BorrowedFd<'_>) -> Result<(), Errno>;
+
+/// What all threads look at.
 #[derive(Debug)]
 struct Shared {
     /// eventfd(2): there is something to do.
     wake: OwnedFd,
-    /// eventfd(2): the worker is no more.
+    /// eventfd(2): how many workers are no more.
     ended: OwnedFd,
     stop: AtomicBool,
     missing: AtomicBool,
@@ -205,18 +248,20 @@ struct Shared {
     dropped: AtomicU64,
 }
 
-/// The thread's side.
-#[derive(Debug)]
+/// A thread's side.
+#[derive(Clone, Debug)]
 struct Worker {
-    queue: Consumer<Victim>,
+    queue: Arc<Mutex<Consumer<Victim>>>,
     shared: Arc<Shared>,
+    mrelease: Mrelease,
 }
 
 impl Worker {
-    fn run(mut self) {
+    fn run(self) {
+        let _ended = Ended(Arc::clone(&self.shared));
         loop {
-            while let Ok(victim) = self.queue.pop() {
-                self.count(release(&victim, process_mrelease));
+            while let Some(victim) = self.next() {
+                self.count(release(&victim, self.mrelease));
             }
             // Asked after the queue was seen empty: what was put in before the
             // end is done before the end.
@@ -228,6 +273,11 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    fn next(&self) -> Option<Victim> {
+        let queue = self.queue.lock();
+        queue.unwrap_or_else(PoisonError::into_inner).pop().ok()
     }
 
     fn count(&self, released: Released) {
@@ -244,9 +294,12 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+/// Says, however a worker ends, that it has.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
     fn drop(&mut self) {
-        ring(self.shared.ended.as_fd());
+        ring(self.0.ended.as_fd());
     }
 }
 
@@ -333,7 +386,7 @@ mod tests {
             process_mrelease: true,
             ..Calls::available()
         };
-        let (second_hand, worker) = SecondHand::without_thread(calls, 2).unwrap();
+        let (second_hand, worker) = SecondHand::without_thread(calls, 2, process_mrelease).unwrap();
         assert!(second_hand.release(&victim));
         assert!(second_hand.release(&victim));
         assert!(!second_hand.release(&victim));
@@ -396,11 +449,48 @@ mod tests {
         let Some((mut child, victim)) = killed() else {
             return;
         };
-        let (second_hand, worker) = SecondHand::without_thread(Calls::ALL, 2).unwrap();
+        let (second_hand, worker) =
+            SecondHand::without_thread(Calls::ALL, 2, process_mrelease).unwrap();
         worker.count(Released::Missing);
         assert!(second_hand.missing());
         assert!(!second_hand.release(&victim));
         assert_eq!(second_hand.tally(), Tally::default());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_victim_that_never_lets_go_of_its_lock_holds_up_no_other() {
+        /// The first call never returns.
+        fn waits_once(_: BorrowedFd<'_>) -> Result<(), Errno> {
+            static CALLS: AtomicU64 = AtomicU64::new(0);
+            if CALLS.fetch_add(1, Ordering::SeqCst) == 0 {
+                loop {
+                    thread::park();
+                }
+            }
+            Ok(())
+        }
+
+        let Some((mut child, victim)) = killed() else {
+            return;
+        };
+        let calls = Calls {
+            process_mrelease: true,
+            ..Calls::available()
+        };
+        let second_hand = SecondHand::spawn_with(calls, waits_once).unwrap();
+        for _ in 0..20 {
+            assert!(second_hand.release(&victim));
+        }
+        let began = Instant::now();
+        while second_hand.tally().released < 19 {
+            assert!(began.elapsed() < Duration::from_secs(30), "{second_hand:?}");
+            thread::yield_now();
+        }
+        // Nor does it hold up the end.
+        let began = Instant::now();
+        assert_eq!(second_hand.finish().released, 19);
+        assert!(began.elapsed() < Duration::from_secs(30));
         child.wait().unwrap();
     }
 }
