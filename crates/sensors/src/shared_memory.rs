@@ -36,17 +36,11 @@ impl ProcessTable {
     pub fn ask_for_shared_memory(&mut self, memory: &Memory, ask: &mut dyn FnMut(Request) -> bool) {
         let least_bytes = memory.total_bytes / 100;
         self.round += 1;
-        let mut due = Vec::new();
-        for index in 0..self.kept.len() {
-            if self.kept[index].rss_shmem_bytes <= least_bytes {
-                continue;
-            }
-            if self.can_be_measured(index) {
-                due.push(index);
-            } else if self.is_given_up_on(index) {
-                self.count_last_mapped(index, UNSEEN);
-            }
-        }
+        self.count_unseen();
+        let mut due: Vec<usize> = (0..self.kept.len())
+            .filter(|&index| self.kept[index].rss_shmem_bytes > least_bytes)
+            .filter(|&index| self.can_be_measured(index))
+            .collect();
         due.sort_by_key(|&index| {
             self.kept[index]
                 .last_mapped
@@ -58,6 +52,15 @@ impl ProcessTable {
             .map(|index| self.request(index, What::LastMapped))
             .take_while(|request| budget.spend(request.rss_bytes) && ask(*request))
             .for_each(drop);
+    }
+
+    /// Of those that are not measured any longer, all shared memory counts.
+    pub(crate) fn count_unseen(&mut self) {
+        for index in 0..self.kept.len() {
+            if self.is_given_up_on(index) {
+                self.count_last_mapped(index, UNSEEN);
+            }
+        }
     }
 
     pub(crate) fn count_last_mapped(&mut self, index: usize, bytes: u64) {

@@ -318,11 +318,13 @@ impl ProcessTable {
         if request.what.takes_the_mmap_lock() && owner != Owner::User(0) {
             self.given_up_on.push(owner);
         }
+        self.count_unseen();
     }
 
     /// From now on no process is measured.
     pub fn measure_nothing(&mut self) {
         self.measures_nothing = true;
+        self.count_unseen();
     }
 
     pub(crate) fn can_be_measured(&self, index: usize) -> bool {

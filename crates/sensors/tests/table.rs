@@ -644,6 +644,7 @@ fn whoever_keeps_its_reader_waiting_counts_with_all_that_it_maps() {
             true
         });
     table.table.give_up_on(&asked[0]);
+    assert_eq!(table.get(1204).shmem_bytes, 80_000 * KIB, "at once");
     assert_eq!(table.measure_shared_memory(&memory(0)), 0);
     assert_eq!(table.get(1204).shmem_bytes, 80_000 * KIB);
     assert_eq!(

@@ -117,6 +117,8 @@ pub(crate) struct Daemon {
     table_read: Option<Duration>,
     /// When all of every process was last read.
     full_scan: Option<Duration>,
+    /// What is due is measured once all is known.
+    to_measure: bool,
     /// A window has stalled since then.
     stalled: bool,
     /// While a dry run keeps quiet.
@@ -197,6 +199,7 @@ impl Daemon {
             level: Level::Ok,
             table_read: None,
             full_scan: None,
+            to_measure: true,
             stalled: false,
             dry_until: Duration::ZERO,
             next_report: parts.report_interval.map(|_| Duration::ZERO),
@@ -334,6 +337,9 @@ impl Daemon {
         if let Some(unanswered) = surveyor.give_up(now, is_quiet, table) {
             self.parts.scribe.note(log::Level::Warn, unanswered);
         }
+        if self.to_measure && is_quiet {
+            self.to_measure = !surveyor.ask_for_measurements(now, table, &memory);
+        }
         if now < self.dry_until {
             if asked {
                 self.parts
@@ -360,7 +366,7 @@ impl Daemon {
             if depth == Depth::Full {
                 self.full_scan = Some(now);
                 self.stalled = false;
-                self.make_room(now, &memory);
+                self.make_room();
             }
         }
         Ok(pause)
@@ -547,9 +553,9 @@ impl Daemon {
             .settle(now, memory.pool_bytes(), &mut self.parts.scribe);
     }
 
-    /// In a quiet round, room for the processes to come, and a second look at
-    /// memory that several of them share.
-    fn make_room(&mut self, now: Duration, memory: &Memory) {
+    /// In a quiet round, room for the processes to come; memory that several of
+    /// them share is measured in one of the next.
+    fn make_room(&mut self) {
         let present = self.snapshot.processes.len();
         // Larger only when it is nearly full: each time leaves a hole in the
         // heap that stays locked.
@@ -561,8 +567,7 @@ impl Daemon {
             self.outcomes.reserve_exact(room);
         }
         self.parts.memory.refresh();
-        let (table, surveyor) = (&mut self.parts.table, &mut self.parts.surveyor);
-        surveyor.ask_for_measurements(now, table, memory);
+        self.to_measure = true;
     }
 
     /// What can wait until a round is over: the registry, peers, the status

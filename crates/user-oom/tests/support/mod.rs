@@ -243,14 +243,14 @@ impl Stage {
 
 /// A child, what it prints, and its certain end.
 #[derive(Debug)]
-struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
     heard: Vec<String>,
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         Self::start_with(command, Stdio::null())
     }
 
@@ -281,8 +281,9 @@ impl Running {
         }
     }
 
+    /// Waits for a line that contains `text`, and returns it.
     #[track_caller]
-    fn line_with(&mut self, text: &str) -> String {
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
         // Other lines may come without end.
         let limit = Instant::now() + LIMIT;
         loop {
