@@ -47,10 +47,7 @@ pub enum Error {
         daemon: String,
     },
     /// A daemon may be there, and the kernel is not to kill behind its back.
-    #[error(
-        "SysRq f is left alone, since a user-oom may be running: only where its socket is not \
-         there or nothing listens at it is there none"
-    )]
+    #[error("SysRq f is left alone, since a user-oom may be running")]
     SysRqUnsure {
         /// What came instead of an answer.
         source: control::ClientError,
