@@ -182,11 +182,17 @@ pub enum Level {
     Warn,
     /// Victims are ended at once: `kill`.
     Kill,
+    /// Memory cannot be read, so no amount of it is told (all are 0):
+    /// `unknown`.
+    Unknown,
 }
 
 impl Level {
+    const ALL: [Self; 4] = [Self::Ok, Self::Warn, Self::Kill, Self::Unknown];
+
     fn word(self) -> &'static str {
         match self {
+            Self::Unknown => "unknown",
             Self::Ok => "ok",
             Self::Warn => "warn",
             Self::Kill => "kill",
@@ -442,20 +448,21 @@ impl fmt::Display for Refusal {
 /// For people.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "pid {}, level {}, memory {} of {} available (warn at {}), swap {} of {} free, \
-             {} registered, {} ended",
-            self.pid,
-            self.level.word(),
-            Mebibytes(self.available_bytes),
-            Mebibytes(self.total_bytes),
-            Mebibytes(self.warn_bytes),
-            Mebibytes(self.swap_free_bytes),
-            Mebibytes(self.swap_total_bytes),
-            self.registered,
-            self.ended
-        )
+        write!(f, "pid {}, level {}, ", self.pid, self.level.word())?;
+        if self.level == Level::Unknown {
+            f.write_str("memory not readable")?;
+        } else {
+            write!(
+                f,
+                "memory {} of {} available (warn at {}), swap {} of {} free",
+                Mebibytes(self.available_bytes),
+                Mebibytes(self.total_bytes),
+                Mebibytes(self.warn_bytes),
+                Mebibytes(self.swap_free_bytes),
+                Mebibytes(self.swap_total_bytes),
+            )?;
+        }
+        write!(f, ", {} registered, {} ended", self.registered, self.ended)
     }
 }
 
@@ -666,10 +673,14 @@ impl<'a> Words<'a> {
 
     fn level(&mut self) -> Result<Level, WordsError> {
         let word = self.word().strip_prefix("level=");
-        [Level::Ok, Level::Warn, Level::Kill]
+        Level::ALL
             .into_iter()
             .find(|level| word == Some(level.word()))
-            .ok_or_else(|| self.expected(Expected::Word("`level=` and `ok`, `warn` or `kill`")))
+            .ok_or_else(|| {
+                self.expected(Expected::Word(
+                    "`level=` and `ok`, `warn`, `kill` or `unknown`",
+                ))
+            })
     }
 
     fn number_or_none<T: TryFrom<u64>>(

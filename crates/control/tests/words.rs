@@ -31,7 +31,12 @@ fn refusals() -> impl Strategy<Value = Refusal> {
 }
 
 fn statuses() -> impl Strategy<Value = Status> {
-    let level = prop_oneof![Just(Level::Ok), Just(Level::Warn), Just(Level::Kill)];
+    let level = prop_oneof![
+        Just(Level::Ok),
+        Just(Level::Warn),
+        Just(Level::Kill),
+        Just(Level::Unknown)
+    ];
     (
         any::<u32>(),
         level,
@@ -196,7 +201,7 @@ fn nonsense_is_answered_with_what_was_found() {
     );
     check(
         Reply::decode(b"status pid=1 level=bad"),
-        "expected `level=` and `ok`, `warn` or `kill`, found `status pid=1 level=bad`",
+        "expected `level=` and `ok`, `warn`, `kill` or `unknown`, found `status pid=1 level=bad`",
     );
 }
 

@@ -56,8 +56,10 @@ impl<W: Write> Screen<W> {
             String::new()
         };
         self.timed(format_args!(
-            "full avg10 {style}{:6}{style:#} %  avg60 {:6} %{bar}",
-            full.avg10, full.avg60
+            "full avg10 {style}{:6}{style:#} %  avg60 {:>6} %{bar}",
+            full.avg10,
+            full.avg60
+                .map_or_else(|| "?".to_owned(), |avg60| avg60.to_string())
         ))
     }
 
@@ -166,7 +168,7 @@ mod tests {
     fn pressure(avg10: u16, avg60: u16) -> Pressure {
         let mut pressure = Pressure::default();
         pressure.full.avg10 = percent(avg10);
-        pressure.full.avg60 = percent(avg60);
+        pressure.full.avg60 = Some(percent(avg60));
         pressure
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
+use log::debug;
 use psi::{Percent, Pressure};
 use sensors::{PressureFile, ReadError};
 
@@ -22,6 +22,8 @@ pub(crate) struct Watch {
     recovery: Duration,
     path: PathBuf,
     pressure: PressureFile,
+    /// When it was last read.
+    seen: Instant,
     remedy: Remedy,
 }
 
@@ -45,6 +47,7 @@ impl Watch {
             recovery: arguments.recovery,
             path,
             pressure,
+            seen: Instant::now(),
             remedy,
         })
     }
@@ -106,10 +109,15 @@ impl Watch {
             // It could be read before, so it may be again: a cgroup is gone, or
             // a file is just being written.
             Err(err) => {
-                warn!("{}", chain(&err));
+                screen.alarm(format_args!(
+                    "full avg10 not readable for {} s: {}",
+                    self.seen.elapsed().as_secs(),
+                    chain(&err)
+                ))?;
                 return Ok(self.interval);
             }
         };
+        self.seen = Instant::now();
         screen.poll(&pressure, self.threshold)?;
         if !self.is_alarming(&pressure) {
             return Ok(self.interval);

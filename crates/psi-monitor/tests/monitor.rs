@@ -126,16 +126,10 @@ impl Stage {
         let mut child = self
             .command(args)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .spawn()
             .expect("it can be run");
         let lines = lines_of(child.stdout.take().expect("it is piped"));
-        let complaints = lines_of(child.stderr.take().expect("it is piped"));
-        Running {
-            child,
-            lines,
-            complaints,
-        }
+        Running { child, lines }
     }
 }
 
@@ -164,7 +158,6 @@ fn wait<T>(descriptor: &impl AsFd, look: impl Fn() -> Option<T>) -> T {
 struct Running {
     child: Child,
     lines: Receiver<String>,
-    complaints: Receiver<String>,
 }
 
 impl Running {
@@ -172,11 +165,6 @@ impl Running {
     #[track_caller]
     fn line_with(&self, words: &str) -> String {
         line_with(&self.lines, words)
-    }
-
-    #[track_caller]
-    fn complaint_with(&self, words: &str) -> String {
-        line_with(&self.complaints, words)
     }
 
     fn signal(&self, signal: Signal) {
@@ -547,7 +535,15 @@ fn a_pressure_file_that_makes_no_sense_for_a_while_is_said_and_outlived() {
     let monitor = stage.start(&[]);
     monitor.line_with("full avg10   0.00 %");
     stage.write("full avg10=\n");
-    monitor.complaint_with("cannot make sense of");
+    let said = monitor.line_with("full avg10 not readable for 0 s: cannot make sense of `");
+    assert!(
+        said.ends_with("line 1: expected `avg10=<percent> avg60=<percent> …`, found `avg10=`"),
+        "{said}"
+    );
+    // Nothing old is shown meanwhile.
+    monitor.line_with("full avg10 not readable for 1 s");
+    stage.write("some avg10=1.00 avg60=0.00 avg300=0.00 total=0\n");
+    monitor.line_with("there is no line `full avg10=<percent>`");
     stage.press("1.00");
     monitor.line_with("full avg10   1.00 %");
 }

@@ -10,24 +10,26 @@ use std::time::Duration;
 /// [`fmt::Display`] writes it as the kernel does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
-    /// Time in which at least one task waited for memory.
-    pub some: Stalled,
+    /// Time in which at least one task waited for memory; `None` where the file
+    /// does not say.
+    pub some: Option<Stalled>,
     /// Time in which all tasks that had something to do waited for memory.
     pub full: Stalled,
 }
 
-/// One line of a pressure file: the share of time that was lost.
+/// One line of a pressure file: the share of time that was lost. What the file
+/// does not say, or cannot be true, is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stalled {
     /// Over about the last ten seconds. The kernel brings it up to date every
     /// two seconds.
     pub avg10: Percent,
     /// Over about the last minute.
-    pub avg60: Percent,
+    pub avg60: Option<Percent>,
     /// Over about the last five minutes.
-    pub avg300: Percent,
+    pub avg300: Option<Percent>,
     /// All of it since boot, or since the cgroup was made; to the microsecond.
-    pub total: Duration,
+    pub total: Option<Duration>,
 }
 
 /// A share of time from 0 to 100 %, exact to the hundredth that the kernel
@@ -109,25 +111,11 @@ impl FromStr for Percent {
 /// Text that is no pressure file for memory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// The line that begins with this word is not there.
-    #[error("there is no line that begins with `{0}`")]
-    Missing(Share),
-    /// The line that begins with this word is there a second time.
-    #[error("line {line} is a second `{share}` line")]
-    Twice {
-        /// Counted from 1.
-        line: usize,
-        /// Its first word.
-        share: Share,
-    },
-    /// A line begins with something else than `some` or `full`.
-    #[error("line {line} begins with `{found}`, not with `some` or `full`")]
-    Line {
-        /// Counted from 1.
-        line: usize,
-        /// The beginning of what stands there.
-        found: String,
-    },
+    /// The `full` line is not there.
+    #[error(
+        "there is no line `full avg10=<percent>` (a cpu file has none before Linux 5.13; memory's has)"
+    )]
+    Missing,
     /// A field is not what it should be.
     #[error("line {line}: expected `{expected}`, found `{found}`")]
     Field {
@@ -159,37 +147,29 @@ impl fmt::Display for Share {
 }
 
 impl Pressure {
-    /// Reads the text of a pressure file. Fields that a later kernel may add to
-    /// the end of a line are passed over.
+    /// Reads the text of a pressure file. Only `full avg10` must be there: any
+    /// other field that is absent or cannot be true costs itself, and lines
+    /// that are neither are passed over. Of two lines that begin with the same
+    /// word the first counts.
     ///
     /// # Errors
     ///
-    /// - [`ParseError::Missing`]: a line is absent; both are, when `text` is
-    ///   empty.
-    /// - [`ParseError::Twice`], [`ParseError::Line`], [`ParseError::Field`]:
-    ///   a line is not what the kernel writes.
+    /// - [`ParseError::Missing`]: there is no `full` line.
+    /// - [`ParseError::Field`]: its avg10 is not what the kernel writes.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let mut some = None;
         let mut full = None;
         for (line, content) in (1..).zip(text.lines()) {
             let mut words = content.split_ascii_whitespace();
-            let (share, place) = match words.next() {
-                Some("some") => (Share::Some, &mut some),
-                Some("full") => (Share::Full, &mut full),
-                Some(other) => {
-                    let found = beginning(other);
-                    return Err(ParseError::Line { line, found });
-                }
-                None => continue,
-            };
-            let stalled = Stalled::parse(line, words)?;
-            if place.replace(stalled).is_some() {
-                return Err(ParseError::Twice { line, share });
+            match words.next() {
+                Some("some") => some = some.or_else(|| Stalled::parse(line, words).ok()),
+                Some("full") => full = full.or_else(|| Some(Stalled::parse(line, words))),
+                _ => {}
             }
         }
         Ok(Self {
-            some: some.ok_or(ParseError::Missing(Share::Some))?,
-            full: full.ok_or(ParseError::Missing(Share::Full))?,
+            some,
+            full: full.unwrap_or(Err(ParseError::Missing))?,
         })
     }
 }
@@ -204,7 +184,9 @@ impl FromStr for Pressure {
 
 impl fmt::Display for Pressure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "some {}", self.some)?;
+        if let Some(some) = &self.some {
+            writeln!(f, "some {some}")?;
+        }
         writeln!(f, "full {}", self.full)
     }
 }
@@ -212,49 +194,45 @@ impl fmt::Display for Pressure {
 impl Stalled {
     fn parse<'a>(
         line: usize,
-        mut words: impl Iterator<Item = &'a str>,
+        words: impl Iterator<Item = &'a str> + Clone,
     ) -> Result<Self, ParseError> {
-        let mut field = |key: &str, expected: &'static str| {
-            let word = words.next().unwrap_or_default();
-            match word.strip_prefix(key) {
-                Some(value) => Ok((value, word)),
-                None => Err(unexpected(line, expected, word)),
-            }
+        let field = |key| words.clone().find_map(|word| word.strip_prefix(key));
+        let percent = |key| field(key)?.parse().ok();
+        // Where it is the last, it may be cut short.
+        let is_last = || {
+            words
+                .clone()
+                .last()
+                .is_some_and(|word| word.starts_with("avg10="))
         };
-        let mut percent = |key, expected| {
-            let (value, word) = field(key, expected)?;
-            value
-                .parse()
-                .map_err(|PercentError| unexpected(line, expected, word))
-        };
-        let avg10 = percent("avg10=", "avg10=<percent>")?;
-        let avg60 = percent("avg60=", "avg60=<percent>")?;
-        let avg300 = percent("avg300=", "avg300=<percent>")?;
-        let expected = "total=<microseconds>";
-        let (value, word) = field("total=", expected)?;
-        let micros = digits(value).ok_or_else(|| unexpected(line, expected, word))?;
+        let avg10 = percent("avg10=").filter(|_| !is_last());
+        let avg10 = avg10.ok_or_else(|| ParseError::Field {
+            line,
+            expected: "avg10=<percent> avg60=<percent> …",
+            found: beginning(words.clone().next().unwrap_or_default()),
+        })?;
         Ok(Self {
             avg10,
-            avg60,
-            avg300,
-            total: Duration::from_micros(micros),
+            avg60: percent("avg60="),
+            avg300: percent("avg300="),
+            total: field("total=").and_then(digits).map(Duration::from_micros),
         })
     }
 }
 
 impl fmt::Display for Stalled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            avg10,
-            avg60,
-            avg300,
-            total,
-        } = self;
-        let total = total.as_micros();
-        write!(
-            f,
-            "avg10={avg10} avg60={avg60} avg300={avg300} total={total}"
-        )
+        write!(f, "avg10={}", self.avg10)?;
+        if let Some(avg60) = self.avg60 {
+            write!(f, " avg60={avg60}")?;
+        }
+        if let Some(avg300) = self.avg300 {
+            write!(f, " avg300={avg300}")?;
+        }
+        if let Some(total) = self.total {
+            write!(f, " total={}", total.as_micros())?;
+        }
+        Ok(())
     }
 }
 
@@ -264,14 +242,6 @@ fn digits(text: &str) -> Option<u64> {
         text.parse().ok()
     } else {
         None
-    }
-}
-
-fn unexpected(line: usize, expected: &'static str, found: &str) -> ParseError {
-    ParseError::Field {
-        line,
-        expected,
-        found: beginning(found),
     }
 }
 

@@ -104,7 +104,7 @@ impl Ending {
 #[derive(Clone, Copy, Debug)]
 struct Episode {
     began: Duration,
-    pool_bytes: u64,
+    pool_bytes: Option<u64>,
     gone: u32,
     counted_bytes: u64,
     lost: Cost,
@@ -208,7 +208,7 @@ impl Hands {
                 match self.signal(ending, signal, world) {
                     Ok(Signalled::Sent) => {
                         sent.processes += 1;
-                        self.begin(now, &snapshot.memory);
+                        self.begin(now, world.memory);
                         let why = (decision.cause, decision.need_bytes);
                         self.fates.signalled(now, &victim, signal, why);
                         Record::Signalled {
@@ -269,7 +269,7 @@ impl Hands {
                     world.scribe.tell(Record::Refused {
                         cause,
                         refusal,
-                        memory: snapshot.memory,
+                        memory: world.memory,
                     });
                 }
             }
@@ -283,10 +283,10 @@ impl Hands {
         }
     }
 
-    fn begin(&mut self, now: Duration, memory: &Memory) {
+    fn begin(&mut self, now: Duration, memory: Option<Memory>) {
         self.episode.get_or_insert(Episode {
             began: now,
-            pool_bytes: memory.pool_bytes(),
+            pool_bytes: memory.map(|memory| memory.pool_bytes()),
             gone: 0,
             counted_bytes: 0,
             lost: Cost::ZERO,
@@ -307,7 +307,7 @@ impl Hands {
         let count = |units: usize| u32::try_from(units).unwrap_or(u32::MAX);
         world.scribe.tell(Record::Decision(Heading {
             cause,
-            memory: snapshot.memory,
+            memory: world.memory,
             need_bytes: decision.need_bytes,
             candidates: count(units.len()),
             chosen: count(units.iter().filter(|unit| unit.chosen).count()),
@@ -587,12 +587,11 @@ impl Hands {
         let Some(episode) = self.episode.take().filter(|episode| episode.gone > 0) else {
             return;
         };
-        let came_back = pool_bytes.saturating_sub(episode.pool_bytes);
-        let is_short = came_back < episode.counted_bytes / 2;
+        let came_back = (episode.pool_bytes).map(|before| pool_bytes.saturating_sub(before));
         scribe.tell(Record::Settled {
             processes: episode.gone,
             counted_bytes: episode.counted_bytes,
-            only_bytes: is_short.then_some(came_back),
+            only_bytes: came_back.filter(|&bytes| bytes < episode.counted_bytes / 2),
             before_bytes: episode.pool_bytes,
             after_bytes: pool_bytes,
             value: episode.lost.rounded_up(),
@@ -607,6 +606,8 @@ pub(crate) struct World<'a> {
     pub(crate) epoll: &'a Epoll,
     pub(crate) table: &'a mut ProcessTable,
     pub(crate) scribe: &'a mut Scribe,
+    /// `None` while it cannot be read, and the snapshot's stands in for it.
+    pub(crate) memory: Option<Memory>,
     /// Whether files may be opened and memory taken; not at a last call.
     pub(crate) may_open: bool,
 }
@@ -690,6 +691,7 @@ mod tests {
             epoll: &epoll,
             table: &mut table,
             scribe: &mut scribe,
+            memory: Some(Memory::default()),
             may_open: true,
         };
         let snapshot = Snapshot {

@@ -7,6 +7,7 @@
 
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control::{Reply, Request};
@@ -113,6 +114,10 @@ pub(crate) struct Daemon {
     next_align: Duration,
     /// As of the last look.
     level: Level,
+    /// When memory was last read.
+    seen: Duration,
+    /// Why it cannot be read now.
+    unseen: Option<Arc<str>>,
     /// When the table was last read, at whatever depth.
     table_read: Option<Duration>,
     /// When all of every process was last read.
@@ -131,7 +136,6 @@ pub(crate) struct Daemon {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Unread {
-    memory: bool,
     per_cpu: bool,
     pressure: bool,
     processes: bool,
@@ -197,6 +201,8 @@ impl Daemon {
             is_unaligned: true,
             next_align: Duration::ZERO,
             level: Level::Ok,
+            seen: Duration::ZERO,
+            unseen: None,
             table_read: None,
             full_scan: None,
             to_measure: true,
@@ -221,15 +227,9 @@ impl Daemon {
         let mut events = [EpollEvent::empty(); 64];
         self.read_first();
         loop {
-            let pause = match self.round() {
-                Ok(pause) => {
-                    self.unread.memory = false;
-                    pause
-                }
-                Err(err) => {
-                    say_once(&mut self.unread.memory, &mut self.parts.scribe, &err);
-                    RETRY
-                }
+            let pause = match self.parts.memory.read() {
+                Ok(sight) => self.round(sight),
+                Err(err) => self.round_unseen(&err),
             };
             // While the kernel waits, nothing else is done.
             let pause = if std::mem::take(&mut self.in_last_call) {
@@ -282,14 +282,16 @@ impl Daemon {
 
     /// Looks at memory and, where the policy wants it, at the processes, and
     /// carries out what it decides. Returns how long nothing need be looked at.
-    fn round(&mut self) -> Result<Duration, ReadError> {
+    fn round(&mut self, sight: Sight) -> Duration {
         let now = self.now();
         let Sight {
             mut memory,
             last_call,
-        } = self.parts.memory.read()?;
+        } = sight;
+        self.seen = now;
+        self.unseen = None;
         if let Some(sequence) = last_call {
-            return Ok(self.last_call(now, memory, sequence));
+            return self.last_call(now, memory, sequence);
         }
         self.say_what_was_implausible();
         // Where there is enough without it, it is not worth a read.
@@ -299,6 +301,87 @@ impl Daemon {
                 Err(err) => say_once(&mut self.unread.per_cpu, &mut self.parts.scribe, &err),
             }
         }
+        let mut pause = self.attend(now);
+        self.settle(now, &memory);
+
+        let asked = std::mem::take(&mut self.relief);
+        let ask = if asked { Ask::Relief } else { Ask::Nobody };
+        let look = self.parts.policy.look(now, &memory, ask);
+        pause = pause.min(look.wake_after);
+        self.level = look.level;
+        self.snapshot.memory = memory;
+        let is_quiet = look.level == Level::Ok && !self.parts.hands.are_busy();
+        let (table, surveyor) = (&mut self.parts.table, &mut self.parts.surveyor);
+        if let Some(unanswered) = surveyor.give_up(now, is_quiet, table) {
+            self.parts.scribe.note(log::Level::Warn, unanswered);
+        }
+        if self.to_measure && is_quiet {
+            self.to_measure = !surveyor.ask_for_measurements(now, table, &memory);
+        }
+        if now < self.dry_until {
+            if asked {
+                self.parts
+                    .peers
+                    .answer(&Reply::Refused(control::Refusal::DryRun));
+            }
+            return pause;
+        }
+        let rested = |last| !is_plentiful(&memory) || PLENTY_REST <= now - last;
+        let wants_table = look.wants_table
+            && (look.level != Level::Ok
+                || self.parts.hands.are_busy()
+                || self.table_read.is_none_or(rested));
+        if wants_table || asked || self.stalled {
+            self.table_read = Some(now);
+            let depth = self.depth(now, look.level, asked);
+            self.snapshot.ask = ask;
+            let decided = self.decide(now, depth, None);
+            pause = pause.min(decided.wake_after.unwrap_or(pause));
+            if self.parts.memory.notifier().is_some() && look.level == Level::Ok {
+                let processes = &self.snapshot.processes;
+                self.parts.hands.hold_everybody(processes, &self.epoll);
+            }
+            if depth == Depth::Full {
+                self.full_scan = Some(now);
+                self.stalled = false;
+                self.make_room();
+            }
+        }
+        pause
+    }
+
+    /// A round while memory cannot be read: no level is reached by old figures,
+    /// but stalls are relieved, and whoever was signalled is followed up.
+    fn round_unseen(&mut self, err: &ReadError) -> Duration {
+        let now = self.now();
+        if self.unseen.is_none() {
+            say_once(&mut false, &mut self.parts.scribe, err);
+        }
+        self.unseen = Some(chain(err).into());
+        let mut pause = RETRY.min(self.attend(now));
+        let asked = std::mem::take(&mut self.relief);
+        if asked && now < self.dry_until {
+            self.parts
+                .peers
+                .answer(&Reply::Refused(control::Refusal::DryRun));
+        } else if asked || self.parts.hands.are_busy() {
+            let last = self.parts.memory.last();
+            self.snapshot.memory = Memory {
+                // Neither short nor recovered.
+                available_bytes: self.parts.policy.warn_bytes(&last) + 1,
+                at_least_bytes: 0,
+                ..last
+            };
+            self.snapshot.ask = if asked { Ask::Relief } else { Ask::Nobody };
+            let decided = self.decide(now, Depth::Fast, None);
+            pause = pause.min(decided.wake_after.unwrap_or(pause));
+        }
+        pause
+    }
+
+    /// Looks at pressure and takes in what has come of earlier rounds. Returns
+    /// how long pressure need not be looked at.
+    fn attend(&mut self, now: Duration) -> Duration {
         let mut pause = Duration::MAX;
         if let Some(pressure) = &mut self.parts.pressure {
             match pressure.look(now) {
@@ -324,52 +407,7 @@ impl Daemon {
         while let Some(id) = self.parts.hands.ended_untold() {
             self.let_go(now, id);
         }
-        self.settle(now, &memory);
-
-        let asked = std::mem::take(&mut self.relief);
-        let ask = if asked { Ask::Relief } else { Ask::Nobody };
-        let look = self.parts.policy.look(now, &memory, ask);
-        pause = pause.min(look.wake_after);
-        self.level = look.level;
-        self.snapshot.memory = memory;
-        let is_quiet = look.level == Level::Ok && !self.parts.hands.are_busy();
-        let (table, surveyor) = (&mut self.parts.table, &mut self.parts.surveyor);
-        if let Some(unanswered) = surveyor.give_up(now, is_quiet, table) {
-            self.parts.scribe.note(log::Level::Warn, unanswered);
-        }
-        if self.to_measure && is_quiet {
-            self.to_measure = !surveyor.ask_for_measurements(now, table, &memory);
-        }
-        if now < self.dry_until {
-            if asked {
-                self.parts
-                    .peers
-                    .answer(&Reply::Refused(control::Refusal::DryRun));
-            }
-            return Ok(pause);
-        }
-        let rested = |last| !is_plentiful(&memory) || PLENTY_REST <= now - last;
-        let wants_table = look.wants_table
-            && (look.level != Level::Ok
-                || self.parts.hands.are_busy()
-                || self.table_read.is_none_or(rested));
-        if wants_table || asked || self.stalled {
-            self.table_read = Some(now);
-            let depth = self.depth(now, look.level, asked);
-            self.snapshot.ask = ask;
-            let decided = self.decide(now, depth, None);
-            pause = pause.min(decided.wake_after.unwrap_or(pause));
-            if self.parts.memory.notifier().is_some() && look.level == Level::Ok {
-                let processes = &self.snapshot.processes;
-                self.parts.hands.hold_everybody(processes, &self.epoll);
-            }
-            if depth == Depth::Full {
-                self.full_scan = Some(now);
-                self.stalled = false;
-                self.make_room();
-            }
-        }
-        Ok(pause)
+        pause
     }
 
     fn say_what_was_implausible(&mut self) {
@@ -487,6 +525,7 @@ impl Daemon {
             epoll: &self.epoll,
             table: &mut parts.table,
             scribe: &mut parts.scribe,
+            memory: self.unseen.is_none().then_some(self.snapshot.memory),
             may_open: last_call.is_none(),
         };
         let sent = parts.hands.carry_out(
@@ -584,7 +623,11 @@ impl Daemon {
         self.parts.scribe.catch_up();
         if let (Some(due), Some(interval)) = (self.next_report, self.parts.report_interval) {
             if due <= now {
-                self.parts.scribe.tell(Record::Status(self.snapshot.memory));
+                let record = match &self.unseen {
+                    None => Record::Status(self.snapshot.memory),
+                    Some(why) => Record::Unseen(now.saturating_sub(self.seen), Arc::clone(why)),
+                };
+                self.parts.scribe.tell(record);
                 self.next_report = Some(now + interval);
             }
             let due = self.next_report.unwrap_or(now);
@@ -705,10 +748,16 @@ impl Daemon {
             if let Request::Fate { pid } = request {
                 return self.parts.hands.fate(now, pid);
             }
-            let memory = &self.snapshot.memory;
+            // What cannot be read is not said as it was.
+            let unseen = Memory::default();
+            let memory = match self.unseen {
+                None => &self.snapshot.memory,
+                Some(_) => &unseen,
+            };
             Reply::Status(control::Status {
                 pid: std::process::id(),
                 level: match self.level {
+                    _ if self.unseen.is_some() => control::Level::Unknown,
                     Level::Ok => control::Level::Ok,
                     Level::Warn => control::Level::Warn,
                     Level::Kill => control::Level::Kill,

@@ -25,6 +25,11 @@ const QUIET: Style = Style::new().dimmed();
 pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
     match record {
         Record::Status(memory) => writeln!(out, "{}", MemoryLine(memory)),
+        Record::Unseen(since, why) => writeln!(
+            out,
+            "{BAD}memory not readable{BAD:#} for {} s: {why}",
+            since.as_secs()
+        ),
         Record::Decision(heading) => decision(out, heading),
         Record::Candidate(row) => candidate(out, row),
         Record::Unshown(count) => {
@@ -34,7 +39,7 @@ pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
             cause,
             refusal,
             memory,
-        } => refused(out, *cause, *refusal, memory),
+        } => refused(out, *cause, *refusal, memory.as_ref()),
         Record::Signalled {
             victim,
             signal,
@@ -90,10 +95,10 @@ pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
             };
             writeln!(
                 out,
-                "{style}freed{style:#}   {freed}{} MiB by {processes} {} (memory and swap free: {} MiB before, {} MiB after{rest}) in {:.3} s; sum of values given up: {value}",
+                "{style}freed{style:#}   {freed}{} MiB by {processes} {} (memory and swap free: {} before, {} MiB after{rest}) in {:.3} s; sum of values given up: {value}",
                 counted_bytes >> 20,
                 plural(*processes, "process", "processes"),
-                before_bytes >> 20,
+                Before(*before_bytes),
                 after_bytes >> 20,
                 took.as_secs_f64()
             )
@@ -253,7 +258,7 @@ fn decision(out: &mut impl Write, heading: &Heading) -> io::Result<()> {
         out,
         "{style}{}{style:#}: {}; {} MiB to give back",
         CauseName(heading.cause),
-        MemoryLine(&heading.memory),
+        Seen(heading.memory.as_ref()),
         heading.need_bytes >> 20,
     )?;
     let exact = if !heading.covers_need {
@@ -311,14 +316,14 @@ fn refused(
     out: &mut impl Write,
     cause: Cause,
     refusal: Refusal,
-    memory: &Memory,
+    memory: Option<&Memory>,
 ) -> io::Result<()> {
     let style = cause_style(cause);
     write!(
         out,
         "{style}{}{style:#}: {}; nobody is ended: ",
         CauseName(cause),
-        MemoryLine(memory)
+        Seen(memory)
     )?;
     match refusal {
         Refusal::EnoughAvailable => writeln!(
@@ -335,14 +340,23 @@ fn refused(
             "those already signalled still hold {} MiB",
             bytes >> 20
         ),
-        Refusal::NothingHelps { judged_bytes } => writeln!(
-            out,
-            "all that may be judged holds {} MiB, and that is not enough (Shmem {} MiB, SUnreclaim {} MiB, Hugetlb {} MiB)",
-            judged_bytes >> 20,
-            memory.shmem_bytes >> 20,
-            memory.unreclaimable_slab_bytes >> 20,
-            memory.hugetlb_bytes >> 20
-        ),
+        Refusal::NothingHelps { judged_bytes } => {
+            write!(
+                out,
+                "all that may be judged holds {} MiB, and that is not enough",
+                judged_bytes >> 20
+            )?;
+            match memory {
+                Some(memory) => writeln!(
+                    out,
+                    " (Shmem {} MiB, SUnreclaim {} MiB, Hugetlb {} MiB)",
+                    memory.shmem_bytes >> 20,
+                    memory.unreclaimable_slab_bytes >> 20,
+                    memory.hugetlb_bytes >> 20
+                ),
+                None => writeln!(out),
+            }
+        }
     }
 }
 
@@ -402,6 +416,29 @@ impl Display for MemoryLine<'_> {
                 swap_total_bytes >> 20,
                 percent_of(swap_free_bytes, swap_total_bytes)
             )
+        }
+    }
+}
+
+/// The same, where memory can be read.
+struct Seen<'a>(Option<&'a Memory>);
+
+impl Display for Seen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(memory) => MemoryLine(memory).fmt(f),
+            None => f.write_str("memory not readable"),
+        }
+    }
+}
+
+struct Before(Option<u64>);
+
+impl Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(bytes) => write!(f, "{} MiB", bytes >> 20),
+            None => f.write_str("not readable"),
         }
     }
 }
@@ -529,6 +566,27 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_cannot_be_read_is_not_shown_as_it_was() {
+        let why = "`f`, line 1: cut short";
+        assert_eq!(
+            plain(&Record::Unseen(Duration::from_millis(12_700), why.into())),
+            "memory not readable for 12 s: `f`, line 1: cut short\n"
+        );
+        let said = plain(&Record::Refused {
+            cause: Cause::Relief,
+            refusal: Refusal::NothingHelps {
+                judged_bytes: 3 * MIB,
+            },
+            memory: None,
+        });
+        assert_eq!(
+            said,
+            "relief: memory not readable; nobody is ended: all that may be judged holds 3 MiB, \
+             and that is not enough\n"
+        );
+    }
+
+    #[test]
     fn candidates_stand_in_columns_and_say_what_they_cost() {
         let mut given_up = row(12, Basis::Value(8));
         given_up.chosen = true;
@@ -539,7 +597,7 @@ mod tests {
         let table = [
             plain(&Record::Decision(Heading {
                 cause: Cause::Level(Level::Warn),
-                memory: memory(),
+                memory: Some(memory()),
                 need_bytes: 60 * MIB,
                 candidates: 2,
                 chosen: 1,
@@ -566,7 +624,7 @@ mod tests {
     fn a_choice_that_is_not_proved_says_by_how_much_it_may_be_wrong() {
         let said = plain(&Record::Decision(Heading {
             cause: Cause::Relief,
-            memory: memory(),
+            memory: Some(memory()),
             need_bytes: 0,
             candidates: 0,
             chosen: 0,
@@ -585,7 +643,7 @@ mod tests {
             refusal: Refusal::NothingHelps {
                 judged_bytes: 3 * MIB,
             },
-            memory: memory(),
+            memory: Some(memory()),
         });
         assert!(
             said.contains("nobody is ended") && said.contains("Shmem 500 MiB"),

@@ -68,14 +68,14 @@ impl Pressure {
         })
     }
 
-    /// Reads a file in the kernel's stead.
+    /// Reads a file in the kernel's stead. What it says is for each look to
+    /// tell: it may be just being written.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] where it cannot be read or makes no sense.
+    /// [`ReadError`] where it cannot be opened.
     pub(crate) fn of_file(path: &Path, percent: Percent) -> Result<Self, ReadError> {
-        let mut file = PressureFile::open(path)?;
-        file.read()?;
+        let file = PressureFile::open(path)?;
         Ok(Self {
             gate: Gate::default(),
             source: Source::File {

@@ -13,6 +13,8 @@ use sensors::{Implausible, KernelFunction};
 pub(crate) enum Record {
     /// How things are.
     Status(Memory),
+    /// That is not known: memory could not be read for so long, and why.
+    Unseen(Duration, Arc<str>),
     /// A decision begins; its candidates follow.
     Decision(Heading),
     /// One of them.
@@ -25,8 +27,8 @@ pub(crate) enum Record {
         cause: Cause,
         /// Why not.
         refusal: Refusal,
-        /// Where the memory is.
-        memory: Memory,
+        /// Where the memory is; `None` while it cannot be read.
+        memory: Option<Memory>,
     },
     /// A signal was sent, or would have been.
     Signalled {
@@ -73,8 +75,9 @@ pub(crate) enum Record {
         counted_bytes: u64,
         /// What came back, where that is less than half of it.
         only_bytes: Option<u64>,
-        /// MemAvailable + SwapFree when the first was signalled.
-        before_bytes: u64,
+        /// MemAvailable + SwapFree when the first was signalled, where that was
+        /// known.
+        before_bytes: Option<u64>,
         /// The same once the last was gone.
         after_bytes: u64,
         /// Sum of the values given up.
@@ -152,7 +155,8 @@ impl Folded {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heading {
     pub(crate) cause: Cause,
-    pub(crate) memory: Memory,
+    /// `None` while it cannot be read.
+    pub(crate) memory: Option<Memory>,
     pub(crate) need_bytes: u64,
     pub(crate) candidates: u32,
     pub(crate) chosen: u32,
