@@ -305,6 +305,29 @@ fn the_seeds_are_what_they_are_meant_to_be() {
     assert!(nothing_is_left(&exhausted(), &memory));
 }
 
+/// Three machines that were seen in the field.
+#[test]
+fn none_available_with_half_free_is_ok_fifteen_times_all_is_short_and_wrapped_swap_is_none() {
+    let machine = |available: &str, free_kib: u64, swap: &str| {
+        let text = format!(
+            "MemTotal: 8000000 kB\nMemFree: {free_kib} kB\nMemAvailable: {available} kB\n\
+             Buffers: 0 kB\nCached: 400000 kB\nActive(file): 200000 kB\n\
+             Inactive(file): 200000 kB\nAnonPages: 3000000 kB\nShmem: 0 kB\n{swap}"
+        );
+        read(text.as_bytes()).expect("it says enough")
+    };
+    let none = "SwapTotal: 0 kB\nSwapFree: 0 kB\n";
+    assert_eq!(level(&machine("0", 4_240_000, none)), Level::Ok);
+    assert_eq!(level(&machine("120000000", 240_000, none)), Level::Warn);
+    // 2^64 - 205, as lxcfs serves it.
+    let wrapped = "SwapTotal: 1000000 kB\nSwapFree: 18446744073709551411 kB\n";
+    let memory = machine("300000", 100_000, wrapped);
+    assert_eq!(memory.swap_free_bytes, 0);
+    assert_eq!(level(&memory), Level::Kill);
+    let memory = machine("4600000", 4_240_000, wrapped);
+    assert_eq!(level(&memory), Level::Ok);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
