@@ -385,7 +385,8 @@ impl Daemon {
         let mut pause = Duration::MAX;
         if let Some(pressure) = &mut self.parts.pressure {
             match pressure.look(now) {
-                Ok(ask) => {
+                Ok(None) => {}
+                Ok(Some(ask)) => {
                     self.unread.pressure = false;
                     self.relief |= ask == Ask::Relief;
                 }

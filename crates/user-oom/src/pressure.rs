@@ -99,12 +99,13 @@ impl Pressure {
         self.gate.fired(now)
     }
 
-    /// Looks at the file, once a window; a trigger needs no looks.
+    /// Looks at the file, once a window; `None` where no look was due. A trigger
+    /// needs none.
     ///
     /// # Errors
     ///
     /// [`ReadError`] where the file cannot be read or makes no sense.
-    pub(crate) fn look(&mut self, now: Duration) -> Result<Ask, ReadError> {
+    pub(crate) fn look(&mut self, now: Duration) -> Result<Option<Ask>, ReadError> {
         match &mut self.source {
             Source::File {
                 file,
@@ -113,11 +114,11 @@ impl Pressure {
             } if *next <= now => {
                 *next = now + Gate::WINDOW;
                 if *percent <= file.read()?.full.avg10 {
-                    return Ok(self.gate.fired(now));
+                    return Ok(Some(self.gate.fired(now)));
                 }
-                Ok(Ask::Nobody)
+                Ok(Some(Ask::Nobody))
             }
-            _ => Ok(Ask::Nobody),
+            _ => Ok(None),
         }
     }
 

@@ -144,9 +144,16 @@ fn a_pressure_file_without_its_full_line_is_said_and_the_levels_are_guarded() {
         "pressure",
         "some avg10=61.20 avg60=60.00 avg300=20.00 total=99\n",
     );
-    let mut daemon = stage.daemon(&["--grace", "0.1"]);
+    let mut daemon = stage.daemon(&["--grace", "0.1", "-r", "1"]);
     daemon.line_with("there is no line `full avg10=<percent>`");
     let mut one = registered(&stage, &mut daemon);
+    // Some windows later it was not said again.
+    for _ in 0..3 {
+        daemon.line_with("memory 2000 of 4000 MiB");
+    }
+    let heard = daemon.heard().iter();
+    let said = heard.filter(|line| line.contains("there is no line"));
+    assert_eq!(said.count(), 1);
     stage.set_available(SHORT_OF_ONE);
     daemon.line_with(&format!("SIGTERM to {} test_proc1", one.pid()));
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
