@@ -22,10 +22,11 @@ use oom_policy::{ProcessId, SessionId};
 use procfs::ProcError;
 use procfs::process::Process;
 use rustix::fs::{AtFlags, CWD, StatxFlags, readlink, statx};
+use rustix::io::pread;
 
 use crate::cgroup::{Unit, hash, unit_of_line};
 use crate::families::Share;
-use crate::file::{for_each_line, read_whole};
+use crate::file::for_each_line;
 use crate::pid_files::Stat;
 use crate::shared_memory::last_mapped_bytes;
 
@@ -79,8 +80,9 @@ pub(crate) enum Found {
     LastMapped(u64),
 }
 
-/// More than any process has: counts whatever shared memory it maps. Who hides
-/// its mappings from us, or makes too many, must not hold the less for it.
+/// More than any process has: all the shared memory that it maps counts. A
+/// process that hides its mappings, or makes too many, must not hold the less
+/// for it.
 pub(crate) const UNSEEN: u64 = u64::MAX;
 
 /// What a process is known by.
@@ -95,7 +97,7 @@ pub(crate) struct Identity {
     pub(crate) alone: Unit,
 }
 
-/// What a process executes, for whoever knows programs.
+/// What a process executes, to be recognised.
 #[derive(Debug)]
 pub struct Executable<'a> {
     path: Option<&'a [u8]>,
@@ -148,10 +150,11 @@ fn look(
     let id = request.id;
     let path = root.join(id.pid.to_string());
     // Holds the directory of this one process: once that is gone, nothing can
-    // be read in it, whoever has the pid by then.
+    // be read in it, whatever has the pid by then. What little is read by its
+    // path is then said of a process that is gone.
     let process = Process::new_with_root(path.clone()).ok()?;
     let stat = stat(&process).filter(|stat| stat.start_ticks == id.start_ticks)?;
-    let found = match request.what {
+    Some(match request.what {
         What::Identity => Found::Identity(identity(root, &path, &process, &stat, recognise)),
         What::OwnMemory => Found::Own(share(&process)),
         What::LastMapped => Found::LastMapped(match process.open_relative("smaps") {
@@ -160,15 +163,14 @@ fn look(
             // A kernel that was built without.
             Err(_) => 0,
         }),
-    };
-    // Not all of it was read in that directory.
-    (self::stat(&process)?.start_ticks == id.start_ticks).then_some(found)
+    })
 }
 
 fn stat(process: &Process) -> Option<Stat> {
     let file = process.open_relative("stat").ok()?;
     let mut text = [0; 1024];
-    let len = read_whole(&file, &mut text).ok()?;
+    // One pread(2) gives all of it.
+    let len = pread(&file, &mut text, 0).ok()?;
     Stat::parse(&text[..len])
 }
 
@@ -220,7 +222,7 @@ fn is_in_our_user_namespace(root: &Path, process: &Path) -> bool {
 }
 
 /// Where systemd keeps it. By bytes: the procfs crate takes no path that is
-/// not UTF-8, and a user names his cgroups as he likes.
+/// not UTF-8, and users name their cgroups as they like.
 fn unit(cgroup: &File) -> Option<Unit> {
     let mut unit = None;
     for_each_line(cgroup, &mut [0; 8192], |_, line| {

@@ -87,13 +87,13 @@ pub struct ProcessTable {
     /// How many calls have measured anything, so that the oldest measurement
     /// is known.
     pub(crate) round: u64,
-    /// Whose processes are not measured any longer.
+    /// Their processes are not measured any longer.
     given_up_on: Vec<Owner>,
-    /// Nobody's are.
+    /// No process is.
     measures_nothing: bool,
 }
 
-/// Who answers for a process that keeps its reader waiting.
+/// Who is responsible for a process that keeps its reader waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     User(u32),
@@ -115,12 +115,12 @@ pub(crate) struct Kept {
     in_our_user_namespace: bool,
     /// Where systemd keeps it, once that was read (or its parent's was).
     unit: Option<Unit>,
-    /// How often its identity is to be read yet. It is read twice: whoever
-    /// starts a process may move it into another cgroup a moment later.
+    /// How often its identity is to be read yet. It is read twice:
+    /// what starts a process may move it into another cgroup a moment later.
     identity_reads: u8,
     /// Its identity was asked for, and no answer has come.
     asked: bool,
-    /// Somebody waits for an answer in vain.
+    /// An answer was waited for in vain.
     stuck: bool,
     /// What the kernel counts, of which [`Kept::correction`] leaves its share.
     pub(crate) raw_anon_bytes: u64,
@@ -250,8 +250,8 @@ impl ProcessTable {
     /// Asks what each process executes and where systemd keeps it, as long as
     /// `ask` takes it; allocates nothing. After a scan of a depth, with that
     /// depth: of newcomers and of what has become something else, after a full
-    /// scan also of those that owe it to their executable that they are left
-    /// alone, since they may execute another by now.
+    /// scan also of those that are spared for their executable, since they may
+    /// execute another by now.
     pub fn ask_for_identities(&mut self, depth: Depth, ask: &mut dyn FnMut(Request) -> bool) {
         for index in 0..self.kept.len() {
             let (process, kept) = (&self.processes[index], &self.kept[index]);

@@ -178,7 +178,7 @@ fn what_a_process_executes_is_told_apart_from_what_it_hides_and_what_it_has_not(
 }
 
 #[test]
-fn identities_are_asked_for_twice_and_then_of_those_alone_that_owe_something_to_theirs() {
+fn identities_are_asked_for_twice_and_then_of_those_that_are_spared_for_them() {
     let mut table = Table::of(&tree("good"));
     let own = [1, 800, 1200, 1204, 1205, 1300, 1400];
     for want in [&own[..], &own, &[800]] {
@@ -230,7 +230,7 @@ fn an_answer_about_an_earlier_process_of_the_same_pid_is_not_taken() {
 }
 
 #[test]
-fn whoever_becomes_something_else_is_introduced_and_identified_again() {
+fn a_process_that_becomes_something_else_is_introduced_and_identified_again() {
     let copy = Copy::of("good");
     let mut table = copy.table();
     for _ in 0..2 {
@@ -634,7 +634,7 @@ fn what_is_not_known_yet_is_not_measured() {
 }
 
 #[test]
-fn whoever_keeps_its_reader_waiting_counts_with_all_that_it_maps() {
+fn a_process_that_keeps_its_reader_waiting_counts_with_all_that_it_maps() {
     let mut table = full("good");
     let mut asked = Vec::new();
     table

@@ -1,4 +1,4 @@
-//! Who a process is to the policy: looked at when it is first seen, and again
+//! What a process is to the policy: looked at when it is first seen, and again
 //! once it is known what it executes.
 
 use std::path::{Path, PathBuf};

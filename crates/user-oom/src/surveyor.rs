@@ -30,7 +30,7 @@ use crate::classify::{Classifier, Program, Programs};
 /// take some 150 ms.
 const FIRST_LOOK: Duration = Duration::from_millis(600);
 /// How many requests wait at most.
-const QUEUE: usize = 256;
+const QUEUE: usize = 128;
 /// What reading and taking apart one file needs.
 const STACK_BYTES: usize = 128 * 1024;
 /// So many threads may be left behind.
@@ -228,7 +228,7 @@ impl Surveyor {
     /// what there is to say about it.
     ///
     /// Makes a thread, so it is for quiet rounds. Where `is_quiet` does not hold
-    /// all is slow, and no wait is held against whoever lets us wait.
+    /// all is slow, and no wait is held against a process.
     pub(crate) fn give_up(
         &mut self,
         now: Duration,
@@ -544,7 +544,7 @@ mod tests {
         assert_eq!(surveyor.asked.len(), 2);
         take_all(&mut surveyor, &mut town);
 
-        // An answer that comes late is nobody's.
+        // An answer that comes late is not taken.
         silent.answer_at_last();
         let began = Instant::now();
         while !silent.has_returned.load(Ordering::Acquire) {

@@ -1,6 +1,6 @@
 //! The built daemon beside a process that holds its mmap lock for ever, as any
 //! user can arrange: it waits inside mmap(2) for a file server that is silent.
-//! Whoever reads its `smaps` waits as well.
+//! A reader of its `smaps` waits as well.
 //!
 //! Where no file system can be served, the surveyor's own tests have a reader
 //! that never returns.
@@ -24,9 +24,9 @@ const SHORT: u64 = 350;
 const PLENTY: u64 = 2000;
 /// As much shared memory has the process that is stuck.
 const STUCK_MIB: u64 = 200;
-const NOBODY: u32 = 65_534;
+const OTHER_USER: u32 = 65_534;
 
-/// Who serves the files, and who waits for them.
+/// Which user serves the files, and which waits for them.
 #[derive(Clone, Copy, Debug)]
 enum Attack {
     /// Root serves, this user waits.
@@ -77,7 +77,7 @@ fn ask_status(stage: &Stage) {
     assert!(matches!(reply, Ok(Reply::Status(_))), "{reply:?}");
 }
 
-/// It answers, sees memory, ends whom it must and is ended, though a process
+/// It answers, sees memory, kills and ends when asked to, though a process
 /// cannot be looked at; and that one is no less a candidate for it. `Err`: what
 /// is missing for the attack.
 fn guard_beside(attack: Attack) -> Result<(), String> {
@@ -134,7 +134,7 @@ fn an_ordinary_user_cannot_hold_up_the_guard_either() {
         println!("skipped: only root can run processes as another user");
         return;
     }
-    if let Err(missing) = guard_beside(Attack::OfRoots(NOBODY)) {
+    if let Err(missing) = guard_beside(Attack::OfRoots(OTHER_USER)) {
         println!("skipped, would run where FUSE can be mounted: {missing}");
     }
 }
@@ -145,7 +145,7 @@ fn nor_can_one_in_a_user_namespace_of_its_own() {
         println!("skipped: only root can run processes as another user");
         return;
     }
-    if let Err(missing) = guard_beside(Attack::InANamespace(NOBODY)) {
+    if let Err(missing) = guard_beside(Attack::InANamespace(OTHER_USER)) {
         println!("skipped, would run where any user can mount FUSE: {missing}");
     }
 }

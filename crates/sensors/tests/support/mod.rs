@@ -83,7 +83,7 @@ fn copy_into(from: &Path, to: &Path) {
 /// A table, and a surveyor that answers at once.
 pub(crate) struct Table {
     pub(crate) table: ProcessTable,
-    /// Whom it introduced in its last scan.
+    /// The pids that it introduced in its last scan.
     pub(crate) introduced: Vec<u32>,
     /// What the surveyor was asked last.
     pub(crate) asked: Vec<Request>,
@@ -119,8 +119,8 @@ impl Table {
         self.identify(depth, &mut |_| {});
     }
 
-    /// Answers what is asked after a scan of `depth`; `each` is given whom that
-    /// has identified.
+    /// Answers what is asked after a scan of `depth`; `each` is given each
+    /// process that this has identified.
     pub(crate) fn identify(&mut self, depth: Depth, each: &mut dyn FnMut(&mut Process)) {
         self.asked.clear();
         self.table.ask_for_identities(depth, &mut |request| {
@@ -161,7 +161,7 @@ impl Table {
         }
     }
 
-    /// Of whom the identity was asked for last.
+    /// The pids that were asked about last.
     pub(crate) fn identified(&self) -> Vec<u32> {
         self.asked.iter().map(|request| request.id.pid).collect()
     }

@@ -11,7 +11,7 @@ the file again and is told to go past the page cache: mmap(2) must take that
 page out of the cache first, and waits for it with the child's mmap lock held.
 
 `root`: root mounts, and the second child runs as user UID. `namespace`: all of
-it is user UID's, in a user namespace of its own, as anybody may make one.
+it is user UID's, in a user namespace of its own, which any user may make.
 
 Prints `held PID` once the lock is held, else what is missing. When this ends,
 so do the children and the mount.
@@ -188,7 +188,7 @@ def main():
     stuck = server.child(lambda: be_stuck(path, mib, uid))
     server.serve_until("a second open", lambda: server.opened == 2)
     server.serve_until("mmap that waits", lambda: waits(stuck))
-    # That it waits with its lock held is shown by one who wants that lock.
+    # A reader of smaps that waits shows that the lock is held.
     probe = server.child(lambda: read(f"/proc/{stuck}/smaps"))
     server.serve_until("a reader of smaps that waits", lambda: waits(probe))
     os.kill(probe, signal.SIGKILL)
