@@ -30,7 +30,8 @@ pub struct Listener {
     /// descriptor. What is sent is no stream.
     socket: UnixListener,
     /// Given up for a moment where there is no other descriptor left, to turn a
-    /// client away that would else be reported for ever.
+    /// client away that would else be reported for ever. The private socket has
+    /// none: a descriptor is worth more than an answer that says nothing.
     spare: RefCell<Option<OwnedFd>>,
     path: PathBuf,
     /// The socket as it was made, by device and inode.
@@ -70,7 +71,10 @@ impl Listener {
             fs::set_permissions(path, Permissions::from_mode(mode))?;
             listen(&descriptor, Backlog::new(BACKLOG)?)?;
             Ok(Self {
-                spare: RefCell::new(Some(descriptor.try_clone()?)),
+                spare: RefCell::new(match door {
+                    Door::Public => Some(descriptor.try_clone()?),
+                    Door::Private => None,
+                }),
                 socket: UnixListener::from(descriptor),
                 path: path.to_path_buf(),
                 made: fs::symlink_metadata(path)?,

@@ -250,7 +250,11 @@ fn text_that_cannot_be_true_is_said_once_and_the_rest_is_guarded_by() {
     daemon.line_with("MemAvailable cannot be 0 kB (2048000 kB are free)");
     daemon.line_with("SwapFree cannot be `18446744073709551411 kB`");
     daemon.line_with("memory 2000 of 4000 MiB available (50.00 %), no swap");
-    daemon.line_with(&format!("process {} is registered", one.pid()));
+    // By then, on a busy machine.
+    let registered = format!("process {} is registered", one.pid());
+    if !daemon.heard().iter().any(|line| line.contains(&registered)) {
+        daemon.line_with(&registered);
+    }
     // Fifteen times as much as there is is available, and next to nothing is.
     meminfo("61440000", 100, "18446744073709551411");
     daemon.line_with("MemAvailable cannot be 61440000 kB (at most 102400 kB)");

@@ -5,6 +5,8 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
+use std::sync::mpsc;
+use std::thread;
 
 use nix::sys::signal::Signal;
 use support::Stage;
@@ -63,15 +65,20 @@ fn what_is_no_process_has_no_value() {
     let stage = Stage::new();
     let mut daemon = stage.daemon(&[]);
     let own = std::process::id();
-    let task = fs::read_dir("/proc/self/task").expect("we run");
-    let thread = task
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .find(|thread| *thread != own)
-        .expect("the test has a thread of its own");
+    // One that stays until the test is over.
+    let (stay, over) = mpsc::channel::<()>();
+    let (sender, threads) = mpsc::channel();
+    thread::spawn(move || {
+        let own = nix::unistd::gettid().as_raw().unsigned_abs();
+        sender.send(own).expect("the test waits");
+        let _ = over.recv();
+    });
+    let thread = threads.recv().expect("it says who it is");
     fs::write(stage.entry(thread), "900\n").expect("the folder is ours");
     daemon.line_with(&format!(
         "does not count: that is a thread of process {own}: name the entry `{own}`"
     ));
+    drop(stay);
 
     let name = fs::read_to_string("/proc/2/comm").unwrap_or_default();
     if name.trim_end() != "kthreadd" {
