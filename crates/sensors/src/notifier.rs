@@ -58,13 +58,16 @@ impl Notified {
     pub fn updated(&self, memory: Memory) -> Option<Memory> {
         let total_bytes = self.total_bytes.unwrap_or(memory.total_bytes);
         let available_bytes = self.available_bytes?;
+        let hugetlb_bytes = self.hugetlb_bytes.unwrap_or(memory.hugetlb_bytes);
         let swap_total_bytes = self.swap_total_bytes.unwrap_or(0);
-        (available_bytes <= total_bytes).then_some(Memory {
+        // What was set aside at another moment is not available now.
+        let most_hugetlb_bytes = total_bytes.checked_sub(available_bytes)?;
+        Some(Memory {
             total_bytes,
             available_bytes,
             // It is of another moment, and the module does not say it.
             at_least_bytes: 0,
-            hugetlb_bytes: self.hugetlb_bytes.unwrap_or(memory.hugetlb_bytes),
+            hugetlb_bytes: hugetlb_bytes.min(most_hugetlb_bytes),
             swap_total_bytes,
             swap_free_bytes: self.swap_free_bytes.unwrap_or(0).min(swap_total_bytes),
             ..memory
@@ -330,6 +333,27 @@ mod tests {
         assert_eq!((memory.swap_total_bytes, memory.swap_free_bytes), (4096, 0));
         assert_eq!(parse(b"3\n").updated(before), None);
         assert_eq!(parse(b"3\n").level, Some(NotifierLevel::LastCall));
+    }
+
+    #[test]
+    fn what_was_set_aside_before_leaves_room_for_what_is_available_now() {
+        let before = Memory {
+            total_bytes: 600_000_000,
+            hugetlb_bytes: 500_000_000,
+            ..Memory::default()
+        };
+        let text = example().replace("HugetlbBytes: 0", "HugetlbBytes: ?");
+        let memory = parse(text.as_bytes())
+            .updated(before)
+            .expect("available is told");
+        assert_eq!(memory.available_bytes, 48_177_152);
+        assert_eq!(memory.usable_bytes(), 48_177_152);
+        let small = Memory {
+            total_bytes: 48_177_151,
+            ..before
+        };
+        let text = text.replace("MemTotalBytes: 501006336", "MemTotalBytes: ?");
+        assert_eq!(parse(text.as_bytes()).updated(small), None);
     }
 
     #[test]

@@ -438,7 +438,7 @@ impl PerCpu {
         }
         let limit = match self.managed_bytes {
             0 => ABSURD_BYTES,
-            bytes => bytes / 8 + slack(bytes),
+            bytes => (bytes / 8 + slack(bytes)).min(ABSURD_BYTES),
         };
         let bytes = if self.bytes <= limit {
             self.bytes
@@ -714,7 +714,9 @@ fn available(
         return Ok(bytes);
     };
     let free = room.free.unwrap_or(0);
-    if found > at_most.saturating_add(slack(room.total_bytes)) {
+    // Slack or not, no more than all of it.
+    let limit = at_most.saturating_add(slack(room.total_bytes));
+    if found > limit.min(room.total_bytes) {
         let fault = Fault::Above {
             found,
             limit: at_most,

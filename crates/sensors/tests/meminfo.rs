@@ -232,6 +232,18 @@ fn no_more_is_available_than_what_no_process_holds() {
 }
 
 #[test]
+fn counters_of_different_moments_do_not_make_more_available_than_there_is() {
+    let text = |available: &str| format!("MemTotal: 6400 kB\nMemAvailable: {available} kB\n");
+    let whole = read_text(&text("6400")).unwrap();
+    assert_eq!(whole.memory.available_bytes, 6400 * KIB);
+    assert_eq!(whole.told, [""; 0]);
+    let more = read_text(&text("6401")).unwrap();
+    assert_eq!(more.memory.available_bytes, 6400 * KIB);
+    let told = ", line 2: MemAvailable cannot be 6401 kB (at most 6400 kB); taken as 6400 kB";
+    assert_eq!(more.told, [told]);
+}
+
+#[test]
 fn a_list_of_file_pages_longer_than_memory_is_not_believed_either() {
     let text = SHORT.replace("Inactive(file): 20000", "Inactive(file): 15000000");
     let read = read_text(&format!(

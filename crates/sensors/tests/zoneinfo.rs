@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fs;
 use std::path::Path;
 
 use rustix::param::page_size;
@@ -93,6 +94,22 @@ fn lists_that_hold_more_than_they_can_are_not_counted() {
 }
 
 /// What the kernel holds back at this moment is less than all there is.
+#[test]
+fn lists_that_hold_more_than_any_machine_has_are_not_counted() {
+    // The most that one line may say: 64 PiB.
+    let pages = (1 << 56) / page_size() as u64;
+    let zone = format!("Node 0, zone Normal\n managed {pages}\n").repeat(32);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(
+        file.path(),
+        format!("{zone} count: {pages}\n count: {pages}\n"),
+    )
+    .unwrap();
+    let mut zoneinfo = Zoneinfo::open(file.path()).unwrap();
+    assert_eq!(zoneinfo.per_cpu_bytes().unwrap(), 0);
+    assert!(zoneinfo.next_implausible().is_some());
+}
+
 #[test]
 fn the_machines_own_is_read() {
     let mut zoneinfo = Zoneinfo::open(Path::new("/proc/zoneinfo")).unwrap();
