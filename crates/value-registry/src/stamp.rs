@@ -17,6 +17,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use model::ProcessId;
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
+use crate::entry::{is_canonical, parse_pid};
+
 const OF_ROOT: &str = "trusted.user-oom.process";
 const OF_A_USER: &str = "user.user-oom.process";
 
@@ -64,11 +66,14 @@ fn modified(at: SystemTime) -> String {
     format!("{}.{:09}", since.as_secs(), since.subsec_nanos())
 }
 
-fn parse(text: &[u8]) -> Option<(u32, u64, &str)> {
+pub(crate) fn parse(text: &[u8]) -> Option<(u32, u64, &str)> {
     let text = str::from_utf8(text).ok()?;
     let (pid, rest) = text.split_once(' ')?;
     let (start_ticks, modified) = rest.split_once(' ')?;
-    Some((pid.parse().ok()?, start_ticks.parse().ok()?, modified))
+    let pid = parse_pid(pid.as_bytes())?;
+    // As we write it, and no other way.
+    let start_ticks = is_canonical(start_ticks.as_bytes()).then_some(start_ticks)?;
+    Some((pid, start_ticks.parse().ok()?, modified))
 }
 
 #[cfg(test)]
@@ -82,7 +87,7 @@ mod tests {
     #[test]
     fn a_mark_is_read_as_it_was_written() {
         let id = ProcessId {
-            pid: u32::MAX,
+            pid: i32::MAX.cast_unsigned(),
             start_ticks: u64::MAX,
         };
         let at = UNIX_EPOCH + Duration::new(9_999_999_999, 7);
@@ -90,8 +95,18 @@ mod tests {
         assert!(text.len() <= MAX_BYTES, "{text}");
         assert_eq!(
             parse(text.as_bytes()),
-            Some((u32::MAX, u64::MAX, "9999999999.000000007"))
+            Some((i32::MAX.cast_unsigned(), u64::MAX, "9999999999.000000007"))
         );
+    }
+
+    #[test]
+    fn a_mark_has_one_spelling() {
+        for text in [
+            "+7 8 1.0", "7 +8 1.0", "07 8 1.0", "7 08 1.0", "0 8 1.0", "7 8", "7  8 1.0",
+        ] {
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse(b"7 0 1.0"), Some((7, 0, "1.0")));
     }
 
     proptest! {
