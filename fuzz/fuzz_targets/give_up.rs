@@ -3,7 +3,7 @@
 
 #![no_main]
 
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../crates/knapsack/tests/support/mod.rs"]
 mod support;
 
 use knapsack::{Budget, Item, Workspace};

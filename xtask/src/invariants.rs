@@ -201,12 +201,14 @@ fn sources(root: &Path) -> Result<Vec<File>> {
 }
 
 /// Folders of what is compiled for tests alone.
-const NOT_SHIPPED: [&str; 4] = ["benches", "examples", "fuzz", "tests"];
+const NOT_SHIPPED: [&str; 3] = ["benches", "examples", "tests"];
 
 /// Whether it is compiled for tests alone: it lies in a folder of such, or is
-/// a `tests.rs`, which a `#[cfg(test)] mod tests;` names.
+/// a `tests.rs` or `fuzzing.rs`, which a `#[cfg(test)] mod tests;` or a
+/// `#[cfg(fuzzing)] pub mod fuzzing;` names.
 fn is_test(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == "tests.rs")
+    path.file_name()
+        .is_some_and(|name| name == "tests.rs" || name == "fuzzing.rs")
         || path
             .parent()
             .into_iter()

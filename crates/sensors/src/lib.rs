@@ -24,6 +24,8 @@ mod cgroup;
 mod error;
 mod families;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod meminfo;
 mod notifier;
 mod pid_files;

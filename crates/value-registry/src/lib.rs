@@ -45,6 +45,8 @@ mod entry;
 mod error;
 mod events;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod judge;
 mod limits;
 mod notice;

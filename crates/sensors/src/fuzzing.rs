@@ -1,0 +1,87 @@
+//! The readers of a process's files, for the fuzz targets.
+//!
+//! They are private, and what they read comes from whoever named the process,
+//! its cgroup and what it maps. `cargo fuzz` sets `cfg(fuzzing)`, and nothing
+//! else does.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+
+use oom_policy::{Name, SessionId};
+
+use crate::cgroup::unit_of_line;
+use crate::file;
+use crate::pid_files::{Stat, Statm, Status, signed};
+use crate::shared_memory;
+use crate::survey;
+
+/// Name; parent, group and session; major faults, threads and start.
+#[must_use]
+pub fn stat(text: &[u8]) -> Option<(Name, [u32; 3], [u64; 3])> {
+    let stat = Stat::parse(text)?;
+    Some((
+        stat.name,
+        [stat.parent, stat.group, stat.session],
+        [stat.major_faults, stat.threads, stat.start_ticks],
+    ))
+}
+
+/// Resident pages, and of them those of files and of shared memory.
+#[must_use]
+pub fn statm(text: &[u8]) -> Option<(u64, u64)> {
+    Statm::parse(text).map(|statm| (statm.resident_pages, statm.shared_pages))
+}
+
+/// Process and real user; bytes in swap and in shared memory.
+///
+/// # Errors
+///
+/// What would have been right.
+pub fn status(text: &[u8]) -> Result<([Option<u32>; 2], [u64; 2]), &'static str> {
+    let mut status = Status::default();
+    for line in text.split(|&byte| byte == b'\n') {
+        status.take(line)?;
+    }
+    Ok((
+        [status.process, status.uid],
+        [status.swap_bytes, status.shmem_bytes],
+    ))
+}
+
+/// `oom_score` and `oom_score_adj`.
+#[must_use]
+pub fn score(text: &[u8]) -> Option<i16> {
+    signed(text)
+}
+
+/// The session that a line of `cgroup` names, and whether a user logged in to it.
+#[must_use]
+pub fn unit(line: &[u8]) -> Option<(SessionId, bool)> {
+    unit_of_line(line).map(|unit| (unit.session, unit.login))
+}
+
+/// By `smaps`.
+#[must_use]
+pub fn last_mapped_bytes(smaps: &File) -> Option<u64> {
+    shared_memory::last_mapped_bytes(smaps)
+}
+
+/// What of these many bytes, anonymous and in swap, is a process's own by its
+/// `smaps_rollup`.
+#[must_use]
+pub fn own_bytes(rollup: &File, anon_bytes: u64, swap_bytes: u64) -> Option<(u64, u64)> {
+    let share = survey::share(rollup)?;
+    Some((share.anon.apply(anon_bytes), share.swap.apply(swap_bytes)))
+}
+
+/// What is read line by line, by a buffer of `capacity`.
+#[must_use]
+pub fn lines(file: &File, capacity: usize) -> Option<Vec<(usize, Vec<u8>)>> {
+    let mut lines = Vec::new();
+    file::for_each_line(file, &mut vec![0; capacity], |line, text| {
+        lines.push((line, text.to_vec()));
+        ControlFlow::Continue(())
+    })
+    .ok()?;
+    Some(lines)
+}
