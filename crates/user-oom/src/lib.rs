@@ -62,12 +62,13 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
         _ => {}
     }
     let arguments = Arguments::try_parse_from(command_line).map_err(Error::Arguments)?;
+    let signals = start::take_signals()?;
     let syslog = start_log(&arguments);
     for remark in arguments.remarks() {
         log::info!("{remark}");
     }
     let terminal = syslog.is_none() && std::io::stdout().is_terminal();
-    start::daemon(&arguments, terminal, syslog.as_ref())?.guard()
+    start::daemon(&arguments, terminal, syslog.as_ref(), signals)?.guard()
 }
 
 /// Lines on standard error, for which `RUST_LOG` is heeded, or in the system

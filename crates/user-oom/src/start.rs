@@ -3,6 +3,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,7 +49,7 @@ const MODULE: &str = "/sys/module/memory_info/parameters";
 const OTHER_GUARDS: [&str; 3] = ["earlyoom", "nohang", "systemd-oomd"];
 
 /// A daemon that is ready to guard, and has said what it watches, on standard
-/// output or in `syslog`.
+/// output or in `syslog`. `signals`: of [`take_signals`].
 ///
 /// # Errors
 ///
@@ -57,12 +58,11 @@ pub(crate) fn daemon(
     arguments: &Arguments,
     terminal: bool,
     syslog: Option<&Syslog>,
+    signals: SignalFd,
 ) -> Result<Daemon, Error> {
     let (memory_source, settings) = memory(arguments)?;
     let memory = memory_source.last();
 
-    // Before any thread is made, since each inherits what is blocked.
-    let signals = take_signals()?;
     raise_descriptor_limit();
     let root = ProcRoot::at(PROC);
     let privileges = Privileges::read(root.path());
@@ -254,21 +254,46 @@ fn aligner(root: &ProcRoot, place: &Place) -> Result<Aligner, Error> {
 }
 
 /// What ends us is read like any other event. SIGTSTP (^Z) ends us too: a
-/// stopped guard is worse than none, since it still looks like one.
-fn take_signals() -> Result<SignalFd, Error> {
+/// stopped guard is worse than none, since it still looks like one. Before any
+/// thread is made and anything is written, since each thread inherits what is
+/// blocked.
+///
+/// # Errors
+///
+/// The kernel has no descriptor to read them from.
+pub(crate) fn take_signals() -> Result<SignalFd, Error> {
     const DOING: &str = "take signals as events";
-    let ours: SigSet = [
+    let mut ours: SigSet = [
         Signal::SIGINT,
         Signal::SIGTERM,
-        Signal::SIGHUP,
         Signal::SIGTSTP,
         Signal::SIGQUIT,
     ]
     .into_iter()
     .collect();
+    // Who starts us by nohup(1) wants us to outlive the terminal.
+    if !is_hangup_ignored() {
+        ours.add(Signal::SIGHUP);
+    }
     ours.thread_block().map_err(system(DOING))?;
+    // What comes of writing to a terminal in the background (`stty tostop`), or
+    // to a file that may not grow: the write is all that fails then.
+    let deaf: SigSet = [Signal::SIGTTOU, Signal::SIGTTIN, Signal::SIGXFSZ]
+        .into_iter()
+        .collect();
+    deaf.thread_block().map_err(system(DOING))?;
     SignalFd::with_flags(&ours, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .map_err(system(DOING))
+}
+
+/// Where that cannot be told, it ends us.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string(Path::new(PROC).join("self/status")).unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    // The lowest bit is that of signal 1, SIGHUP.
+    ignored.is_some_and(|signals| signals & 1 != 0)
 }
 
 /// One descriptor is kept for each process. Where the limit is lower, the
