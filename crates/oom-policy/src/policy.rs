@@ -566,19 +566,22 @@ impl Policy {
         }
         self.decision.need_bytes = with(judged_growth);
         match severity {
+            // At warn there is still time for a choice that is enough.
+            Severity::Warn => Verdict::Refused(Refusal::NothingHelps {
+                judged_bytes: yields.judged,
+            }),
             // One at a time, and the last one is still awaited.
-            Severity::Kill | Severity::LastCall if self.victims.any_dying() && promised > 0 => {
+            _ if self.victims.any_dying() && promised > 0 => {
                 Verdict::Refused(Refusal::Promised { bytes: promised })
             }
-            Severity::Kill | Severity::LastCall if yields.judged > 0 => {
+            // Less than is needed ends a stall, or gets the kernel through.
+            _ if yields.judged > 0 => {
                 choose_one(&mut self.decision.candidates);
                 Verdict::Chosen
             }
-            Severity::Relief | Severity::Warn | Severity::Kill | Severity::LastCall => {
-                Verdict::Refused(Refusal::NothingHelps {
-                    judged_bytes: yields.judged,
-                })
-            }
+            _ => Verdict::Refused(Refusal::NothingHelps {
+                judged_bytes: yields.judged,
+            }),
         }
     }
 

@@ -373,13 +373,31 @@ mod asks {
     }
 
     #[test]
-    fn relief_that_nothing_can_give_ends_nobody() {
+    fn relief_takes_the_best_there_is_where_all_together_are_not_enough() {
         let mut policy = policy();
-        let processes = vec![registered(100, "job", 1, GIB)];
+        let processes = vec![
+            registered(100, "small", 1, 100 * MIB),
+            registered(200, "job", 2, GIB),
+            system(300, "service", GIB),
+        ];
+        let snapshot = asked(Ask::Relief, seen(12, processes));
+        let decision = policy.step(SECOND, &snapshot);
+        assert_eq!(chosen(decision), ["job"]);
+        assert!(!decision.covers_need);
+        assert_eq!(
+            decision.actions,
+            [Action::Terminate(snapshot.processes[1].id)]
+        );
+    }
+
+    #[test]
+    fn relief_where_nothing_may_be_chosen_ends_nobody() {
+        let mut policy = policy();
+        let processes = vec![system(300, "service", GIB)];
         let decision = policy.step(SECOND, &asked(Ask::Relief, seen(12, processes)));
         assert_eq!(
             decision.verdict,
-            Verdict::Refused(Refusal::NothingHelps { judged_bytes: GIB })
+            Verdict::Refused(Refusal::NothingHelps { judged_bytes: 0 })
         );
         assert!(decision.actions.is_empty());
     }

@@ -456,3 +456,27 @@ fn a_hog_at_a_users_cap_pays_for_those_killed_for_it_and_goes_before_all_are() {
     let killed = beside_a_hog_worth(1_000_000);
     assert_eq!(killed[..6], ["steady"; 6]);
 }
+
+/// Available 0.2 %, swap 63 % free, full 72 %, one candidate of 900 MiB.
+#[test]
+fn a_stall_is_relieved_by_less_than_is_needed_where_that_is_all_there_is() {
+    const KIB: u64 = 1 << 10;
+    let snapshot = Snapshot {
+        memory: Memory {
+            total_bytes: 8_024_064 * KIB,
+            available_bytes: 18_000 * KIB,
+            swap_total_bytes: 8_388_604 * KIB,
+            swap_free_bytes: 5_300_000 * KIB,
+            ..Memory::default()
+        },
+        ask: Ask::Relief,
+        processes: vec![registered(100, "job", 8, 900 * MIB)],
+    };
+    let mut policy = Policy::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &snapshot);
+    assert_eq!(decision.level, Level::Ok);
+    assert_eq!(decision.cause, Some(Cause::Relief));
+    assert_eq!((decision.need_bytes + MIB / 2) / MIB, 1158);
+    assert_eq!(chosen(decision), ["job"]);
+    assert!(!decision.covers_need);
+}

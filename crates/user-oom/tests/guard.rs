@@ -110,6 +110,27 @@ fn lasting_stalls_are_relieved_while_memory_is_below_recovery() {
 }
 
 #[test]
+fn a_lasting_stall_is_relieved_by_all_there_is_though_it_is_less_than_is_needed() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--grace", "1"]);
+    let mut one = stage.process(1);
+    daemon.line_with("is registered");
+    // Nearly nothing is available; that swap is free keeps it from warning.
+    let text = "MemTotal: 4096000 kB\nMemFree: 4000 kB\nMemAvailable: 10000 kB\n\
+                SwapTotal: 4096000 kB\nSwapFree: 2600000 kB\n";
+    fs::write(stage.path("zram"), text).expect("the folder is ours");
+    fs::rename(stage.path("zram"), stage.path("meminfo")).expect("the folder is ours");
+    stage.set_pressure(72.0);
+    let said = daemon.line_with("relief: ");
+    // 12 % are 480 MiB, and it holds 200.
+    assert!(said.contains("; 470 MiB to give back"), "{said}");
+    daemon.line_with(&format!(" to {} test_proc1", one.pid()));
+    stage.set_pressure(0.0);
+    stage.set_available(PLENTY);
+    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+}
+
+#[test]
 fn stalls_with_enough_memory_available_are_not_relieved() {
     let stage = Stage::new();
     let mut daemon = stage.daemon(&[]);
