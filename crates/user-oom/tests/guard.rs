@@ -266,8 +266,10 @@ fn text_that_cannot_be_true_is_said_once_and_the_rest_is_guarded_by() {
     // It starts with a free swap that has wrapped and nothing available,
     // though much is free.
     meminfo("0", 2000, "18446744073709551411");
-    let mut daemon = stage.daemon(&["--grace", "0.1", "-r", "0.1"]);
+    // Registered before the daemon starts, so that this is said first.
     let mut one = stage.process(1);
+    let mut daemon = stage.daemon(&["--grace", "0.1", "-r", "0.1"]);
+    daemon.line_with(&format!("process {} is registered", one.pid()));
     daemon.line_with("MemAvailable cannot be 0 kB (2048000 kB are free)");
     daemon.line_with("SwapFree cannot be `18446744073709551411 kB`");
     daemon.line_with("memory 2000 of 4000 MiB available (50.00 %), no swap");

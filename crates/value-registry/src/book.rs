@@ -8,11 +8,12 @@ use model::ProcessId;
 
 use crate::clear::{Effort, Removal};
 use crate::directory::Directory;
-use crate::file::{Identity, Seen, Traits, renew};
+use crate::file::{Identity, Seen, Traits};
 use crate::judge::verdict;
 use crate::limits::{Holder, Users};
 use crate::registry::{Options, Runner, Who};
-use crate::{Bearer, Notice, Reason, stamp};
+use crate::stamp::Mark;
+use crate::{Bearer, Notice, Reason};
 
 /// A file that makes no sense is given this long to be written to its end, a
 /// process this long to be seen, and an entry that was removed this long to be
@@ -304,9 +305,9 @@ impl Book {
         match self.entries.get(&id.pid) {
             Some(entry) if entry.bearer.id == id => false,
             Some(entry) if entry.identity == file.identity => true,
-            _ => seen.file.as_ref().is_some_and(|open| {
-                stamp::names_another(open, self.options.as_root, id, file.modified)
-            }),
+            _ => seen
+                .mark
+                .is_some_and(|mark| mark.names_another(id, file.modified)),
         }
     }
 
@@ -338,13 +339,23 @@ impl Book {
         } else {
             given.min(self.options.user_value_cap)
         };
-        let is_marked = known.is_some_and(|known| known.modified == file.modified);
+        let mark = Mark::new(bearer.id, file.modified);
+        // Not tried again where the file system knows no marks.
+        let is_marked =
+            seen.mark == Some(mark) || known.is_some_and(|known| known.modified == file.modified);
+        let identity = if is_marked && !file.is_old() {
+            file.identity
+        } else {
+            round
+                .directory
+                .keep(pid, file, Some(mark).filter(|_| !is_marked))
+        };
         let entry = Entry {
             bearer,
             value,
             owner: file.owner,
             holder,
-            identity: self.keep(bearer.id, seen, file, is_marked),
+            identity,
             modified: file.modified,
         };
         self.entries.insert(pid, entry);
@@ -366,24 +377,6 @@ impl Book {
             },
         };
         self.say(file.owner, notice, round);
-    }
-
-    /// Marks an entry that counts and renews its times, where that is due;
-    /// which file it is then.
-    fn keep(&self, id: ProcessId, seen: &Seen, file: &Traits, is_marked: bool) -> Identity {
-        let Some(open) = &seen.file else {
-            return file.identity;
-        };
-        if !is_marked {
-            stamp::write(open, self.options.as_root, id, file.modified);
-        }
-        if file.is_old() {
-            // Not ours to renew: then it is its owner's.
-            let _ = renew(open);
-        }
-        // Both change it, in what is not its owner's to say.
-        open.metadata()
-            .map_or(file.identity, |metadata| Identity::of(&metadata))
     }
 
     fn refuse(

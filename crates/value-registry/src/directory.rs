@@ -13,8 +13,11 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::clear::{Effort, Removal, remove, remove_whole};
 use crate::entry::parse_pid;
-use crate::file::{Found, Identity, Place, Seen, may_succeed_later};
+use crate::file::{
+    Found, Identity, Place, READ, Seen, Traits, may_succeed_later, metadata, open_entry, renew,
+};
 use crate::place::Site;
+use crate::stamp::Mark;
 use crate::{Notice, RegistryError, acl};
 
 const STICKY: u32 = 0o1000;
@@ -25,7 +28,8 @@ const ROOTS_MODE: u32 = 0o1777;
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    site: Site,
+    /// See [`Site`].
+    is_public: bool,
     descriptor: File,
     place: Place,
     owned_by_root: bool,
@@ -39,7 +43,10 @@ impl Directory {
         as_root: bool,
         notices: &mut Vec<Notice>,
     ) -> Result<Self, RegistryError> {
-        let site = Site::find(path)?;
+        let site = Site::find(path).map_err(|err| RegistryError::Parent {
+            path: path.parent().unwrap_or(path).to_owned(),
+            source: err.into(),
+        })?;
         let descriptor = site.directory(as_root, notices)?;
         let found = match descriptor.metadata() {
             Ok(found) => found,
@@ -50,7 +57,7 @@ impl Directory {
         };
         let directory = Self {
             path: path.to_owned(),
-            site,
+            is_public: site.is_public,
             descriptor,
             place: Place::of(&found),
             owned_by_root: as_root,
@@ -69,9 +76,13 @@ impl Directory {
         &self.path
     }
 
-    /// Whether its path still leads to it.
+    /// Whether its path still leads to it, as far as can be told for want of
+    /// descriptors.
     pub(crate) fn is_current(&self) -> bool {
-        self.site.leads_to(self.place)
+        match Site::find(&self.path).and_then(|site| site.place()) {
+            Ok(place) => place == self.place,
+            Err(err) => may_succeed_later(err),
+        }
     }
 
     /// Keeps systemd-tmpfiles(8) out as long as we run: it leaves a directory
@@ -110,7 +121,27 @@ impl Directory {
     ///
     /// As [`Directory::find`].
     pub(crate) fn read(&self, pid: u32, found: &Found) -> Result<Option<Seen>, Errno> {
-        found.read(&self.descriptor, &pid.to_string())
+        found.read(&self.descriptor, &pid.to_string(), self.owned_by_root)
+    }
+
+    /// Leaves `mark` on the file named `pid`, where there is one to leave, and
+    /// renews its times, if it is still the one that was looked at; which it is
+    /// then. Both change it, in what is not its owner's to say.
+    pub(crate) fn keep(&self, pid: u32, file: &Traits, mark: Option<Mark>) -> Identity {
+        let open = open_entry(&self.descriptor, pid.to_string().as_str(), READ);
+        let Ok(open) = open else { return file.identity };
+        let identity = || metadata(&open).map(|metadata| Identity::of(&metadata));
+        if identity() != Ok(file.identity) {
+            return file.identity;
+        }
+        if let Some(mark) = mark {
+            mark.leave(&open, self.owned_by_root);
+        }
+        if file.is_old() {
+            // Not ours to renew: then it is its owner's.
+            let _ = renew(&open);
+        }
+        identity().unwrap_or(file.identity)
     }
 
     /// Whether this is root's part: to remove whatever is in an entry's way.
@@ -150,7 +181,7 @@ impl Directory {
         // the daemon out. Elsewhere, one with other things in it was hardly
         // meant: `--registry /etc` must not open `/etc` to all.
         if !is_roots
-            && !self.site.is_public
+            && !self.is_public
             && let Some(found) = self.first_stranger()?
         {
             let path = self.path.clone();

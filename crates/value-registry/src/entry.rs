@@ -45,7 +45,7 @@ pub(crate) fn parse_pid(name: &[u8]) -> Option<u32> {
 }
 
 /// Whether `word` is a number the way a program would print it.
-pub(crate) fn is_canonical(word: &[u8]) -> bool {
+fn is_canonical(word: &[u8]) -> bool {
     match word {
         [] => false,
         [b'0', _, ..] => false,

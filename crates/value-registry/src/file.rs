@@ -16,12 +16,19 @@ use nix::sys::stat::{Mode, futimens};
 use nix::sys::time::TimeSpec;
 
 use crate::entry::{MAX_BYTES, parse_value};
+use crate::stamp::Mark;
 use crate::{Obstacle, Reason};
 
 /// Permission to write, for others than the owner. Where a file has an ACL,
 /// the group's bits are its mask, so that nobody whom the ACL names may write
 /// where they do not say so: acl(5).
 const OTHERS_WRITE: u32 = 0o022;
+
+/// O_NONBLOCK: a lease that is held on a file is an error (EWOULDBLOCK), not a
+/// wait.
+pub(crate) const READ: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY);
 
 /// Times are renewed this often. What clears `/tmp` looks for times that are
 /// 10 days old.
@@ -86,14 +93,16 @@ impl Found {
     /// # Errors
     ///
     /// Only where a later try may succeed: too many open files, no memory.
-    pub(crate) fn read(&self, directory: impl AsFd, name: &str) -> Result<Option<Seen>, Errno> {
+    pub(crate) fn read(
+        &self,
+        directory: impl AsFd,
+        name: &str,
+        as_root: bool,
+    ) -> Result<Option<Seen>, Errno> {
         if let Some(reason) = flaw(&self.metadata) {
             return Ok(Seen::of(&self.metadata, None, Err(reason)));
         }
-        // O_NONBLOCK: a lease that is held on it is an error (EWOULDBLOCK),
-        // not a wait.
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let file = match open_entry(directory, name, flags) {
+        let file = match open_entry(directory, name, READ) {
             Ok(file) => file,
             Err(Errno::ENOENT) => return Ok(None),
             Err(err) if may_succeed_later(err) => return Err(err),
@@ -109,7 +118,7 @@ impl Found {
             Some(reason) => Err(reason),
             None => read_value(&file),
         };
-        Ok(Seen::of(&metadata, Some(file), content))
+        Ok(Seen::of(&metadata, Mark::on(&file, as_root), content))
     }
 }
 
@@ -118,8 +127,8 @@ impl Found {
 pub(crate) struct Seen {
     /// `None` where even that could not be looked at.
     pub(crate) traits: Option<Traits>,
-    /// Open, where it could be read.
-    pub(crate) file: Option<File>,
+    /// What a daemon has left on it.
+    pub(crate) mark: Option<Mark>,
     /// The value it gives, or why it gives none.
     pub(crate) content: Result<u32, Reason>,
 }
@@ -138,11 +147,11 @@ pub(crate) struct Traits {
 
 impl Seen {
     /// `None` for a file that lost its last name since it was opened.
-    fn of(metadata: &Metadata, file: Option<File>, content: Result<u32, Reason>) -> Option<Self> {
+    fn of(metadata: &Metadata, mark: Option<Mark>, content: Result<u32, Reason>) -> Option<Self> {
         let traits = Traits::of(metadata);
         (traits.links != 0).then_some(Self {
             traits: Some(traits),
-            file,
+            mark,
             content,
         })
     }
@@ -155,7 +164,7 @@ impl Seen {
         };
         Self {
             traits: None,
-            file: None,
+            mark: None,
             content: Err(reason),
         }
     }

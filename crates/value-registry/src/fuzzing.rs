@@ -21,8 +21,8 @@ pub fn pid(name: &[u8]) -> Option<u32> {
     entry::parse_pid(name)
 }
 
-/// Pid, start and time of modification that a mark names.
+/// A mark, as it is written.
 #[must_use]
-pub fn mark(text: &[u8]) -> Option<(u32, u64, &str)> {
-    stamp::parse(text)
+pub fn mark(text: &[u8]) -> Option<String> {
+    stamp::parse(text).map(|mark| mark.to_string())
 }

@@ -34,20 +34,15 @@ pub(crate) struct Site {
 impl Site {
     /// # Errors
     ///
-    /// - [`RegistryError::Parent`]: there is no directory to make it in.
-    /// - [`RegistryError::Open`]: it has no name.
-    pub(crate) fn find(path: &Path) -> Result<Self, RegistryError> {
+    /// What the kernel says where there is no directory to make it in, EISDIR
+    /// where it has no name.
+    pub(crate) fn find(path: &Path) -> Result<Self, Errno> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
-            let (path, source) = (path.to_owned(), Errno::EISDIR.into());
-            return Err(RegistryError::Open { path, source });
+            return Err(Errno::EISDIR);
         };
-        let cannot_reach = |err: Errno| RegistryError::Parent {
-            path: above.to_owned(),
-            source: err.into(),
-        };
-        let parent = File::from(open(above, flags, Mode::empty()).map_err(cannot_reach)?);
-        let mode = metadata(&parent).map_err(cannot_reach)?.mode();
+        let parent = File::from(open(above, flags, Mode::empty())?);
+        let mode = metadata(&parent)?.mode();
         Ok(Self {
             path: path.to_owned(),
             parent,
@@ -94,11 +89,14 @@ impl Site {
         self.open()
     }
 
-    /// Whether the directory at this place is `place`.
-    pub(crate) fn leads_to(&self, place: Place) -> bool {
-        self.open_at(OFlag::O_PATH)
-            .and_then(|file| metadata(&file))
-            .is_ok_and(|metadata| Place::of(&metadata) == place)
+    /// Which directory is at this place.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub(crate) fn place(&self) -> Result<Place, Errno> {
+        let file = self.open_at(OFlag::O_PATH)?;
+        metadata(&file).map(|metadata| Place::of(&metadata))
     }
 
     fn open(&self) -> Result<File, RegistryError> {

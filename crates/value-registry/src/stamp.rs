@@ -11,13 +11,14 @@
 //! `user.`, which the entry's owner can set: to the harm of that user's own
 //! entries alone. Where the file system has neither, nothing is remembered.
 
+use std::fmt;
 use std::fs::File;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::ProcessId;
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
-use crate::entry::{is_canonical, parse_pid};
+use crate::entry::parse_pid;
 
 const OF_ROOT: &str = "trusted.user-oom.process";
 const OF_A_USER: &str = "user.user-oom.process";
@@ -25,61 +26,76 @@ const OF_A_USER: &str = "user.user-oom.process";
 /// Two numbers of 20 digits, one of 10, one of 9, and what is between.
 const MAX_BYTES: usize = 64;
 
-/// Marks `file`, last modified at `modified`, as one that speaks for `id`.
-/// Where that cannot be done there is nothing to be done about it.
-pub(crate) fn write(file: &File, as_root: bool, id: ProcessId, modified: SystemTime) {
-    let text = text(id, modified);
-    let _ = fsetxattr(file, name(as_root), text.as_bytes(), XattrFlags::empty());
+/// The mark on a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    id: ProcessId,
+    /// When the file had last been written to, since 1970.
+    modified: Duration,
 }
 
-/// Whether `file` spoke for an earlier process with the pid of `id`, and has
-/// not been modified since.
-pub(crate) fn names_another(
-    file: &File,
-    as_root: bool,
-    id: ProcessId,
-    modified: SystemTime,
-) -> bool {
-    let mut buffer = [0; MAX_BYTES];
-    let Ok(len) = fgetxattr(file, name(as_root), &mut buffer) else {
-        return false;
-    };
-    let Some((pid, start_ticks, rest)) = parse(buffer.get(..len).unwrap_or_default()) else {
-        return false;
-    };
-    let marked = ProcessId { pid, start_ticks };
-    // One that was renamed was meant for another by its owner.
-    pid == id.pid && marked != id && rest == self::modified(modified)
+impl Mark {
+    /// Of a file last modified at `modified` that speaks for `id`.
+    pub(crate) fn new(id: ProcessId, modified: SystemTime) -> Self {
+        Self {
+            id,
+            modified: modified.duration_since(UNIX_EPOCH).unwrap_or_default(),
+        }
+    }
+
+    /// The mark on `file`.
+    pub(crate) fn on(file: &File, as_root: bool) -> Option<Self> {
+        let mut buffer = [0; MAX_BYTES];
+        let len = fgetxattr(file, name(as_root), &mut buffer).ok()?;
+        parse(buffer.get(..len)?)
+    }
+
+    /// Leaves it on `file`. Where that cannot be done there is nothing to be
+    /// done about it.
+    pub(crate) fn leave(&self, file: &File, as_root: bool) {
+        let text = self.to_string();
+        let _ = fsetxattr(file, name(as_root), text.as_bytes(), XattrFlags::empty());
+    }
+
+    /// Whether a file with this mark, last modified at `modified`, is left over
+    /// from an earlier process with the pid of `id`.
+    pub(crate) fn names_another(&self, id: ProcessId, modified: SystemTime) -> bool {
+        // One that was renamed was meant for another by its owner.
+        self.id.pid == id.pid && self.id != id && self.modified == Self::new(id, modified).modified
+    }
+}
+
+/// `<pid> <start in ticks since boot> <seconds>.<nanoseconds>`
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ProcessId { pid, start_ticks } = self.id;
+        let (seconds, nanos) = (self.modified.as_secs(), self.modified.subsec_nanos());
+        write!(f, "{pid} {start_ticks} {seconds}.{nanos:09}")
+    }
 }
 
 fn name(as_root: bool) -> &'static str {
     if as_root { OF_ROOT } else { OF_A_USER }
 }
 
-/// `<pid> <start in ticks since boot> <seconds>.<nanoseconds>`
-fn text(id: ProcessId, at: SystemTime) -> String {
-    format!("{} {} {}", id.pid, id.start_ticks, modified(at))
-}
-
-fn modified(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{}.{:09}", since.as_secs(), since.subsec_nanos())
-}
-
-pub(crate) fn parse(text: &[u8]) -> Option<(u32, u64, &str)> {
+/// As we write it, and no other way.
+pub(crate) fn parse(text: &[u8]) -> Option<Mark> {
     let text = str::from_utf8(text).ok()?;
     let (pid, rest) = text.split_once(' ')?;
     let (start_ticks, modified) = rest.split_once(' ')?;
-    let pid = parse_pid(pid.as_bytes())?;
-    // As we write it, and no other way.
-    let start_ticks = is_canonical(start_ticks.as_bytes()).then_some(start_ticks)?;
-    Some((pid, start_ticks.parse().ok()?, modified))
+    let (seconds, nanos) = modified.split_once('.')?;
+    let id = ProcessId {
+        pid: parse_pid(pid.as_bytes())?,
+        start_ticks: start_ticks.parse().ok()?,
+    };
+    let nanos = nanos.parse().ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    let modified = Duration::new(seconds.parse().ok()?, nanos);
+    let mark = Mark { id, modified };
+    (mark.to_string() == text).then_some(mark)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -91,22 +107,45 @@ mod tests {
             start_ticks: u64::MAX,
         };
         let at = UNIX_EPOCH + Duration::new(9_999_999_999, 7);
-        let text = text(id, at);
+        let mark = Mark::new(id, at);
+        let text = mark.to_string();
         assert!(text.len() <= MAX_BYTES, "{text}");
-        assert_eq!(
-            parse(text.as_bytes()),
-            Some((i32::MAX.cast_unsigned(), u64::MAX, "9999999999.000000007"))
-        );
+        assert_eq!(text, "2147483647 18446744073709551615 9999999999.000000007");
+        assert_eq!(parse(text.as_bytes()), Some(mark));
+    }
+
+    #[test]
+    fn a_mark_is_evidence_of_another_process_with_the_pid_until_it_is_written_to() {
+        let [first, second] = [1, 2].map(|start_ticks| ProcessId {
+            pid: 100,
+            start_ticks,
+        });
+        let at = UNIX_EPOCH + Duration::from_secs(7);
+        let mark = Mark::new(first, at);
+        assert!(mark.names_another(second, at));
+        assert!(!mark.names_another(first, at));
+        assert!(!mark.names_another(second, at + Duration::from_secs(1)));
+        let renamed = ProcessId { pid: 101, ..second };
+        assert!(!mark.names_another(renamed, at));
     }
 
     #[test]
     fn a_mark_has_one_spelling() {
         for text in [
-            "+7 8 1.0", "7 +8 1.0", "07 8 1.0", "7 08 1.0", "0 8 1.0", "7 8", "7  8 1.0",
+            "+7 8 1.000000000",
+            "7 +8 1.000000000",
+            "07 8 1.000000000",
+            "7 08 1.000000000",
+            "0 8 1.000000000",
+            "7 8 01.000000000",
+            "7 8 1.0",
+            "7 8 1.1000000000",
+            "7 8",
+            "7  8 1.000000000",
         ] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(parse(b"7 0 1.0"), Some((7, 0, "1.0")));
+        assert!(parse(b"7 0 1.000000000").is_some());
     }
 
     proptest! {

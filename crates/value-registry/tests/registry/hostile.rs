@@ -6,6 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::thread;
+use std::time::Instant;
 
 use model::ProcessId;
 use nix::fcntl::OFlag;
@@ -237,6 +238,7 @@ fn a_user_who_changes_entries_without_end_takes_neither_looks_nor_lines_from_oth
         chown(&prepared, Some(uid), None).unwrap();
         fs::rename(&prepared, town.folder.path().join(format!("entries/{pid}"))).unwrap();
     };
+    let began = Instant::now();
     let looks = std::cell::Cell::new(0);
     let mut notices = Vec::new();
     for _ in 0..4 {
@@ -258,12 +260,16 @@ fn a_user_who_changes_entries_without_end_takes_neither_looks_nor_lines_from_oth
         }
         assert_eq!(town.registry.value(other), Some(5));
     }
-    // 512 at once and then 500 a second, and each of the other's.
-    assert!(looks.get() < 900 + 4, "{} looks", looks.get());
+    // 512 at once and then 500 a second, and each of the other's; 10 lines and
+    // then one a second, and the other's. However slow this machine is.
+    let seconds = usize::try_from(began.elapsed().as_secs() + 1).unwrap();
+    let most = 512 + 500 * seconds + 4;
+    assert!(looks.get() <= most, "{} looks, not {most}", looks.get());
     let said = notices
         .iter()
-        .filter(|notice| matches!(notice, Notice::Registered { .. }));
-    assert_eq!(said.count(), 11, "10 of the one, and the other's");
+        .filter(|notice| matches!(notice, Notice::Registered { .. }))
+        .count();
+    assert!(said <= 11 + seconds, "{said} lines in {seconds} s");
     let want = town::registered_of(SOMEBODY, other, 5);
     assert!(notices.contains(&want));
 
