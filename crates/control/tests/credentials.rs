@@ -6,11 +6,13 @@ use std::fs::{self, Permissions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use control::{Door, InstanceLock, Listener, Place, Refusal, Reply, Request, may_ask_relief};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
+use tempfile::TempDir;
 
 #[test]
 fn relief_is_for_root_and_the_daemons_own_user() {
@@ -27,10 +29,7 @@ fn another_process_is_told_from_us_and_another_user_too() {
     let place = Place::at(&directory.path().join("socket")).unwrap();
     let lock = InstanceLock::take(&place).unwrap();
     let listener = Listener::bind(&place, Door::Public, &lock).unwrap();
-    // Where any user may run it.
-    fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
-    let program = directory.path().join("peer");
-    fs::copy(env!("CARGO_BIN_EXE_control-test-peer"), &program).unwrap();
+    let program = peer_for_everybody(&directory);
 
     let own_uid = geteuid().as_raw();
     for uid in [own_uid, 65534] {
@@ -71,6 +70,20 @@ fn another_process_is_told_from_us_and_another_user_too() {
     }
 }
 
+/// The peer where any user may run it. By cp(1): were it written by us, a child
+/// that another test forks meanwhile would hold it open for writing, and it
+/// could not be run (ETXTBSY).
+fn peer_for_everybody(directory: &TempDir) -> PathBuf {
+    fs::set_permissions(directory, Permissions::from_mode(0o755)).expect("it is ours");
+    let program = directory.path().join("peer");
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_control-test-peer"))
+        .arg(&program)
+        .status();
+    assert!(copied.expect("coreutils").success());
+    program
+}
+
 /// For thirty seconds at most, which is far longer than anything here takes.
 #[track_caller]
 fn wait_until_readable(descriptor: &impl AsFd) {
@@ -82,9 +95,7 @@ fn wait_until_readable(descriptor: &impl AsFd) {
 fn only_root_and_the_daemons_own_user_come_by_the_private_socket() {
     let directory = tempfile::tempdir().unwrap();
     let place = Place::at(&directory.path().join("socket")).unwrap();
-    fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
-    let program = directory.path().join("peer");
-    fs::copy(env!("CARGO_BIN_EXE_control-test-peer"), &program).unwrap();
+    let program = peer_for_everybody(&directory);
     let lock = InstanceLock::take(&place).unwrap();
     let private = Listener::bind(&place, Door::Private, &lock).unwrap();
     let ask = |uid| {
