@@ -677,7 +677,7 @@ impl Daemon {
         if let Err(err) = aligner.align(parts.registry.entries()) {
             parts.scribe.note(
                 log::Level::Warn,
-                format_args!("the kernel's choice is its own: cannot write down what was: {err}"),
+                format_args!("the kernel's choice is its own: {}", chain(&err)),
             );
         }
         Duration::MAX

@@ -136,7 +136,7 @@ pub(crate) fn daemon(
         capacity,
     );
     let aligner = match &place {
-        Some(place) if arguments.align_kernel => Some(aligner(&root, place)?),
+        Some(place) if arguments.align_kernel => Some(aligner(&root, place)),
         None if arguments.align_kernel => {
             log::warn!("--align-kernel is left out: without a socket its memo has no place");
             None
@@ -246,11 +246,17 @@ pub(crate) fn become_hook(command: impl Iterator<Item = OsString>) -> Error {
 }
 
 /// Its memo lies beside the socket.
-fn aligner(root: &ProcRoot, place: &Place) -> Result<Aligner, Error> {
+fn aligner(root: &ProcRoot, place: &Place) -> Aligner {
     let mut memo = place.socket().as_os_str().to_owned();
     memo.push(".aligned");
-    Aligner::new(root.clone(), memo.into())
-        .map_err(system("put back what an earlier daemon has aligned"))
+    let mut aligner = Aligner::new(root.clone(), memo.into());
+    if let Err(err) = aligner.put_back_earlier() {
+        log::warn!(
+            "what an earlier daemon has aligned stays as it is: {}",
+            chain(&err)
+        );
+    }
+    aligner
 }
 
 /// What ends us is read like any other event. SIGTSTP (^Z) ends us too: a

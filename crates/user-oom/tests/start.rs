@@ -4,9 +4,11 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{Daemon, Stage};
@@ -35,15 +37,20 @@ const NO_MOUNTS: &str = "skipped: only root can make mounts of its own (util-lin
 
 /// `command` where `from` stands in the place of `to`; `None` where we may not.
 fn mounted(from: &Path, to: &Path, command: &Command) -> Option<Command> {
+    let script = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;
+    let [from, to] = [from, to].map(|path| path.to_str().expect("plain"));
+    in_own_mounts(&["sh", "-c", script, "sh", from, to], command)
+}
+
+/// `command`, run by the words of `script` with mounts of its own; `None` where
+/// we may not.
+fn in_own_mounts(script: &[&str], command: &Command) -> Option<Command> {
     let tried = Command::new("unshare").args(["-m", "true"]).status();
     if !tried.is_ok_and(|status| status.success()) {
         return None;
     }
-    let script = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;
-    let [from, to] = [from, to].map(|path| path.to_str().expect("plain"));
-    let arguments = ["-m", "sh", "-c", script, "sh", from, to];
-    let command = by("unshare", &arguments, command);
-    Some(command)
+    let arguments = [&["-m"], script].concat();
+    Some(by("unshare", &arguments, command))
 }
 
 #[test]
@@ -234,4 +241,98 @@ fn with_few_descriptors_it_guards_all_the_same() {
         let blind = |line: &String| line.contains("trying again");
         assert!(!daemon.heard().iter().any(blind), "{:#?}", daemon.heard());
     }
+}
+
+/// A directory for the socket that any user may write to.
+fn open_place(stage: &Stage) -> PathBuf {
+    let place = stage.path("place");
+    fs::create_dir(&place).expect("the folder is ours");
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o1777)).expect("ours");
+    place
+}
+
+/// The daemon that aligns the kernel's choice, with its socket in `place`.
+fn aligning(stage: &Stage, place: &Path) -> Command {
+    let mut ours = command(stage, &["--align-kernel", "--socket"]);
+    ours.arg(place.join("socket"));
+    ours
+}
+
+fn oom_score_adj(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/oom_score_adj"))
+}
+
+#[test]
+fn links_and_memos_that_others_have_planted_beside_the_socket_are_not_followed() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can give a file away");
+        return;
+    }
+    let stage = Stage::new();
+    let place = open_place(&stage);
+    let precious = stage.path("precious");
+    fs::write(&precious, "as it was").expect("the folder is ours");
+    let [nine, one] = [9, 1].map(|value| stage.process(value));
+    for process in [&nine, &one] {
+        fs::write(oom_score_adj(process.pid()), "0").expect("we are root");
+    }
+    // Another user would have this one spared.
+    let stat = fs::read_to_string(format!("/proc/{}/stat", nine.pid())).expect("it runs");
+    let start_ticks = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.split(' ').nth(20));
+    let start_ticks = start_ticks.expect("proc_pid_stat(5)");
+    let memo = place.join("socket.aligned");
+    fs::write(&memo, format!("{} {start_ticks} -1000 0\n", nine.pid())).expect("ours");
+    chown(&memo, Some(65_533), None).expect("we are root");
+    symlink(&precious, place.join("socket.aligned.new")).expect("ours");
+
+    let mut daemon = Daemon::start(&mut aligning(&stage, &place));
+    let said = daemon.line_with("stays as it is");
+    assert!(said.contains("socket.aligned` is not ours"), "{said}");
+    daemon.line_with(&format!("process {} is registered", one.pid()));
+    let raised = wait_for(|| {
+        let text = fs::read_to_string(oom_score_adj(one.pid())).expect("it runs");
+        text == "450\n"
+    });
+    assert!(raised, "the less valuable is raised");
+    let spared = fs::read_to_string(oom_score_adj(nine.pid())).expect("it runs");
+    assert_eq!(spared, "0\n");
+    assert_eq!(fs::read_to_string(&precious).expect("ours"), "as it was");
+    assert_eq!(fs::symlink_metadata(&memo).expect("it is there").uid(), 0);
+}
+
+#[test]
+fn with_a_full_disk_nothing_is_aligned_and_all_is_guarded() {
+    let stage = Stage::new();
+    let place = open_place(&stage);
+    let script = r#"mount -t tmpfs -o size=4k none "$1" && shift && exec "$@""#;
+    let place_text = place.to_str().expect("plain");
+    let ours = aligning(&stage, &place);
+    let Some(mut mounted) = in_own_mounts(&["sh", "-c", script, "sh", place_text], &ours) else {
+        println!("{NO_MOUNTS}");
+        return;
+    };
+    let mut daemon = Daemon::start(mounted.arg("--grace").arg("0.1"));
+    let one = stage.process(1);
+    let said = daemon.line_with("the kernel's choice is its own");
+    assert!(said.contains("No space left"), "{said}");
+    let adj = fs::read_to_string(oom_score_adj(one.pid())).expect("it runs");
+    drop(one);
+    let before = fs::read_to_string("/proc/self/oom_score_adj").expect("Linux");
+    assert_eq!(adj, before);
+    check_guards(&stage, &mut daemon);
+}
+
+/// Looks until `is_so`, or for too long.
+fn wait_for(mut is_so: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        if until < Instant::now() {
+            return false;
+        }
+        thread::yield_now();
+    }
+    true
 }
