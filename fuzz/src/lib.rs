@@ -24,8 +24,8 @@ impl Text {
 
     /// Has it say `text`.
     pub fn set(&self, text: &[u8]) -> &File {
-        self.file.set_len(0).expect("ours");
         self.file.write_all_at(text, 0).expect("ours");
+        self.file.set_len(text.len() as u64).expect("ours");
         &self.file
     }
 
