@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::chore::Chore;
 use crate::scripts;
@@ -77,10 +77,38 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         broken.extend(file.what_may_wait_is_the_surveyors());
     }
     broken.extend(defaults_stand_once(&files));
+    broken.extend(tests_that_security_names(root)?);
     if !broken.is_empty() {
         bail!("{} broken:\n  {}", broken.len(), broken.join("\n  "));
     }
     Ok(())
+}
+
+/// What SECURITY.md says is shown by a test has that test.
+fn tests_that_security_names(root: &Path) -> Result<Vec<String>> {
+    let text = read(&root.join("SECURITY.md"))?;
+    let mut broken = Vec::new();
+    for (file, test) in named_tests(&text) {
+        let source = read(&root.join(file)).unwrap_or_default();
+        if !source.contains(&format!("fn {test}(")) {
+            broken.push(format!(
+                "SECURITY.md names {file}::{test}, which is not there"
+            ));
+        }
+    }
+    Ok(broken)
+}
+
+/// Every `` `file.rs::test` `` in a text.
+fn named_tests(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted
+        .filter_map(|word| word.split_once("::"))
+        .filter(|(file, _)| file.ends_with(".rs"))
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// 1, by what is linked: thiserror is all that a deciding crate may bring.
@@ -370,6 +398,13 @@ mod tests {
             .collect();
         broken.extend(defaults_stand_once(&files));
         broken
+    }
+
+    #[test]
+    fn a_test_is_named_by_its_file() {
+        let text = "| a | `b.rs::c`, `x` and `d/e.rs::f` | `std::fs` |";
+        let named: Vec<_> = named_tests(text).collect();
+        assert_eq!(named, [("b.rs", "c"), ("d/e.rs", "f")]);
     }
 
     #[test]
