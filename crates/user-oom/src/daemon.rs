@@ -558,8 +558,11 @@ impl Daemon {
         parts
             .hands
             .set_aside(now, |id| policy.awaits(id), &mut parts.scribe);
-        let pool_bytes = self.snapshot.memory.pool_bytes();
-        parts.hands.settle(now, pool_bytes, &mut parts.scribe);
+        // While memory cannot be read, what came back is not known.
+        if self.unseen.is_none() {
+            let pool_bytes = self.snapshot.memory.pool_bytes();
+            parts.hands.settle(now, pool_bytes, &mut parts.scribe);
+        }
         let decision = policy.decision();
         if sent.any_refused && sent.processes == 0 && decision.cause == Some(Cause::Relief) {
             // It is asked for once, and reached nothing.
