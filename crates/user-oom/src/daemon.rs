@@ -25,6 +25,7 @@ use crate::act::{Hands, Sent, Took, World, touched};
 use crate::align::Aligner;
 use crate::classify::{Classifier, Program};
 use crate::error::{Error, chain, system};
+use crate::main_log;
 use crate::memory::{MemorySource, Sight};
 use crate::peers::{Peers, Tokens};
 use crate::pressure::Pressure;
@@ -225,6 +226,7 @@ impl Daemon {
     /// Nothing that is read can end the daemon.
     pub(crate) fn guard(&mut self) -> Result<(), Error> {
         let mut events = [EpollEvent::empty(); 64];
+        main_log::hand_over(&mut self.parts.scribe);
         self.read_first();
         loop {
             let pause = match self.parts.memory.read() {
@@ -624,6 +626,7 @@ impl Daemon {
             .restore(now, &self.epoll, &mut self.parts.scribe)
             .map_err(Error::Control)?;
         pause = pause.min(self.parts.peers.tend(now, &self.epoll));
+        main_log::hand_over(&mut self.parts.scribe);
         self.parts.scribe.catch_up();
         if let (Some(due), Some(interval)) = (self.next_report, self.parts.report_interval) {
             if due <= now {

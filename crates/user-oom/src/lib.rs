@@ -16,6 +16,7 @@ mod error;
 mod fates;
 mod hook;
 mod hook_file;
+mod main_log;
 mod memory;
 mod page;
 mod pattern;
@@ -37,6 +38,7 @@ use std::io::IsTerminal;
 
 use clap::Parser;
 use log::LevelFilter;
+use nix::sys::signal::SigSet;
 
 use crate::arguments::Arguments;
 pub use crate::arguments::Unusable;
@@ -68,7 +70,15 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
         log::info!("{remark}");
     }
     let terminal = syslog.is_none() && std::io::stdout().is_terminal();
-    start::daemon(&arguments, terminal, syslog.as_ref(), signals)?.guard()
+    let guarded = start::daemon(&arguments, terminal, syslog.as_ref(), signals)
+        .and_then(|mut daemon| daemon.guard());
+    if guarded.is_err() {
+        // There is nothing left to end cleanly, and what is written now may
+        // wait for a terminal.
+        let _ = SigSet::all().thread_unblock();
+        main_log::write_out();
+    }
+    guarded
 }
 
 /// Lines on standard error, for which `RUST_LOG` is heeded, or in the system
@@ -81,15 +91,16 @@ fn start_log(arguments: &Arguments) -> Option<Syslog> {
     };
     let syslog = arguments.syslog.as_deref().map(Syslog::open).transpose();
     if let Ok(Some(syslog)) = syslog {
-        syslog.take_log(level);
+        main_log::keep(Box::new(syslog.clone()), level);
         return Some(syslog);
     }
     let from_environment = env_logger::Env::default().default_filter_or(level.as_str());
-    // Fails only where a log was started before, by a test.
-    let _ = env_logger::Builder::from_env(from_environment)
+    let logger = env_logger::Builder::from_env(from_environment)
         .format_timestamp(None)
         .format_target(false)
-        .try_init();
+        .build();
+    let level = logger.filter();
+    main_log::keep(Box::new(logger), level);
     if let (Err(err), Some(path)) = (syslog, &arguments.syslog) {
         log::warn!(
             "no log daemon listens at `{}` ({err}), so lines go to standard output and error; give \

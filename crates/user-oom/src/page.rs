@@ -107,6 +107,7 @@ pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
             log::warn!("`{}`{what}", path.display());
             Ok(())
         }
+        Record::Page(text) => out.write_all(text.as_bytes()),
         Record::Note(level, text) => {
             log::log!(*level, "{text}");
             Ok(())
@@ -178,12 +179,15 @@ pub(crate) struct Introduction<'a> {
     pub(crate) dryrun: bool,
 }
 
-/// Writes what is watched, and the thresholds.
-///
-/// # Errors
-///
-/// What `out` says.
-pub(crate) fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Result<()> {
+/// What is watched, and the thresholds.
+pub(crate) fn introduction(introduction: &Introduction<'_>) -> Record {
+    let mut page = Vec::new();
+    // Writing to memory does not fail.
+    let _ = introduce(&mut page, introduction);
+    Record::Page(String::from_utf8_lossy(&page).into())
+}
+
+fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Result<()> {
     const BOLD: Style = Style::new().bold();
     let Introduction {
         settings,

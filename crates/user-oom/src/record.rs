@@ -11,6 +11,8 @@ use sensors::{Implausible, KernelFunction};
 /// One thing to write down.
 #[derive(Debug)]
 pub(crate) enum Record {
+    /// Lines that are there already.
+    Page(Box<str>),
     /// How things are.
     Status(Memory),
     /// That is not known: memory could not be read for so long, and why.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crate::act::touched;
 use crate::bell::Bell;
 use crate::hook::{Calls, Hooks};
+use crate::main_log;
 use crate::page;
 use crate::record::{Deed, Folded, Record};
 
@@ -240,6 +241,7 @@ impl Scribe {
             });
         if let Err(err) = thread {
             log::warn!("nothing is said from now on: cannot start the thread that writes: {err}");
+            main_log::write_out();
         }
         Self {
             done,

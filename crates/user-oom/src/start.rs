@@ -28,6 +28,7 @@ use crate::classify::{Classifier, Program, Programs};
 use crate::daemon::{Daemon, FIRST_HOLD, PEERS, Parts, room_for};
 use crate::error::{Error, chain, system};
 use crate::hook::{self, Hooks};
+use crate::main_log;
 use crate::memory::MemorySource;
 use crate::page::{self, Introduction};
 use crate::peers::{self, Peers};
@@ -100,7 +101,8 @@ pub(crate) fn daemon(
         );
     }
     let desk = Desk::new().map_err(system("wake the thread that writes"))?;
-    let scribe = Scribe::spawn(desk, hooks, output(syslog));
+    let mut scribe = Scribe::spawn(desk, hooks, output(syslog));
+    main_log::hand_over(&mut scribe);
 
     let introduction = Introduction {
         settings: &settings,
@@ -110,8 +112,7 @@ pub(crate) fn daemon(
         socket: place.as_ref().map(Place::socket),
         dryrun: arguments.dryrun,
     };
-    // Nobody to introduce us to is no reason not to guard.
-    let _ = page::introduce(&mut output(syslog), &introduction);
+    scribe.tell(page::introduction(&introduction));
     warn_of_other_guards(table.processes());
     // The scribe keeps its priority, being in no hurry; the second hand and the
     // surveyor, made after this, have ours.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{Level, Log, Metadata, Record};
 
 /// System daemons: LOG_DAEMON of syslog(3).
 const FACILITY: u8 = 3 << 3;
@@ -37,13 +37,6 @@ impl Syslog {
             socket: Arc::new(socket),
             path: path.to_owned(),
         })
-    }
-
-    /// Has what is logged go there too.
-    pub(crate) fn take_log(&self, level: LevelFilter) {
-        log::set_max_level(level);
-        // Fails only where a log was started before, by a test.
-        let _ = log::set_boxed_logger(Box::new(self.clone()));
     }
 
     /// What writes each line as one of information.
@@ -104,6 +97,8 @@ impl Write for Lines {
 
 #[cfg(test)]
 mod tests {
+    use log::LevelFilter;
+
     use super::*;
 
     #[test]

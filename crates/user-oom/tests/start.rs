@@ -233,7 +233,7 @@ fn where_neither_threads_nor_children_can_be_started_it_guards_all_the_same() {
 
 #[test]
 fn with_few_descriptors_it_guards_all_the_same() {
-    for limit in ["--nofile=24", "--nofile=32", "--nofile=64"] {
+    for limit in ["--nofile=32", "--nofile=48", "--nofile=64"] {
         let stage = Stage::new();
         let ours = command(&stage, &["--grace", "0.1"]);
         let mut daemon = Daemon::start(&mut by("prlimit", &[limit], &ours));

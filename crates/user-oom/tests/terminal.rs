@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
+use nix::sys::termios::{FlowArg, tcflow};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use support::Stage;
 
@@ -139,6 +140,19 @@ fn in_the_background_of_a_terminal_that_stops_who_writes_it_guards() {
     send(pid, rustix::process::Signal::TERM);
     line_with("ended by SIGTERM");
     let status = shell.0.wait().expect("it is our child");
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_terminal_that_was_stopped_before_keeps_it_neither_from_guarding_nor_from_ending() {
+    let stage = Stage::new();
+    let pty = openpty(None, None).expect("there is a terminal left");
+    // ^S.
+    tcflow(&pty.slave, FlowArg::TCOOFF).expect("it is a terminal");
+    let terminal = || pty.slave.try_clone().expect("a descriptor");
+    let daemon = Running::start(command(&stage).stdout(terminal()).stderr(terminal()));
+    check_guards(&stage);
+    let status = daemon.end();
     assert!(status.success(), "{status}");
 }
 
