@@ -300,7 +300,12 @@ impl Daemon {
         if self.parts.hands.are_busy() || !self.parts.policy.has_recovered(&memory) {
             match self.parts.memory.add_per_cpu(&mut memory) {
                 Ok(()) => self.unread.per_cpu = false,
-                Err(err) => say_once(&mut self.unread.per_cpu, &mut self.parts.scribe, &err),
+                Err(err) => say_once(
+                    &mut self.unread.per_cpu,
+                    &mut self.parts.scribe,
+                    "what was just freed counts late",
+                    &err,
+                ),
             }
         }
         let mut pause = self.attend(now);
@@ -357,7 +362,12 @@ impl Daemon {
     fn round_unseen(&mut self, err: &ReadError) -> Duration {
         let now = self.now();
         if self.unseen.is_none() {
-            say_once(&mut false, &mut self.parts.scribe, err);
+            say_once(
+                &mut false,
+                &mut self.parts.scribe,
+                "memory is not seen",
+                err,
+            );
         }
         self.unseen = Some(chain(err).into());
         let mut pause = RETRY.min(self.attend(now));
@@ -394,7 +404,12 @@ impl Daemon {
                 }
                 // The levels are guarded all the same.
                 Err(err) => {
-                    say_once(&mut self.unread.pressure, &mut self.parts.scribe, &err);
+                    say_once(
+                        &mut self.unread.pressure,
+                        &mut self.parts.scribe,
+                        "no relief by pressure",
+                        &err,
+                    );
                 }
             }
             pause = pressure.pause(now);
@@ -494,7 +509,12 @@ impl Daemon {
                 }
             }
             // All other processes were read.
-            Err(err) => say_once(&mut self.unread.processes, &mut parts.scribe, &err),
+            Err(err) => say_once(
+                &mut self.unread.processes,
+                &mut parts.scribe,
+                "not every process is seen",
+                &err,
+            ),
         }
         let processes = &mut self.snapshot.processes;
         parts.table.copy_into(processes);
@@ -785,12 +805,13 @@ impl Daemon {
     }
 }
 
-/// Says what could not be read, once until it could be again.
-fn say_once(said: &mut bool, scribe: &mut Scribe, err: &ReadError) {
+/// Says what could not be read and what that costs, once until it could be
+/// again.
+fn say_once(said: &mut bool, scribe: &mut Scribe, cost: &str, err: &ReadError) {
     if !std::mem::replace(said, true) {
         scribe.note(
             log::Level::Error,
-            format_args!("{}; trying again", chain(err)),
+            format_args!("{cost}: {}; trying again", chain(err)),
         );
     }
 }
