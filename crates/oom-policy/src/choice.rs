@@ -243,14 +243,19 @@ pub(crate) fn choose_one(candidates: &mut [Candidate]) {
 }
 
 fn yield_for_value(one: &Candidate, other: &Candidate) -> Ordering {
-    // One more than the value: what costs nothing is still told apart by yield.
-    let rate = |this: &Candidate, that: &Candidate| {
-        u128::from(this.yield_bytes) * (u128::from(that.explanation.cost.parts()) + 1)
+    let rated = |unit: &Candidate| (unit.yield_bytes, unit.explanation.cost);
+    rate(rated(one), rated(other)).then(one.leader.start_ticks.cmp(&other.leader.start_ticks))
+}
+
+/// Which of two yields is more for its cost; of the same rate, which is more.
+pub(crate) fn rate(one: (u64, Cost), other: (u64, Cost)) -> Ordering {
+    // One more than the cost: what costs nothing is still told apart by yield.
+    let times = |(yield_bytes, _): (u64, Cost), (_, cost): (u64, Cost)| {
+        u128::from(yield_bytes) * (u128::from(cost.parts()) + 1)
     };
-    rate(one, other)
-        .cmp(&rate(other, one))
-        .then(one.yield_bytes.cmp(&other.yield_bytes))
-        .then(one.leader.start_ticks.cmp(&other.leader.start_ticks))
+    times(one, other)
+        .cmp(&times(other, one))
+        .then(one.0.cmp(&other.0))
 }
 
 /// Candidates of one likeness count for the same and give back about the same:

@@ -207,9 +207,14 @@ impl Growth {
 
     /// `id` is not ended after all.
     pub(crate) fn spare(&mut self, id: ProcessId) {
-        if let Ok(found) = self.records.binary_search_by_key(&id, |record| record.id) {
+        if let Ok(found) = self.position(id) {
             self.records[found].ended = false;
         }
+    }
+
+    /// Where `id` is in the last table.
+    pub(crate) fn position(&self, id: ProcessId) -> Result<usize, usize> {
+        self.records.binary_search_by_key(&id, |record| record.id)
     }
 
     /// Where the later mark is a window old, it takes over, and the last table

@@ -105,6 +105,15 @@ impl Levels {
         target.saturating_sub(free)
     }
 
+    /// What is missing to the recovery level from the kill level.
+    pub(crate) fn kill_need(&self, memory: &Memory) -> u64 {
+        self.need(&Memory {
+            available_bytes: self.kill_memory.min(memory.available_bytes),
+            swap_free_bytes: self.kill_swap.min(memory.swap_free_bytes),
+            ..*memory
+        })
+    }
+
     /// What relief needs: memory alone, and at least a twentieth of it.
     pub(crate) fn relief_need(&self, memory: &Memory) -> u64 {
         let missing = self.recovery_memory.saturating_sub(memory.available_bytes);

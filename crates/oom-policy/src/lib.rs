@@ -71,6 +71,7 @@ mod guard;
 mod levels;
 mod pace;
 mod policy;
+mod ranking;
 mod schedule;
 mod settings;
 mod units;
@@ -81,7 +82,7 @@ pub use crate::critical::{HIDDEN_BELOW_BYTES, critical_below_bytes};
 
 pub use crate::gate::Gate;
 pub use crate::guard::{Guard, Surroundings};
-pub use crate::policy::{Look, Policy};
+pub use crate::policy::{Look, NextKill, Policy};
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
     Action, Answer, Ask, Basis, Candidate, Cause, Class, Cost, Decision, Depth, Effect, Effects,

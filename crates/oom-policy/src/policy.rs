@@ -1,6 +1,5 @@
 //! The decision itself: what the other modules know, put together.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use knapsack::Budget;
@@ -13,6 +12,7 @@ use crate::choice::{Choice, Yields, choose_one};
 use crate::growth::Growth;
 use crate::levels::{Levels, Pool, share};
 use crate::pace::Pace;
+use crate::ranking::{Ranked, Ranking};
 use crate::settings::Settings;
 use crate::units::{Standing, Unit, Units, at, reserve_to};
 use crate::value::{self, Sessions};
@@ -103,9 +103,9 @@ pub struct Policy {
     decision: Decision,
     /// Per candidate: its unit.
     weighed: Vec<u32>,
-    /// Who is to be signalled: what its unit gives back, the unit, its place
+    /// Who is to be signalled: the place of its unit, the unit, its place
     /// there, itself.
-    line: Vec<(Reverse<u64>, u32, Place, u32)>,
+    line: Vec<(u64, u32, Place, u32)>,
     /// The worst the present victims were chosen for.
     chosen_for: Option<Severity>,
     /// A victim is stuck: choose again without it.
@@ -608,6 +608,94 @@ impl Policy {
         (all, judged, weighed)
     }
 
+    /// Whom the policy would kill next, in order, were memory at the kill
+    /// threshold and every choice for one unit: the last will of a caller that
+    /// may not come to the next step. At most as many as `will` has room for,
+    /// instead of what it holds.
+    ///
+    /// `snapshot` is that of the last step. Nothing is remembered of this: what
+    /// is decided next is the same without it.
+    pub fn will(&mut self, snapshot: &Snapshot, will: &mut Vec<NextKill>) {
+        let room = will.capacity();
+        will.clear();
+        // At kill, every grace is over at once.
+        let in_grace = self.victims.in_grace().take(room);
+        will.extend(in_grace.map(|id| NextKill {
+            id,
+            place: 0,
+            lost: Cost::ZERO,
+        }));
+        let ranking = self.rank(&snapshot.memory);
+        self.line.clear();
+        for ((index, process), unit) in (0..).zip(&snapshot.processes).zip(&self.units.unit_of) {
+            if let Some(place) = ranking.place(*unit) {
+                let leader = self.units.units[at(*unit)].leader;
+                let order = (leader != index, process.id.start_ticks, process.id.pid);
+                self.line.push((place, *unit, order, index));
+            }
+        }
+        self.line.sort_unstable();
+        let left = room.saturating_sub(will.len());
+        for (place, unit, (follows, ..), index) in self.line.iter().take(left) {
+            let explained = value::explain(&self.sessions, &self.units.units[at(*unit)]);
+            will.push(NextKill {
+                id: snapshot.processes[at(*index)].id,
+                place: u32::try_from(*place).unwrap_or(u32::MAX),
+                lost: if *follows {
+                    Cost::ZERO
+                } else {
+                    explained.basis.cost()
+                },
+            });
+        }
+    }
+
+    /// The units to be killed first, one at a time: as [`choose_one`] does
+    /// among the judged; then the system class, where that may be opened.
+    fn rank(&mut self, memory: &Memory) -> Ranking {
+        let levels = Levels::of(&self.settings, memory);
+        let pool = levels.pool(memory);
+        self.sessions.sum(&self.units.units);
+        let mut ranking = Ranking::default();
+        let mut yields: u64 = 0;
+        for (index, unit) in (0..).zip(&self.units.units) {
+            let class = value::class(&self.settings, memory, unit);
+            let Some(class) = class.filter(|_| unit.given_up.is_none()) else {
+                continue;
+            };
+            let yield_bytes = match pool {
+                Pool::Memory => unit.resident_bytes,
+                Pool::MemoryAndSwap | Pool::MemoryAndActiveSwap => unit.held_bytes(),
+            };
+            if yield_bytes == 0 {
+                continue;
+            }
+            yields = yields.saturating_add(yield_bytes);
+            ranking.add(Ranked {
+                unit: index,
+                class,
+                yield_bytes,
+                cost: value::explain(&self.sessions, unit).cost,
+            });
+        }
+        if yields < levels.kill_need(memory) {
+            ranking.leave_out(Class::System);
+        }
+        ranking
+    }
+
+    /// `process` was killed by the caller between two steps, by
+    /// [`Policy::will`]; `lost` is what that said. Its memory is awaited.
+    pub fn killed(&mut self, now: Duration, process: &Process, lost: Cost) {
+        self.reserve(self.victims.len() + 1);
+        let until = now.saturating_add(self.settings.deadline);
+        self.victims.killed(process, until, lost);
+        if let Ok(record) = self.growth.position(process.id) {
+            self.growth.end(record);
+        }
+        self.chosen_for = self.chosen_for.max(Some(Severity::Kill));
+    }
+
     /// Charges what was lost with a victim, now that it is gone, to those of the
     /// last table that stay and grew, by their share.
     fn charge(&mut self, lost: Cost) {
@@ -656,7 +744,8 @@ impl Policy {
             if let Some(candidate) = given_up {
                 let bytes = self.decision.candidates[at(candidate)].yield_bytes;
                 let place = (leader != index, process.id.start_ticks, process.id.pid);
-                self.line.push((Reverse(bytes), *unit, place, index));
+                // Who gives back the most comes first.
+                self.line.push((!bytes, *unit, place, index));
             }
         }
         self.line.sort_unstable();
@@ -677,6 +766,17 @@ impl Policy {
         }
         self.victims.sort();
     }
+}
+
+/// One process that would be killed, had its caller to do without the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextKill {
+    /// Which.
+    pub id: ProcessId,
+    /// Those of one place are killed together; then memory is looked at.
+    pub place: u32,
+    /// What is lost with it; a unit's value goes with its leader.
+    pub lost: Cost,
 }
 
 /// Why there is something to decide.

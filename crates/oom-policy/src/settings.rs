@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::Memory;
+use model::{Level, Memory};
 
 use crate::levels::Levels;
 
@@ -125,6 +125,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The level of a machine with this memory.
+    #[must_use]
+    pub fn level(&self, memory: &Memory) -> Level {
+        Levels::of(self, memory).level(memory)
+    }
+
     /// Refuses what cannot be meant on any machine. Percent and bytes can be
     /// compared only where the totals are known: see [`Self::checked_on`].
     ///

@@ -181,6 +181,30 @@ impl Victims {
             .push(Victim::new(process, Stage::Killed, deadline, cost));
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Those whose grace is not over.
+    pub(crate) fn in_grace(&self) -> impl Iterator<Item = ProcessId> {
+        let in_grace = |victim: &&Victim| victim.stage == Stage::Terminated;
+        self.list.iter().filter(in_grace).map(|victim| victim.id)
+    }
+
+    /// `process` was killed, whether or not it was a victim before.
+    pub(crate) fn killed(&mut self, process: &Process, deadline: Duration, cost: Cost) {
+        match self.find(process.id) {
+            Some(found) => {
+                self.list[found].stage = Stage::Killed;
+                self.list[found].until = deadline;
+            }
+            None => {
+                self.kill(process, deadline, cost);
+                self.sort();
+            }
+        }
+    }
+
     /// To be called after additions: the list is searched by halves.
     pub(crate) fn sort(&mut self) {
         self.list.sort_unstable_by_key(|victim| victim.id);

@@ -64,6 +64,7 @@ fn check(by_group: bool) {
         })
         .collect();
     let mut chosen = 0;
+    let mut will = Vec::with_capacity(32);
     let counted = allocation_counter::measure(|| {
         for (round, snapshot) in (0..).zip(&rounds) {
             let now = Duration::from_secs(round);
@@ -78,6 +79,7 @@ fn check(by_group: bool) {
                 chosen += 1;
                 policy.learn(now, Outcome::Gone(id));
             }
+            policy.will(snapshot, &mut will);
         }
     });
     assert_eq!(counted.count_total, 0);

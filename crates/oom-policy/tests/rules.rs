@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use machine::{GIB, MIB, Machine, Task, chosen, holding, process, registered, system};
 use oom_policy::{
-    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, Outcome, Policy,
+    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, NextKill, Outcome, Policy,
     Preference, Process, ProcessId, Protection, Refusal, SessionId, Settings, Snapshot, Verdict,
 };
 
@@ -296,6 +296,148 @@ mod promises {
         assert_eq!(promised(decision), 20 * GIB);
         let decision = policy.step(SECOND + SECOND / 2, &call(two()));
         assert_eq!(chosen(decision), ["second"]);
+    }
+}
+
+mod wills {
+    use super::*;
+
+    fn will(policy: &mut Policy, snapshot: &Snapshot) -> Vec<NextKill> {
+        let mut will = Vec::with_capacity(8);
+        policy.will(snapshot, &mut will);
+        will
+    }
+
+    fn names(will: &[NextKill], snapshot: &Snapshot) -> Vec<String> {
+        let name = |kill: &NextKill| {
+            let mut processes = snapshot.processes.iter();
+            let process = processes.find(|process| process.id == kill.id);
+            process.map_or_else(String::new, |process| process.name.to_string())
+        };
+        will.iter().map(name).collect()
+    }
+
+    #[test]
+    fn the_most_for_its_value_goes_first_and_what_is_never_killed_is_left_out() {
+        let mut worker = holding(310, "worker", 2 * GIB);
+        worker.parent = 300;
+        let protected = Process {
+            oom_score_adj: -1000,
+            ..registered(400, "protected", 0, 30 * GIB)
+        };
+        let snapshot = seen(
+            50,
+            vec![
+                registered(100, "nine", 9, 20 * GIB),
+                registered(200, "five", 5, 20 * GIB),
+                registered(300, "one", 1, 18 * GIB),
+                worker,
+                protected,
+                system(500, "service", 20 * GIB),
+            ],
+        );
+        let mut policy = policy();
+        policy.step(SECOND, &snapshot);
+        let will = will(&mut policy, &snapshot);
+        let want = ["one", "worker", "five", "nine", "service"];
+        assert_eq!(names(&will, &snapshot), want);
+        let places: Vec<u32> = will.iter().map(|kill| kill.place).collect();
+        assert_eq!(places, [1, 1, 2, 3, 4]);
+        let lost: Vec<u64> = will.iter().map(|kill| kill.lost.rounded_up()).collect();
+        assert_eq!(lost, [1, 0, 5, 9, 1]);
+    }
+
+    #[test]
+    fn the_system_class_is_left_alone_where_it_could_not_cover_the_need_either() {
+        let snapshot = seen(
+            50,
+            vec![
+                registered(100, "job", 9, 2 * GIB),
+                system(500, "service", 2 * GIB),
+            ],
+        );
+        let mut policy = policy();
+        policy.step(SECOND, &snapshot);
+        let will = will(&mut policy, &snapshot);
+        assert_eq!(names(&will, &snapshot), ["job"]);
+    }
+
+    #[test]
+    fn victims_in_their_grace_come_first_and_those_already_killed_not_at_all() {
+        let mut snapshot = seen(
+            10,
+            vec![
+                registered(100, "job", 1, 20 * GIB),
+                registered(200, "other", 9, 20 * GIB),
+            ],
+        );
+        let mut policy = policy();
+        policy.step(SECOND, &snapshot);
+        let asked = will(&mut policy, &snapshot);
+        assert_eq!(names(&asked, &snapshot), ["job", "other"]);
+        assert_eq!(asked[0].place, 0);
+        snapshot.memory.available_bytes = 5 * GIB;
+        policy.step(SECOND, &snapshot);
+        let killed = will(&mut policy, &snapshot);
+        assert_eq!(names(&killed, &snapshot), ["other"]);
+    }
+
+    #[test]
+    fn of_more_than_there_is_room_for_the_first_are_named() {
+        let jobs = |pid| registered(pid, "job", pid, 2 * GIB);
+        let snapshot = seen(50, (100..140).map(jobs).collect());
+        let mut policy = policy();
+        policy.step(SECOND, &snapshot);
+        let will = will(&mut policy, &snapshot);
+        let pids: Vec<u32> = will.iter().map(|kill| kill.id.pid).collect();
+        assert_eq!(pids, (100..108).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn it_leaves_no_trace() {
+        let mut machines = [0, 1].map(|_| policy());
+        let mut named = 0;
+        for second in 0..60 {
+            let snapshot = seen(
+                [50, 20, 9, 8, 4, 3][usize::try_from(second / 10).expect("small")],
+                vec![
+                    registered(100, "leak", 8, (second + 1) * 250 * MIB),
+                    registered(200, "cheap", 2, 6 * GIB),
+                    holding(300, "shell", 3 * GIB),
+                    system(500, "service", 5 * GIB),
+                ],
+            );
+            let now = Duration::from_secs(second);
+            let [plain, asked] = &mut machines;
+            let look = |policy: &mut Policy| policy.look(now, &snapshot.memory, Ask::Nobody);
+            assert_eq!(look(plain), look(asked));
+            plain.step(now, &snapshot);
+            asked.step(now, &snapshot);
+            named += will(asked, &snapshot).len();
+            assert_eq!(
+                format!("{:?}", plain.decision()),
+                format!("{:?}", asked.decision())
+            );
+        }
+        assert!(named > 60, "{named}");
+    }
+
+    #[test]
+    fn what_was_killed_by_it_is_awaited_and_charged_like_a_victim() {
+        let mut policy = policy();
+        let job = registered(100, "job", 1, 20 * GIB);
+        let other = registered(200, "other", 9, 20 * GIB);
+        let snapshot = seen(50, vec![job, other]);
+        policy.step(SECOND, &snapshot);
+        let first = will(&mut policy, &snapshot)[0];
+        assert_eq!(first.id, job.id);
+        policy.killed(2 * SECOND, &job, first.lost);
+        assert!(policy.awaits(job.id));
+        let decision = policy.step(2 * SECOND, &seen(5, vec![job, other]));
+        assert_eq!(promised(decision), 20 * GIB);
+        // It outlives its deadline.
+        let decision = policy.step(3 * SECOND, &seen(5, vec![job, other]));
+        assert_eq!(chosen(decision), ["other"]);
     }
 }
 
