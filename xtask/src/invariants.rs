@@ -19,10 +19,12 @@ const DECIDING: [&str; 4] = ["knapsack", "model", "oom-policy", "psi"];
 const REAPER: &str = "crates/reaper";
 
 /// Where a signal is called for, and by which methods: the daemon carrying out
-/// an action, and its rehearsal, which ends a child of its own.
-const CALLERS: [(&str, &[&str]); 2] = [
+/// an action; its watchdog carrying out the daemon's will while the daemon
+/// hangs; and its rehearsal, which ends a child of its own.
+const CALLERS: [(&str, &[&str]); 3] = [
     ("crates/user-oom/src/act.rs", &["kill", "terminate"]),
     ("crates/user-oom/src/rehearsal.rs", &["kill"]),
+    ("crates/user-oom/src/watchdog.rs", &["kill"]),
 ];
 
 /// Files of a process that may keep their reader waiting.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::resource::{Resource, getrlimit};
 use oom_policy::{
-    Action, Candidate, Cause, Cost, Decision, Memory, Outcome, Process, ProcessId, Refusal,
-    Snapshot, Verdict,
+    Action, Candidate, Cause, Cost, Decision, Level, Memory, NextKill, Outcome, Process, ProcessId,
+    Refusal, Snapshot, Verdict,
 };
 use reaper::{Calls, ReapError, SecondHand, Signalled};
 use sensors::{ProcRoot, ProcessTable};
@@ -17,6 +17,7 @@ use sensors::{ProcRoot, ProcessTable};
 use crate::fates::Fates;
 use crate::record::{Heading, Record, Row, Signal, Victim};
 use crate::scribe::Scribe;
+use crate::watchdog::Heir;
 
 /// Candidates that are printed beside the chosen and the registered.
 const SHOWN: usize = 10;
@@ -71,6 +72,8 @@ struct Hold {
     killed: bool,
     /// Since its first signal.
     ending: Option<Ending>,
+    /// What it would be, were it killed by the watchdog.
+    next: Option<Ending>,
 }
 
 /// A victim, from its first signal until it is gone.
@@ -108,6 +111,18 @@ struct Episode {
     gone: u32,
     counted_bytes: u64,
     lost: Cost,
+}
+
+impl Episode {
+    fn new(now: Duration, memory: Option<Memory>) -> Self {
+        Self {
+            began: now,
+            pool_bytes: memory.map(|memory| memory.pool_bytes()),
+            gone: 0,
+            counted_bytes: 0,
+            lost: Cost::ZERO,
+        }
+    }
 }
 
 /// What came of a decision's actions.
@@ -192,8 +207,8 @@ impl Hands {
                 Action::Kill(id) => (id, Signal::Kill),
             };
             // What is shown of it is read while it is there.
-            let process = find(snapshot, id);
-            let victim = describe(process, id, world);
+            let process = find(&snapshot.processes, id);
+            let victim = describe(process, id, score(world, id.pid));
             let first = !self.is_signalled(id);
             let record = if self.dryrun {
                 outcomes.push(Outcome::Unsent(id));
@@ -208,7 +223,8 @@ impl Hands {
                 match self.signal(ending, signal, world) {
                     Ok(Signalled::Sent) => {
                         sent.processes += 1;
-                        self.begin(now, world.memory);
+                        self.episode
+                            .get_or_insert_with(|| Episode::new(now, world.memory));
                         let why = (decision.cause, decision.need_bytes);
                         self.fates.signalled(now, &victim, signal, why);
                         Record::Signalled {
@@ -283,16 +299,6 @@ impl Hands {
         }
     }
 
-    fn begin(&mut self, now: Duration, memory: Option<Memory>) {
-        self.episode.get_or_insert(Episode {
-            began: now,
-            pool_bytes: memory.map(|memory| memory.pool_bytes()),
-            gone: 0,
-            counted_bytes: 0,
-            lost: Cost::ZERO,
-        });
-    }
-
     /// Prints the heading, and of the candidates the chosen, the registered
     /// and those that hold the most.
     fn tell_choice(
@@ -339,7 +345,8 @@ impl Hands {
                 class: unit.class,
                 explanation: unit.explanation,
                 oom_score,
-                rss_bytes: find(snapshot, unit.leader).map_or(0, |process| process.rss_bytes),
+                rss_bytes: find(&snapshot.processes, unit.leader)
+                    .map_or(0, |process| process.rss_bytes),
                 growth_bytes_per_second: unit.growth_bytes_per_second,
                 chosen: unit.chosen,
             }));
@@ -413,6 +420,7 @@ impl Hands {
                 present: false,
                 killed: false,
                 ending: None,
+                next: None,
             },
         );
         Ok(Some(position))
@@ -480,10 +488,75 @@ impl Hands {
         self.let_go_of_unused(epoll);
     }
 
+    /// Holds all that `will` names, for the watchdog; once all else is done.
+    pub(crate) fn leave_will(
+        &mut self,
+        now: Duration,
+        will: &[NextKill],
+        snapshot: &Snapshot,
+        table: &ProcessTable,
+        epoll: &Epoll,
+    ) {
+        for hold in &mut self.holds {
+            hold.next = None;
+        }
+        for next in will {
+            // Who cannot be held is not in the will.
+            if let Ok(Some(position)) = self.hold(next.id) {
+                let process = find(&snapshot.processes, next.id);
+                let score = table.get(next.id.pid).and_then(|entry| entry.oom_score);
+                let victim = describe(process, next.id, score);
+                self.holds[position].next = Some(Ending::new(now, victim, process, next.lost));
+            }
+        }
+        self.let_go_of_unused(epoll);
+    }
+
+    /// Those of `will` that are held for the watchdog, in its order.
+    pub(crate) fn heirs(&self, will: &[NextKill]) -> impl Iterator<Item = Heir> {
+        will.iter().filter_map(|next| {
+            let hold = &self.holds[self.position(next.id).ok()?];
+            Some(Heir {
+                victim: hold.victim.clone(),
+                told: hold.next?.victim,
+                place: next.place,
+            })
+        })
+    }
+
+    /// Takes over as victims those that the watchdog has killed, and tells each
+    /// to `killed`, with what is lost with it. `before_bytes`: MemAvailable +
+    /// SwapFree when the first was killed.
+    pub(crate) fn take_over(
+        &mut self,
+        now: Duration,
+        before_bytes: u64,
+        mut killed: impl FnMut(ProcessId, Cost),
+    ) {
+        for hold in &mut self.holds {
+            let Some(next) = hold.next.take_if(|_| hold.victim.is_killed()) else {
+                continue;
+            };
+            let id = next.victim.id;
+            let why = (Some(Cause::Level(Level::Kill)), 0);
+            self.fates.signalled(now, &next.victim, Signal::Kill, why);
+            hold.killed = true;
+            hold.ending
+                .get_or_insert(Ending { since: now, ..next })
+                .is_awaited = true;
+            self.episode.get_or_insert_with(|| Episode {
+                pool_bytes: Some(before_bytes),
+                ..Episode::new(now, None)
+            });
+            killed(id, next.lost);
+        }
+    }
+
     /// Lets go of those who are held for no reason any longer.
     fn let_go_of_unused(&mut self, epoll: &Epoll) {
         self.holds.retain(|hold| {
-            let stays = hold.registered || hold.present || hold.ending.is_some();
+            let stays =
+                hold.registered || hold.present || hold.ending.is_some() || hold.next.is_some();
             if !stays && hold.token.is_some() {
                 let _ = epoll.delete(hold.victim.as_fd());
             }
@@ -620,8 +693,8 @@ pub(crate) fn touched<T>(capacity: usize, filler: impl FnMut() -> T) -> Vec<T> {
     buffer
 }
 
-fn find(snapshot: &Snapshot, id: ProcessId) -> Option<&Process> {
-    let processes = &snapshot.processes;
+/// Where `id` is among `processes`, which stand by ascending pid.
+pub(crate) fn find(processes: &[Process], id: ProcessId) -> Option<&Process> {
     let position = processes.binary_search_by_key(&id.pid, |process| process.id.pid);
     position
         .ok()
@@ -636,12 +709,12 @@ fn lost(decision: &Decision, id: ProcessId) -> Cost {
     led.map_or(Cost::ZERO, Candidate::lost)
 }
 
-fn describe(process: Option<&Process>, id: ProcessId, world: &mut World<'_>) -> Victim {
+fn describe(process: Option<&Process>, id: ProcessId, oom_score: Option<u16>) -> Victim {
     Victim {
         id,
         name: process.map(|process| process.name).unwrap_or_default(),
         uid: process.map_or(u32::MAX, |process| process.uid),
-        oom_score: score(world, id.pid),
+        oom_score,
         value: process.and_then(|process| process.value),
         rss_bytes: process.map_or(0, |process| process.rss_bytes),
     }
@@ -655,7 +728,7 @@ fn score(world: &mut World<'_>, pid: u32) -> Option<u16> {
     }
 }
 
-fn errno(err: &ReapError) -> i32 {
+pub(crate) fn errno(err: &ReapError) -> i32 {
     let (ReapError::Hold { source, .. }
     | ReapError::StartTime { source, .. }
     | ReapError::NotPermitted { source, .. }

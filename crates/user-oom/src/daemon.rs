@@ -15,13 +15,13 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signalfd::SignalFd;
 use oom_policy::{
-    Ask, Cause, Decision, Level, Memory, Outcome, Policy, ProcessId, Protection, Refusal, Snapshot,
-    Verdict,
+    Ask, Cause, Decision, Level, Memory, NextKill, Outcome, Policy, ProcessId, Protection, Refusal,
+    Snapshot, Verdict,
 };
 use sensors::{Depth, ProcRoot, ProcessTable, ReadError};
 use value_registry::{Notice, Registry};
 
-use crate::act::{Hands, Sent, Took, World, touched};
+use crate::act::{Hands, Sent, Took, World, find, touched};
 use crate::align::Aligner;
 use crate::classify::{Classifier, Program};
 use crate::error::{Error, chain, system};
@@ -33,6 +33,7 @@ use crate::record::Record;
 use crate::registry_turn::{RegistryTurn, severity, who};
 use crate::scribe::Scribe;
 use crate::surveyor::Surveyor;
+use crate::watchdog::Watchdog;
 
 const SIGNALS: u64 = 1;
 const REGISTRY: u64 = 2;
@@ -69,6 +70,8 @@ const LAST_CALL_PAUSE: Duration = Duration::from_millis(10);
 /// While memory is plentiful, the table is not read more often than this,
 /// whatever memory does: half of it does not go unseen.
 const PLENTY_REST: Duration = Duration::from_secs(15);
+/// Before another round, where the watchdog may be at work.
+const BREATH: Duration = Duration::from_millis(20);
 /// What could not be read is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -94,6 +97,7 @@ pub(crate) struct Parts {
     pub(crate) peers: Peers,
     pub(crate) hands: Hands,
     pub(crate) scribe: Scribe,
+    pub(crate) watchdog: Watchdog,
     pub(crate) dryrun: bool,
     pub(crate) report_interval: Option<Duration>,
 }
@@ -106,6 +110,10 @@ pub(crate) struct Daemon {
     origin: Instant,
     snapshot: Snapshot,
     outcomes: Vec<Outcome>,
+    /// Whom the watchdog would kill next,
+    will: Vec<NextKill>,
+    /// and whether a value has changed since.
+    will_is_old: bool,
     /// Relief was asked for since the last round.
     relief: bool,
     registry_turn: RegistryTurn,
@@ -197,6 +205,8 @@ impl Daemon {
             origin: Instant::now(),
             outcomes: touched(snapshot.processes.capacity(), || NOBODY_GONE),
             snapshot,
+            will: Vec::with_capacity(parts.watchdog.room()),
+            will_is_old: false,
             relief: false,
             registry_turn,
             is_unaligned: true,
@@ -227,6 +237,7 @@ impl Daemon {
     pub(crate) fn guard(&mut self) -> Result<(), Error> {
         let mut events = [EpollEvent::empty(); 64];
         main_log::hand_over(&mut self.parts.scribe);
+        self.parts.watchdog.comes_round();
         self.read_first();
         loop {
             let pause = match self.parts.memory.read() {
@@ -239,11 +250,14 @@ impl Daemon {
             } else {
                 pause.min(self.leisure()?)
             };
+            self.parts.watchdog.waits(pause);
             let count = match self.epoll.wait(&mut events, timeout(pause)) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(system("wait")(errno)),
             };
+            self.parts.watchdog.comes_round();
+            self.take_over();
             for event in &events[..count] {
                 if self.hear(event).is_break() {
                     return Ok(());
@@ -276,6 +290,23 @@ impl Daemon {
             hands.hold_everybody(table.processes(), &self.epoll);
         }
         self.take_in(&notices);
+    }
+
+    /// Counts what the watchdog has killed as victims, before their ends are
+    /// heard of.
+    fn take_over(&mut self) {
+        let now = self.now();
+        let Some(before_bytes) = self.parts.watchdog.take_over() else {
+            return;
+        };
+        let Parts { hands, policy, .. } = &mut self.parts;
+        let processes = &self.snapshot.processes;
+        hands.take_over(now, before_bytes, |id, lost| {
+            if let Some(process) = find(processes, id) {
+                policy.killed(now, process, lost);
+            }
+        });
+        hands.free_killed();
     }
 
     fn now(&self) -> Duration {
@@ -338,7 +369,8 @@ impl Daemon {
             && (look.level != Level::Ok
                 || self.parts.hands.are_busy()
                 || self.table_read.is_none_or(rested));
-        if wants_table || asked || self.stalled {
+        let will_is_due = self.will_is_old && self.table_read.is_none_or(|last| SOON <= now - last);
+        if wants_table || asked || self.stalled || will_is_due {
             self.table_read = Some(now);
             let depth = self.depth(now, look.level, asked);
             self.snapshot.ask = ask;
@@ -538,6 +570,15 @@ impl Daemon {
         }
         let read = began.elapsed();
 
+        // While the table was read, the watchdog may have thought that we hang.
+        parts.watchdog.comes_round();
+        if last_call.is_none() && parts.watchdog.has_acted() {
+            self.relief |= self.snapshot.ask == Ask::Relief;
+            return Decided {
+                wake_after: Some(BREATH),
+                settled: false,
+            };
+        }
         let began = Instant::now();
         let decision = parts.policy.step(now, &self.snapshot);
         let took = Took {
@@ -597,6 +638,14 @@ impl Daemon {
         let reply = reply(decision, sent, &self.snapshot.memory, parts.dryrun);
         if let Some(reply) = reply {
             parts.peers.answer(&reply);
+        }
+        if last_call.is_none() && parts.watchdog.room() > 0 {
+            parts.policy.will(&self.snapshot, &mut self.will);
+            parts
+                .hands
+                .leave_will(now, &self.will, &self.snapshot, &parts.table, &self.epoll);
+            parts.watchdog.leave(parts.hands.heirs(&self.will));
+            self.will_is_old = false;
         }
         decided
     }
@@ -684,6 +733,7 @@ impl Daemon {
         let registered = parts.registry.entries().map(|(id, _)| id);
         parts.hands.hold_registered(registered, &self.epoll);
         self.is_unaligned = true;
+        self.will_is_old = true;
     }
 
     /// Has the kernel's choice follow the registry; how long it may lag.

@@ -32,6 +32,7 @@ mod stand_in;
 mod start;
 mod surveyor;
 mod syslog;
+mod watchdog;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;

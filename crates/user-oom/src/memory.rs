@@ -43,29 +43,27 @@ pub(crate) struct Sight {
 }
 
 impl MemorySource {
-    /// # Errors
-    ///
-    /// Meminfo cannot be read.
+    /// `last`: what was read of `meminfo`.
     pub(crate) fn new(
-        mut meminfo: Meminfo,
+        meminfo: Meminfo,
+        last: Memory,
         zoneinfo: Option<Zoneinfo>,
         notifier: Option<Notifier>,
-    ) -> Result<Self, ReadError> {
-        let rest = meminfo.read()?;
+    ) -> Self {
         let paths = Paths {
             meminfo: meminfo.path().into(),
             zoneinfo: zoneinfo.as_ref().map(|zoneinfo| zoneinfo.path().into()),
             notifier: notifier.as_ref().map(|notifier| notifier.path().into()),
         };
-        Ok(Self {
+        Self {
             meminfo,
             zoneinfo,
             notifier,
-            rest,
+            rest: last,
             answered: 0,
             lost: None,
             paths,
-        })
+        }
     }
 
     /// As it was when it was last read whole.
@@ -288,9 +286,10 @@ mod tests {
             path
         };
         let zoneinfo = format!("Node 0, zone Normal\n count: {count}\n count: 7\n");
-        let meminfo = Meminfo::open(&write("meminfo", MEMINFO)).unwrap();
+        let mut meminfo = Meminfo::open(&write("meminfo", MEMINFO)).unwrap();
+        let last = meminfo.read().unwrap();
         let zoneinfo = Zoneinfo::open(&write("zoneinfo", &zoneinfo)).unwrap();
-        let mut source = MemorySource::new(meminfo, Some(zoneinfo), None).unwrap();
+        let mut source = MemorySource::new(meminfo, last, Some(zoneinfo), None);
         let mut memory = source.read().unwrap().memory;
         source.add_per_cpu(&mut memory).unwrap();
         (memory.available_bytes, told(&mut source))
@@ -319,11 +318,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("meminfo");
         std::fs::write(&path, meminfo).unwrap();
-        let meminfo = Meminfo::open(&path).unwrap();
+        let mut meminfo = Meminfo::open(&path).unwrap();
+        let last = meminfo.read().unwrap();
         let path = folder.path().join("oom_notifier");
         std::fs::write(&path, module).unwrap();
         let notifier = Notifier::open(&path).unwrap();
-        let mut source = MemorySource::new(meminfo, None, notifier).unwrap();
+        let mut source = MemorySource::new(meminfo, last, None, notifier);
         let sight = source.read().unwrap();
         assert_eq!(sight.memory.available_bytes, want_available_kib << 10);
         assert_eq!(sight.last_call, Some(3));

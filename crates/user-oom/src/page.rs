@@ -57,6 +57,19 @@ pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
             let dry = if *dry { " (dry run: not sent)" } else { "" };
             writeln!(out, "{style}{name}{style:#} to {}{dry}", VictimLine(victim))
         }
+        Record::KilledByWatchdog {
+            victim,
+            idle,
+            memory,
+            dry,
+        } => writeln!(
+            out,
+            "{BAD}SIGKILL{BAD:#} to {}{}: {}, and the main loop has not run for {:.1} s",
+            VictimLine(victim),
+            if *dry { " (dry run: not sent)" } else { "" },
+            MemoryLine(memory),
+            idle.as_secs_f64()
+        ),
         Record::Unsignalled { victim, errno } => writeln!(
             out,
             "{BAD}cannot signal{BAD:#} {}: {}",

@@ -43,6 +43,17 @@ pub(crate) enum Record {
         /// Whether it was only said (`--dryrun`).
         dry: bool,
     },
+    /// The watchdog has killed, or would have.
+    KilledByWatchdog {
+        /// Which process.
+        victim: Victim,
+        /// For so long the loop has not run.
+        idle: Duration,
+        /// As the watchdog saw it.
+        memory: Memory,
+        /// Whether it was only said (`--dryrun`).
+        dry: bool,
+    },
     /// A signal could not be sent.
     Unsignalled {
         /// To whom.
@@ -117,6 +128,9 @@ impl Record {
                 Signal::Term => Some((Deed::Term, victim.id.pid)),
                 Signal::Kill => Some((Deed::Kill, victim.id.pid)),
             },
+            Self::KilledByWatchdog {
+                victim, dry: false, ..
+            } => Some((Deed::Kill, victim.id.pid)),
             Self::Gone { victim, .. } => Some((Deed::Gone, victim.id.pid)),
             _ => None,
         }

@@ -38,6 +38,7 @@ use crate::rehearsal;
 use crate::scribe::{Desk, Scribe};
 use crate::surveyor::{self, Surveyor};
 use crate::syslog::Syslog;
+use crate::watchdog::{self, Watchdog};
 
 /// The kernel's view of memory, pressure and processes.
 pub(crate) const PROC: &str = "/proc";
@@ -64,7 +65,7 @@ pub(crate) fn daemon(
     let (memory_source, settings) = memory(arguments)?;
     let memory = memory_source.last();
 
-    raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit();
     let root = ProcRoot::at(PROC);
     let privileges = Privileges::read(root.path());
 
@@ -100,7 +101,8 @@ pub(crate) fn daemon(
             "`-n` has no effect: dbus-send is not in PATH; install it (package dbus-bin or dbus)"
         );
     }
-    let desk = Desk::new().map_err(system("wake the thread that writes"))?;
+    let mut desk = Desk::new().map_err(system("wake the thread that writes"))?;
+    let watchdogs_lane = desk.lane(watchdog::LINES);
     let mut scribe = Scribe::spawn(desk, hooks, output(syslog));
     main_log::hand_over(&mut scribe);
 
@@ -126,6 +128,13 @@ pub(crate) fn daemon(
         })
         .ok();
     let surveyor = Surveyor::spawn(surveyor::read(Path::new(PROC), Programs::new()));
+    let watchdog = Watchdog::spawn(
+        settings.clone(),
+        || memory_beside(arguments, memory),
+        watchdogs_lane,
+        arguments.dryrun,
+        descriptors,
+    );
     let snapshot = rehearsal::decide(&mut policy, capacity);
     rehearsal::end_a_child(&root, &executable(), second_hand.as_ref())?;
 
@@ -158,6 +167,7 @@ pub(crate) fn daemon(
         peers,
         hands,
         scribe,
+        watchdog,
         dryrun: arguments.dryrun,
         report_interval: arguments.report_interval(terminal),
     };
@@ -197,8 +207,24 @@ fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
             None => return Err(Error::NoModule),
         },
     };
-    let source = MemorySource::new(meminfo, zoneinfo, notifier).map_err(Error::Memory)?;
+    let source = MemorySource::new(meminfo, memory, zoneinfo, notifier);
     Ok((source, settings))
+}
+
+/// The same memory once more, by descriptors of its own and without the module.
+fn memory_beside(arguments: &Arguments, last: Memory) -> Option<MemorySource> {
+    let (path, zoneinfo) = match &arguments.meminfo {
+        Some(path) => (path.clone(), None),
+        // Where it cannot be read, that was said.
+        None => (
+            Path::new(PROC).join("meminfo"),
+            Zoneinfo::open(&Path::new(PROC).join("zoneinfo")).ok(),
+        ),
+    };
+    let meminfo = Meminfo::open(&path)
+        .inspect_err(|err| watchdog::lacks(chain(err)))
+        .ok()?;
+    Some(MemorySource::new(meminfo, last, zoneinfo, None))
 }
 
 /// Read once here, so that the kernel has the room it writes it to.
@@ -304,10 +330,15 @@ fn is_hangup_ignored() -> bool {
 }
 
 /// One descriptor is kept for each process. Where the limit is lower, the
-/// table says so and opens what it needs each time.
-fn raise_descriptor_limit() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+/// table says so and opens what it needs each time. Returns how many we may
+/// have.
+fn raise_descriptor_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return u64::MAX;
+    };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
     }
 }
 

@@ -1,0 +1,150 @@
+//! The built daemon with its main thread stopped, as if it waited for ever.
+
+#[expect(dead_code, reason = "each test file uses a part of it")]
+mod support;
+
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use support::{Daemon, Process, Stage};
+
+/// At or below 5 % (200 MiB of 4000) it kills, at or below 10 % it warns.
+const NEARLY_FULL: u64 = 150;
+const WARN: u64 = 350;
+/// Below half of all, so that a change has the processes looked at.
+const SOME: u64 = 1000;
+const PLENTY: u64 = 2000;
+/// What does not come within so many milliseconds does not come.
+const LIMIT: u16 = 60_000;
+
+/// The daemon's first thread, which is the loop's, standing still until dropped.
+struct Stopped(Pid);
+
+impl Stopped {
+    /// `None`, and why, where a child may not be traced.
+    #[expect(clippy::print_stdout, reason = "a skip says why")]
+    fn stop(daemon: &Daemon) -> Option<Self> {
+        let pid = Pid::from_raw(i32::try_from(daemon.pid()).expect("a pid"));
+        if let Err(errno) = ptrace::seize(pid, Options::empty()) {
+            println!("skipped: may not trace a child of ours: {errno}");
+            return None;
+        }
+        ptrace::interrupt(pid).expect("it is traced");
+        // One thread stops alone: others are not traced.
+        waitpid(pid, Some(WaitPidFlag::__WALL)).expect("it is traced");
+        Some(Self(pid))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        ptrace::detach(self.0, None).expect("it stands still");
+    }
+}
+
+/// A daemon that has seen processes of these values, and looked at them since.
+fn seen<const N: usize>(
+    stage: &Stage,
+    arguments: &[&str],
+    values: [u32; N],
+) -> (Daemon, [Process; N]) {
+    let arguments = [&["-r", "1"], arguments].concat();
+    let mut daemon = stage.daemon(&arguments);
+    let processes = values.map(|value| {
+        let process = stage.process(value);
+        daemon.line_with(&format!("process {} is registered", process.pid()));
+        process
+    });
+    stage.set_available(SOME);
+    // The status is said when a round is over.
+    daemon.line_with(&format!("memory {SOME} of 4000 MiB"));
+    (daemon, processes)
+}
+
+#[test]
+fn while_the_loop_hangs_the_least_valuable_is_killed_and_when_it_is_back_it_counts_that() {
+    let stage = Stage::new();
+    let (mut daemon, [mut nine, mut five, mut one]) = seen(&stage, &[], [9, 5, 1]);
+    let Some(stopped) = Stopped::stop(&daemon) else {
+        return;
+    };
+    stage.set_available(NEARLY_FULL);
+    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    stage.set_available(PLENTY);
+    let said = daemon.line_with("SIGKILL to");
+    let first = format!("SIGKILL to {} test_proc1", one.pid());
+    assert!(said.contains(&first) && said.contains("value 1"), "{said}");
+    assert!(said.contains("memory 150 of 4000 MiB available"), "{said}");
+    assert!(said.contains("the main loop has not run for "), "{said}");
+
+    drop(stopped);
+    daemon.line_with(&format!("gone    {} test_proc1", one.pid()));
+    let freed = daemon.line_with("freed");
+    assert!(freed.contains(" 150 MiB before, 2000 MiB after"), "{freed}");
+    // Were memory so slow to come back, the next would have gone as well.
+    let value = if five.lives() { 1 } else { 6 };
+    let sum = format!("sum of values given up: {value}");
+    assert!(freed.ends_with(&sum), "{freed}");
+    assert!(nine.lives());
+
+    // Now the loop kills by itself, and leaves nothing to the watchdog.
+    stage.set_available(NEARLY_FULL);
+    let said = daemon.line_with("SIGKILL to");
+    assert!(!said.contains("main loop"), "{said}");
+    stage.set_available(PLENTY);
+    let (status, heard) = daemon.end_by(Signal::SIGTERM);
+    assert!(status.success(), "{heard:#?}");
+}
+
+#[test]
+fn above_the_kill_threshold_the_watchdog_only_looks() {
+    let stage = Stage::new();
+    let (daemon, [mut one]) = seen(&stage, &[], [1]);
+    let Some(stopped) = Stopped::stop(&daemon) else {
+        return;
+    };
+    stage.set_available(WARN);
+    let looks = Inotify::init(InitFlags::IN_CLOEXEC).expect("inotify(7)");
+    looks
+        .add_watch(&stage.path("meminfo"), AddWatchFlags::IN_OPEN)
+        .expect("it is there");
+    for _ in 0..3 {
+        let mut looked = [PollFd::new(looks.as_fd(), PollFlags::POLLIN)];
+        let count = poll(&mut looked, PollTimeout::from(LIMIT)).expect("poll(2) works");
+        assert_eq!(count, 1, "it does not look");
+        looks.read_events().expect("there are some");
+    }
+    assert!(one.lives());
+    // The loop is back before anything else is due.
+    stage.set_available(PLENTY);
+    drop(stopped);
+    let (status, heard) = daemon.end_by(Signal::SIGTERM);
+    assert!(status.success(), "{heard:#?}");
+    assert!(
+        !heard.iter().any(|line| line.contains("SIGKILL to")),
+        "{heard:#?}"
+    );
+}
+
+#[test]
+fn in_a_dry_run_it_is_only_said() {
+    let stage = Stage::new();
+    let (mut daemon, [mut nine, mut one]) = seen(&stage, &["--dryrun"], [9, 1]);
+    let Some(stopped) = Stopped::stop(&daemon) else {
+        return;
+    };
+    stage.set_available(NEARLY_FULL);
+    let said = daemon.line_with("SIGKILL to");
+    assert!(said.contains(&one.pid().to_string()), "{said}");
+    assert!(said.contains("dry run: not sent"), "{said}");
+    assert!(said.contains("the main loop has not run for "), "{said}");
+    drop(stopped);
+    let (status, _) = daemon.end_by(Signal::SIGTERM);
+    assert!(status.success());
+    assert!(one.lives() && nine.lives());
+}
