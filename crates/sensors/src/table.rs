@@ -109,6 +109,9 @@ pub(crate) struct Kept {
     statm: Option<OwnedFd>,
     /// Set where the first thread has ended and others run on.
     thread: Option<u32>,
+    /// It was seen once. Before execve(2) it has its parent's name and user, so
+    /// all of it is read a second time.
+    is_new: bool,
     /// What tells its executable from others; 0: nothing that can be seen, or
     /// was seen yet.
     pub(crate) executable: u64,
@@ -454,7 +457,8 @@ impl ProcessTable {
                 return false;
             }
             next += 1;
-            let looked = if depth == Depth::Full {
+            let looked = if depth == Depth::Full || (depth == Depth::Fast && kept.is_new) {
+                kept.is_new = false;
                 let was_held = kept.statm.is_some();
                 let looked = reader.look_closely(process, kept, newcomer);
                 if !was_held && kept.statm.is_some() {
@@ -591,6 +595,7 @@ impl Kept {
         Self {
             statm,
             thread: None,
+            is_new: true,
             executable: 0,
             in_our_user_namespace: true,
             unit,

@@ -293,6 +293,23 @@ fn a_fast_scan_sees_memory_newcomers_and_who_is_gone() {
 }
 
 #[test]
+fn a_process_first_seen_before_its_execve_is_known_by_its_own_name_at_the_next_scan() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    copy.duplicate(1205, 1206);
+    table.scan(Depth::Fast);
+    let before = table.get(1206).name.to_string();
+    copy.change("1206/stat", &format!("({before})"), "(renamed)");
+    table.scan(Depth::Fast);
+    assert_eq!(table.get(1206).name.to_string(), "renamed");
+    // From then on a fast scan leaves the name alone.
+    copy.change("1206/stat", "(renamed)", "(again)");
+    table.scan(Depth::Fast);
+    assert_eq!(table.get(1206).name.to_string(), "renamed");
+}
+
+#[test]
 fn a_newcomer_is_in_its_parents_cgroup_until_its_own_was_read() {
     let copy = Copy::of("good");
     let mut table = copy.table();
