@@ -113,18 +113,6 @@ struct Episode {
     lost: Cost,
 }
 
-impl Episode {
-    fn new(now: Duration, memory: Option<Memory>) -> Self {
-        Self {
-            began: now,
-            pool_bytes: memory.map(|memory| memory.pool_bytes()),
-            gone: 0,
-            counted_bytes: 0,
-            lost: Cost::ZERO,
-        }
-    }
-}
-
 /// What came of a decision's actions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
@@ -162,9 +150,10 @@ impl Hands {
         }
     }
 
-    /// Whether somebody has been signalled who is not gone yet.
+    /// Whether somebody has been signalled who is still expected to end.
     pub(crate) fn are_busy(&self) -> bool {
-        self.episode.is_some()
+        let is_awaited = |hold: &Hold| hold.ending.is_some_and(|ending| ending.is_awaited);
+        self.holds.iter().any(is_awaited)
     }
 
     /// How many victims are gone since the start.
@@ -220,11 +209,13 @@ impl Hands {
                 }
             } else {
                 let ending = Ending::new(now, victim, process, lost(decision, id));
+                let was_busy = self.are_busy();
                 match self.signal(ending, signal, world) {
                     Ok(Signalled::Sent) => {
                         sent.processes += 1;
-                        self.episode
-                            .get_or_insert_with(|| Episode::new(now, world.memory));
+                        if !was_busy {
+                            self.begin(now, world.memory.map(|memory| memory.pool_bytes()));
+                        }
                         let why = (decision.cause, decision.need_bytes);
                         self.fates.signalled(now, &victim, signal, why);
                         Record::Signalled {
@@ -297,6 +288,21 @@ impl Hands {
         for record in self.done.drain(..) {
             world.scribe.tell(record);
         }
+    }
+
+    /// A round of ends begins. One that only waits for a victim that stays is
+    /// over with that.
+    fn begin(&mut self, now: Duration, pool_bytes: Option<u64>) {
+        if self.episode.is_some_and(|episode| episode.gone > 0) {
+            return;
+        }
+        self.episode = Some(Episode {
+            began: now,
+            pool_bytes,
+            gone: 0,
+            counted_bytes: 0,
+            lost: Cost::ZERO,
+        });
     }
 
     /// Prints the heading, and of the candidates the chosen, the registered
@@ -533,6 +539,8 @@ impl Hands {
         before_bytes: u64,
         mut killed: impl FnMut(ProcessId, Cost),
     ) {
+        let was_busy = self.are_busy();
+        let mut any = false;
         for hold in &mut self.holds {
             let Some(next) = hold.next.take_if(|_| hold.victim.is_killed()) else {
                 continue;
@@ -544,11 +552,11 @@ impl Hands {
             hold.ending
                 .get_or_insert(Ending { since: now, ..next })
                 .is_awaited = true;
-            self.episode.get_or_insert_with(|| Episode {
-                pool_bytes: Some(before_bytes),
-                ..Episode::new(now, None)
-            });
+            any = true;
             killed(id, next.lost);
+        }
+        if any && !was_busy {
+            self.begin(now, Some(before_bytes));
         }
     }
 
@@ -650,14 +658,13 @@ impl Hands {
         }
     }
 
-    /// Adds up, once all victims are gone or set aside. `pool_bytes`: MemAvailable + SwapFree now.
+    /// Adds up, once all victims are gone or set aside and at least one is gone:
+    /// of one that stays, it was said. `pool_bytes`: MemAvailable + SwapFree now.
     pub(crate) fn settle(&mut self, now: Duration, pool_bytes: u64, scribe: &mut Scribe) {
-        let is_awaited = |hold: &Hold| hold.ending.is_some_and(|ending| ending.is_awaited);
-        if self.holds.iter().any(is_awaited) {
+        if self.are_busy() {
             return;
         }
-        // Of those that did not end, it was said.
-        let Some(episode) = self.episode.take().filter(|episode| episode.gone > 0) else {
+        let Some(episode) = self.episode.take_if(|episode| episode.gone > 0) else {
             return;
         };
         let came_back = (episode.pool_bytes).map(|before| pool_bytes.saturating_sub(before));

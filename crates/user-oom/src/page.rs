@@ -175,10 +175,7 @@ fn stays(
             write!(out, " ({function})")?;
         }
     }
-    writeln!(
-        out,
-        ": no longer waited for, and nothing is counted as freed"
-    )
+    writeln!(out, ": no longer waited for")
 }
 
 /// What the daemon says of itself at start.
