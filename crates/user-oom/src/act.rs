@@ -47,7 +47,7 @@ pub(crate) struct Hands {
     /// descriptors, and without any left nothing can be read.
     ahead_at_most: usize,
     /// What was done and is yet to be told.
-    done: Vec<Record>,
+    done: Vec<Done>,
     next_token: u64,
     ended: u64,
     fates: Fates,
@@ -57,6 +57,41 @@ pub(crate) struct Hands {
     order: Vec<u32>,
     /// Why nobody was ended the last time that was said.
     said: Option<(Cause, std::mem::Discriminant<Refusal>)>,
+}
+
+/// What was done to a process: less than half of a [`Record`], since room is
+/// kept for as many as there are processes.
+#[derive(Clone, Copy, Debug)]
+enum Done {
+    Signalled {
+        victim: Victim,
+        signal: Signal,
+        first: bool,
+        dry: bool,
+    },
+    Unsignalled {
+        victim: Victim,
+        errno: i32,
+    },
+}
+
+impl From<Done> for Record {
+    fn from(done: Done) -> Self {
+        match done {
+            Done::Signalled {
+                victim,
+                signal,
+                first,
+                dry,
+            } => Self::Signalled {
+                victim,
+                signal,
+                first,
+                dry,
+            },
+            Done::Unsignalled { victim, errno } => Self::Unsignalled { victim, errno },
+        }
+    }
 }
 
 /// One process held by a descriptor that tells of its end.
@@ -140,7 +175,16 @@ impl Hands {
                 let half = usize::try_from(limit / 2).unwrap_or(usize::MAX);
                 half.saturating_sub(SPARE_DESCRIPTORS)
             }),
-            done: touched(capacity, || Record::Dropped(0)),
+            done: touched(capacity, || {
+                let nothing = ProcessId {
+                    pid: 0,
+                    start_ticks: 0,
+                };
+                Done::Unsignalled {
+                    victim: describe(None, nothing, None),
+                    errno: 0,
+                }
+            }),
             next_token: first_token,
             ended: 0,
             fates: Fates::new(),
@@ -190,6 +234,7 @@ impl Hands {
         outcomes: &mut Vec<Outcome>,
     ) -> Sent {
         let mut sent = Sent::default();
+        let mut is_busy = self.are_busy();
         for action in &decision.actions {
             let (id, signal) = match *action {
                 Action::Terminate(id) => (id, Signal::Term),
@@ -199,9 +244,9 @@ impl Hands {
             let process = find(&snapshot.processes, id);
             let victim = describe(process, id, score(world, id.pid));
             let first = !self.is_signalled(id);
-            let record = if self.dryrun {
+            let done = if self.dryrun {
                 outcomes.push(Outcome::Unsent(id));
-                Record::Signalled {
+                Done::Signalled {
                     victim,
                     signal,
                     first: true,
@@ -209,16 +254,16 @@ impl Hands {
                 }
             } else {
                 let ending = Ending::new(now, victim, process, lost(decision, id));
-                let was_busy = self.are_busy();
                 match self.signal(ending, signal, world) {
                     Ok(Signalled::Sent) => {
                         sent.processes += 1;
-                        if !was_busy {
+                        if !is_busy {
+                            is_busy = true;
                             self.begin(now, world.memory.map(|memory| memory.pool_bytes()));
                         }
                         let why = (decision.cause, decision.need_bytes);
                         self.fates.signalled(now, &victim, signal, why);
-                        Record::Signalled {
+                        Done::Signalled {
                             victim,
                             signal,
                             first,
@@ -236,11 +281,11 @@ impl Hands {
                         sent.any_refused = true;
                         outcomes.push(Outcome::Refused(id));
                         let errno = errno(&err);
-                        Record::Unsignalled { victim, errno }
+                        Done::Unsignalled { victim, errno }
                     }
                 }
             };
-            self.done.push(record);
+            self.done.push(done);
         }
         sent
     }
@@ -285,8 +330,8 @@ impl Hands {
                 self.tell_choice(cause, decision, snapshot, took, world);
             }
         }
-        for record in self.done.drain(..) {
-            world.scribe.tell(record);
+        for done in self.done.drain(..) {
+            world.scribe.tell(done.into());
         }
     }
 

@@ -29,7 +29,7 @@ const DONE: usize = 256;
 /// Tables, the status line, and what a quiet round has found.
 const NOTES: usize = 128;
 /// What users make the registry say.
-const CHATTER: usize = 128;
+const CHATTER: usize = 64;
 /// What became of hooks.
 const OUTCOMES: usize = 64;
 /// Pids of each [`Deed`] that are kept where a lane is full.
