@@ -576,11 +576,11 @@ impl Hands {
     }
 
     /// Takes over as victims those that the watchdog has killed, and tells each
-    /// to `killed`, with what is lost with it. `before_bytes`: MemAvailable +
-    /// SwapFree when the first was killed.
+    /// to `killed`, with what is lost with it. `began`, `before_bytes`: when the
+    /// first was killed, and MemAvailable + SwapFree then.
     pub(crate) fn take_over(
         &mut self,
-        now: Duration,
+        began: Duration,
         before_bytes: u64,
         mut killed: impl FnMut(ProcessId, Cost),
     ) {
@@ -592,16 +592,19 @@ impl Hands {
             };
             let id = next.victim.id;
             let why = (Some(Cause::Level(Level::Kill)), 0);
-            self.fates.signalled(now, &next.victim, Signal::Kill, why);
+            self.fates.signalled(began, &next.victim, Signal::Kill, why);
             hold.killed = true;
             hold.ending
-                .get_or_insert(Ending { since: now, ..next })
+                .get_or_insert(Ending {
+                    since: began,
+                    ..next
+                })
                 .is_awaited = true;
             any = true;
             killed(id, next.lost);
         }
         if any && !was_busy {
-            self.begin(now, Some(before_bytes));
+            self.begin(began, Some(before_bytes));
         }
     }
 

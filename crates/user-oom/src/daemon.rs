@@ -33,7 +33,7 @@ use crate::record::Record;
 use crate::registry_turn::{RegistryTurn, severity, who};
 use crate::scribe::Scribe;
 use crate::surveyor::Surveyor;
-use crate::watchdog::Watchdog;
+use crate::watchdog::{Killed, Watchdog};
 
 const SIGNALS: u64 = 1;
 const REGISTRY: u64 = 2;
@@ -296,12 +296,12 @@ impl Daemon {
     /// heard of.
     fn take_over(&mut self) {
         let now = self.now();
-        let Some(before_bytes) = self.parts.watchdog.take_over() else {
+        let Some(Killed { before_bytes, ago }) = self.parts.watchdog.take_over() else {
             return;
         };
         let Parts { hands, policy, .. } = &mut self.parts;
         let processes = &self.snapshot.processes;
-        hands.take_over(now, before_bytes, |id, lost| {
+        hands.take_over(now.saturating_sub(ago), before_bytes, |id, lost| {
             if let Some(process) = find(processes, id) {
                 policy.killed(now, process, lost);
             }

@@ -60,6 +60,15 @@ pub(crate) struct Heir {
     pub(crate) place: u32,
 }
 
+/// What was killed while the loop did not run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Killed {
+    /// MemAvailable + SwapFree before the first.
+    pub(crate) before_bytes: u64,
+    /// Since then.
+    pub(crate) ago: Duration,
+}
+
 /// The loop's side.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
@@ -80,8 +89,10 @@ struct Shared {
     current: AtomicUsize,
     is_acting: AtomicBool,
     kills: AtomicU32,
-    /// MemAvailable + SwapFree before the last place was killed.
+    /// MemAvailable + SwapFree before the first of a will was killed,
     before_bytes: AtomicU64,
+    /// and when that was.
+    began: AtomicU64,
     over: AtomicBool,
 }
 
@@ -177,6 +188,7 @@ impl Watchdog {
             is_acting: AtomicBool::new(false),
             kills: AtomicU32::new(0),
             before_bytes: AtomicU64::new(0),
+            began: AtomicU64::new(0),
             over: AtomicBool::new(false),
         });
         let memory = if room > 0 { memory() } else { None };
@@ -242,12 +254,17 @@ impl Watchdog {
             || self.shared.kills.load(Ordering::SeqCst) != self.known
     }
 
-    /// The loop takes over what was killed, where anything was. MemAvailable +
-    /// SwapFree before.
-    pub(crate) fn take_over(&mut self) -> Option<u64> {
+    /// The loop takes over what was killed, where anything was.
+    pub(crate) fn take_over(&mut self) -> Option<Killed> {
         let kills = self.shared.kills.load(Ordering::SeqCst);
         let is_new = std::mem::replace(&mut self.known, kills) != kills;
-        is_new.then(|| self.shared.before_bytes.load(Ordering::SeqCst))
+        is_new.then(|| {
+            let began = Duration::from_millis(self.shared.began.load(Ordering::SeqCst));
+            Killed {
+                before_bytes: self.shared.before_bytes.load(Ordering::SeqCst),
+                ago: self.shared.now().saturating_sub(began),
+            }
+        })
     }
 }
 
@@ -344,6 +361,7 @@ impl Dog {
                 if done == 0 {
                     let before_bytes = memory.pool_bytes();
                     shared.before_bytes.store(before_bytes, Ordering::SeqCst);
+                    shared.began.store(millis(shared.now()), Ordering::SeqCst);
                 }
                 done += place.len();
                 self.carry_out(shared, place, memory);
