@@ -349,7 +349,7 @@ mod tests {
     use std::cell::Cell;
     use std::process::{Child, Command, Stdio};
 
-    use oom_policy::ProcessId;
+    use model::ProcessId;
 
     use super::*;
     use crate::victim::wait_gone;

@@ -98,7 +98,7 @@ fn a_refused_signal_allocates_nothing() {
         println!("skipped: root may signal everybody; run it as an ordinary user");
         return;
     }
-    let init = oom_policy::ProcessId {
+    let init = model::ProcessId {
         pid: 1,
         start_ticks: start_ticks(1).unwrap().unwrap(),
     };

@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Duration;
 
-use oom_policy::ProcessId;
+use model::ProcessId;
 use reaper::{Calls, ReapError, Signalled, Victim, wait_gone};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 

@@ -1,7 +1,7 @@
 //! `/proc/<pid>/cgroup`, proc_pid_cgroup(5): which of systemd's units a process
 //! belongs to.
 
-use oom_policy::SessionId;
+use model::SessionId;
 
 /// Where systemd keeps a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

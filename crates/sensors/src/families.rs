@@ -7,7 +7,7 @@
 //! where the sum is plainly wrong, in quiet rounds, a bounded amount at a time,
 //! and what it tells is applied to later readings of `statm`.
 
-use oom_policy::Memory;
+use model::Memory;
 
 use crate::survey::{Request, What};
 use crate::table::ProcessTable;

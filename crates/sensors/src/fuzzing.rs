@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::ops::ControlFlow;
 
-use oom_policy::{Name, SessionId};
+use model::{Name, SessionId};
 
 use crate::cgroup::unit_of_line;
 use crate::file;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oom_policy::Memory;
+use model::Memory;
 
 use crate::error::ReadError;
 use crate::file::WatchedFile;

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::fmt::{self, Write as _};
 
-use oom_policy::Name;
+use model::Name;
 
 use crate::file::decimal;
 use crate::plausible;

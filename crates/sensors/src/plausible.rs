@@ -11,7 +11,7 @@
 use std::fmt;
 use std::mem::{self, Discriminant};
 
-use oom_policy::{Memory, Process};
+use model::{Memory, Process};
 
 use crate::file::{decimal, kibibytes};
 use crate::notifier::{Notified, NotifierLevel};

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use oom_policy::{Name, ProcessId};
+use model::{Name, ProcessId};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 

@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::ops::ControlFlow;
 
-use oom_policy::Memory;
+use model::Memory;
 
 use crate::families::Budget;
 use crate::file::{for_each_line, kibibytes};

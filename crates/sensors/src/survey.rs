@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use oom_policy::{ProcessId, SessionId};
+use model::{ProcessId, SessionId};
 use procfs::ProcError;
 use procfs::process::Process;
 use rustix::fs::{AtFlags, CWD, StatxFlags, readlink, statx};

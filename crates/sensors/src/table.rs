@@ -19,7 +19,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
-use oom_policy::{Name, Preference, Process, ProcessId, Protection, SessionId};
+use model::{Name, Preference, Process, ProcessId, Protection, SessionId};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, openat, seek};
 use rustix::io::{Errno, pread};
 use rustix::param::page_size;

@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use oom_policy::Memory;
+use model::Memory;
 use procfs::ProcResult;
 use procfs::process::Process;
 use sensors::{Depth, survey};

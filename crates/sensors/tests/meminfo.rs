@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use oom_policy::Memory;
+use model::Memory;
 use procfs::Current;
 use sensors::{Meminfo, ReadError};
 use support::{Copy, chain, tree};

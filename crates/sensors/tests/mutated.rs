@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oom_policy::{Ask, Level, Memory, Policy, Settings};
+use model::{Ask, Level, Memory};
+use oom_policy::{Policy, Settings};
 use proptest::prelude::*;
 use sensors::{Depth, Meminfo, Notifier, PressureFile, ProcRoot, Zoneinfo};
 use support::{Copy, tree};

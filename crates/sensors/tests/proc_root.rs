@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use oom_policy::ProcessId;
+use model::ProcessId;
 use rustix::process::{WaitId, WaitIdOptions};
 use sensors::ProcRoot;
 use support::{chain, tree};

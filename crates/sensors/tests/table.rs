@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use oom_policy::{Memory, Name, Preference, ProcessId, Protection, SessionId};
+use model::{Memory, Name, Preference, ProcessId, Protection, SessionId};
 use rustix::param::page_size;
 use sensors::{Depth, ReadError, survey};
 use support::{Copy, Table, chain, tree};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use oom_policy::ProcessId;
+use model::ProcessId;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// Far longer than anything here takes; a test that gets there has failed.

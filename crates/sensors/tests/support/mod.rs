@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use oom_policy::{Memory, Process};
+use model::{Memory, Process};
 use sensors::{Depth, ProcRoot, ProcessTable, ReadError, Request, Scan, survey};
 use tempfile::TempDir;
 
