@@ -19,7 +19,9 @@ use crate::error::ReadError;
 pub(crate) struct WatchedFile<const CAPACITY: usize> {
     path: PathBuf,
     kept: Option<OwnedFd>,
-    buffer: [u8; CAPACITY],
+    /// On the heap: what holds it is moved about while the daemon starts, and
+    /// the stack that takes stays locked.
+    buffer: Box<[u8]>,
 }
 
 impl<const CAPACITY: usize> WatchedFile<CAPACITY> {
@@ -29,7 +31,7 @@ impl<const CAPACITY: usize> WatchedFile<CAPACITY> {
         Ok(Self {
             path: path.to_owned(),
             kept,
-            buffer: [0; CAPACITY],
+            buffer: vec![0; CAPACITY].into_boxed_slice(),
         })
     }
 
