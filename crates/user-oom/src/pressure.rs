@@ -33,7 +33,6 @@ pub(crate) struct Pressure {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Source {
     /// The kernel says when a window has stalled.
     Trigger(PressureTrigger),

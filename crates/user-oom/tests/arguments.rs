@@ -30,9 +30,7 @@ fn accepts(arguments: &[&str], line: &str) {
     let mut daemon = daemon(&stage, arguments);
     // The last line of its introduction; the two streams come in any order.
     daemon.line_with("  socket");
-    if !daemon.heard().iter().any(|heard| heard.contains(line)) {
-        daemon.line_with(line);
-    }
+    daemon.says(line);
     let (status, heard) = daemon.end_by(Signal::SIGTERM);
     assert!(status.success(), "{status}: {heard:#?}");
 }
@@ -211,8 +209,8 @@ mod earlyooms_lines {
         let mut command = stage.command(program, &["-n"]);
         command.env("PATH", stage.path("empty"));
         let mut daemon = Daemon::start(&mut command);
-        daemon.line_with("`-n` has no effect: dbus-send is not in PATH");
-        daemon.line_with("  socket");
+        daemon.says("`-n` has no effect: dbus-send is not in PATH");
+        daemon.says("  socket");
     }
 
     #[test]
@@ -228,15 +226,18 @@ mod earlyooms_lines {
             "-p",
         ]);
         let pid = daemon.pid();
-        let line_with = |text: &str| {
+        // Notes and introduction come in either order.
+        let mut heard: Vec<String> = Vec::new();
+        let mut line_with = |text: &str| {
             let mut buffer = [0; 1000];
             loop {
-                let len = log.recv(&mut buffer).unwrap();
-                let line = String::from_utf8_lossy(&buffer[..len]);
-                assert!(line.contains(&format!("user-oom[{pid}]: ")), "{line}");
-                if line.contains(text) {
-                    return line.into_owned();
+                if let Some(found) = heard.iter().position(|line| line.contains(text)) {
+                    return heard.remove(found);
                 }
+                let len = log.recv(&mut buffer).unwrap();
+                let line = String::from_utf8_lossy(&buffer[..len]).into_owned();
+                assert!(line.contains(&format!("user-oom[{pid}]: ")), "{line}");
+                heard.push(line);
             }
         };
         let logged = line_with("`-p` has no effect");

@@ -332,6 +332,15 @@ impl Daemon {
         self.running.line_with(text)
     }
 
+    /// Waits until it has said `text`, now or before: what it notes and what it
+    /// introduces itself with come in either order.
+    #[track_caller]
+    pub(crate) fn says(&mut self, text: &str) {
+        if !self.heard().iter().any(|line| line.contains(text)) {
+            self.line_with(text);
+        }
+    }
+
     /// All that was printed until now.
     pub(crate) fn heard(&self) -> &[String] {
         &self.running.heard
