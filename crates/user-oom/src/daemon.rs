@@ -364,7 +364,7 @@ impl Daemon {
             }
             return pause;
         }
-        let rested = |last| !is_plentiful(&memory) || PLENTY_REST <= now - last;
+        let rested = |last| !memory.is_plentiful() || PLENTY_REST <= now - last;
         let wants_table = look.wants_table
             && (look.level != Level::Ok
                 || self.parts.hands.are_busy()
@@ -482,7 +482,7 @@ impl Daemon {
             memory.swap_free_bytes < memory.swap_total_bytes - memory.swap_total_bytes / 16;
         let interval = if swapping || self.stalled {
             SOON
-        } else if is_plentiful(memory) {
+        } else if memory.is_plentiful() {
             RARELY
         } else {
             SELDOM
@@ -874,11 +874,6 @@ pub(crate) fn room_for(processes: usize) -> usize {
     LEAST.max(processes + processes / 4)
 }
 
-/// Whether more than half of memory is available.
-fn is_plentiful(memory: &Memory) -> bool {
-    memory.available_bytes > memory.total_bytes / 2
-}
-
 /// What those who asked for relief are told; `None` where nobody asked.
 fn reply(decision: &Decision, sent: Sent, memory: &Memory, dryrun: bool) -> Option<Reply> {
     use control::Refusal as Told;
@@ -907,7 +902,7 @@ fn reply(decision: &Decision, sent: Sent, memory: &Memory, dryrun: bool) -> Opti
 
 /// Rounded down, 0 to 100.
 fn available_percent(memory: &Memory) -> u32 {
-    let base_bytes = memory.total_bytes.saturating_sub(memory.hugetlb_bytes);
+    let base_bytes = memory.usable_bytes();
     let percent = u128::from(memory.available_bytes) * 100 / u128::from(base_bytes.max(1));
     u32::try_from(percent.min(100)).unwrap_or(100)
 }

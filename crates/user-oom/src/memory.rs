@@ -195,7 +195,7 @@ pub(crate) fn set_levels(
     settings: &Settings,
     memory: &Memory,
 ) -> Result<(), ReadError> {
-    let base_bytes = memory.total_bytes.saturating_sub(memory.hugetlb_bytes);
+    let base_bytes = memory.usable_bytes();
     let percentages = |floor: Floor| Percentages {
         memory: whole_percent(floor.memory, base_bytes).max(SHORT_PERCENT),
         swap: whole_percent(floor.swap, memory.swap_total_bytes),

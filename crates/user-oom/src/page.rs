@@ -207,7 +207,7 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
         socket,
         dryrun,
     } = introduction;
-    let base_bytes = memory.total_bytes.saturating_sub(memory.hugetlb_bytes);
+    let base_bytes = memory.usable_bytes();
     let memory_floor = |amount: Amount| Floored(amount.of(base_bytes), base_bytes);
     let swap_floor =
         |amount: Amount| Floored(amount.of(memory.swap_total_bytes), memory.swap_total_bytes);
@@ -405,14 +405,12 @@ pub(crate) struct MemoryLine<'a>(pub(crate) &'a Memory);
 impl Display for MemoryLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Memory {
-            total_bytes,
             available_bytes,
-            hugetlb_bytes,
             swap_total_bytes,
             swap_free_bytes,
             ..
         } = *self.0;
-        let usable_bytes = total_bytes.saturating_sub(hugetlb_bytes);
+        let usable_bytes = self.0.usable_bytes();
         write!(
             f,
             "memory {} of {} MiB available ({:.2} %), ",
