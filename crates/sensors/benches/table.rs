@@ -40,7 +40,7 @@ fn scans(criterion: &mut Criterion) {
     let _sleepers = Sleepers::start(SLEEPERS).expect("500 processes can be started");
     let mut table = ProcessTable::new(ProcRoot::at("/proc"), 2 * SLEEPERS);
     let scan = table
-        .scan(Depth::Full, &mut |_| {})
+        .scan(Depth::Full)
         .expect("the processes can be listed");
     let mut group = criterion.benchmark_group(format!("{} processes", scan.processes));
     for (name, depth) in [
@@ -49,13 +49,11 @@ fn scans(criterion: &mut Criterion) {
         ("full", Depth::Full),
     ] {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| table.scan(depth, &mut |_| {}));
+            bencher.iter(|| table.scan(depth));
         });
     }
     group.bench_function("first, fast", |bencher| {
-        bencher.iter(|| {
-            ProcessTable::new(ProcRoot::at("/proc"), 2 * SLEEPERS).scan(Depth::Fast, &mut |_| {})
-        });
+        bencher.iter(|| ProcessTable::new(ProcRoot::at("/proc"), 2 * SLEEPERS).scan(Depth::Fast));
     });
     group.finish();
     let mut meminfo = Meminfo::open(Path::new("/proc/meminfo")).expect("it can be opened");

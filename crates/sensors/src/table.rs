@@ -16,7 +16,7 @@
 //! [`survey`]: crate::survey()
 
 use std::fmt;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::OwnedFd;
 
 use model::{Name, Preference, Process, ProcessId, Protection, SessionId};
@@ -112,6 +112,8 @@ pub(crate) struct Kept {
     /// It was seen once. Before execve(2) it has its parent's name and user, so
     /// all of it is read a second time.
     is_new: bool,
+    /// See [`ProcessTable::unjudged`].
+    is_unjudged: bool,
     /// What tells its executable from others; 0: nothing that can be seen, or
     /// was seen yet.
     pub(crate) executable: u64,
@@ -171,13 +173,9 @@ impl ProcessTable {
         }
     }
 
-    /// Looks at the processes, and calls `newcomer` once for each that is new,
-    /// and again when its name or real user is seen to have changed. `newcomer`
-    /// sets `protection`, `critical_below_bytes` and `preference`; the table
-    /// keeps them. Before each call they are as if nothing were known (but
-    /// [`Protection::KernelThread`] is set). What it executes is not known
-    /// then, and its session is its parent's: see
-    /// [`Self::ask_for_identities`].
+    /// Looks at the processes. Those that are new or have become something
+    /// else are to be judged afterwards, also where this fails: see
+    /// [`Self::unjudged`].
     ///
     /// # Errors
     ///
@@ -186,11 +184,7 @@ impl ProcessTable {
     /// made no sense, whose process is left out: all others have been read
     /// nevertheless. That a process is gone, hidden from us, or not held for
     /// want of descriptors is no error: [`Scan`] has the count.
-    pub fn scan(
-        &mut self,
-        depth: Depth,
-        newcomer: &mut dyn FnMut(&mut Process),
-    ) -> Result<Scan, ReadError> {
+    pub fn scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
         let mut scan = Scan::default();
         let mut failure = None;
         if depth == Depth::Held {
@@ -199,8 +193,8 @@ impl ProcessTable {
             self.spare_a_descriptor();
             match self.list() {
                 Ok(()) => {
-                    self.scan_known(depth, newcomer, &mut scan, &mut failure);
-                    self.scan_newcomers(depth, newcomer, &mut scan, &mut failure);
+                    self.scan_known(depth, &mut scan, &mut failure);
+                    self.scan_newcomers(depth, &mut scan, &mut failure);
                 }
                 Err(err) => {
                     failure = Some(err);
@@ -214,6 +208,18 @@ impl ProcessTable {
         scan.processes = self.processes.len();
         scan.unheld = scan.processes - self.held();
         failure.map_or(Ok(scan), Err)
+    }
+
+    /// Those that are to be judged since this was called last: each once when
+    /// it is new, and again when its name or real user is seen to have changed.
+    /// The judge sets `protection`, `critical_below_bytes` and
+    /// `preference`, and the table keeps them. Until then they are as if
+    /// nothing were known (but [`Protection::KernelThread`] is set). What a
+    /// process executes is not known then, and its session is its parent's:
+    /// see [`Self::ask_for_identities`].
+    pub fn unjudged(&mut self) -> impl Iterator<Item = &mut Process> {
+        let both = self.processes.iter_mut().zip(&mut self.kept);
+        both.filter_map(|(process, kept)| mem::take(&mut kept.is_unjudged).then_some(process))
     }
 
     /// Every process known, by ascending pid, as last seen.
@@ -429,13 +435,7 @@ impl ProcessTable {
 
     /// Looks at those known that are still listed, drops those that are gone,
     /// and leaves in `self.pids` those that are not known.
-    fn scan_known(
-        &mut self,
-        depth: Depth,
-        newcomer: &mut dyn FnMut(&mut Process),
-        scan: &mut Scan,
-        failure: &mut Option<ReadError>,
-    ) {
+    fn scan_known(&mut self, depth: Depth, scan: &mut Scan, failure: &mut Option<ReadError>) {
         let Ok(root) = self.root.open() else { return };
         let mut room = self.hold_at_most.saturating_sub(self.held());
         let mut reader = Reader {
@@ -460,7 +460,7 @@ impl ProcessTable {
             let looked = if depth == Depth::Full || (depth == Depth::Fast && kept.is_new) {
                 kept.is_new = false;
                 let was_held = kept.statm.is_some();
-                let looked = reader.look_closely(process, kept, newcomer);
+                let looked = reader.look_closely(process, kept);
                 if !was_held && kept.statm.is_some() {
                     if room > 0 {
                         room -= 1;
@@ -495,24 +495,18 @@ impl ProcessTable {
     }
 
     /// Takes in the processes of `self.pids`.
-    fn scan_newcomers(
-        &mut self,
-        depth: Depth,
-        newcomer: &mut dyn FnMut(&mut Process),
-        scan: &mut Scan,
-        failure: &mut Option<ReadError>,
-    ) {
+    fn scan_newcomers(&mut self, depth: Depth, scan: &mut Scan, failure: &mut Option<ReadError>) {
         let known = self.processes.len();
         let mut held = self.held();
         for index in 0..self.pids.len() {
             let pid = self.pids[index];
-            let mut taken = self.take_in(pid, depth, known, newcomer);
+            let mut taken = self.take_in(pid, depth, known);
             if let Err(Miss::Failed(err)) = &taken
                 && err.is_out_of_descriptors()
                 && self.let_some_go()
             {
                 held = self.held();
-                taken = self.take_in(pid, depth, known, newcomer);
+                taken = self.take_in(pid, depth, known);
             }
             match taken {
                 Ok((process, mut kept)) => {
@@ -532,13 +526,7 @@ impl ProcessTable {
         merge(&mut self.processes, &mut self.kept, known);
     }
 
-    fn take_in(
-        &mut self,
-        pid: u32,
-        depth: Depth,
-        known: usize,
-        newcomer: &mut dyn FnMut(&mut Process),
-    ) -> Result<(Process, Kept), Miss> {
+    fn take_in(&mut self, pid: u32, depth: Depth, known: usize) -> Result<(Process, Kept), Miss> {
         let mut reader = Reader {
             root: self.root.open()?,
             page_bytes: self.page_bytes,
@@ -551,7 +539,7 @@ impl ProcessTable {
                 .or_else(|| Some(known + position(&processes[known..], parent)?))?;
             kept[index].unit
         };
-        reader.take_in(pid, depth, unit_of, newcomer)
+        reader.take_in(pid, depth, unit_of)
     }
 
     /// Makes sure that a scan finds one descriptor free.
@@ -596,6 +584,7 @@ impl Kept {
             statm,
             thread: None,
             is_new: true,
+            is_unjudged: false,
             executable: 0,
             in_our_user_namespace: true,
             unit,
@@ -631,6 +620,15 @@ impl Kept {
             .as_ref()
             .map_or(0, |measured| measured.bytes);
         process.shmem_bytes = last_mapped_bytes.min(self.rss_shmem_bytes);
+    }
+
+    /// Has `process` judged, as if nothing were known of it but what it is to
+    /// the kernel.
+    fn introduce(&mut self, process: &mut Process, stat: &Stat) {
+        process.protection = stat.is_kernel_thread.then_some(Protection::KernelThread);
+        process.critical_below_bytes = 0;
+        process.preference = Preference::None;
+        self.is_unjudged = true;
     }
 
     /// Groups `process` by its unit, or else as if `alone`.
@@ -672,12 +670,7 @@ impl Reader<'_> {
     }
 
     /// All of a known process. Its `statm` is held afterwards.
-    fn look_closely(
-        &mut self,
-        process: &mut Process,
-        kept: &mut Kept,
-        newcomer: &mut dyn FnMut(&mut Process),
-    ) -> Result<(), Miss> {
+    fn look_closely(&mut self, process: &mut Process, kept: &mut Kept) -> Result<(), Miss> {
         let pid = process.id.pid;
         if kept.statm.is_none() {
             kept.statm = Some(self.open_statm(pid, kept.thread)?);
@@ -694,7 +687,7 @@ impl Reader<'_> {
             kept.identity_reads = IDENTITY_READS;
             kept.correction = None;
             kept.show(process);
-            introduce(process, &stat, newcomer);
+            kept.introduce(process, &stat);
         }
         Ok(())
     }
@@ -705,7 +698,6 @@ impl Reader<'_> {
         pid: u32,
         depth: Depth,
         unit_of: impl FnOnce(u32) -> Option<Unit>,
-        newcomer: &mut dyn FnMut(&mut Process),
     ) -> Result<(Process, Kept), Miss> {
         let file = self.open_statm(pid, None)?;
         let stat = self.stat(pid)?;
@@ -718,7 +710,7 @@ impl Reader<'_> {
             start_ticks: stat.start_ticks,
         };
         self.examine(&mut process, &mut kept, &stat, depth)?;
-        introduce(&mut process, &stat, newcomer);
+        kept.introduce(&mut process, &stat);
         Ok((process, kept))
     }
 
@@ -793,13 +785,6 @@ impl Reader<'_> {
         }
         Ok(None)
     }
-}
-
-fn introduce(process: &mut Process, stat: &Stat, newcomer: &mut dyn FnMut(&mut Process)) {
-    process.protection = stat.is_kernel_thread.then_some(Protection::KernelThread);
-    process.critical_below_bytes = 0;
-    process.preference = Preference::None;
-    newcomer(process);
 }
 
 /// A process of which nothing has been read.

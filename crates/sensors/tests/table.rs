@@ -136,7 +136,7 @@ fn without_systemd_a_session_is_what_has_a_session_id() {
 }
 
 #[test]
-fn each_is_introduced_once() {
+fn each_is_to_be_judged_once() {
     let mut table = Table::of(&tree("good"));
     table.scan(Depth::Full);
     assert_eq!(table.introduced, ALL);
@@ -144,6 +144,18 @@ fn each_is_introduced_once() {
         table.scan(depth);
         assert_eq!(table.introduced, [], "{depth:?}");
     }
+}
+
+/// Or it would be as any other for good: protected by nothing.
+#[test]
+fn those_not_judged_after_a_scan_are_to_be_judged_after_the_next() {
+    let copy = Copy::of("good");
+    copy.write("1200/statm", "?");
+    let mut table = copy.table();
+    table.table.scan(Depth::Full).unwrap_err();
+    table.table.scan(Depth::Fast).unwrap_err();
+    table.try_scan(Depth::Held).unwrap();
+    assert_eq!(table.introduced, [1, 2, 800, 1204, 1205, 1300, 1400]);
 }
 
 #[test]
@@ -352,7 +364,7 @@ fn held_scans_allocate_nothing_and_neither_do_fast_ones_without_newcomers() {
     let mut table = full("good");
     for depth in [Depth::Held, Depth::Fast] {
         let counted = allocation_counter::measure(|| {
-            table.table.scan(depth, &mut |_| {}).unwrap();
+            table.table.scan(depth).unwrap();
         });
         assert_eq!(counted.count_total, 0, "{depth:?}");
     }
@@ -367,7 +379,7 @@ fn newcomers_find_room_after_a_full_scan() {
         copy.duplicate(1205, pid);
     }
     let counted = allocation_counter::measure(|| {
-        let scan = table.table.scan(Depth::Fast, &mut |_| {}).unwrap();
+        let scan = table.table.scan(Depth::Fast).unwrap();
         assert_eq!(scan.newcomers, 8);
     });
     assert_eq!(counted.count_total, 0);
@@ -377,10 +389,10 @@ fn newcomers_find_room_after_a_full_scan() {
 fn a_pid_that_is_used_again_is_another_process() {
     let copy = Copy::of("good");
     let mut table = copy.table();
-    table
-        .table
-        .scan(Depth::Full, &mut |process| process.critical_below_bytes = 1)
-        .unwrap();
+    table.table.scan(Depth::Full).unwrap();
+    for process in table.table.unjudged() {
+        process.critical_below_bytes = 1;
+    }
     copy.change("1204/stat", " 20150 ", " 99999 ");
     let scan = table.scan(Depth::Full);
     assert_eq!(table.introduced, [1204]);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use oom_policy::{
     HIDDEN_BELOW_BYTES, Preference, Process, ProcessId, Protection, critical_below_bytes,
 };
-use sensors::Executable;
+use sensors::{Executable, ProcessTable};
 
 use crate::pattern::Pattern;
 
@@ -120,6 +120,13 @@ impl Classifier {
                     pattern.hint()
                 );
             }
+        }
+    }
+
+    /// Judges those in `table` that are new or have become something else.
+    pub(crate) fn classify_unjudged(&self, table: &mut ProcessTable) {
+        for process in table.unjudged() {
+            self.classify(Program::default(), process);
         }
     }
 

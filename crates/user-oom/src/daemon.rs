@@ -23,7 +23,7 @@ use value_registry::{Notice, Registry};
 
 use crate::act::{Hands, Sent, Took, World, find, touched};
 use crate::align::Aligner;
-use crate::classify::{Classifier, Program};
+use crate::classify::Classifier;
 use crate::error::{Error, chain, system};
 use crate::main_log;
 use crate::memory::{MemorySource, Sight};
@@ -516,9 +516,8 @@ impl Daemon {
     fn decide(&mut self, now: Duration, depth: Depth, last_call: Option<u64>) -> Decided {
         let parts = &mut self.parts;
         let began = Instant::now();
-        let scanned = parts.table.scan(depth, &mut |process| {
-            parts.classifier.classify(Program::default(), process);
-        });
+        let scanned = parts.table.scan(depth);
+        parts.classifier.classify_unjudged(&mut parts.table);
         if last_call.is_none() {
             let (table, surveyor) = (&mut parts.table, &mut parts.surveyor);
             table.ask_for_identities(depth, &mut |request| surveyor.ask(now, request));

@@ -24,7 +24,7 @@ use value_registry::{Options, Registry};
 use crate::act::Hands;
 use crate::align::Aligner;
 use crate::arguments::{Arguments, Source};
-use crate::classify::{Classifier, Program, Programs};
+use crate::classify::{Classifier, Programs};
 use crate::daemon::{Daemon, FIRST_HOLD, PEERS, Parts, room_for};
 use crate::error::{Error, chain, system};
 use crate::hook::{self, Hooks};
@@ -83,9 +83,8 @@ pub(crate) fn daemon(
     // As much as it would make room for by itself, and so without a hole in
     // the heap where the smaller one was.
     let mut table = ProcessTable::new(root.clone(), 2 * processes);
-    scan(&mut table, Depth::Full, &mut |process| {
-        classifier.classify(Program::default(), process);
-    })?;
+    scan(&mut table, Depth::Full)?;
+    classifier.classify_unjudged(&mut table);
     let judged = |process: &&Process| process.protection != Some(Protection::KernelThread);
     let capacity = room_for(table.processes().iter().filter(judged).count());
 
@@ -364,12 +363,8 @@ fn watch_pressure(arguments: &Arguments) -> Result<Option<Pressure>, Error> {
 
 /// Looks at all processes. What could not be read of some the first round
 /// says: it is as odd then.
-fn scan(
-    table: &mut ProcessTable,
-    depth: Depth,
-    newcomer: &mut dyn FnMut(&mut Process),
-) -> Result<(), Error> {
-    match table.scan(depth, newcomer) {
+fn scan(table: &mut ProcessTable, depth: Depth) -> Result<(), Error> {
+    match table.scan(depth) {
         Err(err) if table.processes().is_empty() => Err(Error::Processes(err)),
         Ok(_) | Err(_) => Ok(()),
     }
@@ -382,7 +377,7 @@ fn classifier(
     privileges: Privileges,
 ) -> Result<(Classifier, usize), Error> {
     let mut family = ProcessTable::new(root.clone(), room_for(0));
-    scan(&mut family, Depth::Fast, &mut |_| {})?;
+    scan(&mut family, Depth::Fast)?;
     let own_uid = geteuid().as_raw();
     let mut classifier = Classifier::new(
         std::process::id(),

@@ -459,7 +459,7 @@ mod tests {
                 std::os::unix::fs::symlink(there, tree.path().join(pid)).unwrap();
             }
             let mut table = ProcessTable::new(ProcRoot::at(tree.path()), 16);
-            table.scan(Depth::Full, &mut |_| {}).unwrap();
+            table.scan(Depth::Full).unwrap();
             Self {
                 tree,
                 table,
@@ -536,7 +536,7 @@ mod tests {
         assert!(unanswered.measures_on);
 
         // Another thread answers; the process is asked about no more.
-        table.scan(Depth::Full, &mut |_| {}).unwrap();
+        table.scan(Depth::Full).unwrap();
         table.ask_for_identities(Depth::Full, &mut |request| {
             assert_ne!(request.id.pid, stuck);
             surveyor.ask(2 * LATE, request)
@@ -575,7 +575,7 @@ mod tests {
             let given_up = surveyor.give_up(LATE, true, &mut town.table).unwrap();
             assert_eq!(given_up.measures_on, left_behind < LEFT_BEHIND);
         }
-        town.table.scan(Depth::Full, &mut |_| {}).unwrap();
+        town.table.scan(Depth::Full).unwrap();
         surveyor.ask_for_measurements(LATE, &mut town.table, &town.memory);
         assert!(surveyor.asked.is_empty(), "nothing is measured");
         // What takes no lock of a process is still read.

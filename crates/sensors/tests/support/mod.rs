@@ -101,10 +101,10 @@ impl Table {
     }
 
     pub(crate) fn try_scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
-        self.introduced.clear();
-        self.table.scan(depth, &mut |process| {
-            self.introduced.push(process.id.pid);
-        })
+        let scan = self.table.scan(depth);
+        let introduced = self.table.unjudged().map(|process| process.id.pid);
+        self.introduced = introduced.collect();
+        scan
     }
 
     #[track_caller]
