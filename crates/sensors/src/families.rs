@@ -12,74 +12,6 @@ use model::Memory;
 use crate::survey::{Request, What};
 use crate::table::ProcessTable;
 
-/// What a process holds of its own, as last measured.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Correction {
-    pub(crate) share: Share,
-    /// When: see [`ProcessTable::round`].
-    pub(crate) round: u64,
-}
-
-/// How much of its anonymous memory and of its swap is a process's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Share {
-    pub(crate) anon: Own,
-    pub(crate) swap: Own,
-}
-
-impl Share {
-    /// Of what the kernel tells, in bytes: what it counts for the process, and
-    /// the process's part of that.
-    pub(crate) fn of(anon: (u64, u64), swap: (u64, u64)) -> Self {
-        let own = |(counted_bytes, own_bytes): (u64, u64)| Own {
-            counted_bytes,
-            own_bytes: own_bytes.min(counted_bytes),
-        };
-        Self {
-            anon: own(anon),
-            swap: own(swap),
-        }
-    }
-
-    /// Of a process that cannot be measured: all that is counted is its own.
-    pub(crate) fn whole(anon_bytes: u64, swap_bytes: u64) -> Self {
-        Self::of((anon_bytes, anon_bytes), (swap_bytes, swap_bytes))
-    }
-}
-
-/// How much of an amount is a process's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Own {
-    /// What was counted for it.
-    counted_bytes: u64,
-    /// Its share of that.
-    own_bytes: u64,
-}
-
-impl Own {
-    /// What of `counted_bytes` is its own now: up to what was measured the same
-    /// share, and what came since in full.
-    pub(crate) fn apply(self, counted_bytes: u64) -> u64 {
-        match counted_bytes.checked_sub(self.counted_bytes) {
-            Some(more) => self.own_bytes + more,
-            None => scaled(counted_bytes, self.own_bytes, self.counted_bytes),
-        }
-    }
-
-    /// Whether a quarter or more has come since it was measured.
-    fn has_outgrown(self, counted_bytes: u64) -> bool {
-        counted_bytes > self.counted_bytes.saturating_add(self.counted_bytes / 4)
-    }
-}
-
-/// `number × part / whole`, where `part` is at most `whole` or `number` at most
-/// `whole`.
-fn scaled(number: u64, part: u64, whole: u64) -> u64 {
-    let product = u128::from(number) * u128::from(part);
-    let quotient = product.checked_div(u128::from(whole)).unwrap_or(0);
-    u64::try_from(quotient).unwrap_or(u64::MAX)
-}
-
 /// How much one call may ask for. The first process is always measured, so
 /// that none is too large to be measured ever.
 pub(crate) struct Budget {
@@ -180,25 +112,6 @@ impl ProcessTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_cannot_be_measured_is_all_its_own() {
-        let Share { anon, swap } = Share::whole(300, 20);
-        assert_eq!(
-            [100, 300, 700].map(|bytes| anon.apply(bytes)),
-            [100, 300, 700]
-        );
-        assert_eq!(swap.apply(20), 20);
-    }
-
-    #[test]
-    fn a_share_shrinks_in_proportion_and_grows_in_full() {
-        let own = Share::of((300, 60), (0, 0)).anon;
-        assert_eq!(own.apply(300), 60);
-        assert_eq!(own.apply(150), 30);
-        assert_eq!(own.apply(400), 160);
-        assert_eq!(own.apply(0), 0);
-    }
 
     #[test]
     fn the_first_is_measured_however_large() {

@@ -12,8 +12,8 @@ use model::{Name, SessionId};
 use crate::cgroup::unit_of_line;
 use crate::file;
 use crate::pid_files::{Stat, Statm, Status, signed};
-use crate::shared_memory;
-use crate::survey;
+use crate::share::Share;
+use crate::smaps;
 
 /// Name; parent, group and session; major faults, threads and start.
 #[must_use]
@@ -63,14 +63,14 @@ pub fn unit(line: &[u8]) -> Option<(SessionId, bool)> {
 /// By `smaps`.
 #[must_use]
 pub fn last_mapped_bytes(smaps: &File) -> Option<u64> {
-    shared_memory::last_mapped_bytes(smaps)
+    smaps::last_mapped_bytes(smaps)
 }
 
 /// What of these many bytes, anonymous and in swap, is a process's own by its
 /// `smaps_rollup`.
 #[must_use]
 pub fn own_bytes(rollup: &File, anon_bytes: u64, swap_bytes: u64) -> Option<(u64, u64)> {
-    let share = survey::share(rollup)?;
+    let share = Share::read(rollup)?;
     Some((share.anon.apply(anon_bytes), share.swap.apply(swap_bytes)))
 }
 

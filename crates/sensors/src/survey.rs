@@ -25,10 +25,10 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, readlink, statx};
 use rustix::io::pread;
 
 use crate::cgroup::{Unit, hash, unit_of_line};
-use crate::families::Share;
-use crate::file::{for_each_line, kibibytes};
+use crate::file::for_each_line;
 use crate::pid_files::Stat;
-use crate::shared_memory::last_mapped_bytes;
+use crate::share::Share;
+use crate::smaps::{UNSEEN, last_mapped_bytes};
 
 /// What is asked of the surveyor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +79,6 @@ pub(crate) enum Found {
     /// In bytes; [`UNSEEN`] where not all of it was seen.
     LastMapped(u64),
 }
-
-/// More than any process has: all the shared memory that it maps counts. A
-/// process that hides its mappings, or makes too many, must not hold the less
-/// for it.
-pub(crate) const UNSEEN: u64 = u64::MAX;
 
 /// What a process is known by.
 #[derive(Clone, Copy, Debug)]
@@ -160,7 +155,7 @@ fn look(
             process
                 .open_relative("smaps_rollup")
                 .ok()
-                .and_then(|rollup| share(&rollup)),
+                .and_then(|rollup| Share::read(&rollup)),
         ),
         What::LastMapped => Found::LastMapped(match process.open_relative("smaps") {
             Ok(smaps) => last_mapped_bytes(&smaps)?,
@@ -239,79 +234,4 @@ fn unit(cgroup: &File) -> Option<Unit> {
     })
     .ok()?;
     unit
-}
-
-/// How much of a process's memory is its own, by its `smaps_rollup`; `None`
-/// where that does not say. By bytes: the procfs crate takes all lines apart,
-/// also those that are not needed, and panics on some that no kernel writes.
-pub(crate) fn share(rollup: &File) -> Option<Share> {
-    let keys = ["Anonymous:", "Pss_Anon:", "Swap:", "SwapPss:"];
-    let mut found = [None; 4];
-    for_each_line(rollup, &mut [0; 1024], |_, line| {
-        for (key, bytes) in keys.iter().zip(&mut found) {
-            if let Some(value) = line.strip_prefix(key.as_bytes()) {
-                *bytes = kibibytes(value);
-            }
-        }
-        ControlFlow::Continue(())
-    })
-    .ok()?;
-    let [anon, own_anon, swap, own_swap] = found;
-    Some(Share::of((anon?, own_anon?), (swap?, own_swap?)))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    fn share_of(rollup: &str) -> Option<Share> {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(rollup.as_bytes()).unwrap();
-        share(&file)
-    }
-
-    const ROLLUP: &str = "55d000000000-7ffc00000000 ---p 00000000 00:00 0  [rollup]\n\
-        Rss:               400 kB\n\
-        Pss_Anon:          160 kB\n\
-        Anonymous:         300 kB\n\
-        Swap:               20 kB\n\
-        SwapPss:            10 kB\n";
-
-    #[test]
-    fn a_rollup_tells_what_is_a_processs_own() {
-        let kib = |kib: u64| kib << 10;
-        let want = Share::of((kib(300), kib(160)), (kib(20), kib(10)));
-        assert_eq!(share_of(ROLLUP), Some(want));
-    }
-
-    #[test]
-    fn a_rollup_that_makes_no_sense_tells_nothing() {
-        for (from, to) in [
-            (
-                "Anonymous:         300 kB",
-                "Anonymous: 18446744073709551615 kB",
-            ),
-            ("Anonymous:         300 kB", "Anonymous: -4 kB"),
-            ("SwapPss:", "SwapSum:"),
-            ("Swap:               20 kB\n", "Swap:"),
-        ] {
-            assert!(ROLLUP.contains(from), "{from}");
-            assert_eq!(share_of(&ROLLUP.replace(from, to)), None, "{to}");
-        }
-        assert_eq!(share_of(""), None);
-    }
-
-    #[test]
-    fn only_four_lines_of_a_rollup_are_looked_at() {
-        let want = share_of(ROLLUP);
-        for (from, to) in [
-            ("[rollup]", "/SYSV1"),
-            ("[rollup]", "[stack:"),
-            ("Rss:  ", "Rss:--"),
-        ] {
-            assert_eq!(share_of(&ROLLUP.replace(from, to)), want, "{to}");
-        }
-    }
 }

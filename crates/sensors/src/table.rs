@@ -1,11 +1,7 @@
 //! All processes, scan after scan.
 //!
-//! A descriptor of each process's `statm` is kept. Reading it takes a fifth
-//! of what opening it takes, allocates nothing, not even in the kernel, and
-//! answers ESRCH once the process is gone: who holds the descriptor cannot be
-//! taken in by a pid that is used again. So of whatever else is read of a
-//! process, `statm` is read last; if it can be read, all of it was true of
-//! that one process.
+//! Which processes there are, and what is read of how many of them. How one is
+//! read is for `process.rs` to say.
 //!
 //! Nothing here opens a file that may keep its reader waiting: `stat`,
 //! `status`, `statm`, `oom_score` and `oom_score_adj` take no lock that a
@@ -17,39 +13,20 @@
 
 use std::fmt;
 use std::mem::{self, MaybeUninit};
-use std::os::fd::OwnedFd;
 
-use model::{Name, Preference, Process, ProcessId, Protection, SessionId};
+use model::{Depth, Process};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, openat, seek};
-use rustix::io::{Errno, pread};
+use rustix::io::Errno;
 use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
-use crate::cgroup::Unit;
 use crate::error::ReadError;
-use crate::families::{Correction, Share};
 use crate::file::decimal;
-use crate::pid_files::{PidPath, Stat, Statm};
-use crate::proc_root::{Miss, OpenRoot, ProcRoot};
-use crate::survey::{Found, Identity, Request, Survey, What};
+use crate::proc_root::{Miss, ProcRoot};
+use crate::process::{Kept, Owner, Reader};
 
 /// Descriptors that are left for the daemon's other needs.
 const LEFT: usize = 64;
-
-/// How much a scan reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// Of the processes that are held, what they hold in memory. Opens
-    /// nothing, allocates nothing, sees no newcomer: for the kernel's last
-    /// call, and for the last look before a decision.
-    Held,
-    /// Who is there, what the known ones hold in memory, and all of the
-    /// newcomers but `oom_score`. Swap and faults of the known ones stay as
-    /// they were.
-    Fast,
-    /// All of everybody: for quiet rounds.
-    Full,
-}
 
 /// What a scan came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +44,28 @@ pub struct Scan {
     /// How many are there and cannot be read: `/proc` hides them (`hidepid`),
     /// or not one descriptor was left.
     pub unread: usize,
+}
+
+/// What a scan has come to so far.
+#[derive(Debug, Default)]
+struct Account {
+    scan: Scan,
+    /// The first.
+    failure: Option<ReadError>,
+}
+
+impl Account {
+    fn miss(&mut self, miss: Miss) {
+        match miss {
+            Miss::Gone => self.scan.gone += 1,
+            Miss::Failed(err) if err.is_denied() || err.is_out_of_descriptors() => {
+                self.scan.unread += 1;
+            }
+            Miss::Failed(err) => {
+                self.failure.get_or_insert(err);
+            }
+        }
+    }
 }
 
 /// All processes, and a descriptor of each.
@@ -88,61 +87,9 @@ pub struct ProcessTable {
     /// is known.
     pub(crate) round: u64,
     /// Their processes are not measured any longer.
-    given_up_on: Vec<Owner>,
+    pub(crate) given_up_on: Vec<Owner>,
     /// No process is.
-    measures_nothing: bool,
-}
-
-/// Who is responsible for a process that keeps its reader waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    User(u32),
-    /// All that are in user namespaces of their own: there one user has
-    /// thousands of user ids.
-    Namespaces,
-}
-
-/// What the table knows of a process beside what it shows.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    /// Its `statm`, or that of the thread that stands for it.
-    statm: Option<OwnedFd>,
-    /// Set where the first thread has ended and others run on.
-    thread: Option<u32>,
-    /// It was seen once. Before execve(2) it has its parent's name and user, so
-    /// all of it is read a second time.
-    is_new: bool,
-    /// See [`ProcessTable::unjudged`].
-    is_unjudged: bool,
-    /// What tells its executable from others; 0: nothing that can be seen, or
-    /// was seen yet.
-    pub(crate) executable: u64,
-    in_our_user_namespace: bool,
-    /// Where systemd keeps it, once that was read (or its parent's was).
-    unit: Option<Unit>,
-    /// How often its identity is to be read yet. It is read twice:
-    /// what starts a process may move it into another cgroup a moment later.
-    identity_reads: u8,
-    /// Its identity was asked for, and no answer has come.
-    asked: bool,
-    /// An answer was waited for in vain.
-    stuck: bool,
-    /// What the kernel counts, of which [`Kept::correction`] leaves its share.
-    pub(crate) raw_anon_bytes: u64,
-    raw_swap_bytes: u64,
-    pub(crate) correction: Option<Correction>,
-    pub(crate) rss_shmem_bytes: u64,
-    pub(crate) last_mapped: Option<LastMapped>,
-}
-
-/// See [`Kept::identity_reads`].
-const IDENTITY_READS: u8 = 2;
-
-/// Shared memory of which a process was seen to hold the last mapping.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LastMapped {
-    pub(crate) bytes: u64,
-    pub(crate) round: u64,
+    pub(crate) measures_nothing: bool,
 }
 
 impl ProcessTable {
@@ -185,29 +132,31 @@ impl ProcessTable {
     /// nevertheless. That a process is gone, hidden from us, or not held for
     /// want of descriptors is no error: [`Scan`] has the count.
     pub fn scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
-        let mut scan = Scan::default();
-        let mut failure = None;
+        let mut account = Account::default();
         if depth == Depth::Held {
-            self.scan_held(&mut scan, &mut failure);
+            self.scan_held(&mut account);
         } else {
             self.spare_a_descriptor();
             match self.list() {
                 Ok(()) => {
-                    self.scan_known(depth, &mut scan, &mut failure);
-                    self.scan_newcomers(depth, &mut scan, &mut failure);
+                    self.scan_known(depth, &mut account);
+                    self.scan_newcomers(depth, &mut account);
                 }
                 Err(err) => {
-                    failure = Some(err);
-                    self.scan_held(&mut scan, &mut failure);
+                    account.failure = Some(err);
+                    self.scan_held(&mut account);
                 }
             }
         }
         if depth == Depth::Full {
             self.make_room();
         }
-        scan.processes = self.processes.len();
-        scan.unheld = scan.processes - self.held();
-        failure.map_or(Ok(scan), Err)
+        let scan = Scan {
+            processes: self.processes.len(),
+            unheld: self.processes.len() - self.held(),
+            ..account.scan
+        };
+        account.failure.map_or(Ok(scan), Err)
     }
 
     /// Those that are to be judged since this was called last: each once when
@@ -256,128 +205,6 @@ impl ProcessTable {
         Ok(score)
     }
 
-    /// Asks what each process executes and where systemd keeps it, as long as
-    /// `ask` takes it; allocates nothing. After a scan of a depth, with that
-    /// depth: of newcomers and of what has become something else, after a full
-    /// scan also of those that are spared for their executable, since they may
-    /// execute another by now.
-    pub fn ask_for_identities(&mut self, depth: Depth, ask: &mut dyn FnMut(Request) -> bool) {
-        for index in 0..self.kept.len() {
-            let (process, kept) = (&self.processes[index], &self.kept[index]);
-            let is_favoured =
-                process.critical_below_bytes > 0 || process.protection == Some(Protection::Ours);
-            let is_due = match kept.identity_reads {
-                IDENTITY_READS => true,
-                0 => depth == Depth::Full && is_favoured,
-                _ => depth == Depth::Full,
-            };
-            let is_kernels = process.protection == Some(Protection::KernelThread);
-            if !is_due || kept.asked || kept.stuck || is_kernels {
-                continue;
-            }
-            if !ask(self.request(index, What::Identity)) {
-                return;
-            }
-            self.kept[index].asked = true;
-        }
-    }
-
-    /// Takes in what was found; allocates nothing. If that is what a process
-    /// executes, the process is returned, to be classified.
-    pub fn apply(&mut self, survey: &Survey) -> Option<&mut Process> {
-        let index = self.find(survey.id.pid)?;
-        if self.processes[index].id != survey.id {
-            return None;
-        }
-        match survey.found {
-            Found::Nothing => self.kept[index].asked = false,
-            Found::Identity(identity) => {
-                self.identify(index, &identity);
-                return Some(&mut self.processes[index]);
-            }
-            Found::Own(share) => {
-                let kept = &mut self.kept[index];
-                let whole = || Share::whole(kept.raw_anon_bytes, kept.raw_swap_bytes);
-                kept.correction = Some(Correction {
-                    share: share.unwrap_or_else(whole),
-                    round: self.round,
-                });
-                kept.show(&mut self.processes[index]);
-            }
-            Found::LastMapped(bytes) => self.count_last_mapped(index, bytes),
-        }
-        None
-    }
-
-    /// No answer to `request` has come in all the time it could take. Its
-    /// process is not asked about again; and where it was to be measured,
-    /// neither is what else that user runs, unless that is root: or one user
-    /// could keep any number of readers waiting. What was asked for beside it
-    /// can be asked for again. For quiet rounds.
-    pub fn give_up_on(&mut self, request: &Request) {
-        for kept in &mut self.kept {
-            kept.asked = false;
-        }
-        let found = self.find(request.id.pid);
-        let Some(index) = found.filter(|&index| self.processes[index].id == request.id) else {
-            return;
-        };
-        self.kept[index].stuck = true;
-        let owner = self.owner(index);
-        if request.what.takes_the_mmap_lock() && owner != Owner::User(0) {
-            self.given_up_on.push(owner);
-        }
-        self.count_unseen();
-    }
-
-    /// From now on no process is measured.
-    pub fn measure_nothing(&mut self) {
-        self.measures_nothing = true;
-        self.count_unseen();
-    }
-
-    pub(crate) fn can_be_measured(&self, index: usize) -> bool {
-        let is_known = self.kept[index].identity_reads < IDENTITY_READS;
-        is_known && !self.is_given_up_on(index)
-    }
-
-    pub(crate) fn is_given_up_on(&self, index: usize) -> bool {
-        self.measures_nothing
-            || self.kept[index].stuck
-            || self.given_up_on.contains(&self.owner(index))
-    }
-
-    fn owner(&self, index: usize) -> Owner {
-        if self.kept[index].in_our_user_namespace {
-            Owner::User(self.processes[index].uid)
-        } else {
-            Owner::Namespaces
-        }
-    }
-
-    pub(crate) fn request(&self, index: usize, what: What) -> Request {
-        let process = &self.processes[index];
-        Request {
-            id: process.id,
-            what,
-            rss_bytes: process.rss_bytes,
-        }
-    }
-
-    fn identify(&mut self, index: usize, identity: &Identity) {
-        let (process, kept) = (&mut self.processes[index], &mut self.kept[index]);
-        if kept.executable != identity.executable {
-            kept.executable = identity.executable;
-            kept.correction = None;
-        }
-        kept.in_our_user_namespace = identity.in_our_user_namespace;
-        kept.unit = identity.unit;
-        kept.identity_reads = kept.identity_reads.saturating_sub(1);
-        kept.asked = false;
-        kept.place(process, identity.alone);
-        kept.show(process);
-    }
-
     pub(crate) fn find(&self, pid: u32) -> Option<usize> {
         position(&self.processes, pid)
     }
@@ -386,26 +213,19 @@ impl ProcessTable {
         self.kept.iter().filter(|kept| kept.statm.is_some()).count()
     }
 
-    fn scan_held(&mut self, scan: &mut Scan, failure: &mut Option<ReadError>) {
+    fn scan_held(&mut self, account: &mut Account) {
         let Ok(root) = self.root.open() else {
             // Nothing has been scanned yet, so nothing is held.
             return;
         };
-        let page_bytes = self.page_bytes;
+        let reader = Reader {
+            root,
+            page_bytes: self.page_bytes,
+            text: &mut self.text,
+        };
         retain(&mut self.processes, &mut self.kept, |process, kept| {
-            let Some(file) = &kept.statm else {
-                return true;
-            };
-            match statm(root, process.id.pid, kept.thread, file) {
-                Ok(statm) => {
-                    kept.weigh(process, statm, page_bytes);
-                    true
-                }
-                Err(miss) => {
-                    count_miss(miss, scan, failure);
-                    false
-                }
-            }
+            let looked = reader.look_if_held(process, kept);
+            looked.map_err(|miss| account.miss(miss)).is_ok()
         });
     }
 
@@ -435,7 +255,7 @@ impl ProcessTable {
 
     /// Looks at those known that are still listed, drops those that are gone,
     /// and leaves in `self.pids` those that are not known.
-    fn scan_known(&mut self, depth: Depth, scan: &mut Scan, failure: &mut Option<ReadError>) {
+    fn scan_known(&mut self, depth: Depth, account: &mut Account) {
         let Ok(root) = self.root.open() else { return };
         let mut room = self.hold_at_most.saturating_sub(self.held());
         let mut reader = Reader {
@@ -453,7 +273,7 @@ impl ProcessTable {
                 next += 1;
             }
             if pids.get(next) != Some(&pid) {
-                scan.gone += 1;
+                account.scan.gone += 1;
                 return false;
             }
             next += 1;
@@ -484,7 +304,7 @@ impl ProcessTable {
                         pids[unknown] = pid;
                         unknown += 1;
                     }
-                    count_miss(miss, scan, failure);
+                    account.miss(miss);
                     false
                 }
             }
@@ -495,7 +315,7 @@ impl ProcessTable {
     }
 
     /// Takes in the processes of `self.pids`.
-    fn scan_newcomers(&mut self, depth: Depth, scan: &mut Scan, failure: &mut Option<ReadError>) {
+    fn scan_newcomers(&mut self, depth: Depth, account: &mut Account) {
         let known = self.processes.len();
         let mut held = self.held();
         for index in 0..self.pids.len() {
@@ -517,10 +337,10 @@ impl ProcessTable {
                     }
                     self.processes.push(process);
                     self.kept.push(kept);
-                    scan.newcomers += 1;
+                    account.scan.newcomers += 1;
                 }
                 Err(Miss::Gone) => {}
-                Err(miss) => count_miss(miss, scan, failure),
+                Err(miss) => account.miss(miss),
             }
         }
         merge(&mut self.processes, &mut self.kept, known);
@@ -578,262 +398,6 @@ impl fmt::Debug for ProcessTable {
     }
 }
 
-impl Kept {
-    fn new(statm: Option<OwnedFd>, unit: Option<Unit>) -> Self {
-        Self {
-            statm,
-            thread: None,
-            is_new: true,
-            is_unjudged: false,
-            executable: 0,
-            in_our_user_namespace: true,
-            unit,
-            identity_reads: IDENTITY_READS,
-            asked: false,
-            stuck: false,
-            raw_anon_bytes: 0,
-            raw_swap_bytes: 0,
-            correction: None,
-            rss_shmem_bytes: 0,
-            last_mapped: None,
-        }
-    }
-
-    /// Takes in what `statm` says.
-    fn weigh(&mut self, process: &mut Process, statm: Statm, page_bytes: u64) {
-        let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
-        process.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
-        self.raw_anon_bytes = anon_pages.saturating_mul(page_bytes);
-        self.show(process);
-    }
-
-    /// Shows in `process` what was counted, as far as it is its own.
-    pub(crate) fn show(&self, process: &mut Process) {
-        process.anon_bytes = self.raw_anon_bytes;
-        process.swap_bytes = self.raw_swap_bytes;
-        if let Some(correction) = &self.correction {
-            process.anon_bytes = correction.share.anon.apply(self.raw_anon_bytes);
-            process.swap_bytes = correction.share.swap.apply(self.raw_swap_bytes);
-        }
-        let last_mapped_bytes = self
-            .last_mapped
-            .as_ref()
-            .map_or(0, |measured| measured.bytes);
-        process.shmem_bytes = last_mapped_bytes.min(self.rss_shmem_bytes);
-    }
-
-    /// Has `process` judged, as if nothing were known of it but what it is to
-    /// the kernel.
-    fn introduce(&mut self, process: &mut Process, stat: &Stat) {
-        process.protection = stat.is_kernel_thread.then_some(Protection::KernelThread);
-        process.critical_below_bytes = 0;
-        process.preference = Preference::None;
-        self.is_unjudged = true;
-    }
-
-    /// Groups `process` by its unit, or else as if `alone`.
-    fn place(&self, process: &mut Process, alone: Unit) {
-        let Unit { session, login } = self.unit.unwrap_or(alone);
-        process.session = session;
-        process.login = login;
-    }
-}
-
-/// What reads the files of one process after the other.
-struct Reader<'a> {
-    root: OpenRoot<'a>,
-    page_bytes: u64,
-    text: &'a mut [u8],
-}
-
-impl Reader<'_> {
-    /// What a known process holds in memory.
-    fn look(&mut self, process: &mut Process, kept: &mut Kept) -> Result<(), Miss> {
-        let pid = process.id.pid;
-        let statm = match &kept.statm {
-            Some(file) => statm(self.root, pid, kept.thread, file)?,
-            None => {
-                let file = self.open_statm(pid, kept.thread)?;
-                if self.stat(pid)?.start_ticks != process.id.start_ticks {
-                    return Err(Miss::Gone);
-                }
-                statm(self.root, pid, kept.thread, &file)?
-            }
-        };
-        if statm.resident_pages == 0 && process.rss_bytes > 0 {
-            // Its first thread has ended. Whether others run on, who takes it
-            // in anew will see.
-            return Err(Miss::Gone);
-        }
-        kept.weigh(process, statm, self.page_bytes);
-        Ok(())
-    }
-
-    /// All of a known process. Its `statm` is held afterwards.
-    fn look_closely(&mut self, process: &mut Process, kept: &mut Kept) -> Result<(), Miss> {
-        let pid = process.id.pid;
-        if kept.statm.is_none() {
-            kept.statm = Some(self.open_statm(pid, kept.thread)?);
-        }
-        let stat = self.stat(pid)?;
-        if stat.start_ticks != process.id.start_ticks {
-            return Err(Miss::Gone);
-        }
-        let before = (process.name, process.uid);
-        self.examine(process, kept, &stat, Depth::Full)?;
-        let has_changed = before != (process.name, process.uid);
-        // A worker thread of the kernel's is renamed with each piece of work.
-        if has_changed && !stat.is_kernel_thread {
-            kept.identity_reads = IDENTITY_READS;
-            kept.correction = None;
-            kept.show(process);
-            kept.introduce(process, &stat);
-        }
-        Ok(())
-    }
-
-    /// A process not known so far.
-    fn take_in(
-        &mut self,
-        pid: u32,
-        depth: Depth,
-        unit_of: impl FnOnce(u32) -> Option<Unit>,
-    ) -> Result<(Process, Kept), Miss> {
-        let file = self.open_statm(pid, None)?;
-        let stat = self.stat(pid)?;
-        // Pid 1 puts whom it starts into a cgroup of their own.
-        let unit = (stat.parent > 1).then(|| unit_of(stat.parent)).flatten();
-        let mut kept = Kept::new(Some(file), unit);
-        let mut process = blank();
-        process.id = ProcessId {
-            pid,
-            start_ticks: stat.start_ticks,
-        };
-        self.examine(&mut process, &mut kept, &stat, depth)?;
-        kept.introduce(&mut process, &stat);
-        Ok((process, kept))
-    }
-
-    /// Reads all but `stat`; `statm` last, for it proves the rest.
-    fn examine(
-        &mut self,
-        process: &mut Process,
-        kept: &mut Kept,
-        stat: &Stat,
-        depth: Depth,
-    ) -> Result<(), Miss> {
-        let pid = process.id.pid;
-        process.name = stat.name;
-        process.parent = stat.parent;
-        process.group = stat.group;
-        process.major_faults = stat.major_faults;
-        if !stat.is_kernel_thread {
-            if stat.outlived_its_first_thread() && kept.thread.is_none() {
-                kept.thread = self.other_thread(pid)?;
-                kept.statm = Some(self.open_statm(pid, kept.thread)?);
-            }
-            let status = self.root.status(pid, kept.thread, self.text)?;
-            process.uid = status.uid.ok_or_else(|| ReadError::Missing {
-                path: self.root.path.join(PidPath::new(pid, "status").as_str()),
-                key: "Uid:",
-            })?;
-            kept.raw_swap_bytes = status.swap_bytes;
-            kept.rss_shmem_bytes = status.shmem_bytes;
-            process.oom_score_adj = self.root.score_adj(pid)?;
-            if depth == Depth::Full {
-                process.oom_score = match self.root.score(pid) {
-                    // It is only shown.
-                    Err(Miss::Failed(_)) => None,
-                    score => Some(score?),
-                };
-            }
-        }
-        let alone = Unit {
-            session: SessionId(u64::from(stat.session)),
-            login: stat.has_terminal,
-        };
-        kept.place(process, alone);
-        if let Some(file) = &kept.statm {
-            let statm = statm(self.root, pid, kept.thread, file)?;
-            kept.weigh(process, statm, self.page_bytes);
-        }
-        Ok(())
-    }
-
-    fn stat(&mut self, pid: u32) -> Result<Stat, Miss> {
-        let path = PidPath::new(pid, "stat");
-        self.root.stat(self.root.open(&path)?, &path, self.text)
-    }
-
-    fn open_statm(&self, pid: u32, thread: Option<u32>) -> Result<OwnedFd, Miss> {
-        self.root.open(&PidPath::of_thread(pid, thread, "statm"))
-    }
-
-    /// A thread of `pid` that is not its first.
-    fn other_thread(&self, pid: u32) -> Result<Option<u32>, Miss> {
-        let path = PidPath::new(pid, "task");
-        let directory = self.root.open(&path)?;
-        let mut buffer = [MaybeUninit::uninit(); 1024];
-        let mut entries = RawDir::new(directory, &mut buffer);
-        while let Some(entry) = entries.next() {
-            let entry = entry.map_err(|errno| self.root.read_failed(errno, &path))?;
-            let thread = decimal(entry.file_name().to_bytes());
-            let thread = thread.and_then(|thread| u32::try_from(thread).ok());
-            if thread.is_some_and(|thread| thread != pid) {
-                return Ok(thread);
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// A process of which nothing has been read.
-fn blank() -> Process {
-    Process {
-        id: ProcessId {
-            pid: 0,
-            start_ticks: 0,
-        },
-        parent: 0,
-        group: 0,
-        session: SessionId::default(),
-        login: false,
-        uid: 0,
-        name: Name::default(),
-        oom_score: None,
-        oom_score_adj: 0,
-        rss_bytes: 0,
-        anon_bytes: 0,
-        swap_bytes: 0,
-        shmem_bytes: 0,
-        major_faults: 0,
-        value: None,
-        protection: None,
-        critical_below_bytes: 0,
-        preference: Preference::None,
-    }
-}
-
-/// What the open `file` says now. One pread(2) gives all of it.
-fn statm(root: OpenRoot<'_>, pid: u32, thread: Option<u32>, file: &OwnedFd) -> Result<Statm, Miss> {
-    let path = || PidPath::of_thread(pid, thread, "statm");
-    // Seven numbers of at most 20 digits.
-    let mut buffer = [0; 160];
-    let len = pread(file, &mut buffer, 0).map_err(|errno| root.read_failed(errno, &path()))?;
-    Statm::parse(&buffer[..len])
-        .ok_or_else(|| root.malformed(&path(), 1, Statm::EXPECTED, &buffer[..len]))
-}
-
-fn count_miss(miss: Miss, scan: &mut Scan, failure: &mut Option<ReadError>) {
-    match miss {
-        Miss::Gone => scan.gone += 1,
-        Miss::Failed(err) if err.is_denied() || err.is_out_of_descriptors() => scan.unread += 1,
-        Miss::Failed(err) => {
-            failure.get_or_insert(err);
-        }
-    }
-}
-
 fn position(processes: &[Process], pid: u32) -> Option<usize> {
     processes
         .binary_search_by_key(&pid, |process| process.id.pid)
@@ -880,9 +444,11 @@ fn merge(processes: &mut [Process], kept: &mut [Kept], known: usize) {
 mod tests {
     use std::collections::BTreeSet;
 
+    use model::ProcessId;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::process::blank;
 
     fn table_of(pids: impl IntoIterator<Item = u32>) -> (Vec<Process>, Vec<Kept>) {
         pids.into_iter()

@@ -1,0 +1,127 @@
+//! What the table asks of the surveyor about what its processes are, and what it
+//! makes of the answers and of those that do not come.
+
+use model::{Depth, Process, Protection};
+
+use crate::process::{Correction, IDENTITY_READS, Owner};
+use crate::share::Share;
+use crate::survey::{Found, Identity, Request, Survey, What};
+use crate::table::ProcessTable;
+
+impl ProcessTable {
+    /// Asks what each process executes and where systemd keeps it, as long as
+    /// `ask` takes it; allocates nothing. After a scan of a depth, with that
+    /// depth: of newcomers and of what has become something else, after a full
+    /// scan also of those that are spared for their executable, since they may
+    /// execute another by now.
+    pub fn ask_for_identities(&mut self, depth: Depth, ask: &mut dyn FnMut(Request) -> bool) {
+        for index in 0..self.kept.len() {
+            let (process, kept) = (&self.processes[index], &self.kept[index]);
+            let is_favoured =
+                process.critical_below_bytes > 0 || process.protection == Some(Protection::Ours);
+            let is_due = match kept.identity_reads {
+                IDENTITY_READS => true,
+                0 => depth == Depth::Full && is_favoured,
+                _ => depth == Depth::Full,
+            };
+            let is_kernels = process.protection == Some(Protection::KernelThread);
+            if !is_due || kept.asked || kept.stuck || is_kernels {
+                continue;
+            }
+            if !ask(self.request(index, What::Identity)) {
+                return;
+            }
+            self.kept[index].asked = true;
+        }
+    }
+
+    /// Takes in what was found; allocates nothing. If that is what a process
+    /// executes, the process is returned, to be classified.
+    pub fn apply(&mut self, survey: &Survey) -> Option<&mut Process> {
+        let index = self.find(survey.id.pid)?;
+        if self.processes[index].id != survey.id {
+            return None;
+        }
+        match survey.found {
+            Found::Nothing => self.kept[index].asked = false,
+            Found::Identity(identity) => {
+                self.identify(index, &identity);
+                return Some(&mut self.processes[index]);
+            }
+            Found::Own(share) => {
+                let kept = &mut self.kept[index];
+                let whole = || Share::whole(kept.raw_anon_bytes, kept.raw_swap_bytes);
+                kept.correction = Some(Correction {
+                    share: share.unwrap_or_else(whole),
+                    round: self.round,
+                });
+                kept.show(&mut self.processes[index]);
+            }
+            Found::LastMapped(bytes) => self.count_last_mapped(index, bytes),
+        }
+        None
+    }
+
+    /// No answer to `request` has come in all the time it could take. Its
+    /// process is not asked about again; and where it was to be measured,
+    /// neither is what else that user runs, unless that is root: or one user
+    /// could keep any number of readers waiting. What was asked for beside it
+    /// can be asked for again. For quiet rounds.
+    pub fn give_up_on(&mut self, request: &Request) {
+        for kept in &mut self.kept {
+            kept.asked = false;
+        }
+        let found = self.find(request.id.pid);
+        let Some(index) = found.filter(|&index| self.processes[index].id == request.id) else {
+            return;
+        };
+        self.kept[index].stuck = true;
+        let owner = self.kept[index].owner(&self.processes[index]);
+        if request.what.takes_the_mmap_lock() && owner != Owner::User(0) {
+            self.given_up_on.push(owner);
+        }
+        self.count_unseen();
+    }
+
+    /// From now on no process is measured.
+    pub fn measure_nothing(&mut self) {
+        self.measures_nothing = true;
+        self.count_unseen();
+    }
+
+    pub(crate) fn can_be_measured(&self, index: usize) -> bool {
+        let is_known = self.kept[index].identity_reads < IDENTITY_READS;
+        is_known && !self.is_given_up_on(index)
+    }
+
+    pub(crate) fn is_given_up_on(&self, index: usize) -> bool {
+        self.measures_nothing
+            || self.kept[index].stuck
+            || self
+                .given_up_on
+                .contains(&self.kept[index].owner(&self.processes[index]))
+    }
+
+    pub(crate) fn request(&self, index: usize, what: What) -> Request {
+        let process = &self.processes[index];
+        Request {
+            id: process.id,
+            what,
+            rss_bytes: process.rss_bytes,
+        }
+    }
+
+    fn identify(&mut self, index: usize, identity: &Identity) {
+        let (process, kept) = (&mut self.processes[index], &mut self.kept[index]);
+        if kept.executable != identity.executable {
+            kept.executable = identity.executable;
+            kept.correction = None;
+        }
+        kept.in_our_user_namespace = identity.in_our_user_namespace;
+        kept.unit = identity.unit;
+        kept.identity_reads = kept.identity_reads.saturating_sub(1);
+        kept.asked = false;
+        kept.place(process, identity.alone);
+        kept.show(process);
+    }
+}

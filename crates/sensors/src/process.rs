@@ -1,0 +1,347 @@
+//! One process: what is read of it, from which files, and what is kept of it
+//! beside what it shows.
+//!
+//! A descriptor of its `statm` is kept. Reading it takes a fifth of what opening
+//! it takes, allocates nothing, not even in the kernel, and fails with ESRCH
+//! once the process is gone, also where its pid is used again. So of whatever
+//! else is read of a process, `statm` is read last; if it can be read, all of it
+//! was true of that one process.
+
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use model::{Depth, Name, Preference, Process, ProcessId, Protection, SessionId};
+use rustix::fs::RawDir;
+use rustix::io::pread;
+
+use crate::cgroup::Unit;
+use crate::error::ReadError;
+use crate::file::decimal;
+use crate::pid_files::{PidPath, Stat, Statm};
+use crate::proc_root::{Miss, OpenRoot};
+use crate::share::Share;
+
+/// What the table knows of a process beside what it shows.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Its `statm`, or that of the thread that stands for it.
+    pub(crate) statm: Option<OwnedFd>,
+    /// Set where the first thread has ended and others run on.
+    pub(crate) thread: Option<u32>,
+    /// It was seen once. Before execve(2) it has its parent's name and user, so
+    /// all of it is read a second time.
+    pub(crate) is_new: bool,
+    /// See [`unjudged`](crate::ProcessTable::unjudged).
+    pub(crate) is_unjudged: bool,
+    /// What tells its executable from others; 0: nothing that can be seen, or
+    /// was seen yet.
+    pub(crate) executable: u64,
+    pub(crate) in_our_user_namespace: bool,
+    /// Where systemd keeps it, once that was read (or its parent's was).
+    pub(crate) unit: Option<Unit>,
+    /// How often its identity is to be read yet. It is read twice:
+    /// what starts a process may move it into another cgroup a moment later.
+    pub(crate) identity_reads: u8,
+    /// Its identity was asked for, and no answer has come.
+    pub(crate) asked: bool,
+    /// An answer was waited for in vain.
+    pub(crate) stuck: bool,
+    /// What the kernel counts, of which [`Kept::correction`] leaves its share.
+    pub(crate) raw_anon_bytes: u64,
+    pub(crate) raw_swap_bytes: u64,
+    pub(crate) correction: Option<Correction>,
+    pub(crate) rss_shmem_bytes: u64,
+    pub(crate) last_mapped: Option<LastMapped>,
+}
+
+/// See [`Kept::identity_reads`].
+pub(crate) const IDENTITY_READS: u8 = 2;
+
+/// Shared memory of which a process was seen to hold the last mapping.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastMapped {
+    pub(crate) bytes: u64,
+    pub(crate) round: u64,
+}
+
+/// What a process holds of its own, as last measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Correction {
+    pub(crate) share: Share,
+    /// When, by the table's count of calls.
+    pub(crate) round: u64,
+}
+
+/// Who is responsible for a process that keeps its reader waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    User(u32),
+    /// All that are in user namespaces of their own: there one user has
+    /// thousands of user ids.
+    Namespaces,
+}
+
+impl Kept {
+    pub(crate) fn new(statm: Option<OwnedFd>, unit: Option<Unit>) -> Self {
+        Self {
+            statm,
+            thread: None,
+            is_new: true,
+            is_unjudged: false,
+            executable: 0,
+            in_our_user_namespace: true,
+            unit,
+            identity_reads: IDENTITY_READS,
+            asked: false,
+            stuck: false,
+            raw_anon_bytes: 0,
+            raw_swap_bytes: 0,
+            correction: None,
+            rss_shmem_bytes: 0,
+            last_mapped: None,
+        }
+    }
+
+    /// Takes in what `statm` says.
+    fn weigh(&mut self, process: &mut Process, statm: Statm, page_bytes: u64) {
+        let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
+        process.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
+        self.raw_anon_bytes = anon_pages.saturating_mul(page_bytes);
+        self.show(process);
+    }
+
+    /// Shows in `process` what was counted, as far as it is its own.
+    pub(crate) fn show(&self, process: &mut Process) {
+        process.anon_bytes = self.raw_anon_bytes;
+        process.swap_bytes = self.raw_swap_bytes;
+        if let Some(correction) = &self.correction {
+            process.anon_bytes = correction.share.anon.apply(self.raw_anon_bytes);
+            process.swap_bytes = correction.share.swap.apply(self.raw_swap_bytes);
+        }
+        let last_mapped_bytes = self
+            .last_mapped
+            .as_ref()
+            .map_or(0, |measured| measured.bytes);
+        process.shmem_bytes = last_mapped_bytes.min(self.rss_shmem_bytes);
+    }
+
+    /// Has `process` judged, as if nothing were known of it but what it is to
+    /// the kernel.
+    fn introduce(&mut self, process: &mut Process, stat: &Stat) {
+        process.protection = stat.is_kernel_thread.then_some(Protection::KernelThread);
+        process.critical_below_bytes = 0;
+        process.preference = Preference::None;
+        self.is_unjudged = true;
+    }
+
+    /// Whose `process` is.
+    pub(crate) fn owner(&self, process: &Process) -> Owner {
+        if self.in_our_user_namespace {
+            Owner::User(process.uid)
+        } else {
+            Owner::Namespaces
+        }
+    }
+
+    /// Groups `process` by its unit, or else as if `alone`.
+    pub(crate) fn place(&self, process: &mut Process, alone: Unit) {
+        let Unit { session, login } = self.unit.unwrap_or(alone);
+        process.session = session;
+        process.login = login;
+    }
+}
+
+/// What reads the files of one process after the other.
+pub(crate) struct Reader<'a> {
+    pub(crate) root: OpenRoot<'a>,
+    pub(crate) page_bytes: u64,
+    pub(crate) text: &'a mut [u8],
+}
+
+impl Reader<'_> {
+    /// What a known process holds in memory, by its descriptor, where that is
+    /// held. Opens nothing.
+    pub(crate) fn look_if_held(&self, process: &mut Process, kept: &mut Kept) -> Result<(), Miss> {
+        if let Some(file) = &kept.statm {
+            let statm = statm(self.root, process.id.pid, kept.thread, file)?;
+            kept.weigh(process, statm, self.page_bytes);
+        }
+        Ok(())
+    }
+
+    /// What a known process holds in memory.
+    pub(crate) fn look(&mut self, process: &mut Process, kept: &mut Kept) -> Result<(), Miss> {
+        let pid = process.id.pid;
+        let statm = match &kept.statm {
+            Some(file) => statm(self.root, pid, kept.thread, file)?,
+            None => {
+                let file = self.open_statm(pid, kept.thread)?;
+                if self.stat(pid)?.start_ticks != process.id.start_ticks {
+                    return Err(Miss::Gone);
+                }
+                statm(self.root, pid, kept.thread, &file)?
+            }
+        };
+        if statm.resident_pages == 0 && process.rss_bytes > 0 {
+            // Its first thread has ended. Whether others run on, who takes it
+            // in anew will see.
+            return Err(Miss::Gone);
+        }
+        kept.weigh(process, statm, self.page_bytes);
+        Ok(())
+    }
+
+    /// All of a known process. Its `statm` is held afterwards.
+    pub(crate) fn look_closely(
+        &mut self,
+        process: &mut Process,
+        kept: &mut Kept,
+    ) -> Result<(), Miss> {
+        let pid = process.id.pid;
+        if kept.statm.is_none() {
+            kept.statm = Some(self.open_statm(pid, kept.thread)?);
+        }
+        let stat = self.stat(pid)?;
+        if stat.start_ticks != process.id.start_ticks {
+            return Err(Miss::Gone);
+        }
+        let before = (process.name, process.uid);
+        self.examine(process, kept, &stat, Depth::Full)?;
+        let has_changed = before != (process.name, process.uid);
+        // A worker thread of the kernel's is renamed with each piece of work.
+        if has_changed && !stat.is_kernel_thread {
+            kept.identity_reads = IDENTITY_READS;
+            kept.correction = None;
+            kept.show(process);
+            kept.introduce(process, &stat);
+        }
+        Ok(())
+    }
+
+    /// A process not known so far.
+    pub(crate) fn take_in(
+        &mut self,
+        pid: u32,
+        depth: Depth,
+        unit_of: impl FnOnce(u32) -> Option<Unit>,
+    ) -> Result<(Process, Kept), Miss> {
+        let file = self.open_statm(pid, None)?;
+        let stat = self.stat(pid)?;
+        // Pid 1 puts whom it starts into a cgroup of their own.
+        let unit = (stat.parent > 1).then(|| unit_of(stat.parent)).flatten();
+        let mut kept = Kept::new(Some(file), unit);
+        let mut process = blank();
+        process.id = ProcessId {
+            pid,
+            start_ticks: stat.start_ticks,
+        };
+        self.examine(&mut process, &mut kept, &stat, depth)?;
+        kept.introduce(&mut process, &stat);
+        Ok((process, kept))
+    }
+
+    /// Reads all but `stat`; `statm` last, for it proves the rest.
+    fn examine(
+        &mut self,
+        process: &mut Process,
+        kept: &mut Kept,
+        stat: &Stat,
+        depth: Depth,
+    ) -> Result<(), Miss> {
+        let pid = process.id.pid;
+        process.name = stat.name;
+        process.parent = stat.parent;
+        process.group = stat.group;
+        process.major_faults = stat.major_faults;
+        if !stat.is_kernel_thread {
+            if stat.outlived_its_first_thread() && kept.thread.is_none() {
+                kept.thread = self.other_thread(pid)?;
+                kept.statm = Some(self.open_statm(pid, kept.thread)?);
+            }
+            let status = self.root.status(pid, kept.thread, self.text)?;
+            process.uid = status.uid.ok_or_else(|| ReadError::Missing {
+                path: self.root.path.join(PidPath::new(pid, "status").as_str()),
+                key: "Uid:",
+            })?;
+            kept.raw_swap_bytes = status.swap_bytes;
+            kept.rss_shmem_bytes = status.shmem_bytes;
+            process.oom_score_adj = self.root.score_adj(pid)?;
+            if depth == Depth::Full {
+                process.oom_score = match self.root.score(pid) {
+                    // It is only shown.
+                    Err(Miss::Failed(_)) => None,
+                    score => Some(score?),
+                };
+            }
+        }
+        let alone = Unit {
+            session: SessionId(u64::from(stat.session)),
+            login: stat.has_terminal,
+        };
+        kept.place(process, alone);
+        self.look_if_held(process, kept)
+    }
+
+    fn stat(&mut self, pid: u32) -> Result<Stat, Miss> {
+        let path = PidPath::new(pid, "stat");
+        self.root.stat(self.root.open(&path)?, &path, self.text)
+    }
+
+    fn open_statm(&self, pid: u32, thread: Option<u32>) -> Result<OwnedFd, Miss> {
+        self.root.open(&PidPath::of_thread(pid, thread, "statm"))
+    }
+
+    /// A thread of `pid` that is not its first.
+    fn other_thread(&self, pid: u32) -> Result<Option<u32>, Miss> {
+        let path = PidPath::new(pid, "task");
+        let directory = self.root.open(&path)?;
+        let mut buffer = [MaybeUninit::uninit(); 1024];
+        let mut entries = RawDir::new(directory, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|errno| self.root.read_failed(errno, &path))?;
+            let thread = decimal(entry.file_name().to_bytes());
+            let thread = thread.and_then(|thread| u32::try_from(thread).ok());
+            if thread.is_some_and(|thread| thread != pid) {
+                return Ok(thread);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A process of which nothing has been read.
+pub(crate) fn blank() -> Process {
+    Process {
+        id: ProcessId {
+            pid: 0,
+            start_ticks: 0,
+        },
+        parent: 0,
+        group: 0,
+        session: SessionId::default(),
+        login: false,
+        uid: 0,
+        name: Name::default(),
+        oom_score: None,
+        oom_score_adj: 0,
+        rss_bytes: 0,
+        anon_bytes: 0,
+        swap_bytes: 0,
+        shmem_bytes: 0,
+        major_faults: 0,
+        value: None,
+        protection: None,
+        critical_below_bytes: 0,
+        preference: Preference::None,
+    }
+}
+
+/// What the open `file` says now. One pread(2) gives all of it.
+fn statm(root: OpenRoot<'_>, pid: u32, thread: Option<u32>, file: &OwnedFd) -> Result<Statm, Miss> {
+    let path = || PidPath::of_thread(pid, thread, "statm");
+    // Seven numbers of at most 20 digits.
+    let mut buffer = [0; 160];
+    let len = pread(file, &mut buffer, 0).map_err(|errno| root.read_failed(errno, &path()))?;
+    Statm::parse(&buffer[..len])
+        .ok_or_else(|| root.malformed(&path(), 1, Statm::EXPECTED, &buffer[..len]))
+}
