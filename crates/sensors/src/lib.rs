@@ -43,8 +43,8 @@ mod zoneinfo;
 
 pub use crate::error::ReadError;
 pub use crate::meminfo::Meminfo;
-pub use crate::notifier::{Notified, Notifier, NotifierLevel, NotifierParameters, Percentages};
-pub use crate::plausible::{Implausible, bound};
+pub use crate::notifier::{Notifier, NotifierParameters, Percentages};
+pub use crate::plausible::{Implausible, Notified, NotifierLevel, bound};
 pub use crate::pressure::{PressureFile, PressureTrigger};
 pub use crate::proc_root::{KernelFunction, ProcRoot, Runner};
 pub use crate::survey::{Executable, Request, Survey, What, survey};

@@ -7,73 +7,15 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use model::Memory;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, write};
 
 use crate::error::{ReadError, beginning};
 use crate::file::{decimal, read_whole};
-use crate::plausible::{self, Implausible, NotifierFindings};
+use crate::plausible::{self, Implausible, Notified, NotifierFindings};
 
 /// The text is shorter than this: `MEMORY_INFO_TEXT_MAX`.
 const TEXT_BYTES: usize = 1024;
-
-/// How short the module finds the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NotifierLevel {
-    /// Memory or swap is above the module's warn level.
-    Ok,
-    /// Both are at or below it.
-    Warn,
-    /// Both are at or below its kill level.
-    Kill,
-    /// The kernel is about to kill, and waits for an answer.
-    LastCall,
-}
-
-/// What the module says at one moment. What it does not say, or cannot be true,
-/// is `None`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Notified {
-    /// How short the machine is.
-    pub level: Option<NotifierLevel>,
-    /// `MemTotal` in bytes.
-    pub total_bytes: Option<u64>,
-    /// `MemAvailable` in bytes, of the moment of reading.
-    pub available_bytes: Option<u64>,
-    /// `Hugetlb` in bytes.
-    pub hugetlb_bytes: Option<u64>,
-    /// `SwapTotal` in bytes.
-    pub swap_total_bytes: Option<u64>,
-    /// `SwapFree` in bytes, of the moment of reading.
-    pub swap_free_bytes: Option<u64>,
-    /// The number that answers the latest last call; 0 before the first.
-    pub sequence: Option<u64>,
-}
-
-impl Notified {
-    /// `memory` with what the module says in place of what it said; `None`
-    /// where the module does not say how much is available.
-    #[must_use]
-    pub fn updated(&self, memory: Memory) -> Option<Memory> {
-        let total_bytes = self.total_bytes.unwrap_or(memory.total_bytes);
-        let available_bytes = self.available_bytes?;
-        let hugetlb_bytes = self.hugetlb_bytes.unwrap_or(memory.hugetlb_bytes);
-        let swap_total_bytes = self.swap_total_bytes.unwrap_or(0);
-        // What was set aside at another moment is not available now.
-        let most_hugetlb_bytes = total_bytes.checked_sub(available_bytes)?;
-        Some(Memory {
-            total_bytes,
-            available_bytes,
-            // It is of another moment, and the module does not say it.
-            at_least_bytes: 0,
-            hugetlb_bytes: hugetlb_bytes.min(most_hugetlb_bytes),
-            swap_total_bytes,
-            swap_free_bytes: self.swap_free_bytes.unwrap_or(0).min(swap_total_bytes),
-            ..memory
-        })
-    }
-}
 
 /// Percentages of memory and of swap, whole, 0 to 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,8 +166,10 @@ impl NotifierParameters {
 
 #[cfg(test)]
 mod tests {
+    use model::Memory;
+
     use super::*;
-    use crate::plausible::NOTIFIER_KEYS;
+    use crate::plausible::{NOTIFIER_KEYS, NotifierLevel};
 
     fn parse(text: &[u8]) -> Notified {
         plausible::notified(text, &mut NotifierFindings::default())

@@ -1,0 +1,193 @@
+//! What is wrong in a text, and what is taken in its place.
+
+use std::fmt;
+
+/// One line or number that cannot be true, and what is taken in its place.
+/// [`fmt::Display`] follows the name of the file: `` `f`, line 3: … ``.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Implausible {
+    pub(super) key: &'static str,
+    pub(super) unit: Measure,
+    /// Counted from 1; 0: there is no such line.
+    pub(super) line: usize,
+    pub(super) fault: Fault,
+    pub(super) used: Used,
+}
+
+/// What numbers of a file are counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    Kib,
+    Bytes,
+    Pages,
+    /// It is no quantity of memory.
+    None,
+}
+
+/// What is wrong. Quantities in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Missing,
+    Unreadable(Excerpt),
+    Wrapped(Excerpt),
+    /// On this line.
+    Repeated(usize),
+    /// It is more than can be.
+    Above {
+        found: u64,
+        limit: u64,
+    },
+    /// It is less than can be, since so much is free.
+    Below {
+        found: u64,
+        free: u64,
+    },
+    /// It could be less only where the kernel keeps back more than it does
+    /// unless it is told to.
+    Doubtful {
+        found: u64,
+        free: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Used {
+    /// The whole file is left out.
+    No,
+    /// The field is left out.
+    Nothing,
+    /// As it is.
+    Found,
+    Bytes(u64),
+    /// Reckoned from free memory, page cache and slab.
+    Reckoned(u64),
+    /// What the same line said before.
+    Before(u64),
+}
+
+/// The beginning of what was found, without the heap.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Excerpt {
+    bytes: [u8; 32],
+    len: u8,
+}
+
+impl Excerpt {
+    pub(super) fn of(text: &[u8]) -> Self {
+        let mut excerpt = Self {
+            bytes: [0; 32],
+            len: 0,
+        };
+        for (to, from) in excerpt.bytes.iter_mut().zip(text.trim_ascii()) {
+            *to = match from {
+                b' '..=b'~' => *from,
+                _ => b'?',
+            };
+            excerpt.len += 1;
+        }
+        excerpt
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("?"))
+    }
+}
+
+impl fmt::Debug for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+impl Measure {
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Kib => "<number> kB",
+            Self::Bytes | Self::None => "<number>",
+            Self::Pages => "<pages>",
+        }
+    }
+}
+
+/// A quantity as the file would say it.
+struct Amount(u64, Measure);
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Measure::Bytes => write!(f, "{} bytes", self.0),
+            Measure::Kib | Measure::Pages => write!(f, "{} kB", self.0 >> 10),
+            Measure::None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl fmt::Display for Implausible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            key, unit, line, ..
+        } = *self;
+        if line > 0 {
+            write!(f, ", line {line}")?;
+        }
+        match self.fault {
+            Fault::Missing => write!(f, ": there is no line `{key}: {}`", unit.expected())?,
+            Fault::Unreadable(found) => {
+                let expected = unit.expected();
+                write!(f, ": expected `{key}: {expected}`, found `{found}`")?;
+            }
+            Fault::Wrapped(found) => write!(
+                f,
+                ": {key} cannot be `{found}`: more than any machine has, or wrapped below zero"
+            )?,
+            Fault::Repeated(again) => write!(f, ": `{key}` is there again on line {again}")?,
+            Fault::Above { found, limit } => {
+                let (found, limit) = (Amount(found, unit), Amount(limit, unit));
+                write!(f, ": {key} cannot be {found} (at most {limit})")?;
+            }
+            Fault::Below { found, free } => {
+                let (found, free) = (Amount(found, unit), Amount(free, unit));
+                write!(f, ": {key} cannot be {found} ({free} are free)")?;
+            }
+            Fault::Doubtful { found, free } => {
+                let (found, free) = (Amount(found, unit), Amount(free, unit));
+                write!(f, ": {key} is {found}, but {free} are free")?;
+            }
+        }
+        match self.used {
+            Used::No => Ok(()),
+            Used::Nothing => write!(f, "; not counted"),
+            Used::Found if matches!(self.fault, Fault::Repeated(_)) => {
+                write!(f, "; the first counts")
+            }
+            Used::Found => write!(
+                f,
+                "; taken as it is, but the kill level waits until free memory is as low"
+            ),
+            Used::Bytes(bytes) => write!(f, "; taken as {}", Amount(bytes, unit)),
+            Used::Reckoned(bytes) => write!(
+                f,
+                "; taken as {}, by free memory, page cache and slab",
+                Amount(bytes, unit)
+            ),
+            Used::Before(bytes) => write!(f, "; taken as {}, as before", Amount(bytes, unit)),
+        }
+    }
+}
+
+impl Fault {
+    /// Why `text` says nothing; `digits` are what there is of it but its unit.
+    pub(super) fn of(text: &[u8], digits: Option<&[u8]>) -> Self {
+        let is_number = digits.is_some_and(|digits| {
+            let digits = digits.strip_prefix(b"-").unwrap_or(digits);
+            !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+        });
+        let found = Excerpt::of(text);
+        match is_number {
+            true => Self::Wrapped(found),
+            false => Self::Unreadable(found),
+        }
+    }
+}

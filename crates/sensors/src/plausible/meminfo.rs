@@ -1,0 +1,305 @@
+//! What meminfo may say of memory.
+
+use model::Memory;
+
+use super::fields::{Fields, Findings, Unfit};
+use super::implausible::{Fault, Measure, Used};
+use super::{ABSURD_BYTES, slack};
+
+/// By so much `MemAvailable` may be below `MemFree`: what the kernel keeps back
+/// is not available. That is the high watermark, 1.5 times
+/// `vm.min_free_kbytes`, which khugepaged raises to at most a twentieth of
+/// memory; and what low zones keep for themselves, some 256th.
+fn kept_back(total_bytes: u64) -> u64 {
+    total_bytes / 100 * 8
+}
+
+/// As the kernel reckons `MemAvailable`: page cache and slab count but for the
+/// low watermark, and by half at least. That watermark is not in meminfo: taken
+/// at its highest, 1.25 times `vm.min_free_kbytes`, this rather counts too
+/// little, and the guard acts early rather than late.
+fn reclaimable(bytes: u64, total_bytes: u64) -> u64 {
+    bytes - (bytes / 2).min(total_bytes / 16)
+}
+
+/// What of meminfo is used, in the order of [`KEYS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    MemTotal,
+    MemAvailable,
+    MemFree,
+    Buffers,
+    Cached,
+    ActiveFile,
+    InactiveFile,
+    AnonPages,
+    Shmem,
+    SReclaimable,
+    KReclaimable,
+    SUnreclaim,
+    Hugetlb,
+    HugePagesTotal,
+    Hugepagesize,
+    SwapTotal,
+    SwapFree,
+}
+
+pub(crate) const KEYS: [(&str, Measure); 17] = [
+    ("MemTotal", Measure::Kib),
+    ("MemAvailable", Measure::Kib),
+    ("MemFree", Measure::Kib),
+    ("Buffers", Measure::Kib),
+    ("Cached", Measure::Kib),
+    ("Active(file)", Measure::Kib),
+    ("Inactive(file)", Measure::Kib),
+    ("AnonPages", Measure::Kib),
+    ("Shmem", Measure::Kib),
+    ("SReclaimable", Measure::Kib),
+    ("KReclaimable", Measure::Kib),
+    ("SUnreclaim", Measure::Kib),
+    ("Hugetlb", Measure::Kib),
+    ("HugePages_Total", Measure::None),
+    ("Hugepagesize", Measure::Kib),
+    ("SwapTotal", Measure::Kib),
+    ("SwapFree", Measure::Kib),
+];
+
+type Meminfo = Fields<{ KEYS.len() }>;
+pub(crate) type MeminfoFindings = Findings<{ KEYS.len() }>;
+
+/// Memory by the text of meminfo. `known_total` is the MemTotal of an earlier
+/// reading, which stands in for one that is wrong.
+///
+/// # Errors
+///
+/// There is no MemTotal, or neither MemAvailable nor MemFree: nothing can be
+/// told by the rest.
+pub(crate) fn memory(
+    text: &[u8],
+    known_total: Option<u64>,
+    findings: &mut MeminfoFindings,
+) -> Result<Memory, Unfit> {
+    let fields = Meminfo::of(&KEYS, text);
+    findings.begin();
+    let total_bytes = total(&fields, known_total, findings)?;
+    // No part of memory is larger than all of it.
+    let part = |key: Key, findings: &mut _| fields.at_most(key as usize, total_bytes, findings);
+    let free = part(Key::MemFree, findings);
+    let anon = part(Key::AnonPages, findings);
+    let shmem = part(Key::Shmem, findings);
+    let slab = part(Key::SUnreclaim, findings);
+    let other = [free, anon, shmem, slab].into_iter().flatten();
+    let other_bytes = other.fold(0, u64::saturating_add);
+    let hugetlb_bytes = hugetlb(&fields, total_bytes, other_bytes, findings);
+    let held = Held {
+        anon: anon.unwrap_or(0),
+        other: [shmem, slab, Some(hugetlb_bytes)]
+            .into_iter()
+            .flatten()
+            .fold(0, u64::saturating_add),
+    };
+    let cache = part(Key::Cached, findings).map(|cached| {
+        let buffers = part(Key::Buffers, findings).unwrap_or(0);
+        (cached + buffers).saturating_sub(shmem.unwrap_or(0))
+    });
+    let active = part(Key::ActiveFile, findings);
+    let inactive = part(Key::InactiveFile, findings);
+    let listed = active
+        .zip(inactive)
+        .map(|(active, inactive)| active + inactive);
+    let reclaimable_slab = [Key::SReclaimable, Key::KReclaimable].map(|key| part(key, findings));
+    let room = Room {
+        total_bytes,
+        free,
+        cache,
+        listed,
+        slab: reclaimable_slab[0].unwrap_or(0),
+        slab_at_most: reclaimable_slab.into_iter().flatten().max().unwrap_or(0),
+    };
+    let available_bytes = available(&fields, &room, &held, findings)?;
+    let (swap_total_bytes, swap_free_bytes) = swap(&fields, findings);
+    findings.settle();
+    Ok(Memory {
+        total_bytes,
+        available_bytes,
+        at_least_bytes: free.unwrap_or(0).saturating_sub(kept_back(total_bytes)),
+        hugetlb_bytes,
+        swap_total_bytes,
+        swap_free_bytes,
+        anon_bytes: anon.unwrap_or(0),
+        shmem_bytes: shmem.unwrap_or(0),
+        unreclaimable_slab_bytes: slab.unwrap_or(0),
+    })
+}
+
+/// What no reclaim brings back, but for what of `anon` was freed lazily.
+struct Held {
+    anon: u64,
+    other: u64,
+}
+
+/// What may be available.
+struct Room {
+    total_bytes: u64,
+    free: Option<u64>,
+    /// Page cache by `Cached` and `Buffers`, without shared memory.
+    cache: Option<u64>,
+    /// `Active(file)` and `Inactive(file)`: what of the page cache can be
+    /// reclaimed, and anonymous pages that were freed lazily (MADV_FREE).
+    listed: Option<u64>,
+    slab: u64,
+    slab_at_most: u64,
+}
+
+impl Room {
+    /// No more than this is available, whatever `MemAvailable` says: all but
+    /// what is held, and no more than what is free or can be reclaimed. What is
+    /// free is available in any case.
+    fn at_most(&self, held: &Held) -> u64 {
+        // Freed lazily, it is still among AnonPages, and can be reclaimed.
+        let lazily_freed = match (self.listed, self.cache) {
+            (Some(listed), Some(cache)) => listed.saturating_sub(cache).min(held.anon),
+            _ => 0,
+        };
+        let held = (held.anon - lazily_freed).saturating_add(held.other);
+        let not_held = self.total_bytes.saturating_sub(held);
+        let summed = self
+            .free
+            .zip(self.listed.or(self.cache))
+            .map(|(free, file)| free.saturating_add(file).saturating_add(self.slab_at_most));
+        not_held
+            .min(summed.unwrap_or(u64::MAX))
+            .max(self.free.unwrap_or(0))
+    }
+
+    /// `MemAvailable` as the kernel reckons it, without what it keeps back.
+    fn reckoned(&self, at_most: u64) -> Option<u64> {
+        let file = match (self.listed, self.cache) {
+            (Some(listed), Some(cache)) => listed.min(cache),
+            (listed, cache) => listed.or(cache).unwrap_or(0),
+        };
+        let more = reclaimable(file, self.total_bytes) + reclaimable(self.slab, self.total_bytes);
+        Some((self.free? + more).min(at_most))
+    }
+}
+
+fn total(
+    fields: &Meminfo,
+    known_total: Option<u64>,
+    findings: &mut MeminfoFindings,
+) -> Result<u64, Unfit> {
+    const TOTAL: usize = Key::MemTotal as usize;
+    let found = fields.at_most(TOTAL, ABSURD_BYTES, findings);
+    if let Some(bytes) = found.filter(|&bytes| bytes > 0) {
+        return Ok(bytes);
+    }
+    let known = known_total.ok_or_else(|| fields.unfit(TOTAL))?;
+    fields.use_instead(TOTAL, Used::Before(known), findings);
+    Ok(known)
+}
+
+/// What is free or held otherwise is not set aside for huge pages. 0 where the
+/// kernel does not say; before Linux 4.20 it says pages and their size.
+fn hugetlb(
+    fields: &Meminfo,
+    total_bytes: u64,
+    other_bytes: u64,
+    findings: &mut MeminfoFindings,
+) -> u64 {
+    let limit = total_bytes.saturating_sub(other_bytes);
+    let limit = limit
+        .saturating_add(slack(total_bytes))
+        .min(total_bytes - 1);
+    let said = fields.at_most(Key::Hugetlb as usize, limit, findings);
+    said.unwrap_or_else(|| {
+        let pages = fields.at_most(Key::HugePagesTotal as usize, u64::MAX, findings);
+        let size = fields.at_most(Key::Hugepagesize as usize, total_bytes, findings);
+        let bytes = u64::saturating_mul(pages.unwrap_or(0), size.unwrap_or(0));
+        // The pages that are meant may be of several sizes.
+        if bytes <= limit { bytes } else { 0 }
+    })
+}
+
+fn available(
+    fields: &Meminfo,
+    room: &Room,
+    held: &Held,
+    findings: &mut MeminfoFindings,
+) -> Result<u64, Unfit> {
+    const AVAILABLE: usize = Key::MemAvailable as usize;
+    let at_most = room.at_most(held);
+    let reckoned = room.reckoned(at_most);
+    let kept_back = kept_back(room.total_bytes);
+    let Some(found) = fields.at_most(AVAILABLE, ABSURD_BYTES, findings) else {
+        // Also before Linux 3.14, which has no such line.
+        let bytes = reckoned.ok_or_else(|| fields.unfit(AVAILABLE))?;
+        fields.use_instead(AVAILABLE, Used::Reckoned(bytes), findings);
+        return Ok(bytes);
+    };
+    let free = room.free.unwrap_or(0);
+    // Slack or not, no more than all of it.
+    let limit = at_most.saturating_add(slack(room.total_bytes));
+    if found > limit.min(room.total_bytes) {
+        let fault = Fault::Above {
+            found,
+            limit: at_most,
+        };
+        // What counted too much may count anything, so the most that can be
+        // true is not what is likely.
+        let (bytes, used) = match reckoned {
+            Some(bytes) => (bytes, Used::Reckoned(bytes)),
+            None => (at_most, Used::Bytes(at_most)),
+        };
+        fields.note(AVAILABLE, fault, used, findings);
+        return Ok(bytes);
+    }
+    match reckoned {
+        // 0 is what the kernel says where it finds less than it keeps back.
+        Some(bytes) if found == 0 && bytes > kept_back => {
+            let fault = Fault::Below { found, free };
+            fields.note(AVAILABLE, fault, Used::Reckoned(bytes), findings);
+            Ok(bytes)
+        }
+        _ => {
+            // True where `vm.min_free_kbytes` or `vm.watermark_scale_factor`
+            // was set far higher than usual; so it is not overruled.
+            if found < free.saturating_sub(kept_back) {
+                let fault = Fault::Doubtful { found, free };
+                fields.note(AVAILABLE, fault, Used::Found, findings);
+            }
+            Ok(found)
+        }
+    }
+}
+
+/// Total and free. Of swap that makes no sense none is counted as free: then
+/// memory alone decides, as on a machine without swap. Counted as free, it
+/// would hold back every level while memory runs out.
+fn swap(fields: &Meminfo, findings: &mut MeminfoFindings) -> (u64, u64) {
+    const TOTAL: usize = Key::SwapTotal as usize;
+    const FREE: usize = Key::SwapFree as usize;
+    let total = fields.at_most(TOTAL, ABSURD_BYTES, findings);
+    if total.is_none() && fields.is_there(TOTAL) {
+        fields.use_instead(TOTAL, Used::Bytes(0), findings);
+    }
+    let total = total.unwrap_or(0);
+    // While swap is turned off, what was free in it may be listed yet.
+    let free = match fields.at_most(FREE, ABSURD_BYTES, findings) {
+        Some(found) if found > total => {
+            let fault = Fault::Above {
+                found,
+                limit: total,
+            };
+            fields.note(FREE, fault, Used::Bytes(total), findings);
+            total
+        }
+        Some(found) => found,
+        None => {
+            if total > 0 || fields.is_there(FREE) {
+                fields.use_instead(FREE, Used::Bytes(0), findings);
+            }
+            0
+        }
+    };
+    (total, free)
+}

@@ -1,0 +1,94 @@
+//! What the lists of each CPU may hold, by zoneinfo.
+
+use super::fields::{Findings, Unfit};
+use super::implausible::{Fault, Implausible, Measure, Used};
+use super::{ABSURD_BYTES, slack};
+use crate::file::decimal;
+
+/// What zoneinfo says of the lists of each CPU, line by line.
+#[derive(Debug, Default)]
+pub(crate) struct PerCpu {
+    page_bytes: u64,
+    bytes: u64,
+    /// All memory of the zones so far; 0 where they do not say.
+    managed_bytes: u64,
+    any_zone: bool,
+    unreadable: Option<(usize, Fault)>,
+    last_line: usize,
+}
+
+pub(crate) type PerCpuFindings = Findings<2>;
+
+impl PerCpu {
+    const COUNT: usize = 0;
+    const SUM: usize = 1;
+
+    pub(crate) fn new(page_bytes: u64) -> Self {
+        Self {
+            page_bytes,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn take(&mut self, line: usize, text: &[u8]) {
+        self.any_zone |= text.starts_with(b"Node ");
+        let text = text.trim_ascii();
+        let quantity = |pages: &[u8]| {
+            let bytes = decimal(pages.trim_ascii())?.checked_mul(self.page_bytes)?;
+            (bytes <= ABSURD_BYTES).then_some(bytes)
+        };
+        if let Some(pages) = text.strip_prefix(b"managed ") {
+            let bytes = quantity(pages).unwrap_or(0);
+            self.managed_bytes = self.managed_bytes.saturating_add(bytes);
+        } else if let Some(pages) = text.strip_prefix(b"count:") {
+            self.last_line = line;
+            match quantity(pages) {
+                Some(bytes) => self.bytes = self.bytes.saturating_add(bytes),
+                None => {
+                    let fault = Fault::of(pages.trim_ascii(), Some(pages.trim_ascii()));
+                    self.unreadable.get_or_insert((line, fault));
+                }
+            }
+        }
+    }
+
+    /// The bytes in all lists, and none where that is more than they can hold:
+    /// an eighth of memory (`vm.percpu_pagelist_high_fraction`). A list that
+    /// makes no sense is taken as empty.
+    ///
+    /// # Errors
+    ///
+    /// It tells of no memory at all.
+    pub(crate) fn bytes(self, findings: &mut PerCpuFindings) -> Result<u64, Unfit> {
+        if !self.any_zone {
+            return Err(Unfit::Missing { key: "Node " });
+        }
+        findings.begin();
+        let implausible = |line, fault| Implausible {
+            key: "count",
+            unit: Measure::Pages,
+            line,
+            fault,
+            used: Used::Nothing,
+        };
+        if let Some((line, fault)) = self.unreadable {
+            findings.note(Self::COUNT, implausible(line, fault));
+        }
+        let limit = match self.managed_bytes {
+            0 => ABSURD_BYTES,
+            bytes => (bytes / 8 + slack(bytes)).min(ABSURD_BYTES),
+        };
+        let bytes = if self.bytes <= limit {
+            self.bytes
+        } else {
+            let found = self.bytes;
+            findings.note(
+                Self::SUM,
+                implausible(self.last_line, Fault::Above { found, limit }),
+            );
+            0
+        };
+        findings.settle();
+        Ok(bytes)
+    }
+}
