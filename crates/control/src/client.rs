@@ -12,8 +12,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, connect, setsockopt, s
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::listener::{ConnectionError, receive, transmit};
+use crate::message::WordsError;
 use crate::place::{Door, Place};
-use crate::words::{Reply, Request, WordsError};
+use crate::words::{Reply, Request};
 
 /// A connection to the daemon, for one question.
 #[derive(Debug)]

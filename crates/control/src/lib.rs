@@ -16,16 +16,19 @@
 //! policy changes.
 
 mod client;
+mod fate;
 mod listener;
+mod message;
 mod place;
 mod station;
+mod status;
 mod words;
 
 pub use crate::client::{Client, ClientError};
+pub use crate::fate::{Cause, Fate, Signal};
 pub use crate::listener::{Connection, ConnectionError, Listener, Peer, may_ask_relief};
+pub use crate::message::{Found, MESSAGE_BYTES, Message, WordsError};
 pub use crate::place::{Door, InstanceLock, Place, PlaceError};
 pub use crate::station::Station;
-pub use crate::words::{
-    Cause, Fate, Found, Level, MESSAGE_BYTES, Message, Refusal, Reply, Request, Signal, Status,
-    WordsError,
-};
+pub use crate::status::{Level, Status};
+pub use crate::words::{Refusal, Reply, Request};

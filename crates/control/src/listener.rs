@@ -15,8 +15,9 @@ use nix::sys::socket::{
     socket,
 };
 
+use crate::message::{MESSAGE_BYTES, WordsError};
 use crate::place::{Door, InstanceLock, Place, PlaceError, same_file};
-use crate::words::{MESSAGE_BYTES, Reply, Request, WordsError};
+use crate::words::{Reply, Request};
 
 /// How many may wait to be accepted; more wait in connect(2), and so do not
 /// wait for us.
