@@ -10,6 +10,7 @@ pub mod listener;
 pub mod module;
 pub mod program;
 pub mod roles;
+pub mod timeline;
 pub mod wait;
 
 use std::ffi::CStr;

@@ -33,6 +33,7 @@ use rustix::process::Signal;
 use crate::guest::files::{kernel_kills, meminfo_bytes, text};
 use crate::guest::module::Module;
 use crate::guest::program::Program;
+use crate::guest::timeline::{Levels, Timeline};
 use crate::guest::{Report, wait};
 
 /// Where Debian is mounted.
@@ -53,8 +54,18 @@ const WORKING_SETS_MEBIBYTES: &str = "200,300";
 /// Where programs of this room print.
 const TERMINALS: [&str; 5] = ["daemon", "monitor", "testproc", "slow", "resumed"];
 
+/// Where the timeline of a walk is left.
+const TIMELINE: &str = "timeline";
+
 /// What the daemon is told.
 const DAEMON: &[&str] = &["--registered-only", "--grace", "30", "--recover", "30"];
+
+/// The daemon's own, but for the last, which is as above.
+const LEVELS: Levels = Levels {
+    warn: 10,
+    kill: 5,
+    recover: 30,
+};
 
 /// Longest that starting a small program may take while memory runs out.
 const LONGEST_PROBE: Duration = Duration::from_secs(2);
@@ -90,7 +101,7 @@ fn in_debian(scenario: impl FnOnce() -> Result<()>) -> Result<()> {
     let module = Module::load("grace_ms=5000")?;
     let outcome = scenario();
     // What a person would have seen in the three terminals.
-    for name in TERMINALS {
+    for name in TERMINALS.into_iter().chain([TIMELINE]) {
         show(name);
     }
     outcome?;
@@ -101,7 +112,9 @@ fn walk(survivors: &[&str], report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
     let mut daemon = daemon()?;
     let mut monitor = terminal("monitor", "/bin/psi-monitor", &[])?;
+    let timeline = Timeline::start(&VALUES, LEVELS, path("daemon"));
     let testproc = testproc(&[], report)?;
+    timeline.begin();
 
     let lives = |name: &str| survivors.contains(&name);
     let probe = Probe::start();
@@ -131,6 +144,7 @@ fn walk(survivors: &[&str], report: &mut Report) -> Result<()> {
             Ok(told(name)? >= before + 5)
         })?;
     }
+    fs::write(path(TIMELINE), timeline.end()?).context("cannot keep the timeline")?;
     report.figure(
         "available afterwards",
         format!("{} MiB", meminfo_bytes("MemAvailable")? >> 20),
@@ -352,7 +366,7 @@ fn middle(times: &[Duration]) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{given_up, is_end_of, middle};
+    use super::{DAEMON, LEVELS, given_up, is_end_of, middle};
     use std::time::Duration;
 
     #[test]
@@ -369,6 +383,13 @@ mod tests {
         assert!(is_end_of(line, "ml_test2"));
         assert!(!is_end_of(line, "ml_test1"));
         assert!(!is_end_of("ml_test2 [77] SIGTERM: checkpoint", "ml_test2"));
+    }
+
+    #[test]
+    fn the_timeline_has_the_recovery_level_that_the_daemon_is_told() {
+        let told = DAEMON.windows(2).find(|pair| pair[0] == "--recover");
+        let told = told.map(|pair| pair[1].to_owned());
+        assert_eq!(told, Some(LEVELS.recover.to_string()));
     }
 
     #[test]
