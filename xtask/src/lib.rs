@@ -9,7 +9,8 @@
 //! - `cargo xtask e2e`: the scenarios of `e2e/`, in virtual machines.
 //! - `cargo xtask arena`: figures of our daemon beside earlyoom's.
 //! - `cargo xtask walkthrough`: the walk-through on one's own machine.
-//! - `cargo xtask picture`: `docs/walkthrough.svg`, from a run of `e2e`.
+//! - `cargo xtask picture`: `docs/picture.svg` and the transcripts, from the
+//!   log of a run in a virtual machine.
 //!
 //! Each step prints its name and how long it took; the first one that fails
 //! ends the run and says how to repeat it. What a step needs beyond Rust and a
@@ -19,12 +20,15 @@ mod arena;
 mod chore;
 mod fuzz;
 mod invariants;
+mod pages;
 mod picture;
 mod scripts;
 mod source;
 mod tally;
+mod timeline;
 mod tools;
 mod transcript;
+mod walk_log;
 mod walkthrough;
 
 use std::ffi::OsString;
@@ -79,15 +83,16 @@ enum Task {
         #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
         times: u32,
     },
-    /// docs/walkthrough.svg: what the terminals showed in the last run of
-    /// `cargo xtask e2e -- one_job_fits_and_lives`
+    /// docs/picture.svg and the transcripts in README.md and docs/walkthrough.md,
+    /// from the run that docs/walkthrough.log keeps
     Picture {
-        /// Print what it would show, and draw nothing
-        #[arg(long)]
-        text: bool,
-        /// Read FILE instead, the console of another run
+        /// Repeat the run first, in a virtual machine, and keep its log
+        #[arg(long, conflicts_with = "console")]
+        run: bool,
+        /// Keep the log of an earlier run first: FILE is its console, which lies in
+        /// e2e/target/logs
         #[arg(long, value_name = "FILE")]
-        log: Option<PathBuf>,
+        console: Option<PathBuf>,
     },
 }
 
@@ -111,8 +116,14 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
         }
         Task::Arena => arena::run(&root),
         Task::Walkthrough { times } => walkthrough::run(&root, times),
-        Task::Picture { text: true, log } => picture::print(&root, log.as_deref()),
-        Task::Picture { text: false, log } => picture::draw(&root, log.as_deref()),
+        Task::Picture { run, console } => {
+            if run {
+                pages::run_and_keep(&root)?;
+            } else if let Some(console) = console {
+                pages::keep(&root, &console)?;
+            }
+            pages::make(&root)
+        }
     }
 }
 

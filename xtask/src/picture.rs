@@ -1,465 +1,793 @@
-//! A picture of the walk-through: its three terminals, as they were in a run.
+//! A picture of the walk-through: whose memory filled the machine, over time,
+//! and what the daemon did about it.
 //!
-//! What they show is what the programs printed, cut by the rules of
-//! [`transcript`](crate::transcript); nothing is drawn or chosen by hand, and
-//! the same log gives the same bytes. The picture needs nothing from
-//! elsewhere: no script, no font, no image.
+//! Drawn from the timeline of a run's log; nothing is placed by hand, and the
+//! same log gives the same bytes. The picture needs nothing from elsewhere: no
+//! script, no font, no image. It has its own background, so that it can be read
+//! on a light page and on a dark one. The bands differ in lightness too, and
+//! their colours (Okabe and Ito's) can be told apart by the colour-blind.
 
-use std::fmt::{self, Display, Write};
-use std::fs;
-use std::path::Path;
+use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 
-use crate::chore::say;
-use crate::transcript::{GAP, Kind, Line, Transcript, Walk};
+use crate::timeline::{Process, Sample, Signal, Timeline};
+use crate::transcript::Walk;
 
-/// Where the scenario leaves its console, and what runs it.
-const LOG: &str = "e2e/target/logs/6.1/one_job_fits_and_lives.console";
-const RUN: &str = "cargo xtask e2e -- one_job_fits_and_lives";
-
-/// What is made.
-const PICTURE: &str = "docs/walkthrough.svg";
+/// Where it is put.
+pub(crate) const PATH: &str = "docs/picture.svg";
 
 // All in pixels, where it is shown no smaller than it is.
-const WIDTH: usize = 940;
-const MONITOR_WIDTH: usize = 380;
-const BETWEEN: usize = 10;
-const BAR: usize = 28;
-const PADDING: usize = 12;
-const FONT: usize = 12;
-const LINE: usize = 16;
-const GAP_LINE: usize = 10;
-const ROUND: usize = 8;
-const KNOB: usize = 5;
+const WIDTH: f64 = 860.0;
+const MARGIN: f64 = 16.0;
+const LEFT: f64 = 150.0;
+const TOP: f64 = 44.0;
+const PLOT_WIDTH: f64 = 480.0;
+const PLOT_HEIGHT: f64 = 360.0;
+const BOTTOM: f64 = TOP + PLOT_HEIGHT;
+const LEGEND: f64 = LEFT + PLOT_WIDTH + 16.0;
+const LEGEND_ROW: f64 = 46.0;
+const CALLOUTS: f64 = BOTTOM + 56.0;
+const CALLOUT_WIDTH: f64 = (WIDTH - 2.0 * MARGIN) / 3.0;
+const CALLOUT_INDENT: f64 = 28.0;
+const RADIUS: f64 = 10.0;
+const FONT: f64 = 13.0;
+const LINE: f64 = 18.0;
 
-/// The width of a character for its size. Monospaced fonts have 55 to 62.
-const CHARACTER_PERCENT: usize = 62;
+/// The width of a character for its size, at the most on average: sans-serif
+/// fonts have 0.5 to 0.55, bold ones a little more.
+const CHARACTER: f64 = 0.6;
 
-/// Words with a colour, which is a class of the style sheet.
-const MARKS: [(&str, &str); 12] = [
-    ("SIGKILL", "bad"),
-    ("  given up", "bad"),
-    ("kill:", "bad"),
-    ("last call:", "bad"),
-    ("SIGTERM", "careful"),
-    ("warn:", "careful"),
-    ("relief:", "careful"),
-    ("WARN ", "careful"),
-    ("  kept", "good"),
-    ("survived", "good"),
-    ("gone  ", "good"),
-    ("freed  ", "good"),
-];
+/// Signals so near to each other, in seconds, are of one decision.
+const TOGETHER: f64 = 1.0;
 
-/// Draws the run that `log` is of: the scenario's last one, if none is named.
+/// Within so many seconds before a SIGKILL, memory fell to its threshold if that
+/// is why it was sent: samples are no closer than some tenths of a second.
+const JUST_BEFORE: f64 = 1.0;
+
+const MIB: u64 = 1024;
+
+/// The longest that the kernel takes to free what a process held, in seconds.
+const FREEING: f64 = 2.0;
+
+/// The picture of a walk.
 ///
 /// # Errors
 ///
-/// The log could not be read or is not that of a whole run; the picture could
-/// not be written.
-pub(crate) fn draw(root: &Path, log: Option<&Path>) -> Result<()> {
-    let walk = read(root, log)?;
-    let path = root.join(PICTURE);
-    fs::write(&path, Picture::new(&walk).to_string())
-        .with_context(|| format!("cannot write `{}`", path.display()))?;
-    say(format_args!("{PICTURE}: {}", walk.fates.join(", ")))
-}
-
-/// Prints what the picture would show.
-///
-/// # Errors
-///
-/// The log could not be read or is not that of a whole run.
-pub(crate) fn print(root: &Path, log: Option<&Path>) -> Result<()> {
-    let walk = read(root, log)?;
-    let texts = walk.transcripts.map(|transcript| transcript.to_string());
-    say(format_args!("{}", texts.join("\n").trim_end()))
-}
-
-fn read(root: &Path, log: Option<&Path>) -> Result<Walk> {
-    let path = log.map_or_else(|| root.join(LOG), Path::to_path_buf);
-    let log = path.display();
-    let bytes =
-        fs::read(&path).with_context(|| format!("cannot read `{log}` (`{RUN}` makes it)"))?;
-    Walk::parse(&String::from_utf8_lossy(&bytes))
-        .with_context(|| format!("`{log}` is no log of a whole walk (`{RUN}` makes one)"))
-}
-
-/// The daemon above the monitor and testproc.sh.
-struct Picture<'walk> {
-    windows: [Window<'walk>; 3],
-    height: usize,
-    description: String,
-}
-
-impl<'walk> Picture<'walk> {
-    fn new(walk: &'walk Walk) -> Self {
-        let [daemon, monitor, testproc] = &walk.transcripts;
-        let daemon = Window::new(daemon, (0, 0), WIDTH);
-        let (middle, top) = (MONITOR_WIDTH + BETWEEN, daemon.height + BETWEEN);
-        let mut monitor = Window::new(monitor, (0, top), MONITOR_WIDTH);
-        let mut testproc = Window::new(testproc, (middle, top), WIDTH - middle);
-        let height = monitor.height.max(testproc.height);
-        monitor.height = height;
-        testproc.height = height;
-        Self {
-            windows: [daemon, monitor, testproc],
-            height: top + height,
-            description: format!(
-                "What each of them printed until memory had run out and come back; an ellipsis \
-                 stands for lines left out. In the end: {}.",
-                walk.fates.join(", ")
-            ),
-        }
+/// It shows no SIGTERM, or no SIGKILL after one, or nothing survived: it would
+/// explain nothing.
+pub(crate) fn draw(timeline: &Timeline, walk: &Walk) -> Result<String> {
+    let story = Story::of(timeline, walk)?;
+    let chart = Chart::new(timeline);
+    let mut svg = String::new();
+    let callout_rows = story.callouts.each_ref().map(|callout| callout.rows());
+    let most_rows = callout_rows.iter().map(Vec::len).max().unwrap_or_default();
+    let height = CALLOUTS + LINE * count(most_rows) + LINE + MARGIN;
+    head(&mut svg, height, timeline, &story)?;
+    chart.bands(&mut svg)?;
+    chart.axes(&mut svg)?;
+    chart.names(&mut svg, &story)?;
+    legend(&mut svg, &story)?;
+    let mut clear = LEFT;
+    for (number, (callout, rows)) in story.callouts.iter().zip(&callout_rows).enumerate() {
+        let x = chart.x(callout.seconds);
+        clear = clear.max(x - RADIUS);
+        marker(&mut svg, number + 1, x, clear + RADIUS)?;
+        clear += 2.0 * RADIUS + 2.0;
+        callout.draw(&mut svg, number, rows)?;
     }
+    svg.push_str("</svg>\n");
+    Ok(svg)
 }
 
-impl Display for Picture<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let height = self.height;
-        write!(
-            f,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="title description">
-<title id="title">Three terminals: user-oom, psi-monitor and testproc.sh</title>
-<desc id="description">{}</desc>
+fn head(svg: &mut String, height: f64, timeline: &Timeline, story: &Story<'_>) -> Result<()> {
+    let total = timeline.total / MIB;
+    let said: Vec<String> = story.callouts.iter().map(Callout::sentence).collect();
+    let description = escaped(&said.join(" "));
+    write!(
+        svg,
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="title description">
+<title id="title">Memory of a machine of {total} MiB over time, with four processes as stacked bands</title>
+<desc id="description">{description}</desc>
 <style>
-text {{ font: {FONT}px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; fill: #d6dbe1; white-space: pre }}
-.window {{ fill: #14181e; stroke: #363d47 }}
-.bar {{ fill: #242a33 }}
-.knob {{ fill: #4a535f }}
-.command {{ font-weight: 600 }}
-.bad {{ fill: #ff7b72; font-weight: 600 }}
-.careful {{ fill: #e3b341 }}
-.good {{ fill: #56d364 }}
-.dim {{ fill: #8b949e }}
+text {{ font: {FONT}px sans-serif; fill: #1f2328 }}
+.card {{ fill: #ffffff; stroke: #d0d7de }}
+.small {{ font-size: 12px }}
+.bold {{ font-weight: 600 }}
+.dim {{ fill: #59636e }}
+.right {{ text-anchor: end }}
+.middle {{ text-anchor: middle }}
+.grid {{ stroke: #59636e; stroke-width: 0.5; opacity: 0.5 }}
+.line {{ stroke: #1f2328; stroke-width: 1.2 }}
+.dash {{ stroke-dasharray: 6 4 }}
+.dot {{ stroke-dasharray: 1.5 4 }}
+.time {{ stroke: #1f2328; stroke-width: 1; stroke-dasharray: 2 3 }}
+.knob {{ fill: #1f2328 }}
+.number {{ fill: #ffffff; font-weight: 600; font-size: 12px }}
+.band {{ stroke: #ffffff; stroke-width: 1 }}
+.b0 {{ fill: #0072b2 }}
+.b1 {{ fill: #8ccbf0 }}
+.b2 {{ fill: #f0b23c }}
+.b3 {{ fill: #c8500a }}
+.rest {{ fill: #c4cad1 }}
+.on-b0, .on-b3 {{ fill: #ffffff }}
+.on-b1, .on-b2 {{ fill: #1f2328 }}
+@media (prefers-color-scheme: dark) {{
+text {{ fill: #e6edf3 }}
+.card {{ fill: #161b22; stroke: #3d444d }}
+.dim {{ fill: #a5aeb8 }}
+.grid {{ stroke: #a5aeb8 }}
+.line, .time {{ stroke: #e6edf3 }}
+.knob {{ fill: #e6edf3 }}
+.number {{ fill: #161b22 }}
+.band {{ stroke: #161b22 }}
+.rest {{ fill: #4b535d }}
+.on-b0, .on-b3 {{ fill: #ffffff }}
+.on-b1, .on-b2 {{ fill: #1f2328 }}
+}}
 </style>
+<rect class="card" x="0.5" y="0.5" width="{}" height="{}" rx="8"/>
 "##,
-            Escaped(&self.description)
-        )?;
-        for window in &self.windows {
-            write!(f, "{window}")?;
-        }
-        writeln!(f, "</svg>")
-    }
+        WIDTH - 1.0,
+        height - 1.0
+    )?;
+    Ok(())
 }
 
-/// A terminal: a bar with the command, and below it what was printed.
-struct Window<'walk> {
-    left: usize,
-    top: usize,
-    width: usize,
-    height: usize,
-    command: &'walk str,
-    rows: Vec<Line>,
+/// Where a moment and an amount of memory are.
+struct Chart<'run> {
+    timeline: &'run Timeline,
+    /// What the rest of the machine held at the most before the first signal.
+    most_rest: u64,
 }
 
-impl<'walk> Window<'walk> {
-    /// As high as it has to be.
-    fn new(transcript: &'walk Transcript, (left, top): (usize, usize), width: usize) -> Self {
-        let columns = (width - 2 * PADDING) * 100 / (FONT * CHARACTER_PERCENT);
-        let rows: Vec<Line> = transcript
-            .lines
-            .iter()
-            .flat_map(|line| rows(line, columns))
-            .collect();
-        Self {
-            left,
-            top,
-            width,
-            height: BAR + PADDING + rows.iter().map(height).sum::<usize>() + PADDING,
-            command: transcript.command,
-            rows,
-        }
-    }
-}
-
-impl Display for Window<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (right, bottom) = (self.width - 1, self.height - 1);
-        let (side, straight) = (BAR - ROUND, right - 2 * ROUND);
-        writeln!(
-            f,
-            r#"<g transform="translate({}.5 {}.5)">
-<rect class="window" width="{right}" height="{bottom}" rx="{ROUND}"/>
-<path class="bar" d="M0 {BAR}v-{side}a{ROUND} {ROUND} 0 0 1 {ROUND}-{ROUND}h{straight}a{ROUND} {ROUND} 0 0 1 {ROUND} {ROUND}v{side}z"/>"#,
-            self.left, self.top
-        )?;
-        let middle = BAR / 2;
-        for knob in 0..3 {
-            let x = PADDING + KNOB + knob * 3 * KNOB;
-            writeln!(
-                f,
-                r#"<circle class="knob" cx="{x}" cy="{middle}" r="{KNOB}"/>"#
-            )?;
-        }
-        let (x, y) = (PADDING + 11 * KNOB, middle + FONT / 3);
-        let command = Escaped(self.command);
-        writeln!(
-            f,
-            r#"<text class="command" x="{x}" y="{y}"><tspan class="dim">$</tspan> {command}</text>"#
-        )?;
-        let mut y = BAR + PADDING;
-        for row in &self.rows {
-            y += height(row);
-            let base = y - LINE / 4;
-            writeln!(
-                f,
-                r#"<text x="{PADDING}" y="{base}" xml:space="preserve">{}</text>"#,
-                Row(row)
-            )?;
-        }
-        writeln!(f, "</g>")
-    }
-}
-
-/// A row of a window, in colours.
-struct Row<'row>(&'row Line);
-
-impl Display for Row<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Line { kind, text } = self.0;
-        match kind {
-            Kind::Event => write!(f, "{}", Marked(text)),
-            Kind::Aside => write!(f, r#"<tspan class="dim">{}</tspan>"#, Marked(text)),
-            Kind::Heading | Kind::Setting | Kind::Status | Kind::Poll | Kind::Gap => {
-                write!(f, r#"<tspan class="dim">{}</tspan>"#, Escaped(text))
-            }
-        }
-    }
-}
-
-/// With the colours of the words in it.
-struct Marked<'text>(&'text str);
-
-impl Display for Marked<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
-        while let Some((at, word, class)) = first_mark(rest) {
-            let (before, from) = rest.split_at(at);
-            rest = &from[word.len()..];
-            let word = Escaped(word);
-            write!(
-                f,
-                r#"{}<tspan class="{class}">{word}</tspan>"#,
-                Escaped(before)
-            )?;
-        }
-        write!(f, "{}", Escaped(rest))
-    }
-}
-
-/// Where the first of the words with a colour is, and which.
-fn first_mark(text: &str) -> Option<(usize, &'static str, &'static str)> {
-    MARKS
-        .iter()
-        .filter_map(|&(word, class)| Some((text.find(word)?, word, class)))
-        .min()
-}
-
-/// What a row takes in its window.
-fn height(row: &Line) -> usize {
-    match row.kind {
-        Kind::Gap => GAP_LINE,
-        _ => LINE,
-    }
-}
-
-/// The rows that a line takes. How things are is cut to one; what happened is
-/// not.
-fn rows(line: &Line, columns: usize) -> Vec<Line> {
-    let texts = match line.kind {
-        Kind::Status | Kind::Poll => vec![cut(&line.text, columns)],
-        _ => wrap(&line.text, columns),
-    };
-    let row = |text| Line {
-        kind: line.kind,
-        text,
-    };
-    texts.into_iter().map(row).collect()
-}
-
-fn cut(text: &str, columns: usize) -> String {
-    match text.char_indices().nth(columns) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(columns - 1).chain(GAP.chars()).collect(),
-    }
-}
-
-/// Breaks between words where that is possible. What does not fit goes on below
-/// the last column, if the line has columns.
-fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let indent = " ".repeat(indent(text, columns));
-    let mut rows = Vec::new();
-    let mut row = String::new();
-    let mut rest = text;
-    while let Some((end, _)) = rest.char_indices().nth(columns - row.len()) {
-        let (head, tail) = rest.split_at(end);
-        let at = match head.rfind(' ') {
-            _ if tail.starts_with(' ') => end,
-            Some(at) if !head[..at].trim().is_empty() => at,
-            _ => end,
+impl<'run> Chart<'run> {
+    fn new(timeline: &'run Timeline) -> Self {
+        let mut chart = Self {
+            timeline,
+            most_rest: 0,
         };
-        row.push_str(rest[..at].trim_end());
-        rows.push(std::mem::replace(&mut row, indent.clone()));
-        rest = rest[at..].trim_start();
+        let first = timeline.signals.first().map_or(0.0, |sent| sent.seconds);
+        let before = timeline.samples.iter().filter(|one| one.seconds <= first);
+        chart.most_rest = before.map(|one| chart.rest(one)).max().unwrap_or(u64::MAX);
+        chart
     }
-    rows.push(row + rest);
-    rows
-}
 
-/// Where the last column of a line begins.
-fn indent(text: &str, columns: usize) -> usize {
-    let fits: String = text.chars().take(columns * 3 / 4).collect();
-    match fits.rfind("  ") {
-        Some(at) => fits[..at].chars().count() + 2,
-        None => 4,
+    fn end(&self) -> f64 {
+        self.timeline
+            .samples
+            .last()
+            .map_or(1.0, |last| last.seconds)
     }
-}
 
-/// As text of an XML document.
-struct Escaped<'text>(&'text str);
+    fn x(&self, seconds: f64) -> f64 {
+        LEFT + PLOT_WIDTH * seconds / self.end()
+    }
 
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                _ => f.write_char(character)?,
+    /// Of so many KiB in use.
+    fn y(&self, kib: u64) -> f64 {
+        BOTTOM - PLOT_HEIGHT * as_float(kib) / as_float(self.timeline.total)
+    }
+
+    /// At which so many KiB are left.
+    fn y_left(&self, kib: u64) -> f64 {
+        self.y(self.timeline.total.saturating_sub(kib))
+    }
+
+    /// The edges between the bands of a sample, from the bottom to the top: the
+    /// rest of the machine is below the first, and the last is all that is in use.
+    ///
+    /// A process that ends holds nothing by its status some tenths of a second
+    /// before the kernel has freed it all. So what is in use beyond all that is
+    /// known is drawn as still held by the one whose end is nearest, if it is near.
+    fn edges(&self, sample: &Sample) -> Vec<u64> {
+        let rest = self.rest(sample);
+        let ending = (0..sample.held.len())
+            .filter_map(|one| Some((one, (self.timeline.end(one)? - sample.seconds).abs())))
+            .filter(|(_, distance)| *distance <= FREEING)
+            .min_by(|one, other| one.1.total_cmp(&other.1));
+        let known = match ending {
+            Some(_) => rest.min(self.most_rest),
+            None => rest,
+        };
+        let mut edges = vec![0, known];
+        let mut edge = known;
+        for (one, held) in sample.held.iter().enumerate() {
+            edge += held.unwrap_or(0);
+            if ending.is_some_and(|(ending, _)| ending == one) {
+                edge += rest - known;
             }
+            edges.push(edge);
+        }
+        edges
+    }
+
+    /// What is in use and of none of the processes.
+    fn rest(&self, sample: &Sample) -> u64 {
+        let held: u64 = sample.held.iter().flatten().sum();
+        let used = self.timeline.total.saturating_sub(sample.available);
+        used.saturating_sub(held)
+    }
+
+    /// The lower and the upper edge of a band at each sample, in pixels; band 0 is
+    /// the rest of the machine.
+    fn band(&self, band: usize) -> Vec<Stretch> {
+        let stretch = |sample: &Sample| {
+            let edges = self.edges(sample);
+            Stretch {
+                x: self.x(sample.seconds),
+                lower: self.y(edges[band]),
+                upper: self.y(edges[band + 1]),
+            }
+        };
+        self.timeline.samples.iter().map(stretch).collect()
+    }
+
+    fn bands(&self, svg: &mut String) -> Result<()> {
+        for band in 0..=self.timeline.processes.len() {
+            let stretches = self.band(band);
+            let class = class(band);
+            write!(svg, r#"<path class="band {class}" d="M"#)?;
+            for Stretch { x, upper, .. } in &stretches {
+                write!(svg, "{x:.1} {upper:.1} ")?;
+            }
+            for Stretch { x, lower, .. } in stretches.iter().rev() {
+                write!(svg, "{x:.1} {lower:.1} ")?;
+            }
+            writeln!(svg, r#"z"/>"#)?;
+        }
+        Ok(())
+    }
+
+    fn axes(&self, svg: &mut String) -> Result<()> {
+        let Timeline {
+            total,
+            warn,
+            kill,
+            recovery,
+            ..
+        } = *self.timeline;
+        let percent = |kib: u64| (as_float(kib) * 100.0 / as_float(total)).round();
+        let left = |name: &str, kib| format!("{name}: {} % left", percent(kib));
+        let lines = [
+            ("line", 0, format!("{} MiB", total / MIB)),
+            ("line", kill, left("kill", kill)),
+            ("line dash", warn, left("warn", warn)),
+            ("line dot", recovery, left("recovery", recovery)),
+            (
+                "grid",
+                total - total / 2,
+                format!("{} MiB", total / 2 / MIB),
+            ),
+            ("line", total, "0".to_owned()),
+        ];
+        let (right, x, title) = (LEFT + PLOT_WIDTH, LEFT - 8.0, TOP - 12.0);
+        writeln!(
+            svg,
+            r#"<text class="small bold right" x="{x}" y="{title}">memory in use</text>"#
+        )?;
+        for (class, kib, label) in lines {
+            let y = self.y_left(kib);
+            let base = y + 4.0;
+            writeln!(
+                svg,
+                r#"<path class="{class}" d="M{LEFT} {y:.1}H{right}"/>
+<text class="small right" x="{x}" y="{base:.1}">{label}</text>"#
+            )?;
+        }
+        let mut seconds = 0.0;
+        while seconds <= self.end() {
+            let (x, base) = (self.x(seconds), BOTTOM + 18.0);
+            writeln!(
+                svg,
+                r#"<text class="small dim middle" x="{x:.1}" y="{base}">{seconds} s</text>"#
+            )?;
+            seconds += 10.0;
+        }
+        Ok(())
+    }
+
+    /// A name in each band that has room for it, clear of the lines of the
+    /// callouts.
+    fn names(&self, svg: &mut String, story: &Story<'_>) -> Result<()> {
+        let lines = story.callouts.each_ref().map(|one| self.x(one.seconds));
+        for (index, process) in self.timeline.processes.iter().enumerate() {
+            let band = index + 1;
+            name(
+                svg,
+                &self.band(band),
+                &process.to_string(),
+                &class(band),
+                &lines,
+            )?;
+        }
+        name(svg, &self.band(0), REST, &class(0), &lines)?;
+        name(svg, &self.available(), "available", "free", &lines)
+    }
+
+    /// What is left, between two thresholds.
+    fn available(&self) -> Vec<Stretch> {
+        let (recovery, warn) = (
+            self.y_left(self.timeline.recovery),
+            self.y_left(self.timeline.warn),
+        );
+        let above = |used: Stretch| Stretch {
+            x: used.x,
+            lower: used.upper,
+            upper: if recovery < used.upper {
+                recovery
+            } else {
+                warn
+            },
+        };
+        self.band(self.timeline.processes.len())
+            .into_iter()
+            .map(above)
+            .collect()
+    }
+}
+
+fn name(svg: &mut String, band: &[Stretch], name: &str, on: &str, lines: &[f64]) -> Result<()> {
+    if let Some((x, y)) = place(band, width(name, FONT), lines) {
+        let (name, y) = (escaped(name), y + FONT / 3.0);
+        writeln!(
+            svg,
+            r#"<text class="middle on-{on}" x="{x:.1}" y="{y:.1}">{name}</text>"#
+        )?;
+    }
+    Ok(())
+}
+
+/// The kernel, the daemon, and what processes share.
+const REST: &str = "everything else";
+
+/// Of the band's fill.
+fn class(band: usize) -> String {
+    match band {
+        0 => "rest".to_owned(),
+        band => format!("b{}", band - 1),
+    }
+}
+
+/// A band at one moment; the lower edge has the greater number.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    x: f64,
+    lower: f64,
+    upper: f64,
+}
+
+/// The middle of the roomiest place in a band for a text of this width, if one
+/// has room for it, that is on none of these lines.
+fn place(band: &[Stretch], width: f64, lines: &[f64]) -> Option<(f64, f64)> {
+    let room = |first: usize| {
+        let from = band[first].x;
+        let to = from + width + 8.0;
+        let end = band.iter().position(|stretch| to <= stretch.x)?;
+        if lines
+            .iter()
+            .any(|&line| from - 4.0 < line && line < to + 4.0)
+        {
+            return None;
+        }
+        let under = &band[first..=end];
+        let upper = under.iter().map(|one| one.upper).fold(0.0, f64::max);
+        let lower = under.iter().map(|one| one.lower).fold(BOTTOM, f64::min);
+        let room = lower - upper;
+        (FONT + 4.0 <= room).then_some((room, (from + to) / 2.0, (lower + upper) / 2.0))
+    };
+    let places = (0..band.len()).filter_map(room);
+    let best = places.reduce(|best, place| if best.0 < place.0 { place } else { best });
+    best.map(|(_, x, y)| (x, y))
+}
+
+/// A row for each band, in their order from the top.
+fn legend(svg: &mut String, story: &Story<'_>) -> Result<()> {
+    let mut y = TOP + 12.0;
+    let mut row = |class: &str, name: &str, fate: &str| {
+        let (text, second) = (LEGEND + 22.0, y + LINE);
+        let (swatch, name, fate) = (y - 11.0, escaped(name), escaped(fate));
+        writeln!(
+            svg,
+            r#"<rect class="{class}" x="{LEGEND}" y="{swatch}" width="14" height="14" rx="2"/>
+<text class="bold" x="{text}" y="{y}">{name}</text>
+<text class="small" x="{text}" y="{second}">{fate}</text>"#
+        )?;
+        y += LEGEND_ROW;
+        anyhow::Ok(())
+    };
+    for (index, fate) in story.fates.iter().enumerate().rev() {
+        let process = &story.processes[index];
+        row(&class(index + 1), &process.to_string(), fate)?;
+    }
+    row(&class(0), REST, "kernel, daemon, shells")
+}
+
+/// The number of a callout, and below it the line of its time: beside it where
+/// another number is in the way.
+fn marker(svg: &mut String, number: usize, line: f64, x: f64) -> Result<()> {
+    let (y, base) = (TOP - 16.0, TOP - 12.0);
+    let from = y + RADIUS;
+    writeln!(
+        svg,
+        r#"<path class="time" d="M{line:.1} {from}V{BOTTOM}"/>
+<circle class="knob" cx="{x:.1}" cy="{y}" r="{RADIUS}"/>
+<text class="number middle" x="{x:.1}" y="{base}">{number}</text>"#
+    )?;
+    Ok(())
+}
+
+/// What the picture is about.
+struct Story<'run> {
+    processes: &'run [Process],
+    /// What became of each.
+    fates: Vec<String>,
+    callouts: [Callout; 3],
+}
+
+impl<'run> Story<'run> {
+    fn of(run: &'run Timeline, walk: &Walk) -> Result<Self> {
+        let processes = &run.processes;
+        let all = 0..processes.len();
+        let with_value =
+            |&one: &usize| format!("{}\u{a0}({})", processes[one].name, processes[one].value);
+        let together = |signal, from: f64| {
+            let near = move |at: f64| (from..=from + TOGETHER).contains(&at);
+            let sent = move |&one: &usize| run.sent(signal, one).is_some_and(near);
+            all.clone().filter(sent).collect::<Vec<usize>>()
+        };
+        let first = |signal| {
+            let sent = run.signals.iter().find(|sent| sent.signal == signal);
+            sent.map(|sent| sent.seconds)
+        };
+
+        let warned_at = first(Signal::Term).context("the run shows no SIGTERM")?;
+        let warned = together(Signal::Term, warned_at);
+        let mut text = format!(
+            "It is sent to {}, the cheapest set that covers the need.",
+            list(warned.iter().map(with_value))
+        );
+        for process in warned.iter().map(|&one| &processes[one]) {
+            if walk.saved(&process.name) {
+                write!(text, " {} saves its work and ends.", process.name)?;
+            }
+        }
+        let warn = Callout {
+            seconds: warned_at,
+            title: "Below warn: SIGTERM".to_owned(),
+            text,
+        };
+
+        let killed_at = first(Signal::Kill).context("the run shows no SIGKILL")?;
+        let killed = together(Signal::Kill, killed_at);
+        let since = killed.iter().filter_map(|&one| run.sent(Signal::Term, one));
+        let since = since
+            .reduce(f64::min)
+            .context("the first SIGKILL follows no SIGTERM")?;
+        let fell = run.samples.iter().any(|sample| {
+            (killed_at - JUST_BEFORE..=killed_at).contains(&sample.seconds)
+                && sample.available <= run.kill
+        });
+        let (it, ignores) = match killed.len() {
+            1 => ("It is", "ignores"),
+            _ => ("They are", "ignore"),
+        };
+        let kill = Callout {
+            seconds: killed_at,
+            title: "SIGTERM ignored: SIGKILL".to_owned(),
+            text: format!(
+                "{} {ignores} SIGTERM. {it} killed with SIGKILL {:.0} s later, {}.",
+                list(killed.iter().map(with_value)),
+                killed_at - since,
+                if fell {
+                    "as memory falls to the kill threshold"
+                } else {
+                    "when the grace is over"
+                }
+            ),
+        };
+
+        let survivor = all
+            .clone()
+            .filter(|&one| run.end(one).is_none())
+            .max_by_key(|&one| processes[one].value)
+            .context("nothing survived")?;
+        let last_end = all
+            .clone()
+            .filter_map(|one| run.end(one))
+            .fold(0.0, f64::max);
+        let last = run.samples.last().context("there are no samples")?;
+        let is_later = |&one: &usize| run.end(one).is_some() && !warned.contains(&one);
+        let later: Vec<usize> = all.clone().filter(is_later).collect();
+        let mut text = String::new();
+        if !later.is_empty() {
+            let names = list(later.iter().map(with_value));
+            let was = if later.len() == 1 { "was" } else { "were" };
+            write!(text, "{names} filled memory again and {was} killed too. ")?;
+        }
+        write!(
+            text,
+            "{}\u{a0}MiB are available, and nothing else is killed.",
+            last.available / MIB
+        )?;
+        let lives = Callout {
+            seconds: (last_end + last.seconds) / 2.0,
+            title: format!("{}, worth most, works on", processes[survivor].name),
+            text,
+        };
+
+        let fates = all.map(|one| fate(run, walk, one)).collect::<Result<_>>()?;
+        Ok(Self {
+            processes,
+            fates,
+            callouts: [warn, kill, lives],
+        })
+    }
+}
+
+/// `SIGTERM 13 s, SIGKILL 21 s`; what testproc.sh says of its end where it was
+/// sent no signal.
+fn fate(run: &Timeline, walk: &Walk, one: usize) -> Result<String> {
+    let name = &run.processes[one].name;
+    let told = walk
+        .fates
+        .iter()
+        .find_map(|fate| fate.strip_prefix(name.as_str())?.strip_prefix(' '))
+        .with_context(|| format!("testproc.sh does not say what became of {name}"))?;
+    let sent = [(Signal::Term, "SIGTERM"), (Signal::Kill, "SIGKILL")]
+        .into_iter()
+        .filter_map(|(signal, word)| Some(format!("{word} {:.0} s", run.sent(signal, one)?)));
+    let mut said: Vec<String> = sent.collect();
+    match run.end(one) {
+        Some(end) if run.sent(Signal::Kill, one).is_none() => {
+            said.push(format!("ended {end:.0} s"))
+        }
+        _ if said.is_empty() => said.push(told.to_owned()),
+        _ => {}
+    }
+    Ok(said.join(", "))
+}
+
+/// Something to know, at its time.
+struct Callout {
+    seconds: f64,
+    title: String,
+    text: String,
+}
+
+impl Callout {
+    fn sentence(&self) -> String {
+        let Self {
+            seconds,
+            title,
+            text,
+        } = self;
+        format!("At {seconds:.0} s: {title}. {text}")
+    }
+
+    /// The text, broken between words.
+    fn rows(&self) -> Vec<String> {
+        let room = CALLOUT_WIDTH - CALLOUT_INDENT - 12.0;
+        let mut rows: Vec<String> = Vec::new();
+        for word in self.text.split(' ') {
+            match rows.last_mut() {
+                Some(row) if width(&format!("{row} {word}"), FONT) <= room => {
+                    row.push(' ');
+                    row.push_str(word);
+                }
+                _ => rows.push(word.to_owned()),
+            }
+        }
+        rows
+    }
+
+    fn draw(&self, svg: &mut String, place: usize, rows: &[String]) -> Result<()> {
+        let left = MARGIN + CALLOUT_WIDTH * count(place);
+        let (knob, middle, base) = (left + RADIUS, CALLOUTS - 5.0, CALLOUTS - 1.0);
+        let (text, number) = (left + CALLOUT_INDENT, place + 1);
+        let title = escaped(&self.title);
+        writeln!(
+            svg,
+            r#"<circle class="knob" cx="{knob:.1}" cy="{middle}" r="{RADIUS}"/>
+<text class="number middle" x="{knob:.1}" y="{base}">{number}</text>
+<text class="bold" x="{text:.1}" y="{CALLOUTS}">{title}</text>"#
+        )?;
+        for (number, row) in rows.iter().enumerate() {
+            let (y, row) = (CALLOUTS + LINE * count(number + 1), escaped(row));
+            writeln!(svg, r#"<text x="{text:.1}" y="{y}">{row}</text>"#)?;
         }
         Ok(())
     }
 }
 
+/// `a, b and c`.
+fn list(words: impl Iterator<Item = String>) -> String {
+    let mut words: Vec<String> = words.collect();
+    match words.pop() {
+        Some(last) if !words.is_empty() => format!("{} and {last}", words.join(", ")),
+        last => last.unwrap_or_default(),
+    }
+}
+
+fn width(text: &str, size: f64) -> f64 {
+    count(text.chars().count()) * size * CHARACTER
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "what is drawn is far smaller, and cannot be that exact"
+)]
+fn count(number: usize) -> f64 {
+    number as f64
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "what is drawn is far smaller, and cannot be that exact"
+)]
+fn as_float(kib: u64) -> f64 {
+    kib as f64
+}
+
+/// As text of an XML document.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timeline::tests::TIMELINE;
     use crate::transcript::tests::WALK;
 
-    fn picture(log: &str) -> String {
-        Picture::new(&Walk::parse(log).unwrap()).to_string()
+    const KEPT: &str = include_str!("../../docs/walkthrough.log");
+
+    fn picture(log: &str) -> Result<String> {
+        draw(&Timeline::parse(log)?, &Walk::parse(log)?)
+    }
+
+    fn small() -> String {
+        format!("{TIMELINE}{WALK}")
+    }
+
+    /// A text, and the box that it fills at the most.
+    #[derive(Clone, Debug)]
+    struct Text {
+        said: String,
+        left: f64,
+        right: f64,
+        top: f64,
+        bottom: f64,
+    }
+
+    fn texts(svg: &str) -> Vec<Text> {
+        let attribute = |tag: &str, name: &str| {
+            let (_, rest) = tag.split_once(&format!(" {name}=\"")).unwrap_or_default();
+            rest.split('"').next().unwrap_or_default().to_owned()
+        };
+        let text = |line: &str| {
+            let (tag, said) = line.strip_prefix("<text")?.split_once('>')?;
+            let said = said.strip_suffix("</text>")?.to_owned();
+            let class = attribute(tag, "class");
+            let (x, y): (f64, f64) = (
+                attribute(tag, "x").parse().ok()?,
+                attribute(tag, "y").parse().ok()?,
+            );
+            let size = if class.contains("small") { 12.0 } else { FONT };
+            let width = width(&said, size);
+            let left = match () {
+                () if class.contains("right") => x - width,
+                () if class.contains("middle") => x - width / 2.0,
+                () => x,
+            };
+            Some(Text {
+                said,
+                left,
+                right: left + width,
+                top: y - size * 0.8,
+                bottom: y + size * 0.2,
+            })
+        };
+        svg.lines().filter_map(text).collect()
+    }
+
+    #[test]
+    fn no_text_covers_another_or_leaves_the_picture() {
+        let shifted = KEPT.replace("20.68 47768", "20.68 48768");
+        // Decisions that follow on one another at once.
+        let near = small().replace("3.10 > SIGKILL", "3.00 > SIGKILL");
+        for log in [KEPT, &shifted, &near] {
+            let svg = picture(log).unwrap();
+            let texts = texts(&svg);
+            let of_lines = svg.lines().filter(|line| line.starts_with("<text"));
+            assert_eq!(texts.len(), of_lines.count());
+            for (index, one) in texts.iter().enumerate() {
+                assert!(0.0 <= one.left && one.right <= WIDTH, "{one:?}");
+                for other in &texts[index + 1..] {
+                    let apart = one.right <= other.left
+                        || other.right <= one.left
+                        || one.bottom <= other.top
+                        || other.bottom <= one.top;
+                    assert!(apart, "{one:?} covers {other:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_process_is_told_with_its_value_and_its_end() {
+        let texts = texts(&picture(&small()).unwrap());
+        let said = |text: &str| texts.iter().any(|one| one.said == text);
+        for text in [
+            "ml_test1, value 9",
+            "survived",
+            "test_proc2, value 5",
+            "SIGTERM 2 s, SIGKILL 3 s",
+        ] {
+            assert!(said(text), "{text} is not in {texts:?}");
+        }
+    }
+
+    #[test]
+    fn what_happened_is_told_at_its_time() {
+        let svg = picture(&small()).unwrap();
+        for sentence in [
+            "At 2 s: Below warn: SIGTERM. It is sent to test_proc2\u{a0}(5), the cheapest set",
+            "At 3 s: SIGTERM ignored: SIGKILL. test_proc2\u{a0}(5) ignores SIGTERM. It is killed \
+             with SIGKILL 1 s later, as memory falls to the kill threshold.",
+            "At 4 s: ml_test1, worth most, works on. ",
+        ] {
+            assert!(svg.contains(sentence), "{sentence} is not in {svg}");
+        }
+        let in_time = small().replace("3.00 45 300 455", "3.00 60 300 455");
+        let svg = picture(&in_time).unwrap();
+        assert!(svg.contains("when the grace is over"), "{svg}");
+    }
+
+    #[test]
+    fn what_is_freed_after_an_end_is_still_of_the_process_that_ended() {
+        // Gone by its status, while its memory is not available yet.
+        let log = small().replace("4.00 500 300 -\n", "4.00 60 300 -\n4.50 500 300 -\n");
+        let timeline = Timeline::parse(&log).unwrap();
+        let chart = Chart::new(&timeline);
+        let [.., freeing, last] = timeline.samples.as_slice() else {
+            panic!("too few samples");
+        };
+        assert_eq!(chart.edges(freeing), [0, 200, 500, 940]);
+        assert_eq!(chart.edges(last), [0, 200, 500, 500]);
+    }
+
+    #[test]
+    fn the_bands_end_where_available_memory_begins() {
+        let timeline = Timeline::parse(KEPT).unwrap();
+        let chart = Chart::new(&timeline);
+        for sample in &timeline.samples {
+            let edges = chart.edges(sample);
+            assert!(edges.is_sorted());
+            assert_eq!(edges.last(), Some(&(timeline.total - sample.available)));
+        }
     }
 
     #[track_caller]
-    fn check_row(kind: Kind, text: &str, want: &str) {
-        let text = text.to_owned();
-        assert_eq!(Row(&Line { kind, text }).to_string(), want);
+    fn check_refused(log: &str, want: &str) {
+        let err = picture(log).unwrap_err().to_string();
+        assert!(err.contains(want), "{err}");
     }
 
     #[test]
-    fn the_same_log_gives_the_same_bytes() {
-        assert_eq!(picture(WALK), picture(WALK));
-    }
-
-    #[test]
-    fn nothing_is_wider_than_its_window_or_below_it() {
-        let word = "x".repeat(500);
-        let words = "some words ".repeat(50);
-        let long = format!(
-            "{word}\r\n  {word}\r\n      455  {words}\r\nmemory 1 MiB available ({words}\r\n\
-             ml_test1 [7] {word} …/s\r\n--- end of "
-        );
-        let log = WALK.replace("--- end of ", &long);
-        let walk = Walk::parse(&log).unwrap();
-        let picture = Picture::new(&walk);
-        let wide = |text: &str| text.chars().count() * FONT * CHARACTER_PERCENT / 100;
-        for window in &picture.windows {
-            assert!(window.left + window.width <= WIDTH);
-            assert!(window.top + window.height <= picture.height);
-            assert!(PADDING + 11 * KNOB + wide("$ ") + wide(window.command) <= window.width);
-            for row in &window.rows {
-                assert!(2 * PADDING + wide(&row.text) <= window.width, "{row:?}");
-            }
-            let rows: usize = window.rows.iter().map(height).sum();
-            assert!(BAR + 2 * PADDING + rows <= window.height);
-        }
-    }
-
-    #[test]
-    fn what_happened_is_in_the_picture() {
-        let picture = picture(WALK);
-        for text in [
-            "bash testproc.sh ",
-            r#"<tspan class="bad">SIGKILL</tspan> to 579 test_proc2, "#,
-            r#"<tspan class="good">survived</tspan>"#,
-            "In the end: ml_test1 survived, test_proc2 was killed by SIGKILL.</desc>",
-        ] {
-            assert!(picture.contains(text), "{text} is not in {picture}");
-        }
+    fn a_run_that_explains_nothing_is_refused() {
+        let quiet = small().replace("> SIGTERM to", "> nothing to");
+        check_refused(&quiet, "no SIGTERM");
+        let gentle = small().replace("> SIGKILL to 616 test_proc2, 1 s after SIGTERM", ">");
+        check_refused(&gentle, "no SIGKILL");
+        let nobody = small().replace("4.00 500 300 -", "4.00 500 - -");
+        check_refused(&nobody, "nothing survived");
     }
 
     #[test]
     fn what_xml_would_read_as_its_own_is_escaped() {
-        assert_eq!(
-            Escaped("a<b> && \"c\"").to_string(),
-            "a&lt;b&gt; &amp;&amp; \"c\""
-        );
-        check_row(
-            Kind::Event,
-            "warn: <&>",
-            r#"<tspan class="careful">warn:</tspan> &lt;&amp;&gt;"#,
-        );
-        check_row(Kind::Status, "<", r#"<tspan class="dim">&lt;</tspan>"#);
-    }
-
-    #[test]
-    fn every_word_that_means_something_has_its_colour() {
-        check_row(
-            Kind::Event,
-            "SIGTERM, then SIGKILL",
-            r#"<tspan class="careful">SIGTERM</tspan>, then <tspan class="bad">SIGKILL</tspan>"#,
-        );
-        // What was set at start has not happened.
-        check_row(
-            Kind::Setting,
-            "  memory    SIGTERM at 1 MiB",
-            r#"<tspan class="dim">  memory    SIGTERM at 1 MiB</tspan>"#,
-        );
-    }
-
-    #[test]
-    fn a_long_line_goes_on_below_its_last_column() {
-        assert_eq!(wrap("exactly as wide", 15), ["exactly as wide"]);
-        assert_eq!(
-            wrap("gone    107 ml_test1, 0.5 s after", 24),
-            ["gone    107 ml_test1,", "        0.5 s after"]
-        );
-        assert_eq!(
-            wrap("no columns, but many words", 14),
-            ["no columns,", "    but many", "    words"]
-        );
-        assert_eq!(
-            wrap("…wordwithoutend", 8),
-            ["…wordwit", "    hout", "    end"]
-        );
-    }
-
-    #[test]
-    fn how_things_are_is_cut_to_one_row() {
-        assert_eq!(cut("memory 1 of 2", 13), "memory 1 of 2");
-        assert_eq!(cut("memory 1 of 2", 12), "memory 1 of…");
-    }
-
-    #[test]
-    fn a_log_that_is_not_there_is_named_with_the_command_that_makes_it() {
-        let root = tempfile::tempdir().unwrap();
-        let err = format!("{:#}", draw(root.path(), None).unwrap_err());
-        assert!(err.contains(LOG) && err.contains(RUN), "{err}");
-    }
-
-    #[test]
-    fn a_log_that_is_cut_off_is_named_and_nothing_is_drawn() {
-        let root = tempfile::tempdir().unwrap();
-        let log = root.path().join("walk.console");
-        fs::write(&log, "--- daemon\r\nsome").unwrap();
-        let err = format!("{:#}", draw(root.path(), Some(&log)).unwrap_err());
-        assert!(
-            err.contains("walk.console") && err.contains("cut off"),
-            "{err}"
-        );
-        assert!(!root.path().join(PICTURE).exists());
+        assert_eq!(escaped("a<b> && c"), "a&lt;b&gt; &amp;&amp; c");
     }
 }

@@ -1,14 +1,15 @@
 //! What the terminals of the walk-through printed, cut to what matters.
 //!
-//! They are found in the console of the virtual machine that it ran in. Cuts by
-//! rules, so that the same run gives the same lines, and marks what it leaves
-//! out. Reads no file, and knows no colours.
+//! Cuts by rules, so that the same run gives the same lines, and marks what it
+//! leaves out. Reads no file.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
+
+use crate::walk_log::section;
 
 /// The terminals, and what somebody would have typed in each. As the scenario
 /// has it: `e2e/src/scenarios/walkthrough.rs`.
@@ -44,16 +45,12 @@ pub(crate) const GAP: &str = "…";
 pub(crate) enum Kind {
     /// What happened.
     Event,
-    /// What introduces a table.
-    Heading,
     /// What a program was told.
     Setting,
     /// What one could do without.
     Aside,
     /// How things are, said every other second.
     Status,
-    /// How much tasks stall, likewise.
-    Poll,
     /// Lines that are left out.
     Gap,
 }
@@ -89,8 +86,8 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
-    fn parse(log: &[String], terminal: &Terminal) -> Result<Self> {
-        let said = section(log, terminal.section)?;
+    fn parse(log: &str, terminal: &Terminal) -> Result<Self> {
+        let said = section(log, terminal.section)?.lines;
         let lines: Vec<Line> = said.iter().map(|line| Line::new(line)).collect();
         Ok(Self {
             command: terminal.command,
@@ -120,17 +117,45 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// Finds the terminals in the console's `log`.
+    /// Whether this process said that it saved its work on SIGTERM.
+    pub(crate) fn saved(&self, name: &str) -> bool {
+        let [.., testproc] = &self.transcripts;
+        let who = format!("{name} [");
+        testproc.lines.iter().any(|line| {
+            line.text.starts_with(&who) && line.text.contains("SIGTERM: checkpoint after")
+        })
+    }
+
+    /// The daemon's first kill, from what led to it to the signals.
+    ///
+    /// # Errors
+    ///
+    /// It sent no signal.
+    pub(crate) fn first_kill(&self) -> Result<String> {
+        let [daemon, ..] = &self.transcripts;
+        let is_signal =
+            |line: &Line| line.text.contains("SIGTERM") || line.text.contains("SIGKILL");
+        let round = daemon
+            .lines
+            .split(|line| line.kind != Kind::Event)
+            .find(|round| round.iter().any(is_signal))
+            .context("the daemon has sent no signal")?;
+        Ok(round
+            .iter()
+            .map(|line| format!("{}\n", line.text))
+            .collect())
+    }
+
+    /// Finds the terminals in the walk's `log`.
     ///
     /// # Errors
     ///
     /// A terminal is not there, or cut off, or empty; or the run was given up
     /// before testproc.sh could say who survived.
     pub(crate) fn parse(log: &str) -> Result<Self> {
-        let log = without_kernel(log);
-        let daemon = Transcript::parse(&log, &DAEMON)?;
-        let monitor = Transcript::parse(&log, &MONITOR)?;
-        let testproc = Transcript::parse(&log, &TESTPROC)?;
+        let daemon = Transcript::parse(log, &DAEMON)?;
+        let monitor = Transcript::parse(log, &MONITOR)?;
+        let testproc = Transcript::parse(log, &TESTPROC)?;
         Ok(Self {
             fates: fates(&testproc.lines)?,
             transcripts: [daemon, monitor, testproc],
@@ -154,65 +179,6 @@ fn fates(testproc: &[Line]) -> Result<Vec<String>> {
     Ok(testproc.iter().skip(end + 1).filter_map(fate).collect())
 }
 
-fn section(log: &[String], name: &str) -> Result<Vec<String>> {
-    let begin = format!("--- {name}");
-    let end = format!("--- end of {name}");
-    let from = log
-        .iter()
-        .position(|line| *line == begin)
-        .with_context(|| format!("there is no section `{begin}`"))?;
-    let mut said = Vec::new();
-    for line in log.iter().skip(from + 1) {
-        // What was cut short before may have no line end of its own.
-        if let Some(last) = line.strip_suffix(&end) {
-            if !last.is_empty() {
-                said.push(last.to_owned());
-            }
-            ensure!(!said.is_empty(), "the section `{begin}` is empty");
-            return Ok(said);
-        }
-        said.push(line.clone());
-    }
-    bail!("the section `{begin}` is cut off: there is no `{end}`")
-}
-
-/// The lines of a serial console that programs have written.
-///
-/// The kernel writes there whenever it has something to say, even in the middle
-/// of a line, and the terminal's driver ends lines with `\r\n`.
-fn without_kernel(log: &str) -> Vec<String> {
-    // Control characters too, which XML could not hold.
-    let text = anstream::adapter::strip_str(log).to_string();
-    let mut lines = Vec::new();
-    let mut begun = String::new();
-    for line in text.lines() {
-        match kernel_stamp(line) {
-            Some(at) => begun.push_str(&line[..at]),
-            None => {
-                begun.push_str(line);
-                lines.push(begun.trim_end().to_owned());
-                begun.clear();
-            }
-        }
-    }
-    lines
-}
-
-/// Where in this line the kernel begins to speak: `[    1.669657] `.
-fn kernel_stamp(line: &str) -> Option<usize> {
-    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
-    let is_stamp = |text: &str| {
-        text.split_once("] ")
-            .and_then(|(stamp, _)| stamp.split_once('.'))
-            .is_some_and(|(seconds, micros)| {
-                is_number(seconds.trim_start()) && micros.len() == 6 && is_number(micros)
-            })
-    };
-    line.match_indices('[')
-        .map(|(at, _)| at)
-        .find(|at| is_stamp(&line[at + 1..]))
-}
-
 fn kind(text: &str) -> Kind {
     let is_aside = |text: &str| {
         text.starts_with('[')
@@ -220,14 +186,10 @@ fn kind(text: &str) -> Kind {
             || text.contains("] working set of ")
             || text.starts_with("testproc: loading ")
     };
-    if pressure(text).is_some() {
-        Kind::Poll
-    } else if speaker(text).is_some() {
+    if speaker(text).is_some() {
         Kind::Status
     } else if is_aside(text) {
         Kind::Aside
-    } else if text.contains("PID  NAME ") || text.contains(" judged, ") {
-        Kind::Heading
     } else if is_setting(text) {
         Kind::Setting
     } else {
@@ -325,32 +287,30 @@ fn with_gaps(lines: &[Line], shown: &[bool]) -> Vec<Line> {
 pub(crate) mod tests {
     use super::*;
 
-    /// As a console has it.
+    /// A log without its timeline.
     pub(crate) const WALK: &str = "\
-        \x1bc\x1b[?7l\x1b[2J[    1.669657] EXT4-fs (vda): mounted filesystem\r\n\
-        --- daemon\r\n\
-        [INFO ] memory_info.ko is loaded: the kernel asks before it kills\r\n\
-        user-oom 0.1.0 keeps the most value in the memory that is left\r\n\
-        \x20 now       memory 897 of 1032 MiB available (86.87 %), no swap\r\n\
-        memory 896 of 1032 MiB available (86.81 %), no swap\r\n\
-        warn: memory 101 of 1032 MiB available (9.87 %), no swap; 354 MiB to give back\r\n\
-        \x20 2 judged, 1 given up: no other choice costs less (read in 1.076 ms, chosen in 1.520 ms)\r\n\
-        \x20     PID  NAME             oom_score    value       VmRSS       growth\r\n\
-        \x20     579  test_proc2             702        5      54 MiB    +23 MiB/s  given up; worth 5, growing: 2.5\r\n\
-        \x20     107  ml_test1               949        9     436 MiB               kept\r\n\
-        SIGKILL to 579 test_[   68.743833] memory_info: warn: available memory 9.81 %\r\n\
-        proc2, oom_score 702, value 5, VmRSS 54 MiB\r\n\
-        --- end of daemon\r\n\
-        --- monitor\r\n\
-        psi-monitor watches /proc/pressure/memory\r\n\
-        02:49:54Z  full avg10   0.00 %  avg60   0.00 %\r\n\
-        --- end of monitor\r\n\
-        --- testproc\r\n\
-        ml_test1 [107] epoch 1/1000, step 2/4000, loss 2.309, 1.9 steps/s\r\n\
-        testproc:      PID  NAME          VALUE  IN THE END\r\n\
-        testproc:      107  ml_test1          9  survived\r\n\
-        testproc:      579  test_proc2        5  was killed by SIGKILL\r\n\
-        --- end of testproc\r\n";
+        --- daemon\n\
+        [INFO ] memory_info.ko is loaded: the kernel asks before it kills\n\
+        user-oom 0.1.0 keeps the most value in the memory that is left\n\
+        \x20 now       memory 897 of 1032 MiB available (86.87 %), no swap\n\
+        memory 896 of 1032 MiB available (86.81 %), no swap\n\
+        warn: memory 101 of 1032 MiB available (9.87 %), no swap; 354 MiB to give back\n\
+        \x20 2 judged, 1 given up: no other choice costs less (read in 1.076 ms, chosen in 1.520 ms)\n\
+        \x20     PID  NAME             oom_score    value       VmRSS       growth\n\
+        \x20     579  test_proc2             702        5      54 MiB    +23 MiB/s  given up; worth 5, growing: 2.5\n\
+        \x20     107  ml_test1               949        9     436 MiB               kept\n\
+        SIGKILL to 579 test_proc2, oom_score 702, value 5, VmRSS 54 MiB\n\
+        --- end of daemon\n\
+        --- monitor\n\
+        psi-monitor watches /proc/pressure/memory\n\
+        02:49:54Z  full avg10   0.00 %  avg60   0.00 %\n\
+        --- end of monitor\n\
+        --- testproc\n\
+        ml_test1 [107] epoch 1/1000, step 2/4000, loss 2.309, 1.9 steps/s\n\
+        testproc:      PID  NAME          VALUE  IN THE END\n\
+        testproc:      107  ml_test1          9  survived\n\
+        testproc:      579  test_proc2        5  was killed by SIGKILL\n\
+        --- end of testproc\n";
 
     #[track_caller]
     fn check_refused(log: &str, want: &str) {
@@ -383,6 +343,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_first_kill_is_told_from_its_reason_to_its_signals() {
+        let walk = Walk::parse(WALK).unwrap();
+        let kill = walk.first_kill().unwrap();
+        assert!(kill.starts_with("warn: memory 101 of"), "{kill}");
+        assert!(kill.ends_with("VmRSS 54 MiB\n"), "{kill}");
+        let quiet = WALK.replace("SIGKILL to", "nothing to");
+        let err = Walk::parse(&quiet).unwrap().first_kill().unwrap_err();
+        assert!(err.to_string().contains("no signal"), "{err}");
+    }
+
+    #[test]
     fn a_transcript_reads_as_a_terminal_does() {
         let walk = Walk::parse(WALK).unwrap();
         assert_eq!(
@@ -391,32 +362,6 @@ pub(crate) mod tests {
              psi-monitor watches /proc/pressure/memory\n\
              02:49:54Z  full avg10   0.00 %  avg60   0.00 %\n"
         );
-    }
-
-    #[test]
-    fn the_kernel_is_left_out_where_it_spoke_in_the_middle_of_a_line() {
-        let said = without_kernel(WALK);
-        let whole = "SIGKILL to 579 test_proc2, oom_score 702, value 5, VmRSS 54 MiB";
-        assert!(said.iter().any(|line| line == whole), "{said:?}");
-        assert!(!said.iter().any(|line| line.contains("memory_info: warn")));
-    }
-
-    #[test]
-    fn a_bracket_is_not_yet_the_kernel() {
-        for line in [
-            "[INFO ] 1.669657",
-            "ml_test1 [108] 1.9",
-            "[ 1.66] ",
-            "[1.669657",
-        ] {
-            assert_eq!(kernel_stamp(line), None, "{line}");
-        }
-        assert_eq!(kernel_stamp("a[12345.669657] b"), Some(1));
-    }
-
-    #[test]
-    fn escape_sequences_and_control_characters_are_left_out() {
-        assert_eq!(without_kernel("\x1b[1;31ma\x1b[0m\x07b  \r\r\n"), ["ab"]);
     }
 
     #[test]
@@ -435,12 +380,6 @@ pub(crate) mod tests {
     fn a_section_that_is_empty_is_named() {
         let log = "--- daemon\r\n--- end of daemon\r\n";
         check_refused(log, "`--- daemon` is empty");
-    }
-
-    #[test]
-    fn a_last_line_without_an_end_is_shown() {
-        let log = "--- daemon\r\na\r\nb--- end of daemon\r\n";
-        assert_eq!(section(&without_kernel(log), "daemon").unwrap(), ["a", "b"]);
     }
 
     #[test]
