@@ -21,14 +21,16 @@ use crate::units::{UnitGrowth, Units, at, reserve_to};
 const PAGE: u64 = 4096;
 
 const WINDOWS: usize = 3;
-/// For the growth that is expected to go on.
+/// For the growth that is expected to go on. Measured from up to twice its span
+/// ago: a job that has loaded its data and stands still must not be killed for
+/// the room that it would take if it went on loading.
 const RATE: usize = 0;
 /// For who takes what now.
 const RECENT: usize = 1;
 /// For bombs, and for standing still.
 const MINUTE: usize = 2;
 const SPANS: [Duration; WINDOWS] = [
-    Duration::from_secs(2),
+    Duration::from_secs(1),
     Duration::from_secs(10),
     Duration::from_secs(60),
 ];

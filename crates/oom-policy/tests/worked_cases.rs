@@ -480,3 +480,26 @@ fn a_stall_is_relieved_by_less_than_is_needed_where_that_is_all_there_is() {
     assert_eq!(chosen(decision), ["job"]);
     assert!(!decision.covers_need);
 }
+
+/// 468 MiB, of which 120 are taken at once by two that then stand still; two
+/// that grow begin at once, or a little later.
+#[test]
+fn those_that_have_just_loaded_outlive_those_that_grow() {
+    let settings = Settings {
+        grace: SECOND,
+        ..registered_only()
+    };
+    let loading = |process| Task::growing(process, 1000 * MIB).up_to(60 * MIB);
+    for later in 0..40 {
+        let mut machine = Machine::new(settings.clone(), 468 * MIB, 0).kernel(48 * MIB);
+        machine.run_for(Duration::from_millis(20));
+        machine.add(loading(registered(100, "loaded", 20, 0)));
+        machine.add(loading(registered(200, "loaded too", 15, 0)));
+        machine.run_for(Duration::from_millis(60 + 50 * later));
+        machine.add(Task::growing(registered(300, "proc1", 8, 0), 40 * MIB).ignoring_term());
+        machine.add(Task::growing(registered(400, "proc2", 5, 0), 80 * MIB).ignoring_term());
+        machine.run_for(30 * SECOND);
+        assert_eq!(machine.alive(), ["loaded", "loaded too"], "{later}");
+        assert!(!machine.kernel_would_kill);
+    }
+}
