@@ -9,6 +9,9 @@ use anyhow::{Context, Result};
 use super::program::Program;
 use super::wait;
 
+/// In which the daemon answers, on a machine that is emulated.
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// Where processes are given values.
 const REGISTRY: &str = "/tmp/user_processes";
 
@@ -21,11 +24,29 @@ pub fn daemon(arguments: &[&str]) -> Result<Program> {
     let mut daemon = Program::start(Command::new("/bin/user-oom").args(arguments))?;
     // The last line of what it says of itself at start.
     daemon.says("  socket")?;
-    wait::until("the daemon answers", Duration::from_secs(30), || {
+    wait::until("the daemon answers", LIMIT, || {
         let check = Command::new("/bin/psi-monitor").arg("--check").output()?;
         Ok(check.status.success())
     })?;
     Ok(daemon)
+}
+
+/// Waits until the daemon says that it has read this many registrations: what is
+/// registered and not yet read is not judged.
+///
+/// # Errors
+///
+/// It has not, or not yet.
+pub fn knows_of(registered: u32) -> Result<()> {
+    let wanted = format!(", {registered} registered,");
+    wait::until(
+        &format!("the daemon knows of {registered} registered processes"),
+        LIMIT,
+        || {
+            let check = Command::new("/bin/psi-monitor").arg("--check").output()?;
+            Ok(String::from_utf8_lossy(&check.stdout).contains(&wanted))
+        },
+    )
 }
 
 /// `psi-monitor`.
@@ -37,13 +58,14 @@ pub fn monitor(arguments: &[&str]) -> Result<Program> {
     Program::start(Command::new("/bin/psi-monitor").args(arguments))
 }
 
-/// `test_proc1` or `test_proc2`, registered.
+/// `test_proc1` or `test_proc2`, registered; it takes nothing before SIGUSR1.
 ///
 /// # Errors
 ///
 /// It could not be started, or not register.
 pub fn test_process(name: &str, arguments: &[&str]) -> Result<Program> {
-    let mut program = Program::start(Command::new(format!("/bin/{name}")).args(arguments))?;
+    let mut command = Command::new(format!("/bin/{name}"));
+    let mut program = Program::start(command.arg("--hold").args(arguments))?;
     program.says("")?;
     Ok(program)
 }

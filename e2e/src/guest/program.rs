@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -118,20 +118,26 @@ impl Program {
         let _ = write!(std::io::stderr(), "{} {}: {line}", self.name, self.pid());
     }
 
-    /// What it said and nobody waited for.
+    /// What it said and no one waited for: all that is in the pipe, though a
+    /// child of its own may still hold the other end.
     fn echo_the_rest(&mut self) {
-        let mut fds = [PollFd::new(self.stdout.get_ref(), PollFlags::IN)];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let more = poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0);
-        let rest = match more {
-            true => self.stdout.fill_buf().unwrap_or_default(),
-            false => self.stdout.buffer(),
-        };
-        let rest = String::from_utf8_lossy(rest).into_owned();
-        for line in rest.lines() {
+        let mut rest = Vec::new();
+        loop {
+            let buffered = self.stdout.buffer();
+            rest.extend_from_slice(buffered);
+            let taken = buffered.len();
+            self.stdout.consume(taken);
+            let mut fds = [PollFd::new(self.stdout.get_ref(), PollFlags::IN)];
+            let now = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            let is_ready = poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0);
+            if !is_ready || self.stdout.fill_buf().map_or(true, <[u8]>::is_empty) {
+                break;
+            }
+        }
+        for line in String::from_utf8_lossy(&rest).lines() {
             self.echo(&format!("{line}\n"));
         }
     }
@@ -161,6 +167,19 @@ impl Program {
     /// The kernel would not say.
     pub fn is_alive(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// That it runs; `what` it is, for the error.
+    ///
+    /// # Errors
+    ///
+    /// It has ended: how is said.
+    pub fn has_to_live(&mut self, what: &str) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            let (name, pid) = (&self.name, self.child.id());
+            bail!("{what} (`{name}`, {pid}) has ended: {status}");
+        }
+        Ok(())
     }
 
     /// Waits until it has ended.

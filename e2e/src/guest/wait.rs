@@ -27,26 +27,6 @@ pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> Result<bool
     Ok(())
 }
 
-/// Watches for as long as `span` that `holds` stays true.
-///
-/// # Errors
-///
-/// `what` ceased to be true, or looking failed.
-pub fn throughout(
-    what: &str,
-    span: Duration,
-    mut holds: impl FnMut() -> Result<bool>,
-) -> Result<()> {
-    let end = Instant::now() + span;
-    while Instant::now() < end {
-        if !holds()? {
-            bail!("{what}: no longer");
-        }
-        pause()?;
-    }
-    Ok(())
-}
-
 fn pause() -> Result<()> {
     poll(&mut [], Some(&PAUSE))?;
     Ok(())

@@ -127,12 +127,17 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool) -> Result<bool> {
         ))?;
         let mut progress = Progress { begun: 0, count };
         for boot in &boots {
-            for outcome in run_boot(&places, &ready, &image, boot, &mut progress)? {
+            let ended = run_boot(&places, &ready, &image, boot, &mut progress)?;
+            let failed_before = failed;
+            for outcome in outcomes(boot, &ended) {
                 say(format_args!("  {outcome}"))?;
                 match outcome.failure {
                     None => passed += 1,
                     Some(_) => failed += 1,
                 }
+            }
+            if failed > failed_before {
+                say_console(&ended.console)?;
             }
         }
     }
@@ -188,7 +193,7 @@ fn run_boot(
     image: &Path,
     boot: &[&'static Scenario],
     progress: &mut Progress,
-) -> Result<Vec<Outcome>> {
+) -> Result<machine::Ended> {
     let logs = places.logs(kernel.kernel);
     fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
     let debian = match boot.iter().any(|scenario| scenario.machine.debian) {
@@ -212,7 +217,30 @@ fn run_boot(
         ))?;
         ended = run()?;
     }
-    Ok(outcomes(boot, &ended))
+    Ok(ended)
+}
+
+/// Why a scenario failed is in what the daemon and the kernel said, and where
+/// this runs unattended the file is gone by the time it is read.
+fn say_console(console: &Path) -> Result<()> {
+    let text = fs::read(console).with_context(|| format!("cannot read `{}`", console.display()))?;
+    say(format_args!(
+        "  the end of {}:\n{}",
+        console.display(),
+        tail(&String::from_utf8_lossy(&text))
+    ))
+}
+
+/// The last lines of a console: a kernel's report of one OOM kill is some
+/// hundred.
+fn tail(text: &str) -> String {
+    const LINES: usize = 400;
+    let skipped = text.lines().count().saturating_sub(LINES);
+    let lines = text.lines().skip(skipped);
+    lines
+        .map(|line| format!("    | {}", line.trim_end()))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// What was said of each scenario. Whatever was not said to have passed has
@@ -262,7 +290,7 @@ fn outcomes(boot: &[&'static Scenario], ended: &machine::Ended) -> Vec<Outcome> 
 #[cfg(test)]
 mod tests {
     use super::machine::Ended;
-    use super::{boots, kernel, outcomes};
+    use super::{boots, kernel, outcomes, tail};
     use crate::scenarios::ALL;
     use crate::words::Word;
 
@@ -288,6 +316,16 @@ mod tests {
         assert!(middle.contains("in the middle of it"), "{middle}");
         let never = outcomes[2].failure.as_deref().unwrap();
         assert!(never.contains("before it"), "{never}");
+    }
+
+    #[test]
+    fn of_a_long_console_the_end_is_said() {
+        let console: String = (0..1000).map(|line| format!("{line}\r\n")).collect();
+        let said = tail(&console);
+        assert!(said.starts_with("    | 600\n"), "{said}");
+        assert!(said.ends_with("\n    | 999"), "{said}");
+        assert_eq!(tail("one\n"), "    | one");
+        assert_eq!(tail(""), "");
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn gives_up_the_bomb(parameters: &str, report: &mut Report) -> Result<()> {
     let listener = listener::start(Manner::Answers, &[&bomb])?;
     bomb.go()?;
     bomb.ends_within(LIMIT)?;
-    ensure!(steady.is_alive()?, "the steady one was killed");
+    steady.has_to_live("the steady one")?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
 
     // The bomb may be gone before the answer is written.
@@ -134,7 +134,7 @@ pub(super) fn two_bombs_at_once(report: &mut Report) -> Result<()> {
     for bomb in &mut bombs {
         bomb.ends_within(LIMIT)?;
     }
-    ensure!(steady.is_alive()?, "the steady one was killed");
+    steady.has_to_live("the steady one")?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
     report.figure("last calls", Notice::read()?.number("LastCalls")?)?;
     drop(listener);
@@ -156,7 +156,7 @@ pub(super) fn a_forking_process_can_be_given_up(_: &mut Report) -> Result<()> {
     bomb.go()?;
     forking.ends_within(LIMIT)?;
     bomb.ends_within(LIMIT)?;
-    ensure!(steady.is_alive()?, "the steady one was killed");
+    steady.has_to_live("the steady one")?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
     drop(listener);
     module.unload()
@@ -191,10 +191,8 @@ fn writers_and_a_bomb(at: &str, report: &mut Report) -> Result<()> {
     bomb.go()?;
     bomb.ends_within(LIMIT)?;
     let [on_disk, also_on_disk, in_memory] = &mut writers;
-    ensure!(
-        on_disk.is_alive()? && also_on_disk.is_alive()?,
-        "a writer was killed"
-    );
+    on_disk.has_to_live("a writer")?;
+    also_on_disk.has_to_live("a writer")?;
     // The files in memory outlive the bomb, and fill it again in the end.
     report.figure("last calls", Notice::read()?.number("LastCalls")?)?;
     report.figure("kernel kills", kernel_kills()? - kills)?;
@@ -291,7 +289,7 @@ pub(super) fn who_is_killed_in_the_call_is_waited_for_no_longer(_: &mut Report) 
     bomb.set_oom_score_adj(1000)?;
     bomb.go()?;
     wait_for_last_calls("LastCallsAsked", 1)?;
-    ensure!(bomb.is_alive()?, "the kernel did not wait");
+    bomb.has_to_live("the bomb, in the call")?;
     listener.end(Signal::KILL)?;
     bomb.ends_within(LIMIT)?;
     ensure!(kernel_kills()? == kills + 1, "the kernel did not go on");
@@ -327,7 +325,7 @@ pub(super) fn sysrq_is_not_waited_for(_: &mut Report) -> Result<()> {
     files::write("/proc/sysrq-trigger", "f")?;
     victim.ends_within(Duration::from_secs(8))?;
     ensure!(kernel_kills()? == kills + 1, "the kernel did not kill");
-    ensure!(spared.is_alive()?, "there were two kills");
+    spared.has_to_live("the one to spare")?;
     ensure!(log.says("not waited for: SysRq was pressed")?);
     ensure!(Notice::read()?.number("LastCallsAsked")? == 0);
     drop(listener);

@@ -2,13 +2,16 @@
 //! the kernel has to.
 //!
 //! `--registered-only` keeps its hands off the helpers that have no value.
+//!
+//! What is to be steady is started before the daemon: of what is there when it
+//! begins nothing is known to have grown.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
-use crate::guest::daemon::{daemon, give_value, monitor, test_process};
+use crate::guest::daemon::{daemon, give_value, knows_of, monitor, test_process};
 use crate::guest::files::{self, kernel_kills, meminfo_bytes, text};
 use crate::guest::module::{Module, Notice, wait_for_last_calls};
 use crate::guest::program::{Program, busybox};
@@ -32,16 +35,22 @@ pub(super) fn with_the_module_the_steady_live_too(report: &mut Report) -> Result
 
 fn the_growing_go(report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
+    let mut steady = [Program::holding(60)?, Program::holding(60)?];
     let mut daemon = daemon(&["--registered-only", "--grace", "1"])?;
-    let mut steady = [steady_worth(60, 20)?, steady_worth(60, 15)?];
+    give_value(&steady[0], 20)?;
+    give_value(&steady[1], 15)?;
     let mut more = test_process("test_proc1", &[])?;
     let mut less = test_process("test_proc2", &[])?;
+    knows_of(4)?;
+    for growing in [&more, &less] {
+        growing.signal(Signal::USR1)?;
+    }
     less.ends_within(LIMIT)?;
     more.ends_within(LIMIT)?;
     for steady in &mut steady {
-        ensure!(steady.is_alive()?, "a steady one was killed");
+        steady.has_to_live("a steady one")?;
     }
-    ensure!(daemon.is_alive()?, "the daemon is gone");
+    daemon.has_to_live("the daemon")?;
     ensure!(
         more.was_killed()? && less.was_killed()?,
         "they ignore SIGTERM"
@@ -49,12 +58,6 @@ fn the_growing_go(report: &mut Report) -> Result<()> {
     report.figure("kernel kills", kernel_kills()? - kills)?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
     Ok(())
-}
-
-fn steady_worth(mebibytes: u64, value: u32) -> Result<Program> {
-    let program = Program::holding(mebibytes)?;
-    give_value(&program, value)?;
-    Ok(program)
 }
 
 /// The same where a disk takes what memory does not.
@@ -81,18 +84,19 @@ fn with_swap(device: &str, report: &mut Report) -> Result<()> {
 /// What the daemon alone makes of a bomb at full speed: recorded, not asked.
 pub(super) fn a_bomb_and_the_daemon_without_the_module(report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
-    let mut daemon = daemon(&["--registered-only"])?;
-    let mut larger = steady_worth(240, 9)?;
+    let mut larger = Program::holding(240)?;
     let mut bomb = Program::bomb()?;
+    let mut daemon = daemon(&["--registered-only"])?;
+    give_value(&larger, 9)?;
     give_value(&bomb, 1)?;
-    wait::throughout("the larger one is alive", STEADY, || larger.is_alive())?;
+    knows_of(2)?;
     bomb.go()?;
     wait::until("one of them is gone", LIMIT, || {
         Ok(!larger.is_alive()? || !bomb.is_alive()?)
     })?;
     report.figure("the larger, more valuable one lives", larger.is_alive()?)?;
     report.figure("kernel kills", kernel_kills()? - kills)?;
-    ensure!(daemon.is_alive()?, "the daemon is gone");
+    daemon.has_to_live("the daemon")?;
     Ok(())
 }
 
@@ -118,13 +122,15 @@ fn two_that_thrash(report: &mut Report) -> Result<()> {
     give_value(&other, 2)?;
     valuable.says("walking")?;
     other.says("walking")?;
+    knows_of(2)?;
     let mut monitor = monitor(&["--threshold", "10", "--interval", "1", "--recovery", "5"])?;
     other.ends_within(LIMIT)?;
     let total = meminfo_bytes("SwapTotal")?;
     let free = meminfo_bytes("SwapFree")?;
     report.figure("swap free afterwards", format!("{} %", free * 100 / total))?;
-    ensure!(valuable.is_alive()?, "the valuable one was killed");
-    ensure!(daemon.is_alive()? && monitor.is_alive()?, "a guard is gone");
+    valuable.has_to_live("the valuable one")?;
+    daemon.has_to_live("the daemon")?;
+    monitor.has_to_live("the monitor")?;
     daemon.says("relief")?;
     Ok(())
 }
@@ -134,19 +140,20 @@ pub(super) fn two_hundred_processes_come_and_go(report: &mut Report) -> Result<(
     const COME_AND_GO: &str = "i=0; while :; do i=$((i+1)); /bin/busybox true & \
                                [ $((i % 200)) -eq 0 ] && { wait; echo round; }; done";
     let kills = kernel_kills()?;
+    let mut steady = Program::holding(60)?;
     let mut daemon = daemon(&["--registered-only"])?;
-    let mut steady = steady_worth(60, 9)?;
+    give_value(&steady, 9)?;
     let mut shell = std::process::Command::new("/bin/busybox");
     let mut busy = Program::start(shell.args(["sh", "-c", COME_AND_GO]))?;
     busy.says("round")?;
     let mut leak = test_process("test_proc2", &["--rate-mib-s", "40"])?;
+    knows_of(2)?;
+    leak.signal(Signal::USR1)?;
     leak.ends_within(LIMIT)?;
     busy.says("round")?;
-    ensure!(
-        steady.is_alive()? && busy.is_alive()?,
-        "the wrong one was killed"
-    );
-    ensure!(daemon.is_alive()?, "the daemon is gone");
+    steady.has_to_live("the steady one")?;
+    busy.has_to_live("the busy one")?;
+    daemon.has_to_live("the daemon")?;
     report.figure("kernel kills", kernel_kills()? - kills)?;
     Ok(())
 }
@@ -159,17 +166,16 @@ pub(super) fn the_daemon_leaves_a_cgroup_to_the_kernel(_: &mut Report) -> Result
     files::write(format!("{GROUP}/memory.max"), "50M")?;
     let kills = kernel_kills()?;
     let mut daemon = daemon(&[])?;
-    let mut worthless = steady_worth(60, 0)?;
+    let mut worthless = Program::holding(60)?;
+    give_value(&worthless, 0)?;
+    knows_of(1)?;
     let mut bomb = Program::bomb()?;
     files::write(format!("{GROUP}/cgroup.procs"), &bomb.pid().to_string())?;
     bomb.go()?;
     bomb.ends_within(LIMIT)?;
     ensure!(kernel_kills()? == kills + 1, "the kernel did not kill it");
-    ensure!(
-        worthless.is_alive()?,
-        "the daemon ended one that had nothing to do with it"
-    );
-    ensure!(daemon.is_alive()?, "the daemon is gone");
+    worthless.has_to_live("one that had nothing to do with it")?;
+    daemon.has_to_live("the daemon")?;
     drop(bomb);
     wait::until("the cgroup is removed", LIMIT, || {
         Ok(std::fs::remove_dir(GROUP).is_ok())
@@ -187,7 +193,7 @@ pub(super) fn the_daemon_is_never_the_victim(_: &mut Report) -> Result<()> {
         bomb.go()?;
         bomb.ends_within(LIMIT)?;
         ensure!(kernel_kills()? == kills + round, "the kernel did not kill");
-        ensure!(daemon.is_alive()?, "the kernel killed the daemon");
+        daemon.has_to_live("the daemon")?;
     }
     Ok(())
 }
@@ -239,9 +245,6 @@ fn a_bomb_in_locked_memory(parameters: &str, report: &mut Report) -> Result<()> 
     module.unload()
 }
 
-/// What has grown within the last ten seconds is still growing to the daemon.
-const STEADY: Duration = Duration::from_secs(12);
-
 fn the_bomb_alone_goes(mut larger: Program, mut bomb: Program, report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
     let arguments = [
@@ -254,14 +257,11 @@ fn the_bomb_alone_goes(mut larger: Program, mut bomb: Program, report: &mut Repo
     let mut daemon = daemon(&arguments)?;
     give_value(&larger, 9)?;
     give_value(&bomb, 1)?;
-    wait::throughout("the larger one is alive", STEADY, || larger.is_alive())?;
+    knows_of(2)?;
     bomb.go()?;
     bomb.ends_within(LIMIT)?;
-    ensure!(
-        larger.is_alive()?,
-        "the larger, more valuable one was killed"
-    );
-    ensure!(daemon.is_alive()?, "the daemon is gone");
+    larger.has_to_live("the larger, more valuable one")?;
+    daemon.has_to_live("the daemon")?;
     report.figure("last calls", Notice::read()?.number("LastCalls")?)?;
     report.figure("kernel kills", kernel_kills()? - kills)?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
@@ -278,7 +278,7 @@ pub(super) fn the_daemon_is_killed_while_it_holds_the_last_call(_: &mut Report) 
     daemon.signal(Signal::STOP)?;
     bomb.go()?;
     wait_for_last_calls("LastCallsAsked", 1)?;
-    ensure!(bomb.is_alive()?, "the kernel did not wait");
+    bomb.has_to_live("the bomb, in the call")?;
     daemon.end(Signal::KILL)?;
     bomb.ends_within(LIMIT)?;
     ensure!(kernel_kills()? == kills + 1, "the kernel did not go on");

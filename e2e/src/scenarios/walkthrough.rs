@@ -152,8 +152,8 @@ fn walk(survivors: &[&str], report: &mut Report) -> Result<()> {
     report.figure("kernel kills", kernel_kills()? - kills)?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
     ensure!(longest <= LONGEST_PROBE, "a probe took {longest:?}");
-    ensure!(daemon.is_alive()?, "the daemon is gone");
-    ensure!(monitor.is_alive()?, "the monitor is gone");
+    daemon.has_to_live("the daemon")?;
+    monitor.has_to_live("the monitor")?;
 
     testproc.end(Signal::INT)?;
     let said = text(path("testproc"))?;
@@ -194,7 +194,7 @@ fn save_and_resume(report: &mut Report) -> Result<()> {
         said.contains(") was killed by SIGTERM"),
         "it did not end by the warning, but by force"
     );
-    ensure!(slow.is_alive()?, "the wrong one is gone");
+    slow.has_to_live("the slow one")?;
     slow.end(Signal::INT)?;
 
     let resume = ["chroot", DEBIAN, "/user-oom/ml_tests/ml_test2", "--resume"];
