@@ -335,22 +335,29 @@ impl Policy {
         let levels = Levels::of(&self.settings, seen.memory);
         let level = levels.level(seen.memory);
         self.clear_decision(level);
+        let promised = self.promised_bytes(levels.pool(seen.memory));
         let followed = self.victims.follow(seen.processes);
         self.reconsider |= followed.any_protected;
         self.charge(followed.lost);
         self.escalate(now, level, seen.ask);
         self.take_in(now, seen);
         self.decision.cause = cause(level, seen.ask);
+        // Memory was read before the table: it does not have what they held.
+        let is_old = followed.any_gone && self.decision.cause.is_some();
         self.decision.verdict = match self.decision.cause {
             None => Verdict::Idle,
+            Some(_) if is_old => Verdict::Refused(Refusal::Promised { bytes: promised }),
             Some(cause) => self.judge(now, seen, &levels, cause),
         };
-        self.decision.wake_after = self.victims.next_due().map(|due| due.saturating_sub(now));
+        self.decision.wake_after = match is_old {
+            true => Some(Duration::ZERO),
+            false => self.victims.next_due().map(|due| due.saturating_sub(now)),
+        };
         self.table = Some(Table {
             at: now,
             memory: *seen.memory,
             level,
-            refused: matches!(self.decision.verdict, Verdict::Refused(_)),
+            refused: matches!(self.decision.verdict, Verdict::Refused(_)) && !is_old,
         });
         &self.decision
     }

@@ -44,6 +44,8 @@ struct Victim {
 pub(crate) struct Followed {
     /// One was protected before its grace was over.
     pub(crate) any_protected: bool,
+    /// One that was expected to end is gone.
+    pub(crate) any_gone: bool,
     /// Cost of those that are gone.
     pub(crate) lost: Cost,
 }
@@ -135,6 +137,7 @@ impl Victims {
                     followed.any_protected = true;
                 }
             } else {
+                followed.any_gone |= victim.stage != Stage::Stuck;
                 followed.lost = followed.lost.saturating_add(victim.cost);
             }
             found.is_ok()

@@ -269,6 +269,7 @@ mod promises {
         assert_eq!(decision.candidates.len(), 1);
         assert_eq!(decision.actions, [Action::Kill(two()[1].id)]);
         // And never chosen again, even when nobody else is left.
+        policy.learn(3 * SECOND, Outcome::Gone(two()[1].id));
         let left = vec![two()[0]];
         let decision = policy.step(10 * SECOND, &seen(4, left));
         assert_eq!(
@@ -1492,5 +1493,30 @@ mod looks {
         assert!(look(&mut policy, 2200, 7));
         assert!(look(&mut policy, 3100, 8));
         assert!(look(&mut policy, 2200, 5));
+    }
+}
+
+/// Memory is read first, and the victim ends before the table is.
+#[test]
+fn a_victim_that_ends_between_the_two_reads_is_followed_by_no_other() {
+    let job = registered(100, "job", 9, 20 * GIB);
+    let leak = registered(200, "leak", 1, 20 * GIB);
+    for (percent, ask) in [
+        (9, Ask::Nobody),
+        (4, Ask::Nobody),
+        (60, Ask::LastCall),
+        (12, Ask::Relief),
+    ] {
+        let mut policy = policy();
+        let before = asked(ask, seen(percent, vec![job, leak]));
+        assert_eq!(chosen(policy.step(SECOND, &before)), ["leak"]);
+        let now = SECOND + Duration::from_millis(50);
+        let decision = policy.step(now, &asked(ask, seen(percent, vec![job])));
+        assert_eq!(promised(decision), 20 * GIB);
+        assert_eq!(decision.wake_after, Some(Duration::ZERO));
+        // Where it did not help, the next look is not late.
+        let memory = seen(percent, Vec::new()).memory;
+        let still_short = policy.look(now, &memory, ask);
+        assert_eq!(still_short.wants_table, percent != 12, "{percent}");
     }
 }
