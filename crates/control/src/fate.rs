@@ -17,7 +17,7 @@ pub struct Fate {
     /// and the last one.
     pub last: Signal,
     /// What it was chosen for.
-    pub cause: Cause,
+    pub cause: Grounds,
     /// What was needed then, in bytes.
     pub need_bytes: u64,
     /// What it held at the last signal, in bytes: freed, once it is gone.
@@ -55,7 +55,7 @@ impl Signal {
 
 /// Why a process was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum Grounds {
     /// Memory at or below the warn threshold: `warn`.
     Warn,
     /// Memory at or below the kill threshold: `kill`.
@@ -66,7 +66,7 @@ pub enum Cause {
     LastCall,
 }
 
-impl Cause {
+impl Grounds {
     const ALL: [Self; 4] = [Self::Warn, Self::Kill, Self::Relief, Self::LastCall];
 
     fn word(self) -> &'static str {
@@ -103,8 +103,8 @@ impl Fate {
             last: Signal::decode(words, "last=")?,
             cause: words.one_of(
                 "cause=",
-                &Cause::ALL,
-                Cause::word,
+                &Grounds::ALL,
+                Grounds::word,
                 "`cause=` and `warn`, `kill`, `relief` or `last-call`",
             )?,
             need_bytes: words.number("need=")?,
@@ -130,10 +130,10 @@ impl fmt::Display for Fate {
         })?;
         write!(f, ", {:.1} s ago; ", self.since.as_secs_f64())?;
         f.write_str(match self.cause {
-            Cause::Warn => "low memory (warn)",
-            Cause::Kill => "low memory (kill)",
-            Cause::Relief => "relief was asked for",
-            Cause::LastCall => "the kernel was about to kill",
+            Grounds::Warn => "low memory (warn)",
+            Grounds::Kill => "low memory (kill)",
+            Grounds::Relief => "relief was asked for",
+            Grounds::LastCall => "the kernel was about to kill",
         })?;
         let (need, held) = (Mebibytes(self.need_bytes), Mebibytes(self.held_bytes));
         write!(f, ", need {need}; ")?;

@@ -25,10 +25,10 @@ mod status;
 mod words;
 
 pub use crate::client::{Client, ClientError};
-pub use crate::fate::{Cause, Fate, Signal};
+pub use crate::fate::{Fate, Grounds, Signal};
 pub use crate::listener::{Connection, ConnectionError, Listener, Peer, may_ask_relief};
 pub use crate::message::{Found, MESSAGE_BYTES, Message, WordsError};
 pub use crate::place::{Door, InstanceLock, Place, PlaceError};
 pub use crate::station::Station;
-pub use crate::status::{Level, Status};
-pub use crate::words::{Refusal, Reply, Request};
+pub use crate::status::{Condition, Status};
+pub use crate::words::{Denial, Reply, Request};

@@ -200,13 +200,13 @@ impl Connection {
     ///
     /// After any the connection is of no more use, and is to be dropped; after
     /// [`ConnectionError::Words`] it may first be told
-    /// [`Refusal::NotUnderstood`].
+    /// [`Denial::NotUnderstood`].
     ///
     /// - [`ConnectionError::Closed`]: it hung up.
     /// - [`ConnectionError::Words`]: that was no request.
     /// - [`ConnectionError::Socket`]: the kernel refuses.
     ///
-    /// [`Refusal::NotUnderstood`]: crate::Refusal::NotUnderstood
+    /// [`Denial::NotUnderstood`]: crate::Denial::NotUnderstood
     pub fn receive(&self) -> Result<Option<Request>, ConnectionError> {
         match receive(self.socket.as_fd())? {
             Some(received) => Ok(Some(Request::decode(received.message()?)?)),

@@ -10,7 +10,7 @@ pub struct Status {
     /// The daemon's pid.
     pub pid: u32,
     /// How short the machine is.
-    pub level: Level,
+    pub level: Condition,
     /// Available memory in bytes.
     pub available_bytes: u64,
     /// All memory in bytes.
@@ -30,7 +30,7 @@ pub struct Status {
 
 /// How short the machine is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Level {
+pub enum Condition {
     /// It is not: `ok`.
     #[default]
     Ok,
@@ -43,7 +43,7 @@ pub enum Level {
     Unknown,
 }
 
-impl Level {
+impl Condition {
     const ALL: [Self; 4] = [Self::Ok, Self::Warn, Self::Kill, Self::Unknown];
 
     fn word(self) -> &'static str {
@@ -78,8 +78,8 @@ impl Status {
             pid: words.number("pid=")?,
             level: words.one_of(
                 "level=",
-                &Level::ALL,
-                Level::word,
+                &Condition::ALL,
+                Condition::word,
                 "`level=` and `ok`, `warn`, `kill` or `unknown`",
             )?,
             available_bytes: words.number("available=")?,
@@ -97,7 +97,7 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {}, level {}, ", self.pid, self.level.word())?;
-        if self.level == Level::Unknown {
+        if self.level == Condition::Unknown {
             f.write_str("memory not readable")?;
         } else {
             write!(

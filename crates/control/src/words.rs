@@ -32,7 +32,7 @@ pub enum Reply {
         bytes: u64,
     },
     /// It is not, and why: `refused …`.
-    Refused(Refusal),
+    Refused(Denial),
     /// How things are: `status …`.
     Status(Status),
     /// What was done to a process: `fate …`.
@@ -41,7 +41,7 @@ pub enum Reply {
 
 /// Why a request is not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Denial {
     /// So much is available that ending somebody would not help:
     /// `enough-available percent=N`.
     EnoughAvailable {
@@ -132,7 +132,7 @@ impl Reply {
                 processes: words.number("processes=")?,
                 bytes: words.number("bytes=")?,
             },
-            "refused" => Self::Refused(Refusal::decode(&mut words)?),
+            "refused" => Self::Refused(Denial::decode(&mut words)?),
             "status" => Self::Status(Status::decode(&mut words)?),
             "fate" => Self::Fate(Fate::decode(&mut words)?),
             _ => {
@@ -146,7 +146,7 @@ impl Reply {
     }
 }
 
-impl Refusal {
+impl Denial {
     fn encode(&self) -> Message {
         match self {
             Self::EnoughAvailable { available_percent } => Message::of(format_args!(
@@ -212,7 +212,7 @@ impl fmt::Display for Reply {
 }
 
 /// For people.
-impl fmt::Display for Refusal {
+impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::EnoughAvailable { available_percent } => {
@@ -244,14 +244,14 @@ impl fmt::Display for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fate::{Cause, Signal};
-    use crate::status::Level;
+    use crate::fate::{Grounds, Signal};
+    use crate::status::Condition;
 
     #[test]
     fn the_longest_messages_fit() {
         let longest = Status {
             pid: u32::MAX,
-            level: Level::Kill,
+            level: Condition::Kill,
             available_bytes: u64::MAX,
             total_bytes: u64::MAX,
             swap_free_bytes: u64::MAX,
@@ -265,7 +265,7 @@ mod tests {
             value: Some(u32::MAX),
             first: Signal::Term,
             last: Signal::Kill,
-            cause: Cause::LastCall,
+            cause: Grounds::LastCall,
             need_bytes: u64::MAX,
             held_bytes: u64::MAX,
             since: Duration::from_millis(u64::MAX),
@@ -278,13 +278,13 @@ mod tests {
                 processes: u32::MAX,
                 bytes: u64::MAX,
             },
-            Reply::Refused(Refusal::RecoveryInterval {
+            Reply::Refused(Denial::RecoveryInterval {
                 remaining: Duration::from_millis(u64::MAX),
             }),
-            Reply::Refused(Refusal::EnoughAvailable {
+            Reply::Refused(Denial::EnoughAvailable {
                 available_percent: u32::MAX,
             }),
-            Reply::Refused(Refusal::NothingHelps {
+            Reply::Refused(Denial::NothingHelps {
                 judged_bytes: u64::MAX,
             }),
         ] {

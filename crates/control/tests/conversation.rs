@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use control::{
-    Client, ClientError, Connection, ConnectionError, Door, InstanceLock, Listener, MESSAGE_BYTES,
-    Place, Refusal, Reply, Request, Status,
+    Client, ClientError, Connection, ConnectionError, Denial, Door, InstanceLock, Listener,
+    MESSAGE_BYTES, Place, Reply, Request, Status,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
@@ -91,7 +91,7 @@ fn a_question_is_answered() {
         ),
         (
             Request::Relief,
-            Reply::Refused(Refusal::RecoveryInterval {
+            Reply::Refused(Denial::RecoveryInterval {
                 remaining: Duration::from_millis(900),
             }),
         ),
@@ -136,7 +136,7 @@ fn garbage_is_an_error_that_says_what_was_found_and_can_be_answered() {
         err.to_string(),
         "expected `relief`, `status` or `fate`, found `\\x1b[2Jrm -rf`"
     );
-    let reply = Reply::Refused(Refusal::NotUnderstood);
+    let reply = Reply::Refused(Denial::NotUnderstood);
     connection.reply(&reply).unwrap();
     let mut answer = [0; 64];
     let len = nix::sys::socket::recv(stranger.as_raw_fd(), &mut answer, MsgFlags::empty()).unwrap();
@@ -187,7 +187,7 @@ fn a_peer_that_left_is_told_nothing_and_ends_nobody() {
     drop(daemon.stranger());
     let connection = daemon.accept();
     let err = connection
-        .reply(&Reply::Refused(Refusal::DryRun))
+        .reply(&Reply::Refused(Denial::DryRun))
         .unwrap_err();
     assert!(matches!(err, ConnectionError::Closed), "{err:?}");
 }

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use control::{Door, InstanceLock, Listener, Place, Refusal, Reply, Request, may_ask_relief};
+use control::{Denial, Door, InstanceLock, Listener, Place, Reply, Request, may_ask_relief};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
@@ -56,7 +56,7 @@ fn another_process_is_told_from_us_and_another_user_too() {
                 bytes: 4096,
             }
         } else {
-            Reply::Refused(Refusal::NotPermitted)
+            Reply::Refused(Denial::NotPermitted)
         };
         connection.reply(&reply).unwrap();
         let output = child.wait_with_output().unwrap();

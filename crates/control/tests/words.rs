@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use control::{
-    Cause, Fate, Found, Level, MESSAGE_BYTES, Refusal, Reply, Request, Signal, Status, WordsError,
+    Condition, Denial, Fate, Found, Grounds, MESSAGE_BYTES, Reply, Request, Signal, Status,
+    WordsError,
 };
 use proptest::prelude::*;
 
@@ -15,27 +16,27 @@ fn requests() -> impl Strategy<Value = Request> {
     ]
 }
 
-fn refusals() -> impl Strategy<Value = Refusal> {
+fn refusals() -> impl Strategy<Value = Denial> {
     prop_oneof![
-        any::<u32>().prop_map(|available_percent| Refusal::EnoughAvailable { available_percent }),
+        any::<u32>().prop_map(|available_percent| Denial::EnoughAvailable { available_percent }),
         any::<u64>()
             .prop_map(Duration::from_millis)
-            .prop_map(|remaining| Refusal::RecoveryInterval { remaining }),
-        any::<u64>().prop_map(|bytes| Refusal::Promised { bytes }),
-        any::<u64>().prop_map(|judged_bytes| Refusal::NothingHelps { judged_bytes }),
-        Just(Refusal::NotPermitted),
-        Just(Refusal::DryRun),
-        Just(Refusal::NoVictim),
-        Just(Refusal::NotUnderstood),
+            .prop_map(|remaining| Denial::RecoveryInterval { remaining }),
+        any::<u64>().prop_map(|bytes| Denial::Promised { bytes }),
+        any::<u64>().prop_map(|judged_bytes| Denial::NothingHelps { judged_bytes }),
+        Just(Denial::NotPermitted),
+        Just(Denial::DryRun),
+        Just(Denial::NoVictim),
+        Just(Denial::NotUnderstood),
     ]
 }
 
 fn statuses() -> impl Strategy<Value = Status> {
     let level = prop_oneof![
-        Just(Level::Ok),
-        Just(Level::Warn),
-        Just(Level::Kill),
-        Just(Level::Unknown)
+        Just(Condition::Ok),
+        Just(Condition::Warn),
+        Just(Condition::Kill),
+        Just(Condition::Unknown)
     ];
     (
         any::<u32>(),
@@ -62,10 +63,10 @@ fn statuses() -> impl Strategy<Value = Status> {
 fn fates() -> impl Strategy<Value = Fate> {
     let signal = || prop_oneof![Just(Signal::Term), Just(Signal::Kill)];
     let cause = prop_oneof![
-        Just(Cause::Warn),
-        Just(Cause::Kill),
-        Just(Cause::Relief),
-        Just(Cause::LastCall),
+        Just(Grounds::Warn),
+        Just(Grounds::Kill),
+        Just(Grounds::Relief),
+        Just(Grounds::LastCall),
     ];
     (
         any::<(u32, Option<u32>)>(),
@@ -238,13 +239,13 @@ fn every_answer_is_a_sentence_for_people() {
         "gives up 1 process, 0 MiB"
     );
     assert_eq!(
-        said(Reply::Refused(Refusal::EnoughAvailable {
+        said(Reply::Refused(Denial::EnoughAvailable {
             available_percent: 84
         })),
         "refused: 84 % of memory is available"
     );
     assert_eq!(
-        said(Reply::Refused(Refusal::RecoveryInterval {
+        said(Reply::Refused(Denial::RecoveryInterval {
             remaining: Duration::from_millis(3_250)
         })),
         "refused: the last relief was just now, the next may be in 3.2 s"
@@ -252,7 +253,7 @@ fn every_answer_is_a_sentence_for_people() {
     assert_eq!(
         said(Reply::Status(Status {
             pid: 7,
-            level: Level::Warn,
+            level: Condition::Warn,
             available_bytes: 1 << 30,
             total_bytes: 16 << 30,
             registered: 3,
@@ -268,7 +269,7 @@ fn every_answer_is_a_sentence_for_people() {
         value: Some(5),
         first: Signal::Term,
         last: Signal::Kill,
-        cause: Cause::Warn,
+        cause: Grounds::Warn,
         need_bytes: 479 << 20,
         held_bytes: 600 << 20,
         since: Duration::from_millis(6_300),
@@ -283,7 +284,7 @@ fn every_answer_is_a_sentence_for_people() {
         said(Reply::Fate(Fate {
             value: None,
             first: Signal::Kill,
-            cause: Cause::LastCall,
+            cause: Grounds::LastCall,
             gone_after: None,
             ..fate
         })),
@@ -291,7 +292,7 @@ fn every_answer_is_a_sentence_for_people() {
          need 479 MiB; not gone yet, holds 600 MiB"
     );
     assert_eq!(
-        said(Reply::Refused(Refusal::NoVictim)),
+        said(Reply::Refused(Denial::NoVictim)),
         "refused: user-oom has not signalled that process"
     );
 }

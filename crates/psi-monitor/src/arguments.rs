@@ -81,7 +81,7 @@ pub(crate) struct Arguments {
 
 /// What to do above the threshold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum ChosenAction {
     /// Ask user-oom.
     Relief,
     /// Run this by a shell.
@@ -113,10 +113,10 @@ impl Arguments {
     /// Arguments that make no sense, alone or together; or help was asked for.
     pub(crate) fn parse_all(
         args: impl Iterator<Item = OsString>,
-    ) -> Result<(Self, Action), clap::Error> {
+    ) -> Result<(Self, ChosenAction), clap::Error> {
         let mut arguments = Self::try_parse_from(args)?;
         let action = match (arguments.action, arguments.command.take()) {
-            (ActionName::Exec, Some(command)) if !command.is_empty() => Action::Exec(command),
+            (ActionName::Exec, Some(command)) if !command.is_empty() => ChosenAction::Exec(command),
             (ActionName::Exec, _) => {
                 return Err(Self::command().error(
                     ErrorKind::MissingRequiredArgument,
@@ -129,9 +129,9 @@ impl Arguments {
                     "`--command` is run by `--action exec` alone",
                 ));
             }
-            (ActionName::Relief, None) => Action::Relief,
-            (ActionName::Sysrq, None) => Action::SysRq,
-            (ActionName::None, None) => Action::None,
+            (ActionName::Relief, None) => ChosenAction::Relief,
+            (ActionName::Sysrq, None) => ChosenAction::SysRq,
+            (ActionName::None, None) => ChosenAction::None,
         };
         Ok((arguments, action))
     }
@@ -177,7 +177,7 @@ fn seconds(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<(Arguments, Action), clap::Error> {
+    fn parse(line: &str) -> Result<(Arguments, ChosenAction), clap::Error> {
         Arguments::parse_all(line.split_whitespace().map(OsString::from))
     }
 
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(arguments.threshold.hundredths(), 4_000);
         assert_eq!(arguments.interval, Duration::from_secs(5));
         assert_eq!(arguments.recovery, Duration::from_secs(15));
-        assert_eq!(action, Action::Relief);
+        assert_eq!(action, ChosenAction::Relief);
         assert!(!arguments.check);
     }
 
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn a_command_goes_with_exec_and_exec_with_a_command() {
         let (_, action) = parse("--action exec --command true").unwrap();
-        assert_eq!(action, Action::Exec("true".into()));
+        assert_eq!(action, ChosenAction::Exec("true".into()));
         check_refused("--action exec", "`--command COMMAND`");
         check_refused("--command true", "`--action exec` alone");
     }

@@ -24,7 +24,7 @@ use log::LevelFilter;
 
 use crate::arguments::Arguments;
 pub use crate::error::Error;
-use crate::remedy::{Daemon, Remedy};
+use crate::remedy::{DaemonClient, Remedy};
 use crate::screen::Screen;
 use crate::signals::Signals;
 use crate::watch::Watch;
@@ -44,9 +44,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<(), Error> {
     let socket = arguments.socket.as_deref();
     let mut screen = Screen::stdout();
     let done = if arguments.check {
-        say_how_it_is(&Daemon::find(socket)?, &mut screen)
+        say_how_it_is(&DaemonClient::find(socket)?, &mut screen)
     } else if let Some(pid) = arguments.fate {
-        say_what_became_of(pid, &Daemon::find(socket)?, &mut screen)
+        say_what_became_of(pid, &DaemonClient::find(socket)?, &mut screen)
     } else {
         env_logger::Builder::new()
             .filter_level(LevelFilter::Warn)
@@ -75,7 +75,7 @@ pub fn report(err: &Error) {
     let _ = writeln!(io::stderr(), "psi-monitor: {}", error::chain(err));
 }
 
-fn say_how_it_is<W: Write>(daemon: &Daemon, screen: &mut Screen<W>) -> Result<(), Error> {
+fn say_how_it_is<W: Write>(daemon: &DaemonClient, screen: &mut Screen<W>) -> Result<(), Error> {
     let status = daemon.status().map_err(Error::NoAnswer)?;
     screen
         .line(format_args!("user-oom answers at {daemon}: {status}"))
@@ -84,7 +84,7 @@ fn say_how_it_is<W: Write>(daemon: &Daemon, screen: &mut Screen<W>) -> Result<()
 
 fn say_what_became_of<W: Write>(
     pid: u32,
-    daemon: &Daemon,
+    daemon: &DaemonClient,
     screen: &mut Screen<W>,
 ) -> Result<(), Error> {
     match daemon.fate(pid).map_err(Error::NoAnswer)? {

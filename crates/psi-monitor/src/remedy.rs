@@ -11,15 +11,15 @@ use std::time::Duration;
 use control::{Client, ClientError, Place, Reply, Request};
 use psi::Percent;
 
-use crate::arguments::Action;
+use crate::arguments::ChosenAction;
 use crate::error::{Error, chain};
 use crate::signals::Signals;
 
-/// An [`Action`], ready to be carried out.
+/// An [`ChosenAction`], ready to be carried out.
 #[derive(Debug)]
 pub(crate) enum Remedy {
     /// Asks this daemon.
-    Relief(Daemon),
+    Relief(DaemonClient),
     /// Runs a command.
     Exec(Exec),
     /// Has the kernel kill.
@@ -30,7 +30,7 @@ pub(crate) enum Remedy {
 
 /// What came of a remedy.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum RemedyOutcome {
     /// It was applied; this says how. Now hold still.
     Applied(String),
     /// It could not be; this says why. Go on.
@@ -48,15 +48,19 @@ impl Remedy {
     /// - [`Error::Place`]: no daemon can be where `socket` says.
     /// - [`Error::SysRqBesideDaemon`], [`Error::SysRqUnsure`],
     ///   [`Error::SysRq`]: SysRq is not ours to use, or not now.
-    pub(crate) fn new(action: Action, socket: Option<&Path>, proc: &Path) -> Result<Self, Error> {
+    pub(crate) fn new(
+        action: ChosenAction,
+        socket: Option<&Path>,
+        proc: &Path,
+    ) -> Result<Self, Error> {
         Ok(match action {
-            Action::Relief => Self::Relief(Daemon::find(socket)?),
-            Action::Exec(command) => Self::Exec(Exec {
+            ChosenAction::Relief => Self::Relief(DaemonClient::find(socket)?),
+            ChosenAction::Exec(command) => Self::Exec(Exec {
                 command,
                 running: None,
             }),
-            Action::SysRq => Self::SysRq(SysRq::new(Daemon::find(socket)?, proc)?),
-            Action::None => Self::None,
+            ChosenAction::SysRq => Self::SysRq(SysRq::new(DaemonClient::find(socket)?, proc)?),
+            ChosenAction::None => Self::None,
         })
     }
 
@@ -69,15 +73,15 @@ impl Remedy {
         }
     }
 
-    pub(crate) fn apply(&mut self, full: Percent, signals: &Signals) -> Outcome {
+    pub(crate) fn apply(&mut self, full: Percent, signals: &Signals) -> RemedyOutcome {
         match self {
             Self::Relief(daemon) => match daemon.relieve() {
-                Ok(answer) => Outcome::Applied(format!("user-oom: {answer}")),
-                Err(err) => Outcome::NotApplied(chain(&err)),
+                Ok(answer) => RemedyOutcome::Applied(format!("user-oom: {answer}")),
+                Err(err) => RemedyOutcome::NotApplied(chain(&err)),
             },
             Self::Exec(exec) => exec.start(full, signals),
             Self::SysRq(sysrq) => sysrq.press(),
-            Self::None => Outcome::Nothing,
+            Self::None => RemedyOutcome::Nothing,
         }
     }
 
@@ -104,11 +108,11 @@ impl fmt::Display for Remedy {
 
 /// The daemon, if there is one.
 #[derive(Debug)]
-pub(crate) struct Daemon {
+pub(crate) struct DaemonClient {
     place: Place,
 }
 
-impl Daemon {
+impl DaemonClient {
     /// A machine that thrashes answers late.
     const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -165,7 +169,7 @@ impl Daemon {
 }
 
 /// Where it is.
-impl fmt::Display for Daemon {
+impl fmt::Display for DaemonClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}`", self.place.socket().display())
     }
@@ -179,10 +183,13 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
-    fn start(&mut self, full: Percent, signals: &Signals) -> Outcome {
+    fn start(&mut self, full: Percent, signals: &Signals) -> RemedyOutcome {
         let _ = self.ended();
         if let Some(child) = &self.running {
-            return Outcome::NotApplied(format!("the command still runs, pid {}", child.id()));
+            return RemedyOutcome::NotApplied(format!(
+                "the command still runs, pid {}",
+                child.id()
+            ));
         }
         let mut command = Command::new("/bin/sh");
         command
@@ -194,9 +201,9 @@ impl Exec {
             Ok(child) => {
                 let said = format!("runs `{}`, pid {}", self.command.display(), child.id());
                 self.running = Some(child);
-                Outcome::Applied(said)
+                RemedyOutcome::Applied(said)
             }
-            Err(err) => Outcome::NotApplied(format!("cannot run /bin/sh: {err}")),
+            Err(err) => RemedyOutcome::NotApplied(format!("cannot run /bin/sh: {err}")),
         }
     }
 
@@ -210,12 +217,12 @@ impl Exec {
 /// The kernel's own killer, sysrq.rst: `f` calls the OOM killer once.
 #[derive(Debug)]
 pub(crate) struct SysRq {
-    daemon: Daemon,
+    daemon: DaemonClient,
     trigger: PathBuf,
 }
 
 impl SysRq {
-    fn new(daemon: Daemon, proc: &Path) -> Result<Self, Error> {
+    fn new(daemon: DaemonClient, proc: &Path) -> Result<Self, Error> {
         let sysrq = Self {
             daemon,
             trigger: proc.join("sysrq-trigger"),
@@ -232,9 +239,9 @@ impl SysRq {
         Ok(sysrq)
     }
 
-    fn press(&self) -> Outcome {
+    fn press(&self) -> RemedyOutcome {
         if let Err(err) = self.daemon.is_absent() {
-            return Outcome::NotApplied(chain(&err));
+            return RemedyOutcome::NotApplied(chain(&err));
         }
         let press = || -> io::Result<()> {
             OpenOptions::new()
@@ -243,10 +250,11 @@ impl SysRq {
                 .write_all(b"f")
         };
         match press() {
-            Ok(()) => Outcome::Applied("SysRq f: the kernel kills a process".to_owned()),
-            Err(err) => {
-                Outcome::NotApplied(format!("cannot write `{}`: {err}", self.trigger.display()))
-            }
+            Ok(()) => RemedyOutcome::Applied("SysRq f: the kernel kills a process".to_owned()),
+            Err(err) => RemedyOutcome::NotApplied(format!(
+                "cannot write `{}`: {err}",
+                self.trigger.display()
+            )),
         }
     }
 }
@@ -269,7 +277,7 @@ mod tests {
     }
 
     fn sysrq(proc: &Path) -> Result<SysRq, Error> {
-        let daemon = Daemon::find(Some(&proc.join("socket")))?;
+        let daemon = DaemonClient::find(Some(&proc.join("socket")))?;
         SysRq::new(daemon, proc)
     }
 
@@ -277,7 +285,7 @@ mod tests {
     fn sysrq_is_pressed_where_no_daemon_answers() {
         let proc = proc();
         let outcome = sysrq(proc.path()).unwrap().press();
-        assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+        assert!(matches!(outcome, RemedyOutcome::Applied(_)), "{outcome:?}");
         let pressed = fs::read_to_string(proc.path().join("sysrq-trigger")).unwrap();
         assert_eq!(pressed, "f");
     }
@@ -288,7 +296,10 @@ mod tests {
         let sysrq = sysrq(proc.path()).unwrap();
         fs::remove_file(proc.path().join("sysrq-trigger")).unwrap();
         let outcome = sysrq.press();
-        assert!(matches!(outcome, Outcome::NotApplied(_)), "{outcome:?}");
+        assert!(
+            matches!(outcome, RemedyOutcome::NotApplied(_)),
+            "{outcome:?}"
+        );
     }
 
     #[test]
@@ -309,7 +320,10 @@ mod tests {
         let daemon = std::thread::spawn(move || answer_one_status(&listener));
 
         let outcome = sysrq.press();
-        assert!(matches!(outcome, Outcome::NotApplied(_)), "{outcome:?}");
+        assert!(
+            matches!(outcome, RemedyOutcome::NotApplied(_)),
+            "{outcome:?}"
+        );
         daemon.join().unwrap();
         let pressed = fs::read_to_string(proc.path().join("sysrq-trigger")).unwrap();
         assert_eq!(pressed, "");
@@ -329,19 +343,19 @@ mod tests {
         std::os::unix::fs::symlink("socket", place.socket()).unwrap();
         check_left_alone(&sysrq, "Too many levels of symbolic links");
         fs::remove_file(place.socket()).unwrap();
-        assert!(matches!(sysrq.press(), Outcome::Applied(_)));
+        assert!(matches!(sysrq.press(), RemedyOutcome::Applied(_)));
     }
 
     #[track_caller]
     fn check_left_alone(sysrq: &SysRq, why: &str) {
         let outcome = sysrq.press();
-        let Outcome::NotApplied(said) = &outcome else {
+        let RemedyOutcome::NotApplied(said) = &outcome else {
             panic!("{outcome:?}");
         };
         assert!(said.contains(why), "{said}");
         assert_eq!(fs::read_to_string(&sysrq.trigger).unwrap(), "");
         let proc = sysrq.trigger.parent().unwrap();
-        let daemon = Daemon {
+        let daemon = DaemonClient {
             place: sysrq.daemon.place.clone(),
         };
         let err = SysRq::new(daemon, proc).unwrap_err();

@@ -10,7 +10,7 @@ use sensors::{PressureFile, ReadError};
 
 use crate::arguments::Arguments;
 use crate::error::{Error, chain};
-use crate::remedy::{Outcome, Remedy};
+use crate::remedy::{Remedy, RemedyOutcome};
 use crate::screen::{Screen, Seconds};
 use crate::signals::{Signals, Woken};
 
@@ -123,7 +123,7 @@ impl Watch {
             return Ok(self.interval);
         }
         match self.remedy.apply(pressure.full.avg10, signals) {
-            Outcome::Applied(said) => {
+            RemedyOutcome::Applied(said) => {
                 screen.event(said)?;
                 // While a command is started its end is not signalled to us.
                 self.say_how_it_ended(screen)?;
@@ -133,11 +133,11 @@ impl Watch {
                 ))?;
                 Ok(self.recovery)
             }
-            Outcome::NotApplied(said) => {
+            RemedyOutcome::NotApplied(said) => {
                 screen.alarm(said)?;
                 Ok(self.interval)
             }
-            Outcome::Nothing => Ok(self.interval),
+            RemedyOutcome::Nothing => Ok(self.interval),
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use control::{Cause, Connection, Door, Fate, Place, Refusal, Reply, Request, Station, Status};
+use control::{Connection, Denial, Door, Fate, Grounds, Place, Reply, Request, Station, Status};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
@@ -293,7 +293,7 @@ fn above_the_threshold_it_asks_for_relief_prints_the_answer_and_holds_still() {
 #[test]
 fn after_the_recovery_interval_it_asks_again() {
     let stage = Stage::new(HIGH);
-    let refusal = Reply::Refused(Refusal::EnoughAvailable {
+    let refusal = Reply::Refused(Denial::EnoughAvailable {
         available_percent: 84,
     });
     let daemon = stage.daemon(vec![granted(), refusal]);
@@ -482,7 +482,7 @@ fn a_script_is_told_what_became_of_a_process() {
         value: Some(5),
         first: control::Signal::Term,
         last: control::Signal::Kill,
-        cause: Cause::Warn,
+        cause: Grounds::Warn,
         need_bytes: 479 << 20,
         held_bytes: 600 << 20,
         since: Duration::from_millis(6_300),
@@ -494,7 +494,7 @@ fn a_script_is_told_what_became_of_a_process() {
     assert_eq!(text(&output.stdout), format!("{fate}\n"));
     daemon.join().unwrap();
 
-    let daemon = stage.daemon_for_one(asked, Reply::Refused(Refusal::NoVictim));
+    let daemon = stage.daemon_for_one(asked, Reply::Refused(Denial::NoVictim));
     let output = stage.run(&["--fate", "7"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "");

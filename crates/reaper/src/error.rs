@@ -6,13 +6,13 @@ use std::path::PathBuf;
 /// What could not be done to a process, or for ourselves.
 ///
 /// That a process is gone is no error: see [`Signalled::Gone`] and the `None`
-/// of [`Victim::hold`].
+/// of [`Held::hold`].
 ///
 /// Making one allocates nothing but [`Self::OomScoreAdj`]'s path, so a refused
 /// signal costs no memory.
 ///
 /// [`Signalled::Gone`]: crate::Signalled::Gone
-/// [`Victim::hold`]: crate::Victim::hold
+/// [`Held::hold`]: crate::Held::hold
 #[derive(Debug, thiserror::Error)]
 pub enum ReapError {
     /// No descriptor of the process could be had (too many open files, no

@@ -1,6 +1,6 @@
 //! Ends a process for certain.
 //!
-//! - A [`Victim`] is a process held by a pidfd whose start time was checked, so
+//! - A [`Held`] is a process held by a pidfd whose start time was checked, so
 //!   that a signal reaches this process or nobody.
 //! - [`SecondHand`] is the thread that frees a killed victim's memory without
 //!   waiting for the victim to be scheduled.
@@ -16,14 +16,14 @@
 
 mod calls;
 mod error;
+mod held;
 mod helper;
 mod protection;
 mod second_hand;
-mod victim;
 
 pub use crate::calls::{Calls, Missing};
 pub use crate::error::ReapError;
+pub use crate::held::{Held, Signalled, wait_gone};
 pub use crate::helper::kill_session;
 pub use crate::protection::{SelfProtection, protect_ourselves, resign_protection, trim_heap};
 pub use crate::second_hand::{SecondHand, Tally};
-pub use crate::victim::{Signalled, Victim, wait_gone};

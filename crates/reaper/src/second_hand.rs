@@ -26,7 +26,7 @@ use rustix::io::{Errno, read, retry_on_intr, write};
 
 use crate::calls::{Calls, is_missing, process_mrelease};
 use crate::error::ReapError;
-use crate::victim::{Victim, is_readable};
+use crate::held::{Held, is_readable};
 
 /// How many victims' locks may be waited for while others are served. The
 /// memory of those that find no thread comes back when they get to run.
@@ -62,7 +62,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// [`protect_ourselves`]: crate::protect_ourselves
 #[derive(Debug)]
 pub struct SecondHand {
-    queue: RefCell<Producer<Victim>>,
+    queue: RefCell<Producer<Held>>,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -128,7 +128,7 @@ impl SecondHand {
     /// cannot do it ([`Self::missing`]; or the victim has no pidfd), or the
     /// victim was not sent SIGKILL: only of a dying process is memory given
     /// back. Its memory comes back all the same, when it gets to run.
-    pub fn release(&self, victim: &Victim) -> bool {
+    pub fn release(&self, victim: &Held) -> bool {
         if self.missing() || victim.pidfd().is_none() || !victim.is_killed() {
             return false;
         }
@@ -251,7 +251,7 @@ struct Shared {
 /// A thread's side.
 #[derive(Clone, Debug)]
 struct Worker {
-    queue: Arc<Mutex<Consumer<Victim>>>,
+    queue: Arc<Mutex<Consumer<Held>>>,
     shared: Arc<Shared>,
     mrelease: Mrelease,
 }
@@ -275,7 +275,7 @@ impl Worker {
         }
     }
 
-    fn next(&self) -> Option<Victim> {
+    fn next(&self) -> Option<Held> {
         let queue = self.queue.lock();
         queue.unwrap_or_else(PoisonError::into_inner).pop().ok()
     }
@@ -314,7 +314,7 @@ enum Released {
 
 /// Calls `mrelease` until it need not be called again.
 fn release(
-    victim: &Victim,
+    victim: &Held,
     mut mrelease: impl FnMut(BorrowedFd<'_>) -> Result<(), Errno>,
 ) -> Released {
     let Some(pidfd) = victim.pidfd() else {
@@ -352,18 +352,18 @@ mod tests {
     use model::ProcessId;
 
     use super::*;
-    use crate::victim::wait_gone;
+    use crate::held::wait_gone;
 
     /// A victim that was killed and is a zombie, and the child it is; `None`
     /// without pidfds, where there is nothing to release.
-    fn killed() -> Option<(Child, Victim)> {
+    fn killed() -> Option<(Child, Held)> {
         let (child, victim) = living()?;
         victim.kill().unwrap();
         assert!(wait_gone(std::slice::from_ref(&victim), Duration::from_secs(30)).unwrap());
         Some((child, victim))
     }
 
-    fn living() -> Option<(Child, Victim)> {
+    fn living() -> Option<(Child, Held)> {
         if !Calls::available().pidfd_open {
             println!("skipped: no pidfd_open here; would run since Linux 5.3");
             return None;
@@ -373,7 +373,7 @@ mod tests {
             pid: child.id(),
             start_ticks: 0,
         };
-        let victim = Victim::hold(id, |_| Ok(Some(0))).unwrap().unwrap();
+        let victim = Held::hold(id, |_| Ok(Some(0))).unwrap().unwrap();
         Some((child, victim))
     }
 
@@ -407,7 +407,7 @@ mod tests {
     /// What comes of a release whose calls answer one after another as
     /// `answers` say, and how many of them were asked.
     #[track_caller]
-    fn check(victim: &Victim, answers: &[Result<(), Errno>], want: (Released, usize)) {
+    fn check(victim: &Held, answers: &[Result<(), Errno>], want: (Released, usize)) {
         let asked = Cell::new(0);
         let released = release(victim, |_| {
             let answer = answers[asked.get() % answers.len()];

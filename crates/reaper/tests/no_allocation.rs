@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::path::Path;
 
-use reaper::{Calls, SecondHand, Signalled, Victim};
+use reaper::{Calls, Held, SecondHand, Signalled};
 
 use crate::child::{Child, PROC, start_ticks};
 
@@ -70,7 +70,7 @@ fn a_kill_and_its_release_allocate_nothing() {
     let second_hand = SecondHand::spawn().unwrap();
     for calls in [Calls::available(), Calls::NONE] {
         let mut child = Child::that_ignores_sigterm();
-        let victim = Victim::hold_by(calls, Path::new(PROC), child.id(), start_ticks)
+        let victim = Held::hold_by(calls, Path::new(PROC), child.id(), start_ticks)
             .unwrap()
             .unwrap();
         let allocations = allocations_of(|| {
@@ -102,7 +102,7 @@ fn a_refused_signal_allocates_nothing() {
         pid: 1,
         start_ticks: start_ticks(1).unwrap().unwrap(),
     };
-    let victim = Victim::hold_by(Calls::available(), Path::new(PROC), init, start_ticks)
+    let victim = Held::hold_by(Calls::available(), Path::new(PROC), init, start_ticks)
         .unwrap()
         .unwrap();
     let allocations = allocations_of(|| assert!(victim.terminate().is_err()));

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use model::ProcessId;
-use reaper::{Calls, ReapError, Signalled, Victim, wait_gone};
+use reaper::{Calls, Held, ReapError, Signalled, wait_gone};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::child::{Child, LIMIT, PROC, start_ticks};
@@ -44,14 +44,14 @@ fn every_kernel() -> Vec<Calls> {
 }
 
 #[track_caller]
-fn hold(calls: Calls, child: &Child) -> Victim {
-    Victim::hold_by(calls, Path::new(PROC), child.id(), start_ticks)
+fn hold(calls: Calls, child: &Child) -> Held {
+    Held::hold_by(calls, Path::new(PROC), child.id(), start_ticks)
         .expect("a child can be held")
         .expect("the child is there")
 }
 
 #[track_caller]
-fn assert_gone(victim: &Victim) {
+fn assert_gone(victim: &Held) {
     let victims = std::slice::from_ref(victim);
     let gone = wait_gone(victims, LIMIT).expect("poll(2) works");
     assert!(gone, "{victim:?} stays");
@@ -140,7 +140,7 @@ fn a_process_of_another_start_time_is_not_held() {
             start_ticks: child.id().start_ticks - 1,
             ..child.id()
         };
-        let held = Victim::hold_by(calls, Path::new(PROC), earlier, start_ticks).unwrap();
+        let held = Held::hold_by(calls, Path::new(PROC), earlier, start_ticks).unwrap();
         assert!(held.is_none());
     }
 }
@@ -157,7 +157,7 @@ fn a_process_that_is_gone_is_no_error() {
         assert!(!early.may_signal());
         assert_eq!(early.kill().unwrap(), Signalled::Gone);
         assert_eq!(early.terminate().unwrap(), Signalled::Gone);
-        let late = Victim::hold_by(calls, Path::new(PROC), child.id(), |_| {
+        let late = Held::hold_by(calls, Path::new(PROC), child.id(), |_| {
             Ok(Some(child.id().start_ticks))
         });
         assert!(late.unwrap().is_none());
@@ -169,7 +169,7 @@ fn a_process_that_goes_while_it_is_looked_at_is_not_held() {
     for calls in every_kernel() {
         let mut child = Child::idle();
         let id = child.id();
-        let held = Victim::hold_by(calls, Path::new(PROC), id, |_| {
+        let held = Held::hold_by(calls, Path::new(PROC), id, |_| {
             hold(calls, &child).kill().unwrap();
             child.wait();
             Ok(Some(id.start_ticks))
@@ -188,7 +188,7 @@ fn a_zombie_is_gone() {
 
         // Not reaped: its start time can still be read.
         assert!(start_ticks(child.id().pid).unwrap().is_some());
-        let late = Victim::hold_by(calls, Path::new(PROC), child.id(), start_ticks).unwrap();
+        let late = Held::hold_by(calls, Path::new(PROC), child.id(), start_ticks).unwrap();
         assert!(late.is_none());
     }
 }
@@ -201,7 +201,7 @@ fn numbers_that_are_no_pids_are_nobody() {
                 pid,
                 start_ticks: 1,
             };
-            let held = Victim::hold_by(calls, Path::new(PROC), id, |_| Ok(Some(1))).unwrap();
+            let held = Held::hold_by(calls, Path::new(PROC), id, |_| Ok(Some(1))).unwrap();
             assert!(held.is_none(), "{pid}");
         }
     }
@@ -220,7 +220,7 @@ fn a_thread_that_leads_no_process_is_nobody() {
             pid,
             start_ticks: start_ticks(own).unwrap().unwrap(),
         };
-        let held = Victim::hold_by(calls, Path::new(PROC), id, |_| start_ticks(own)).unwrap();
+        let held = Held::hold_by(calls, Path::new(PROC), id, |_| start_ticks(own)).unwrap();
         assert!(held.is_none());
     }
 }
@@ -229,7 +229,7 @@ fn a_thread_that_leads_no_process_is_nobody() {
 fn a_reader_that_fails_is_an_error_that_names_the_process() {
     let child = Child::idle();
     let reader = |_| Err(io::ErrorKind::PermissionDenied.into());
-    let err = Victim::hold_by(Calls::available(), Path::new(PROC), child.id(), reader);
+    let err = Held::hold_by(Calls::available(), Path::new(PROC), child.id(), reader);
     let Err(err @ ReapError::StartTime { pid, .. }) = err else {
         panic!("{err:?}");
     };
@@ -254,7 +254,7 @@ fn the_descriptor_becomes_readable_when_the_process_is_gone() {
     }
 }
 
-fn is_readable(victim: &Victim) -> bool {
+fn is_readable(victim: &Held) -> bool {
     let descriptor = victim.as_fd();
     let mut polled = [PollFd::new(&descriptor, PollFlags::IN)];
     poll(&mut polled, Some(&Timespec::default())) == Ok(1)
@@ -263,7 +263,7 @@ fn is_readable(victim: &Victim) -> bool {
 #[test]
 fn a_pidfd_needs_no_proc_and_nothing_else_is_held_without() {
     let child = Child::idle();
-    let held = Victim::hold(child.id(), start_ticks);
+    let held = Held::hold(child.id(), start_ticks);
     if Calls::available().pidfd_open {
         let victim = held.unwrap().unwrap();
         assert_eq!(victim.id(), child.id());
@@ -319,7 +319,7 @@ fn another_users_process_is_refused_and_says_so() {
             pid: 1,
             start_ticks: start_ticks(1).unwrap().unwrap(),
         };
-        let victim = Victim::hold_by(calls, Path::new(PROC), init, start_ticks)
+        let victim = Held::hold_by(calls, Path::new(PROC), init, start_ticks)
             .unwrap()
             .unwrap();
         assert!(!victim.may_signal());

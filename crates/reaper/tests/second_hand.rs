@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use reaper::{Calls, SecondHand, Tally, Victim, wait_gone};
+use reaper::{Calls, Held, SecondHand, Tally, wait_gone};
 
 use crate::child::{Child, LIMIT, PROC, start_ticks};
 
 const MIB: u64 = 1024 * 1024;
 
 #[track_caller]
-fn hold(child: &Child) -> Victim {
-    Victim::hold_by(Calls::available(), Path::new(PROC), child.id(), start_ticks)
+fn hold(child: &Child) -> Held {
+    Held::hold_by(Calls::available(), Path::new(PROC), child.id(), start_ticks)
         .expect("a child can be held")
         .expect("the child is there")
 }
@@ -116,7 +116,7 @@ fn a_kernel_without_the_call_says_so_and_nothing_waits() {
         let second_hand = SecondHand::spawn_by(calls).unwrap();
         assert!(second_hand.missing());
         let child = Child::idle();
-        let victim = Victim::hold_by(calls, Path::new(PROC), child.id(), start_ticks)
+        let victim = Held::hold_by(calls, Path::new(PROC), child.id(), start_ticks)
             .unwrap()
             .unwrap();
         victim.kill().unwrap();
@@ -130,7 +130,7 @@ fn a_kernel_without_the_call_says_so_and_nothing_waits() {
 fn a_victim_without_a_pidfd_is_not_released() {
     let second_hand = SecondHand::spawn().unwrap();
     let child = Child::idle();
-    let victim = Victim::hold_by(Calls::NONE, Path::new(PROC), child.id(), start_ticks)
+    let victim = Held::hold_by(Calls::NONE, Path::new(PROC), child.id(), start_ticks)
         .unwrap()
         .unwrap();
     victim.kill().unwrap();

@@ -5,7 +5,7 @@ use model::SessionId;
 
 /// Where systemd keeps a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unit {
+pub(crate) struct Grouping {
     /// Its leaf cgroup.
     pub(crate) session: SessionId,
     /// Whether that is under `user.slice`: a login session, or a service of a
@@ -17,7 +17,7 @@ pub(crate) struct Unit {
 /// systemd runs (`0::` on cgroup v2, `name=systemd` on v1), if the path holds
 /// a unit of its (`.slice`, `.scope`, `.service`). `None` otherwise: another
 /// line, another init, or a process outside all units.
-pub(crate) fn unit_of_line(line: &[u8]) -> Option<Unit> {
+pub(crate) fn unit_of_line(line: &[u8]) -> Option<Grouping> {
     let mut parts = line.splitn(3, |&byte| byte == b':');
     let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
     let is_systemds = (number == b"0" && controllers.is_empty()) || controllers == b"name=systemd";
@@ -30,7 +30,7 @@ pub(crate) fn unit_of_line(line: &[u8]) -> Option<Unit> {
             .iter()
             .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
     });
-    holds_a_unit.then(|| Unit {
+    holds_a_unit.then(|| Grouping {
         session: hashed(path),
         login: names().any(|name| name == b"user.slice"),
     })

@@ -9,17 +9,17 @@
 
 use model::Memory;
 
-use crate::survey::{Request, What};
+use crate::survey::{Inquiry, What};
 use crate::table::ProcessTable;
 
 /// How much one call may ask for. The first process is always measured, so
 /// that none is too large to be measured ever.
-pub(crate) struct Budget {
+pub(crate) struct Allotment {
     bytes: u64,
     processes: u32,
 }
 
-impl Budget {
+impl Allotment {
     /// 1 GiB of resident memory, some 15 to 45 ms, and 64 processes.
     pub(crate) const fn of_one_call() -> Self {
         Self {
@@ -51,7 +51,7 @@ impl ProcessTable {
     /// at least one, and no more than `ask` takes; the rest in the calls that
     /// follow. What cannot be measured (no permission; no `smaps_rollup` before
     /// kernel 4.14, no `Pss_Anon` before 5.4) stays as it is counted.
-    pub fn ask_for_families(&mut self, memory: &Memory, ask: &mut dyn FnMut(Request) -> bool) {
+    pub fn ask_for_families(&mut self, memory: &Memory, ask: &mut dyn FnMut(Inquiry) -> bool) {
         let swap_in_use = memory
             .swap_total_bytes
             .saturating_sub(memory.swap_free_bytes);
@@ -63,7 +63,7 @@ impl ProcessTable {
         let is_wrong = seeming > in_use.saturating_add(in_use / 10);
 
         self.round += 1;
-        let mut budget = Budget::of_one_call();
+        let mut budget = Allotment::of_one_call();
         let mut asked = |index: usize| {
             let request = self.request(index, What::OwnMemory);
             budget.spend(request.rss_bytes) && ask(request)
@@ -115,14 +115,14 @@ mod tests {
 
     #[test]
     fn the_first_is_measured_however_large() {
-        let mut budget = Budget::of_one_call();
+        let mut budget = Allotment::of_one_call();
         assert!(budget.spend(u64::MAX));
         assert!(!budget.spend(1));
     }
 
     #[test]
     fn no_more_than_64_are_measured_at_once() {
-        let mut budget = Budget::of_one_call();
+        let mut budget = Allotment::of_one_call();
         assert_eq!((0..100).filter(|_| budget.spend(1)).count(), 64);
     }
 }

@@ -11,8 +11,8 @@ use model::{Name, SessionId};
 
 use crate::cgroup::unit_of_line;
 use crate::file;
-use crate::pid_files::{Stat, Statm, Status, signed};
-use crate::share::Share;
+use crate::pid_files::{ProcessStatus, Stat, Statm, signed};
+use crate::share::OwnShare;
 use crate::smaps;
 
 /// Name; parent, group and session; major faults, threads and start.
@@ -38,7 +38,7 @@ pub fn statm(text: &[u8]) -> Option<(u64, u64)> {
 ///
 /// What would have been right.
 pub fn status(text: &[u8]) -> Result<([Option<u32>; 2], [u64; 2]), &'static str> {
-    let mut status = Status::default();
+    let mut status = ProcessStatus::default();
     for line in text.split(|&byte| byte == b'\n') {
         status.take(line)?;
     }
@@ -70,7 +70,7 @@ pub fn last_mapped_bytes(smaps: &File) -> Option<u64> {
 /// `smaps_rollup`.
 #[must_use]
 pub fn own_bytes(rollup: &File, anon_bytes: u64, swap_bytes: u64) -> Option<(u64, u64)> {
-    let share = Share::read(rollup)?;
+    let share = OwnShare::read(rollup)?;
     Some((share.anon.apply(anon_bytes), share.swap.apply(swap_bytes)))
 }
 

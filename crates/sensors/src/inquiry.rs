@@ -4,8 +4,8 @@
 use model::{Depth, Process, Protection};
 
 use crate::process::{Correction, IDENTITY_READS, Owner};
-use crate::share::Share;
-use crate::survey::{Found, Identity, Request, Survey, What};
+use crate::share::OwnShare;
+use crate::survey::{Finding, Identity, Inquiry, Survey, What};
 use crate::table::ProcessTable;
 
 impl ProcessTable {
@@ -14,7 +14,7 @@ impl ProcessTable {
     /// depth: of newcomers and of what has become something else, after a full
     /// scan also of those that are spared for their executable, since they may
     /// execute another by now.
-    pub fn ask_for_identities(&mut self, depth: Depth, ask: &mut dyn FnMut(Request) -> bool) {
+    pub fn ask_for_identities(&mut self, depth: Depth, ask: &mut dyn FnMut(Inquiry) -> bool) {
         for index in 0..self.kept.len() {
             let (process, kept) = (&self.processes[index], &self.kept[index]);
             let is_favoured =
@@ -43,21 +43,21 @@ impl ProcessTable {
             return None;
         }
         match survey.found {
-            Found::Nothing => self.kept[index].asked = false,
-            Found::Identity(identity) => {
+            Finding::Nothing => self.kept[index].asked = false,
+            Finding::Identity(identity) => {
                 self.identify(index, &identity);
                 return Some(&mut self.processes[index]);
             }
-            Found::Own(share) => {
+            Finding::Own(share) => {
                 let kept = &mut self.kept[index];
-                let whole = || Share::whole(kept.raw_anon_bytes, kept.raw_swap_bytes);
+                let whole = || OwnShare::whole(kept.raw_anon_bytes, kept.raw_swap_bytes);
                 kept.correction = Some(Correction {
                     share: share.unwrap_or_else(whole),
                     round: self.round,
                 });
                 kept.show(&mut self.processes[index]);
             }
-            Found::LastMapped(bytes) => self.count_last_mapped(index, bytes),
+            Finding::LastMapped(bytes) => self.count_last_mapped(index, bytes),
         }
         None
     }
@@ -67,7 +67,7 @@ impl ProcessTable {
     /// neither is what else that user runs, unless that is root: or one user
     /// could keep any number of readers waiting. What was asked for beside it
     /// can be asked for again. For quiet rounds.
-    pub fn give_up_on(&mut self, request: &Request) {
+    pub fn give_up_on(&mut self, request: &Inquiry) {
         for kept in &mut self.kept {
             kept.asked = false;
         }
@@ -102,9 +102,9 @@ impl ProcessTable {
                 .contains(&self.kept[index].owner(&self.processes[index]))
     }
 
-    pub(crate) fn request(&self, index: usize, what: What) -> Request {
+    pub(crate) fn request(&self, index: usize, what: What) -> Inquiry {
         let process = &self.processes[index];
-        Request {
+        Inquiry {
             id: process.id,
             what,
             rss_bytes: process.rss_bytes,

@@ -167,7 +167,7 @@ impl Statm {
 
 /// What we use of `/proc/<pid>/status`, proc_pid_status(5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Status {
+pub(crate) struct ProcessStatus {
     /// The process it is a thread of; `None` until its line has been seen.
     pub(crate) process: Option<u32>,
     /// The real user id; `None` until its line has been seen.
@@ -178,7 +178,7 @@ pub(crate) struct Status {
     pub(crate) shmem_bytes: u64,
 }
 
-impl Status {
+impl ProcessStatus {
     /// Takes in one line of the file; else what would have been right.
     pub(crate) fn take(&mut self, line: &[u8]) -> Result<(), &'static str> {
         // The name, on the first line, is escaped: it cannot pass for a line.
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn the_real_user_is_the_first_of_four() {
-        let mut status = Status::default();
+        let mut status = ProcessStatus::default();
         status.take(b"Uid:\t1000\t0\t0\t0").unwrap();
         status.take(b"VmSwap:\t     12 kB").unwrap();
         status.take(b"Threads:\t1").unwrap();
@@ -305,7 +305,7 @@ mod tests {
             let _ = Stat::parse(&text);
             let _ = Statm::parse(&text);
             let _ = signed(&text);
-            let _ = Status::default().take(&text);
+            let _ = ProcessStatus::default().take(&text);
         }
     }
 }

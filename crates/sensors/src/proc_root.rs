@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::error::{ReadError, beginning};
 use crate::file::{for_each_line, read_whole};
-use crate::pid_files::{PidPath, Stat, Status, signed};
+use crate::pid_files::{PidPath, ProcessStatus, Stat, signed};
 
 /// Where procfs is mounted, or a directory that looks like it.
 #[derive(Debug)]
@@ -295,9 +295,9 @@ impl OpenRoot<'_> {
         pid: u32,
         thread: Option<u32>,
         buffer: &mut [u8],
-    ) -> Result<Status, Miss> {
+    ) -> Result<ProcessStatus, Miss> {
         let path = PidPath::of_thread(pid, thread, "status");
-        let mut status = Status::default();
+        let mut status = ProcessStatus::default();
         let mut malformed = None;
         for_each_line(self.open(&path)?, buffer, |line, text| {
             match status.take(text) {

@@ -14,12 +14,12 @@ use model::{Depth, Name, Preference, Process, ProcessId, Protection, SessionId};
 use rustix::fs::RawDir;
 use rustix::io::pread;
 
-use crate::cgroup::Unit;
+use crate::cgroup::Grouping;
 use crate::error::ReadError;
 use crate::file::decimal;
 use crate::pid_files::{PidPath, Stat, Statm};
 use crate::proc_root::{Miss, OpenRoot};
-use crate::share::Share;
+use crate::share::OwnShare;
 
 /// What the table knows of a process beside what it shows.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Kept {
     pub(crate) executable: u64,
     pub(crate) in_our_user_namespace: bool,
     /// Where systemd keeps it, once that was read (or its parent's was).
-    pub(crate) unit: Option<Unit>,
+    pub(crate) unit: Option<Grouping>,
     /// How often its identity is to be read yet. It is read twice:
     /// what starts a process may move it into another cgroup a moment later.
     pub(crate) identity_reads: u8,
@@ -67,7 +67,7 @@ pub(crate) struct LastMapped {
 /// What a process holds of its own, as last measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Correction {
-    pub(crate) share: Share,
+    pub(crate) share: OwnShare,
     /// When, by the table's count of calls.
     pub(crate) round: u64,
 }
@@ -82,7 +82,7 @@ pub(crate) enum Owner {
 }
 
 impl Kept {
-    pub(crate) fn new(statm: Option<OwnedFd>, unit: Option<Unit>) -> Self {
+    pub(crate) fn new(statm: Option<OwnedFd>, unit: Option<Grouping>) -> Self {
         Self {
             statm,
             thread: None,
@@ -144,8 +144,8 @@ impl Kept {
     }
 
     /// Groups `process` by its unit, or else as if `alone`.
-    pub(crate) fn place(&self, process: &mut Process, alone: Unit) {
-        let Unit { session, login } = self.unit.unwrap_or(alone);
+    pub(crate) fn place(&self, process: &mut Process, alone: Grouping) {
+        let Grouping { session, login } = self.unit.unwrap_or(alone);
         process.session = session;
         process.login = login;
     }
@@ -223,7 +223,7 @@ impl Reader<'_> {
         &mut self,
         pid: u32,
         depth: Depth,
-        unit_of: impl FnOnce(u32) -> Option<Unit>,
+        unit_of: impl FnOnce(u32) -> Option<Grouping>,
     ) -> Result<(Process, Kept), Miss> {
         let file = self.open_statm(pid, None)?;
         let stat = self.stat(pid)?;
@@ -274,7 +274,7 @@ impl Reader<'_> {
                 };
             }
         }
-        let alone = Unit {
+        let alone = Grouping {
             session: SessionId(u64::from(stat.session)),
             login: stat.has_terminal,
         };

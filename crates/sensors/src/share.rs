@@ -8,12 +8,12 @@ use crate::file::{for_each_line, kibibytes};
 
 /// How much of its anonymous memory and of its swap is a process's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Share {
+pub(crate) struct OwnShare {
     pub(crate) anon: Own,
     pub(crate) swap: Own,
 }
 
-impl Share {
+impl OwnShare {
     /// Of what the kernel tells, in bytes: what it counts for the process, and
     /// the process's part of that.
     pub(crate) fn of(anon: (u64, u64), swap: (u64, u64)) -> Self {
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_measured_is_all_its_own() {
-        let Share { anon, swap } = Share::whole(300, 20);
+        let OwnShare { anon, swap } = OwnShare::whole(300, 20);
         assert_eq!(
             [100, 300, 700].map(|bytes| anon.apply(bytes)),
             [100, 300, 700]
@@ -103,17 +103,17 @@ mod tests {
 
     #[test]
     fn a_share_shrinks_in_proportion_and_grows_in_full() {
-        let own = Share::of((300, 60), (0, 0)).anon;
+        let own = OwnShare::of((300, 60), (0, 0)).anon;
         assert_eq!(own.apply(300), 60);
         assert_eq!(own.apply(150), 30);
         assert_eq!(own.apply(400), 160);
         assert_eq!(own.apply(0), 0);
     }
 
-    fn share_of(rollup: &str) -> Option<Share> {
+    fn share_of(rollup: &str) -> Option<OwnShare> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(rollup.as_bytes()).unwrap();
-        Share::read(&file)
+        OwnShare::read(&file)
     }
 
     const ROLLUP: &str = "55d000000000-7ffc00000000 ---p 00000000 00:00 0  [rollup]\n\
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_rollup_tells_what_is_a_processs_own() {
         let kib = |kib: u64| kib << 10;
-        let want = Share::of((kib(300), kib(160)), (kib(20), kib(10)));
+        let want = OwnShare::of((kib(300), kib(160)), (kib(20), kib(10)));
         assert_eq!(share_of(ROLLUP), Some(want));
     }
 

@@ -8,10 +8,10 @@
 
 use model::Memory;
 
-use crate::families::Budget;
+use crate::families::Allotment;
 use crate::process::LastMapped;
 use crate::smaps::UNSEEN;
-use crate::survey::{Request, What};
+use crate::survey::{Inquiry, What};
 use crate::table::ProcessTable;
 
 impl ProcessTable {
@@ -27,7 +27,7 @@ impl ProcessTable {
     /// Asks for at most 64 processes and 1 GiB of resident memory a call, but
     /// at least one if there is any, and no more than `ask` takes: those first
     /// that were never measured, then those measured longest ago.
-    pub fn ask_for_shared_memory(&mut self, memory: &Memory, ask: &mut dyn FnMut(Request) -> bool) {
+    pub fn ask_for_shared_memory(&mut self, memory: &Memory, ask: &mut dyn FnMut(Inquiry) -> bool) {
         let least_bytes = memory.total_bytes / 100;
         self.round += 1;
         self.count_unseen();
@@ -41,7 +41,7 @@ impl ProcessTable {
                 .as_ref()
                 .map(|measured| measured.round)
         });
-        let mut budget = Budget::of_one_call();
+        let mut budget = Allotment::of_one_call();
         due.into_iter()
             .map(|index| self.request(index, What::LastMapped))
             .take_while(|request| budget.spend(request.rss_bytes) && ask(*request))

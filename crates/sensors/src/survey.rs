@@ -24,15 +24,15 @@ use procfs::process::Process;
 use rustix::fs::{AtFlags, CWD, StatxFlags, readlink, statx};
 use rustix::io::pread;
 
-use crate::cgroup::{Unit, hash, unit_of_line};
+use crate::cgroup::{Grouping, hash, unit_of_line};
 use crate::file::for_each_line;
 use crate::pid_files::Stat;
-use crate::share::Share;
+use crate::share::OwnShare;
 use crate::smaps::{UNSEEN, last_mapped_bytes};
 
 /// What is asked of the surveyor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct Inquiry {
     /// About which process.
     pub id: ProcessId,
     /// What.
@@ -66,16 +66,16 @@ impl What {
 #[derive(Clone, Copy, Debug)]
 pub struct Survey {
     pub(crate) id: ProcessId,
-    pub(crate) found: Found,
+    pub(crate) found: Finding,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Found {
+pub(crate) enum Finding {
     /// It is gone, or could not be looked at.
     Nothing,
     Identity(Identity),
     /// `None`: the kernel does not tell.
-    Own(Option<Share>),
+    Own(Option<OwnShare>),
     /// In bytes; [`UNSEEN`] where not all of it was seen.
     LastMapped(u64),
 }
@@ -87,9 +87,9 @@ pub(crate) struct Identity {
     pub(crate) executable: u64,
     pub(crate) in_our_user_namespace: bool,
     /// Where systemd keeps it; `None` without systemd.
-    pub(crate) unit: Option<Unit>,
+    pub(crate) unit: Option<Grouping>,
     /// What it is grouped by without.
-    pub(crate) alone: Unit,
+    pub(crate) alone: Grouping,
 }
 
 /// What a process executes, to be recognised.
@@ -128,20 +128,20 @@ impl Executable<'_> {
 #[must_use]
 pub fn survey(
     root: &Path,
-    request: &Request,
+    request: &Inquiry,
     recognise: &mut dyn FnMut(&Executable<'_>),
 ) -> Survey {
     Survey {
         id: request.id,
-        found: look(root, request, recognise).unwrap_or(Found::Nothing),
+        found: look(root, request, recognise).unwrap_or(Finding::Nothing),
     }
 }
 
 fn look(
     root: &Path,
-    request: &Request,
+    request: &Inquiry,
     recognise: &mut dyn FnMut(&Executable<'_>),
-) -> Option<Found> {
+) -> Option<Finding> {
     let id = request.id;
     let path = root.join(id.pid.to_string());
     // Holds the directory of this one process: once that is gone, nothing can
@@ -150,14 +150,14 @@ fn look(
     let process = Process::new_with_root(path.clone()).ok()?;
     let stat = stat(&process).filter(|stat| stat.start_ticks == id.start_ticks)?;
     Some(match request.what {
-        What::Identity => Found::Identity(identity(root, &path, &process, &stat, recognise)),
-        What::OwnMemory => Found::Own(
+        What::Identity => Finding::Identity(identity(root, &path, &process, &stat, recognise)),
+        What::OwnMemory => Finding::Own(
             process
                 .open_relative("smaps_rollup")
                 .ok()
-                .and_then(|rollup| Share::read(&rollup)),
+                .and_then(|rollup| OwnShare::read(&rollup)),
         ),
-        What::LastMapped => Found::LastMapped(match process.open_relative("smaps") {
+        What::LastMapped => Finding::LastMapped(match process.open_relative("smaps") {
             Ok(smaps) => last_mapped_bytes(&smaps)?,
             Err(ProcError::PermissionDenied(_)) => UNSEEN,
             // A kernel that was built without.
@@ -204,7 +204,7 @@ fn identity(
             .open_relative("cgroup")
             .ok()
             .and_then(|file| unit(&file)),
-        alone: Unit {
+        alone: Grouping {
             session: SessionId(u64::from(stat.session)),
             login: stat.has_terminal,
         },
@@ -223,7 +223,7 @@ fn is_in_our_user_namespace(root: &Path, process: &Path) -> bool {
 
 /// Where systemd keeps it. By bytes: the procfs crate takes no path that is
 /// not UTF-8, and users name their cgroups as they like.
-fn unit(cgroup: &File) -> Option<Unit> {
+fn unit(cgroup: &File) -> Option<Grouping> {
     let mut unit = None;
     for_each_line(cgroup, &mut [0; 8192], |_, line| {
         unit = unit_of_line(line);

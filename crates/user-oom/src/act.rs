@@ -97,7 +97,7 @@ impl From<Done> for Record {
 /// One process held by a descriptor that tells of its end.
 #[derive(Debug)]
 struct Hold {
-    victim: reaper::Victim,
+    victim: reaper::Held,
     /// What stands for it in epoll, once that watches it.
     token: Option<u64>,
     registered: bool,
@@ -458,7 +458,7 @@ impl Hands {
         let root = &self.root;
         let start_ticks = |pid| root.start_ticks(pid).map_err(std::io::Error::other);
         let calls = Calls::available();
-        let held = reaper::Victim::hold_by(calls, root.path(), id, start_ticks)?;
+        let held = reaper::Held::hold_by(calls, root.path(), id, start_ticks)?;
         let Some(victim) = held else {
             return Ok(None);
         };

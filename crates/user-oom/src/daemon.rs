@@ -28,7 +28,7 @@ use crate::error::{Error, chain, system};
 use crate::main_log;
 use crate::memory::{MemorySource, Sight};
 use crate::peers::{Peers, Tokens};
-use crate::pressure::Pressure;
+use crate::pressure::PressureWatch;
 use crate::record::Record;
 use crate::registry_turn::{RegistryTurn, severity, who};
 use crate::scribe::Scribe;
@@ -93,7 +93,7 @@ pub(crate) struct Parts {
     pub(crate) registry: Registry,
     pub(crate) aligner: Option<Aligner>,
     pub(crate) policy: Policy,
-    pub(crate) pressure: Option<Pressure>,
+    pub(crate) pressure: Option<PressureWatch>,
     pub(crate) peers: Peers,
     pub(crate) hands: Hands,
     pub(crate) scribe: Scribe,
@@ -185,7 +185,7 @@ impl Daemon {
             }
             watched.is_ok()
         };
-        if let Some(trigger) = parts.pressure.as_ref().and_then(Pressure::trigger) {
+        if let Some(trigger) = parts.pressure.as_ref().and_then(PressureWatch::trigger) {
             let cost = "no relief by pressure, since its trigger cannot be waited for";
             if !watch(trigger, EpollFlags::EPOLLPRI, PRESSURE, cost) {
                 parts.pressure = None;
@@ -360,7 +360,7 @@ impl Daemon {
             if asked {
                 self.parts
                     .peers
-                    .answer(&Reply::Refused(control::Refusal::DryRun));
+                    .answer(&Reply::Refused(control::Denial::DryRun));
             }
             return pause;
         }
@@ -407,7 +407,7 @@ impl Daemon {
         if asked && now < self.dry_until {
             self.parts
                 .peers
-                .answer(&Reply::Refused(control::Refusal::DryRun));
+                .answer(&Reply::Refused(control::Denial::DryRun));
         } else if asked || self.parts.hands.are_busy() {
             let last = self.parts.memory.last();
             self.snapshot.memory = Memory {
@@ -833,10 +833,10 @@ impl Daemon {
             Reply::Status(control::Status {
                 pid: std::process::id(),
                 level: match self.level {
-                    _ if self.unseen.is_some() => control::Level::Unknown,
-                    Level::Ok => control::Level::Ok,
-                    Level::Warn => control::Level::Warn,
-                    Level::Kill => control::Level::Kill,
+                    _ if self.unseen.is_some() => control::Condition::Unknown,
+                    Level::Ok => control::Condition::Ok,
+                    Level::Warn => control::Condition::Warn,
+                    Level::Kill => control::Condition::Kill,
                 },
                 available_bytes: memory.available_bytes,
                 total_bytes: memory.total_bytes,
@@ -875,7 +875,7 @@ pub(crate) fn room_for(processes: usize) -> usize {
 
 /// What those who asked for relief are told; `None` where nobody asked.
 fn reply(decision: &Decision, sent: Sent, memory: &Memory, dryrun: bool) -> Option<Reply> {
-    use control::Refusal as Told;
+    use control::Denial as Told;
 
     let granted = Reply::Granted {
         processes: sent.processes,

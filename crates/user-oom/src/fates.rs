@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use control::{Refusal, Reply};
+use control::{Denial, Reply};
 use oom_policy::{Cause, Level, ProcessId};
 
 use crate::record::{Signal, Victim};
@@ -24,7 +24,7 @@ struct Fate {
     value: Option<u32>,
     first: Signal,
     last: Signal,
-    cause: control::Cause,
+    cause: control::Grounds,
     need_bytes: u64,
     held_bytes: u64,
     signalled: Duration,
@@ -81,13 +81,13 @@ impl Fates {
     pub(crate) fn tell(&self, now: Duration, pid: u32) -> Reply {
         let of_that_pid = self.list.iter().flatten().filter(|fate| fate.id.pid == pid);
         let Some(fate) = of_that_pid.max_by_key(|fate| fate.signalled) else {
-            return Reply::Refused(Refusal::NoVictim);
+            return Reply::Refused(Denial::NoVictim);
         };
         Reply::Fate(control::Fate {
             pid,
             value: fate.value,
-            first: word(fate.first),
-            last: word(fate.last),
+            first: fate.first,
+            last: fate.last,
             cause: fate.cause,
             need_bytes: fate.need_bytes,
             held_bytes: fate.held_bytes,
@@ -101,20 +101,13 @@ impl Fates {
     }
 }
 
-fn word(signal: Signal) -> control::Signal {
-    match signal {
-        Signal::Term => control::Signal::Term,
-        Signal::Kill => control::Signal::Kill,
-    }
-}
-
 /// A first signal is never sent without a cause.
-fn word_of(cause: Option<Cause>) -> control::Cause {
+fn word_of(cause: Option<Cause>) -> control::Grounds {
     match cause {
-        Some(Cause::LastCall) => control::Cause::LastCall,
-        Some(Cause::Relief) => control::Cause::Relief,
-        Some(Cause::Level(Level::Kill)) => control::Cause::Kill,
-        Some(Cause::Level(Level::Ok | Level::Warn)) | None => control::Cause::Warn,
+        Some(Cause::LastCall) => control::Grounds::LastCall,
+        Some(Cause::Relief) => control::Grounds::Relief,
+        Some(Cause::Level(Level::Kill)) => control::Grounds::Kill,
+        Some(Cause::Level(Level::Ok | Level::Warn)) | None => control::Grounds::Warn,
     }
 }
 
@@ -153,9 +146,9 @@ mod tests {
         fates.signalled(7 * SECOND, &victim, Signal::Kill, WHY);
         fates.gone(8 * SECOND, victim.id);
         let fate = told(&fates, 7);
-        assert_eq!(fate.first, control::Signal::Term);
-        assert_eq!(fate.last, control::Signal::Kill);
-        assert_eq!(fate.cause, control::Cause::Warn);
+        assert_eq!(fate.first, Signal::Term);
+        assert_eq!(fate.last, Signal::Kill);
+        assert_eq!(fate.cause, control::Grounds::Warn);
         assert_eq!(fate.since, 18 * SECOND);
         assert_eq!(fate.gone_after, Some(6 * SECOND));
     }
@@ -174,7 +167,7 @@ mod tests {
         for pid in 1..=65 {
             fates.signalled(SECOND, &victim(pid, 1), Signal::Kill, WHY);
         }
-        let none = Reply::Refused(Refusal::NoVictim);
+        let none = Reply::Refused(Denial::NoVictim);
         assert_eq!(fates.tell(SECOND, 1), none);
         assert_eq!(told(&fates, 2).pid, 2);
         assert_eq!(told(&fates, 65).pid, 65);

@@ -160,7 +160,7 @@ impl Call {
 
 /// The loop's side: which hooks are to run.
 #[derive(Debug)]
-pub(crate) struct Calls {
+pub(crate) struct HookCalls {
     before: bool,
     after: bool,
     notify: bool,
@@ -172,7 +172,7 @@ pub(crate) struct Calls {
     ended: Receiver<Infallible>,
 }
 
-impl Calls {
+impl HookCalls {
     /// Starts the thread that runs `hooks`, and says in `lane` how each ended
     /// that did not end well.
     ///

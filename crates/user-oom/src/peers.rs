@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use control::{
-    Connection, ConnectionError, Door, Listener, Place, PlaceError, Refusal, Reply, Request,
+    Connection, ConnectionError, Denial, Door, Listener, Place, PlaceError, Reply, Request,
     Station, may_ask_relief,
 };
 use nix::errno::Errno;
@@ -280,9 +280,9 @@ impl Peers {
                 peer.until = None;
                 return true;
             }
-            Ok(Some(Request::Relief)) => Some(Reply::Refused(Refusal::NotPermitted)),
+            Ok(Some(Request::Relief)) => Some(Reply::Refused(Denial::NotPermitted)),
             Ok(Some(request @ (Request::Status | Request::Fate { .. }))) => Some(answer(request)),
-            Err(ConnectionError::Words(_)) => Some(Reply::Refused(Refusal::NotUnderstood)),
+            Err(ConnectionError::Words(_)) => Some(Reply::Refused(Denial::NotUnderstood)),
             Err(_) => None,
         };
         let peer = self.list.swap_remove(position);

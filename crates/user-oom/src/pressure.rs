@@ -27,7 +27,7 @@ fn in_a_row(window: Duration) -> u32 {
 
 /// The gate and what feeds it.
 #[derive(Debug)]
-pub(crate) struct Pressure {
+pub(crate) struct PressureWatch {
     gate: Gate,
     source: Source,
 }
@@ -45,7 +45,7 @@ enum Source {
     },
 }
 
-impl Pressure {
+impl PressureWatch {
     /// Has the kernel say when tasks have all stalled for `percent`, above 0,
     /// of a window.
     ///

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use control::Signal;
 use oom_policy::{Cause, Class, Cost, Explanation, Memory, Name, ProcessId, Refusal};
 use sensors::{Implausible, KernelFunction};
 
@@ -211,13 +212,4 @@ pub(crate) struct Victim {
     /// `None`: it is not registered, or dies with one that is.
     pub(crate) value: Option<u32>,
     pub(crate) rss_bytes: u64,
-}
-
-/// What ends a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
-    /// SIGTERM: it may save its work.
-    Term,
-    /// SIGKILL: it may not.
-    Kill,
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use sensors::ProcRoot;
-use value_registry::{Notice, Registry, Runner, Who};
+use value_registry::{Notice, Occupant, Registry, Who};
 
 /// Every entry is looked at again after so long: a process may have changed
 /// its user, and times are to be renewed.
@@ -93,7 +93,7 @@ impl RegistryTurn {
 /// Who has `pid`.
 pub(crate) fn who(root: &ProcRoot, pid: u32) -> Who {
     match root.runner(pid) {
-        Ok(Some(runner)) if !runner.has_ended => Who::Runs(Runner {
+        Ok(Some(runner)) if !runner.has_ended => Who::Runs(Occupant {
             uid: runner.uid,
             start_ticks: runner.start_ticks,
             name: runner.name,

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use oom_policy::{Ask, Memory, Name, Policy, Preference, Process, ProcessId, SessionId, Snapshot};
-use reaper::{Calls, ReapError, SecondHand, Victim, wait_gone};
+use reaper::{Calls, Held, ReapError, SecondHand, wait_gone};
 use sensors::ProcRoot;
 
 use crate::error::{Error, chain};
@@ -76,7 +76,7 @@ fn end(pid: u32, root: &ProcRoot, second_hand: Option<&SecondHand>) -> Result<()
         pid,
         start_ticks: ticks,
     };
-    let held = Victim::hold_by(Calls::available(), root.path(), id, start_ticks)?;
+    let held = Held::hold_by(Calls::available(), root.path(), id, start_ticks)?;
     let Some(victim) = held else { return Ok(()) };
     victim.kill()?;
     if let Some(second_hand) = second_hand {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::act::touched;
 use crate::bell::Bell;
-use crate::hook::{Calls, Hooks};
+use crate::hook::{HookCalls, Hooks};
 use crate::main_log;
 use crate::page;
 use crate::record::{Deed, Folded, Record};
@@ -211,7 +211,7 @@ pub(crate) struct Scribe {
     chatter: Lane,
     allowance: Allowance,
     /// `None` where there is no hook.
-    hooks: Option<Calls>,
+    hooks: Option<HookCalls>,
     bell: Arc<Bell>,
     /// Nothing is sent; it is closed when the thread ends.
     ended: Receiver<Infallible>,
@@ -226,7 +226,7 @@ impl Scribe {
         let chatter = desk.lane(CHATTER);
         let hooks = match hooks.is_empty() {
             true => None,
-            false => Calls::spawn(hooks, desk.lane(OUTCOMES))
+            false => HookCalls::spawn(hooks, desk.lane(OUTCOMES))
                 .inspect_err(|err| log::warn!("no hook is run: cannot start their thread: {err}"))
                 .ok(),
         };

@@ -32,7 +32,7 @@ use crate::main_log;
 use crate::memory::MemorySource;
 use crate::page::{self, Introduction};
 use crate::peers::{self, Peers};
-use crate::pressure::{self, Pressure};
+use crate::pressure::{self, PressureWatch};
 use crate::privileges::Privileges;
 use crate::rehearsal;
 use crate::scribe::{Desk, Scribe};
@@ -341,17 +341,17 @@ fn raise_descriptor_limit() -> u64 {
     }
 }
 
-fn watch_pressure(arguments: &Arguments) -> Result<Option<Pressure>, Error> {
+fn watch_pressure(arguments: &Arguments) -> Result<Option<PressureWatch>, Error> {
     let Some(percent) = arguments.gate() else {
         return Ok(None);
     };
     if let Some(path) = &arguments.pressure_file {
-        let pressure = Pressure::of_file(path, percent).map_err(Error::Pressure)?;
+        let pressure = PressureWatch::of_file(path, percent).map_err(Error::Pressure)?;
         return Ok(Some(pressure));
     }
     let path = Path::new(PROC).join("pressure/memory");
     let trigger = pressure::trigger(percent).map_err(Error::Trigger)?;
-    match Pressure::of_kernel(&path, &trigger) {
+    match PressureWatch::of_kernel(&path, &trigger) {
         Ok(pressure) => Ok(Some(pressure)),
         Err(err) => {
             // It adds warning time; without it, the levels are there.

@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use oom_policy::{Memory, Name, ProcessId};
-use sensors::{Depth, ProcessTable, Request, Survey, What};
+use sensors::{Depth, Inquiry, ProcessTable, Survey, What};
 
 use crate::classify::{Classifier, Program, Programs};
 
@@ -43,11 +43,11 @@ const MEASURE_PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE_PER_MIB: Duration = Duration::from_micros(250);
 
 /// Answers one request, however long that takes.
-pub(crate) type Read = dyn Fn(&Request) -> Answer + Send + Sync;
+pub(crate) type Read = dyn Fn(&Inquiry) -> Surveyed + Send + Sync;
 
 /// What was read, and what the executable was recognised as.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Surveyed {
     pub(crate) survey: Survey,
     pub(crate) program: Program,
 }
@@ -60,7 +60,7 @@ pub(crate) fn read(root: &Path, programs: Programs) -> Arc<Read> {
         let survey = sensors::survey(&root, request, &mut |executable| {
             program = programs.recognise(executable);
         });
-        Answer { survey, program }
+        Surveyed { survey, program }
     })
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Surveyor {
     worker: Option<Worker>,
     left_behind: u32,
     /// What is not answered yet, in order: the first is being read.
-    asked: VecDeque<Request>,
+    asked: VecDeque<Inquiry>,
     /// Since when the first is waited for, or later.
     since: Duration,
 }
@@ -90,8 +90,8 @@ pub(crate) struct Unanswered {
 /// One thread, as the loop sees it. Dropped, it ends as soon as it looks up
 /// from what it reads.
 struct Worker {
-    requests: Option<rtrb::Producer<Request>>,
-    answers: rtrb::Consumer<Answer>,
+    requests: Option<rtrb::Producer<Inquiry>>,
+    answers: rtrb::Consumer<Surveyed>,
     shared: Arc<Bells>,
 }
 
@@ -123,7 +123,7 @@ impl Surveyor {
 
     /// Asks, unless there is no room; whether there was. Takes no lock and no
     /// memory.
-    pub(crate) fn ask(&mut self, now: Duration, request: Request) -> bool {
+    pub(crate) fn ask(&mut self, now: Duration, request: Inquiry) -> bool {
         let Some(Worker {
             requests: Some(requests),
             shared,
@@ -153,7 +153,7 @@ impl Surveyor {
         table: &mut ProcessTable,
         classifier: &Classifier,
     ) {
-        while let Some(Answer { survey, program }) = self.answer(now) {
+        while let Some(Surveyed { survey, program }) = self.answer(now) {
             if let Some(process) = table.apply(&survey) {
                 classifier.classify(program, process);
             }
@@ -205,7 +205,7 @@ impl Surveyor {
     }
 
     /// The next answer that is there.
-    fn answer(&mut self, now: Duration) -> Option<Answer> {
+    fn answer(&mut self, now: Duration) -> Option<Surveyed> {
         let answer = self.worker.as_mut()?.answers.pop().ok()?;
         self.asked.pop_front();
         self.since = now;
@@ -308,7 +308,7 @@ impl fmt::Display for Unanswered {
     }
 }
 
-fn patience(request: &Request) -> Duration {
+fn patience(request: &Inquiry) -> Duration {
     match request.what {
         What::Identity => IDENTITY_PATIENCE,
         What::OwnMemory | What::LastMapped => {
@@ -321,7 +321,7 @@ fn patience(request: &Request) -> Duration {
 impl Worker {
     fn spawn(read: &Arc<Read>) -> io::Result<Self> {
         let (mut requests, mut asked) = rtrb::RingBuffer::new(QUEUE);
-        let filler = Request {
+        let filler = Inquiry {
             id: ProcessId {
                 pid: 0,
                 start_ticks: 0,
@@ -361,8 +361,8 @@ impl Drop for Worker {
 }
 
 fn answer_all(
-    mut requests: rtrb::Consumer<Request>,
-    mut answers: rtrb::Producer<Answer>,
+    mut requests: rtrb::Consumer<Inquiry>,
+    mut answers: rtrb::Producer<Surveyed>,
     bells: &Bells,
     read: &Read,
 ) {
@@ -429,7 +429,7 @@ mod tests {
                     }
                     silent.has_returned.store(true, Ordering::Release);
                 }
-                Answer {
+                Surveyed {
                     survey: sensors::survey(root().path(), request, &mut |_| {}),
                     program: Program::default(),
                 }
@@ -566,7 +566,7 @@ mod tests {
             true
         });
         // As if each were another user's, so each is measured.
-        let request = Request {
+        let request = Inquiry {
             what: What::LastMapped,
             ..request.unwrap()
         };
@@ -591,7 +591,7 @@ mod tests {
         let waiter = Waiter::new();
         let silent = Silent::about([waiter.id().pid]);
         let mut surveyor = Surveyor::spawn(silent.read());
-        let request = Request {
+        let request = Inquiry {
             id: waiter.id(),
             what: What::OwnMemory,
             rss_bytes: 0,
@@ -605,7 +605,7 @@ mod tests {
 
     #[test]
     fn a_measurement_of_a_large_process_may_take_longer() {
-        let request = |what, rss_bytes| Request {
+        let request = |what, rss_bytes| Inquiry {
             id: ProcessId {
                 pid: 1,
                 start_ticks: 1,

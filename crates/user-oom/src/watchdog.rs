@@ -55,7 +55,7 @@ const STACK_BYTES: usize = 64 * 1024;
 /// One process that the loop would kill.
 #[derive(Debug)]
 pub(crate) struct Heir {
-    pub(crate) victim: reaper::Victim,
+    pub(crate) victim: reaper::Held,
     /// What is printed of it.
     pub(crate) told: Victim,
     /// Those of one place are killed together.

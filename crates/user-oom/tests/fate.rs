@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use control::{Cause, Client, Fate, Place, Refusal, Reply, Request};
+use control::{Client, Denial, Fate, Grounds, Place, Reply, Request};
 use support::{HELD_MIB, Stage, TOTAL_MIB};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ fn who_was_killed_by_which_signal_and_why_is_told_to_those_who_ask() {
         daemon.line_with(&format!("process {} is registered", process.pid()));
     }
     let fate = |pid| ask(&stage, Request::Fate { pid });
-    assert_eq!(fate(one.pid()), Reply::Refused(Refusal::NoVictim));
+    assert_eq!(fate(one.pid()), Reply::Refused(Denial::NoVictim));
 
     // 10 % warns, and 12 % is enough again: 480 of 4000 MiB.
     stage.set_available(350);
@@ -45,12 +45,12 @@ fn who_was_killed_by_which_signal_and_why_is_told_to_those_who_ask() {
             value: Some(1),
             first: control::Signal::Term,
             last: control::Signal::Kill,
-            cause: Cause::Warn,
+            cause: Grounds::Warn,
             need_bytes: 130 << 20,
             ..told
         }
     );
-    assert_eq!(fate(nine.pid()), Reply::Refused(Refusal::NoVictim));
+    assert_eq!(fate(nine.pid()), Reply::Refused(Denial::NoVictim));
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
-use control::{Client, Level, Place, Reply, Request};
+use control::{Client, Condition, Place, Reply, Request};
 use nix::sys::signal::Signal;
 use support::{Daemon, Process, Stage};
 
@@ -42,7 +42,7 @@ fn memory_that_cannot_be_read_is_not_shown_as_it_was() {
     stage.set_available(PLENTY);
     let mut daemon = stage.daemon(&["-r", "0.1"]);
     daemon.line_with("memory 2000 of 4000 MiB available");
-    assert_eq!(status(&stage).level, Level::Ok);
+    assert_eq!(status(&stage).level, Condition::Ok);
 
     spoil(&stage);
     let said = daemon.line_with("memory not readable for ");
@@ -51,7 +51,7 @@ fn memory_that_cannot_be_read_is_not_shown_as_it_was() {
         "{said}"
     );
     let told = status(&stage);
-    assert_eq!((told.level, told.available_bytes), (Level::Unknown, 0));
+    assert_eq!((told.level, told.available_bytes), (Condition::Unknown, 0));
     assert!(
         told.to_string()
             .contains("level unknown, memory not readable, 0 registered")

@@ -8,10 +8,10 @@ use model::ProcessId;
 
 use crate::clear::{Effort, Removal};
 use crate::directory::Directory;
-use crate::file::{Identity, Seen, Traits};
+use crate::file::{FileIdentity, SeenFile, Traits};
 use crate::judge::verdict;
 use crate::limits::{Holder, Users};
-use crate::registry::{Options, Runner, Who};
+use crate::registry::{Occupant, Options, Who};
 use crate::stamp::Mark;
 use crate::{Bearer, Notice, Reason};
 
@@ -43,7 +43,7 @@ pub(crate) struct Round<'a> {
 
 /// How a name came to be looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum Why {
     /// It was seen to change, and its owner may have it changed so often only.
     Change,
     /// It is its turn.
@@ -52,7 +52,7 @@ pub(crate) enum Cause {
 
 /// What a look came to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum Looked {
     /// It was looked at.
     Done,
     /// Its owner has had too many: it waits.
@@ -86,7 +86,7 @@ struct Entry {
     value: u32,
     owner: u32,
     holder: Holder,
-    identity: Identity,
+    identity: FileIdentity,
     modified: SystemTime,
 }
 
@@ -100,7 +100,7 @@ struct Withdrawn {
 /// A file that was looked at and may be half-written, or ahead of its process.
 #[derive(Clone, Copy, Debug)]
 struct Unsettled {
-    identity: Identity,
+    identity: FileIdentity,
     owner: u32,
     since: Instant,
 }
@@ -147,7 +147,7 @@ impl Book {
     }
 
     /// Forgets an entry whose process has ended, and the file it was.
-    pub(crate) fn ended(&mut self, id: ProcessId) -> Option<Identity> {
+    pub(crate) fn ended(&mut self, id: ProcessId) -> Option<FileIdentity> {
         self.withdrawn.remove(&id.pid);
         self.value(id)?;
         self.forget(id.pid).map(|entry| entry.identity)
@@ -202,26 +202,26 @@ impl Book {
     /// Looks at the file named `pid`, whatever is known of it, and at who has
     /// that pid, in this order: a process that is there after the file was
     /// read is the one it may speak for.
-    pub(crate) fn look(&mut self, pid: u32, cause: Cause, round: &mut Round<'_>) -> Look {
+    pub(crate) fn look(&mut self, pid: u32, cause: Why, round: &mut Round<'_>) -> Looked {
         let seen = match round.directory.find(pid) {
-            Err(_) => return Look::Failed,
+            Err(_) => return Looked::Failed,
             Ok(None) => None,
             Ok(Some(Err(unknown))) => Some(unknown),
             Ok(Some(Ok(found))) => {
                 let owner = found.owner();
-                if cause == Cause::Change && !self.users.may_look(owner, pid, round.now) {
-                    return Look::Deferred;
+                if cause == Why::Change && !self.users.may_look(owner, pid, round.now) {
+                    return Looked::Deferred;
                 }
                 match round.directory.read(pid, &found) {
                     Ok(seen) => seen,
-                    Err(_) => return Look::Failed,
+                    Err(_) => return Looked::Failed,
                 }
             }
         };
         let waited = self.unsettled.remove(&pid);
         let Some(seen) = seen else {
             self.withdraw(pid, round.now);
-            return Look::Done;
+            return Looked::Done;
         };
         match (round.who)(pid) {
             Who::Runs(runner) => self.meet(pid, &seen, &runner, waited, round),
@@ -232,12 +232,12 @@ impl Book {
                 }
             }
         }
-        Look::Done
+        Looked::Done
     }
 
     /// No process has this pid: the file is removed, before it can speak for
     /// one that gets the pid next, or be in its way.
-    fn judge_alone(&mut self, pid: u32, seen: &Seen, round: &mut Round<'_>) {
+    fn judge_alone(&mut self, pid: u32, seen: &SeenFile, round: &mut Round<'_>) {
         self.forget(pid);
         let Some(file) = seen.traits else {
             return;
@@ -258,8 +258,8 @@ impl Book {
     fn meet(
         &mut self,
         pid: u32,
-        seen: &Seen,
-        runner: &Runner,
+        seen: &SeenFile,
+        runner: &Occupant,
         waited: Option<Unsettled>,
         round: &mut Round<'_>,
     ) {
@@ -301,7 +301,7 @@ impl Book {
 
     /// Whether the file is known to have spoken for an earlier process with
     /// this pid: we saw it do so, or an earlier daemon did and marked it.
-    fn is_left_behind(&self, id: ProcessId, seen: &Seen, file: &Traits) -> bool {
+    fn is_left_behind(&self, id: ProcessId, seen: &SeenFile, file: &Traits) -> bool {
         match self.entries.get(&id.pid) {
             Some(entry) if entry.bearer.id == id => false,
             Some(entry) if entry.identity == file.identity => true,
@@ -321,7 +321,7 @@ impl Book {
         &mut self,
         bearer: Bearer,
         given: u32,
-        seen: &Seen,
+        seen: &SeenFile,
         file: &Traits,
         round: &mut Round<'_>,
     ) {

@@ -9,7 +9,7 @@ use nix::fcntl::{OFlag, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::file::{Found, Identity, open_entry};
+use crate::file::{FileIdentity, FoundFile, open_entry};
 
 /// Files in directories that are removed between two rests. What is left is
 /// moved aside: a user can make more than the loop has time to remove.
@@ -49,9 +49,9 @@ impl Effort {
 /// Between the look and the removal a few microseconds remain in which the
 /// name can come to mean another file; unlinkat(2) cannot be told which file
 /// is meant.
-pub(crate) fn remove(directory: impl AsFd, pid: u32, is_it: impl Fn(&Found) -> bool) -> bool {
+pub(crate) fn remove(directory: impl AsFd, pid: u32, is_it: impl Fn(&FoundFile) -> bool) -> bool {
     let name = pid.to_string();
-    let Ok(found) = Found::at(&directory, name.as_str()) else {
+    let Ok(found) = FoundFile::at(&directory, name.as_str()) else {
         return false;
     };
     let flag = if found.is_directory() {
@@ -68,15 +68,15 @@ pub(crate) fn remove(directory: impl AsFd, pid: u32, is_it: impl Fn(&Found) -> b
 pub(crate) fn remove_whole(
     directory: &File,
     pid: u32,
-    identity: &Identity,
+    identity: &FileIdentity,
     effort: &mut Effort,
 ) -> Removal {
-    let is_it = |found: &Found| found.identity() == *identity;
+    let is_it = |found: &FoundFile| found.identity() == *identity;
     if remove(directory, pid, is_it) {
         return Removal::Removed;
     }
     let name = pid.to_string();
-    match Found::at(directory, name.as_str()) {
+    match FoundFile::at(directory, name.as_str()) {
         Ok(found) if found.is_directory() && is_it(&found) => {}
         _ => return Removal::Stays,
     }
@@ -92,7 +92,7 @@ pub(crate) fn remove_whole(
 
 /// Gives the directory another name, and back the old one if it was another
 /// directory by then.
-fn move_aside(directory: &File, name: &str, identity: &Identity) -> Option<String> {
+fn move_aside(directory: &File, name: &str, identity: &FileIdentity) -> Option<String> {
     for number in 0..TRIES {
         let aside = format!(".in-the-way-{name}-{number}");
         let rename = |from: &str, to: &str| {
@@ -109,7 +109,7 @@ fn move_aside(directory: &File, name: &str, identity: &Identity) -> Option<Strin
             Err(Errno::EEXIST) => continue,
             Err(_) => return None,
         }
-        match Found::at(directory, aside.as_str()) {
+        match FoundFile::at(directory, aside.as_str()) {
             Ok(moved) if moved.identity().is_same_file(identity) => return Some(aside),
             _ => {
                 // Should that fail too, its owner has made yet another.

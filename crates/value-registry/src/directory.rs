@@ -14,7 +14,8 @@ use rustix::fs::{FlockOperation, flock};
 use crate::clear::{Effort, Removal, remove, remove_whole};
 use crate::entry::parse_pid;
 use crate::file::{
-    Found, Identity, Place, READ, Seen, Traits, may_succeed_later, metadata, open_entry, renew,
+    FileIdentity, FoundFile, Inode, READ, SeenFile, Traits, may_succeed_later, metadata,
+    open_entry, renew,
 };
 use crate::place::Site;
 use crate::stamp::Mark;
@@ -31,7 +32,7 @@ pub(crate) struct Directory {
     /// See [`Site`].
     is_public: bool,
     descriptor: File,
-    place: Place,
+    place: Inode,
     owned_by_root: bool,
 }
 
@@ -59,7 +60,7 @@ impl Directory {
             path: path.to_owned(),
             is_public: site.is_public,
             descriptor,
-            place: Place::of(&found),
+            place: Inode::of(&found),
             owned_by_root: as_root,
         };
         let mode = found.mode() & 0o7777;
@@ -106,12 +107,12 @@ impl Directory {
     /// Only where a later try may succeed: too many open files, no memory.
     /// What cannot be opened for another cause is `Some(Err(seen))`, an entry
     /// of which nothing can be known.
-    pub(crate) fn find(&self, pid: u32) -> Result<Option<Result<Found, Seen>>, Errno> {
-        match Found::at(&self.descriptor, pid.to_string().as_str()) {
+    pub(crate) fn find(&self, pid: u32) -> Result<Option<Result<FoundFile, SeenFile>>, Errno> {
+        match FoundFile::at(&self.descriptor, pid.to_string().as_str()) {
             Ok(found) => Ok(Some(Ok(found))),
             Err(Errno::ENOENT) => Ok(None),
             Err(err) if may_succeed_later(err) => Err(err),
-            Err(err) => Ok(Some(Err(Seen::unknown(err)))),
+            Err(err) => Ok(Some(Err(SeenFile::unknown(err)))),
         }
     }
 
@@ -120,17 +121,17 @@ impl Directory {
     /// # Errors
     ///
     /// As [`Directory::find`].
-    pub(crate) fn read(&self, pid: u32, found: &Found) -> Result<Option<Seen>, Errno> {
+    pub(crate) fn read(&self, pid: u32, found: &FoundFile) -> Result<Option<SeenFile>, Errno> {
         found.read(&self.descriptor, &pid.to_string(), self.owned_by_root)
     }
 
     /// Leaves `mark` on the file named `pid`, where there is one to leave, and
     /// renews its times, if it is still the one that was looked at; which it is
     /// then. Both change it, in what is not its owner's to say.
-    pub(crate) fn keep(&self, pid: u32, file: &Traits, mark: Option<Mark>) -> Identity {
+    pub(crate) fn keep(&self, pid: u32, file: &Traits, mark: Option<Mark>) -> FileIdentity {
         let open = open_entry(&self.descriptor, pid.to_string().as_str(), READ);
         let Ok(open) = open else { return file.identity };
-        let identity = || metadata(&open).map(|metadata| Identity::of(&metadata));
+        let identity = || metadata(&open).map(|metadata| FileIdentity::of(&metadata));
         if identity() != Ok(file.identity) {
             return file.identity;
         }
@@ -155,7 +156,7 @@ impl Directory {
     }
 
     /// Removes the file named `pid` if it is still the one that was looked at.
-    pub(crate) fn remove(&self, pid: u32, identity: &Identity) -> bool {
+    pub(crate) fn remove(&self, pid: u32, identity: &FileIdentity) -> bool {
         remove(&self.descriptor, pid, |found| found.identity() == *identity)
     }
 
@@ -163,7 +164,7 @@ impl Directory {
     pub(crate) fn remove_whole(
         &self,
         pid: u32,
-        identity: &Identity,
+        identity: &FileIdentity,
         effort: &mut Effort,
     ) -> Removal {
         remove_whole(&self.descriptor, pid, identity, effort)
@@ -253,7 +254,7 @@ impl Directory {
                 continue;
             }
             let may_be_entry = parse_pid(name.to_bytes()).is_some()
-                && Found::at(&self.descriptor, name).is_ok_and(|found| !found.is_flawed());
+                && FoundFile::at(&self.descriptor, name).is_ok_and(|found| !found.is_flawed());
             if !may_be_entry {
                 return Ok(Some(name.to_bytes().escape_ascii().to_string()));
             }

@@ -36,11 +36,11 @@ const RENEWED_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// A file that was found by its name and is yet to be read.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundFile {
     metadata: Metadata,
 }
 
-impl Found {
+impl FoundFile {
     /// # Errors
     ///
     /// Where it cannot be opened, or there is none of that name.
@@ -59,8 +59,8 @@ impl Found {
         self.metadata.uid()
     }
 
-    pub(crate) fn identity(&self) -> Identity {
-        Identity::of(&self.metadata)
+    pub(crate) fn identity(&self) -> FileIdentity {
+        FileIdentity::of(&self.metadata)
     }
 
     pub(crate) fn writing(&self) -> Writing {
@@ -98,9 +98,9 @@ impl Found {
         directory: impl AsFd,
         name: &str,
         as_root: bool,
-    ) -> Result<Option<Seen>, Errno> {
+    ) -> Result<Option<SeenFile>, Errno> {
         if let Some(reason) = flaw(&self.metadata) {
-            return Ok(Seen::of(&self.metadata, None, Err(reason)));
+            return Ok(SeenFile::of(&self.metadata, None, Err(reason)));
         }
         let file = match open_entry(directory, name, READ) {
             Ok(file) => file,
@@ -109,7 +109,7 @@ impl Found {
             Err(err) => {
                 let kind = io::Error::from(err).kind();
                 let reason = Reason::Unreadable(kind);
-                return Ok(Seen::of(&self.metadata, None, Err(reason)));
+                return Ok(SeenFile::of(&self.metadata, None, Err(reason)));
             }
         };
         // The name may mean another file by now: judge the one that is read.
@@ -118,13 +118,13 @@ impl Found {
             Some(reason) => Err(reason),
             None => read_value(&file),
         };
-        Ok(Seen::of(&metadata, Mark::on(&file, as_root), content))
+        Ok(SeenFile::of(&metadata, Mark::on(&file, as_root), content))
     }
 }
 
 /// What was seen of a file named like a pid.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct SeenFile {
     /// `None` where even that could not be looked at.
     pub(crate) traits: Option<Traits>,
     /// What a daemon has left on it.
@@ -136,7 +136,7 @@ pub(crate) struct Seen {
 /// What a file is, whatever it holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Traits {
-    pub(crate) identity: Identity,
+    pub(crate) identity: FileIdentity,
     pub(crate) owner: u32,
     pub(crate) links: u64,
     pub(crate) mode: u32,
@@ -145,7 +145,7 @@ pub(crate) struct Traits {
     latest: SystemTime,
 }
 
-impl Seen {
+impl SeenFile {
     /// `None` for a file that lost its last name since it was opened.
     fn of(metadata: &Metadata, mark: Option<Mark>, content: Result<u32, Reason>) -> Option<Self> {
         let traits = Traits::of(metadata);
@@ -178,7 +178,7 @@ impl Traits {
         let changed = u64::try_from(metadata.ctime()).unwrap_or(0);
         let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(changed));
         Self {
-            identity: Identity::of(metadata),
+            identity: FileIdentity::of(metadata),
             owner: metadata.uid(),
             links: metadata.nlink(),
             mode: metadata.mode() & 0o7777,
@@ -212,16 +212,16 @@ pub(crate) fn renew(file: &File) -> Result<(), Errno> {
 /// are used again at once (ext4), and nobody can set a change time. So is the
 /// size: before Linux 6.13 a change time has only the ticks of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    place: Place,
+pub(crate) struct FileIdentity {
+    place: Inode,
     changed: (i64, i64),
     bytes: u64,
 }
 
-impl Identity {
+impl FileIdentity {
     pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
-            place: Place::of(metadata),
+            place: Inode::of(metadata),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
             bytes: metadata.len(),
         }
@@ -237,7 +237,7 @@ impl Identity {
 /// that counts (a mark, times renewed) is not part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Writing {
-    place: Place,
+    place: Inode,
     modified: (i64, i64),
     bytes: u64,
 }
@@ -245,7 +245,7 @@ pub(crate) struct Writing {
 impl Writing {
     pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
-            place: Place::of(metadata),
+            place: Inode::of(metadata),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             bytes: metadata.len(),
         }
@@ -254,12 +254,12 @@ impl Writing {
 
 /// Which file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Inode {
     device: u64,
     inode: u64,
 }
 
-impl Place {
+impl Inode {
     pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),

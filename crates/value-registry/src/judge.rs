@@ -1,8 +1,8 @@
 //! Whether an entry counts.
 
 use crate::Reason;
-use crate::file::{Identity, Traits};
-use crate::registry::Runner;
+use crate::file::{FileIdentity, Traits};
+use crate::registry::Occupant;
 
 /// The value that a file gives the process that has its pid, or why it gives
 /// none. `known`: the file that counts for that process already.
@@ -10,8 +10,8 @@ pub(crate) fn verdict(
     pid: u32,
     content: Result<u32, Reason>,
     file: &Traits,
-    runner: &Runner,
-    known: Option<&Identity>,
+    runner: &Occupant,
+    known: Option<&FileIdentity>,
 ) -> Result<u32, Reason> {
     if let Err(reason @ (Reason::Symlink | Reason::Directory | Reason::Special)) = content {
         return Err(reason);

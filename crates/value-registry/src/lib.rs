@@ -61,7 +61,7 @@ pub use crate::error::RegistryError;
 pub use crate::notice::{Bearer, Notice, Obstacle};
 pub use crate::reason::Reason;
 pub use crate::registration::{Registration, register};
-pub use crate::registry::{Options, Registry, Runner, Who};
+pub use crate::registry::{Occupant, Options, Registry, Who};
 
 /// Where processes register unless the administrator says otherwise.
 pub const DEFAULT_DIRECTORY: &str = "/tmp/user_processes";

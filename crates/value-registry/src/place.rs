@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::file::{Found, Place, metadata, open_entry};
+use crate::file::{FoundFile, Inode, metadata, open_entry};
 use crate::{DEFAULT_DIRECTORY, Notice, Obstacle, RegistryError};
 
 const STICKY: u32 = 0o1000;
@@ -94,9 +94,9 @@ impl Site {
     /// # Errors
     ///
     /// What the kernel says.
-    pub(crate) fn place(&self) -> Result<Place, Errno> {
+    pub(crate) fn place(&self) -> Result<Inode, Errno> {
         let file = self.open_at(OFlag::O_PATH)?;
-        metadata(&file).map(|metadata| Place::of(&metadata))
+        metadata(&file).map(|metadata| Inode::of(&metadata))
     }
 
     fn open(&self) -> Result<File, RegistryError> {
@@ -108,7 +108,7 @@ impl Site {
         if err == Errno::EXDEV {
             return Err(RegistryError::Mounted { path });
         }
-        Err(match Found::at(&self.parent, self.name.as_os_str()) {
+        Err(match FoundFile::at(&self.parent, self.name.as_os_str()) {
             Ok(found) if !found.is_directory() => RegistryError::Obstructed {
                 obstacle: found.obstacle(),
                 path,

@@ -12,7 +12,7 @@ use model::{Name, ProcessId};
 use nix::dir::OwningIter;
 use nix::unistd::geteuid;
 
-use crate::book::{Book, Cause, Look, Round};
+use crate::book::{Book, Looked, Round, Why};
 use crate::clear::Effort;
 use crate::directory::{Directory, plain};
 use crate::entry::parse_pid;
@@ -62,7 +62,7 @@ impl Default for Options {
 
 /// The process that has a pid now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Runner {
+pub struct Occupant {
     /// The user it runs as: its real user id.
     pub uid: u32,
     /// When it started, in clock ticks since boot, as in [`ProcessId`].
@@ -79,7 +79,7 @@ pub struct Runner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// A process.
-    Runs(Runner),
+    Runs(Occupant),
     /// No process that has not ended.
     Gone,
     /// That cannot be told now.
@@ -184,7 +184,7 @@ impl Registry {
     pub fn refresh(&mut self, who: &dyn Fn(u32) -> Who) -> Vec<Notice> {
         self.with_directory(who, |registry, round| {
             for pid in registry.book.due(round.now) {
-                registry.look(pid, Cause::Turn, round);
+                registry.look(pid, Why::Turn, round);
             }
             registry.read_events(round);
             registry.look_at_changes(round);
@@ -208,7 +208,7 @@ impl Registry {
     ) -> Vec<Notice> {
         self.with_directory(who, |registry, round| {
             for pid in pids {
-                registry.look(pid, Cause::Turn, round);
+                registry.look(pid, Why::Turn, round);
             }
         })
     }
@@ -363,9 +363,9 @@ impl Registry {
         }
     }
 
-    fn look(&mut self, pid: u32, cause: Cause, round: &mut Round<'_>) -> Look {
+    fn look(&mut self, pid: u32, cause: Why, round: &mut Round<'_>) -> Looked {
         let look = self.book.look(pid, cause, round);
-        if look == Look::Failed {
+        if look == Looked::Failed {
             self.reread_after_rest(round.now);
         }
         look
@@ -389,9 +389,9 @@ impl Registry {
         while spent < EFFORT
             && let Some(pid) = self.changed.pop()
         {
-            spent += match self.look(pid, Cause::Change, round) {
-                Look::Done | Look::Failed => LOOKED,
-                Look::Deferred => DEFERRED,
+            spent += match self.look(pid, Why::Change, round) {
+                Looked::Done | Looked::Failed => LOOKED,
+                Looked::Deferred => DEFERRED,
             };
         }
     }
@@ -415,13 +415,13 @@ impl Registry {
         };
         for _ in 0..BATCH {
             if let Some(pid) = reread.known.pop() {
-                self.look(pid, Cause::Turn, round);
+                self.look(pid, Why::Turn, round);
                 continue;
             }
             match reread.names.next() {
                 Some(Ok(entry)) => {
                     if let Some(pid) = parse_pid(entry.file_name().to_bytes()) {
-                        self.look(pid, Cause::Turn, round);
+                        self.look(pid, Why::Turn, round);
                     }
                 }
                 Some(Err(_)) => {

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use model::{Memory, Process};
-use sensors::{Depth, ProcRoot, ProcessTable, ReadError, Request, Scan, survey};
+use sensors::{Depth, Inquiry, ProcRoot, ProcessTable, ReadError, Scan, survey};
 use tempfile::TempDir;
 
 /// The tree `case` as it stands beside the tests.
@@ -86,7 +86,7 @@ pub(crate) struct Table {
     /// The pids that it introduced in its last scan.
     pub(crate) introduced: Vec<u32>,
     /// What the surveyor was asked last.
-    pub(crate) asked: Vec<Request>,
+    pub(crate) asked: Vec<Inquiry>,
     root: PathBuf,
 }
 

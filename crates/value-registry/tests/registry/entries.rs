@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use model::{Name, ProcessId};
 use nix::poll::PollTimeout;
 use value_registry::{
-    Bearer, Notice, Options, Reason, RegistryError, Runner, ValueError, Who, register,
+    Bearer, Notice, Occupant, Options, Reason, RegistryError, ValueError, Who, register,
 };
 
 use crate::town::{
@@ -556,7 +556,7 @@ fn live(pid: u32) -> Who {
     };
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
     let start_ticks = fields.and_then(|fields| fields.split_whitespace().nth(19));
-    Who::Runs(Runner {
+    Who::Runs(Occupant {
         uid: fs::metadata(folder).map_or(0, |folder| folder.uid()),
         start_ticks: start_ticks
             .and_then(|ticks| ticks.parse().ok())

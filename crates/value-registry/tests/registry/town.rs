@@ -12,7 +12,7 @@ use model::{Name, ProcessId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
-use value_registry::{Bearer, Notice, Options, Reason, Registry, Runner, Who};
+use value_registry::{Bearer, Notice, Occupant, Options, Reason, Registry, Who};
 
 pub(crate) const NOBODY: u32 = 65534;
 pub(crate) const SOMEBODY: u32 = 65533;
@@ -23,7 +23,7 @@ const LOOKS_PER_REFRESH: usize = 64 + 64 + 128 + 64 + 64;
 
 pub(crate) struct Town {
     pub(crate) folder: TempDir,
-    pub(crate) processes: HashMap<u32, Runner>,
+    pub(crate) processes: HashMap<u32, Occupant>,
     /// Of these it cannot be told.
     pub(crate) unknown: HashSet<u32>,
     pub(crate) registry: Registry,
@@ -111,7 +111,7 @@ impl Town {
             Some(earlier) => earlier.start_ticks + 1,
             None => 1000,
         };
-        let runner = Runner {
+        let runner = Occupant {
             uid,
             start_ticks,
             name: Name::new(b"train.py"),

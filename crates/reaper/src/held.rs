@@ -33,10 +33,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Clones hold the same process by the same descriptor and cost one atomic
 /// addition.
 #[derive(Clone, Debug)]
-pub struct Victim(Arc<Held>);
+pub struct Held(Arc<HeldProcess>);
 
 #[derive(Debug)]
-struct Held {
+struct HeldProcess {
     id: ProcessId,
     pid: Pid,
     descriptor: Descriptor,
@@ -70,7 +70,7 @@ pub enum Signalled {
     Gone,
 }
 
-impl Victim {
+impl Held {
     /// Holds the process `id`, or `None` when it is gone or its pid is
     /// another's now.
     ///
@@ -151,7 +151,7 @@ impl Victim {
         if started != Some(id.start_ticks) || descriptor.is_gone() {
             return Ok(None);
         }
-        Ok(Some(Self(Arc::new(Held {
+        Ok(Some(Self(Arc::new(HeldProcess {
             id,
             pid,
             descriptor,
@@ -270,8 +270,8 @@ impl Victim {
 }
 
 /// The pidfd, to be polled: readable once the process is gone. See
-/// [`Victim::tells_its_end`] for kernels without.
-impl AsFd for Victim {
+/// [`Held::tells_its_end`] for kernels without.
+impl AsFd for Held {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0.descriptor {
             Descriptor::Pidfd(pidfd) => pidfd.as_fd(),
@@ -321,9 +321,9 @@ impl Descriptor {
 ///
 /// [`ReapError::Wait`]: poll(2) failed (more victims than RLIMIT_NOFILE, no
 /// memory).
-pub fn wait_gone(victims: &[Victim], timeout: Duration) -> Result<bool, ReapError> {
+pub fn wait_gone(victims: &[Held], timeout: Duration) -> Result<bool, ReapError> {
     let deadline = Instant::now().checked_add(timeout);
-    let mut waiting: Vec<&Victim> = victims.iter().collect();
+    let mut waiting: Vec<&Held> = victims.iter().collect();
     loop {
         waiting.retain(|victim| !victim.is_gone());
         if waiting.is_empty() {
