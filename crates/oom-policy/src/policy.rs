@@ -339,7 +339,7 @@ impl Policy {
         let followed = self.victims.follow(seen.processes);
         self.reconsider |= followed.any_protected;
         self.charge(followed.lost);
-        self.escalate(now, level, seen.ask);
+        self.escalate(now, level, seen);
         self.take_in(now, seen);
         self.decision.cause = cause(level, seen.ask);
         // Memory was read before the table: it does not have what they held.
@@ -407,12 +407,16 @@ impl Policy {
     }
 
     /// Graces and deadlines that are over; at kill, every grace is.
-    fn escalate(&mut self, now: Duration, level: Level, ask: Ask) {
-        let at_once = level == Level::Kill || ask == Ask::LastCall;
-        let deadline = self.deadline(ask);
-        let any_stuck = self
-            .victims
-            .escalate(now, at_once, deadline, &mut self.decision.actions);
+    fn escalate(&mut self, now: Duration, level: Level, seen: Seen<'_>) {
+        let at_once = level == Level::Kill || seen.ask == Ask::LastCall;
+        let deadline = self.deadline(seen.ask);
+        let any_stuck = self.victims.escalate(
+            now,
+            at_once,
+            deadline,
+            seen.memory,
+            &mut self.decision.actions,
+        );
         self.reconsider |= any_stuck;
         if !self.victims.any_dying() {
             self.chosen_for = None;

@@ -1,15 +1,20 @@
 //! Who was signalled, and what is awaited from them.
 //!
 //! A victim of SIGTERM is killed when its grace is over. One that outlives
-//! SIGKILL by the deadline, or cannot be signalled, is nobody to count on: it
-//! is never chosen again, and its memory is not awaited. What an end costs is
-//! told when it has happened, not when it was decided.
+//! SIGKILL by the deadline while no memory comes back, or cannot be signalled,
+//! is not counted on: it is never chosen again, and its memory is not awaited.
+//! What an end costs is told when it has happened, not when it was decided.
 
 use std::time::Duration;
 
-use model::{Action, Cost, Process, ProcessId};
+use model::{Action, Cost, Memory, Process, ProcessId};
 
 use crate::units::{Standing, reserve_to};
+
+/// Where this part of all memory comes back within a deadline, the kernel is
+/// taking the victim down, which it does at some GiB a second: a large one takes
+/// longer than its deadline.
+const PROGRESS: u64 = 256;
 
 /// What the kernel counts memory in on most machines; only a unit here.
 const PAGE: u64 = 4096;
@@ -35,6 +40,8 @@ struct Victim {
     /// some, in pages; and its swap.
     resident: u32,
     swap: u32,
+    /// The least memory and swap that was free since its deadline began, in pages.
+    least_free: u32,
     /// What is lost with it: its unit's value where it leads one, else nothing.
     cost: Cost,
 }
@@ -68,6 +75,7 @@ impl Victim {
             until,
             resident: 0,
             swap: 0,
+            least_free: u32::MAX,
             cost,
         };
         victim.note(process);
@@ -214,14 +222,18 @@ impl Victims {
     }
 
     /// Kills whose grace is over, or all when `at_once`. Returns whether
-    /// somebody turned out to be stuck.
+    /// one turned out to be stuck: its deadline is over, and in that time no
+    /// memory came back.
     pub(crate) fn escalate(
         &mut self,
         now: Duration,
         at_once: bool,
         deadline: Duration,
+        memory: &Memory,
         actions: &mut Vec<Action>,
     ) -> bool {
+        let free = pages(memory.pool_bytes());
+        let progress = pages(memory.total_bytes / PROGRESS);
         let mut any_stuck = false;
         for victim in &mut self.list {
             match victim.stage {
@@ -230,11 +242,18 @@ impl Victims {
                     victim.stage = Stage::Killed;
                     victim.until = now.saturating_add(deadline);
                 }
-                Stage::Killed if victim.until <= now => {
+                Stage::Killed if now < victim.until => {
+                    victim.least_free = victim.least_free.min(free);
+                }
+                Stage::Killed if victim.least_free.saturating_add(progress) < free => {
+                    victim.until = now.saturating_add(deadline);
+                    victim.least_free = free;
+                }
+                Stage::Killed => {
                     victim.stage = Stage::Stuck;
                     any_stuck = true;
                 }
-                Stage::Terminated | Stage::Killed | Stage::Stuck => {}
+                Stage::Terminated | Stage::Stuck => {}
             }
         }
         any_stuck

@@ -278,6 +278,30 @@ mod promises {
         );
     }
 
+    /// The kernel takes a large one down in more than its deadline.
+    #[test]
+    fn one_whose_memory_comes_back_is_awaited_beyond_its_deadline() {
+        let mut policy = policy();
+        let per_mille = |per_mille| {
+            let mut snapshot = seen(0, two());
+            snapshot.memory.available_bytes = TOTAL * per_mille / 1000;
+            snapshot
+        };
+        policy.step(SECOND, &per_mille(30));
+        // 0.5 % of all in half a second.
+        for step in 1..8 {
+            let now = SECOND + SECOND / 2 * step;
+            let decision = policy.step(now, &per_mille(30 + 5 * u64::from(step)));
+            assert_eq!(promised(decision), 20 * GIB, "{step}");
+            assert_eq!(decision.actions, []);
+        }
+        // No more comes back.
+        let decision = policy.step(SECOND * 5, &per_mille(65));
+        assert_eq!(promised(decision), 20 * GIB);
+        let decision = policy.step(SECOND * 6, &per_mille(65));
+        assert_eq!(chosen(decision), ["second"]);
+    }
+
     #[test]
     fn one_that_may_not_be_signalled_is_passed_over_too() {
         let mut policy = policy();
