@@ -3,7 +3,7 @@
 //! Numbers are those of that list; what needs a running machine (5 and 7 to 8,
 //! and what of 6 names do not show) is tested where it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -62,6 +62,18 @@ const BESIDE: [(&str, &str); 1] = [("oom-policy", "knapsack")];
 /// parameter.
 const DEFAULTS: [&str; 3] = ["/proc", "/sys", "/tmp/user_processes"];
 
+/// Public functions that only tests call yet; "": any of that crate. The tests
+/// of oom-policy drive `Policy`, and the daemon does not make model's `Effects`
+/// yet, until both use `Guard`. The tally of the reaper is yet to be shown.
+const TESTED_FROM_OUTSIDE: [(&str, &str); 3] = [
+    ("model", "with_room_for"),
+    ("oom-policy", ""),
+    ("reaper", "finish"),
+];
+
+/// Names of types that each program may have one of.
+const OF_EACH_PROGRAM: [&str; 2] = ["Arguments", "Error"];
+
 /// Checks them all.
 ///
 /// # Errors
@@ -79,6 +91,8 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         broken.extend(file.what_may_wait_is_the_surveyors());
     }
     broken.extend(defaults_stand_once(&files));
+    broken.extend(functions_have_callers(&files));
+    broken.extend(types_have_one_meaning(&files));
     broken.extend(tests_that_security_names(root)?);
     if !broken.is_empty() {
         bail!("{} broken:\n  {}", broken.len(), broken.join("\n  "));
@@ -257,6 +271,14 @@ impl File {
             .unwrap_or_default()
     }
 
+    fn is_in(&self, folder: &str) -> bool {
+        self.path.iter().any(|part| part == folder)
+    }
+
+    fn is_in_a_crate(&self) -> bool {
+        self.path.starts_with("crates")
+    }
+
     fn decides(&self) -> bool {
         DECIDING.contains(&self.package())
     }
@@ -372,6 +394,50 @@ fn defaults_stand_once(files: &[File]) -> Vec<String> {
     broken
 }
 
+/// 11: what a library offers, something beside its tests uses, be it an example.
+/// By name alone: of two functions of one name, one that is used hides one that
+/// is not.
+fn functions_have_callers(files: &[File]) -> Vec<String> {
+    let users = files.iter().filter_map(|file| match &file.shipped {
+        None if file.is_in("examples") => Some(&file.everything),
+        shipped => shipped.as_ref(),
+    });
+    let used: HashSet<&str> = users.flat_map(Source::used).collect();
+    let mut broken = Vec::new();
+    for file in files {
+        let Some(shipped) = file.shipped.as_ref().filter(|_| file.is_in_a_crate()) else {
+            continue;
+        };
+        let is_excepted = |name: &str| {
+            let mut exceptions = TESTED_FROM_OUTSIDE.iter();
+            exceptions.any(|(package, function)| {
+                *package == file.package() && (function.is_empty() || *function == name)
+            })
+        };
+        let mut functions = shipped.public_functions();
+        functions.retain(|(_, name)| !used.contains(name.as_str()) && !is_excepted(name));
+        broken.extend(file.broken(functions, "is public, and only tests call it (11)"));
+    }
+    broken
+}
+
+/// 12: a type's name means one thing in all crates.
+fn types_have_one_meaning(files: &[File]) -> Vec<String> {
+    let mut places = BTreeMap::<String, Vec<String>>::new();
+    for file in files.iter().filter(|file| file.is_in_a_crate()) {
+        let types = file.shipped.as_ref().map(Source::visible_types);
+        for (line, name) in types.into_iter().flatten() {
+            let place = format!("{}:{line}: `{name}`", file.path.display());
+            places.entry(name).or_default().push(place);
+        }
+    }
+    places.retain(|name, places| places.len() > 1 && !OF_EACH_PROGRAM.contains(&name.as_str()));
+    let places = places.into_values().flatten();
+    places
+        .map(|place| format!("{place} is the name of another type as well (12)"))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -399,6 +465,8 @@ mod tests {
             })
             .collect();
         broken.extend(defaults_stand_once(&files));
+        broken.extend(functions_have_callers(&files));
+        broken.extend(types_have_one_meaning(&files));
         broken
     }
 
@@ -511,6 +579,47 @@ mod tests {
         );
         let own = "fn f() { open(\"/proc/self/exe\"); }";
         assert!(broken_by(&[("crates/user-oom/src/hook.rs", own)]).is_empty());
+    }
+
+    #[test]
+    fn a_public_function_that_only_tests_call_breaks_the_eleventh() {
+        let library = "pub fn a() {}\npub fn b() {}\nfn c() {}\n\
+                       #[cfg(test)] mod tests { fn t() { super::a(); } }";
+        let call = "fn f() { sensors::b(); }";
+        let files = [
+            ("crates/sensors/src/lib.rs", library),
+            ("crates/sensors/tests/a.rs", "fn f() { sensors::a(); }"),
+            (
+                "crates/reaper/src/lib.rs",
+                "pub fn d() {}\npub fn finish() {}",
+            ),
+            ("crates/reaper/examples/d.rs", "fn main() { reaper::d(); }"),
+            ("crates/user-oom/src/lib.rs", call),
+        ];
+        assert_eq!(
+            broken_by(&files),
+            ["crates/sensors/src/lib.rs:1: `a` is public, and only tests call it (11)"]
+        );
+    }
+
+    #[test]
+    fn a_name_of_two_types_breaks_the_twelfth() {
+        let place = "pub struct Place;\nstruct Own;\npub enum Error {}";
+        assert_eq!(
+            broken_by(&[
+                ("crates/control/src/lib.rs", place),
+                (
+                    "crates/sensors/src/lib.rs",
+                    "pub(crate) enum Place {}\nstruct Own;"
+                ),
+                ("crates/user-oom/src/lib.rs", "pub enum Error {}"),
+                ("crates/user-oom/tests/a.rs", place),
+            ]),
+            [
+                "crates/control/src/lib.rs:1: `Place` is the name of another type as well (12)",
+                "crates/sensors/src/lib.rs:1: `Place` is the name of another type as well (12)",
+            ]
+        );
     }
 
     #[test]

@@ -114,6 +114,82 @@ impl Source {
             .collect()
     }
 
+    /// The functions and methods that are `pub`, by name.
+    pub(crate) fn public_functions(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (at, _) in self.words("fn") {
+            let before = self.tokens[..at].iter().rev();
+            let mut before = before.skip_while(|token| {
+                ["async", "const", "unsafe"]
+                    .iter()
+                    .any(|word| token.is_word(word))
+            });
+            if before.next().is_some_and(|token| token.is_word("pub")) {
+                findings.extend(self.tokens.get(at + 1).and_then(Token::named));
+            }
+        }
+        findings
+    }
+
+    /// The types that others than their module see, by name: `pub`, `pub(…)`.
+    pub(crate) fn visible_types(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for keyword in ["enum", "struct", "trait", "type", "union"] {
+            for (at, _) in self.words(keyword) {
+                let is_visible = match &self.tokens[..at] {
+                    [.., visibility] if visibility.is_word("pub") => true,
+                    [.., visibility, open, _, close] => {
+                        visibility.is_word("pub")
+                            && open.kind == Kind::Open
+                            && close.kind == Kind::Close
+                    }
+                    _ => false,
+                };
+                if is_visible {
+                    findings.extend(self.tokens.get(at + 1).and_then(Token::named));
+                }
+            }
+        }
+        findings
+    }
+
+    /// What is called or named by a path: `f(`, `.f(`, `….f::<`, `T::f`. What
+    /// is imported is not.
+    pub(crate) fn used(&self) -> impl Iterator<Item = &str> {
+        let mut in_import = false;
+        self.tokens
+            .iter()
+            .enumerate()
+            .filter_map(move |(at, token)| {
+                let word = match &token.kind {
+                    Kind::Word(word) => word.as_str(),
+                    Kind::Mark(';') => {
+                        in_import = false;
+                        return None;
+                    }
+                    _ => return None,
+                };
+                in_import |= word == "use";
+                let (before, after) = (&self.tokens[..at], &self.tokens[at + 1..]);
+                let is_defined = before.last().is_some_and(|token| token.is_word("fn"));
+                let is_called = match after {
+                    [open, ..] if open.kind == Kind::Open => true,
+                    [colon, other_colon, ..] => colon.is_mark(':') && other_colon.is_mark(':'),
+                    _ => false,
+                };
+                let is_in_path = match before {
+                    [.., other_colon, colon] => other_colon.is_mark(':') && colon.is_mark(':'),
+                    _ => false,
+                };
+                (!in_import && !is_defined && (is_called || is_in_path)).then_some(word)
+            })
+    }
+
+    fn words(&self, word: &'static str) -> impl Iterator<Item = (usize, &Token)> {
+        let tokens = self.tokens.iter().enumerate();
+        tokens.filter(move |(_, token)| token.is_word(word))
+    }
+
     /// The string literals that are `folder` or a path in it.
     pub(crate) fn paths_in(&self, folder: &str) -> Vec<Finding> {
         self.texts(|text| {
@@ -146,6 +222,13 @@ impl Source {
 impl Token {
     fn is_word(&self, word: &str) -> bool {
         matches!(&self.kind, Kind::Word(this) if this == word)
+    }
+
+    fn named(&self) -> Option<Finding> {
+        match &self.kind {
+            Kind::Word(word) => Some((self.line, word.clone())),
+            _ => None,
+        }
     }
 
     fn is_mark(&self, mark: char) -> bool {
@@ -374,6 +457,38 @@ mod tests {
             exe,
             &[],
         );
+    }
+
+    #[test]
+    fn a_public_function_is_told_from_others_and_from_what_it_is_made_of() {
+        let text = "pub const fn a() {}\nfn b() {}\npub(crate) fn c() {}\n\
+                    impl S {\npub fn d(&self) {} }\nconst F: fn() = a;";
+        check(text, Source::public_functions, &[1, 5]);
+    }
+
+    #[test]
+    fn types_are_seen_from_outside_where_they_say_so() {
+        let text = "pub struct A;\npub(crate) enum B {}\nstruct C;\n\
+                    impl I for A { type Item = B; }\nfn f(a: (u8, u8)) -> D { struct E; }\n\
+                    pub type F = A;";
+        check(text, Source::visible_types, &[2, 1, 6]);
+    }
+
+    #[track_caller]
+    fn check_use(text: &str, want: bool) {
+        let source = Source::parse(text, Scope::Shipped).unwrap();
+        assert_eq!(source.used().any(|word| word == "f"), want, "{text}");
+    }
+
+    #[test]
+    fn a_function_is_used_where_it_is_called_or_named_by_a_path() {
+        check_use("fn g() { f(1); }", true);
+        check_use("fn g() { a.f(); }", true);
+        check_use("fn g() { a.f::<u8>(); }", true);
+        check_use("fn g() { b.map(A::f); }", true);
+        check_use("fn f() {} fn g() { let f = a.f; h(f); }", false);
+        check_use("/// Like [`f()`].\npub use a::f;\nuse a::{f, g};", false);
+        check_use("#[cfg(test)] mod tests { fn g() { f(); } }", false);
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod words;
 pub use crate::client::{Client, ClientError};
 pub use crate::fate::{Fate, Grounds, Signal};
 pub use crate::listener::{Connection, ConnectionError, Listener, Peer, may_ask_relief};
-pub use crate::message::{Found, MESSAGE_BYTES, Message, WordsError};
+pub use crate::message::{MESSAGE_BYTES, Message, WordsError};
 pub use crate::place::{Door, InstanceLock, Place, PlaceError};
 pub use crate::station::Station;
 pub use crate::status::{Condition, Status};

@@ -68,12 +68,6 @@ impl WordsError {
             found: Found::new(message),
         }
     }
-
-    /// What was found.
-    #[must_use]
-    pub fn found(&self) -> Found {
-        self.found
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +94,7 @@ impl fmt::Display for Expected {
 /// The beginning of a message that makes no sense. [`fmt::Display`] escapes
 /// what is not printable ASCII: it may come from anybody and go to a terminal.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     bytes: [u8; Self::BYTES],
     len: usize,
     whole: bool,
@@ -108,7 +102,7 @@ pub struct Found {
 
 impl Found {
     /// No more is kept.
-    pub const BYTES: usize = 64;
+    const BYTES: usize = 64;
 
     fn new(message: &[u8]) -> Self {
         let len = message.len().min(Self::BYTES);
@@ -121,9 +115,7 @@ impl Found {
         }
     }
 
-    /// As it came.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }

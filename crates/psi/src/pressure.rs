@@ -58,12 +58,6 @@ impl Percent {
     pub const fn hundredths(self) -> u16 {
         self.hundredths
     }
-
-    /// In percent, 0.0 to 100.0: for graphs, not for comparing.
-    #[must_use]
-    pub fn as_f64(self) -> f64 {
-        f64::from(self.hundredths) / 100.0
-    }
 }
 
 impl fmt::Display for Percent {

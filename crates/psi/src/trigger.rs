@@ -73,12 +73,6 @@ impl Trigger {
         self.share
     }
 
-    /// For how long, within [`Self::window`].
-    #[must_use]
-    pub fn stall(&self) -> Duration {
-        self.stall
-    }
-
     /// Within which time, and at most how often, it fires.
     #[must_use]
     pub fn window(&self) -> Duration {

@@ -66,10 +66,11 @@ proptest! {
             prop_assert_eq!(trigger.to_string(), format!("{share} {stall} {window}"));
             let widened = trigger.unprivileged();
             prop_assert!(!widened.is_privileged());
-            prop_assert_eq!(
-                Trigger::new(widened.share(), widened.stall(), widened.window()),
-                Ok(widened)
-            );
+            let text = widened.to_string();
+            let micros: Vec<u64> = text.split(' ').filter_map(|word| word.parse().ok()).collect();
+            let [stall, window] = micros[..].try_into().unwrap();
+            let (stall, window) = (Duration::from_micros(stall), Duration::from_micros(window));
+            prop_assert_eq!(Trigger::new(share, stall, window).map(|same| same.to_string()), Ok(text));
         }
     }
 }

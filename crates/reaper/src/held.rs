@@ -12,9 +12,7 @@ use model::ProcessId;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal, test_kill_process,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use crate::calls::Calls;
 use crate::error::ReapError;
@@ -200,15 +198,6 @@ impl Held {
     #[must_use]
     pub fn is_killed(&self) -> bool {
         self.0.killed.load(Ordering::Acquire)
-    }
-
-    /// Whether we may signal it now; `false` also when it is gone.
-    ///
-    /// Asked by pid, and sound all the same: if it is not gone afterwards, the
-    /// pid was its own throughout. Signal 0 harms nobody.
-    #[must_use]
-    pub fn may_signal(&self) -> bool {
-        test_kill_process(self.0.pid).is_ok() && !self.is_gone()
     }
 
     /// Whether it has ended, all its threads with it: its memory is given back,

@@ -91,17 +91,6 @@ impl ProcRoot {
             .map(|stat| stat.map(|stat| stat.start_ticks))
     }
 
-    /// Whether `pid` is a thread of the kernel's own, or `None` once it is
-    /// gone.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError`] names the file that could not be read or made no sense.
-    pub fn is_kernel_thread(&self, pid: u32) -> Result<Option<bool>, ReadError> {
-        self.stat_of(pid)
-            .map(|stat| stat.map(|stat| stat.is_kernel_thread))
-    }
-
     /// Who runs as `pid` and since when, or `None` once it is gone.
     ///
     /// # Errors

@@ -47,16 +47,8 @@ fn a_process_that_is_gone_is_no_error() {
         assert_eq!(root.start_ticks(pid).unwrap(), None, "{pid}");
         assert_eq!(root.runner(pid).unwrap(), None, "{pid}");
         assert_eq!(root.oom_score(pid).unwrap(), None, "{pid}");
-        assert_eq!(root.is_kernel_thread(pid).unwrap(), None, "{pid}");
     }
     assert_eq!(root.runner(9).unwrap(), None, "its status is gone");
-}
-
-#[test]
-fn kernel_threads_are_told_apart() {
-    let root = root("good");
-    assert_eq!(root.is_kernel_thread(2).unwrap(), Some(true));
-    assert_eq!(root.is_kernel_thread(1204).unwrap(), Some(false));
 }
 
 #[test]
@@ -90,7 +82,7 @@ fn the_kernels_own_agrees_with_procfs() {
     assert_eq!(runner.uid, theirs.status().unwrap().ruid);
     assert_eq!(runner.start_ticks, theirs.stat().unwrap().starttime);
     assert_eq!(root.start_ticks(me).unwrap(), Some(runner.start_ticks));
-    assert_eq!(root.is_kernel_thread(me).unwrap(), Some(false));
+    assert!(!runner.is_kernel_thread);
     assert!(root.oom_score(me).unwrap().is_some());
     assert_eq!(runner.name.to_string(), theirs.stat().unwrap().comm);
     assert_eq!(runner.process, me);
