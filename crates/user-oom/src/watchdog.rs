@@ -2,10 +2,11 @@
 //!
 //! After each table the loop leaves its last will: whom it would kill next, in
 //! order, each held by a descriptor. Before it waits it says when it is to come
-//! round again. A thread beside it looks at the clock; only when the loop is
-//! late does it look at memory, with descriptors of its own, and only at the
-//! kill threshold does it carry the will out, one place after the other, until
-//! there is more memory, the loop is back, or the will is at its end.
+//! round again, and puts off an alarm until it would be late. A thread beside it
+//! sleeps until the alarm; only when the loop is late does it look at memory,
+//! with descriptors of its own, and only at the kill threshold does it carry the
+//! will out, one place after the other, until there is more memory, the loop is
+//! back, or the will is at its end.
 //!
 //! The loop waits for nothing here: it writes to one of two copies of the will
 //! while the thread may read the other, and passes a turn where it cannot.
@@ -15,10 +16,13 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use oom_policy::{Level, Memory, Settings};
 use reaper::Signalled;
 
@@ -29,13 +33,10 @@ use crate::scribe::Lane;
 
 /// How late the loop may be.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The clock is looked at when the loop would be late; while it has long to
-/// wait, memory being plentiful, this often. Twice as often costs 0.3 ms in 30 s
-/// more.
-const CHECK: Duration = Duration::from_secs(4);
-/// A long wait.
-const LONG: Duration = Duration::from_secs(1);
-/// How often memory is, while the loop is late.
+/// A loop that waits for longer is not waited for: timerfd_settime(2) takes no
+/// time beyond what its seconds hold.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How often memory is looked at while the loop is late.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long those of one place may take to end,
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -75,10 +76,9 @@ pub(crate) struct Killed {
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     shared: Arc<Shared>,
-    /// `None` where there is no thread.
-    thread: Option<Thread>,
     /// How many kills the loop has taken over.
     known: u32,
+    /// 0 where there is no thread.
     room: usize,
 }
 
@@ -86,6 +86,8 @@ pub(crate) struct Watchdog {
 struct Shared {
     origin: Instant,
     clock: Clock,
+    /// `None` where the kernel has none to give.
+    alarm: Option<Alarm>,
     wills: [Mutex<Vec<Heir>>; 2],
     /// Which of them counts. The loop writes to the other.
     current: AtomicUsize,
@@ -141,29 +143,59 @@ impl Clock {
         level: impl FnOnce() -> Option<Level>,
     ) -> Duty {
         let due = Duration::from_millis(self.due.load(Ordering::SeqCst));
-        let late_at = due.saturating_add(PATIENCE);
-        if now < late_at {
-            let seen = Duration::from_millis(self.seen.load(Ordering::SeqCst));
-            let waits_long = LONG <= due.saturating_sub(seen);
-            return Duty::Rest(if waits_long { CHECK } else { late_at - now });
+        if now < due.saturating_add(PATIENCE) {
+            return Duty::Sleep;
         }
         let round = self.rounds();
         if late_in.replace(round) != Some(round) {
-            return Duty::Rest(LOOK);
+            return Duty::Look;
         }
         match level() {
             Some(Level::Kill) => Duty::Act,
-            Some(Level::Ok | Level::Warn) | None => Duty::Rest(LOOK),
+            Some(Level::Ok | Level::Warn) | None => Duty::Look,
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Duty {
-    /// For so long there is nothing to do.
-    Rest(Duration),
+    /// There is nothing to do until the alarm.
+    Sleep,
+    /// The loop is late, so memory is to be looked at soon.
+    Look,
     /// The will is to be carried out.
     Act,
+}
+
+/// What wakes the thread: timerfd(2). Putting it off is a system call of a
+/// microsecond; a thread that woke to look at the clock cost fifty times that.
+#[derive(Debug)]
+struct Alarm(TimerFd);
+
+impl Alarm {
+    fn new() -> Result<Self, Errno> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map(Self)
+    }
+
+    /// Goes off after `wait`, and not at the time set before.
+    fn set(&self, wait: Duration) {
+        // No time at all would be never.
+        let wait = wait.clamp(Duration::from_nanos(1), LONGEST);
+        let once = Expiration::OneShot(TimeSpec::from_duration(wait));
+        // Fails only where that is no time.
+        let _ = self.0.set(once, TimerSetTimeFlags::empty());
+    }
+
+    /// Waits until it goes off, no longer than `limit`.
+    fn wait(&self, limit: Option<Duration>) {
+        let limit = limit.map_or(PollTimeout::NONE, poll_timeout);
+        let mut ringing = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ringing, limit).is_ok_and(|count| count > 0) {
+            // Does not wait: it may have been put off just now.
+            let _ = self.0.wait();
+        }
+    }
 }
 
 impl Watchdog {
@@ -187,6 +219,9 @@ impl Watchdog {
         let shared = Arc::new(Shared {
             origin: Instant::now(),
             clock: Clock::default(),
+            alarm: Alarm::new()
+                .inspect_err(|errno| lacks(format_args!("no timer: {}", errno.desc())))
+                .ok(),
             wills: [(), ()].map(|()| Mutex::new(Vec::with_capacity(WILL))),
             current: AtomicUsize::new(0),
             is_acting: AtomicBool::new(false),
@@ -195,7 +230,10 @@ impl Watchdog {
             began: AtomicU64::new(0),
             over: AtomicBool::new(false),
         });
-        let memory = if room > 0 { memory() } else { None };
+        let memory = match shared.alarm {
+            Some(_) if room > 0 => memory(),
+            _ => None,
+        };
         let thread = memory.and_then(|memory| {
             // Its buffers are large beside the stack that it is moved to.
             let mut dog = Box::new(Dog {
@@ -216,8 +254,7 @@ impl Watchdog {
         });
         Self {
             shared,
-            room: thread.as_ref().map_or(0, |_| room),
-            thread: thread.map(|thread| thread.thread().clone()),
+            room: thread.map_or(0, |_| room),
             known: 0,
         }
     }
@@ -229,12 +266,16 @@ impl Watchdog {
 
     /// The loop runs.
     pub(crate) fn comes_round(&self) {
+        // First: should the loop hang between the two, it is late by the alarm
+        // and by the clock.
+        self.shared.put_off(Duration::ZERO);
         self.shared.clock.comes_round(self.shared.now());
     }
 
     /// The loop is about to wait, and comes round again after `pause` at the
     /// latest.
     pub(crate) fn waits(&self, pause: Duration) {
+        self.shared.put_off(pause);
         self.shared.clock.waits(self.shared.now(), pause);
     }
 
@@ -275,8 +316,8 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::SeqCst);
-        if let Some(thread) = &self.thread {
-            thread.unpark();
+        if let Some(alarm) = &self.shared.alarm {
+            alarm.set(Duration::ZERO);
         }
     }
 }
@@ -284,6 +325,21 @@ impl Drop for Watchdog {
 impl Shared {
     fn now(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    /// The loop is to come round after `pause`: nothing need be done until it is
+    /// late.
+    fn put_off(&self, pause: Duration) {
+        if let Some(alarm) = &self.alarm {
+            alarm.set(pause.saturating_add(PATIENCE));
+        }
+    }
+
+    /// Rests until the alarm goes off, no longer than `limit`.
+    fn rest(&self, limit: Option<Duration>) {
+        if let Some(alarm) = &self.alarm {
+            alarm.wait(limit);
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -323,10 +379,11 @@ impl Dog {
                 .duty(shared.now(), &mut late_in, || self.level());
             self.late_in = late_in;
             match duty {
-                Duty::Rest(pause) => thread::park_timeout(pause),
+                Duty::Sleep => shared.rest(None),
+                Duty::Look => shared.rest(Some(LOOK)),
                 Duty::Act => {
                     self.act(&shared);
-                    thread::park_timeout(LOOK);
+                    shared.rest(Some(LOOK));
                 }
             }
         }
@@ -427,12 +484,11 @@ impl Dog {
                 if SETTLED <= since.elapsed() {
                     return;
                 }
-                thread::park_timeout(BETWEEN);
+                shared.rest(Some(BETWEEN));
                 continue;
             };
             let mut end = [PollFd::new(alive.victim.as_fd(), PollFlags::POLLIN)];
-            let between = PollTimeout::try_from(BETWEEN).unwrap_or(PollTimeout::ZERO);
-            let _ = poll(&mut end, between);
+            let _ = poll(&mut end, poll_timeout(BETWEEN));
         }
     }
 }
@@ -447,6 +503,10 @@ fn room(descriptors: u64) -> usize {
 /// Says why there is no watchdog.
 pub(crate) fn lacks(why: impl fmt::Display) {
     log::warn!("nothing is killed should the main loop hang: {why}");
+}
+
+fn poll_timeout(limit: Duration) -> PollTimeout {
+    PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -473,9 +533,9 @@ mod tests {
         for second in 0..600 {
             let now = second * SECOND;
             clock.comes_round(now);
-            clock.waits(now, LONG / 2);
-            let duty = clock.duty(now + LONG / 2, &mut None, || panic!("not looked at"));
-            assert_eq!(duty, Duty::Rest(PATIENCE));
+            clock.waits(now, SECOND / 2);
+            let duty = clock.duty(now + SECOND, &mut None, || panic!("not looked at"));
+            assert_eq!(duty, Duty::Sleep);
         }
     }
 
@@ -485,7 +545,7 @@ mod tests {
         clock.waits(SECOND, 60 * SECOND);
         clock.comes_round(10 * SECOND);
         let almost = 12 * SECOND - SECOND / 10;
-        assert_eq!(duty(&clock, almost, Level::Kill), Duty::Rest(SECOND / 10));
+        assert_eq!(duty(&clock, almost, Level::Kill), Duty::Sleep);
         assert_eq!(duty(&clock, 12 * SECOND, Level::Kill), Duty::Act);
         assert_eq!(clock.idle(12 * SECOND), 2 * SECOND);
     }
@@ -494,7 +554,7 @@ mod tests {
     fn a_loop_that_does_not_wake_is_late_two_seconds_after_it_was_to() {
         let clock = Clock::default();
         clock.waits(10 * SECOND, SECOND);
-        assert_eq!(duty(&clock, 12 * SECOND, Level::Kill), Duty::Rest(CHECK));
+        assert_eq!(duty(&clock, 12 * SECOND, Level::Kill), Duty::Sleep);
         assert_eq!(duty(&clock, 13 * SECOND, Level::Kill), Duty::Act);
         assert_eq!(clock.idle(13 * SECOND), 3 * SECOND);
     }
@@ -504,13 +564,13 @@ mod tests {
         let clock = Clock::default();
         clock.comes_round(SECOND);
         for level in [Level::Ok, Level::Warn] {
-            assert_eq!(duty(&clock, 600 * SECOND, level), Duty::Rest(LOOK));
+            assert_eq!(duty(&clock, 600 * SECOND, level), Duty::Look);
         }
         let mut late_in = Some(clock.rounds());
         let unread = clock.duty(600 * SECOND, &mut late_in, || None);
-        assert_eq!(unread, Duty::Rest(LOOK));
+        assert_eq!(unread, Duty::Look);
         clock.comes_round(601 * SECOND);
-        assert_eq!(duty(&clock, 602 * SECOND, Level::Kill), Duty::Rest(SECOND));
+        assert_eq!(duty(&clock, 602 * SECOND, Level::Kill), Duty::Sleep);
     }
 
     #[test]
@@ -519,12 +579,35 @@ mod tests {
         clock.comes_round(SECOND);
         let mut late_in = None;
         let first = clock.duty(60 * SECOND, &mut late_in, || panic!("not looked at"));
-        assert_eq!(first, Duty::Rest(LOOK));
+        assert_eq!(first, Duty::Look);
         clock.comes_round(60 * SECOND);
         let first = clock.duty(63 * SECOND, &mut late_in, || panic!("not looked at"));
-        assert_eq!(first, Duty::Rest(LOOK));
+        assert_eq!(first, Duty::Look);
         let second = clock.duty(63 * SECOND + LOOK, &mut late_in, || Some(Level::Kill));
         assert_eq!(second, Duty::Act);
+    }
+
+    /// How long until the alarm goes off.
+    fn left(watchdog: &Watchdog) -> Duration {
+        let alarm = watchdog.shared.alarm.as_ref().expect("a timer");
+        match alarm.0.get().expect("a timer is read") {
+            Some(Expiration::OneShot(left)) => Duration::from(left),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_thread_wakes_when_the_loop_would_be_late_and_not_before() {
+        let (_, desk) = crate::scribe::Scribe::unwritten();
+        let lane = { desk }.lane(1);
+        let watchdog = Watchdog::spawn(Settings::default(), || None, lane, true, u64::MAX);
+        watchdog.waits(3600 * SECOND);
+        let waiting = left(&watchdog);
+        assert!(3600 * SECOND < waiting && waiting <= 3600 * SECOND + PATIENCE);
+        watchdog.waits(Duration::MAX);
+        assert!(LONGEST - 3600 * SECOND < left(&watchdog));
+        watchdog.comes_round();
+        assert!(left(&watchdog) <= PATIENCE);
     }
 
     #[test]
@@ -537,6 +620,6 @@ mod tests {
     fn a_wait_without_end_is_never_late() {
         let clock = Clock::default();
         clock.waits(SECOND, Duration::MAX);
-        assert_eq!(duty(&clock, 600 * SECOND, Level::Kill), Duty::Rest(CHECK));
+        assert_eq!(duty(&clock, 600 * SECOND, Level::Kill), Duty::Sleep);
     }
 }
