@@ -86,6 +86,12 @@ impl Directory {
         }
     }
 
+    /// Whether it has been removed, as far as the kernel says: a directory that
+    /// is merged by overlayfs has a link for ever. One call, of the descriptor.
+    pub(crate) fn is_removed(&self) -> bool {
+        metadata(&self.descriptor).is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
     /// Keeps systemd-tmpfiles(8) out as long as we run: it leaves a directory
     /// alone that another has locked, with all that is in it. Where another
     /// keeps *us* from locking, it is locked as well.

@@ -16,6 +16,13 @@ const EVENTS: usize = 4096;
 /// Names that wait to be looked at. Beyond them everything is.
 const WAITING: usize = 16_384;
 
+/// What there is no need to ask for: the last two come with any watch.
+const ASTRAY: AddWatchFlags = AddWatchFlags::IN_MOVE_SELF
+    .union(AddWatchFlags::IN_DELETE_SELF)
+    .union(AddWatchFlags::IN_Q_OVERFLOW)
+    .union(AddWatchFlags::IN_UNMOUNT)
+    .union(AddWatchFlags::IN_IGNORED);
+
 /// Tells of changes, where the kernel has the means to spare.
 #[derive(Debug)]
 pub(crate) struct Events {
@@ -33,6 +40,8 @@ pub(crate) struct Told {
     pub(crate) more: bool,
     /// More happened than is remembered.
     pub(crate) overflowed: bool,
+    /// The directory may have another path now, or none.
+    pub(crate) astray: bool,
 }
 
 impl Events {
@@ -47,6 +56,11 @@ impl Events {
             watch: None,
         };
         (events, err)
+    }
+
+    /// Whether it is told of a directory that is moved.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watch.is_some()
     }
 
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -106,6 +120,7 @@ impl Events {
             for event in events {
                 // From an earlier watch, it costs no more than a look.
                 let name = event.name.as_ref().map(|name| name.as_bytes());
+                told.astray |= event.mask.intersects(ASTRAY);
                 if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
                     told.overflowed = true;
                 } else if let Some(pid) = name.and_then(parse_pid) {

@@ -34,6 +34,10 @@ const DEFERRED: usize = 1;
 /// Where the directory cannot be used, that is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// The directory's path is followed again after so long, for what no event
+/// tells: that a directory above is moved, or another is mounted.
+const FOLLOW: Duration = Duration::from_secs(10);
+
 /// From one look at everything that changes have made necessary to the next.
 const REREAD_REST: Duration = Duration::from_secs(1);
 
@@ -90,9 +94,9 @@ pub enum Who {
 ///
 /// [`Registry::descriptor`] is readable when something has changed;
 /// [`Registry::refresh`] reads it. While nothing changes, a refresh is one
-/// read and one look at the directory's name, so it can be part of every round;
-/// it notices what no event tells (a removed directory), and looks again at
-/// what was half-written.
+/// read and one look at the directory, so it can be part of every round; it
+/// notices what no event tells (a removed directory), and looks again at what
+/// was half-written.
 #[derive(Debug)]
 pub struct Registry {
     options: Options,
@@ -100,6 +104,8 @@ pub struct Registry {
     events: Events,
     /// `None` until there is one.
     directory: Option<Directory>,
+    /// When its path is to be followed again.
+    follow_due: Option<Instant>,
     /// Why it cannot be used now, as was said.
     complaint: Option<String>,
     next_try: Option<Instant>,
@@ -150,6 +156,7 @@ impl Registry {
             path,
             events,
             directory: None,
+            follow_due: None,
             complaint: None,
             next_try: None,
             unsaid: unwatched.into_iter().collect(),
@@ -244,7 +251,10 @@ impl Registry {
     /// Whether the last refresh left something to be read at once.
     #[must_use]
     pub fn more(&self) -> bool {
-        self.has_more_events || !self.changed.is_empty() || self.reread.is_some()
+        self.has_more_events
+            || !self.changed.is_empty()
+            || self.reread.is_some()
+            || self.is_astray()
     }
 
     /// How long there is nothing to do, but for what [`Registry::descriptor`]
@@ -303,19 +313,18 @@ impl Registry {
     /// Whether there is a directory to read, which is opened, or made again,
     /// where it is not: what clears `/tmp` removes one that was empty for days.
     fn find_directory(&mut self, now: Instant, notices: &mut Vec<Notice>) -> bool {
-        let had_one = match &self.directory {
-            Some(directory) if directory.is_current() => {
-                self.agree(notices);
-                return true;
-            }
-            directory => directory.is_some(),
-        };
+        if self.is_current(now) {
+            self.agree(notices);
+            return true;
+        }
+        let had_one = self.directory.is_some();
         if self.next_try.is_some_and(|next_try| now < next_try) {
             return false;
         }
         match self.take(notices) {
             Ok(directory) => {
                 self.directory = Some(directory);
+                self.follow_due = Some(now + FOLLOW);
                 self.agree(notices);
                 self.book.turn_over();
                 self.reread = None;
@@ -339,6 +348,26 @@ impl Registry {
                 false
             }
         }
+    }
+
+    /// Whether the directory may have another path since it was last found.
+    fn is_astray(&self) -> bool {
+        self.directory.is_some() && self.next_try.is_none() && self.follow_due.is_none()
+    }
+
+    /// Whether the path leads to the directory. It is followed where that may
+    /// have changed, which takes six calls, and now and then; else its
+    /// descriptor is asked.
+    fn is_current(&mut self, now: Instant) -> bool {
+        let Some(directory) = &self.directory else {
+            return false;
+        };
+        if self.follow_due.is_some_and(|due| now < due) && self.events.is_watching() {
+            return !directory.is_removed();
+        }
+        let is_current = directory.is_current();
+        self.follow_due = is_current.then(|| now + FOLLOW);
+        is_current
     }
 
     fn agree(&mut self, notices: &mut Vec<Notice>) {
@@ -374,6 +403,9 @@ impl Registry {
     fn read_events(&mut self, round: &mut Round<'_>) {
         let told = self.events.read(&mut self.changed);
         self.has_more_events = told.more;
+        if told.astray {
+            self.follow_due = None;
+        }
         if told.overflowed {
             self.reread_after_rest(round.now);
             let last = self.last_overflow;
