@@ -62,7 +62,7 @@ impl Station {
         if !(self.lock.as_ref()).is_some_and(|lock| lock.is_there(&self.place)) {
             // The old one is kept until then.
             self.lock = Some(InstanceLock::take(&self.place)?);
-            self.notice_removal_of(self.place.lock());
+            notice_removal_of(self.place.lock(), &mut self.removals);
             made = true;
         }
         for door in [Door::Private, Door::Public] {
@@ -72,7 +72,7 @@ impl Station {
             if let Some(lock) = &self.lock {
                 let listener = Listener::bind(&self.place, door, lock)?;
                 *self.slot(door) = Some(listener);
-                self.notice_removal_of(self.place.door(door));
+                notice_removal_of(self.place.door(door), &mut self.removals);
                 made = true;
             }
         }
@@ -88,7 +88,8 @@ impl Station {
         }
     }
 
-    /// Readable once something of ours was removed, as far as the kernel says.
+    /// Readable once something of ours was removed. `None` where the kernel does
+    /// not say so: then [`Station::restore`] is to be called more often.
     #[must_use]
     pub fn removals(&self) -> Option<BorrowedFd<'_>> {
         self.removals.as_ref().map(AsFd::as_fd)
@@ -100,11 +101,13 @@ impl Station {
             Door::Private => &mut self.private,
         }
     }
+}
 
-    /// Where it cannot be noticed at once, it is at the next restore.
-    fn notice_removal_of(&self, path: &Path) {
-        if let Some(removals) = &self.removals {
-            let _ = removals.add_watch(path, REMOVED);
-        }
+/// Where one cannot be noticed at once, none is, and all are looked for by the
+/// next restore.
+fn notice_removal_of(path: &Path, removals: &mut Option<Inotify>) {
+    let watched = removals.as_ref().map(|all| all.add_watch(path, REMOVED));
+    if let Some(Err(_)) = watched {
+        *removals = None;
     }
 }

@@ -38,6 +38,9 @@ const TURN: Duration = Duration::from_millis(100);
 
 /// What is missing is tried again after so long.
 const RETRY: Duration = Duration::from_secs(5);
+/// Where the kernel tells of removals, what it does not tell of is looked for
+/// this often: that a directory above was moved.
+const SELDOM: Duration = Duration::from_secs(60);
 
 /// What stands for the sockets in epoll.
 #[derive(Clone, Copy, Debug)]
@@ -173,8 +176,11 @@ impl Peers {
         let Some(station) = self.station.as_mut().filter(|_| self.next_look <= now) else {
             return Ok(());
         };
-        self.next_look = now + RETRY;
-        match station.restore() {
+        let restored = station.restore();
+        // What was just made may have gone before it was watched.
+        let is_told = station.removals().is_some() && matches!(restored, Ok(false));
+        self.next_look = now + if is_told { SELDOM } else { RETRY };
+        match restored {
             Ok(made) => {
                 if made {
                     let path = station.place().socket().display();
