@@ -11,7 +11,8 @@ use crate::directory::Directory;
 use crate::file::{FileIdentity, SeenFile, Traits};
 use crate::judge::verdict;
 use crate::limits::{Holder, Users};
-use crate::registry::{Occupant, Options, Who};
+use crate::occupant::{Occupant, Who};
+use crate::options::Options;
 use crate::stamp::Mark;
 use crate::{Bearer, Notice, Reason};
 

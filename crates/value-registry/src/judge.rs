@@ -2,7 +2,7 @@
 
 use crate::Reason;
 use crate::file::{FileIdentity, Traits};
-use crate::registry::Occupant;
+use crate::occupant::Occupant;
 
 /// The value that a file gives the process that has its pid, or why it gives
 /// none. `known`: the file that counts for that process already.

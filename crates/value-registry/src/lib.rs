@@ -6,6 +6,34 @@
 //! change and answers from memory which value a process has; [`register`] writes
 //! one.
 //!
+//! ```
+//! use std::{fs, os::unix::fs::MetadataExt};
+//!
+//! use model::{Name, ProcessId};
+//! use value_registry::{Occupant, Options, Registry, Who, register};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let directory = tempfile::tempdir()?;
+//! let mut registry = Registry::open(&directory.path().join("values"), Options::default())?;
+//! let pid = std::process::id();
+//! register(&directory.path().join("values"), pid, 8)?.keep();
+//!
+//! // Who has a pid is for the caller to say, by `/proc`.
+//! let uid = fs::metadata(directory.path())?.uid();
+//! let we = Occupant {
+//!     uid,
+//!     start_ticks: 1204,
+//!     name: Name::new(b"example"),
+//!     process: pid,
+//!     is_kernel_thread: false,
+//! };
+//! registry.refresh(&|asked| if asked == pid { Who::Runs(we) } else { Who::Gone });
+//! let id = ProcessId { pid, start_ticks: 1204 };
+//! assert_eq!(registry.value(id), Some(8));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Whose word counts
 //!
 //! An entry counts if it belongs to the user whom the process runs as, or to
@@ -50,6 +78,8 @@ pub mod fuzzing;
 mod judge;
 mod limits;
 mod notice;
+mod occupant;
+mod options;
 mod place;
 mod reason;
 mod registration;
@@ -59,9 +89,11 @@ mod stamp;
 pub use crate::entry::ValueError;
 pub use crate::error::RegistryError;
 pub use crate::notice::{Bearer, Notice, Obstacle};
+pub use crate::occupant::{Occupant, Who};
+pub use crate::options::Options;
 pub use crate::reason::Reason;
 pub use crate::registration::{Registration, register};
-pub use crate::registry::{Occupant, Options, Registry, Who};
+pub use crate::registry::Registry;
 
 /// Where processes register unless the administrator says otherwise.
 pub const DEFAULT_DIRECTORY: &str = "/tmp/user_processes";

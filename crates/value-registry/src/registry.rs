@@ -8,9 +8,8 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use model::{Name, ProcessId};
+use model::ProcessId;
 use nix::dir::OwningIter;
-use nix::unistd::geteuid;
 
 use crate::book::{Book, Looked, Round, Why};
 use crate::clear::Effort;
@@ -18,7 +17,9 @@ use crate::directory::{Directory, plain};
 use crate::entry::parse_pid;
 use crate::events::Events;
 use crate::limits::Queue;
-use crate::{DEFAULT_USER_VALUE_CAP, Notice, RegistryError};
+use crate::occupant::Who;
+use crate::options::Options;
+use crate::{Notice, RegistryError};
 
 /// Names of a look at everything that one refresh looks at. At some 40 µs a
 /// name the loop is held up for milliseconds at most.
@@ -43,52 +44,6 @@ const REREAD_REST: Duration = Duration::from_secs(1);
 
 /// That there are too many changes is said so often.
 const OVERFLOW_REST: Duration = Duration::from_secs(60);
-
-/// What the administrator sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// What an ordinary user's entry can give at most (default
-    /// [`DEFAULT_USER_VALUE_CAP`]). Root's entries are not capped.
-    pub user_value_cap: u32,
-    /// Whether to act as root: own the directory, and remove what is refused
-    /// (default: whether the effective user is root).
-    pub as_root: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            user_value_cap: DEFAULT_USER_VALUE_CAP,
-            as_root: geteuid().is_root(),
-        }
-    }
-}
-
-/// The process that has a pid now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Occupant {
-    /// The user it runs as: its real user id.
-    pub uid: u32,
-    /// When it started, in clock ticks since boot, as in [`ProcessId`].
-    pub start_ticks: u64,
-    /// What it calls itself.
-    pub name: Name,
-    /// The process it is a thread of; its own pid, unless that is a thread's.
-    pub process: u32,
-    /// Whether it is one of the kernel's own threads.
-    pub is_kernel_thread: bool,
-}
-
-/// Who has a pid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// A process.
-    Runs(Occupant),
-    /// No process that has not ended.
-    Gone,
-    /// That cannot be told now.
-    Unknown,
-}
 
 /// What values processes have, as their owners say.
 ///

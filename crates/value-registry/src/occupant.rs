@@ -1,0 +1,30 @@
+//! Who has a pid, as the caller says.
+
+use model::Name;
+
+/// The process that has a pid now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupant {
+    /// The user it runs as: its real user id.
+    pub uid: u32,
+    /// When it started, in clock ticks since boot, as in
+    /// [`ProcessId`](model::ProcessId).
+    pub start_ticks: u64,
+    /// What it calls itself.
+    pub name: Name,
+    /// The process it is a thread of; its own pid, unless that is a thread's.
+    pub process: u32,
+    /// Whether it is one of the kernel's own threads.
+    pub is_kernel_thread: bool,
+}
+
+/// Who has a pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A process.
+    Runs(Occupant),
+    /// No process that has not ended.
+    Gone,
+    /// That cannot be told now.
+    Unknown,
+}
