@@ -14,6 +14,38 @@
 //! What a request comes to is not decided here. The answers are words of this
 //! crate and not of the policy, so what is spoken stays the same when the
 //! policy changes.
+//!
+//! A daemon and a client that asks it for relief:
+//!
+//! ```
+//! use std::{thread, time::Duration};
+//!
+//! use control::{Client, Door, Place, Reply, Request, Station};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let directory = tempfile::tempdir()?;
+//! let place = Place::at(&directory.path().join("socket"))?;
+//! let mut station = Station::at(place.clone());
+//! station.restore()?;
+//!
+//! let limit = Duration::from_secs(10);
+//! let client = Client::connect(&place, limit)?;
+//! let asking = thread::spawn(move || client.ask(Request::Relief, limit));
+//!
+//! // A daemon polls the descriptors and does not spin.
+//! let listener = station.listener(Door::Private).ok_or("it was just made")?;
+//! let connection = loop {
+//!     if let Some(connection) = listener.accept() {
+//!         break connection;
+//!     }
+//! };
+//! while connection.receive()? != Some(Request::Relief) {}
+//! let granted = Reply::Granted { processes: 1, bytes: 300 << 20 };
+//! connection.reply(&granted)?;
+//! assert_eq!(asking.join().expect("it does not panic")?, granted);
+//! # Ok(())
+//! # }
+//! ```
 
 mod client;
 mod fate;

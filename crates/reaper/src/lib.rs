@@ -11,6 +11,37 @@
 //! is over. It parses nothing either; the caller brings the reader of start
 //! times.
 //!
+//! A process of ours is held, asked to end, and waited for:
+//!
+//! ```
+//! use std::{fs, io, process::Command, time::Duration};
+//!
+//! use model::ProcessId;
+//! use reaper::{Held, Signalled, wait_gone};
+//!
+//! // Field 22 of proc_pid_stat(5); the name before it is `sleep`.
+//! fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
+//!     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+//!     Ok(stat.split(' ').nth(21).and_then(|field| field.parse().ok()))
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut child = Command::new("sleep").arg("60").spawn()?;
+//! let pid = child.id();
+//! let start_ticks_now = start_ticks(pid)?.ok_or("it has a start time")?;
+//! let id = ProcessId { pid, start_ticks: start_ticks_now };
+//! let held = Held::hold(id, start_ticks)?.ok_or("it is not reaped yet")?;
+//! assert_eq!(held.terminate()?, Signalled::Sent);
+//! assert!(wait_gone(&[held], Duration::from_secs(10))?);
+//!
+//! // The same pid at another time is another process, and is not held.
+//! let other = ProcessId { pid, start_ticks: start_ticks_now + 1 };
+//! assert!(Held::hold(other, start_ticks)?.is_none());
+//! child.wait()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Unsafe code stands here alone, in two functions of the library: one calls
 //! `process_mrelease`, for which there is no safe wrapper, and [`trim_heap`].
 

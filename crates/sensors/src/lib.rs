@@ -17,6 +17,35 @@
 //! Text that cannot be true costs the field that it is in, not the file: what
 //! is taken in its place is for one module to say ([`Implausible`]).
 //!
+//! ```
+//! use sensors::{Depth, ProcRoot, ProcessTable};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let child = std::process::Command::new("sleep").arg("60").spawn()?;
+//! let pid = child.id();
+//! # struct Reaped(std::process::Child);
+//! # impl Drop for Reaped {
+//! #     fn drop(&mut self) {
+//! #         let _ = self.0.kill().and_then(|()| self.0.wait());
+//! #     }
+//! # }
+//! # let child = Reaped(child);
+//!
+//! let mut table = ProcessTable::new(ProcRoot::at("/proc"), 1000);
+//! table.scan(Depth::Fast)?;
+//! for process in table.unjudged().filter(|process| process.id.pid == pid) {
+//!     // A system service, say, below 64 MiB.
+//!     process.critical_below_bytes = 64 << 20;
+//! }
+//! // From now on that stays, and one read tells what the process holds.
+//! table.scan(Depth::Held)?;
+//! let process = table.get(pid).ok_or("it has not ended")?;
+//! assert_eq!(process.parent, std::process::id());
+//! assert!(process.rss_bytes > 0 && process.critical_below_bytes > 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A process that exits while it is looked at is ordinary: it is `None`, or
 //! absent, never an error.
 
@@ -29,6 +58,7 @@ pub mod fuzzing;
 mod inquiry;
 mod meminfo;
 mod notifier;
+mod number;
 mod pid_files;
 mod plausible;
 mod pressure;

@@ -11,7 +11,8 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, write};
 
 use crate::error::{ReadError, beginning};
-use crate::file::{decimal, read_whole};
+use crate::file::read_whole;
+use crate::number::decimal;
 use crate::plausible::{self, Implausible, Notified, NotifierFindings};
 
 /// The text is shorter than this: `MEMORY_INFO_TEXT_MAX`.

@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 
 use model::Name;
 
-use crate::file::decimal;
+use crate::number::decimal;
 use crate::plausible;
 
 /// `<pid>/<file>` or `<pid>/task/<thread>/<file>`, made on the stack.

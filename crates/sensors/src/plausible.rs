@@ -16,7 +16,7 @@ mod per_cpu;
 
 use model::{Memory, Process};
 
-use crate::file::kibibytes;
+use crate::number::kibibytes;
 
 pub(crate) use self::fields::Unfit;
 pub use self::implausible::Implausible;

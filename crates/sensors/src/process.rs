@@ -16,7 +16,7 @@ use rustix::io::pread;
 
 use crate::cgroup::Grouping;
 use crate::error::ReadError;
-use crate::file::decimal;
+use crate::number::decimal;
 use crate::pid_files::{PidPath, Stat, Statm};
 use crate::proc_root::{Miss, OpenRoot};
 use crate::share::OwnShare;

@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::ops::ControlFlow;
 
-use crate::file::{for_each_line, kibibytes};
+use crate::file::for_each_line;
+use crate::number::kibibytes;
 
 /// How much of its anonymous memory and of its swap is a process's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

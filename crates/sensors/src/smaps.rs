@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::ops::ControlFlow;
 
-use crate::file::{for_each_line, kibibytes};
+use crate::file::for_each_line;
+use crate::number::kibibytes;
 
 /// So many mappings of a process are read: 5 to 10 µs each. Ordinary programs
 /// have some hundreds, browsers and Java machines up to two thousand.

@@ -21,7 +21,7 @@ use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::ReadError;
-use crate::file::decimal;
+use crate::number::decimal;
 use crate::proc_root::{Miss, ProcRoot};
 use crate::process::{Kept, Owner, Reader};
 
@@ -72,6 +72,8 @@ impl Account {
 ///
 /// A zombie is in it, and holds nothing. So is a kernel thread, with
 /// [`Protection::KernelThread`].
+///
+/// [`Protection::KernelThread`]: model::Protection::KernelThread
 pub struct ProcessTable {
     pub(crate) root: ProcRoot,
     page_bytes: u64,
@@ -166,6 +168,8 @@ impl ProcessTable {
     /// nothing were known (but [`Protection::KernelThread`] is set). What a
     /// process executes is not known then, and its session is its parent's:
     /// see [`Self::ask_for_identities`].
+    ///
+    /// [`Protection::KernelThread`]: model::Protection::KernelThread
     pub fn unjudged(&mut self) -> impl Iterator<Item = &mut Process> {
         let both = self.processes.iter_mut().zip(&mut self.kept);
         both.filter_map(|(process, kept)| mem::take(&mut kept.is_unjudged).then_some(process))

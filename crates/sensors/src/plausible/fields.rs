@@ -5,7 +5,7 @@ use std::mem::{self, Discriminant};
 
 use super::ABSURD_BYTES;
 use super::implausible::{Excerpt, Fault, Implausible, Measure, Used};
-use crate::file::decimal;
+use crate::number::decimal;
 
 /// What was implausible in the last reading of a file, by field; and what of it
 /// was said, so that each is said once until the field was right in between.

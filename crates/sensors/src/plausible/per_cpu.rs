@@ -3,7 +3,7 @@
 use super::fields::{Findings, Unfit};
 use super::implausible::{Fault, Implausible, Measure, Used};
 use super::{ABSURD_BYTES, slack};
-use crate::file::decimal;
+use crate::number::decimal;
 
 /// What zoneinfo says of the lists of each CPU, line by line.
 #[derive(Debug, Default)]
