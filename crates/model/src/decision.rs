@@ -37,18 +37,6 @@ pub enum Action {
     Kill(ProcessId),
 }
 
-/// What became of an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The process is gone and its memory with it.
-    Gone(ProcessId),
-    /// No signal was sent: the process had ended by itself, or this is a dry
-    /// run. Nothing is lost by it.
-    Unsent(ProcessId),
-    /// It could not be signalled (not permitted).
-    Refused(ProcessId),
-}
-
 /// In which order units are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::cost::Cost;
 use crate::decision::{Action, Refusal};
 use crate::memory::Memory;
 use crate::process::{Process, ProcessId};
@@ -23,10 +24,16 @@ pub enum Depth {
 }
 
 /// Something that happened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// Memory was read.
     Memory(Memory),
+    /// Memory cannot be read now. No level is reached by old figures, but
+    /// relief is decided, and victims are followed.
+    Unreadable {
+        /// What was read last.
+        last: Memory,
+    },
     /// The process table was read, by ascending pid, as deep as was asked for.
     Table {
         /// How deep.
@@ -38,6 +45,8 @@ pub enum Event<'a> {
     Stalled,
     /// A person or a program asked for relief.
     Asked,
+    /// The value of a process was given, changed or withdrawn.
+    Revalued,
     /// The kernel is about to kill, and waits for an answer to this call.
     LastCall {
         /// The call's number.
@@ -54,6 +63,13 @@ pub enum Event<'a> {
     Unsent(ProcessId),
     /// A process could not be signalled (not permitted).
     Refused(ProcessId),
+    /// The watchdog killed a process that the last will names.
+    Killed {
+        /// As of the last table.
+        process: &'a Process,
+        /// What is lost with it, as the will has it.
+        lost: Cost,
+    },
 }
 
 /// Something to do. Effects are carried out in order.
@@ -64,7 +80,8 @@ pub enum Effect {
         /// From now.
         after: Duration,
     },
-    /// Read the process table and hand it over.
+    /// Read the process table and hand it over. Where that is not done, it is
+    /// asked for again at the next look.
     ReadTable(Depth),
     /// Send a signal. What became of it is one event: [`Event::Sent`],
     /// [`Event::Unsent`], [`Event::Refused`], or [`Event::Gone`] where it was
@@ -81,6 +98,8 @@ pub enum Effect {
     Answer(Answer),
     /// Report the decision and what was done.
     Tell,
+    /// Leave the watchdog whom to kill next, should the loop hang.
+    LeaveWill,
     /// Hold what may be killed by pidfd, so that a last call opens nothing.
     HoldAhead,
     /// Nothing is urgent: make room for the processes to come, and measure.
@@ -104,33 +123,29 @@ pub enum Answer {
 }
 
 /// Effects in the order in which they are to be carried out.
-#[derive(Debug, Default)]
+///
+/// Never more than [`Effects::ROOM`]: of a decision's actions, the next is
+/// added when it is known what became of the one before.
+#[derive(Debug)]
 pub struct Effects {
     queue: VecDeque<Effect>,
 }
 
 impl Effects {
-    /// Room for the effects of a decision about so many processes.
-    #[must_use]
-    pub fn with_room_for(processes: usize) -> Self {
-        Self {
-            queue: VecDeque::with_capacity(processes + Self::BESIDE_ACTIONS),
-        }
-    }
-
-    /// Effects of a decision that are not actions.
-    const BESIDE_ACTIONS: usize = 16;
-
-    /// Makes room for a decision about so many processes; for quiet rounds.
-    pub fn reserve(&mut self, processes: usize) {
-        let room = processes + Self::BESIDE_ACTIONS;
-        self.queue
-            .reserve_exact(room.saturating_sub(self.queue.len()));
-    }
+    /// How many there are at once at most.
+    pub const ROOM: usize = 16;
 
     /// Adds one at the end.
     pub fn push(&mut self, effect: Effect) {
         self.queue.push_back(effect);
+    }
+}
+
+impl Default for Effects {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::with_capacity(Self::ROOM),
+        }
     }
 }
 

@@ -18,18 +18,16 @@
 //! assert_eq!(explanation.to_string(), "cost 1 = value 8 × ½ (growing) − penalty 3");
 //! ```
 
+mod ask;
 mod cost;
 mod decision;
 mod event;
 mod memory;
 mod process;
-mod snapshot;
 
+pub use crate::ask::Ask;
 pub use crate::cost::{Basis, Cost, Explanation};
-pub use crate::decision::{
-    Action, Candidate, Cause, Class, Decision, Level, Outcome, Refusal, Verdict,
-};
+pub use crate::decision::{Action, Candidate, Cause, Class, Decision, Level, Refusal, Verdict};
 pub use crate::event::{Answer, Depth, Effect, Effects, Event};
 pub use crate::memory::Memory;
 pub use crate::process::{Name, Preference, Process, ProcessId, Protection, SessionId};
-pub use crate::snapshot::{Ask, Snapshot};

@@ -144,6 +144,22 @@ pub struct Process {
 }
 
 impl Process {
+    /// Where the process with this pid is among `processes`, by ascending pid.
+    #[must_use]
+    pub fn position(processes: &[Self], pid: u32) -> Option<usize> {
+        processes
+            .binary_search_by_key(&pid, |process| process.id.pid)
+            .ok()
+    }
+
+    /// The process `id` among `processes`, by ascending pid; `None` where its
+    /// pid is another's by now.
+    #[must_use]
+    pub fn find(processes: &[Self], id: ProcessId) -> Option<&Self> {
+        let found = &processes[Self::position(processes, id.pid)?];
+        (found.id == id).then_some(found)
+    }
+
     /// Its anonymous and last-mapped shared memory and its swap, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {

@@ -4,9 +4,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use oom_policy::{
-    Ask, Memory, Name, Policy, Preference, Process, ProcessId, SessionId, Settings, Snapshot,
-};
+use oom_policy::{Ask, Memory, Name, Preference, Process, ProcessId, SessionId, Settings};
+
+use machine::{Driven, Snapshot};
+
+#[path = "../tests/machine/mod.rs"]
+pub mod machine;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -77,7 +80,7 @@ fn decision(criterion: &mut Criterion) {
         criterion.bench_function(&id("choosing at the kill level"), |bencher| {
             bencher.iter_batched(
                 || {
-                    let mut policy = Policy::new(Settings::default(), quiet.processes.len());
+                    let mut policy = Driven::new(Settings::default(), quiet.processes.len());
                     policy.step(Duration::from_secs(1), &quiet);
                     policy.step(Duration::from_secs(3), &quiet);
                     policy
@@ -92,7 +95,7 @@ fn decision(criterion: &mut Criterion) {
             );
         });
         criterion.bench_function(&id("taking in a quiet table"), |bencher| {
-            let mut policy = Policy::new(Settings::default(), quiet.processes.len());
+            let mut policy = Driven::new(Settings::default(), quiet.processes.len());
             let mut now = Duration::ZERO;
             bencher.iter(|| {
                 now += Duration::from_secs(1);

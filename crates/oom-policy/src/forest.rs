@@ -190,9 +190,7 @@ impl Forest {
 
     fn find_parent(&self, processes: &[Process], node: u32) -> Option<u32> {
         let child = &processes[at(node)];
-        let position = processes
-            .binary_search_by_key(&child.parent, |process| process.id.pid)
-            .ok()?;
+        let position = Process::position(processes, child.parent)?;
         // A parent is not younger than its child: that pid was used again.
         let is_parent = processes[position].id.start_ticks <= child.id.start_ticks;
         let index = u32::try_from(position).ok()?;

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use model::{
-    Answer, Ask, Cause, Decision, Depth, Effect, Effects, Event, Level, Memory, Process, Refusal,
-    Verdict,
+    Answer, Ask, Cause, Decision, Depth, Effect, Effects, Event, Level, Memory, Process, ProcessId,
+    Refusal, Verdict,
 };
 
 use crate::gate::Gate;
-use crate::policy::{Policy, Seen};
+use crate::policy::{NextKill, Policy, Seen};
 use crate::schedule::{Occasion, Schedule};
 use crate::settings::Settings;
 
@@ -20,6 +20,8 @@ use crate::settings::Settings;
 const LAST_CALL_TRIES: u32 = 8;
 /// Between two looks while a last call cannot be helped.
 const LAST_CALL_PAUSE: Duration = Duration::from_millis(10);
+/// Memory that could not be read is read again after so long.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What the guard's surroundings can do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,8 +36,7 @@ pub struct Surroundings {
 /// done.
 ///
 /// No call allocates memory, as long as there are no more processes than
-/// [`Guard::new`] or [`Guard::reserve`] made room for and the effects have
-/// room.
+/// [`Guard::new`] or [`Guard::reserve`] made room for.
 #[derive(Debug)]
 pub struct Guard {
     policy: Policy,
@@ -44,7 +45,7 @@ pub struct Guard {
     surroundings: Surroundings,
     memory: Memory,
     level: Level,
-    /// Relief was asked for since memory was last read.
+    /// Relief was asked for and is not decided yet.
     relief: bool,
     round: Round,
 }
@@ -58,9 +59,12 @@ struct Round {
     /// How many choices may yet be tried for it.
     tries: u32,
     depth: Option<Depth>,
-    /// Actions whose outcome is yet to be told.
-    awaited: usize,
+    /// What became of an action is yet to be told,
+    is_acting: bool,
+    /// and so many of the decision's were wanted so far.
+    acted: usize,
     sent: usize,
+    refused: usize,
 }
 
 impl Guard {
@@ -91,6 +95,22 @@ impl Guard {
         self.policy.reserve(processes);
     }
 
+    /// Writes to the memory that the hardest choice would need, so that it is
+    /// there before it is needed. Deciding about a full table touches the rest.
+    pub fn touch(&mut self) {
+        self.policy.touch();
+    }
+
+    /// Forgets all that it has seen and done, and keeps its room: as new.
+    pub fn forget(&mut self) {
+        self.policy.forget();
+        self.schedule = Schedule::default();
+        self.memory = Memory::default();
+        self.level = Level::Ok;
+        self.relief = false;
+        self.round = Round::default();
+    }
+
     /// As of the last look.
     #[must_use]
     pub fn level(&self) -> Level {
@@ -109,12 +129,37 @@ impl Guard {
         self.policy.decision()
     }
 
+    /// The warn threshold for available memory, in bytes.
+    #[must_use]
+    pub fn warn_bytes(&self, memory: &Memory) -> u64 {
+        self.policy.warn_bytes(memory)
+    }
+
+    /// Whether the victim `id` is still expected to end: not once it is gone,
+    /// has outlived SIGKILL by the deadline, may not be signalled, or was
+    /// protected before its grace was over.
+    #[must_use]
+    pub fn awaits(&self, id: ProcessId) -> bool {
+        self.policy.awaits(id)
+    }
+
+    /// Which processes would be killed next, in order, were memory at the kill
+    /// threshold and every choice for one unit: the last will of a loop that
+    /// may hang. At most as many as `will` has room for, instead of what it
+    /// holds.
+    ///
+    /// `processes` are those of the last table. Nothing is remembered of this:
+    /// what is decided next is the same without it.
+    pub fn will(&mut self, processes: &[Process], will: &mut Vec<NextKill>) {
+        self.policy.will(&self.memory, processes, will);
+    }
+
     /// Whether the free pages in the lists of each CPU matter for `memory`:
     /// victims are awaited, or there is not so much that nothing is decided.
     /// Reading them costs.
     #[must_use]
     pub fn needs_exact(&self, memory: &Memory) -> bool {
-        self.policy.awaits_victims() || !self.policy.has_recovered(memory)
+        self.policy.awaits_any() || !self.policy.has_recovered(memory)
     }
 
     /// Takes in what happened, and adds what is to be done about it to
@@ -124,12 +169,14 @@ impl Guard {
     pub fn handle(&mut self, now: Duration, event: Event<'_>, effects: &mut Effects) {
         match event {
             Event::Memory(memory) => self.look(now, memory, effects),
+            Event::Unreadable { last } => self.look_without(now, last, effects),
             Event::Table { depth, processes } => self.decide(now, depth, processes, effects),
             Event::Stalled => {
                 self.schedule.stalled();
                 self.relief |= self.gate.fired(now) == Ask::Relief;
             }
             Event::Asked => self.relief = true,
+            Event::Revalued => self.schedule.revalued(),
             Event::LastCall { sequence, memory } => {
                 self.memory = memory;
                 self.round = Round {
@@ -154,25 +201,23 @@ impl Guard {
             }
             Event::Refused(id) => {
                 self.policy.refused(id);
+                self.round.refused += 1;
                 self.settle_one(now, effects);
             }
+            Event::Killed { process, lost } => self.policy.killed(now, process, lost),
         }
     }
 
     /// Memory was read: is there anything to decide?
     fn look(&mut self, now: Duration, memory: Memory, effects: &mut Effects) {
-        let asked = std::mem::take(&mut self.relief);
-        let ask = if asked { Ask::Relief } else { Ask::Nobody };
-        let look = self.policy.look(now, &memory, ask);
+        let asked = self.relief;
+        let look = self.policy.look(now, &memory, self.ask());
         self.memory = memory;
         self.level = look.level;
         effects.push(Effect::LookAgain {
             after: look.wake_after,
         });
-        if self.schedule.is_quiet(now) {
-            if asked {
-                effects.push(Effect::Answer(Answer::DryRun));
-            }
+        if self.keeps_quiet(now, effects) {
             return;
         }
         let depth = self.schedule.depth(Occasion {
@@ -180,16 +225,52 @@ impl Guard {
             memory: &memory,
             level: look.level,
             asked,
-            busy: self.policy.awaits_victims(),
+            busy: self.policy.awaits_any(),
             is_news: look.wants_table,
         });
         if let Some(depth) = depth {
-            self.round = Round {
-                ask,
-                ..Round::default()
-            };
-            effects.push(Effect::ReadTable(depth));
+            self.read_table(depth, effects);
         }
+    }
+
+    /// Memory cannot be read: who asks is answered, and victims are followed.
+    fn look_without(&mut self, now: Duration, last: Memory, effects: &mut Effects) {
+        self.memory = Memory {
+            // Neither short nor recovered.
+            available_bytes: self.policy.warn_bytes(&last).saturating_add(1),
+            at_least_bytes: 0,
+            ..last
+        };
+        effects.push(Effect::LookAgain { after: RETRY });
+        let is_needed = self.relief || self.policy.awaits_any();
+        if !self.keeps_quiet(now, effects) && is_needed {
+            self.read_table(Depth::Fast, effects);
+        }
+    }
+
+    fn ask(&self) -> Ask {
+        if self.relief {
+            Ask::Relief
+        } else {
+            Ask::Nobody
+        }
+    }
+
+    /// Whether a dry run has just reported a choice, and says nothing more.
+    fn keeps_quiet(&mut self, now: Duration, effects: &mut Effects) -> bool {
+        let is_quiet = self.schedule.is_quiet(now);
+        if is_quiet && std::mem::take(&mut self.relief) {
+            effects.push(Effect::Answer(Answer::DryRun));
+        }
+        is_quiet
+    }
+
+    fn read_table(&mut self, depth: Depth, effects: &mut Effects) {
+        self.round = Round {
+            ask: self.ask(),
+            ..Round::default()
+        };
+        effects.push(Effect::ReadTable(depth));
     }
 
     /// The table was read: decide, and have it done.
@@ -201,19 +282,28 @@ impl Guard {
         effects: &mut Effects,
     ) {
         self.schedule.was_read(now, depth);
+        self.relief &= self.round.ask != Ask::Relief;
         let seen = Seen {
             memory: &self.memory,
             ask: self.round.ask,
             processes,
         };
-        let decision = self.policy.decide(now, seen);
-        for action in &decision.actions {
-            effects.push(Effect::Act(*action));
-        }
+        self.policy.decide(now, seen);
         self.round.depth = Some(depth);
-        self.round.awaited = decision.actions.len();
+        self.round.acted = 0;
         self.round.sent = 0;
-        if self.round.awaited == 0 {
+        self.round.refused = 0;
+        self.act(now, effects);
+    }
+
+    /// The next action; after the last, what follows from all of them.
+    fn act(&mut self, now: Duration, effects: &mut Effects) {
+        let action = self.policy.decision().actions.get(self.round.acted);
+        self.round.is_acting = action.is_some();
+        if let Some(action) = action {
+            self.round.acted += 1;
+            effects.push(Effect::Act(*action));
+        } else {
             self.conclude(now, effects);
         }
     }
@@ -221,11 +311,8 @@ impl Guard {
     /// What became of one action is known.
     fn settle_one(&mut self, now: Duration, effects: &mut Effects) {
         // A victim may end long after its round.
-        if let Some(awaited) = self.round.awaited.checked_sub(1) {
-            self.round.awaited = awaited;
-            if awaited == 0 {
-                self.conclude(now, effects);
-            }
+        if self.round.is_acting {
+            self.act(now, effects);
         }
     }
 
@@ -241,6 +328,17 @@ impl Guard {
         if self.round.sent > 0 {
             effects.push(Effect::Free);
         }
+        if self.round.refused > 0 && self.round.sent == 0 && decision.cause == Some(Cause::Relief) {
+            // It is asked for once, and reached nothing: the next choice is
+            // made without those that refused.
+            self.relief = true;
+            effects.push(Effect::Tell);
+            effects.push(Effect::LookAgain {
+                after: Duration::ZERO,
+            });
+            self.round = Round::default();
+            return;
+        }
         if let Some(answer) = answer(decision, self.round.sent, self.surroundings.dry_run) {
             effects.push(Effect::Answer(answer));
         }
@@ -252,6 +350,7 @@ impl Guard {
         let wake_after = decision.wake_after;
         match self.round.sequence {
             None => {
+                effects.push(Effect::LeaveWill);
                 if let Some(after) = wake_after {
                     effects.push(Effect::LookAgain { after });
                 }

@@ -1,9 +1,9 @@
 //! Decides which processes end so that the most value stays.
 //!
-//! The policy is a function of its own state, the time and what was seen:
-//! [`Policy::step`] takes a [`Snapshot`] and returns a [`Decision`]. It opens
-//! no file, reads no clock and makes no system call, so minutes of behaviour
-//! are a test of microseconds, and a recorded snapshot is a test.
+//! [`Guard::handle`] is the only door: it takes an [`Event`] and adds the
+//! [`Effect`]s to be carried out. It opens no file, reads no clock and makes no
+//! system call, so minutes of guarding are a test of microseconds, and recorded
+//! events are a test.
 //!
 //! ```
 //! use std::time::Duration;
@@ -41,7 +41,7 @@
 //!     Surroundings::default(),
 //!     64,
 //! );
-//! let mut effects = Effects::with_room_for(64);
+//! let mut effects = Effects::default();
 //!
 //! // 4 % of memory is available, and there is no swap: kill.
 //! let memory = Memory {
@@ -82,10 +82,10 @@ pub use crate::critical::{HIDDEN_BELOW_BYTES, critical_below_bytes};
 
 pub use crate::gate::Gate;
 pub use crate::guard::{Guard, Surroundings};
-pub use crate::policy::{Look, NextKill, Policy};
+pub use crate::policy::NextKill;
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
     Action, Answer, Ask, Basis, Candidate, Cause, Class, Cost, Decision, Depth, Effect, Effects,
-    Event, Explanation, Level, Memory, Name, Outcome, Preference, Process, ProcessId, Protection,
-    Refusal, SessionId, Snapshot, Verdict,
+    Event, Explanation, Level, Memory, Name, Preference, Process, ProcessId, Protection, Refusal,
+    SessionId, Verdict,
 };

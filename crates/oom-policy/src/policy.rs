@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use knapsack::Budget;
 use model::{
-    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, Outcome, Process,
-    ProcessId, Refusal, Snapshot, Verdict,
+    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, Process, ProcessId,
+    Refusal, Verdict,
 };
 
 use crate::choice::{Choice, Yields, choose_one};
@@ -31,16 +31,14 @@ const LAST_CALL_BUDGET: Budget = Budget { states: 1 << 17 };
 
 /// What is known from memory alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub(crate) struct Look {
     /// The level the machine is at.
-    pub level: Level,
-    /// Whether to read the process table and call [`Policy::step`] now.
-    pub wants_table: bool,
-    /// Why an ask for relief is refused without reading the table.
-    pub refused: Option<Refusal>,
+    pub(crate) level: Level,
+    /// Whether to read the process table and decide now.
+    pub(crate) wants_table: bool,
     /// When to look again at the latest, from now. An event (a pressure
     /// trigger, a victim's end, a request) may come first.
-    pub wake_after: Duration,
+    pub(crate) wake_after: Duration,
 }
 
 /// What a decision is made of.
@@ -50,16 +48,6 @@ pub(crate) struct Seen<'a> {
     pub(crate) ask: Ask,
     /// By ascending pid.
     pub(crate) processes: &'a [Process],
-}
-
-impl<'a> From<&'a Snapshot> for Seen<'a> {
-    fn from(snapshot: &'a Snapshot) -> Self {
-        Self {
-            memory: &snapshot.memory,
-            ask: snapshot.ask,
-            processes: &snapshot.processes,
-        }
-    }
 }
 
 /// How bad it is: nobody else dies while victims are awaited, unless it got
@@ -81,17 +69,14 @@ struct Table {
     refused: bool,
 }
 
-/// Decides who ends.
-///
-/// It is a function of its own state, the time (since any fixed origin of a
-/// clock that does not run back) and what was seen. Between its calls the
-/// caller carries out the [`Action`]s, tells [`Policy::learn`] what became of
-/// them, and waits.
+/// Decides what is killed: a function of its own state, the time and what was
+/// seen. The [`Guard`](crate::Guard) has what it wants carried out, and tells it
+/// what became of that.
 ///
 /// No call allocates memory, as long as there are no more processes than
 /// [`Policy::new`] or [`Policy::reserve`] made room for.
 #[derive(Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     settings: Settings,
     capacity: usize,
     units: Units,
@@ -101,6 +86,8 @@ pub struct Policy {
     choice: Choice,
     pace: Pace,
     decision: Decision,
+    /// What the decision costs, before it is rounded up.
+    lost: Cost,
     /// Per candidate: its unit.
     weighed: Vec<u32>,
     /// Who is to be signalled: the place of its unit, the unit, its place
@@ -119,8 +106,7 @@ type Place = (bool, u64, u32);
 
 impl Policy {
     /// A policy with room for `processes` processes.
-    #[must_use]
-    pub fn new(settings: Settings, processes: usize) -> Self {
+    pub(crate) fn new(settings: Settings, processes: usize) -> Self {
         let mut policy = Self {
             settings,
             capacity: 0,
@@ -143,6 +129,7 @@ impl Policy {
                 actions: Vec::new(),
                 wake_after: None,
             },
+            lost: Cost::ZERO,
             weighed: Vec::new(),
             line: Vec::new(),
             chosen_for: None,
@@ -154,15 +141,9 @@ impl Policy {
         policy
     }
 
-    /// The settings it was made with.
-    #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     /// Makes room for `processes` processes: to be called in quiet rounds,
     /// because it may allocate.
-    pub fn reserve(&mut self, processes: usize) {
+    pub(crate) fn reserve(&mut self, processes: usize) {
         if processes <= self.capacity {
             return;
         }
@@ -180,12 +161,12 @@ impl Policy {
 
     /// Writes to the memory that the hardest choice would need, so that it is
     /// there before it is needed. Deciding about a full table touches the rest.
-    pub fn touch(&mut self) {
+    pub(crate) fn touch(&mut self) {
         self.choice.touch();
     }
 
     /// Forgets all that it has seen and done, and keeps its room: as new.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         // Named one by one, so that what is added here is thought of.
         let Self {
             settings: _,
@@ -195,6 +176,7 @@ impl Policy {
             sessions: _,
             choice: _,
             decision: _,
+            lost: _,
             weighed: _,
             line: _,
             growth,
@@ -216,7 +198,7 @@ impl Policy {
 
     /// What memory alone says: the level, whether a table is wanted, and when
     /// to look again.
-    pub fn look(&mut self, now: Duration, memory: &Memory, ask: Ask) -> Look {
+    pub(crate) fn look(&mut self, now: Duration, memory: &Memory, ask: Ask) -> Look {
         let levels = Levels::of(&self.settings, memory);
         let level = levels.level(memory);
         let wait = self.pace.after_look(now, memory, &levels, level);
@@ -233,39 +215,26 @@ impl Policy {
         Look {
             level,
             wants_table,
-            refused: relief.flatten(),
             wake_after: wait.min(until_due),
         }
     }
 
     /// Whether so much is available that there is nothing to decide, unless the
     /// kernel calls.
-    #[must_use]
-    pub fn has_recovered(&self, memory: &Memory) -> bool {
+    pub(crate) fn has_recovered(&self, memory: &Memory) -> bool {
         Levels::of(&self.settings, memory).has_recovered(memory)
     }
 
     /// The warn threshold for available memory, in bytes.
-    #[must_use]
-    pub fn warn_bytes(&self, memory: &Memory) -> u64 {
+    pub(crate) fn warn_bytes(&self, memory: &Memory) -> u64 {
         Levels::of(&self.settings, memory).warn_memory
     }
 
     /// Whether the victim `id` is still expected to end: not once it is gone,
     /// has outlived SIGKILL by the deadline, may not be signalled, or was
     /// protected before its grace was over.
-    #[must_use]
-    pub fn awaits(&self, id: ProcessId) -> bool {
+    pub(crate) fn awaits(&self, id: ProcessId) -> bool {
         self.victims.is_dying(id)
-    }
-
-    /// What became of an action.
-    pub fn learn(&mut self, _now: Duration, outcome: Outcome) {
-        match outcome {
-            Outcome::Gone(id) => self.gone(id),
-            Outcome::Unsent(id) => self.unsent(id),
-            Outcome::Refused(id) => self.refused(id),
-        }
     }
 
     /// A process is gone, and its memory with it.
@@ -292,41 +261,29 @@ impl Policy {
         }
     }
 
-    /// What was decided about `id` does not happen.
+    /// What was decided about `id` does not happen: nothing is lost or freed by
+    /// it. Which candidates were chosen stays, to be reported as decided.
     fn retract(&mut self, id: ProcessId) {
         self.growth.spare(id);
         let decision = &mut self.decision;
-        let mut lost = Cost::ZERO;
-        for candidate in decision.candidates.iter_mut().filter(|it| it.chosen) {
-            if candidate.leader == id {
-                candidate.chosen = false;
-                decision.given_up_bytes = decision
-                    .given_up_bytes
-                    .saturating_sub(candidate.yield_bytes);
-            } else {
-                lost = lost.saturating_add(candidate.lost());
-            }
-        }
-        decision.given_up_value = lost.rounded_up();
+        let chosen = |it: &&Candidate| it.chosen && it.leader == id;
+        let Some(candidate) = decision.candidates.iter().find(chosen) else {
+            return;
+        };
+        let bytes = decision.given_up_bytes;
+        decision.given_up_bytes = bytes.saturating_sub(candidate.yield_bytes);
+        self.lost = self.lost.saturating_sub(candidate.lost());
+        decision.given_up_value = self.lost.rounded_up();
     }
 
-    /// Whether a process was signalled and is not known to be gone.
-    pub(crate) fn awaits_victims(&self) -> bool {
-        !self.victims.is_empty()
+    /// Whether any victim is still expected to end.
+    pub(crate) fn awaits_any(&self) -> bool {
+        self.victims.any_dying()
     }
 
-    /// What was decided last, without what is known not to happen.
-    #[must_use]
-    pub fn decision(&self) -> &Decision {
+    /// What was decided last; its sums without what is known not to happen.
+    pub(crate) fn decision(&self) -> &Decision {
         &self.decision
-    }
-
-    /// Decides.
-    ///
-    /// Processes must be sorted by pid; one that is out of order is taken for
-    /// new.
-    pub fn step(&mut self, now: Duration, snapshot: &Snapshot) -> &Decision {
-        self.decide(now, Seen::from(snapshot))
     }
 
     /// Decides. Processes that are out of order are taken for new ones.
@@ -372,6 +329,7 @@ impl Policy {
         decision.covers_need = false;
         decision.gap = Cost::ZERO;
         decision.actions.clear();
+        self.lost = Cost::ZERO;
     }
 
     /// Whether a table would tell something new.
@@ -624,9 +582,14 @@ impl Policy {
     /// may not come to the next step. At most as many as `will` has room for,
     /// instead of what it holds.
     ///
-    /// `snapshot` is that of the last step. Nothing is remembered of this: what
-    /// is decided next is the same without it.
-    pub fn will(&mut self, snapshot: &Snapshot, will: &mut Vec<NextKill>) {
+    /// `processes` are those of the last decision. Nothing is remembered of this:
+    /// what is decided next is the same without it.
+    pub(crate) fn will(
+        &mut self,
+        memory: &Memory,
+        processes: &[Process],
+        will: &mut Vec<NextKill>,
+    ) {
         let room = will.capacity();
         will.clear();
         // At kill, every grace is over at once.
@@ -636,9 +599,9 @@ impl Policy {
             place: 0,
             lost: Cost::ZERO,
         }));
-        let ranking = self.rank(&snapshot.memory);
+        let ranking = self.rank(memory);
         self.line.clear();
-        for ((index, process), unit) in (0..).zip(&snapshot.processes).zip(&self.units.unit_of) {
+        for ((index, process), unit) in (0..).zip(processes).zip(&self.units.unit_of) {
             if let Some(place) = ranking.place(*unit) {
                 let leader = self.units.units[at(*unit)].leader;
                 let order = (leader != index, process.id.start_ticks, process.id.pid);
@@ -650,7 +613,7 @@ impl Policy {
         for (place, unit, (follows, ..), index) in self.line.iter().take(left) {
             let explained = value::explain(&self.sessions, &self.units.units[at(*unit)]);
             will.push(NextKill {
-                id: snapshot.processes[at(*index)].id,
+                id: processes[at(*index)].id,
                 place: u32::try_from(*place).unwrap_or(u32::MAX),
                 lost: if *follows {
                     Cost::ZERO
@@ -697,7 +660,7 @@ impl Policy {
 
     /// `process` was killed by the caller between two steps, by
     /// [`Policy::will`]; `lost` is what that said. Its memory is awaited.
-    pub fn killed(&mut self, now: Duration, process: &Process, lost: Cost) {
+    pub(crate) fn killed(&mut self, now: Duration, process: &Process, lost: Cost) {
         self.reserve(self.victims.len() + 1);
         let until = now.saturating_add(self.settings.deadline);
         self.victims.killed(process, until, lost);
@@ -745,8 +708,8 @@ impl Policy {
             }
         }
         let chosen = candidates.iter().filter(|candidate| candidate.chosen);
-        let lost: Cost = chosen.map(Candidate::lost).sum();
-        self.decision.given_up_value = lost.rounded_up();
+        self.lost = chosen.map(Candidate::lost).sum();
+        self.decision.given_up_value = self.lost.rounded_up();
         self.line.clear();
         for ((index, process), unit) in (0..).zip(seen.processes).zip(&self.units.unit_of) {
             let Unit {

@@ -25,6 +25,9 @@ pub(crate) struct Schedule {
     full_scan: Option<Duration>,
     /// A window has stalled since then.
     stalled: bool,
+    /// A value has changed since the table was last read, and with it who
+    /// would be killed next.
+    revalued: bool,
     /// While a dry run keeps quiet.
     quiet_until: Duration,
 }
@@ -50,6 +53,11 @@ impl Schedule {
         self.stalled = true;
     }
 
+    /// Values have changed. However often, that is read once in [`SOON`].
+    pub(crate) fn revalued(&mut self) {
+        self.revalued = true;
+    }
+
     /// Whether a dry run keeps quiet.
     pub(crate) fn is_quiet(&self, now: Duration) -> bool {
         now < self.quiet_until
@@ -73,7 +81,9 @@ impl Schedule {
         let has_rested = |last| !memory.is_plentiful() || PLENTY_REST <= now.saturating_sub(last);
         let is_urgent = level != Level::Ok || busy;
         let is_due = is_news && (is_urgent || self.table_read.is_none_or(has_rested));
-        if !(is_due || asked || self.stalled) {
+        let is_soon_over = |last| SOON <= now.saturating_sub(last);
+        let is_revalued = self.revalued && self.table_read.is_none_or(is_soon_over);
+        if !(is_due || asked || self.stalled || is_revalued) {
             return None;
         }
         // A deciding scan opens as little as it can; in quiet rounds all is
@@ -102,6 +112,7 @@ impl Schedule {
     /// The table was read.
     pub(crate) fn was_read(&mut self, now: Duration, depth: Depth) {
         self.table_read = Some(now);
+        self.revalued = false;
         if depth == Depth::Full {
             self.full_scan = Some(now);
             self.stalled = false;
@@ -215,6 +226,20 @@ mod tests {
             ..swapping
         };
         check(&schedule, quiet(2 * SECOND, &hardly), Some(Depth::Fast));
+    }
+
+    #[test]
+    fn changed_values_are_read_once_a_second() {
+        let (mut schedule, plenty) = (after_a_full_scan(), memory(90));
+        let known = |now| Occasion {
+            is_news: false,
+            ..quiet(now, &plenty)
+        };
+        schedule.revalued();
+        check(&schedule, known(SECOND + SECOND / 2), None);
+        check(&schedule, known(2 * SECOND), Some(Depth::Fast));
+        schedule.was_read(2 * SECOND, Depth::Fast);
+        check(&schedule, known(4 * SECOND), None);
     }
 
     #[test]

@@ -110,11 +110,6 @@ impl Victims {
         })
     }
 
-    /// Whether none was signalled that is not known to be gone.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// Whether `id` is still expected to end.
     pub(crate) fn is_dying(&self, id: ProcessId) -> bool {
         self.standing(id) == Some(Standing::Dying)

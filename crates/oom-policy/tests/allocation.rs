@@ -4,8 +4,8 @@ pub mod machine;
 
 use std::time::Duration;
 
-use machine::{GIB, MIB, holding, registered, system};
-use oom_policy::{Ask, Memory, Outcome, Policy, Process, SessionId, Settings, Snapshot};
+use machine::{Driven, GIB, MIB, Snapshot, holding, registered, system};
+use oom_policy::{Ask, Event, Memory, Process, SessionId, Settings};
 
 const PROCESSES: u32 = 500;
 
@@ -50,7 +50,7 @@ fn check(by_group: bool) {
         by_group,
         ..Settings::default()
     };
-    let mut policy = Policy::new(settings, 500);
+    let mut policy = Driven::new(settings, 500);
     let rounds: Vec<Snapshot> = (0..40)
         .map(|round| {
             let (available_bytes, ask) = match round % 5 {
@@ -77,9 +77,9 @@ fn check(by_group: bool) {
                 .map(|candidate| candidate.leader);
             if let Some(id) = first {
                 chosen += 1;
-                policy.learn(now, Outcome::Gone(id));
+                policy.learn(now, Event::Gone(id));
             }
-            policy.will(snapshot, &mut will);
+            policy.will(&snapshot.processes, &mut will);
         }
     });
     assert_eq!(counted.count_total, 0);
@@ -99,23 +99,23 @@ fn deciding_by_group_takes_no_memory() {
 #[test]
 fn growing_in_a_quiet_round_is_enough_for_a_larger_table() {
     let snapshot = snapshot(1, 3 * GIB, Ask::Nobody);
-    let counted = |mut policy: Policy| {
+    let counted = |mut policy: Driven| {
         let counted = allocation_counter::measure(|| {
             policy.step(Duration::from_secs(1), &snapshot);
         });
         counted.count_total
     };
-    let mut grown = Policy::new(Settings::default(), 10);
-    grown.reserve(500);
+    let mut grown = Driven::new(Settings::default(), 10);
+    grown.guard.reserve(500);
     assert_eq!(counted(grown), 0);
-    assert_ne!(counted(Policy::new(Settings::default(), 10)), 0);
+    assert_ne!(counted(Driven::new(Settings::default(), 10)), 0);
 }
 
 #[test]
 fn a_policy_for_a_thousand_processes_takes_well_under_a_mebibyte() {
     let mut policy = None;
     let counted = allocation_counter::measure(|| {
-        policy = Some(Policy::new(Settings::default(), 1000));
+        policy = Some(Driven::new(Settings::default(), 1000));
     });
     assert!(counted.bytes_current > 0);
     assert!(

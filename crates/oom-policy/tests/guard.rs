@@ -102,7 +102,7 @@ fn a_quiet_round_reads_everything_tells_and_rests() {
     let wanted = watched.tell(Event::Memory(memory(60)));
     assert_eq!(without_looks(wanted), [Effect::ReadTable(Depth::Full)]);
     let wanted = watched.table(Depth::Full, &[job()]);
-    assert_eq!(wanted, [Effect::Tell, Effect::Rest]);
+    assert_eq!(wanted, [Effect::Tell, Effect::LeaveWill, Effect::Rest]);
     watched.now += SECOND;
     let wanted = watched.tell(Event::Memory(memory(60)));
     assert_eq!(without_looks(wanted), []);
@@ -113,7 +113,8 @@ fn where_the_kernel_asks_everything_is_held_ahead() {
     let mut watched = Watched::new(asking_kernel());
     watched.tell(Event::Memory(memory(60)));
     let wanted = watched.table(Depth::Full, &[job()]);
-    assert_eq!(wanted, [Effect::Tell, Effect::HoldAhead, Effect::Rest]);
+    let (tell, will) = (Effect::Tell, Effect::LeaveWill);
+    assert_eq!(wanted, [tell, will, Effect::HoldAhead, Effect::Rest]);
 }
 
 #[test]
@@ -130,6 +131,7 @@ fn first_the_signals_then_memory_then_the_answers_then_the_report() {
             Effect::Free,
             granted(1, 20 * GIB),
             Effect::Tell,
+            Effect::LeaveWill,
             Effect::LookAgain { after: SECOND },
         ]
     );
@@ -234,7 +236,7 @@ fn relief_that_is_refused_is_answered_with_the_reason() {
     assert_eq!(without_looks(wanted), [Effect::ReadTable(Depth::Fast)]);
     let wanted = watched.table(Depth::Fast, &[job()]);
     let refused = Effect::Answer(Answer::Refused(Refusal::EnoughAvailable));
-    assert_eq!(wanted, [refused, Effect::Tell]);
+    assert_eq!(wanted, [refused, Effect::Tell, Effect::LeaveWill]);
 }
 
 #[test]
@@ -274,7 +276,11 @@ fn a_dry_run_reports_a_choice_and_then_keeps_quiet() {
     let wanted = watched.tell(Event::Unsent(job().id));
     assert_eq!(
         without_looks(wanted),
-        [Effect::Answer(Answer::DryRun), Effect::Tell]
+        [
+            Effect::Answer(Answer::DryRun),
+            Effect::Tell,
+            Effect::LeaveWill
+        ]
     );
     watched.now += SECOND;
     let wanted = watched.tell(Event::Memory(memory(4)));
@@ -307,4 +313,105 @@ fn pages_in_the_lists_of_each_cpu_matter_only_when_memory_is_short_or_awaited() 
     watched.table(Depth::Fast, &[job(), other()]);
     watched.tell(Event::Sent(job().id));
     assert!(watched.guard.needs_exact(&memory(60)));
+}
+
+#[test]
+fn one_signal_is_wanted_at_a_time() {
+    let jobs: Vec<Process> = (1..=3)
+        .map(|number| registered(100 * number, "job", number, 5 * GIB))
+        .collect();
+    let mut watched = Watched::settled(Surroundings::default(), &jobs);
+    watched.tell(Event::Memory(memory(0)));
+    let mut wanted = watched.table(Depth::Fast, &jobs);
+    let mut killed = Vec::new();
+    while let [Effect::Act(Action::Kill(id))] = wanted[..] {
+        killed.push(id.pid);
+        wanted = watched.tell(Event::Sent(id));
+    }
+    assert_eq!(killed, [100, 200, 300]);
+    assert_eq!(wanted[0], Effect::Free);
+    assert_eq!(wanted[1], granted(3, 15 * GIB));
+}
+
+#[test]
+fn relief_that_reached_nothing_is_chosen_again_before_it_is_answered() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job(), other()]);
+    watched.tell(Event::Asked);
+    watched.tell(Event::Memory(memory(12)));
+    let wanted = watched.table(Depth::Fast, &[job(), other()]);
+    assert_eq!(wanted, [Effect::Act(Action::Terminate(job().id))]);
+    let again = Effect::LookAgain {
+        after: Duration::ZERO,
+    };
+    assert_eq!(
+        watched.tell(Event::Refused(job().id)),
+        [Effect::Tell, again]
+    );
+    let wanted = watched.tell(Event::Memory(memory(12)));
+    assert!(wanted.contains(&Effect::ReadTable(Depth::Fast)));
+    let wanted = watched.table(Depth::Fast, &[job(), other()]);
+    assert_eq!(wanted, [Effect::Act(Action::Terminate(other().id))]);
+    let wanted = watched.tell(Event::Sent(other().id));
+    assert_eq!(wanted[1], granted(1, 20 * GIB));
+}
+
+#[test]
+fn a_table_that_did_not_come_is_wanted_again_for_the_same_reason() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job()]);
+    watched.tell(Event::Asked);
+    for _ in 0..2 {
+        let wanted = watched.tell(Event::Memory(memory(12)));
+        assert!(wanted.contains(&Effect::ReadTable(Depth::Fast)));
+    }
+    let wanted = watched.table(Depth::Fast, &[job()]);
+    assert_eq!(wanted, [Effect::Act(Action::Terminate(job().id))]);
+}
+
+#[test]
+fn without_a_reading_of_memory_no_level_is_reached_and_nothing_is_read() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job()]);
+    let again = Effect::LookAgain { after: SECOND };
+    let last = memory(4);
+    assert_eq!(watched.tell(Event::Unreadable { last }), [again]);
+}
+
+#[test]
+fn without_a_reading_of_memory_relief_is_granted_and_victims_are_followed() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job(), other()]);
+    let last = memory(60);
+    watched.tell(Event::Asked);
+    let wanted = watched.tell(Event::Unreadable { last });
+    assert!(wanted.contains(&Effect::ReadTable(Depth::Fast)));
+    let wanted = watched.table(Depth::Fast, &[job(), other()]);
+    assert_eq!(wanted, [Effect::Act(Action::Terminate(job().id))]);
+    watched.tell(Event::Sent(job().id));
+    // Its grace is over, and it is still there.
+    watched.now += 6 * SECOND;
+    let wanted = watched.tell(Event::Unreadable { last });
+    assert!(wanted.contains(&Effect::ReadTable(Depth::Fast)));
+    let wanted = watched.table(Depth::Fast, &[job(), other()]);
+    assert_eq!(wanted, [Effect::Act(Action::Kill(job().id))]);
+}
+
+#[test]
+fn a_changed_value_leaves_a_new_will_within_a_second() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job()]);
+    watched.tell(Event::Revalued);
+    let wanted = watched.tell(Event::Memory(memory(60)));
+    assert_eq!(without_looks(wanted), [Effect::ReadTable(Depth::Fast)]);
+    let wanted = watched.table(Depth::Fast, &[job()]);
+    assert_eq!(wanted, [Effect::Tell, Effect::LeaveWill]);
+}
+
+#[test]
+fn what_the_watchdog_killed_is_awaited_and_not_killed_again() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job(), other()]);
+    let process = &job();
+    let lost = oom_policy::Cost::of_value(1);
+    assert_eq!(watched.tell(Event::Killed { process, lost }), []);
+    assert!(watched.guard.awaits(job().id));
+    watched.tell(Event::Memory(memory(4)));
+    let wanted = watched.table(Depth::Fast, &[job(), other()]);
+    let acts = |effect: &Effect| matches!(effect, Effect::Act(_));
+    assert!(!wanted.iter().any(acts), "{wanted:?}");
 }

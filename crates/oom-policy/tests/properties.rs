@@ -5,10 +5,10 @@ pub mod machine;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use machine::process;
+use machine::{Driven, Snapshot, process};
 use oom_policy::{
-    Action, Amount, Ask, Class, Cost, Decision, Floor, Level, Memory, Outcome, Policy, Preference,
-    Process, ProcessId, Protection, Refusal, SessionId, Settings, Snapshot, Verdict,
+    Action, Amount, Ask, Class, Cost, Decision, Event, Floor, Level, Memory, Preference, Process,
+    ProcessId, Protection, Refusal, SessionId, Settings, Verdict,
 };
 use proptest::prelude::*;
 
@@ -202,7 +202,7 @@ proptest! {
         settings in any_settings(),
         rounds in proptest::collection::vec((duration(), any_snapshot(), any::<u8>()), 1..6),
     ) {
-        let mut policy = Policy::new(settings, 4);
+        let mut policy = Driven::new(settings, 4);
         let mut now = Duration::ZERO;
         for (after, snapshot, outcome) in rounds {
             now = now.saturating_add(after);
@@ -215,8 +215,8 @@ proptest! {
             }
             for (id, bit) in ended.into_iter().zip(0..8) {
                 match (outcome >> bit) % 3 {
-                    0 => policy.learn(now, Outcome::Gone(id)),
-                    1 => policy.learn(now, Outcome::Refused(id)),
+                    0 => policy.learn(now, Event::Gone(id)),
+                    1 => policy.learn(now, Event::Refused(id)),
                     _ => {}
                 }
             }
@@ -225,7 +225,7 @@ proptest! {
 
     #[test]
     fn at_ok_and_unasked_nobody_is_ended(snapshot in sound_snapshot()) {
-        let mut policy = Policy::new(Settings::default(), 32);
+        let mut policy = Driven::new(Settings::default(), 32);
         let decision = policy.step(Duration::from_secs(1), &snapshot);
         if decision.level == Level::Ok && snapshot.ask == Ask::Nobody {
             prop_assert_eq!(decision.verdict, Verdict::Idle);
@@ -240,7 +240,7 @@ proptest! {
         registered_only in any::<bool>(),
     ) {
         let settings = Settings { by_group, registered_only, ..Settings::default() };
-        let mut policy = Policy::new(settings, 32);
+        let mut policy = Driven::new(settings, 32);
         let decision = policy.step(Duration::from_secs(1), &snapshot);
         let chosen = decision.candidates.iter().filter(|candidate| candidate.chosen);
         let chosen_bytes: u64 = chosen.clone().map(|candidate| candidate.yield_bytes).sum();
@@ -279,7 +279,7 @@ proptest! {
 
     #[test]
     fn everyone_of_a_chosen_unit_is_ended_once_and_nobody_else(snapshot in sound_snapshot()) {
-        let mut policy = Policy::new(Settings::default(), 32);
+        let mut policy = Driven::new(Settings::default(), 32);
         let decision = policy.step(Duration::from_secs(1), &snapshot);
         let ended = ids(decision);
         let once: HashSet<ProcessId> = ended.iter().copied().collect();
@@ -296,7 +296,7 @@ proptest! {
     fn whoever_was_ended_is_not_ended_again_but_to_be_killed(
         snapshots in proptest::collection::vec(sound_snapshot(), 2..8),
     ) {
-        let mut policy = Policy::new(Settings::default(), 32);
+        let mut policy = Driven::new(Settings::default(), 32);
         let mut terminated = HashSet::new();
         let mut killed = HashSet::new();
         let mut present: HashSet<ProcessId> = HashSet::new();
@@ -325,24 +325,24 @@ proptest! {
         rehearsed in proptest::collection::vec((duration(), any_snapshot()), 1..4),
         rounds in proptest::collection::vec((0..3000_u64, sound_snapshot()), 1..5),
     ) {
-        let mut policy = Policy::new(settings.clone(), 4);
+        let mut policy = Driven::new(settings.clone(), 4);
         let mut now = Duration::ZERO;
         for (after, snapshot) in &rehearsed {
             now = now.saturating_add(*after);
             policy.look(now, &snapshot.memory, snapshot.ask);
             if let Some(id) = ids(policy.step(now, snapshot)).first() {
-                policy.learn(now, Outcome::Refused(*id));
+                policy.learn(now, Event::Refused(*id));
             }
         }
-        policy.forget();
+        policy.guard.forget();
 
-        let mut fresh = Policy::new(settings, 4);
+        let mut fresh = Driven::new(settings, 4);
         let mut now = Duration::ZERO;
         for (millis, snapshot) in &rounds {
             now += Duration::from_millis(*millis);
-            let look = |policy: &mut Policy| policy.look(now, &snapshot.memory, snapshot.ask);
+            let look = |policy: &mut Driven| policy.look(now, &snapshot.memory, snapshot.ask);
             prop_assert_eq!(look(&mut policy), look(&mut fresh));
-            let step = |policy: &mut Policy| format!("{:?}", policy.step(now, snapshot));
+            let step = |policy: &mut Driven| format!("{:?}", policy.step(now, snapshot));
             prop_assert_eq!(step(&mut policy), step(&mut fresh));
         }
     }

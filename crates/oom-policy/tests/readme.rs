@@ -4,10 +4,8 @@ pub mod machine;
 
 use std::time::Duration;
 
-use machine::{GIB, chosen, holding, registered, system};
-use oom_policy::{
-    Action, Ask, Decision, Memory, Policy, Process, Refusal, SessionId, Settings, Snapshot, Verdict,
-};
+use machine::{Driven, GIB, Snapshot, chosen, holding, registered, system};
+use oom_policy::{Action, Ask, Decision, Memory, Process, Refusal, SessionId, Settings, Verdict};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -91,8 +89,8 @@ fn seen(available_gib: u64, processes: Vec<Process>) -> Snapshot {
     }
 }
 
-fn policy() -> Policy {
-    Policy::new(Settings::default(), 64)
+fn policy() -> Driven {
+    Driven::new(Settings::default(), 64)
 }
 
 fn first(snapshot: &Snapshot) -> Decision {

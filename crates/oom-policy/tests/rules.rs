@@ -4,10 +4,12 @@ pub mod machine;
 
 use std::time::Duration;
 
-use machine::{GIB, MIB, Machine, Task, chosen, holding, process, registered, system};
+use machine::{
+    Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, process, registered, system,
+};
 use oom_policy::{
-    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, NextKill, Outcome, Policy,
-    Preference, Process, ProcessId, Protection, Refusal, SessionId, Settings, Snapshot, Verdict,
+    Action, Ask, Candidate, Cause, Class, Cost, Decision, Event, Level, Memory, NextKill,
+    Preference, Process, ProcessId, Protection, Refusal, SessionId, Settings, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,8 +32,8 @@ fn asked(ask: Ask, snapshot: Snapshot) -> Snapshot {
     Snapshot { ask, ..snapshot }
 }
 
-fn policy() -> Policy {
-    Policy::new(Settings::default(), 16)
+fn policy() -> Driven {
+    Driven::new(Settings::default(), 16)
 }
 
 fn candidate<'a>(decision: &'a Decision, name: &str) -> &'a Candidate {
@@ -53,7 +55,7 @@ fn promised(decision: &Decision) -> u64 {
 /// first table it sees.
 #[track_caller]
 fn check_chosen(settings: Settings, processes: Vec<Process>, want: &[&str]) {
-    let mut policy = Policy::new(settings, 16);
+    let mut policy = Driven::new(settings, 16);
     let decision = policy.step(SECOND, &seen(5, processes));
     assert_eq!(chosen(decision), want);
 }
@@ -136,7 +138,7 @@ mod signals {
             grace: Duration::ZERO,
             ..Settings::default()
         };
-        let mut policy = Policy::new(settings, 16);
+        let mut policy = Driven::new(settings, 16);
         let decision = policy.step(SECOND, &seen(10, vec![job()]));
         assert_eq!(decision.actions, [Action::Kill(job().id)]);
     }
@@ -145,7 +147,7 @@ mod signals {
     fn a_victim_that_is_gone_is_left_in_peace() {
         let mut policy = policy();
         policy.step(SECOND, &seen(10, vec![job()]));
-        policy.learn(2 * SECOND, Outcome::Gone(job().id));
+        policy.learn(2 * SECOND, Event::Gone(job().id));
         let decision = policy.step(20 * SECOND, &seen(60, vec![]));
         assert!(decision.actions.is_empty());
         assert_eq!(decision.wake_after, None);
@@ -252,7 +254,7 @@ mod promises {
         assert_eq!(promised(decision), 20 * GIB);
         assert_eq!(decision.actions, [Action::Kill(processes[0].id)]);
         // Gone, and its memory with it to somebody else.
-        policy.learn(2 * SECOND, Outcome::Gone(processes[0].id));
+        policy.learn(2 * SECOND, Event::Gone(processes[0].id));
         processes.remove(0);
         let decision = policy.step(2 * SECOND, &seen(4, processes));
         assert_eq!(chosen(decision), ["second"]);
@@ -306,7 +308,7 @@ mod promises {
     fn one_that_may_not_be_signalled_is_passed_over_too() {
         let mut policy = policy();
         policy.step(SECOND, &seen(10, two()));
-        policy.learn(SECOND, Outcome::Refused(two()[0].id));
+        policy.learn(SECOND, Event::Refused(two()[0].id));
         let look = policy.look(SECOND, &seen(10, vec![]).memory, Ask::Nobody);
         assert!(look.wants_table);
         assert_eq!(chosen(policy.step(SECOND, &seen(10, two()))), ["second"]);
@@ -327,9 +329,9 @@ mod promises {
 mod wills {
     use super::*;
 
-    fn will(policy: &mut Policy, snapshot: &Snapshot) -> Vec<NextKill> {
+    fn will(policy: &mut Driven, snapshot: &Snapshot) -> Vec<NextKill> {
         let mut will = Vec::with_capacity(8);
-        policy.will(snapshot, &mut will);
+        policy.will(&snapshot.processes, &mut will);
         will
     }
 
@@ -434,14 +436,14 @@ mod wills {
             );
             let now = Duration::from_secs(second);
             let [plain, asked] = &mut machines;
-            let look = |policy: &mut Policy| policy.look(now, &snapshot.memory, Ask::Nobody);
+            let look = |policy: &mut Driven| policy.look(now, &snapshot.memory, Ask::Nobody);
             assert_eq!(look(plain), look(asked));
             plain.step(now, &snapshot);
             asked.step(now, &snapshot);
             named += will(asked, &snapshot).len();
             assert_eq!(
-                format!("{:?}", plain.decision()),
-                format!("{:?}", asked.decision())
+                format!("{:?}", plain.guard.decision()),
+                format!("{:?}", asked.guard.decision())
             );
         }
         assert!(named > 60, "{named}");
@@ -456,8 +458,10 @@ mod wills {
         policy.step(SECOND, &snapshot);
         let first = will(&mut policy, &snapshot)[0];
         assert_eq!(first.id, job.id);
-        policy.killed(2 * SECOND, &job, first.lost);
-        assert!(policy.awaits(job.id));
+        let process = &job;
+        let lost = first.lost;
+        policy.learn(2 * SECOND, Event::Killed { process, lost });
+        assert!(policy.guard.awaits(job.id));
         let decision = policy.step(2 * SECOND, &seen(5, vec![job, other]));
         assert_eq!(promised(decision), 20 * GIB);
         // It outlives its deadline.
@@ -507,7 +511,7 @@ mod asks {
         let relief = asked(Ask::Relief, seen(12, processes));
         let mut policy = policy();
         assert_eq!(chosen(policy.step(SECOND, &relief)), ["first"]);
-        policy.learn(SECOND, Outcome::Refused(relief.processes[0].id));
+        policy.learn(SECOND, Event::Refused(relief.processes[0].id));
         assert_eq!(chosen(policy.step(SECOND, &relief)), ["second"]);
     }
 
@@ -517,12 +521,10 @@ mod asks {
         let relief = |pid| asked(Ask::Relief, seen(12, processes(pid)));
         let mut policy = policy();
         assert_eq!(policy.step(SECOND, &relief(100)).verdict, Verdict::Chosen);
-        policy.learn(2 * SECOND, Outcome::Gone(processes(100)[0].id));
+        policy.learn(2 * SECOND, Event::Gone(processes(100)[0].id));
         let refusal = Refusal::RecoveryInterval {
             remaining: 10 * SECOND,
         };
-        let look = policy.look(6 * SECOND, &relief(200).memory, Ask::Relief);
-        assert_eq!(look.refused, Some(refusal));
         assert_eq!(
             policy.step(6 * SECOND, &relief(200)).verdict,
             Verdict::Refused(refusal)
@@ -530,9 +532,7 @@ mod asks {
         // It holds back relief only, never a level.
         let decision = policy.step(7 * SECOND, &seen(10, processes(200)));
         assert_eq!(decision.verdict, Verdict::Chosen);
-        policy.learn(8 * SECOND, Outcome::Gone(processes(200)[0].id));
-        let look = policy.look(16 * SECOND, &relief(300).memory, Ask::Relief);
-        assert!(look.wants_table && look.refused.is_none());
+        policy.learn(8 * SECOND, Event::Gone(processes(200)[0].id));
         assert_eq!(
             policy.step(16 * SECOND, &relief(300)).verdict,
             Verdict::Chosen
@@ -756,7 +756,7 @@ mod choice {
         assert!(!decision.covers_need);
         let decision = policy.step(2 * SECOND - SECOND / 10, &seen(2, processes.clone()));
         assert_eq!(promised(decision), GIB / 2);
-        policy.learn(2 * SECOND, Outcome::Gone(processes[1].id));
+        policy.learn(2 * SECOND, Event::Gone(processes[1].id));
         let left = vec![processes[0], processes[2]];
         let decision = policy.step(2 * SECOND, &seen(2, left));
         assert_eq!(chosen(decision), ["also"]);
@@ -916,7 +916,7 @@ mod worth {
             let job = registered(9000 + second, "job", 2, 20 * GIB);
             let decision = policy.step(second * SECOND, &seen(5, vec![bus, job]));
             assert_eq!(candidate(decision, "dbus-daemon").class, want, "{mib} MiB");
-            policy.learn(second * SECOND, Outcome::Gone(job.id));
+            policy.learn(second * SECOND, Event::Gone(job.id));
         }
     }
 
@@ -1006,7 +1006,7 @@ mod units {
 
     #[track_caller]
     fn check_units(settings: Settings, processes: Vec<Process>, want: &[(&str, u32, Option<u32>)]) {
-        let mut policy = Policy::new(settings, 16);
+        let mut policy = Driven::new(settings, 16);
         let decision = policy.step(SECOND, &seen(5, processes));
         let mut units: Vec<(String, u32, Option<u32>)> = decision
             .candidates
@@ -1270,7 +1270,7 @@ mod growth {
             horizon: Duration::ZERO,
             ..Settings::default()
         };
-        let mut policy = Policy::new(settings, 16);
+        let mut policy = Driven::new(settings, 16);
         for second in 0..10 {
             let mut snapshot = seen(15, vec![registered(100, "leak", 8, (second + 1) * GIB)]);
             snapshot.memory.available_bytes -= second * GIB;
@@ -1371,7 +1371,7 @@ mod growth {
         let decision = policy.step(20 * SECOND, &snapshot);
         assert_eq!(chosen(decision), ["cheap"]);
         assert_eq!(decision.given_up_value, 2);
-        policy.learn(21 * SECOND, Outcome::Gone(cheap.id));
+        policy.learn(21 * SECOND, Event::Gone(cheap.id));
         snapshot.processes.remove(1);
         snapshot.memory.available_bytes = 4 * GIB;
         let decision = policy.step(22 * SECOND, &snapshot);
@@ -1387,7 +1387,7 @@ mod growth {
     }
 
     /// A leak that grew, `cheap` that was chosen for it, and `other`, the next.
-    fn chosen_for_a_leak(policy: &mut Policy) -> (Process, Process, Snapshot) {
+    fn chosen_for_a_leak(policy: &mut Driven) -> (Process, Process, Snapshot) {
         let leak = |bytes| registered(100, "leak", 8, bytes);
         let cheap = registered(200, "cheap", 2, 15 * GIB);
         let other = registered(300, "other", 3, 15 * GIB);
@@ -1405,7 +1405,7 @@ mod growth {
 
     #[test]
     fn an_end_that_did_not_happen_is_charged_to_nobody() {
-        for outcome in [Outcome::Refused, Outcome::Unsent] {
+        for outcome in [Event::Refused, Event::Unsent] {
             let mut policy = policy();
             let (cheap, other, mut snapshot) = chosen_for_a_leak(&mut policy);
             policy.learn(20 * SECOND, outcome(cheap.id));
@@ -1413,7 +1413,7 @@ mod growth {
                 given_up_bytes,
                 given_up_value,
                 ..
-            } = *policy.decision();
+            } = *policy.guard.decision();
             assert_eq!((given_up_bytes, given_up_value), (0, 0));
             let decision = policy.step(21 * SECOND, &snapshot);
             assert_eq!(candidate(decision, "leak").explanation.penalty, Cost::ZERO);
@@ -1430,11 +1430,11 @@ mod growth {
     fn a_victim_that_outlives_its_deadline_is_charged_when_it_is_gone() {
         let mut policy = policy();
         let (cheap, other, mut snapshot) = chosen_for_a_leak(&mut policy);
-        assert!(policy.awaits(cheap.id));
+        assert!(policy.guard.awaits(cheap.id));
         let decision = policy.step(21 * SECOND, &snapshot);
         assert_eq!(candidate(decision, "leak").explanation.penalty, Cost::ZERO);
-        assert!(!policy.awaits(cheap.id) && policy.awaits(other.id));
-        policy.learn(22 * SECOND, Outcome::Gone(cheap.id));
+        assert!(!policy.guard.awaits(cheap.id) && policy.guard.awaits(other.id));
+        policy.learn(22 * SECOND, Event::Gone(cheap.id));
         snapshot.processes.remove(1);
         let decision = policy.step(22 * SECOND, &snapshot);
         let charged = candidate(decision, "leak").explanation.penalty.parts();
@@ -1453,7 +1453,7 @@ mod growth {
         }
         let decision = policy.step(20 * SECOND, &seen(5, vec![leak(20), cheap]));
         assert_eq!(chosen(decision), ["cheap"]);
-        policy.learn(21 * SECOND, Outcome::Gone(cheap.id));
+        policy.learn(21 * SECOND, Event::Gone(cheap.id));
         let mut forgiven_at = None;
         for second in 21..200 {
             let snapshot = seen(8, vec![leak(second)]);
@@ -1502,7 +1502,7 @@ mod looks {
         let mut policy = policy();
         let snapshot = seen(8, vec![registered(100, "job", 1, GIB)]);
         policy.step(SECOND, &seen(50, vec![]));
-        let look = |policy: &mut Policy, millis, percent| {
+        let look = |policy: &mut Driven, millis, percent| {
             policy
                 .look(
                     Duration::from_millis(millis),

@@ -4,10 +4,11 @@ pub mod machine;
 
 use std::time::Duration;
 
-use machine::{GIB, MIB, Machine, Task, chosen, holding, process, registered, system};
+use machine::{
+    Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, process, registered, system,
+};
 use oom_policy::{
-    Amount, Ask, Cause, Level, Memory, Policy, Process, Refusal, SessionId, Settings, Snapshot,
-    Verdict,
+    Amount, Ask, Cause, Level, Memory, Process, Refusal, SessionId, Settings, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -77,13 +78,13 @@ fn the_ancestors_four_thrashing_with_swap_free() {
             process(400, "proc2", 5, 313, 290),
         ],
     };
-    let mut policy = Policy::new(Settings::default(), 8);
+    let mut policy = Driven::new(Settings::default(), 8);
     let decision = policy.step(SECOND, &snapshot);
     assert_eq!(decision.cause, Some(Cause::Relief));
     assert_eq!(chosen(decision), ["proc2"]);
 
     // And with a minute of their growth in mind: 40 and 80 MiB/s.
-    let mut policy = Policy::new(Settings::default(), 8);
+    let mut policy = Driven::new(Settings::default(), 8);
     let mut now = SECOND;
     for step in 0..60 {
         let mut before = snapshot.clone();
@@ -204,7 +205,7 @@ fn thrashing_by_a_leak_most_of_which_is_in_swap() {
             registered(300, "job", 9, 400 * MIB),
         ],
     };
-    let mut policy = Policy::new(Settings::default(), 8);
+    let mut policy = Driven::new(Settings::default(), 8);
     for second in 0..25 {
         let leaked = second * 20 * MIB;
         policy.step(Duration::from_secs(second), &snapshot(leaked, Ask::Nobody));
@@ -269,7 +270,7 @@ fn a_cgroup_throttled_at_its_memory_high_is_no_relief() {
         ask: Ask::Relief,
         processes: vec![registered(100, "job", 1, GIB)],
     };
-    let mut policy = Policy::new(Settings::default(), 8);
+    let mut policy = Driven::new(Settings::default(), 8);
     policy.step(
         SECOND,
         &Snapshot {
@@ -277,9 +278,6 @@ fn a_cgroup_throttled_at_its_memory_high_is_no_relief() {
             ..snapshot.clone()
         },
     );
-    let look = policy.look(2 * SECOND, &snapshot.memory, Ask::Relief);
-    assert_eq!(look.refused, Some(Refusal::EnoughAvailable));
-    assert!(!look.wants_table);
     let decision = policy.step(2 * SECOND, &snapshot);
     assert_eq!(decision.verdict, Verdict::Refused(Refusal::EnoughAvailable));
     assert!(decision.actions.is_empty());
@@ -287,7 +285,6 @@ fn a_cgroup_throttled_at_its_memory_high_is_no_relief() {
 
 #[test]
 fn what_has_recovered_needs_nothing_whoever_asks() {
-    let mut policy = Policy::new(Settings::default(), 8);
     for available_percent in 0..=100 {
         for swap_total_bytes in [0, 100 * GIB] {
             let memory = Memory {
@@ -296,9 +293,16 @@ fn what_has_recovered_needs_nothing_whoever_asks() {
                 swap_total_bytes,
                 ..Memory::default()
             };
-            let look = policy.look(SECOND, &memory, Ask::Relief);
-            let nothing = look.level == Level::Ok && look.refused == Some(Refusal::EnoughAvailable);
-            assert_eq!(policy.has_recovered(&memory), nothing, "{memory:?}");
+            let mut policy = Driven::new(Settings::default(), 8);
+            let needs_exact = policy.guard.needs_exact(&memory);
+            let asked = Snapshot {
+                memory,
+                ask: Ask::Relief,
+                processes: vec![registered(100, "job", 1, GIB)],
+            };
+            let verdict = policy.step(SECOND, &asked).verdict;
+            let is_enough = verdict == Verdict::Refused(Refusal::EnoughAvailable);
+            assert_eq!(needs_exact, !is_enough, "{memory:?}");
         }
     }
 }
@@ -315,7 +319,7 @@ fn hugetlb_takes_80_percent_without_swap_and_idle() {
         ask: Ask::Nobody,
         processes: vec![registered(100, "job", 1, GIB)],
     };
-    let mut policy = Policy::new(Settings::default(), 8);
+    let mut policy = Driven::new(Settings::default(), 8);
     assert_eq!(policy.step(SECOND, &snapshot).level, Level::Ok);
 }
 
@@ -342,7 +346,7 @@ fn swap_ignored_acts_on_memory_alone() {
             registered(200, "resident", 2, 7 * GIB),
         ],
     };
-    let mut policy = Policy::new(settings, 8);
+    let mut policy = Driven::new(settings, 8);
     let decision = policy.step(SECOND, &snapshot);
     assert_eq!(decision.level, Level::Warn);
     assert_eq!(decision.need_bytes, 6 * GIB);
@@ -374,7 +378,7 @@ fn a_registered_shell_and_a_registered_child_are_two_units() {
             },
         ],
     };
-    let mut policy = Policy::new(Settings::default(), 8);
+    let mut policy = Driven::new(Settings::default(), 8);
     let decision = policy.step(SECOND, &snapshot);
     let mut units: Vec<(String, u32, Option<u32>)> = decision
         .candidates
@@ -472,7 +476,7 @@ fn a_stall_is_relieved_by_less_than_is_needed_where_that_is_all_there_is() {
         ask: Ask::Relief,
         processes: vec![registered(100, "job", 8, 900 * MIB)],
     };
-    let mut policy = Policy::new(Settings::default(), 8);
+    let mut policy = Driven::new(Settings::default(), 8);
     let decision = policy.step(SECOND, &snapshot);
     assert_eq!(decision.level, Level::Ok);
     assert_eq!(decision.cause, Some(Cause::Relief));

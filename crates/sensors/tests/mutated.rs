@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use model::{Ask, Level, Memory};
-use oom_policy::{Policy, Settings};
+use model::{Level, Memory};
+use oom_policy::{Effects, Event, Gate, Guard, Settings, Surroundings};
 use proptest::prelude::*;
 use sensors::{Depth, Meminfo, Notifier, PressureFile, ProcRoot, Zoneinfo};
 use support::{Copy, tree};
@@ -189,11 +189,23 @@ fn read(text: &[u8]) -> Option<Memory> {
 
 thread_local! {
     /// Its level goes by memory alone.
-    static POLICY: RefCell<Policy> = RefCell::new(Policy::new(Settings::default(), 0));
+    static GUARD: RefCell<Guard> = RefCell::new(Guard::new(
+        Settings::default(),
+        Gate::default(),
+        Surroundings::default(),
+        0,
+    ));
 }
 
 fn level(memory: &Memory) -> Level {
-    POLICY.with_borrow_mut(|policy| policy.look(Duration::ZERO, memory, Ask::Nobody).level)
+    GUARD.with_borrow_mut(|guard| {
+        guard.handle(
+            Duration::ZERO,
+            Event::Memory(*memory),
+            &mut Effects::default(),
+        );
+        guard.level()
+    })
 }
 
 /// What the first line with `key` says in kB, read in the plainest way, where

@@ -1,203 +1,68 @@
-//! Carries out what the policy decided, and keeps account of what comes of it.
+//! Carries out what the guard decided, and keeps account of what comes of it.
 //!
-//! The one place from where signals are sent.
+//! The one place from which signals are sent.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use nix::sys::resource::{Resource, getrlimit};
-use oom_policy::{
-    Action, Candidate, Cause, Cost, Decision, Level, Memory, NextKill, Outcome, Process, ProcessId,
-    Refusal, Snapshot, Verdict,
-};
-use reaper::{Calls, ReapError, SecondHand, Signalled};
+use oom_policy::{Action, Candidate, Cause, Cost, Decision, Event, Level, Process, ProcessId};
+use reaper::{ReapError, SecondHand, Signalled};
 use sensors::{ProcRoot, ProcessTable};
 
+use crate::episode::Episode;
 use crate::fates::Fates;
-use crate::record::{Heading, Record, Row, Signal, Victim};
+use crate::holds::{Ending, Holds};
+use crate::narrator::{Decided, Done, Narrator, Took};
+use crate::record::{Record, Signal, Victim};
 use crate::scribe::Scribe;
-use crate::watchdog::Heir;
+use crate::wait::Wait;
 
-/// Candidates that are printed beside the chosen and the registered.
-const SHOWN: usize = 10;
-
-/// What is left of the descriptors, whoever could be held ahead.
-const SPARE_DESCRIPTORS: usize = 64;
-
-/// How long sensing and deciding took.
+/// What may be used to act.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Took {
-    pub(crate) read: Duration,
-    pub(crate) choose: Duration,
+pub(crate) enum Means<'a> {
+    /// Files may be opened, memory taken, and the end of what is opened
+    /// awaited here.
+    Open(&'a Wait),
+    /// Only what is held already: at a last call, opening waits for memory.
+    HeldOnly,
 }
 
-/// What acts, and what it holds.
+/// Sends the signals, and follows each victim to its end.
 #[derive(Debug)]
-pub(crate) struct Hands {
+pub(crate) struct Executor {
     root: ProcRoot,
+    pub(crate) holds: Holds,
     /// `None` where there was no thread for it.
     second_hand: Option<SecondHand>,
     dryrun: bool,
-    /// By ascending id. Registered processes are held, so that their end is
-    /// noticed; victims; and where the kernel asks before it kills, everybody
-    /// who may be ended, since nothing can be opened then.
-    holds: Vec<Hold>,
-    /// So many are held ahead: the process table takes half of the
-    /// descriptors, and without any left nothing can be read.
-    ahead_at_most: usize,
-    /// What was done and is yet to be told.
-    done: Vec<Done>,
-    next_token: u64,
     ended: u64,
     fates: Fates,
     /// From the first signal until all victims are gone.
     episode: Option<Episode>,
-    /// Indices into a decision's candidates, while they are printed.
-    order: Vec<u32>,
-    /// Why nobody was ended the last time that was said.
-    said: Option<(Cause, std::mem::Discriminant<Refusal>)>,
+    narrator: Narrator,
 }
 
-/// What was done to a process: less than half of a [`Record`], since room is
-/// kept for as many as there are processes.
-#[derive(Clone, Copy, Debug)]
-enum Done {
-    Signalled {
-        victim: Victim,
-        signal: Signal,
-        first: bool,
-        dry: bool,
-    },
-    Unsignalled {
-        victim: Victim,
-        errno: i32,
-    },
-}
-
-impl From<Done> for Record {
-    fn from(done: Done) -> Self {
-        match done {
-            Done::Signalled {
-                victim,
-                signal,
-                first,
-                dry,
-            } => Self::Signalled {
-                victim,
-                signal,
-                first,
-                dry,
-            },
-            Done::Unsignalled { victim, errno } => Self::Unsignalled { victim, errno },
-        }
-    }
-}
-
-/// One process held by a descriptor that tells of its end.
-#[derive(Debug)]
-struct Hold {
-    victim: reaper::Held,
-    /// What stands for it in epoll, once that watches it.
-    token: Option<u64>,
-    registered: bool,
-    /// Held for a last call, as anybody who may be ended.
-    present: bool,
-    /// The second hand is yet to free its memory.
-    killed: bool,
-    /// Since its first signal.
-    ending: Option<Ending>,
-    /// What it would be, were it killed by the watchdog.
-    next: Option<Ending>,
-}
-
-/// A victim, from its first signal until it is gone.
-#[derive(Clone, Copy, Debug)]
-struct Ending {
-    /// What was printed at its first signal,
-    victim: Victim,
-    /// when that was,
-    since: Duration,
-    /// what it held, and what is lost with it.
-    held_bytes: u64,
-    lost: Cost,
-    /// It is still expected to end.
-    is_awaited: bool,
-}
-
-impl Ending {
-    fn new(now: Duration, victim: Victim, process: Option<&Process>, lost: Cost) -> Self {
-        Self {
-            victim,
-            since: now,
-            held_bytes: process.map_or(0, Process::held_bytes),
-            lost,
-            is_awaited: true,
-        }
-    }
-}
-
-/// A round of ends, and what it has come to so far: what did not end counts
-/// for nothing.
-#[derive(Clone, Copy, Debug)]
-struct Episode {
-    began: Duration,
-    pool_bytes: Option<u64>,
-    gone: u32,
-    counted_bytes: u64,
-    lost: Cost,
-}
-
-/// What came of a decision's actions.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sent {
-    /// How many were signalled.
-    pub(crate) processes: u32,
-    /// Whether any could not be.
-    pub(crate) any_refused: bool,
-}
-
-impl Hands {
-    /// `first_token`: from here on, epoll's data stand for processes held.
+impl Executor {
     pub(crate) fn new(
         root: ProcRoot,
         second_hand: Option<SecondHand>,
         dryrun: bool,
-        first_token: u64,
         capacity: usize,
     ) -> Self {
         Self {
+            holds: Holds::new(root.clone(), capacity),
             root,
             second_hand,
             dryrun,
-            holds: Vec::with_capacity(capacity),
-            ahead_at_most: getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(limit, _)| {
-                let half = usize::try_from(limit / 2).unwrap_or(usize::MAX);
-                half.saturating_sub(SPARE_DESCRIPTORS)
-            }),
-            done: touched(capacity, || {
-                let nothing = ProcessId {
-                    pid: 0,
-                    start_ticks: 0,
-                };
-                Done::Unsignalled {
-                    victim: describe(None, nothing, None),
-                    errno: 0,
-                }
-            }),
-            next_token: first_token,
             ended: 0,
             fates: Fates::new(),
             episode: None,
-            order: touched(capacity, || 0),
-            said: None,
+            narrator: Narrator::new(capacity),
         }
     }
 
-    /// Whether somebody has been signalled who is still expected to end.
-    pub(crate) fn are_busy(&self) -> bool {
-        let is_awaited = |hold: &Hold| hold.ending.is_some_and(|ending| ending.is_awaited);
-        self.holds.iter().any(is_awaited)
+    /// Whether a victim is still expected to end.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.holds.any_awaited()
     }
 
     /// How many victims are gone since the start.
@@ -205,207 +70,71 @@ impl Hands {
         self.ended
     }
 
-    /// What was done to `pid`, for who asks.
+    /// What was done to `pid`, for those that ask.
     pub(crate) fn fate(&self, now: Duration, pid: u32) -> control::Reply {
         self.fates.tell(now, pid)
     }
 
     /// Makes room for so many processes; for quiet rounds.
     pub(crate) fn reserve(&mut self, processes: usize) {
-        self.holds
-            .reserve_exact(processes.saturating_sub(self.holds.len()));
-        self.order
-            .reserve_exact(processes.saturating_sub(self.order.len()));
-        self.done
-            .reserve_exact(processes.saturating_sub(self.done.len()));
+        self.holds.reserve(processes);
+        self.narrator.reserve(processes);
     }
 
-    /// Does what `decision` says about `snapshot`. What can be told at once of
-    /// what became of it goes into `outcomes`.
+    /// Sends the signal that `action` of what was `decided` asks for; what
+    /// became of it.
     ///
-    /// What need not be done at once comes after: [`Hands::free_killed`] and
-    /// [`Hands::tell`].
-    pub(crate) fn carry_out(
+    /// What need not be done at once comes after: [`Self::free_killed`] and
+    /// [`Self::tell`].
+    pub(crate) fn act(
         &mut self,
         now: Duration,
-        decision: &Decision,
-        snapshot: &Snapshot,
-        world: &mut World<'_>,
-        outcomes: &mut Vec<Outcome>,
-    ) -> Sent {
-        let mut sent = Sent::default();
-        let mut is_busy = self.are_busy();
-        for action in &decision.actions {
-            let (id, signal) = match *action {
-                Action::Terminate(id) => (id, Signal::Term),
-                Action::Kill(id) => (id, Signal::Kill),
-            };
-            // What is shown of it is read while it is there.
-            let process = find(&snapshot.processes, id);
-            let victim = describe(process, id, score(world, id.pid));
-            let first = !self.is_signalled(id);
-            let done = if self.dryrun {
-                outcomes.push(Outcome::Unsent(id));
-                Done::Signalled {
+        action: Action,
+        decided: Decided<'_>,
+        means: Means<'_>,
+        table: &mut ProcessTable,
+    ) -> Event<'static> {
+        let (id, signal) = match action {
+            Action::Terminate(id) => (id, Signal::Term),
+            Action::Kill(id) => (id, Signal::Kill),
+        };
+        // What is shown of it is read while it is there.
+        let process = Process::find(decided.processes, id);
+        let victim = Victim::new(id, process, score(table, means, id.pid));
+        if self.dryrun {
+            self.narrator.note(Done::Signalled {
+                victim,
+                signal,
+                first: true,
+                dry: true,
+            });
+            return Event::Unsent(id);
+        }
+        let first = self.holds.get(id).is_none_or(|hold| hold.ending.is_none());
+        let ending = Ending::new(now, victim, process, lost(decided.decision, id));
+        let was_busy = self.is_busy();
+        match self.signal(ending, signal, means) {
+            Ok(Signalled::Sent) => {
+                if !was_busy {
+                    self.begin(now, decided.memory.map(|memory| memory.pool_bytes()));
+                }
+                let why = (decided.decision.cause, decided.decision.need_bytes);
+                self.fates.signalled(now, &victim, signal, why);
+                self.narrator.note(Done::Signalled {
                     victim,
                     signal,
-                    first: true,
-                    dry: true,
-                }
-            } else {
-                let ending = Ending::new(now, victim, process, lost(decision, id));
-                match self.signal(ending, signal, world) {
-                    Ok(Signalled::Sent) => {
-                        sent.processes += 1;
-                        if !is_busy {
-                            is_busy = true;
-                            self.begin(now, world.memory.map(|memory| memory.pool_bytes()));
-                        }
-                        let why = (decision.cause, decision.need_bytes);
-                        self.fates.signalled(now, &victim, signal, why);
-                        Done::Signalled {
-                            victim,
-                            signal,
-                            first,
-                            dry: false,
-                        }
-                    }
-                    Ok(Signalled::Gone) => {
-                        outcomes.push(match first {
-                            true => Outcome::Unsent(id),
-                            false => Outcome::Gone(id),
-                        });
-                        continue;
-                    }
-                    Err(err) => {
-                        sent.any_refused = true;
-                        outcomes.push(Outcome::Refused(id));
-                        let errno = errno(&err);
-                        Done::Unsignalled { victim, errno }
-                    }
-                }
-            };
-            self.done.push(done);
-        }
-        sent
-    }
-
-    /// Has the second hand free what those killed hold. It takes their locks,
-    /// so it comes after all that must not wait.
-    pub(crate) fn free_killed(&mut self) {
-        for hold in &mut self.holds {
-            if std::mem::take(&mut hold.killed)
-                && let Some(second_hand) = &self.second_hand
-            {
-                second_hand.release(&hold.victim);
+                    first,
+                    dry: false,
+                });
+                Event::Sent(id)
             }
-        }
-    }
-
-    /// Says what was decided, and then what was done about it.
-    pub(crate) fn tell(
-        &mut self,
-        decision: &Decision,
-        snapshot: &Snapshot,
-        took: Took,
-        world: &mut World<'_>,
-    ) {
-        match (decision.cause, decision.verdict) {
-            (None, _) => self.said = None,
-            (Some(_), Verdict::Idle) => {}
-            (Some(cause), Verdict::Refused(refusal)) => {
-                let reason = (cause, std::mem::discriminant(&refusal));
-                // While it lasts it is said once, not every 50 ms.
-                if self.said != Some(reason) || cause == Cause::Relief {
-                    self.said = Some(reason);
-                    world.scribe.tell(Record::Refused {
-                        cause,
-                        refusal,
-                        memory: world.memory,
-                    });
-                }
+            Ok(Signalled::Gone) if first => Event::Unsent(id),
+            Ok(Signalled::Gone) => Event::Gone(id),
+            Err(err) => {
+                let errno = errno(&err);
+                self.narrator.note(Done::Unsignalled { victim, errno });
+                Event::Refused(id)
             }
-            (Some(cause), Verdict::Chosen) => {
-                self.said = None;
-                self.tell_choice(cause, decision, snapshot, took, world);
-            }
-        }
-        for done in self.done.drain(..) {
-            world.scribe.tell(done.into());
-        }
-    }
-
-    /// A round of ends begins. One that only waits for a victim that stays is
-    /// over with that.
-    fn begin(&mut self, now: Duration, pool_bytes: Option<u64>) {
-        if self.episode.is_some_and(|episode| episode.gone > 0) {
-            return;
-        }
-        self.episode = Some(Episode {
-            began: now,
-            pool_bytes,
-            gone: 0,
-            counted_bytes: 0,
-            lost: Cost::ZERO,
-        });
-    }
-
-    /// Prints the heading, and of the candidates the chosen, the registered
-    /// and those that hold the most.
-    fn tell_choice(
-        &mut self,
-        cause: Cause,
-        decision: &Decision,
-        snapshot: &Snapshot,
-        took: Took,
-        world: &mut World<'_>,
-    ) {
-        let units = &decision.candidates;
-        let count = |units: usize| u32::try_from(units).unwrap_or(u32::MAX);
-        world.scribe.tell(Record::Decision(Heading {
-            cause,
-            memory: world.memory,
-            need_bytes: decision.need_bytes,
-            candidates: count(units.len()),
-            chosen: count(units.iter().filter(|unit| unit.chosen).count()),
-            covers_need: decision.covers_need,
-            gap: decision.gap,
-            read: took.read,
-            choose: took.choose,
-        }));
-        let rank = |unit: &Candidate| {
-            let first = unit.chosen || unit.explanation.value().is_some();
-            (!first, !unit.chosen, std::cmp::Reverse(unit.held_bytes))
-        };
-        self.order.clear();
-        self.order.extend(0..count(units.len()));
-        self.order
-            .sort_unstable_by_key(|&index| rank(&units[index as usize]));
-        let certain = units
-            .iter()
-            .filter(|unit| unit.chosen || unit.explanation.value().is_some())
-            .count();
-        let shown = units.len().min(certain.max(SHOWN));
-        for &index in &self.order[..shown] {
-            let unit = &units[index as usize];
-            let oom_score = score(world, unit.leader.pid);
-            world.scribe.tell(Record::Candidate(Row {
-                leader: unit.leader,
-                name: unit.name,
-                processes: unit.processes,
-                class: unit.class,
-                explanation: unit.explanation,
-                oom_score,
-                rss_bytes: find(&snapshot.processes, unit.leader)
-                    .map_or(0, |process| process.rss_bytes),
-                growth_bytes_per_second: unit.growth_bytes_per_second,
-                chosen: unit.chosen,
-            }));
-        }
-        if shown < units.len() {
-            world
-                .scribe
-                .tell(Record::Unshown(count(units.len() - shown)));
         }
     }
 
@@ -413,24 +142,19 @@ impl Hands {
         &mut self,
         ending: Ending,
         signal: Signal,
-        world: &mut World<'_>,
+        means: Means<'_>,
     ) -> Result<Signalled, ReapError> {
         let id = ending.victim.id;
-        let held = if world.may_open {
-            self.hold(id)?
-        } else {
-            self.position(id).ok()
+        let hold = match means {
+            Means::Open(wait) => self.holds.hold_and_watch(id, wait)?,
+            Means::HeldOnly => self.holds.get(id),
         };
-        let Some(position) = held else {
+        let Some(hold) = hold else {
             return Ok(Signalled::Gone);
         };
-        if world.may_open {
-            self.watch(position, world.epoll);
-        }
-        let hold = &mut self.holds[position];
         let signalled = match signal {
-            Signal::Term => hold.victim.terminate()?,
-            Signal::Kill => hold.victim.kill()?,
+            Signal::Term => hold.process.terminate()?,
+            Signal::Kill => hold.process.kill()?,
         };
         if signalled == Signalled::Sent {
             hold.killed = signal == Signal::Kill;
@@ -439,140 +163,37 @@ impl Hands {
         Ok(signalled)
     }
 
-    /// [`Self::hold`], as long as descriptors are left for what comes.
-    fn hold_ahead(&mut self, id: ProcessId) -> Option<usize> {
-        match self.position(id) {
-            Ok(position) => Some(position),
-            Err(_) if self.holds.len() < self.ahead_at_most => self.hold(id).ok()?,
-            Err(_) => None,
+    /// Has the second hand free what the killed hold. It takes their locks, so
+    /// it comes after all that must not wait.
+    pub(crate) fn free_killed(&mut self) {
+        for hold in self.holds.iter_mut() {
+            if std::mem::take(&mut hold.killed)
+                && let Some(second_hand) = &self.second_hand
+            {
+                second_hand.release(&hold.process);
+            }
         }
     }
 
-    /// Where the hold on `id` is, which is made where there is none; `None`
-    /// once it is gone.
-    fn hold(&mut self, id: ProcessId) -> Result<Option<usize>, ReapError> {
-        let position = match self.position(id) {
-            Ok(position) => return Ok(Some(position)),
-            Err(position) => position,
-        };
-        let root = &self.root;
-        let start_ticks = |pid| root.start_ticks(pid).map_err(std::io::Error::other);
-        let calls = Calls::available();
-        let held = reaper::Held::hold_by(calls, root.path(), id, start_ticks)?;
-        let Some(victim) = held else {
-            return Ok(None);
-        };
-        self.holds.insert(
-            position,
-            Hold {
-                victim,
-                token: None,
-                registered: false,
-                present: false,
-                killed: false,
-                ending: None,
-                next: None,
-            },
-        );
-        Ok(Some(position))
-    }
-
-    /// Has `epoll` say when the process held there is gone.
-    fn watch(&mut self, position: usize, epoll: &Epoll) {
-        let hold = &mut self.holds[position];
-        if hold.token.is_some() {
-            return;
-        }
-        let token = self.next_token;
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
-        // Where it cannot be watched, each round looks.
-        if epoll.add(hold.victim.as_fd(), event).is_ok() {
-            self.next_token += 1;
-            hold.token = Some(token);
-        }
-    }
-
-    fn is_signalled(&self, id: ProcessId) -> bool {
-        self.position(id)
-            .is_ok_and(|position| self.holds[position].ending.is_some())
-    }
-
-    /// Where `id` is held, or would be.
-    fn position(&self, id: ProcessId) -> Result<usize, usize> {
-        self.holds
-            .binary_search_by_key(&id, |hold| hold.victim.id())
-    }
-
-    /// Holds and watches all that `registered` names; for quiet rounds.
-    pub(crate) fn hold_registered(
+    /// Says what was decided, and then what was done about it.
+    pub(crate) fn tell(
         &mut self,
-        registered: impl Iterator<Item = ProcessId>,
-        epoll: &Epoll,
+        decided: Decided<'_>,
+        took: Took,
+        means: Means<'_>,
+        table: &mut ProcessTable,
+        scribe: &mut Scribe,
     ) {
-        for hold in &mut self.holds {
-            hold.registered = false;
-        }
-        for id in registered {
-            // Who cannot be held now is held when it must be signalled.
-            if let Some(position) = self.hold_ahead(id) {
-                self.holds[position].registered = true;
-                self.watch(position, epoll);
-            }
-        }
-        self.let_go_of_unused(epoll);
+        let score = |pid| score(table, means, pid);
+        self.narrator.tell(decided, took, score, scribe);
     }
 
-    /// Holds all that may be ended, so that at a last call nothing need be
-    /// opened; for quiet rounds.
-    pub(crate) fn hold_everybody(&mut self, processes: &[Process], epoll: &Epoll) {
-        for hold in &mut self.holds {
-            hold.present = false;
+    /// A round of ends begins. One that only waits for a victim that stays is
+    /// over with that.
+    fn begin(&mut self, now: Duration, pool_bytes: Option<u64>) {
+        if !self.episode.is_some_and(|episode| episode.counts()) {
+            self.episode = Some(Episode::new(now, pool_bytes));
         }
-        for process in processes {
-            if process.protection.is_none() {
-                // Who cannot be held cannot be chosen at a last call.
-                if let Some(position) = self.hold_ahead(process.id) {
-                    self.holds[position].present = true;
-                }
-            }
-        }
-        self.let_go_of_unused(epoll);
-    }
-
-    /// Holds all that `will` names, for the watchdog; once all else is done.
-    pub(crate) fn leave_will(
-        &mut self,
-        now: Duration,
-        will: &[NextKill],
-        snapshot: &Snapshot,
-        table: &ProcessTable,
-        epoll: &Epoll,
-    ) {
-        for hold in &mut self.holds {
-            hold.next = None;
-        }
-        for next in will {
-            // Who cannot be held is not in the will.
-            if let Ok(Some(position)) = self.hold(next.id) {
-                let process = find(&snapshot.processes, next.id);
-                let score = table.get(next.id.pid).and_then(|entry| entry.oom_score);
-                let victim = describe(process, next.id, score);
-                self.holds[position].next = Some(Ending::new(now, victim, process, next.lost));
-            }
-        }
-        self.let_go_of_unused(epoll);
-    }
-
-    /// Those of `will` that are held for the watchdog, in its order.
-    pub(crate) fn heirs(&self, will: &[NextKill]) -> impl Iterator<Item = Heir> {
-        will.iter().filter_map(|next| {
-            let hold = &self.holds[self.position(next.id).ok()?];
-            Some(Heir {
-                victim: hold.victim.clone(),
-                told: hold.next?.victim,
-                place: next.place,
-            })
-        })
     }
 
     /// Takes over as victims those that the watchdog has killed, and tells each
@@ -584,10 +205,10 @@ impl Hands {
         before_bytes: u64,
         mut killed: impl FnMut(ProcessId, Cost),
     ) {
-        let was_busy = self.are_busy();
+        let was_busy = self.is_busy();
         let mut any = false;
-        for hold in &mut self.holds {
-            let Some(next) = hold.next.take_if(|_| hold.victim.is_killed()) else {
+        for hold in self.holds.iter_mut() {
+            let Some(next) = hold.next.take_if(|_| hold.process.is_killed()) else {
                 continue;
             };
             let id = next.victim.id;
@@ -608,67 +229,23 @@ impl Hands {
         }
     }
 
-    /// Lets go of those who are held for no reason any longer.
-    fn let_go_of_unused(&mut self, epoll: &Epoll) {
-        self.holds.retain(|hold| {
-            let stays =
-                hold.registered || hold.present || hold.ending.is_some() || hold.next.is_some();
-            if !stays && hold.token.is_some() {
-                let _ = epoll.delete(hold.victim.as_fd());
-            }
-            stays
-        });
-    }
-
-    /// Watches those signalled while nothing could be added to `epoll`.
-    pub(crate) fn watch_signalled(&mut self, epoll: &Epoll) {
-        for position in 0..self.holds.len() {
-            let hold = &self.holds[position];
-            if hold.ending.is_some() && hold.token.is_none() {
-                self.watch(position, epoll);
-            }
-        }
-    }
-
-    /// Whether `token` stands for a process held that has ended.
-    pub(crate) fn ended(&self, token: u64) -> Option<ProcessId> {
-        let hold = self.holds.iter().find(|hold| hold.token == Some(token))?;
-        hold.victim.is_gone().then(|| hold.victim.id())
-    }
-
-    /// One of the registered and signalled who has ended, and of whom epoll
-    /// does not tell: it could not be watched, or the kernel has no pidfds.
-    pub(crate) fn ended_untold(&self) -> Option<ProcessId> {
-        let untold = |hold: &&Hold| {
-            (hold.registered || hold.ending.is_some())
-                && (hold.token.is_none() || !hold.victim.tells_its_end())
-                && hold.victim.is_gone()
-        };
-        self.holds.iter().find(untold).map(|hold| hold.victim.id())
-    }
-
     /// Lets go of `id`, which has ended, and says so where it was a victim.
     /// Whether it was one, and whether it was registered.
     pub(crate) fn let_go(
         &mut self,
         now: Duration,
         id: ProcessId,
-        epoll: &Epoll,
+        wait: &Wait,
         scribe: &mut Scribe,
     ) -> (bool, bool) {
-        let Ok(position) = self.position(id) else {
+        let Some(hold) = self.holds.let_go(id, wait) else {
             return (false, false);
         };
-        let hold = self.holds.remove(position);
-        // The second hand may hold the descriptor on, so it is taken out.
-        let _ = epoll.delete(hold.victim.as_fd());
-        if let Some(ending) = hold.ending {
+        if let Some(ending) = &hold.ending {
             self.ended += 1;
             self.fates.gone(now, id);
             if let Some(episode) = &mut self.episode {
-                episode.gone += 1;
-                episode.counted_bytes += ending.held_bytes;
-                episode.lost = episode.lost.saturating_add(ending.lost);
+                episode.count(ending);
             }
             scribe.tell(Record::Gone {
                 victim: ending.victim,
@@ -679,26 +256,26 @@ impl Hands {
     }
 
     /// Says which victims are not expected to end any longer, now that the
-    /// policy does not, and waits for them no more.
+    /// guard does not await them, and waits for them no more.
     pub(crate) fn set_aside(
         &mut self,
         now: Duration,
         awaits: impl Fn(ProcessId) -> bool,
         scribe: &mut Scribe,
     ) {
-        for hold in &mut self.holds {
+        for hold in self.holds.iter_mut() {
             let Some(ending) = hold.ending.as_mut().filter(|ending| ending.is_awaited) else {
                 continue;
             };
             let id = ending.victim.id;
-            if awaits(id) || hold.victim.is_gone() {
+            if awaits(id) || hold.process.is_gone() {
                 continue;
             }
             ending.is_awaited = false;
             scribe.tell(Record::Stays {
                 victim: ending.victim,
                 after: now.saturating_sub(ending.since),
-                is_killed: hold.victim.is_killed(),
+                is_killed: hold.process.is_killed(),
                 // What it waits for adds to the line; without, it is said all
                 // the same.
                 stuck_in: self.root.stuck_in(id).ok().flatten(),
@@ -709,52 +286,13 @@ impl Hands {
     /// Adds up, once all victims are gone or set aside and at least one is gone:
     /// of one that stays, it was said. `pool_bytes`: MemAvailable + SwapFree now.
     pub(crate) fn settle(&mut self, now: Duration, pool_bytes: u64, scribe: &mut Scribe) {
-        if self.are_busy() {
+        if self.is_busy() {
             return;
         }
-        let Some(episode) = self.episode.take_if(|episode| episode.gone > 0) else {
-            return;
-        };
-        let came_back = (episode.pool_bytes).map(|before| pool_bytes.saturating_sub(before));
-        scribe.tell(Record::Settled {
-            processes: episode.gone,
-            counted_bytes: episode.counted_bytes,
-            only_bytes: came_back.filter(|&bytes| bytes < episode.counted_bytes / 2),
-            before_bytes: episode.pool_bytes,
-            after_bytes: pool_bytes,
-            value: episode.lost.rounded_up(),
-            took: now.saturating_sub(episode.began),
-        });
+        if let Some(episode) = self.episode.take_if(|episode| episode.counts()) {
+            scribe.tell(episode.sum(now, pool_bytes));
+        }
     }
-}
-
-/// What acting needs of the rest of the daemon.
-#[derive(Debug)]
-pub(crate) struct World<'a> {
-    pub(crate) epoll: &'a Epoll,
-    pub(crate) table: &'a mut ProcessTable,
-    pub(crate) scribe: &'a mut Scribe,
-    /// `None` while it cannot be read, and the snapshot's stands in for it.
-    pub(crate) memory: Option<Memory>,
-    /// Whether files may be opened and memory taken; not at a last call.
-    pub(crate) may_open: bool,
-}
-
-/// An empty buffer whose room has been written to, so that it is there.
-pub(crate) fn touched<T>(capacity: usize, filler: impl FnMut() -> T) -> Vec<T> {
-    let mut buffer = Vec::with_capacity(capacity);
-    buffer.resize_with(capacity, filler);
-    buffer.clear();
-    buffer
-}
-
-/// Where `id` is among `processes`, which stand by ascending pid.
-pub(crate) fn find(processes: &[Process], id: ProcessId) -> Option<&Process> {
-    let position = processes.binary_search_by_key(&id.pid, |process| process.id.pid);
-    position
-        .ok()
-        .map(|position| &processes[position])
-        .filter(|process| process.id == id)
 }
 
 /// What `decision` loses with `id`: a unit's value goes with its leader.
@@ -764,22 +302,11 @@ fn lost(decision: &Decision, id: ProcessId) -> Cost {
     led.map_or(Cost::ZERO, Candidate::lost)
 }
 
-fn describe(process: Option<&Process>, id: ProcessId, oom_score: Option<u16>) -> Victim {
-    Victim {
-        id,
-        name: process.map(|process| process.name).unwrap_or_default(),
-        uid: process.map_or(u32::MAX, |process| process.uid),
-        oom_score,
-        value: process.and_then(|process| process.value),
-        rss_bytes: process.map_or(0, |process| process.rss_bytes),
-    }
-}
-
 /// As last read; read now where it never was.
-fn score(world: &mut World<'_>, pid: u32) -> Option<u16> {
-    match world.table.get(pid)?.oom_score {
-        None if world.may_open => world.table.refresh_score(pid).ok().flatten(),
-        score => score,
+fn score(table: &mut ProcessTable, means: Means<'_>, pid: u32) -> Option<u16> {
+    match (table.get(pid)?.oom_score, means) {
+        (None, Means::Open(_)) => table.refresh_score(pid).ok().flatten(),
+        (score, _) => score,
     }
 }
 
@@ -801,57 +328,63 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
-    use nix::sys::epoll::EpollCreateFlags;
-    use oom_policy::{Policy, Settings};
+    use oom_policy::{Depth, Effect, Effects, Gate, Guard, Memory, Settings, Surroundings};
 
     use super::*;
     use crate::stand_in::{Waiter, ordinary, root};
 
     /// What comes of a decision to kill `process`, which holds 500 MiB and is
     /// registered, and what was told of it. All is over then.
-    fn kill(process: Process) -> (Sent, Vec<Outcome>, Vec<Record>) {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("epoll");
+    fn kill(process: Process) -> (Event<'static>, Vec<Record>) {
+        let wait = Wait::new().expect("epoll");
+        let means = Means::Open(&wait);
         let second_hand = SecondHand::spawn().expect("a thread");
-        let mut hands = Hands::new(root(), Some(second_hand), false, 1, 8);
+        let mut executor = Executor::new(root(), Some(second_hand), false, 8);
         let (mut scribe, mut desk) = Scribe::unwritten();
         let mut table = ProcessTable::new(root(), 8);
-        let mut world = World {
-            epoll: &epoll,
-            table: &mut table,
-            scribe: &mut scribe,
-            memory: Some(Memory::default()),
-            may_open: true,
+        let memory = Memory {
+            total_bytes: 1 << 30,
+            ..Memory::default()
         };
-        let snapshot = Snapshot {
-            memory: Memory {
-                total_bytes: 1 << 30,
-                ..Memory::default()
-            },
-            processes: vec![Process {
-                value: Some(7),
-                anon_bytes: 500 << 20,
-                ..process
-            }],
-            ..Snapshot::default()
-        };
-        let mut policy = Policy::new(Settings::default(), 8);
-        let decision = policy.step(Duration::ZERO, &snapshot);
-        assert_eq!(decision.actions, [Action::Kill(process.id)]);
-        let mut outcomes = Vec::new();
+        let processes = [Process {
+            value: Some(7),
+            anon_bytes: 500 << 20,
+            ..process
+        }];
+        let surroundings = Surroundings::default();
+        let mut guard = Guard::new(Settings::default(), Gate::default(), surroundings, 8);
+        let mut effects = Effects::default();
         let now = Duration::ZERO;
-        let sent = hands.carry_out(now, decision, &snapshot, &mut world, &mut outcomes);
-        let took = Took {
-            read: now,
-            choose: now,
+        guard.handle(now, Event::Memory(memory), &mut effects);
+        let read = Event::Table {
+            depth: Depth::Fast,
+            processes: &processes,
         };
-        hands.tell(decision, &snapshot, took, &mut world);
-        for outcome in &outcomes {
-            policy.learn(now, *outcome);
+        guard.handle(now, read, &mut effects);
+        let mut outcomes = Vec::new();
+        while let Some(effect) = effects.next() {
+            let decided = Decided {
+                decision: guard.decision(),
+                processes: &processes,
+                memory: Some(&memory),
+            };
+            match effect {
+                Effect::Act(action) => {
+                    let outcome = executor.act(now, action, decided, means, &mut table);
+                    outcomes.push(outcome);
+                    guard.handle(now, outcome, &mut effects);
+                }
+                Effect::Tell => {
+                    executor.tell(decided, Took::default(), means, &mut table, &mut scribe);
+                    executor.set_aside(now, |id| guard.awaits(id), &mut scribe);
+                    executor.settle(now, 0, &mut scribe);
+                }
+                _ => {}
+            }
         }
-        hands.set_aside(now, |id| policy.awaits(id), &mut scribe);
-        hands.settle(now, 0, &mut scribe);
-        assert!(!hands.are_busy());
-        (sent, outcomes, desk.told())
+        assert!(!executor.is_busy());
+        let [outcome] = <[_; 1]>::try_from(outcomes).expect("one was chosen");
+        (outcome, desk.told())
     }
 
     fn is_of_an_end(record: &Record) -> bool {
@@ -864,9 +397,8 @@ mod tests {
     #[test]
     fn of_a_process_that_had_ended_by_itself_nothing_is_told_as_freed() {
         let gone = ordinary(Waiter::new().id(), 1);
-        let (sent, outcomes, told) = kill(gone);
-        assert_eq!(sent.processes, 0);
-        assert_eq!(outcomes, [Outcome::Unsent(gone.id)]);
+        let (outcome, told) = kill(gone);
+        assert_eq!(outcome, Event::Unsent(gone.id));
         assert!(!told.iter().any(is_of_an_end), "{told:#?}");
     }
 
@@ -892,9 +424,8 @@ mod tests {
         };
         let start_ticks = root().start_ticks(pid).expect("procfs").expect("it runs");
         let anothers = ProcessId { pid, start_ticks };
-        let (sent, outcomes, told) = kill(ordinary(anothers, 1));
-        assert!(sent.any_refused && sent.processes == 0);
-        assert_eq!(outcomes, [Outcome::Refused(anothers)]);
+        let (outcome, told) = kill(ordinary(anothers, 1));
+        assert_eq!(outcome, Event::Refused(anothers));
         assert!(!told.iter().any(is_of_an_end), "{told:#?}");
         let is_refusal = |record: &Record| matches!(record, Record::Unsignalled { .. });
         assert!(told.iter().any(is_refusal), "{told:#?}");
@@ -920,26 +451,5 @@ mod tests {
             .expect("it is a copy of us");
         let said = String::from_utf8_lossy(&ran.stdout);
         assert!(ran.status.success() && said.contains("1 passed"), "{said}");
-    }
-
-    #[test]
-    fn who_is_held_for_a_last_call_stays_held_when_the_registry_changes() {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("epoll");
-        let second_hand = SecondHand::spawn().expect("a thread");
-        let mut hands = Hands::new(root(), Some(second_hand), false, 1, 8);
-        let [one, two] = [Waiter::new(), Waiter::new()];
-        let mut processes = [&one, &two].map(|waiter| ordinary(waiter.id(), 1));
-        processes.sort_unstable_by_key(|process| process.id);
-        let [first, second] = processes.map(|process| process.id);
-
-        hands.hold_everybody(&processes, &epoll);
-        hands.hold_registered([first].into_iter(), &epoll);
-        assert!(hands.position(first).is_ok() && hands.position(second).is_ok());
-
-        // Out of the table, the registered one alone is of use.
-        hands.hold_everybody(&[], &epoll);
-        assert!(hands.position(first).is_ok() && hands.position(second).is_err());
-        hands.hold_registered(std::iter::empty(), &epoll);
-        assert!(hands.position(first).is_err());
     }
 }

@@ -168,10 +168,8 @@ impl Classifier {
 /// The parent of `own`, its parent, and so on.
 fn ancestors(own: u32, processes: &[Process]) -> Vec<ProcessId> {
     let parent_of = |pid: u32| {
-        let position = processes.binary_search_by_key(&pid, |process| process.id.pid);
-        let parent = processes[position.ok()?].parent;
-        let position = processes.binary_search_by_key(&parent, |process| process.id.pid);
-        Some(processes[position.ok()?].id)
+        let parent = processes[Process::position(processes, pid)?].parent;
+        Some(processes[Process::position(processes, parent)?].id)
     };
     std::iter::successors(parent_of(own), |ancestor| parent_of(ancestor.pid))
         // A line of parents is no longer than there are processes.

@@ -220,7 +220,7 @@ fn whole_percent(amount: Amount, total_bytes: u64) -> u8 {
 mod tests {
     use std::time::Duration;
 
-    use oom_policy::Policy;
+    use oom_policy::{Action, Depth, Effect, Effects, Event, Gate, Guard, Surroundings};
 
     use super::*;
 
@@ -259,11 +259,26 @@ mod tests {
         assert_eq!(by_module, by_meminfo);
 
         let decide = |memory| {
-            let mut policy = Policy::new(Settings::default(), 64);
-            let mut snapshot = crate::rehearsal::made_up(64);
-            snapshot.memory = memory;
-            let decision = policy.step(Duration::from_secs(1), &snapshot);
-            (decision.need_bytes, decision.actions.clone())
+            let surroundings = Surroundings::default();
+            let mut guard = Guard::new(Settings::default(), Gate::default(), surroundings, 64);
+            let mut effects = Effects::default();
+            let now = Duration::from_secs(1);
+            guard.handle(now, Event::Memory(memory), &mut effects);
+            let table = Event::Table {
+                depth: Depth::Fast,
+                processes: &crate::rehearsal::made_up(64),
+            };
+            guard.handle(now, table, &mut effects);
+            let need_bytes = guard.decision().need_bytes;
+            let mut actions: Vec<Action> = Vec::new();
+            while let Some(effect) = effects.next() {
+                if let Effect::Act(action) = effect {
+                    actions.push(action);
+                    let (Action::Terminate(id) | Action::Kill(id)) = action;
+                    guard.handle(now, Event::Sent(id), &mut effects);
+                }
+            }
+            (need_bytes, actions)
         };
         assert_eq!(decide(by_module), decide(by_meminfo));
         assert!(!decide(by_module).1.is_empty());

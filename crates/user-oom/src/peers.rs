@@ -14,10 +14,11 @@ use control::{
     Station, may_ask_relief,
 };
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::epoll::EpollFlags;
 
 use crate::error::chain;
 use crate::scribe::Scribe;
+use crate::wait::{Source, Wait};
 
 /// Places for root and the daemon's own user; more of them wait in the private
 /// socket's queue.
@@ -42,24 +43,13 @@ const RETRY: Duration = Duration::from_secs(5);
 /// this often: that a directory above was moved.
 const SELDOM: Duration = Duration::from_secs(60);
 
-/// What stands for the sockets in epoll.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tokens {
-    pub(crate) private: u64,
-    pub(crate) public: u64,
-    pub(crate) removals: u64,
-    /// From here on, epoll's data stand for peers.
-    pub(crate) first_peer: u64,
-}
-
 /// All that are connected.
 #[derive(Debug)]
 pub(crate) struct Peers {
     /// `None` where there is no place for a socket.
     station: Option<Station>,
     list: Vec<Peer>,
-    tokens: Tokens,
-    next_token: u64,
+    next_number: u64,
     own_uid: u32,
     /// Somebody waits in the private socket's queue, or may.
     more: bool,
@@ -76,7 +66,7 @@ pub(crate) struct Peers {
 #[derive(Debug)]
 struct Peer {
     connection: Connection,
-    token: u64,
+    number: u64,
     stranger: bool,
     /// When it is hung up on; never while it waits for relief.
     until: Option<Duration>,
@@ -95,11 +85,7 @@ impl Peers {
     /// # Errors
     ///
     /// [`PlaceError::Held`]: another daemon is running.
-    pub(crate) fn open(
-        place: Option<Place>,
-        tokens: Tokens,
-        own_uid: u32,
-    ) -> Result<Self, PlaceError> {
+    pub(crate) fn open(place: Option<Place>, own_uid: u32) -> Result<Self, PlaceError> {
         let mut station = place.map(Station::at);
         let missing = match station.as_mut().map(Station::restore) {
             Some(Err(err @ PlaceError::Held { .. })) => return Err(err),
@@ -112,8 +98,7 @@ impl Peers {
         Ok(Self {
             station,
             list: Vec::with_capacity(PLACES + STRANGERS),
-            tokens,
-            next_token: tokens.first_peer,
+            next_number: 0,
             own_uid,
             more: false,
             more_strangers: false,
@@ -123,22 +108,22 @@ impl Peers {
         })
     }
 
-    /// Has `epoll` say when somebody comes, and when a socket is removed. What
-    /// is watched already stays so.
-    pub(crate) fn watch(&self, epoll: &Epoll) -> Result<(), Errno> {
+    /// Has `wait` say when a connection comes, and when a socket is removed.
+    /// What is watched already stays so.
+    pub(crate) fn watch(&self, wait: &Wait) -> Result<(), Errno> {
         let Some(station) = &self.station else {
             return Ok(());
         };
         let listener = |door| station.listener(door).map(Listener::as_fd);
         let watched = [
-            (listener(Door::Private), self.tokens.private),
-            (listener(Door::Public), self.tokens.public),
-            (station.removals(), self.tokens.removals),
+            (listener(Door::Private), Source::PrivateSocket),
+            (listener(Door::Public), Source::PublicSocket),
+            (station.removals(), Source::Removals),
         ];
-        for (descriptor, token) in watched {
-            // Edge-triggered, since not all of what comes is taken at once.
-            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, token);
-            match descriptor.map(|descriptor| epoll.add(descriptor, event)) {
+        // Edge-triggered, since not all of what comes is taken at once.
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        for (descriptor, source) in watched {
+            match descriptor.map(|descriptor| wait.add(descriptor, flags, source)) {
                 None | Some(Ok(()) | Err(Errno::EEXIST)) => {}
                 Some(Err(errno)) => return Err(errno),
             }
@@ -170,7 +155,7 @@ impl Peers {
     pub(crate) fn restore(
         &mut self,
         now: Duration,
-        epoll: &Epoll,
+        wait: &Wait,
         scribe: &mut Scribe,
     ) -> Result<(), PlaceError> {
         let Some(station) = self.station.as_mut().filter(|_| self.next_look <= now) else {
@@ -190,7 +175,7 @@ impl Peers {
                     };
                     scribe.note(log::Level::Warn, format_args!("{how}: `{path}`"));
                     // What is not watched is looked at when a peer is.
-                    let _ = self.watch(epoll);
+                    let _ = self.watch(wait);
                     self.more = true;
                     self.more_strangers = true;
                 }
@@ -208,13 +193,13 @@ impl Peers {
 
     /// Hangs up on those who say nothing, and takes in those who wait.
     /// Returns for how long nothing of this is due.
-    pub(crate) fn tend(&mut self, now: Duration, epoll: &Epoll) -> Duration {
-        // Closing a connection takes it out of epoll.
+    pub(crate) fn tend(&mut self, now: Duration, wait: &Wait) -> Duration {
+        // Closing a connection ends its watch.
         self.list
             .retain(|peer| peer.until.is_none_or(|until| now < until));
         while self.more && self.places_taken(false) < PLACES {
             match self.accept(Door::Private) {
-                Some(connection) => self.take_in(now, connection, epoll),
+                Some(connection) => self.take_in(now, connection, wait),
                 None => self.more = false,
             }
         }
@@ -224,7 +209,7 @@ impl Peers {
         while self.more_strangers && 0 < self.turn.0 {
             self.turn.0 -= 1;
             match self.accept(Door::Public) {
-                Some(connection) => self.take_in(now, connection, epoll),
+                Some(connection) => self.take_in(now, connection, wait),
                 None => self.more_strangers = false,
             }
         }
@@ -247,7 +232,7 @@ impl Peers {
     }
 
     /// Gives it a place, or hangs up where it has none to claim.
-    fn take_in(&mut self, now: Duration, connection: Connection, epoll: &Epoll) {
+    fn take_in(&mut self, now: Duration, connection: Connection, wait: &Wait) {
         let uid = connection.peer().uid;
         let stranger = !may_ask_relief(uid, self.own_uid);
         let (places, patience) = match stranger {
@@ -260,23 +245,26 @@ impl Peers {
         {
             return;
         }
-        let token = self.next_token;
-        self.next_token += 1;
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
-        if epoll.add(connection.as_fd(), event).is_ok() {
+        let number = self.next_number;
+        self.next_number += 1;
+        let source = Source::Peer(number);
+        if wait
+            .add(connection.as_fd(), EpollFlags::EPOLLIN, source)
+            .is_ok()
+        {
             self.list.push(Peer {
                 connection,
-                token,
+                number,
                 stranger,
                 until: Some(now + patience),
             });
         }
     }
 
-    /// Hears the peer that `token` stands for. Whether relief is asked for; what
+    /// Hears the peer that `number` stands for. Whether relief is asked for; what
     /// asks only to know is answered at once, by what `answer` says to it.
-    pub(crate) fn hear(&mut self, token: u64, answer: impl FnOnce(Request) -> Reply) -> bool {
-        let Some(position) = self.list.iter().position(|peer| peer.token == token) else {
+    pub(crate) fn hear(&mut self, number: u64, answer: impl FnOnce(Request) -> Reply) -> bool {
+        let Some(position) = self.list.iter().position(|peer| peer.number == number) else {
             return false;
         };
         let peer = &mut self.list[position];

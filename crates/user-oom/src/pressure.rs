@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use oom_policy::{Ask, Gate};
+use oom_policy::Gate;
 use psi::{Percent, Share, Trigger, TriggerError};
 use sensors::{PressureFile, PressureTrigger, ReadError};
 
@@ -25,17 +25,19 @@ fn in_a_row(window: Duration) -> u32 {
     u32::try_from(gate.as_nanos().div_ceil(window.as_nanos())).unwrap_or(Gate::IN_A_ROW)
 }
 
-/// The gate and what feeds it.
+/// What feeds the gate.
 #[derive(Debug)]
 pub(crate) struct PressureWatch {
-    gate: Gate,
     source: Source,
 }
 
 #[derive(Debug)]
 enum Source {
     /// The kernel says when a window has stalled.
-    Trigger(PressureTrigger),
+    Trigger {
+        trigger: PressureTrigger,
+        window: Duration,
+    },
     /// A file in the kernel's stead cannot: its full avg10 is read once a
     /// window.
     File {
@@ -62,8 +64,10 @@ impl PressureWatch {
             armed => (*trigger, armed?),
         };
         Ok(Self {
-            gate: Gate::new(trigger.window(), in_a_row(trigger.window())),
-            source: Source::Trigger(armed),
+            source: Source::Trigger {
+                trigger: armed,
+                window: trigger.window(),
+            },
         })
     }
 
@@ -76,7 +80,6 @@ impl PressureWatch {
     pub(crate) fn of_file(path: &Path, percent: Percent) -> Result<Self, ReadError> {
         let file = PressureFile::open(path)?;
         Ok(Self {
-            gate: Gate::default(),
             source: Source::File {
                 file,
                 percent,
@@ -88,23 +91,26 @@ impl PressureWatch {
     /// What becomes ready (POLLPRI) when a window has stalled.
     pub(crate) fn trigger(&self) -> Option<BorrowedFd<'_>> {
         match &self.source {
-            Source::Trigger(trigger) => Some(trigger.as_fd()),
+            Source::Trigger { trigger, .. } => Some(trigger.as_fd()),
             Source::File { .. } => None,
         }
     }
 
-    /// The trigger has fired.
-    pub(crate) fn fired(&mut self, now: Duration) -> Ask {
-        self.gate.fired(now)
+    /// The gate that counts its stalled windows.
+    pub(crate) fn gate(&self) -> Gate {
+        match &self.source {
+            Source::Trigger { window, .. } => Gate::new(*window, in_a_row(*window)),
+            Source::File { .. } => Gate::default(),
+        }
     }
 
-    /// Looks at the file, once a window; `None` where no look was due. A trigger
-    /// needs none.
+    /// Looks at the file, once a window: whether it has stalled. `None` where no
+    /// look was due; a trigger needs none.
     ///
     /// # Errors
     ///
     /// [`ReadError`] where the file cannot be read or makes no sense.
-    pub(crate) fn look(&mut self, now: Duration) -> Result<Option<Ask>, ReadError> {
+    pub(crate) fn look(&mut self, now: Duration) -> Result<Option<bool>, ReadError> {
         match &mut self.source {
             Source::File {
                 file,
@@ -112,10 +118,7 @@ impl PressureWatch {
                 next,
             } if *next <= now => {
                 *next = now + Gate::WINDOW;
-                if *percent <= file.read()?.full.avg10 {
-                    return Ok(Some(self.gate.fired(now)));
-                }
-                Ok(Some(Ask::Nobody))
+                Ok(Some(*percent <= file.read()?.full.avg10))
             }
             _ => Ok(None),
         }
@@ -124,7 +127,7 @@ impl PressureWatch {
     /// How long no look is due.
     pub(crate) fn pause(&self, now: Duration) -> Duration {
         match &self.source {
-            Source::Trigger(_) => Duration::MAX,
+            Source::Trigger { .. } => Duration::MAX,
             Source::File { next, .. } => next.saturating_sub(now),
         }
     }

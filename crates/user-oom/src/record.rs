@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use control::Signal;
-use oom_policy::{Cause, Class, Cost, Explanation, Memory, Name, ProcessId, Refusal};
+use oom_policy::{Cause, Class, Cost, Explanation, Memory, Name, Process, ProcessId, Refusal};
 use sensors::{Implausible, KernelFunction};
 
 /// One thing to write down.
@@ -212,4 +212,18 @@ pub(crate) struct Victim {
     /// `None`: it is not registered, or dies with one that is.
     pub(crate) value: Option<u32>,
     pub(crate) rss_bytes: u64,
+}
+
+impl Victim {
+    /// `process`: where it is known by more than its id.
+    pub(crate) fn new(id: ProcessId, process: Option<&Process>, oom_score: Option<u16>) -> Self {
+        Self {
+            id,
+            name: process.map(|process| process.name).unwrap_or_default(),
+            uid: process.map_or(u32::MAX, |process| process.uid),
+            oom_score,
+            value: process.and_then(|process| process.value),
+            rss_bytes: process.map_or(0, |process| process.rss_bytes),
+        }
+    }
 }

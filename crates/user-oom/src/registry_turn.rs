@@ -4,9 +4,11 @@
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::epoll::EpollFlags;
 use sensors::ProcRoot;
 use value_registry::{Notice, Occupant, Registry, Who};
+
+use crate::wait::{Source, Wait};
 
 /// Every entry is looked at again after so long: a process may have changed
 /// its user, and times are to be renewed.
@@ -15,37 +17,38 @@ const REREAD: Duration = Duration::from_secs(60);
 /// Between two reads of changes: a user may change entries without end.
 const BREATH: Duration = Duration::from_millis(50);
 
+/// Once, until it is read: each change would be a round.
+const ONCE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT);
+
 /// When the registry is read.
 #[derive(Debug)]
 pub(crate) struct RegistryTurn {
-    token: u64,
     /// Not before then.
     next: Duration,
     next_reread: Duration,
-    /// Whether epoll tells of changes.
+    /// Whether the loop's wait tells of changes.
     is_armed: bool,
 }
 
 impl RegistryTurn {
-    /// Has `epoll` tell of changes as `token`.
+    /// Has `wait` tell of changes.
     ///
     /// # Errors
     ///
-    /// What epoll says.
-    pub(crate) fn new(registry: &Registry, epoll: &Epoll, token: u64) -> Result<Self, Errno> {
+    /// What the kernel says of one more descriptor to wait for.
+    pub(crate) fn new(registry: &Registry, wait: &Wait) -> Result<Self, Errno> {
         let turn = Self {
-            token,
             next: Duration::ZERO,
             next_reread: REREAD,
             is_armed: true,
         };
         if let Some(descriptor) = registry.descriptor() {
-            epoll.add(descriptor, turn.event())?;
+            wait.add(descriptor, ONCE, Source::Registry)?;
         }
         Ok(turn)
     }
 
-    /// Epoll has told of a change, and tells of no more until that is read.
+    /// The wait has told of a change, and tells of no more until that is read.
     pub(crate) fn heard(&mut self) {
         self.is_armed = false;
     }
@@ -58,7 +61,7 @@ impl RegistryTurn {
         now: Duration,
         registry: &mut Registry,
         root: &ProcRoot,
-        epoll: &Epoll,
+        wait: &Wait,
     ) -> (Vec<Notice>, Duration) {
         if let Some(rest) = self.next.checked_sub(now).filter(|rest| !rest.is_zero()) {
             return (Vec::new(), rest);
@@ -74,7 +77,7 @@ impl RegistryTurn {
             && !self.is_armed
         {
             // Tells at once where something has changed since.
-            self.is_armed = epoll.modify(descriptor, &mut self.event()).is_ok();
+            self.is_armed = wait.modify(descriptor, ONCE, Source::Registry).is_ok();
         }
         let pause = registry.pause().unwrap_or(Duration::MAX);
         if !is_busy {
@@ -82,11 +85,6 @@ impl RegistryTurn {
         }
         self.next = now + began.elapsed() + BREATH;
         (notices, pause.max(BREATH))
-    }
-
-    /// Once, until it is read: each change would be a round.
-    fn event(&self) -> EpollEvent {
-        EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, self.token)
     }
 }
 

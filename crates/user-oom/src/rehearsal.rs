@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use oom_policy::{Ask, Memory, Name, Policy, Preference, Process, ProcessId, SessionId, Snapshot};
+use oom_policy::{
+    Depth, Effects, Event, Guard, Memory, Name, Preference, Process, ProcessId, SessionId,
+};
 use reaper::{Calls, Held, ReapError, SecondHand, wait_gone};
 use sensors::ProcRoot;
 
@@ -98,76 +100,110 @@ fn is_for_want_of_something(err: &ReapError) -> bool {
     }
 }
 
-/// Decides about `processes` made-up processes, and has `policy` forget it:
-/// what it remembers of memory that never was would count as growth of all
-/// that is there. Returns the empty snapshot with the room that they took, all
-/// of it touched.
-pub(crate) fn decide(policy: &mut Policy, processes: usize) -> Snapshot {
-    let mut snapshot = made_up(processes);
-    policy.touch();
-    // Twice, since each table is compared with the one before.
-    for _ in 0..2 {
-        policy.step(Duration::ZERO, &snapshot);
-    }
-    policy.forget();
-    snapshot.processes.clear();
-    snapshot
+/// What is left of a rehearsal: empty, with the room it took, all of it
+/// touched.
+#[derive(Debug)]
+pub(crate) struct Rehearsed {
+    pub(crate) processes: Vec<Process>,
+    pub(crate) effects: Effects,
 }
 
-/// A machine without any memory left, and so many processes that nobody has.
-pub(crate) fn made_up(processes: usize) -> Snapshot {
-    const MIB: u64 = 1 << 20;
-    Snapshot {
-        memory: Memory {
-            total_bytes: 1024 * MIB,
-            ..Memory::default()
-        },
-        ask: Ask::Nobody,
-        processes: (1..)
-            .take(processes)
-            .map(|number: u32| Process {
-                id: ProcessId {
-                    // Above every pid there is (2^22), so nobody is mistaken.
-                    pid: (1 << 30) + number,
-                    start_ticks: u64::from(number),
-                },
-                parent: 1,
-                group: number,
-                session: SessionId(u64::from(number)),
-                uid: 1000,
-                name: Name::new(b"rehearsal"),
-                anon_bytes: u64::from(number % 97) * MIB,
-                rss_bytes: u64::from(number % 97) * MIB,
-                swap_bytes: 0,
-                shmem_bytes: 0,
-                major_faults: 0,
-                login: true,
-                oom_score: None,
-                oom_score_adj: 0,
-                value: Some(number % 89),
-                protection: None,
-                critical_below_bytes: 0,
-                preference: Preference::None,
-            })
-            .collect(),
+/// Decides about `processes` made-up processes, and has `guard` forget it:
+/// what it remembers of memory that never was would count as growth of all
+/// that is there.
+pub(crate) fn decide(guard: &mut Guard, processes: usize) -> Rehearsed {
+    let mut processes = made_up(processes);
+    let mut effects = Effects::default();
+    guard.touch();
+    // Twice, since each table is compared with the one before.
+    for _ in 0..2 {
+        let now = Duration::ZERO;
+        guard.handle(now, Event::Memory(no_memory()), &mut effects);
+        let table = Event::Table {
+            depth: Depth::Fast,
+            processes: &processes,
+        };
+        guard.handle(now, table, &mut effects);
+        while effects.next().is_some() {}
     }
+    guard.forget();
+    processes.clear();
+    Rehearsed { processes, effects }
+}
+
+/// A machine without any memory left.
+fn no_memory() -> Memory {
+    Memory {
+        total_bytes: 1 << 30,
+        ..Memory::default()
+    }
+}
+
+/// So many processes that are nobody's.
+pub(crate) fn made_up(processes: usize) -> Vec<Process> {
+    const MIB: u64 = 1 << 20;
+    (1..)
+        .take(processes)
+        .map(|number: u32| Process {
+            id: ProcessId {
+                // Above every pid there is (2^22), so none is mistaken.
+                pid: (1 << 30) + number,
+                start_ticks: u64::from(number),
+            },
+            parent: 1,
+            group: number,
+            session: SessionId(u64::from(number)),
+            uid: 1000,
+            name: Name::new(b"rehearsal"),
+            anon_bytes: u64::from(number % 97) * MIB,
+            rss_bytes: u64::from(number % 97) * MIB,
+            swap_bytes: 0,
+            shmem_bytes: 0,
+            major_faults: 0,
+            login: true,
+            oom_score: None,
+            oom_score_adj: 0,
+            value: Some(number % 89),
+            protection: None,
+            critical_below_bytes: 0,
+            preference: Preference::None,
+        })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use oom_policy::Settings;
+    use oom_policy::{Effect, Gate, Settings, Surroundings};
 
     use super::*;
 
-    #[test]
-    fn a_decision_after_the_rehearsal_is_that_of_a_policy_without_one() {
-        let mut snapshot = made_up(40);
-        snapshot.memory.available_bytes = 80 << 20;
+    fn guard() -> Guard {
+        let surroundings = Surroundings::default();
+        Guard::new(Settings::default(), Gate::default(), surroundings, 64)
+    }
+
+    /// What is wanted first where little is left.
+    fn first(guard: &mut Guard) -> String {
+        let memory = Memory {
+            available_bytes: 80 << 20,
+            ..no_memory()
+        };
         let now = Duration::from_millis(50);
-        let first = |policy: &mut Policy| format!("{:?}", policy.step(now, &snapshot));
-        let mut rehearsed = Policy::new(Settings::default(), 64);
+        let mut effects = Effects::default();
+        guard.handle(now, Event::Memory(memory), &mut effects);
+        let table = Event::Table {
+            depth: Depth::Fast,
+            processes: &made_up(40),
+        };
+        guard.handle(now, table, &mut effects);
+        let effects: Vec<Effect> = effects.collect();
+        format!("{effects:?} {:?}", guard.decision())
+    }
+
+    #[test]
+    fn a_decision_after_the_rehearsal_is_that_of_a_guard_without_one() {
+        let mut rehearsed = guard();
         assert!(decide(&mut rehearsed, 64).processes.is_empty());
-        let mut fresh = Policy::new(Settings::default(), 64);
-        assert_eq!(first(&mut rehearsed), first(&mut fresh));
+        assert_eq!(first(&mut rehearsed), first(&mut guard()));
     }
 }

@@ -16,10 +16,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::act::touched;
 use crate::bell::Bell;
 use crate::hook::{HookCalls, Hooks};
 use crate::main_log;
+use crate::narrator::touched;
 use crate::page;
 use crate::record::{Deed, Folded, Record};
 

@@ -5,27 +5,29 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control::Place;
+use nix::sys::epoll::EpollFlags;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
-use oom_policy::{Memory, Policy, Process, Protection, Settings};
+use oom_policy::{Gate, Guard, Memory, Process, Protection, Settings, Surroundings};
 use reaper::{Calls, SecondHand, protect_ourselves, trim_heap};
 use sensors::{
     Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError, Zoneinfo,
 };
 use value_registry::{Options, Registry};
 
-use crate::act::Hands;
+use crate::act::Executor;
 use crate::align::Aligner;
 use crate::arguments::{Arguments, Source};
 use crate::classify::{Classifier, Programs};
-use crate::daemon::{Daemon, FIRST_HOLD, PEERS, Parts, room_for};
+use crate::daemon::{Daemon, Round, StatusLine, room_for};
 use crate::error::{Error, chain, system};
 use crate::hook::{self, Hooks};
 use crate::main_log;
@@ -34,10 +36,14 @@ use crate::page::{self, Introduction};
 use crate::peers::{self, Peers};
 use crate::pressure::{self, PressureWatch};
 use crate::privileges::Privileges;
+use crate::registry_turn::RegistryTurn;
 use crate::rehearsal;
 use crate::scribe::{Desk, Scribe};
+use crate::senses::Senses;
 use crate::surveyor::{self, Surveyor};
 use crate::syslog::Syslog;
+use crate::values::Values;
+use crate::wait::{Source as Woken, Wait};
 use crate::watchdog::{self, Watchdog};
 
 /// The kernel's view of memory, pressure and processes.
@@ -70,7 +76,7 @@ pub(crate) fn daemon(
     let privileges = Privileges::read(root.path());
 
     let place = peers::place(arguments.socket.as_deref()).map_err(Error::Control)?;
-    let peers = Peers::open(place.clone(), PEERS, geteuid().as_raw()).map_err(Error::Control)?;
+    let peers = Peers::open(place.clone(), geteuid().as_raw()).map_err(Error::Control)?;
     let options = Options {
         user_value_cap: arguments.user_value_cap,
         ..Options::default()
@@ -88,7 +94,14 @@ pub(crate) fn daemon(
     let judged = |process: &&Process| process.protection != Some(Protection::KernelThread);
     let capacity = room_for(table.processes().iter().filter(judged).count());
 
-    let mut policy = Policy::new(settings.clone(), capacity);
+    let gate = pressure
+        .as_ref()
+        .map_or_else(Gate::default, PressureWatch::gate);
+    let surroundings = Surroundings {
+        dry_run: arguments.dryrun,
+        kernel_asks: memory_source.notifier().is_some(),
+    };
+    let mut guard = Guard::new(settings.clone(), gate, surroundings, capacity);
     let hooks = Hooks {
         executable: executable(),
         before: arguments.before.clone(),
@@ -134,16 +147,10 @@ pub(crate) fn daemon(
         arguments.dryrun,
         descriptors,
     );
-    let snapshot = rehearsal::decide(&mut policy, capacity);
+    let rehearsed = rehearsal::decide(&mut guard, capacity);
     rehearsal::end_a_child(&root, &executable(), second_hand.as_ref())?;
 
-    let hands = Hands::new(
-        root.clone(),
-        second_hand,
-        arguments.dryrun,
-        FIRST_HOLD,
-        capacity,
-    );
+    let executor = Executor::new(root.clone(), second_hand, arguments.dryrun, capacity);
     let aligner = match &place {
         Some(place) if arguments.align_kernel => Some(aligner(&root, place)),
         None if arguments.align_kernel => {
@@ -152,25 +159,68 @@ pub(crate) fn daemon(
         }
         _ => None,
     };
-    let parts = Parts {
-        root,
-        aligner,
-        signals,
-        memory: memory_source,
+    let mut senses = Senses::new(
+        memory_source,
+        pressure,
         table,
         surveyor,
         classifier,
-        registry,
-        policy,
-        pressure,
+        rehearsed.processes,
+    );
+    let wait = wire(&signals, &peers, &mut senses)?;
+    let turn = RegistryTurn::new(&registry, &wait).map_err(system(WAITING))?;
+    Ok(Daemon {
+        origin: Instant::now(),
+        wait,
+        signals,
+        senses,
+        values: Values::new(root, registry, turn, aligner),
+        guard,
+        effects: rehearsed.effects,
+        executor,
         peers,
-        hands,
         scribe,
+        will: Vec::with_capacity(watchdog.room()),
         watchdog,
-        dryrun: arguments.dryrun,
-        report_interval: arguments.report_interval(terminal),
+        status: StatusLine::every(arguments.report_interval(terminal)),
+        round: Round::default(),
+    })
+}
+
+const WAITING: &str = "wait for several things at once";
+
+/// One place to wait for what comes to the loop.
+///
+/// # Errors
+///
+/// The kernel does not let us wait for what we cannot do without.
+fn wire(signals: &SignalFd, peers: &Peers, senses: &mut Senses) -> Result<Wait, Error> {
+    let wait = Wait::new().map_err(system(WAITING))?;
+    wait.add(signals, EpollFlags::EPOLLIN, Woken::Signals)
+        .map_err(system(WAITING))?;
+    peers.watch(&wait).map_err(system(WAITING))?;
+    // What follows it can guard without.
+    let watch = |fd: BorrowedFd<'_>, source, cost: &str| {
+        let watched = wait.add(fd, EpollFlags::EPOLLPRI, source);
+        if let Err(errno) = watched {
+            log::warn!("{cost}: {}", errno.desc());
+        }
+        watched.is_ok()
     };
-    Daemon::new(parts, snapshot)
+    if let Some(trigger) = senses.pressure.as_ref().and_then(PressureWatch::trigger) {
+        let cost = "no relief by pressure, since its trigger cannot be waited for";
+        if !watch(trigger, Woken::Pressure, cost) {
+            senses.pressure = None;
+        }
+    }
+    if let Some(notifier) = senses.memory.notifier() {
+        let cost =
+            "the kernel will not ask before it kills, since memory_info.ko cannot be waited for";
+        if !watch(notifier, Woken::Notifier, cost) {
+            senses.memory.do_without_notifier();
+        }
+    }
+    Ok(wait)
 }
 
 /// Where what is not logged is written to.

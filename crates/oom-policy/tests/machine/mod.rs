@@ -14,8 +14,8 @@
 use std::time::Duration;
 
 use oom_policy::{
-    Action, Ask, Cause, Decision, Level, Look, Memory, Name, Outcome, Policy, Preference, Process,
-    ProcessId, Refusal, SessionId, Settings, Snapshot, Verdict,
+    Action, Ask, Cause, Decision, Depth, Effect, Effects, Event, Gate, Guard, Level, Memory, Name,
+    NextKill, Preference, Process, ProcessId, Refusal, SessionId, Settings, Surroundings, Verdict,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -77,6 +77,96 @@ pub fn system(pid: u32, name: &str, bytes: u64) -> Process {
         uid: 0,
         login: false,
         ..holding(pid, name, bytes)
+    }
+}
+
+/// The machine at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub memory: Memory,
+    pub ask: Ask,
+    /// By ascending pid.
+    pub processes: Vec<Process>,
+}
+
+/// What the guard says to memory alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    pub level: Level,
+    pub wants_table: bool,
+    pub wake_after: Duration,
+}
+
+/// A guard whose every signal is sent.
+#[derive(Debug)]
+pub struct Driven {
+    pub guard: Guard,
+    effects: Effects,
+}
+
+impl Driven {
+    pub fn new(settings: Settings, processes: usize) -> Self {
+        let surroundings = Surroundings::default();
+        Self {
+            guard: Guard::new(settings, Gate::default(), surroundings, processes),
+            effects: Effects::default(),
+        }
+    }
+
+    /// Memory is looked at, and relief asked for where `ask` says so.
+    pub fn look(&mut self, now: Duration, memory: &Memory, ask: Ask) -> Look {
+        if ask == Ask::Relief {
+            self.guard.handle(now, Event::Asked, &mut self.effects);
+        }
+        let event = match ask {
+            Ask::Nobody | Ask::Relief => Event::Memory(*memory),
+            Ask::LastCall => Event::LastCall {
+                sequence: 1,
+                memory: *memory,
+            },
+        };
+        self.guard.handle(now, event, &mut self.effects);
+        let mut look = Look {
+            level: self.guard.level(),
+            wants_table: false,
+            wake_after: Duration::MAX,
+        };
+        for effect in self.effects.by_ref() {
+            match effect {
+                Effect::ReadTable(_) => look.wants_table = true,
+                Effect::LookAgain { after } => look.wake_after = look.wake_after.min(after),
+                _ => {}
+            }
+        }
+        look
+    }
+
+    /// The table is read, whether it was wanted or not.
+    pub fn step(&mut self, now: Duration, snapshot: &Snapshot) -> &Decision {
+        self.look(now, &snapshot.memory, snapshot.ask);
+        self.decide(now, &snapshot.processes)
+    }
+
+    /// The table is read after a look.
+    pub fn decide(&mut self, now: Duration, processes: &[Process]) -> &Decision {
+        let depth = Depth::Fast;
+        let table = Event::Table { depth, processes };
+        self.guard.handle(now, table, &mut self.effects);
+        while let Some(effect) = self.effects.next() {
+            if let Effect::Act(Action::Terminate(id) | Action::Kill(id)) = effect {
+                self.guard.handle(now, Event::Sent(id), &mut self.effects);
+            }
+        }
+        self.guard.decision()
+    }
+
+    pub fn learn(&mut self, now: Duration, event: Event<'_>) {
+        self.guard.handle(now, event, &mut self.effects);
+        while self.effects.next().is_some() {}
+    }
+
+    pub fn will(&mut self, processes: &[Process], will: &mut Vec<NextKill>) {
+        self.guard.will(processes, will);
     }
 }
 
@@ -166,7 +256,7 @@ pub struct Made {
 
 pub struct Machine {
     pub now: Duration,
-    pub policy: Policy,
+    pub policy: Driven,
     pub tasks: Vec<Task>,
     /// Decisions with a verdict or an action.
     pub made: Vec<Made>,
@@ -185,7 +275,7 @@ impl Machine {
     pub fn new(settings: Settings, total_bytes: u64, swap_bytes: u64) -> Self {
         Self {
             now: Duration::from_secs(1000),
-            policy: Policy::new(settings, 64),
+            policy: Driven::new(settings, 64),
             tasks: Vec::new(),
             made: Vec::new(),
             kernel_would_kill: false,
@@ -253,7 +343,7 @@ impl Machine {
         let gone = |task: &Task| task.ends.is_some_and(|ends| ends <= now);
         for task in &self.tasks {
             if gone(task) {
-                self.policy.learn(now, Outcome::Gone(task.process.id));
+                self.policy.learn(now, Event::Gone(task.process.id));
                 self.next_look = now;
             }
         }
@@ -327,7 +417,7 @@ impl Machine {
         self.next_look = self.now + wake_after;
         if wants_table {
             let snapshot = self.snapshot();
-            let decision = self.policy.step(self.now, &snapshot);
+            let decision = self.policy.decide(self.now, &snapshot.processes);
             let made = Made {
                 at: self.now,
                 level: decision.level,

@@ -1,0 +1,59 @@
+//! What a shortage came to: counted from the first signal until all victims
+//! are gone.
+
+use std::time::Duration;
+
+use oom_policy::Cost;
+
+use crate::holds::Ending;
+use crate::record::Record;
+
+/// A round of ends, and what it has come to so far: what did not end counts
+/// for nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Episode {
+    began: Duration,
+    /// MemAvailable + SwapFree then, where it was known.
+    pool_bytes: Option<u64>,
+    gone: u32,
+    counted_bytes: u64,
+    lost: Cost,
+}
+
+impl Episode {
+    pub(crate) fn new(now: Duration, pool_bytes: Option<u64>) -> Self {
+        Self {
+            began: now,
+            pool_bytes,
+            gone: 0,
+            counted_bytes: 0,
+            lost: Cost::ZERO,
+        }
+    }
+
+    /// Whether any victim is gone.
+    pub(crate) fn counts(&self) -> bool {
+        self.gone > 0
+    }
+
+    /// A victim is gone.
+    pub(crate) fn count(&mut self, ending: &Ending) {
+        self.gone += 1;
+        self.counted_bytes += ending.held_bytes;
+        self.lost = self.lost.saturating_add(ending.lost);
+    }
+
+    /// Adds up. `pool_bytes`: MemAvailable + SwapFree now.
+    pub(crate) fn sum(self, now: Duration, pool_bytes: u64) -> Record {
+        let came_back = (self.pool_bytes).map(|before| pool_bytes.saturating_sub(before));
+        Record::Settled {
+            processes: self.gone,
+            counted_bytes: self.counted_bytes,
+            only_bytes: came_back.filter(|&bytes| bytes < self.counted_bytes / 2),
+            before_bytes: self.pool_bytes,
+            after_bytes: pool_bytes,
+            value: self.lost.rounded_up(),
+            took: now.saturating_sub(self.began),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Tells the scribe what was decided, and then what was done about it.
+
+use std::time::Duration;
+
+use oom_policy::{Candidate, Cause, Decision, Memory, Process, ProcessId, Refusal, Verdict};
+
+use crate::record::{Heading, Record, Row, Signal, Victim};
+use crate::scribe::Scribe;
+
+/// Candidates that are printed beside the chosen and the registered.
+const SHOWN: usize = 10;
+
+/// A decision, and what it was made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decided<'a> {
+    pub(crate) decision: &'a Decision,
+    /// By ascending pid.
+    pub(crate) processes: &'a [Process],
+    /// `None` while it cannot be read.
+    pub(crate) memory: Option<&'a Memory>,
+}
+
+/// How long sensing and deciding took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Took {
+    pub(crate) read: Duration,
+    pub(crate) choose: Duration,
+}
+
+/// What was done to a process: less than half of a [`Record`], since room is
+/// kept for as many as there are processes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Done {
+    Signalled {
+        victim: Victim,
+        signal: Signal,
+        first: bool,
+        dry: bool,
+    },
+    Unsignalled {
+        victim: Victim,
+        errno: i32,
+    },
+}
+
+impl From<Done> for Record {
+    fn from(done: Done) -> Self {
+        match done {
+            Done::Signalled {
+                victim,
+                signal,
+                first,
+                dry,
+            } => Self::Signalled {
+                victim,
+                signal,
+                first,
+                dry,
+            },
+            Done::Unsignalled { victim, errno } => Self::Unsignalled { victim, errno },
+        }
+    }
+}
+
+/// Says each thing once, and what was done after what was decided.
+#[derive(Debug)]
+pub(crate) struct Narrator {
+    /// What was done and is yet to be told.
+    done: Vec<Done>,
+    /// Indices into a decision's candidates, while they are printed.
+    order: Vec<u32>,
+    /// Why nothing was killed the last time that was said.
+    said: Option<(Cause, std::mem::Discriminant<Refusal>)>,
+}
+
+impl Narrator {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            done: touched(capacity, || {
+                let nothing = ProcessId {
+                    pid: 0,
+                    start_ticks: 0,
+                };
+                Done::Unsignalled {
+                    victim: Victim::new(nothing, None, None),
+                    errno: 0,
+                }
+            }),
+            order: touched(capacity, || 0),
+            said: None,
+        }
+    }
+
+    /// Makes room for so many processes; for quiet rounds.
+    pub(crate) fn reserve(&mut self, processes: usize) {
+        self.order
+            .reserve_exact(processes.saturating_sub(self.order.len()));
+        self.done
+            .reserve_exact(processes.saturating_sub(self.done.len()));
+    }
+
+    /// Keeps what was done until it is told.
+    pub(crate) fn note(&mut self, done: Done) {
+        self.done.push(done);
+    }
+
+    /// Says what was decided, and then what was done about it.
+    pub(crate) fn tell(
+        &mut self,
+        decided: Decided<'_>,
+        took: Took,
+        score: impl FnMut(u32) -> Option<u16>,
+        scribe: &mut Scribe,
+    ) {
+        match (decided.decision.cause, decided.decision.verdict) {
+            (None, _) => self.said = None,
+            (Some(_), Verdict::Idle) => {}
+            (Some(cause), Verdict::Refused(refusal)) => {
+                let reason = (cause, std::mem::discriminant(&refusal));
+                // While it lasts it is said once, not every 50 ms.
+                if self.said != Some(reason) || cause == Cause::Relief {
+                    self.said = Some(reason);
+                    scribe.tell(Record::Refused {
+                        cause,
+                        refusal,
+                        memory: decided.memory.copied(),
+                    });
+                }
+            }
+            (Some(cause), Verdict::Chosen) => {
+                self.said = None;
+                scribe.tell(Record::Decision(heading(cause, decided, took)));
+                self.tell_candidates(decided, score, scribe);
+            }
+        }
+        for done in self.done.drain(..) {
+            scribe.tell(done.into());
+        }
+    }
+
+    /// Of the candidates, the chosen, the registered and those that hold the
+    /// most.
+    fn tell_candidates(
+        &mut self,
+        decided: Decided<'_>,
+        mut score: impl FnMut(u32) -> Option<u16>,
+        scribe: &mut Scribe,
+    ) {
+        let units = &decided.decision.candidates;
+        let is_certain = |unit: &Candidate| unit.chosen || unit.explanation.value().is_some();
+        self.order.clear();
+        self.order.extend(0..count(units.len()));
+        self.order.sort_unstable_by_key(|&index| {
+            let unit = &units[index as usize];
+            let held = std::cmp::Reverse(unit.held_bytes);
+            (!is_certain(unit), !unit.chosen, held)
+        });
+        let certain = units.iter().filter(|unit| is_certain(unit)).count();
+        let shown = units.len().min(certain.max(SHOWN));
+        for &index in &self.order[..shown] {
+            let unit = &units[index as usize];
+            let leader = Process::find(decided.processes, unit.leader);
+            scribe.tell(Record::Candidate(Row {
+                leader: unit.leader,
+                name: unit.name,
+                processes: unit.processes,
+                class: unit.class,
+                explanation: unit.explanation,
+                oom_score: score(unit.leader.pid),
+                rss_bytes: leader.map_or(0, |process| process.rss_bytes),
+                growth_bytes_per_second: unit.growth_bytes_per_second,
+                chosen: unit.chosen,
+            }));
+        }
+        if shown < units.len() {
+            scribe.tell(Record::Unshown(count(units.len() - shown)));
+        }
+    }
+}
+
+fn heading(cause: Cause, decided: Decided<'_>, took: Took) -> Heading {
+    let decision = decided.decision;
+    let chosen = decision.candidates.iter().filter(|unit| unit.chosen);
+    Heading {
+        cause,
+        memory: decided.memory.copied(),
+        need_bytes: decision.need_bytes,
+        candidates: count(decision.candidates.len()),
+        chosen: count(chosen.count()),
+        covers_need: decision.covers_need,
+        gap: decision.gap,
+        read: took.read,
+        choose: took.choose,
+    }
+}
+
+fn count(units: usize) -> u32 {
+    u32::try_from(units).unwrap_or(u32::MAX)
+}
+
+/// An empty buffer whose room has been written to, so that it is there.
+pub(crate) fn touched<T>(capacity: usize, filler: impl FnMut() -> T) -> Vec<T> {
+    let mut buffer = Vec::with_capacity(capacity);
+    buffer.resize_with(capacity, filler);
+    buffer.clear();
+    buffer
+}

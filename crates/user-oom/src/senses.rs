@@ -1,0 +1,255 @@
+//! What the loop reads for itself: memory, pressure, and the processes.
+//!
+//! Nothing here waits for another process; what may, the surveyor reads.
+
+use std::time::{Duration, Instant};
+
+use oom_policy::{Depth, Memory, Process, ProcessId, Protection};
+use sensors::{ProcessTable, ReadError};
+
+use crate::classify::Classifier;
+use crate::error::chain;
+use crate::memory::MemorySource;
+use crate::pressure::PressureWatch;
+use crate::record::Record;
+use crate::scribe::Scribe;
+use crate::surveyor::Surveyor;
+
+/// What is read, and what could not be.
+#[derive(Debug)]
+pub(crate) struct Senses {
+    pub(crate) memory: MemorySource,
+    pub(crate) pressure: Option<PressureWatch>,
+    pub(crate) table: ProcessTable,
+    pub(crate) surveyor: Surveyor,
+    pub(crate) classifier: Classifier,
+    /// As of the last table, by ascending pid, kernel threads left out.
+    pub(crate) processes: Vec<Process>,
+    /// What is due is measured once all is known.
+    to_measure: bool,
+    said: Said,
+}
+
+/// What was said and still holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    per_cpu: bool,
+    pressure: bool,
+    processes: bool,
+    hidden: bool,
+    /// A process holds more than there is.
+    bounds: bool,
+}
+
+impl Senses {
+    /// `processes` is overwritten: what counts is its room.
+    pub(crate) fn new(
+        memory: MemorySource,
+        pressure: Option<PressureWatch>,
+        table: ProcessTable,
+        surveyor: Surveyor,
+        classifier: Classifier,
+        processes: Vec<Process>,
+    ) -> Self {
+        Self {
+            memory,
+            pressure,
+            table,
+            surveyor,
+            classifier,
+            processes,
+            to_measure: true,
+            said: Said::default(),
+        }
+    }
+
+    /// Reads what the first decision goes by and later ones find read: the
+    /// daemon may be started, or started again, in the middle of a shortage.
+    pub(crate) fn read_first(&mut self) {
+        let memory = self.memory.last();
+        self.surveyor
+            .look_first(&mut self.table, &self.classifier, &memory);
+    }
+
+    /// Counts what `memory` leaves out, the free pages in the lists of each
+    /// CPU.
+    pub(crate) fn make_exact(&mut self, memory: &mut Memory, scribe: &mut Scribe) {
+        match self.memory.add_per_cpu(memory) {
+            Ok(()) => self.said.per_cpu = false,
+            Err(err) => say_once(
+                &mut self.said.per_cpu,
+                scribe,
+                "what was just freed counts late",
+                &err,
+            ),
+        }
+    }
+
+    /// Whether a pressure window has stalled, where a file is read in the
+    /// kernel's stead, and for how long it need not be looked at.
+    pub(crate) fn look_at_pressure(
+        &mut self,
+        now: Duration,
+        scribe: &mut Scribe,
+    ) -> (bool, Duration) {
+        let Some(pressure) = &mut self.pressure else {
+            return (false, Duration::MAX);
+        };
+        let stalled = match pressure.look(now) {
+            Ok(None) => false,
+            Ok(Some(stalled)) => {
+                self.said.pressure = false;
+                stalled
+            }
+            // The levels are guarded all the same.
+            Err(err) => {
+                say_once(
+                    &mut self.said.pressure,
+                    scribe,
+                    "no relief by pressure",
+                    &err,
+                );
+                false
+            }
+        };
+        (stalled, pressure.pause(now))
+    }
+
+    /// The kernel's trigger says that it is none any longer.
+    pub(crate) fn lose_pressure(&mut self, scribe: &mut Scribe) {
+        // Closing it ends its watch.
+        self.pressure = None;
+        scribe.note(
+            log::Level::Warn,
+            "no relief by pressure from now on: the kernel has dropped its trigger",
+        );
+    }
+
+    /// Takes in what the surveyor has found since.
+    pub(crate) fn take_in(&mut self, now: Duration) {
+        self.surveyor
+            .deliver(now, &mut self.table, &self.classifier);
+    }
+
+    /// Has the surveyor measure what is due; where it is stuck, it is given up
+    /// on. `is_quiet`: nothing is short or awaited.
+    pub(crate) fn measure(
+        &mut self,
+        now: Duration,
+        is_quiet: bool,
+        memory: &Memory,
+        scribe: &mut Scribe,
+    ) {
+        let (table, surveyor) = (&mut self.table, &mut self.surveyor);
+        if let Some(unanswered) = surveyor.give_up(now, is_quiet, table) {
+            scribe.note(log::Level::Warn, unanswered);
+        }
+        if self.to_measure && is_quiet {
+            self.to_measure = !surveyor.ask_for_measurements(now, table, memory);
+        }
+    }
+
+    /// In a quiet round: memory that several processes share is measured in one
+    /// of the next.
+    pub(crate) fn refresh(&mut self) {
+        self.memory.refresh();
+        self.to_measure = true;
+    }
+
+    /// Says what the kernel's text has that cannot be true.
+    pub(crate) fn say_what_was_implausible(&mut self, scribe: &mut Scribe) {
+        while let Some((path, what)) = self.memory.next_implausible() {
+            scribe.tell(Record::Implausible { path, what });
+        }
+        if let Some(err) = self.memory.lost_module() {
+            scribe.note(
+                log::Level::Error,
+                format_args!("the kernel does not ask any longer: {}", chain(&err)),
+            );
+        }
+    }
+
+    /// Reads the process table into [`Self::processes`]; what that took.
+    /// `value` is that of the registry; what holds more than `memory` is
+    /// taken as holding all of it.
+    pub(crate) fn read_table(
+        &mut self,
+        now: Duration,
+        depth: Depth,
+        memory: &Memory,
+        value: impl Fn(ProcessId) -> Option<u32>,
+        scribe: &mut Scribe,
+    ) -> Duration {
+        let began = Instant::now();
+        let table = &mut self.table;
+        let scanned = table.scan(depth);
+        self.classifier.classify_unjudged(table);
+        if depth != Depth::Held {
+            let surveyor = &mut self.surveyor;
+            table.ask_for_identities(depth, &mut |request| surveyor.ask(now, request));
+        }
+        match scanned {
+            // Those held are the ones that could be read.
+            Ok(_) if depth == Depth::Held => {}
+            Ok(scan) => {
+                self.said.processes = false;
+                self.say_hidden(scan.unread, scribe);
+            }
+            // All other processes were read.
+            Err(err) => say_once(
+                &mut self.said.processes,
+                scribe,
+                "not every process is seen",
+                &err,
+            ),
+        }
+        self.table.copy_into(&mut self.processes);
+        self.processes
+            .retain(|process| process.protection != Some(Protection::KernelThread));
+        let mut beyond_memory = None;
+        for process in &mut self.processes {
+            process.value = value(process.id);
+            if sensors::bound(process, memory) {
+                beyond_memory = Some(process.id.pid);
+            }
+        }
+        self.say_beyond(beyond_memory, scribe);
+        began.elapsed()
+    }
+
+    fn say_hidden(&mut self, unread: usize, scribe: &mut Scribe) {
+        let was_hidden = std::mem::replace(&mut self.said.hidden, unread > 0);
+        if unread > 0 && !was_hidden {
+            scribe.note(
+                log::Level::Warn,
+                format_args!(
+                    "{unread} processes are hidden from us and left alone: `/proc` is mounted with \
+                     `hidepid`, or no descriptor is left (raise RLIMIT_NOFILE)"
+                ),
+            );
+        }
+    }
+
+    fn say_beyond(&mut self, pid: Option<u32>, scribe: &mut Scribe) {
+        let was_said = std::mem::replace(&mut self.said.bounds, pid.is_some());
+        if let Some(pid) = pid.filter(|_| !was_said) {
+            scribe.note(
+                log::Level::Warn,
+                format_args!(
+                    "process {pid} cannot hold more memory or swap than there is; taken as all there is"
+                ),
+            );
+        }
+    }
+}
+
+/// Says what could not be read and what that costs, once until it could be
+/// again.
+pub(crate) fn say_once(said: &mut bool, scribe: &mut Scribe, cost: &str, err: &ReadError) {
+    if !std::mem::replace(said, true) {
+        scribe.note(
+            log::Level::Error,
+            format_args!("{cost}: {}; trying again", chain(err)),
+        );
+    }
+}

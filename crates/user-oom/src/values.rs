@@ -1,0 +1,123 @@
+//! What users say their processes are worth, as the loop keeps it: read from
+//! the registry, and where asked for, passed on to the kernel's own choice.
+
+use std::time::Duration;
+
+use oom_policy::ProcessId;
+use sensors::ProcRoot;
+use value_registry::{Notice, Registry};
+
+use crate::align::Aligner;
+use crate::error::chain;
+use crate::registry_turn::{RegistryTurn, severity, who};
+use crate::scribe::Scribe;
+use crate::wait::Wait;
+
+/// Between two changes of `oom_score_adj` by the registry: all that are
+/// registered are read for it, however few entries a user keeps changing.
+const ALIGN_REST: Duration = Duration::from_secs(1);
+
+/// The registry, and what follows from its changes.
+#[derive(Debug)]
+pub(crate) struct Values {
+    root: ProcRoot,
+    registry: Registry,
+    turn: RegistryTurn,
+    aligner: Option<Aligner>,
+    /// The registry has changed since the kernel's choice was last aligned,
+    is_unaligned: bool,
+    /// which is not done again before then.
+    next_align: Duration,
+}
+
+impl Values {
+    pub(crate) fn new(
+        root: ProcRoot,
+        registry: Registry,
+        turn: RegistryTurn,
+        aligner: Option<Aligner>,
+    ) -> Self {
+        Self {
+            root,
+            registry,
+            turn,
+            aligner,
+            is_unaligned: true,
+            next_align: Duration::ZERO,
+        }
+    }
+
+    /// The value of `id`; `None` where it is not registered.
+    pub(crate) fn get(&self, id: ProcessId) -> Option<u32> {
+        self.registry.value(id)
+    }
+
+    /// All that are registered.
+    pub(crate) fn registered(&self) -> impl Iterator<Item = ProcessId> {
+        self.registry.entries().map(|(id, _)| id)
+    }
+
+    /// `id` has ended.
+    pub(crate) fn ended(&mut self, id: ProcessId) {
+        self.registry.ended(id);
+    }
+
+    /// Something has changed, and is read once the round is over.
+    pub(crate) fn heard(&mut self) {
+        self.turn.heard();
+    }
+
+    /// Looks for the entries of `pids`; whether any value has changed.
+    pub(crate) fn read_first(
+        &mut self,
+        pids: impl Iterator<Item = u32>,
+        scribe: &mut Scribe,
+    ) -> bool {
+        let root = &self.root;
+        let notices = self.registry.look_for(pids, &|pid| who(root, pid));
+        self.take_in(&notices, scribe)
+    }
+
+    /// Reads what changed, so much at a time: whether any value has, and how
+    /// long there is no more to read.
+    pub(crate) fn read(
+        &mut self,
+        now: Duration,
+        wait: &Wait,
+        scribe: &mut Scribe,
+    ) -> (bool, Duration) {
+        let (notices, pause) = self.turn.read(now, &mut self.registry, &self.root, wait);
+        (self.take_in(&notices, scribe), pause)
+    }
+
+    fn take_in(&mut self, notices: &[Notice], scribe: &mut Scribe) -> bool {
+        for notice in notices {
+            scribe.chat(severity(notice), notice);
+        }
+        let has_changed = self.registry.has_changed();
+        self.is_unaligned |= has_changed;
+        has_changed
+    }
+
+    /// Has the kernel's choice follow the registry; how long it may lag.
+    pub(crate) fn align(&mut self, now: Duration, scribe: &mut Scribe) -> Duration {
+        let Some(aligner) = &mut self.aligner else {
+            return Duration::MAX;
+        };
+        if !self.is_unaligned {
+            return Duration::MAX;
+        }
+        if now < self.next_align {
+            return self.next_align - now;
+        }
+        self.is_unaligned = false;
+        self.next_align = now + ALIGN_REST;
+        if let Err(err) = aligner.align(self.registry.entries()) {
+            scribe.note(
+                log::Level::Warn,
+                format_args!("the kernel's choice is its own: {}", chain(&err)),
+            );
+        }
+        Duration::MAX
+    }
+}

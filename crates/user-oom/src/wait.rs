@@ -1,0 +1,220 @@
+//! What the loop waits for: one epoll, in which each descriptor stands for a
+//! [`Source`].
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+/// What is taken at once; the rest is there at the next wait.
+const AT_ONCE: usize = 64;
+
+/// Something that can wake the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A signal to the daemon.
+    Signals,
+    /// A change in the registry.
+    Registry,
+    /// A connection to the control socket of root and the daemon's user.
+    PrivateSocket,
+    /// A connection to the one for everyone else.
+    PublicSocket,
+    /// The removal of a control socket.
+    Removals,
+    /// The kernel's pressure trigger.
+    Pressure,
+    /// The kernel module.
+    Notifier,
+    /// A control connection, by its number.
+    Peer(u64),
+    /// The end of a held process, by its number.
+    Held(u64),
+}
+
+/// A number stands below its source's kind, and is counted up from 0.
+const NUMBER_BITS: u32 = 56;
+const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
+
+impl Source {
+    fn token(self) -> u64 {
+        let (kind, number) = match self {
+            Self::Signals => (1, 0),
+            Self::Registry => (2, 0),
+            Self::PrivateSocket => (3, 0),
+            Self::PublicSocket => (4, 0),
+            Self::Removals => (5, 0),
+            Self::Pressure => (6, 0),
+            Self::Notifier => (7, 0),
+            Self::Peer(number) => (8, number),
+            Self::Held(number) => (9, number),
+        };
+        kind << NUMBER_BITS | (number & NUMBER)
+    }
+
+    fn of_token(token: u64) -> Option<Self> {
+        let number = token & NUMBER;
+        Some(match token >> NUMBER_BITS {
+            1 => Self::Signals,
+            2 => Self::Registry,
+            3 => Self::PrivateSocket,
+            4 => Self::PublicSocket,
+            5 => Self::Removals,
+            6 => Self::Pressure,
+            7 => Self::Notifier,
+            8 => Self::Peer(number),
+            9 => Self::Held(number),
+            _ => return None,
+        })
+    }
+}
+
+/// The one place where the loop waits.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    epoll: Epoll,
+}
+
+impl Wait {
+    /// # Errors
+    ///
+    /// The kernel has no epoll to give.
+    pub(crate) fn new() -> Result<Self, Errno> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        Ok(Self { epoll })
+    }
+
+    /// Wakes the loop as `source` when `descriptor` is ready for `flags`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; `EEXIST` where it is watched already.
+    pub(crate) fn add(
+        &self,
+        descriptor: impl AsFd,
+        flags: EpollFlags,
+        source: Source,
+    ) -> Result<(), Errno> {
+        self.epoll
+            .add(descriptor, EpollEvent::new(flags, source.token()))
+    }
+
+    /// As [`Wait::add`], for a descriptor that is watched.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub(crate) fn modify(
+        &self,
+        descriptor: impl AsFd,
+        flags: EpollFlags,
+        source: Source,
+    ) -> Result<(), Errno> {
+        self.epoll
+            .modify(descriptor, &mut EpollEvent::new(flags, source.token()))
+    }
+
+    /// Watches `descriptor` no more. Closing one does the same, unless it is
+    /// held elsewhere as well.
+    pub(crate) fn remove(&self, descriptor: impl AsFd) {
+        // Fails only where it is not watched.
+        let _ = self.epoll.delete(descriptor);
+    }
+
+    /// Waits until something happens, for `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// Waiting itself fails; an interruption is no failure.
+    pub(crate) fn wait(&self, limit: Duration) -> Result<Woken, Errno> {
+        let mut events = [EpollEvent::empty(); AT_ONCE];
+        let count = match self.epoll.wait(&mut events, timeout(limit)) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => return Err(errno),
+        };
+        Ok(Woken {
+            events,
+            count,
+            next: 0,
+        })
+    }
+}
+
+/// What woke the loop: each source, and what it is ready for.
+#[derive(Debug)]
+pub(crate) struct Woken {
+    events: [EpollEvent; AT_ONCE],
+    count: usize,
+    next: usize,
+}
+
+impl Iterator for Woken {
+    type Item = (Source, EpollFlags);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.next < self.count {
+            let event = &self.events[self.next];
+            self.next += 1;
+            if let Some(source) = Source::of_token(event.data()) {
+                return Some((source, event.events()));
+            }
+        }
+        None
+    }
+}
+
+/// Rounded up, so that what is due is due when the wait is over.
+fn timeout(limit: Duration) -> EpollTimeout {
+    let millis = limit.as_nanos().div_ceil(1_000_000);
+    i32::try_from(millis)
+        .ok()
+        .and_then(|millis| EpollTimeout::try_from(millis).ok())
+        .unwrap_or(EpollTimeout::NONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::eventfd::EventFd;
+
+    use super::*;
+
+    #[test]
+    fn each_source_comes_back_as_itself() {
+        let wait = Wait::new().expect("epoll");
+        let sources = [
+            Source::Signals,
+            Source::Registry,
+            Source::PrivateSocket,
+            Source::PublicSocket,
+            Source::Removals,
+            Source::Pressure,
+            Source::Notifier,
+            Source::Peer(0),
+            Source::Peer(1 << 40),
+            Source::Held(0),
+            Source::Held(NUMBER),
+        ];
+        for source in sources {
+            let ready = EventFd::from_value(1).expect("eventfd");
+            wait.add(&ready, EpollFlags::EPOLLIN, source)
+                .expect("epoll");
+            let woken: Vec<_> = wait.wait(Duration::ZERO).expect("epoll").collect();
+            assert_eq!(woken, [(source, EpollFlags::EPOLLIN)]);
+            wait.remove(&ready);
+        }
+        assert_eq!(wait.wait(Duration::ZERO).expect("epoll").count(), 0);
+    }
+
+    #[test]
+    fn what_is_due_in_part_of_a_millisecond_is_waited_for_whole() {
+        assert_eq!(timeout(Duration::ZERO), EpollTimeout::ZERO);
+        assert_eq!(timeout(Duration::from_micros(1)), EpollTimeout::from(1u8));
+        assert_eq!(
+            timeout(Duration::from_micros(1001)),
+            EpollTimeout::from(2u8)
+        );
+        assert_eq!(timeout(Duration::MAX), EpollTimeout::NONE);
+    }
+}
