@@ -271,7 +271,7 @@ mod promises {
         assert_eq!(decision.candidates.len(), 1);
         assert_eq!(decision.actions, [Action::Kill(two()[1].id)]);
         // And never chosen again, even when nobody else is left.
-        policy.learn(3 * SECOND, Outcome::Gone(two()[1].id));
+        policy.learn(3 * SECOND, Event::Gone(two()[1].id));
         let left = vec![two()[0]];
         let decision = policy.step(10 * SECOND, &seen(4, left));
         assert_eq!(
@@ -1541,6 +1541,6 @@ fn a_victim_that_ends_between_the_two_reads_is_followed_by_no_other() {
         // Where it did not help, the next look is not late.
         let memory = seen(percent, Vec::new()).memory;
         let still_short = policy.look(now, &memory, ask);
-        assert_eq!(still_short.wants_table, percent != 12, "{percent}");
+        assert!(still_short.wants_table, "{percent}");
     }
 }

@@ -5,10 +5,8 @@ pub mod machine;
 
 use std::time::Duration;
 
-use machine::{GIB, chosen, registered};
-use oom_policy::{
-    Action, Ask, Decision, Level, Memory, Outcome, Policy, Process, Settings, Snapshot, Verdict,
-};
+use machine::{Driven, GIB, Snapshot, chosen, registered};
+use oom_policy::{Action, Ask, Decision, Event, Level, Memory, Process, Settings, Verdict};
 
 const PAGE: &str = include_str!("../../../docs/cost.md");
 
@@ -28,7 +26,7 @@ const JOBS: [(u32, &str, char, u32, u64, u64); 4] = [
 
 /// The jobs, and the policy that looks at them each second.
 struct Run {
-    policy: Policy,
+    policy: Driven,
     second: u64,
     gone: Vec<u32>,
     picture: String,
@@ -37,7 +35,7 @@ struct Run {
 impl Run {
     fn new() -> Self {
         Self {
-            policy: Policy::new(Settings::default(), 64),
+            policy: Driven::new(Settings::default(), 64),
             second: 0,
             gone: Vec::new(),
             picture: " second  0 GiB     20        40        60        80       100  available\n"
@@ -80,7 +78,7 @@ impl Run {
             }
             for action in &decision.actions {
                 let (Action::Terminate(id) | Action::Kill(id)) = *action;
-                self.policy.learn(now, Outcome::Gone(id));
+                self.policy.learn(now, Event::Gone(id));
                 self.gone.push(id.pid);
             }
             self.second += 1;
