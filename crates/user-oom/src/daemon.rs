@@ -29,7 +29,7 @@ use crate::record::Record;
 use crate::scribe::Scribe;
 use crate::senses::{Senses, say_once};
 use crate::values::Values;
-use crate::wait::{Source, Wait};
+use crate::wait::{Wait, WakeSource};
 use crate::watchdog::{Killed, Watchdog};
 
 /// Before another round, where the watchdog may be at work.
@@ -52,7 +52,7 @@ pub(crate) struct Daemon {
     /// Which processes the watchdog would kill next.
     pub(crate) will: Vec<NextKill>,
     pub(crate) status: StatusLine,
-    pub(crate) round: Round,
+    pub(crate) round: LoopState,
 }
 
 /// When the status line is due; never without an interval.
@@ -73,7 +73,7 @@ impl StatusLine {
 
 /// Where the loop stands.
 #[derive(Debug, Default)]
-pub(crate) struct Round {
+pub(crate) struct LoopState {
     /// How long nothing need be looked at.
     pause: Duration,
     /// The kernel waits: only what is held may be used.
@@ -383,27 +383,27 @@ impl Daemon {
         self.rest_for(self.status.next.saturating_sub(now));
     }
 
-    fn hear(&mut self, source: Source, flags: EpollFlags) -> ControlFlow<()> {
+    fn hear(&mut self, source: WakeSource, flags: EpollFlags) -> ControlFlow<()> {
         let now = self.now();
         match source {
-            Source::Signals => return self.hear_signal(),
-            Source::Registry => self.values.heard(),
-            Source::PrivateSocket => self.peers.expect_more(),
-            Source::PublicSocket => self.peers.expect_strangers(),
-            Source::Removals => self.peers.look_again(),
+            WakeSource::Signals => return self.hear_signal(),
+            WakeSource::Registry => self.values.heard(),
+            WakeSource::PrivateSocket => self.peers.expect_more(),
+            WakeSource::PublicSocket => self.peers.expect_strangers(),
+            WakeSource::Removals => self.peers.look_again(),
             // The next round reads it.
-            Source::Notifier => {}
+            WakeSource::Notifier => {}
             // It would be ready for ever.
-            Source::Pressure if flags.contains(EpollFlags::EPOLLERR) => {
+            WakeSource::Pressure if flags.contains(EpollFlags::EPOLLERR) => {
                 self.senses.lose_pressure(&mut self.scribe);
             }
-            Source::Pressure => self.handle(now, Event::Stalled),
-            Source::Held(number) => {
+            WakeSource::Pressure => self.handle(now, Event::Stalled),
+            WakeSource::Held(number) => {
                 if let Some(id) = self.executor.holds.ended(number) {
                     self.let_go(now, id);
                 }
             }
-            Source::Peer(number) => self.hear_peer(now, number),
+            WakeSource::Peer(number) => self.hear_peer(now, number),
         }
         ControlFlow::Continue(())
     }
@@ -444,7 +444,7 @@ impl Daemon {
     }
 }
 
-fn decided<'a>(guard: &'a Guard, processes: &'a [Process], round: &Round) -> Decided<'a> {
+fn decided<'a>(guard: &'a Guard, processes: &'a [Process], round: &LoopState) -> Decided<'a> {
     Decided {
         decision: guard.decision(),
         processes,
@@ -452,7 +452,7 @@ fn decided<'a>(guard: &'a Guard, processes: &'a [Process], round: &Round) -> Dec
     }
 }
 
-fn means<'a>(wait: &'a Wait, round: &Round) -> Means<'a> {
+fn means<'a>(wait: &'a Wait, round: &LoopState) -> Means<'a> {
     if round.is_last_call {
         Means::HeldOnly
     } else {
@@ -462,7 +462,7 @@ fn means<'a>(wait: &'a Wait, round: &Round) -> Means<'a> {
 
 /// How things are, for those that ask. What cannot be read is not said as it
 /// was.
-fn status(guard: &Guard, round: &Round, registered: usize, ended: u64) -> Reply {
+fn status(guard: &Guard, round: &LoopState, registered: usize, ended: u64) -> Reply {
     let memory = match round.unseen {
         None => *guard.memory(),
         Some(_) => Memory::default(),

@@ -13,7 +13,7 @@ use reaper::{Calls, ReapError};
 use sensors::{ProcRoot, ProcessTable};
 
 use crate::record::Victim;
-use crate::wait::{Source, Wait};
+use crate::wait::{Wait, WakeSource};
 use crate::watchdog::Heir;
 
 /// What is left of the descriptors, however many could be held ahead.
@@ -177,7 +177,7 @@ impl Holds {
         if hold.number.is_some() {
             return;
         }
-        let source = Source::Held(self.next_number);
+        let source = WakeSource::Held(self.next_number);
         // Where it cannot be watched, each round looks.
         if wait
             .add(hold.process.as_fd(), EpollFlags::EPOLLIN, source)

@@ -18,7 +18,7 @@ use nix::sys::epoll::EpollFlags;
 
 use crate::error::chain;
 use crate::scribe::Scribe;
-use crate::wait::{Source, Wait};
+use crate::wait::{Wait, WakeSource};
 
 /// Places for root and the daemon's own user; more of them wait in the private
 /// socket's queue.
@@ -116,9 +116,9 @@ impl Peers {
         };
         let listener = |door| station.listener(door).map(Listener::as_fd);
         let watched = [
-            (listener(Door::Private), Source::PrivateSocket),
-            (listener(Door::Public), Source::PublicSocket),
-            (station.removals(), Source::Removals),
+            (listener(Door::Private), WakeSource::PrivateSocket),
+            (listener(Door::Public), WakeSource::PublicSocket),
+            (station.removals(), WakeSource::Removals),
         ];
         // Edge-triggered, since not all of what comes is taken at once.
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
@@ -247,7 +247,7 @@ impl Peers {
         }
         let number = self.next_number;
         self.next_number += 1;
-        let source = Source::Peer(number);
+        let source = WakeSource::Peer(number);
         if wait
             .add(connection.as_fd(), EpollFlags::EPOLLIN, source)
             .is_ok()

@@ -8,7 +8,7 @@ use nix::sys::epoll::EpollFlags;
 use sensors::ProcRoot;
 use value_registry::{Notice, Occupant, Registry, Who};
 
-use crate::wait::{Source, Wait};
+use crate::wait::{Wait, WakeSource};
 
 /// Every entry is looked at again after so long: a process may have changed
 /// its user, and times are to be renewed.
@@ -43,7 +43,7 @@ impl RegistryTurn {
             is_armed: true,
         };
         if let Some(descriptor) = registry.descriptor() {
-            wait.add(descriptor, ONCE, Source::Registry)?;
+            wait.add(descriptor, ONCE, WakeSource::Registry)?;
         }
         Ok(turn)
     }
@@ -77,7 +77,7 @@ impl RegistryTurn {
             && !self.is_armed
         {
             // Tells at once where something has changed since.
-            self.is_armed = wait.modify(descriptor, ONCE, Source::Registry).is_ok();
+            self.is_armed = wait.modify(descriptor, ONCE, WakeSource::Registry).is_ok();
         }
         let pause = registry.pause().unwrap_or(Duration::MAX);
         if !is_busy {

@@ -27,7 +27,7 @@ use crate::act::Executor;
 use crate::align::Aligner;
 use crate::arguments::{Arguments, Source};
 use crate::classify::{Classifier, Programs};
-use crate::daemon::{Daemon, Round, StatusLine, room_for};
+use crate::daemon::{Daemon, LoopState, StatusLine, room_for};
 use crate::error::{Error, chain, system};
 use crate::hook::{self, Hooks};
 use crate::main_log;
@@ -43,7 +43,7 @@ use crate::senses::Senses;
 use crate::surveyor::{self, Surveyor};
 use crate::syslog::Syslog;
 use crate::values::Values;
-use crate::wait::{Source as Woken, Wait};
+use crate::wait::{Wait, WakeSource};
 use crate::watchdog::{self, Watchdog};
 
 /// The kernel's view of memory, pressure and processes.
@@ -183,7 +183,7 @@ pub(crate) fn daemon(
         will: Vec::with_capacity(watchdog.room()),
         watchdog,
         status: StatusLine::every(arguments.report_interval(terminal)),
-        round: Round::default(),
+        round: LoopState::default(),
     })
 }
 
@@ -196,7 +196,7 @@ const WAITING: &str = "wait for several things at once";
 /// The kernel does not let us wait for what we cannot do without.
 fn wire(signals: &SignalFd, peers: &Peers, senses: &mut Senses) -> Result<Wait, Error> {
     let wait = Wait::new().map_err(system(WAITING))?;
-    wait.add(signals, EpollFlags::EPOLLIN, Woken::Signals)
+    wait.add(signals, EpollFlags::EPOLLIN, WakeSource::Signals)
         .map_err(system(WAITING))?;
     peers.watch(&wait).map_err(system(WAITING))?;
     // What follows it can guard without.
@@ -209,14 +209,14 @@ fn wire(signals: &SignalFd, peers: &Peers, senses: &mut Senses) -> Result<Wait, 
     };
     if let Some(trigger) = senses.pressure.as_ref().and_then(PressureWatch::trigger) {
         let cost = "no relief by pressure, since its trigger cannot be waited for";
-        if !watch(trigger, Woken::Pressure, cost) {
+        if !watch(trigger, WakeSource::Pressure, cost) {
             senses.pressure = None;
         }
     }
     if let Some(notifier) = senses.memory.notifier() {
         let cost =
             "the kernel will not ask before it kills, since memory_info.ko cannot be waited for";
-        if !watch(notifier, Woken::Notifier, cost) {
+        if !watch(notifier, WakeSource::Notifier, cost) {
             senses.memory.do_without_notifier();
         }
     }

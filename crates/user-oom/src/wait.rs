@@ -1,5 +1,5 @@
 //! What the loop waits for: one epoll, in which each descriptor stands for a
-//! [`Source`].
+//! [`WakeSource`].
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const AT_ONCE: usize = 64;
 
 /// Something that can wake the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum WakeSource {
     /// A signal to the daemon.
     Signals,
     /// A change in the registry.
@@ -37,7 +37,7 @@ pub(crate) enum Source {
 const NUMBER_BITS: u32 = 56;
 const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 
-impl Source {
+impl WakeSource {
     fn token(self) -> u64 {
         let (kind, number) = match self {
             Self::Signals => (1, 0),
@@ -94,7 +94,7 @@ impl Wait {
         &self,
         descriptor: impl AsFd,
         flags: EpollFlags,
-        source: Source,
+        source: WakeSource,
     ) -> Result<(), Errno> {
         self.epoll
             .add(descriptor, EpollEvent::new(flags, source.token()))
@@ -109,7 +109,7 @@ impl Wait {
         &self,
         descriptor: impl AsFd,
         flags: EpollFlags,
-        source: Source,
+        source: WakeSource,
     ) -> Result<(), Errno> {
         self.epoll
             .modify(descriptor, &mut EpollEvent::new(flags, source.token()))
@@ -127,14 +127,14 @@ impl Wait {
     /// # Errors
     ///
     /// Waiting itself fails; an interruption is no failure.
-    pub(crate) fn wait(&self, limit: Duration) -> Result<Woken, Errno> {
+    pub(crate) fn wait(&self, limit: Duration) -> Result<WokenBy, Errno> {
         let mut events = [EpollEvent::empty(); AT_ONCE];
         let count = match self.epoll.wait(&mut events, timeout(limit)) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(errno) => return Err(errno),
         };
-        Ok(Woken {
+        Ok(WokenBy {
             events,
             count,
             next: 0,
@@ -144,20 +144,20 @@ impl Wait {
 
 /// What woke the loop: each source, and what it is ready for.
 #[derive(Debug)]
-pub(crate) struct Woken {
+pub(crate) struct WokenBy {
     events: [EpollEvent; AT_ONCE],
     count: usize,
     next: usize,
 }
 
-impl Iterator for Woken {
-    type Item = (Source, EpollFlags);
+impl Iterator for WokenBy {
+    type Item = (WakeSource, EpollFlags);
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.next < self.count {
             let event = &self.events[self.next];
             self.next += 1;
-            if let Some(source) = Source::of_token(event.data()) {
+            if let Some(source) = WakeSource::of_token(event.data()) {
                 return Some((source, event.events()));
             }
         }
@@ -184,17 +184,17 @@ mod tests {
     fn each_source_comes_back_as_itself() {
         let wait = Wait::new().expect("epoll");
         let sources = [
-            Source::Signals,
-            Source::Registry,
-            Source::PrivateSocket,
-            Source::PublicSocket,
-            Source::Removals,
-            Source::Pressure,
-            Source::Notifier,
-            Source::Peer(0),
-            Source::Peer(1 << 40),
-            Source::Held(0),
-            Source::Held(NUMBER),
+            WakeSource::Signals,
+            WakeSource::Registry,
+            WakeSource::PrivateSocket,
+            WakeSource::PublicSocket,
+            WakeSource::Removals,
+            WakeSource::Pressure,
+            WakeSource::Notifier,
+            WakeSource::Peer(0),
+            WakeSource::Peer(1 << 40),
+            WakeSource::Held(0),
+            WakeSource::Held(NUMBER),
         ];
         for source in sources {
             let ready = EventFd::from_value(1).expect("eventfd");
