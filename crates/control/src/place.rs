@@ -332,7 +332,7 @@ pub enum PlaceError {
         source: io::Error,
     },
     /// Another daemon has it.
-    #[error("another user-oom is running{}", Holder(*pid, path))]
+    #[error("another user-oom is running{}", LockHolder(*pid, path))]
     Held {
         /// The lock.
         path: PathBuf,
@@ -356,9 +356,9 @@ pub enum PlaceError {
 }
 
 /// By its pid where it has said that, else by what it holds.
-struct Holder<'a>(Option<u32>, &'a Path);
+struct LockHolder<'a>(Option<u32>, &'a Path);
 
-impl std::fmt::Display for Holder<'_> {
+impl std::fmt::Display for LockHolder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Some(pid) => write!(f, " (pid {pid})"),

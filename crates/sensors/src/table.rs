@@ -48,13 +48,13 @@ pub struct Scan {
 
 /// What a scan has come to so far.
 #[derive(Debug, Default)]
-struct Account {
+struct ScanAccount {
     scan: Scan,
     /// The first.
     failure: Option<ReadError>,
 }
 
-impl Account {
+impl ScanAccount {
     fn miss(&mut self, miss: Miss) {
         match miss {
             Miss::Gone => self.scan.gone += 1,
@@ -134,7 +134,7 @@ impl ProcessTable {
     /// nevertheless. That a process is gone, hidden from us, or not held for
     /// want of descriptors is no error: [`Scan`] has the count.
     pub fn scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
-        let mut account = Account::default();
+        let mut account = ScanAccount::default();
         if depth == Depth::Held {
             self.scan_held(&mut account);
         } else {
@@ -217,7 +217,7 @@ impl ProcessTable {
         self.kept.iter().filter(|kept| kept.statm.is_some()).count()
     }
 
-    fn scan_held(&mut self, account: &mut Account) {
+    fn scan_held(&mut self, account: &mut ScanAccount) {
         let Ok(root) = self.root.open() else {
             // Nothing has been scanned yet, so nothing is held.
             return;
@@ -259,7 +259,7 @@ impl ProcessTable {
 
     /// Looks at those known that are still listed, drops those that are gone,
     /// and leaves in `self.pids` those that are not known.
-    fn scan_known(&mut self, depth: Depth, account: &mut Account) {
+    fn scan_known(&mut self, depth: Depth, account: &mut ScanAccount) {
         let Ok(root) = self.root.open() else { return };
         let mut room = self.hold_at_most.saturating_sub(self.held());
         let mut reader = Reader {
@@ -319,7 +319,7 @@ impl ProcessTable {
     }
 
     /// Takes in the processes of `self.pids`.
-    fn scan_newcomers(&mut self, depth: Depth, account: &mut Account) {
+    fn scan_newcomers(&mut self, depth: Depth, account: &mut ScanAccount) {
         let known = self.processes.len();
         let mut held = self.held();
         for index in 0..self.pids.len() {

@@ -112,9 +112,9 @@ impl Measure {
 }
 
 /// A quantity as the file would say it.
-struct Amount(u64, Measure);
+struct Quantity(u64, Measure);
 
-impl fmt::Display for Amount {
+impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
             Measure::Bytes => write!(f, "{} bytes", self.0),
@@ -144,15 +144,15 @@ impl fmt::Display for Implausible {
             )?,
             Fault::Repeated(again) => write!(f, ": `{key}` is there again on line {again}")?,
             Fault::Above { found, limit } => {
-                let (found, limit) = (Amount(found, unit), Amount(limit, unit));
+                let (found, limit) = (Quantity(found, unit), Quantity(limit, unit));
                 write!(f, ": {key} cannot be {found} (at most {limit})")?;
             }
             Fault::Below { found, free } => {
-                let (found, free) = (Amount(found, unit), Amount(free, unit));
+                let (found, free) = (Quantity(found, unit), Quantity(free, unit));
                 write!(f, ": {key} cannot be {found} ({free} are free)")?;
             }
             Fault::Doubtful { found, free } => {
-                let (found, free) = (Amount(found, unit), Amount(free, unit));
+                let (found, free) = (Quantity(found, unit), Quantity(free, unit));
                 write!(f, ": {key} is {found}, but {free} are free")?;
             }
         }
@@ -166,13 +166,13 @@ impl fmt::Display for Implausible {
                 f,
                 "; taken as it is, but the kill level waits until free memory is as low"
             ),
-            Used::Bytes(bytes) => write!(f, "; taken as {}", Amount(bytes, unit)),
+            Used::Bytes(bytes) => write!(f, "; taken as {}", Quantity(bytes, unit)),
             Used::Reckoned(bytes) => write!(
                 f,
                 "; taken as {}, by free memory, page cache and slab",
-                Amount(bytes, unit)
+                Quantity(bytes, unit)
             ),
-            Used::Before(bytes) => write!(f, "; taken as {}, as before", Amount(bytes, unit)),
+            Used::Before(bytes) => write!(f, "; taken as {}, as before", Quantity(bytes, unit)),
         }
     }
 }

@@ -64,7 +64,7 @@ pub(crate) const KEYS: [(&str, Measure); 17] = [
     ("SwapFree", Measure::Kib),
 ];
 
-type Meminfo = Fields<{ KEYS.len() }>;
+type MeminfoFields = Fields<{ KEYS.len() }>;
 pub(crate) type MeminfoFindings = Findings<{ KEYS.len() }>;
 
 /// Memory by the text of meminfo. `known_total` is the MemTotal of an earlier
@@ -79,7 +79,7 @@ pub(crate) fn memory(
     known_total: Option<u64>,
     findings: &mut MeminfoFindings,
 ) -> Result<Memory, Unfit> {
-    let fields = Meminfo::of(&KEYS, text);
+    let fields = MeminfoFields::of(&KEYS, text);
     findings.begin();
     let total_bytes = total(&fields, known_total, findings)?;
     // No part of memory is larger than all of it.
@@ -91,7 +91,7 @@ pub(crate) fn memory(
     let other = [free, anon, shmem, slab].into_iter().flatten();
     let other_bytes = other.fold(0, u64::saturating_add);
     let hugetlb_bytes = hugetlb(&fields, total_bytes, other_bytes, findings);
-    let held = Held {
+    let held = Unreclaimable {
         anon: anon.unwrap_or(0),
         other: [shmem, slab, Some(hugetlb_bytes)]
             .into_iter()
@@ -133,7 +133,7 @@ pub(crate) fn memory(
 }
 
 /// What no reclaim brings back, but for what of `anon` was freed lazily.
-struct Held {
+struct Unreclaimable {
     anon: u64,
     other: u64,
 }
@@ -155,7 +155,7 @@ impl Room {
     /// No more than this is available, whatever `MemAvailable` says: all but
     /// what is held, and no more than what is free or can be reclaimed. What is
     /// free is available in any case.
-    fn at_most(&self, held: &Held) -> u64 {
+    fn at_most(&self, held: &Unreclaimable) -> u64 {
         // Freed lazily, it is still among AnonPages, and can be reclaimed.
         let lazily_freed = match (self.listed, self.cache) {
             (Some(listed), Some(cache)) => listed.saturating_sub(cache).min(held.anon),
@@ -184,7 +184,7 @@ impl Room {
 }
 
 fn total(
-    fields: &Meminfo,
+    fields: &MeminfoFields,
     known_total: Option<u64>,
     findings: &mut MeminfoFindings,
 ) -> Result<u64, Unfit> {
@@ -201,7 +201,7 @@ fn total(
 /// What is free or held otherwise is not set aside for huge pages. 0 where the
 /// kernel does not say; before Linux 4.20 it says pages and their size.
 fn hugetlb(
-    fields: &Meminfo,
+    fields: &MeminfoFields,
     total_bytes: u64,
     other_bytes: u64,
     findings: &mut MeminfoFindings,
@@ -221,9 +221,9 @@ fn hugetlb(
 }
 
 fn available(
-    fields: &Meminfo,
+    fields: &MeminfoFields,
     room: &Room,
-    held: &Held,
+    held: &Unreclaimable,
     findings: &mut MeminfoFindings,
 ) -> Result<u64, Unfit> {
     const AVAILABLE: usize = Key::MemAvailable as usize;
@@ -275,7 +275,7 @@ fn available(
 /// Total and free. Of swap that makes no sense none is counted as free: then
 /// memory alone decides, as on a machine without swap. Counted as free, it
 /// would hold back every level while memory runs out.
-fn swap(fields: &Meminfo, findings: &mut MeminfoFindings) -> (u64, u64) {
+fn swap(fields: &MeminfoFields, findings: &mut MeminfoFindings) -> (u64, u64) {
     const TOTAL: usize = Key::SwapTotal as usize;
     const FREE: usize = Key::SwapFree as usize;
     let total = fields.at_most(TOTAL, ABSURD_BYTES, findings);
