@@ -477,6 +477,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn of_the_kept_run_what_is_said_again_and_again_is_left_out() {
+        let walk = Walk::parse(include_str!("../../docs/walkthrough.log")).unwrap();
+        for (transcript, terminal) in walk.transcripts.iter().zip([DAEMON, MONITOR, TESTPROC]) {
+            let shown = transcript.lines.len();
+            assert!(
+                shown < terminal.most * 2,
+                "{shown} lines of {} are shown: does `speaker` know how it says how things are?",
+                terminal.command
+            );
+        }
+    }
+
+    #[test]
     fn the_commands_are_those_of_the_scenario() {
         let scenario = include_str!("../../e2e/src/scenarios/walkthrough.rs");
         for terminal in [DAEMON, MONITOR, TESTPROC] {
