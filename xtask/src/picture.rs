@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 
 use crate::timeline::{Process, Sample, Signal, Timeline};
-use crate::transcript::Walk;
+use crate::transcript::{GRACE_SECONDS, Walk};
 
 /// Where it is put.
 pub(crate) const PATH: &str = "docs/picture.svg";
@@ -40,10 +40,6 @@ const CHARACTER: f64 = 0.6;
 
 /// Signals so near to each other, in seconds, are of one decision.
 const TOGETHER: f64 = 1.0;
-
-/// Within so many seconds before a SIGKILL, memory fell to its threshold if that
-/// is why it was sent: samples are no closer than some tenths of a second.
-const JUST_BEFORE: f64 = 1.0;
 
 const MIB: u64 = 1024;
 
@@ -436,12 +432,12 @@ impl<'run> Story<'run> {
             let sent = move |&one: &usize| run.sent(signal, one).is_some_and(near);
             all.clone().filter(sent).collect::<Vec<usize>>()
         };
-        let first = |signal| {
-            let sent = run.signals.iter().find(|sent| sent.signal == signal);
-            sent.map(|sent| sent.seconds)
-        };
-
-        let warned_at = first(Signal::Term).context("the run shows no SIGTERM")?;
+        let warned_at = run
+            .signals
+            .iter()
+            .find(|sent| sent.signal == Signal::Term)
+            .context("the run shows no SIGTERM")?
+            .seconds;
         let warned = together(Signal::Term, warned_at);
         let mut text = format!(
             "It is sent to {}, the cheapest set that covers the need.",
@@ -458,28 +454,40 @@ impl<'run> Story<'run> {
             text,
         };
 
-        let killed_at = first(Signal::Kill).context("the run shows no SIGKILL")?;
+        let ignored = |one: usize| walk.ignored(&processes[one].name);
+        let kills = || {
+            run.signals
+                .iter()
+                .filter(|sent| sent.signal == Signal::Kill)
+        };
+        let killed_at = kills()
+            .find(|sent| ignored(sent.to))
+            .or_else(|| kills().next())
+            .context("the run shows no SIGKILL")?
+            .seconds;
         let killed = together(Signal::Kill, killed_at);
         let since = killed.iter().filter_map(|&one| run.sent(Signal::Term, one));
         let since = since
             .reduce(f64::min)
             .context("the first SIGKILL follows no SIGTERM")?;
-        let fell = run.samples.iter().any(|sample| {
-            (killed_at - JUST_BEFORE..=killed_at).contains(&sample.seconds)
-                && sample.available <= run.kill
-        });
-        let (it, ignores) = match killed.len() {
-            1 => ("It is", "ignores"),
-            _ => ("They are", "ignore"),
+        let (it, ignores, has) = match killed.len() {
+            1 => ("It is", "ignores SIGTERM", "has not ended yet"),
+            _ => ("They are", "ignore SIGTERM", "have not ended yet"),
+        };
+        let (title, does) = if killed.iter().all(|&one| ignored(one)) {
+            ("SIGTERM ignored: SIGKILL", ignores)
+        } else {
+            ("Not ended in time: SIGKILL", has)
         };
         let kill = Callout {
             seconds: killed_at,
-            title: "SIGTERM ignored: SIGKILL".to_owned(),
+            title: title.to_owned(),
             text: format!(
-                "{} {ignores} SIGTERM. {it} killed with SIGKILL {:.0} s later, {}.",
+                "{} {does}. {it} killed with SIGKILL {:.0}\u{a0}s later, {}.",
                 list(killed.iter().map(with_value)),
                 killed_at - since,
-                if fell {
+                // Before the grace is over, memory is the only reason.
+                if killed_at - since + TOGETHER < GRACE_SECONDS {
                     "as memory falls to the kill threshold"
                 } else {
                     "when the grace is over"
@@ -497,7 +505,9 @@ impl<'run> Story<'run> {
             .filter_map(|one| run.end(one))
             .fold(0.0, f64::max);
         let last = run.samples.last().context("there are no samples")?;
-        let is_later = |&one: &usize| run.end(one).is_some() && !warned.contains(&one);
+        let is_later = |&one: &usize| {
+            run.end(one).is_some() && !warned.contains(&one) && !killed.contains(&one)
+        };
         let later: Vec<usize> = all.clone().filter(is_later).collect();
         let mut text = String::new();
         if !later.is_empty() {
@@ -736,13 +746,19 @@ mod tests {
         for sentence in [
             "At 2 s: Below warn: SIGTERM. It is sent to test_proc2\u{a0}(5), the cheapest set",
             "At 3 s: SIGTERM ignored: SIGKILL. test_proc2\u{a0}(5) ignores SIGTERM. It is killed \
-             with SIGKILL 1 s later, as memory falls to the kill threshold.",
+             with SIGKILL 1\u{a0}s later, as memory falls to the kill threshold.",
             "At 4 s: ml_test1, worth most, works on. ",
         ] {
             assert!(svg.contains(sentence), "{sentence} is not in {svg}");
         }
-        let in_time = small().replace("3.00 45 300 455", "3.00 60 300 455");
-        let svg = picture(&in_time).unwrap();
+        let late = small().replace("test_proc2 [579] SIGTERM ignored\n", "");
+        let svg = picture(&late).unwrap();
+        let sentence = "SIGKILL. test_proc2\u{a0}(5) has not ended yet. It is killed";
+        assert!(svg.contains(sentence), "{svg}");
+        let later = small()
+            .replace("\n3.", "\n33.")
+            .replace("\n4.00", "\n34.00");
+        let svg = picture(&later).unwrap();
         assert!(svg.contains("when the grace is over"), "{svg}");
     }
 

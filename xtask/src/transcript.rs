@@ -18,6 +18,8 @@ const DAEMON: Terminal = Terminal {
     command: "user-oom --registered-only --grace 30 --recover 30",
     most: 40,
 };
+/// What its command says.
+pub(crate) const GRACE_SECONDS: f64 = 30.0;
 const MONITOR: Terminal = Terminal {
     section: "monitor",
     command: "psi-monitor",
@@ -119,11 +121,19 @@ pub(crate) struct Walk {
 impl Walk {
     /// Whether this process said that it saved its work on SIGTERM.
     pub(crate) fn saved(&self, name: &str) -> bool {
+        self.says(name, "SIGTERM: checkpoint after")
+    }
+
+    /// Whether this process said that it ignored SIGTERM.
+    pub(crate) fn ignored(&self, name: &str) -> bool {
+        self.says(name, "] SIGTERM ignored")
+    }
+
+    fn says(&self, name: &str, what: &str) -> bool {
         let [.., testproc] = &self.transcripts;
         let who = format!("{name} [");
-        testproc.lines.iter().any(|line| {
-            line.text.starts_with(&who) && line.text.contains("SIGTERM: checkpoint after")
-        })
+        let says = |line: &Line| line.text.starts_with(&who) && line.text.contains(what);
+        testproc.lines.iter().any(says)
     }
 
     /// The daemon's first kill, from what led to it to the signals.
@@ -307,6 +317,7 @@ pub(crate) mod tests {
         --- end of monitor\n\
         --- testproc\n\
         ml_test1 [107] epoch 1/1000, step 2/4000, loss 2.309, 1.9 steps/s\n\
+        test_proc2 [579] SIGTERM ignored\n\
         testproc:      PID  NAME          VALUE  IN THE END\n\
         testproc:      107  ml_test1          9  survived\n\
         testproc:      579  test_proc2        5  was killed by SIGKILL\n\
@@ -492,6 +503,8 @@ pub(crate) mod tests {
     #[test]
     fn the_commands_are_those_of_the_scenario() {
         let scenario = include_str!("../../e2e/src/scenarios/walkthrough.rs");
+        let grace = format!(" --grace {GRACE_SECONDS} ");
+        assert!(DAEMON.command.contains(&grace), "{grace}");
         for terminal in [DAEMON, MONITOR, TESTPROC] {
             assert!(scenario.contains(&format!("\"{}\"", terminal.section)));
             let mut words = terminal
