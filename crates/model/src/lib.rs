@@ -23,6 +23,7 @@ mod cost;
 mod decision;
 mod event;
 mod memory;
+mod moment;
 mod process;
 
 pub use crate::ask::Ask;
@@ -30,4 +31,5 @@ pub use crate::cost::{Basis, Cost, Explanation};
 pub use crate::decision::{Action, Candidate, Cause, Class, Decision, Level, Refusal, Verdict};
 pub use crate::event::{Answer, Depth, Effect, Effects, Event};
 pub use crate::memory::Memory;
+pub use crate::moment::Moment;
 pub use crate::process::{Name, Preference, Process, ProcessId, Protection, SessionId};

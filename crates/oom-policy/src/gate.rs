@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
-use model::Ask;
+use model::{Ask, Moment};
 
 /// Asks for relief after so many stalled windows in a row.
 #[derive(Clone, Debug)]
 pub struct Gate {
     window: Duration,
     in_a_row: u32,
-    last: Option<Duration>,
+    last: Option<Moment>,
     seen: u32,
 }
 
@@ -40,13 +40,11 @@ impl Gate {
     /// The trigger fired at `now`, a time since any fixed origin.
     ///
     /// Windows in a row are counted anew after each relief asked for.
-    pub fn fired(&mut self, now: Duration) -> Ask {
+    pub fn fired(&mut self, now: Moment) -> Ask {
         // The kernel looks ten times a window, so the next event is late by a
         // little; half a window later it is another stall.
         let limit = self.window.saturating_add(self.window / 2);
-        let follows = self
-            .last
-            .is_some_and(|last| now.saturating_sub(last) <= limit);
+        let follows = self.last.is_some_and(|last| now.since(last) <= limit);
         self.last = Some(now);
         self.seen = if follows { self.seen + 1 } else { 1 };
         if self.seen < self.in_a_row {
@@ -73,7 +71,9 @@ mod tests {
         let asked: Vec<u64> = events_millis
             .iter()
             .copied()
-            .filter(|millis| gate.fired(Duration::from_millis(*millis)) == Ask::Relief)
+            .filter(|millis| {
+                gate.fired(Moment::after_origin(Duration::from_millis(*millis))) == Ask::Relief
+            })
             .collect();
         assert_eq!(asked, want);
     }
@@ -102,16 +102,22 @@ mod tests {
     #[test]
     fn a_trigger_with_a_longer_window_is_counted_by_that_window() {
         let mut gate = Gate::new(Duration::from_secs(2), 2);
-        assert_eq!(gate.fired(Duration::from_secs(2)), Ask::Nobody);
-        assert_eq!(gate.fired(Duration::from_secs(4)), Ask::Relief);
+        assert_eq!(
+            gate.fired(Moment::ORIGIN + Duration::from_secs(2)),
+            Ask::Nobody
+        );
+        assert_eq!(
+            gate.fired(Moment::ORIGIN + Duration::from_secs(4)),
+            Ask::Relief
+        );
     }
 
     #[test]
     fn a_clock_that_stands_still_or_runs_back_harms_nothing() {
         let mut gate = Gate::default();
-        let now = Duration::from_secs(9);
+        let now = Moment::ORIGIN + Duration::from_secs(9);
         assert_eq!(gate.fired(now), Ask::Nobody);
-        assert_eq!(gate.fired(Duration::ZERO), Ask::Nobody);
-        assert_eq!(gate.fired(Duration::MAX), Ask::Nobody);
+        assert_eq!(gate.fired(Moment::ORIGIN), Ask::Nobody);
+        assert_eq!(gate.fired(Moment::after_origin(Duration::MAX)), Ask::Nobody);
     }
 }

@@ -13,7 +13,7 @@
 use std::array;
 use std::time::Duration;
 
-use model::{Cost, Memory, Process, ProcessId};
+use model::{Cost, Memory, Moment, Process, ProcessId};
 
 use crate::levels::share;
 use crate::units::{UnitGrowth, Units, at, reserve_to};
@@ -47,7 +47,7 @@ pub(crate) struct Growth {
     /// Per unit: what its processes have more or less than at each mark.
     accounts: Vec<[i64; WINDOWS]>,
     windows: [Window; WINDOWS],
-    last: Option<(Duration, u64)>,
+    last: Option<(Moment, u64)>,
     /// What all took in the last 10 s.
     recent_bytes: u64,
 }
@@ -86,7 +86,7 @@ struct Window {
 /// A moment to measure from.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
-    at: Duration,
+    at: Moment,
     pool_bytes: u64,
     /// Pages at this mark of what is gone since, with nobody to pass them to.
     gone: u64,
@@ -104,8 +104,8 @@ enum From {
 impl Window {
     /// About a window ago. Where tables were rare and the earlier mark is far
     /// older, the later one says more.
-    fn from(&self, now: Duration, span: Duration) -> (From, Mark) {
-        if now.saturating_sub(self.base.at) <= span * 2 {
+    fn from(&self, now: Moment, span: Duration) -> (From, Mark) {
+        if now.since(self.base.at) <= span * 2 {
             (From::Base, self.base)
         } else {
             (From::Next, self.next)
@@ -167,7 +167,7 @@ impl Growth {
     /// Takes in a table, and writes every unit's growth.
     pub(crate) fn measure(
         &mut self,
-        now: Duration,
+        now: Moment,
         memory: &Memory,
         processes: &[Process],
         units: &mut Units,
@@ -221,12 +221,12 @@ impl Growth {
 
     /// Where the later mark is a window old, it takes over, and the last table
     /// is the new later mark.
-    fn take_over(&mut self, now: Duration) {
+    fn take_over(&mut self, now: Moment) {
         let Some((last_at, last_pool)) = self.last else {
             return;
         };
         for (index, window) in self.windows.iter_mut().enumerate() {
-            if now.saturating_sub(window.next.at) < SPANS[index] {
+            if now.since(window.next.at) < SPANS[index] {
                 continue;
             }
             window.base = window.next;
@@ -328,11 +328,11 @@ impl Growth {
         }
     }
 
-    fn write(&mut self, now: Duration, memory: &Memory, units: &mut Units) {
+    fn write(&mut self, now: Moment, memory: &Memory, units: &mut Units) {
         let noise = memory.total_bytes / NOISE;
         let from: [(From, Mark); WINDOWS] =
             array::from_fn(|window| self.windows[window].from(now, SPANS[window]));
-        let ages = from.map(|(_, mark)| now.saturating_sub(mark.at));
+        let ages = from.map(|(_, mark)| now.since(mark.at));
         let mut accounts = std::mem::take(&mut self.accounts);
         accounts.clear();
         accounts.resize(units.units.len(), [0; WINDOWS]);

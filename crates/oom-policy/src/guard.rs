@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use model::{
-    Answer, Ask, Cause, Decision, Depth, Effect, Effects, Event, Level, Memory, Process, ProcessId,
-    Refusal, Verdict,
+    Answer, Ask, Cause, Decision, Depth, Effect, Effects, Event, Level, Memory, Moment, Process,
+    ProcessId, Refusal, Verdict,
 };
 
 use crate::gate::Gate;
@@ -166,7 +166,7 @@ impl Guard {
     /// `effects`.
     ///
     /// `now` counts from any fixed origin of a clock that does not run back.
-    pub fn handle(&mut self, now: Duration, event: Event<'_>, effects: &mut Effects) {
+    pub fn handle(&mut self, now: Moment, event: Event<'_>, effects: &mut Effects) {
         match event {
             Event::Memory(memory) => self.look(now, memory, effects),
             Event::Unreadable { last } => self.look_without(now, last, effects),
@@ -209,7 +209,7 @@ impl Guard {
     }
 
     /// Memory was read: is there anything to decide?
-    fn look(&mut self, now: Duration, memory: Memory, effects: &mut Effects) {
+    fn look(&mut self, now: Moment, memory: Memory, effects: &mut Effects) {
         let asked = self.relief;
         let look = self.policy.look(now, &memory, self.ask());
         self.memory = memory;
@@ -234,7 +234,7 @@ impl Guard {
     }
 
     /// Memory cannot be read: who asks is answered, and victims are followed.
-    fn look_without(&mut self, now: Duration, last: Memory, effects: &mut Effects) {
+    fn look_without(&mut self, now: Moment, last: Memory, effects: &mut Effects) {
         self.memory = Memory {
             // Neither short nor recovered.
             available_bytes: self.policy.warn_bytes(&last).saturating_add(1),
@@ -257,7 +257,7 @@ impl Guard {
     }
 
     /// Whether a dry run has just reported a choice, and says nothing more.
-    fn keeps_quiet(&mut self, now: Duration, effects: &mut Effects) -> bool {
+    fn keeps_quiet(&mut self, now: Moment, effects: &mut Effects) -> bool {
         let is_quiet = self.schedule.is_quiet(now);
         if is_quiet && std::mem::take(&mut self.relief) {
             effects.push(Effect::Answer(Answer::DryRun));
@@ -274,13 +274,7 @@ impl Guard {
     }
 
     /// The table was read: decide, and have it done.
-    fn decide(
-        &mut self,
-        now: Duration,
-        depth: Depth,
-        processes: &[Process],
-        effects: &mut Effects,
-    ) {
+    fn decide(&mut self, now: Moment, depth: Depth, processes: &[Process], effects: &mut Effects) {
         self.schedule.was_read(now, depth);
         self.relief &= self.round.ask != Ask::Relief;
         let seen = Seen {
@@ -297,7 +291,7 @@ impl Guard {
     }
 
     /// The next action; after the last, what follows from all of them.
-    fn act(&mut self, now: Duration, effects: &mut Effects) {
+    fn act(&mut self, now: Moment, effects: &mut Effects) {
         let action = self.policy.decision().actions.get(self.round.acted);
         self.round.is_acting = action.is_some();
         if let Some(action) = action {
@@ -309,7 +303,7 @@ impl Guard {
     }
 
     /// What became of one action is known.
-    fn settle_one(&mut self, now: Duration, effects: &mut Effects) {
+    fn settle_one(&mut self, now: Moment, effects: &mut Effects) {
         // A victim may end long after its round.
         if self.round.is_acting {
             self.act(now, effects);
@@ -318,7 +312,7 @@ impl Guard {
 
     /// All signals are sent. What comes now is in the order of what waits for
     /// it: the kernel, memory, those who asked, those who read.
-    fn conclude(&mut self, now: Duration, effects: &mut Effects) {
+    fn conclude(&mut self, now: Moment, effects: &mut Effects) {
         let decision = self.policy.decision();
         let is_pending = matches!(decision.verdict, Verdict::Refused(Refusal::Promised { .. }));
         let memory_will_come = self.round.sent > 0 || is_pending;

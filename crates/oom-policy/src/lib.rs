@@ -9,7 +9,7 @@
 //! use std::time::Duration;
 //!
 //! use oom_policy::{
-//!     Action, Depth, Effect, Effects, Event, Gate, Guard, Memory, Name, Process, ProcessId,
+//!     Action, Depth, Effect, Effects, Event, Gate, Guard, Memory, Moment, Name, Process, ProcessId,
 //!     Settings, Surroundings,
 //! };
 //!
@@ -49,7 +49,7 @@
 //!     available_bytes: 4 << 30,
 //!     ..Memory::default()
 //! };
-//! let now = Duration::from_secs(1);
+//! let now = Moment::after_origin(Duration::from_secs(1));
 //! guard.handle(now, Event::Memory(memory), &mut effects);
 //! assert!(effects.by_ref().any(|effect| effect == Effect::ReadTable(Depth::Fast)));
 //!
@@ -86,6 +86,6 @@ pub use crate::policy::NextKill;
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
     Action, Answer, Ask, Basis, Candidate, Cause, Class, Cost, Decision, Depth, Effect, Effects,
-    Event, Explanation, Level, Memory, Name, Preference, Process, ProcessId, Protection, Refusal,
-    SessionId, Verdict,
+    Event, Explanation, Level, Memory, Moment, Name, Preference, Process, ProcessId, Protection,
+    Refusal, SessionId, Verdict,
 };

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use model::{Level, Memory};
+use model::{Level, Memory, Moment};
 
 use crate::levels::Levels;
 
@@ -26,14 +26,14 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// Remembers the last look, to tell how fast memory falls.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pace {
-    last: Option<(Duration, u64)>,
+    last: Option<(Moment, u64)>,
 }
 
 impl Pace {
     /// How long after this look the next one is due.
     pub(crate) fn after_look(
         &mut self,
-        now: Duration,
+        now: Moment,
         memory: &Memory,
         levels: &Levels,
         level: Level,
@@ -58,11 +58,11 @@ impl Pace {
         until_memory.max(until_swap).clamp(SHORTEST, LONGEST)
     }
 
-    fn fall_per_second(&self, now: Duration, available_bytes: u64) -> u64 {
+    fn fall_per_second(&self, now: Moment, available_bytes: u64) -> u64 {
         let Some((then, before_bytes)) = self.last else {
             return 0;
         };
-        let millis = now.saturating_sub(then).as_millis().max(10);
+        let millis = now.since(then).as_millis().max(10);
         let fallen = u128::from(before_bytes.saturating_sub(available_bytes));
         u64::try_from(fallen.saturating_mul(1000) / millis).unwrap_or(u64::MAX)
     }
@@ -91,14 +91,14 @@ mod tests {
         }
     }
 
-    fn wait(pace: &mut Pace, now: Duration, memory: Memory) -> Duration {
+    fn wait(pace: &mut Pace, now: Moment, memory: Memory) -> Duration {
         let levels = Levels::of(&Settings::default(), &memory);
         pace.after_look(now, &memory, &levels, levels.level(&memory))
     }
 
     #[track_caller]
     fn check(memory: Memory, want: Duration) {
-        assert_eq!(wait(&mut Pace::default(), Duration::ZERO, memory), want);
+        assert_eq!(wait(&mut Pace::default(), Moment::ORIGIN, memory), want);
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn free_swap_gives_time_when_memory_is_short() {
         check(machine(GIB, 8 * GIB), LONGEST);
-        assert!(wait(&mut Pace::default(), Duration::ZERO, machine(GIB, GIB)) < LONGEST / 4);
+        assert!(wait(&mut Pace::default(), Moment::ORIGIN, machine(GIB, GIB)) < LONGEST / 4);
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
         let headroom = 4 * GIB;
         let waited = wait(
             &mut Pace::default(),
-            Duration::ZERO,
+            Moment::ORIGIN,
             machine(16 * GIB / 10 + headroom, 0),
         );
         assert_eq!(waited, Duration::from_millis(500));
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_faster_fall_than_assumed_is_looked_at_sooner() {
         let mut pace = Pace::default();
-        let now = Duration::from_secs(1);
+        let now = Moment::ORIGIN + Duration::from_secs(1);
         let calm = wait(&mut pace, now, machine(12 * GIB, 0));
         let later = now + Duration::from_millis(250);
         let falling = wait(&mut pace, later, machine(8 * GIB, 0));
@@ -144,7 +144,7 @@ mod tests {
     fn extreme_numbers_stay_within_the_bounds() {
         let mut pace = Pace::default();
         for memory in [machine(u64::MAX, u64::MAX), machine(0, u64::MAX)] {
-            let waited = wait(&mut pace, Duration::MAX, memory);
+            let waited = wait(&mut pace, Moment::after_origin(Duration::MAX), memory);
             assert!((SHORTEST..=LONGEST).contains(&waited));
         }
     }

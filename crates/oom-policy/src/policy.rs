@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use knapsack::Budget;
 use model::{
-    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, Process, ProcessId,
-    Refusal, Verdict,
+    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, Moment, Process,
+    ProcessId, Refusal, Verdict,
 };
 
 use crate::choice::{Choice, Yields, choose_one};
@@ -63,7 +63,7 @@ enum Severity {
 /// What the last step saw.
 #[derive(Clone, Copy, Debug)]
 struct Table {
-    at: Duration,
+    at: Moment,
     memory: Memory,
     level: Level,
     refused: bool,
@@ -97,7 +97,7 @@ pub(crate) struct Policy {
     chosen_for: Option<Severity>,
     /// A victim is stuck: choose again without it.
     reconsider: bool,
-    last_relief: Option<Duration>,
+    last_relief: Option<Moment>,
     table: Option<Table>,
 }
 
@@ -198,7 +198,7 @@ impl Policy {
 
     /// What memory alone says: the level, whether a table is wanted, and when
     /// to look again.
-    pub(crate) fn look(&mut self, now: Duration, memory: &Memory, ask: Ask) -> Look {
+    pub(crate) fn look(&mut self, now: Moment, memory: &Memory, ask: Ask) -> Look {
         let levels = Levels::of(&self.settings, memory);
         let level = levels.level(memory);
         let wait = self.pace.after_look(now, memory, &levels, level);
@@ -211,7 +211,7 @@ impl Policy {
             || ask == Ask::LastCall
             || relief == Some(None)
             || self.is_news(now, memory, level);
-        let until_due = due.map_or(wait, |due| due.saturating_sub(now));
+        let until_due = due.map_or(wait, |due| due.since(now));
         Look {
             level,
             wants_table,
@@ -287,7 +287,7 @@ impl Policy {
     }
 
     /// Decides. Processes that are out of order are taken for new ones.
-    pub(crate) fn decide(&mut self, now: Duration, seen: Seen<'_>) -> &Decision {
+    pub(crate) fn decide(&mut self, now: Moment, seen: Seen<'_>) -> &Decision {
         self.reserve(seen.processes.len());
         let levels = Levels::of(&self.settings, seen.memory);
         let level = levels.level(seen.memory);
@@ -308,7 +308,7 @@ impl Policy {
         };
         self.decision.wake_after = match is_old {
             true => Some(Duration::ZERO),
-            false => self.victims.next_due().map(|due| due.saturating_sub(now)),
+            false => self.victims.next_due().map(|due| due.since(now)),
         };
         self.table = Some(Table {
             at: now,
@@ -333,7 +333,7 @@ impl Policy {
     }
 
     /// Whether a table would tell something new.
-    fn is_news(&self, now: Duration, memory: &Memory, level: Level) -> bool {
+    fn is_news(&self, now: Moment, memory: &Memory, level: Level) -> bool {
         let Some(table) = self.table else {
             return true;
         };
@@ -348,24 +348,22 @@ impl Policy {
         let stands = table.refused
             && level <= table.level
             && !self.reconsider
-            && now.saturating_sub(table.at) < RECONSIDER_AFTER
+            && now.since(table.at) < RECONSIDER_AFTER
             && moved <= memory.total_bytes / SETTLED;
         !stands
     }
 
-    fn relief_refusal(&self, now: Duration, memory: &Memory, levels: &Levels) -> Option<Refusal> {
+    fn relief_refusal(&self, now: Moment, memory: &Memory, levels: &Levels) -> Option<Refusal> {
         if levels.has_recovered(memory) {
             return Some(Refusal::EnoughAvailable);
         }
-        let over = self
-            .last_relief?
-            .saturating_add(self.settings.relief_interval);
-        let remaining = over.saturating_sub(now);
+        let over = self.last_relief? + self.settings.relief_interval;
+        let remaining = over.since(now);
         (!remaining.is_zero()).then_some(Refusal::RecoveryInterval { remaining })
     }
 
     /// Graces and deadlines that are over; at kill, every grace is.
-    fn escalate(&mut self, now: Duration, level: Level, seen: Seen<'_>) {
+    fn escalate(&mut self, now: Moment, level: Level, seen: Seen<'_>) {
         let at_once = level == Level::Kill || seen.ask == Ask::LastCall;
         let deadline = self.deadline(seen.ask);
         let any_stuck = self.victims.escalate(
@@ -389,7 +387,7 @@ impl Policy {
     }
 
     /// Groups and measures.
-    fn take_in(&mut self, now: Duration, seen: Seen<'_>) {
+    fn take_in(&mut self, now: Moment, seen: Seen<'_>) {
         let victims = &self.victims;
         self.units.group(&self.settings, seen.processes, |process| {
             match victims.standing(process.id) {
@@ -402,7 +400,7 @@ impl Policy {
             .measure(now, seen.memory, seen.processes, &mut self.units);
     }
 
-    fn judge(&mut self, now: Duration, seen: Seen<'_>, levels: &Levels, cause: Cause) -> Verdict {
+    fn judge(&mut self, now: Moment, seen: Seen<'_>, levels: &Levels, cause: Cause) -> Verdict {
         let memory = seen.memory;
         let (severity, pool, bare_need) = match cause {
             Cause::LastCall => (
@@ -660,9 +658,9 @@ impl Policy {
 
     /// `process` was killed by the caller between two steps, by
     /// [`Policy::will`]; `lost` is what that said. Its memory is awaited.
-    pub(crate) fn killed(&mut self, now: Duration, process: &Process, lost: Cost) {
+    pub(crate) fn killed(&mut self, now: Moment, process: &Process, lost: Cost) {
         self.reserve(self.victims.len() + 1);
-        let until = now.saturating_add(self.settings.deadline);
+        let until = now + self.settings.deadline;
         self.victims.killed(process, until, lost);
         if let Ok(record) = self.growth.position(process.id) {
             self.growth.end(record);
@@ -692,12 +690,12 @@ impl Policy {
     /// The unit that gives back the most goes first, so that memory is back the
     /// soonest; in a unit its leader, and elders before the younger: a parent
     /// that saw its workers die would start new ones.
-    fn sign(&mut self, now: Duration, seen: Seen<'_>, severity: Severity) {
+    fn sign(&mut self, now: Moment, seen: Seen<'_>, severity: Severity) {
         let kills = severity >= Severity::Kill || self.settings.grace.is_zero();
         let until = match severity {
-            Severity::LastCall => now.saturating_add(self.settings.last_call_deadline),
-            _ if kills => now.saturating_add(self.settings.deadline),
-            _ => now.saturating_add(self.settings.grace),
+            Severity::LastCall => now + self.settings.last_call_deadline,
+            _ if kills => now + self.settings.deadline,
+            _ => now + self.settings.grace,
         };
         let candidates = &self.decision.candidates;
         for ((index, candidate), unit) in (0..).zip(candidates).zip(&self.weighed) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Depth, Level, Memory};
+use model::{Depth, Level, Memory, Moment};
 
 /// A dry run reports a choice, then keeps quiet for so long.
 const DRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -20,22 +20,22 @@ const PLENTY_REST: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     /// At whatever depth.
-    table_read: Option<Duration>,
+    table_read: Option<Moment>,
     /// All of every process.
-    full_scan: Option<Duration>,
+    full_scan: Option<Moment>,
     /// A window has stalled since then.
     stalled: bool,
     /// A value has changed since the table was last read, and with it who
     /// would be killed next.
     revalued: bool,
     /// While a dry run keeps quiet.
-    quiet_until: Duration,
+    quiet_until: Moment,
 }
 
 /// What decides whether and how deep the table is read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Occasion<'a> {
-    pub(crate) now: Duration,
+    pub(crate) now: Moment,
     pub(crate) memory: &'a Memory,
     pub(crate) level: Level,
     /// Whether relief is asked for.
@@ -59,13 +59,13 @@ impl Schedule {
     }
 
     /// Whether a dry run keeps quiet.
-    pub(crate) fn is_quiet(&self, now: Duration) -> bool {
+    pub(crate) fn is_quiet(&self, now: Moment) -> bool {
         now < self.quiet_until
     }
 
     /// A dry run has reported a choice.
-    pub(crate) fn keep_quiet(&mut self, now: Duration) {
-        self.quiet_until = now.saturating_add(DRY_INTERVAL);
+    pub(crate) fn keep_quiet(&mut self, now: Moment) {
+        self.quiet_until = now + DRY_INTERVAL;
     }
 
     /// How deep to read the table now; `None`: not at all.
@@ -78,10 +78,10 @@ impl Schedule {
             busy,
             is_news,
         } = occasion;
-        let has_rested = |last| !memory.is_plentiful() || PLENTY_REST <= now.saturating_sub(last);
+        let has_rested = |last| !memory.is_plentiful() || PLENTY_REST <= now.since(last);
         let is_urgent = level != Level::Ok || busy;
         let is_due = is_news && (is_urgent || self.table_read.is_none_or(has_rested));
-        let is_soon_over = |last| SOON <= now.saturating_sub(last);
+        let is_soon_over = |last| SOON <= now.since(last);
         let is_revalued = self.revalued && self.table_read.is_none_or(is_soon_over);
         if !(is_due || asked || self.stalled || is_revalued) {
             return None;
@@ -95,7 +95,7 @@ impl Schedule {
         }
     }
 
-    fn is_full_scan_due(&self, now: Duration, memory: &Memory) -> bool {
+    fn is_full_scan_due(&self, now: Moment, memory: &Memory) -> bool {
         let swap_bytes = memory.swap_total_bytes;
         let is_swapping = memory.swap_free_bytes < swap_bytes - swap_bytes / 16;
         let interval = if is_swapping || self.stalled {
@@ -106,11 +106,11 @@ impl Schedule {
             SELDOM
         };
         self.full_scan
-            .is_none_or(|last| interval <= now.saturating_sub(last))
+            .is_none_or(|last| interval <= now.since(last))
     }
 
     /// The table was read.
-    pub(crate) fn was_read(&mut self, now: Duration, depth: Depth) {
+    pub(crate) fn was_read(&mut self, now: Moment, depth: Depth) {
         self.table_read = Some(now);
         self.revalued = false;
         if depth == Depth::Full {
@@ -126,6 +126,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn at(span: Duration) -> Moment {
+        Moment::after_origin(span)
+    }
+
     /// 100 bytes of memory, so many of them available, and no swap.
     fn memory(available_bytes: u64) -> Memory {
         Memory {
@@ -135,7 +139,7 @@ mod tests {
         }
     }
 
-    fn quiet(now: Duration, memory: &Memory) -> Occasion<'_> {
+    fn quiet(now: Moment, memory: &Memory) -> Occasion<'_> {
         Occasion {
             now,
             memory,
@@ -149,7 +153,7 @@ mod tests {
     /// One that has read everything at the first second.
     fn after_a_full_scan() -> Schedule {
         let mut schedule = Schedule::default();
-        schedule.was_read(SECOND, Depth::Full);
+        schedule.was_read(at(SECOND), Depth::Full);
         schedule
     }
 
@@ -163,7 +167,7 @@ mod tests {
         let plenty = memory(90);
         check(
             &Schedule::default(),
-            quiet(SECOND, &plenty),
+            quiet(at(SECOND), &plenty),
             Some(Depth::Full),
         );
     }
@@ -171,9 +175,17 @@ mod tests {
     #[test]
     fn while_memory_is_plentiful_the_table_rests() {
         let (schedule, plenty) = (after_a_full_scan(), memory(90));
-        check(&schedule, quiet(15 * SECOND, &plenty), None);
-        check(&schedule, quiet(16 * SECOND, &plenty), Some(Depth::Fast));
-        check(&schedule, quiet(601 * SECOND, &plenty), Some(Depth::Full));
+        check(&schedule, quiet(at(15 * SECOND), &plenty), None);
+        check(
+            &schedule,
+            quiet(at(16 * SECOND), &plenty),
+            Some(Depth::Fast),
+        );
+        check(
+            &schedule,
+            quiet(at(601 * SECOND), &plenty),
+            Some(Depth::Full),
+        );
     }
 
     #[test]
@@ -183,15 +195,15 @@ mod tests {
             is_news: false,
             ..quiet(now, &some)
         };
-        check(&schedule, known(100 * SECOND), None);
-        check(&schedule, quiet(2 * SECOND, &some), Some(Depth::Fast));
-        check(&schedule, quiet(61 * SECOND, &some), Some(Depth::Full));
+        check(&schedule, known(at(100 * SECOND)), None);
+        check(&schedule, quiet(at(2 * SECOND), &some), Some(Depth::Fast));
+        check(&schedule, quiet(at(61 * SECOND), &some), Some(Depth::Full));
     }
 
     #[test]
     fn a_decision_is_not_held_up_by_a_full_scan() {
         let (schedule, short) = (after_a_full_scan(), memory(4));
-        let late = quiet(1000 * SECOND, &short);
+        let late = quiet(at(1000 * SECOND), &short);
         for urgent in [
             Occasion {
                 level: Level::Kill,
@@ -212,7 +224,7 @@ mod tests {
     fn stalls_and_swap_have_everything_read_soon() {
         let (mut schedule, plenty) = (after_a_full_scan(), memory(90));
         schedule.stalled();
-        check(&schedule, quiet(2 * SECOND, &plenty), Some(Depth::Full));
+        check(&schedule, quiet(at(2 * SECOND), &plenty), Some(Depth::Full));
 
         let swapping = Memory {
             swap_total_bytes: 160,
@@ -220,12 +232,16 @@ mod tests {
             ..memory(40)
         };
         let schedule = after_a_full_scan();
-        check(&schedule, quiet(2 * SECOND, &swapping), Some(Depth::Full));
+        check(
+            &schedule,
+            quiet(at(2 * SECOND), &swapping),
+            Some(Depth::Full),
+        );
         let hardly = Memory {
             swap_free_bytes: 150,
             ..swapping
         };
-        check(&schedule, quiet(2 * SECOND, &hardly), Some(Depth::Fast));
+        check(&schedule, quiet(at(2 * SECOND), &hardly), Some(Depth::Fast));
     }
 
     #[test]
@@ -236,18 +252,18 @@ mod tests {
             ..quiet(now, &plenty)
         };
         schedule.revalued();
-        check(&schedule, known(SECOND + SECOND / 2), None);
-        check(&schedule, known(2 * SECOND), Some(Depth::Fast));
-        schedule.was_read(2 * SECOND, Depth::Fast);
-        check(&schedule, known(4 * SECOND), None);
+        check(&schedule, known(at(SECOND + SECOND / 2)), None);
+        check(&schedule, known(at(2 * SECOND)), Some(Depth::Fast));
+        schedule.was_read(at(2 * SECOND), Depth::Fast);
+        check(&schedule, known(at(4 * SECOND)), None);
     }
 
     #[test]
     fn a_dry_run_is_quiet_for_ten_seconds() {
         let mut schedule = Schedule::default();
-        assert!(!schedule.is_quiet(SECOND));
-        schedule.keep_quiet(SECOND);
-        assert!(schedule.is_quiet(11 * SECOND - Duration::from_nanos(1)));
-        assert!(!schedule.is_quiet(11 * SECOND));
+        assert!(!schedule.is_quiet(at(SECOND)));
+        schedule.keep_quiet(at(SECOND));
+        assert!(schedule.is_quiet(at(11 * SECOND).before(Duration::from_nanos(1))));
+        assert!(!schedule.is_quiet(at(11 * SECOND)));
     }
 }

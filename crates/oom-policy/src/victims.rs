@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use model::{Action, Cost, Memory, Process, ProcessId};
+use model::{Action, Cost, Memory, Moment, Process, ProcessId};
 
 use crate::units::{Standing, reserve_to};
 
@@ -35,7 +35,7 @@ struct Victim {
     id: ProcessId,
     stage: Stage,
     /// When the stage ends.
-    until: Duration,
+    until: Moment,
     /// Anonymous resident and last-mapped shared memory when it last showed
     /// some, in pages; and its swap.
     resident: u32,
@@ -68,7 +68,7 @@ enum Stage {
 }
 
 impl Victim {
-    fn new(process: &Process, stage: Stage, until: Duration, cost: Cost) -> Self {
+    fn new(process: &Process, stage: Stage, until: Moment, cost: Cost) -> Self {
         let mut victim = Self {
             id: process.id,
             stage,
@@ -177,12 +177,12 @@ impl Victims {
         }
     }
 
-    pub(crate) fn terminate(&mut self, process: &Process, grace_until: Duration, cost: Cost) {
+    pub(crate) fn terminate(&mut self, process: &Process, grace_until: Moment, cost: Cost) {
         self.list
             .push(Victim::new(process, Stage::Terminated, grace_until, cost));
     }
 
-    pub(crate) fn kill(&mut self, process: &Process, deadline: Duration, cost: Cost) {
+    pub(crate) fn kill(&mut self, process: &Process, deadline: Moment, cost: Cost) {
         self.list
             .push(Victim::new(process, Stage::Killed, deadline, cost));
     }
@@ -198,7 +198,7 @@ impl Victims {
     }
 
     /// `process` was killed, whether or not it was a victim before.
-    pub(crate) fn killed(&mut self, process: &Process, deadline: Duration, cost: Cost) {
+    pub(crate) fn killed(&mut self, process: &Process, deadline: Moment, cost: Cost) {
         match self.find(process.id) {
             Some(found) => {
                 self.list[found].stage = Stage::Killed;
@@ -221,7 +221,7 @@ impl Victims {
     /// memory came back.
     pub(crate) fn escalate(
         &mut self,
-        now: Duration,
+        now: Moment,
         at_once: bool,
         deadline: Duration,
         memory: &Memory,
@@ -235,13 +235,13 @@ impl Victims {
                 Stage::Terminated if at_once || victim.until <= now => {
                     actions.push(Action::Kill(victim.id));
                     victim.stage = Stage::Killed;
-                    victim.until = now.saturating_add(deadline);
+                    victim.until = now + deadline;
                 }
                 Stage::Killed if now < victim.until => {
                     victim.least_free = victim.least_free.min(free);
                 }
                 Stage::Killed if victim.least_free.saturating_add(progress) < free => {
-                    victim.until = now.saturating_add(deadline);
+                    victim.until = now + deadline;
                     victim.least_free = free;
                 }
                 Stage::Killed => {
@@ -255,7 +255,7 @@ impl Victims {
     }
 
     /// When the next grace or deadline is over.
-    pub(crate) fn next_due(&self) -> Option<Duration> {
+    pub(crate) fn next_due(&self) -> Option<Moment> {
         self.list
             .iter()
             .filter(|victim| victim.stage != Stage::Stuck)

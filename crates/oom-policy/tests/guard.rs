@@ -5,7 +5,7 @@ pub mod machine;
 
 use std::time::Duration;
 
-use machine::{GIB, registered};
+use machine::{GIB, at, registered};
 use oom_policy::{
     Action, Answer, Depth, Effect, Effects, Event, Gate, Guard, Memory, Process, ProcessId,
     Refusal, Settings, Surroundings,
@@ -48,7 +48,7 @@ impl Watched {
     }
 
     fn tell(&mut self, event: Event<'_>) -> Vec<Effect> {
-        self.guard.handle(self.now, event, &mut self.effects);
+        self.guard.handle(at(self.now), event, &mut self.effects);
         self.effects.by_ref().collect()
     }
 

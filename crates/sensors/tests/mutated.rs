@@ -6,9 +6,8 @@ mod support;
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use model::{Level, Memory};
+use model::{Level, Memory, Moment};
 use oom_policy::{Effects, Event, Gate, Guard, Settings, Surroundings};
 use proptest::prelude::*;
 use sensors::{Depth, Meminfo, Notifier, PressureFile, ProcRoot, Zoneinfo};
@@ -200,7 +199,7 @@ thread_local! {
 fn level(memory: &Memory) -> Level {
     GUARD.with_borrow_mut(|guard| {
         guard.handle(
-            Duration::ZERO,
+            Moment::ORIGIN,
             Event::Memory(*memory),
             &mut Effects::default(),
         );

@@ -2,9 +2,9 @@
 //!
 //! The one place from which signals are sent.
 
-use std::time::Duration;
-
-use oom_policy::{Action, Candidate, Cause, Cost, Decision, Event, Level, Process, ProcessId};
+use oom_policy::{
+    Action, Candidate, Cause, Cost, Decision, Event, Level, Moment, Process, ProcessId,
+};
 use reaper::{ReapError, SecondHand, Signalled};
 use sensors::{ProcRoot, ProcessTable};
 
@@ -71,7 +71,7 @@ impl Executor {
     }
 
     /// What was done to `pid`, for those that ask.
-    pub(crate) fn fate(&self, now: Duration, pid: u32) -> control::Reply {
+    pub(crate) fn fate(&self, now: Moment, pid: u32) -> control::Reply {
         self.fates.tell(now, pid)
     }
 
@@ -88,7 +88,7 @@ impl Executor {
     /// [`Self::tell`].
     pub(crate) fn act(
         &mut self,
-        now: Duration,
+        now: Moment,
         action: Action,
         decided: Decided<'_>,
         means: Means<'_>,
@@ -190,7 +190,7 @@ impl Executor {
 
     /// A round of ends begins. One that only waits for a victim that stays is
     /// over with that.
-    fn begin(&mut self, now: Duration, pool_bytes: Option<u64>) {
+    fn begin(&mut self, now: Moment, pool_bytes: Option<u64>) {
         if !self.episode.is_some_and(|episode| episode.counts()) {
             self.episode = Some(Episode::new(now, pool_bytes));
         }
@@ -201,7 +201,7 @@ impl Executor {
     /// first was killed, and MemAvailable + SwapFree then.
     pub(crate) fn take_over(
         &mut self,
-        began: Duration,
+        began: Moment,
         before_bytes: u64,
         mut killed: impl FnMut(ProcessId, Cost),
     ) {
@@ -233,7 +233,7 @@ impl Executor {
     /// Whether it was one, and whether it was registered.
     pub(crate) fn let_go(
         &mut self,
-        now: Duration,
+        now: Moment,
         id: ProcessId,
         wait: &Wait,
         scribe: &mut Scribe,
@@ -249,7 +249,7 @@ impl Executor {
             }
             scribe.tell(Record::Gone {
                 victim: ending.victim,
-                after: now.saturating_sub(ending.since),
+                after: now.since(ending.since),
             });
         }
         (hold.ending.is_some(), hold.registered)
@@ -259,7 +259,7 @@ impl Executor {
     /// guard does not await them, and waits for them no more.
     pub(crate) fn set_aside(
         &mut self,
-        now: Duration,
+        now: Moment,
         awaits: impl Fn(ProcessId) -> bool,
         scribe: &mut Scribe,
     ) {
@@ -274,7 +274,7 @@ impl Executor {
             ending.is_awaited = false;
             scribe.tell(Record::Stays {
                 victim: ending.victim,
-                after: now.saturating_sub(ending.since),
+                after: now.since(ending.since),
                 is_killed: hold.process.is_killed(),
                 // What it waits for adds to the line; without, it is said all
                 // the same.
@@ -285,7 +285,7 @@ impl Executor {
 
     /// Adds up, once all victims are gone or set aside and at least one is gone:
     /// of one that stays, it was said. `pool_bytes`: MemAvailable + SwapFree now.
-    pub(crate) fn settle(&mut self, now: Duration, pool_bytes: u64, scribe: &mut Scribe) {
+    pub(crate) fn settle(&mut self, now: Moment, pool_bytes: u64, scribe: &mut Scribe) {
         if self.is_busy() {
             return;
         }
@@ -354,7 +354,7 @@ mod tests {
         let surroundings = Surroundings::default();
         let mut guard = Guard::new(Settings::default(), Gate::default(), surroundings, 8);
         let mut effects = Effects::default();
-        let now = Duration::ZERO;
+        let now = Moment::ORIGIN;
         guard.handle(now, Event::Memory(memory), &mut effects);
         let read = Event::Table {
             depth: Depth::Fast,

@@ -14,7 +14,7 @@ use control::{Reply, Request};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signalfd::SignalFd;
 use oom_policy::{
-    Action, Answer, Depth, Effect, Effects, Event, Guard, Level, Memory, NextKill, Process,
+    Action, Answer, Depth, Effect, Effects, Event, Guard, Level, Memory, Moment, NextKill, Process,
     ProcessId, Protection, Refusal,
 };
 use sensors::ReadError;
@@ -59,14 +59,14 @@ pub(crate) struct Daemon {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StatusLine {
     interval: Option<Duration>,
-    next: Duration,
+    next: Moment,
 }
 
 impl StatusLine {
     pub(crate) fn every(interval: Option<Duration>) -> Self {
         Self {
             interval,
-            next: Duration::ZERO,
+            next: Moment::ORIGIN,
         }
     }
 }
@@ -81,7 +81,7 @@ pub(crate) struct LoopState {
     /// What the last table took.
     took: Took,
     /// When memory was last read.
-    seen: Duration,
+    seen: Moment,
     /// Why it cannot be read now.
     unseen: Option<Arc<str>>,
 }
@@ -141,7 +141,7 @@ impl Daemon {
         let Some(Killed { before_bytes, ago }) = self.watchdog.take_over() else {
             return;
         };
-        let began = self.now().saturating_sub(ago);
+        let began = self.now().before(ago);
         let (guard, effects) = (&mut self.guard, &mut self.effects);
         let processes = &self.senses.processes;
         self.executor.take_over(began, before_bytes, |id, lost| {
@@ -152,8 +152,8 @@ impl Daemon {
         self.executor.free_killed();
     }
 
-    fn now(&self) -> Duration {
-        self.origin.elapsed()
+    fn now(&self) -> Moment {
+        Moment::after_origin(self.origin.elapsed())
     }
 
     /// Looks at memory, and does what follows. Returns how long nothing need be
@@ -180,12 +180,12 @@ impl Daemon {
         Ok(self.round.pause)
     }
 
-    fn see(&mut self, now: Duration) {
+    fn see(&mut self, now: Moment) {
         self.round.seen = now;
         self.round.unseen = None;
     }
 
-    fn look(&mut self, now: Duration, mut memory: Memory) {
+    fn look(&mut self, now: Moment, mut memory: Memory) {
         self.see(now);
         self.senses.say_what_was_implausible(&mut self.scribe);
         // Where there is enough without it, it is not worth a read.
@@ -201,7 +201,7 @@ impl Daemon {
             .measure(now, is_quiet, self.guard.memory(), &mut self.scribe);
     }
 
-    fn look_without(&mut self, now: Duration, err: &ReadError) {
+    fn look_without(&mut self, now: Moment, err: &ReadError) {
         let mut was_said = self.round.unseen.is_some();
         say_once(&mut was_said, &mut self.scribe, "memory is not seen", err);
         self.round.unseen = Some(chain(err).into());
@@ -211,7 +211,7 @@ impl Daemon {
     }
 
     /// Looks at pressure, and takes in what has come of earlier rounds.
-    fn attend(&mut self, now: Duration) {
+    fn attend(&mut self, now: Moment) {
         let (stalled, pause) = self.senses.look_at_pressure(now, &mut self.scribe);
         if stalled {
             self.handle(now, Event::Stalled);
@@ -229,7 +229,7 @@ impl Daemon {
     }
 
     /// Hands `event` to the guard and carries out what it wants done.
-    fn handle(&mut self, now: Duration, event: Event<'_>) {
+    fn handle(&mut self, now: Moment, event: Event<'_>) {
         self.guard.handle(now, event, &mut self.effects);
         while let Some(effect) = self.effects.next() {
             match effect {
@@ -254,7 +254,7 @@ impl Daemon {
         }
     }
 
-    fn read_table(&mut self, now: Duration, depth: Depth) {
+    fn read_table(&mut self, now: Moment, depth: Depth) {
         let (values, memory) = (&self.values, self.guard.memory());
         let value = |id| values.get(id);
         self.round.took.read = self
@@ -274,7 +274,7 @@ impl Daemon {
         self.round.took.choose = began.elapsed();
     }
 
-    fn act(&mut self, now: Duration, action: Action) {
+    fn act(&mut self, now: Moment, action: Action) {
         let decided = decided(&self.guard, &self.senses.processes, &self.round);
         let means = means(&self.wait, &self.round);
         let table = &mut self.senses.table;
@@ -282,7 +282,7 @@ impl Daemon {
         self.guard.handle(now, outcome, &mut self.effects);
     }
 
-    fn tell(&mut self, now: Duration) {
+    fn tell(&mut self, now: Moment) {
         let decided = decided(&self.guard, &self.senses.processes, &self.round);
         let means = means(&self.wait, &self.round);
         let (table, scribe) = (&mut self.senses.table, &mut self.scribe);
@@ -297,7 +297,7 @@ impl Daemon {
         }
     }
 
-    fn leave_will(&mut self, now: Duration) {
+    fn leave_will(&mut self, now: Moment) {
         if self.watchdog.room() == 0 {
             return;
         }
@@ -310,7 +310,7 @@ impl Daemon {
         self.watchdog.leave(holds.heirs(&self.will));
     }
 
-    fn let_go(&mut self, now: Duration, id: ProcessId) {
+    fn let_go(&mut self, now: Moment, id: ProcessId) {
         let (was_victim, was_registered) =
             self.executor.let_go(now, id, &self.wait, &mut self.scribe);
         if was_victim {
@@ -366,7 +366,7 @@ impl Daemon {
     }
 
     /// Writes the status line where it is due.
-    fn report(&mut self, now: Duration) {
+    fn report(&mut self, now: Moment) {
         let Some(interval) = self.status.interval else {
             return;
         };
@@ -374,13 +374,13 @@ impl Daemon {
             self.scribe.tell(match &self.round.unseen {
                 None => Record::Status(*self.guard.memory()),
                 Some(why) => {
-                    let unseen_for = now.saturating_sub(self.round.seen);
+                    let unseen_for = now.since(self.round.seen);
                     Record::Unseen(unseen_for, Arc::clone(why))
                 }
             });
             self.status.next = now + interval;
         }
-        self.rest_for(self.status.next.saturating_sub(now));
+        self.rest_for(self.status.next.since(now));
     }
 
     fn hear(&mut self, source: WakeSource, flags: EpollFlags) -> ControlFlow<()> {
@@ -423,7 +423,7 @@ impl Daemon {
         }
     }
 
-    fn hear_peer(&mut self, now: Duration, number: u64) {
+    fn hear_peer(&mut self, now: Moment, number: u64) {
         let Self {
             guard,
             round,

@@ -1,9 +1,7 @@
 //! What a shortage came to: counted from the first signal until all victims
 //! are gone.
 
-use std::time::Duration;
-
-use oom_policy::Cost;
+use oom_policy::{Cost, Moment};
 
 use crate::holds::Ending;
 use crate::record::Record;
@@ -12,7 +10,7 @@ use crate::record::Record;
 /// for nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Episode {
-    began: Duration,
+    began: Moment,
     /// MemAvailable + SwapFree then, where it was known.
     pool_bytes: Option<u64>,
     gone: u32,
@@ -21,7 +19,7 @@ pub(crate) struct Episode {
 }
 
 impl Episode {
-    pub(crate) fn new(now: Duration, pool_bytes: Option<u64>) -> Self {
+    pub(crate) fn new(now: Moment, pool_bytes: Option<u64>) -> Self {
         Self {
             began: now,
             pool_bytes,
@@ -44,7 +42,7 @@ impl Episode {
     }
 
     /// Adds up. `pool_bytes`: MemAvailable + SwapFree now.
-    pub(crate) fn sum(self, now: Duration, pool_bytes: u64) -> Record {
+    pub(crate) fn sum(self, now: Moment, pool_bytes: u64) -> Record {
         let came_back = (self.pool_bytes).map(|before| pool_bytes.saturating_sub(before));
         Record::Settled {
             processes: self.gone,
@@ -53,7 +51,7 @@ impl Episode {
             before_bytes: self.pool_bytes,
             after_bytes: pool_bytes,
             value: self.lost.rounded_up(),
-            took: now.saturating_sub(self.began),
+            took: now.since(self.began),
         }
     }
 }

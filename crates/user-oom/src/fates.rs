@@ -1,10 +1,8 @@
 //! What was done to the last victims, kept for those who ask (`psi-monitor
 //! --fate`). Of fixed size: noting a signal takes no memory.
 
-use std::time::Duration;
-
 use control::{Denial, Reply};
-use oom_policy::{Cause, Level, ProcessId};
+use oom_policy::{Cause, Level, Moment, ProcessId};
 
 use crate::record::{Signal, Victim};
 
@@ -27,8 +25,8 @@ struct Fate {
     cause: control::Grounds,
     need_bytes: u64,
     held_bytes: u64,
-    signalled: Duration,
-    gone: Option<Duration>,
+    signalled: Moment,
+    gone: Option<Moment>,
 }
 
 impl Fates {
@@ -43,7 +41,7 @@ impl Fates {
     /// was needed.
     pub(crate) fn signalled(
         &mut self,
-        now: Duration,
+        now: Moment,
         victim: &Victim,
         signal: Signal,
         (cause, need_bytes): (Option<Cause>, u64),
@@ -71,14 +69,14 @@ impl Fates {
     }
 
     /// The victim `id` is gone.
-    pub(crate) fn gone(&mut self, now: Duration, id: ProcessId) {
+    pub(crate) fn gone(&mut self, now: Moment, id: ProcessId) {
         if let Some(fate) = self.find(|fate| fate.id == id) {
             fate.gone.get_or_insert(now);
         }
     }
 
     /// What was done to `pid`: of several that had it, to the last.
-    pub(crate) fn tell(&self, now: Duration, pid: u32) -> Reply {
+    pub(crate) fn tell(&self, now: Moment, pid: u32) -> Reply {
         let of_that_pid = self.list.iter().flatten().filter(|fate| fate.id.pid == pid);
         let Some(fate) = of_that_pid.max_by_key(|fate| fate.signalled) else {
             return Reply::Refused(Denial::NoVictim);
@@ -91,8 +89,8 @@ impl Fates {
             cause: fate.cause,
             need_bytes: fate.need_bytes,
             held_bytes: fate.held_bytes,
-            since: now.saturating_sub(fate.signalled),
-            gone_after: fate.gone.map(|gone| gone.saturating_sub(fate.signalled)),
+            since: now.since(fate.signalled),
+            gone_after: fate.gone.map(|gone| gone.since(fate.signalled)),
         })
     }
 
@@ -113,7 +111,10 @@ fn word_of(cause: Option<Cause>) -> control::Grounds {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::stand_in::at;
 
     fn victim(pid: u32, start_ticks: u64) -> Victim {
         Victim {
@@ -131,7 +132,7 @@ mod tests {
 
     #[track_caller]
     fn told(fates: &Fates, pid: u32) -> control::Fate {
-        match fates.tell(20 * SECOND, pid) {
+        match fates.tell(at(20 * SECOND), pid) {
             Reply::Fate(fate) => fate,
             other => panic!("{other:?}"),
         }
@@ -141,10 +142,10 @@ mod tests {
     fn both_signals_of_a_victim_and_its_end_are_one_fate() {
         let mut fates = Fates::new();
         let victim = victim(7, 1);
-        fates.signalled(2 * SECOND, &victim, Signal::Term, WHY);
+        fates.signalled(at(2 * SECOND), &victim, Signal::Term, WHY);
         assert_eq!(told(&fates, 7).gone_after, None);
-        fates.signalled(7 * SECOND, &victim, Signal::Kill, WHY);
-        fates.gone(8 * SECOND, victim.id);
+        fates.signalled(at(7 * SECOND), &victim, Signal::Kill, WHY);
+        fates.gone(at(8 * SECOND), victim.id);
         let fate = told(&fates, 7);
         assert_eq!(fate.first, Signal::Term);
         assert_eq!(fate.last, Signal::Kill);
@@ -156,8 +157,8 @@ mod tests {
     #[test]
     fn of_two_that_had_the_pid_the_last_is_told_of() {
         let mut fates = Fates::new();
-        fates.signalled(SECOND, &victim(7, 1), Signal::Kill, WHY);
-        fates.signalled(3 * SECOND, &victim(7, 2), Signal::Term, WHY);
+        fates.signalled(at(SECOND), &victim(7, 1), Signal::Kill, WHY);
+        fates.signalled(at(3 * SECOND), &victim(7, 2), Signal::Term, WHY);
         assert_eq!(told(&fates, 7).since, 17 * SECOND);
     }
 
@@ -165,12 +166,12 @@ mod tests {
     fn the_oldest_makes_room_and_a_stranger_is_no_victim() {
         let mut fates = Fates::new();
         for pid in 1..=65 {
-            fates.signalled(SECOND, &victim(pid, 1), Signal::Kill, WHY);
+            fates.signalled(at(SECOND), &victim(pid, 1), Signal::Kill, WHY);
         }
         let none = Reply::Refused(Denial::NoVictim);
-        assert_eq!(fates.tell(SECOND, 1), none);
+        assert_eq!(fates.tell(at(SECOND), 1), none);
         assert_eq!(told(&fates, 2).pid, 2);
         assert_eq!(told(&fates, 65).pid, 65);
-        assert_eq!(fates.tell(SECOND, 66), none);
+        assert_eq!(fates.tell(at(SECOND), 66), none);
     }
 }

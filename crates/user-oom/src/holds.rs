@@ -4,11 +4,10 @@
 //! whatever becomes of the pid.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use nix::sys::epoll::EpollFlags;
 use nix::sys::resource::{Resource, getrlimit};
-use oom_policy::{Cost, NextKill, Process, ProcessId};
+use oom_policy::{Cost, Moment, NextKill, Process, ProcessId};
 use reaper::{Calls, ReapError};
 use sensors::{ProcRoot, ProcessTable};
 
@@ -55,7 +54,7 @@ pub(crate) struct Ending {
     /// What was printed at its first signal,
     pub(crate) victim: Victim,
     /// when that was,
-    pub(crate) since: Duration,
+    pub(crate) since: Moment,
     /// what it held, and what is lost with it.
     pub(crate) held_bytes: u64,
     pub(crate) lost: Cost,
@@ -64,12 +63,7 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    pub(crate) fn new(
-        now: Duration,
-        victim: Victim,
-        process: Option<&Process>,
-        lost: Cost,
-    ) -> Self {
+    pub(crate) fn new(now: Moment, victim: Victim, process: Option<&Process>, lost: Cost) -> Self {
         Self {
             victim,
             since: now,
@@ -233,7 +227,7 @@ impl Holds {
     /// Holds all that `will` names, for the watchdog; once all else is done.
     pub(crate) fn leave_will(
         &mut self,
-        now: Duration,
+        now: Moment,
         will: &[NextKill],
         processes: &[Process],
         table: &ProcessTable,

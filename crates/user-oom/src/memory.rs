@@ -262,7 +262,7 @@ mod tests {
             let surroundings = Surroundings::default();
             let mut guard = Guard::new(Settings::default(), Gate::default(), surroundings, 64);
             let mut effects = Effects::default();
-            let now = Duration::from_secs(1);
+            let now = crate::stand_in::at(Duration::from_secs(1));
             guard.handle(now, Event::Memory(memory), &mut effects);
             let table = Event::Table {
                 depth: Depth::Fast,

@@ -15,6 +15,7 @@ use control::{
 };
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
+use oom_policy::Moment;
 
 use crate::error::chain;
 use crate::scribe::Scribe;
@@ -56,9 +57,9 @@ pub(crate) struct Peers {
     /// Somebody waits in the public one's, or may.
     more_strangers: bool,
     /// How many of them are still looked at in this turn, and since when it is.
-    turn: (u32, Duration),
+    turn: (u32, Moment),
     /// When it is next seen whether the sockets are there.
-    next_look: Duration,
+    next_look: Moment,
     /// They are not, and that was said.
     missing: bool,
 }
@@ -69,7 +70,7 @@ struct Peer {
     number: u64,
     stranger: bool,
     /// When it is hung up on; never while it waits for relief.
-    until: Option<Duration>,
+    until: Option<Moment>,
 }
 
 impl Peer {
@@ -102,8 +103,8 @@ impl Peers {
             own_uid,
             more: false,
             more_strangers: false,
-            turn: (LOOKED_AT, Duration::ZERO),
-            next_look: RETRY,
+            turn: (LOOKED_AT, Moment::ORIGIN),
+            next_look: Moment::ORIGIN + RETRY,
             missing,
         })
     }
@@ -143,7 +144,7 @@ impl Peers {
 
     /// Something of ours was removed.
     pub(crate) fn look_again(&mut self) {
-        self.next_look = Duration::ZERO;
+        self.next_look = Moment::ORIGIN;
     }
 
     /// Makes the sockets again where they are missing. For quiet rounds.
@@ -154,7 +155,7 @@ impl Peers {
     /// while it was missing.
     pub(crate) fn restore(
         &mut self,
-        now: Duration,
+        now: Moment,
         wait: &Wait,
         scribe: &mut Scribe,
     ) -> Result<(), PlaceError> {
@@ -193,7 +194,7 @@ impl Peers {
 
     /// Hangs up on those who say nothing, and takes in those who wait.
     /// Returns for how long nothing of this is due.
-    pub(crate) fn tend(&mut self, now: Duration, wait: &Wait) -> Duration {
+    pub(crate) fn tend(&mut self, now: Moment, wait: &Wait) -> Duration {
         // Closing a connection ends its watch.
         self.list
             .retain(|peer| peer.until.is_none_or(|until| now < until));
@@ -219,7 +220,7 @@ impl Peers {
         due.chain(turn)
             .chain(look)
             .min()
-            .map_or(Duration::MAX, |due| due.saturating_sub(now))
+            .map_or(Duration::MAX, |due| due.since(now))
     }
 
     fn accept(&self, door: Door) -> Option<Connection> {
@@ -232,7 +233,7 @@ impl Peers {
     }
 
     /// Gives it a place, or hangs up where it has none to claim.
-    fn take_in(&mut self, now: Duration, connection: Connection, wait: &Wait) {
+    fn take_in(&mut self, now: Moment, connection: Connection, wait: &Wait) {
         let uid = connection.peer().uid;
         let stranger = !may_ask_relief(uid, self.own_uid);
         let (places, patience) = match stranger {

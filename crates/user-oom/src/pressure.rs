@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use oom_policy::Gate;
+use oom_policy::{Gate, Moment};
 use psi::{Percent, Share, Trigger, TriggerError};
 use sensors::{PressureFile, PressureTrigger, ReadError};
 
@@ -43,7 +43,7 @@ enum Source {
     File {
         file: PressureFile,
         percent: Percent,
-        next: Duration,
+        next: Moment,
     },
 }
 
@@ -83,7 +83,7 @@ impl PressureWatch {
             source: Source::File {
                 file,
                 percent,
-                next: Duration::ZERO,
+                next: Moment::ORIGIN,
             },
         })
     }
@@ -110,7 +110,7 @@ impl PressureWatch {
     /// # Errors
     ///
     /// [`ReadError`] where the file cannot be read or makes no sense.
-    pub(crate) fn look(&mut self, now: Duration) -> Result<Option<bool>, ReadError> {
+    pub(crate) fn look(&mut self, now: Moment) -> Result<Option<bool>, ReadError> {
         match &mut self.source {
             Source::File {
                 file,
@@ -125,10 +125,10 @@ impl PressureWatch {
     }
 
     /// How long no look is due.
-    pub(crate) fn pause(&self, now: Duration) -> Duration {
+    pub(crate) fn pause(&self, now: Moment) -> Duration {
         match &self.source {
             Source::Trigger { .. } => Duration::MAX,
-            Source::File { next, .. } => next.saturating_sub(now),
+            Source::File { next, .. } => next.since(now),
         }
     }
 }

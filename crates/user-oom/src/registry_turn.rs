@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
+use oom_policy::Moment;
 use sensors::ProcRoot;
 use value_registry::{Notice, Occupant, Registry, Who};
 
@@ -24,8 +25,8 @@ const ONCE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT);
 #[derive(Debug)]
 pub(crate) struct RegistryTurn {
     /// Not before then.
-    next: Duration,
-    next_reread: Duration,
+    next: Moment,
+    next_reread: Moment,
     /// Whether the loop's wait tells of changes.
     is_armed: bool,
 }
@@ -38,8 +39,8 @@ impl RegistryTurn {
     /// What the kernel says of one more descriptor to wait for.
     pub(crate) fn new(registry: &Registry, wait: &Wait) -> Result<Self, Errno> {
         let turn = Self {
-            next: Duration::ZERO,
-            next_reread: REREAD,
+            next: Moment::ORIGIN,
+            next_reread: Moment::ORIGIN + REREAD,
             is_armed: true,
         };
         if let Some(descriptor) = registry.descriptor() {
@@ -58,13 +59,13 @@ impl RegistryTurn {
     /// without an event.
     pub(crate) fn read(
         &mut self,
-        now: Duration,
+        now: Moment,
         registry: &mut Registry,
         root: &ProcRoot,
         wait: &Wait,
     ) -> (Vec<Notice>, Duration) {
-        if let Some(rest) = self.next.checked_sub(now).filter(|rest| !rest.is_zero()) {
-            return (Vec::new(), rest);
+        if now < self.next {
+            return (Vec::new(), self.next.since(now));
         }
         if self.next_reread <= now {
             registry.reread();

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use oom_policy::{
-    Depth, Effects, Event, Guard, Memory, Name, Preference, Process, ProcessId, SessionId,
+    Depth, Effects, Event, Guard, Memory, Moment, Name, Preference, Process, ProcessId, SessionId,
 };
 use reaper::{Calls, Held, ReapError, SecondHand, wait_gone};
 use sensors::ProcRoot;
@@ -117,7 +117,7 @@ pub(crate) fn decide(guard: &mut Guard, processes: usize) -> Rehearsed {
     guard.touch();
     // Twice, since each table is compared with the one before.
     for _ in 0..2 {
-        let now = Duration::ZERO;
+        let now = Moment::ORIGIN;
         guard.handle(now, Event::Memory(no_memory()), &mut effects);
         let table = Event::Table {
             depth: Depth::Fast,
@@ -188,7 +188,7 @@ mod tests {
             available_bytes: 80 << 20,
             ..no_memory()
         };
-        let now = Duration::from_millis(50);
+        let now = crate::stand_in::at(Duration::from_millis(50));
         let mut effects = Effects::default();
         guard.handle(now, Event::Memory(memory), &mut effects);
         let table = Event::Table {

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use oom_policy::{Depth, Memory, Process, ProcessId, Protection};
+use oom_policy::{Depth, Memory, Moment, Process, ProcessId, Protection};
 use sensors::{ProcessTable, ReadError};
 
 use crate::classify::Classifier;
@@ -89,7 +89,7 @@ impl Senses {
     /// kernel's stead, and for how long it need not be looked at.
     pub(crate) fn look_at_pressure(
         &mut self,
-        now: Duration,
+        now: Moment,
         scribe: &mut Scribe,
     ) -> (bool, Duration) {
         let Some(pressure) = &mut self.pressure else {
@@ -126,7 +126,7 @@ impl Senses {
     }
 
     /// Takes in what the surveyor has found since.
-    pub(crate) fn take_in(&mut self, now: Duration) {
+    pub(crate) fn take_in(&mut self, now: Moment) {
         self.surveyor
             .deliver(now, &mut self.table, &self.classifier);
     }
@@ -135,7 +135,7 @@ impl Senses {
     /// on. `is_quiet`: nothing is short or awaited.
     pub(crate) fn measure(
         &mut self,
-        now: Duration,
+        now: Moment,
         is_quiet: bool,
         memory: &Memory,
         scribe: &mut Scribe,
@@ -174,7 +174,7 @@ impl Senses {
     /// taken as holding all of it.
     pub(crate) fn read_table(
         &mut self,
-        now: Duration,
+        now: Moment,
         depth: Depth,
         memory: &Memory,
         value: impl Fn(ProcessId) -> Option<u32>,

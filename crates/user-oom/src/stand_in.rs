@@ -1,9 +1,15 @@
 //! Processes for tests: real ones that only wait, and made-up ones.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use oom_policy::{Name, Preference, Process, ProcessId, SessionId};
+use oom_policy::{Moment, Name, Preference, Process, ProcessId, SessionId};
 use sensors::ProcRoot;
+
+/// So long after the origin.
+pub(crate) fn at(span: Duration) -> Moment {
+    Moment::after_origin(span)
+}
 
 /// The kernel's own view.
 pub(crate) fn root() -> ProcRoot {

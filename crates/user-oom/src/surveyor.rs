@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use oom_policy::{Memory, Name, ProcessId};
+use oom_policy::{Memory, Moment, Name, ProcessId};
 use sensors::{Depth, Inquiry, ProcessTable, Survey, What};
 
 use crate::classify::{Classifier, Program, Programs};
@@ -73,7 +73,7 @@ pub(crate) struct Surveyor {
     /// What is not answered yet, in order: the first is being read.
     asked: VecDeque<Inquiry>,
     /// Since when the first is waited for, or later.
-    since: Duration,
+    since: Moment,
 }
 
 /// A request that was not answered, as it is told.
@@ -117,13 +117,13 @@ impl Surveyor {
             read,
             left_behind: 0,
             asked: VecDeque::with_capacity(QUEUE),
-            since: Duration::ZERO,
+            since: Moment::ORIGIN,
         }
     }
 
     /// Asks, unless there is no room; whether there was. Takes no lock and no
     /// memory.
-    pub(crate) fn ask(&mut self, now: Duration, request: Inquiry) -> bool {
+    pub(crate) fn ask(&mut self, now: Moment, request: Inquiry) -> bool {
         let Some(Worker {
             requests: Some(requests),
             shared,
@@ -149,7 +149,7 @@ impl Surveyor {
     /// memory.
     pub(crate) fn deliver(
         &mut self,
-        now: Duration,
+        now: Moment,
         table: &mut ProcessTable,
         classifier: &Classifier,
     ) {
@@ -169,7 +169,7 @@ impl Surveyor {
         memory: &Memory,
     ) {
         let began = Instant::now();
-        let now = Duration::ZERO;
+        let now = Moment::ORIGIN;
         let wait = |surveyor: &mut Self, table: &mut ProcessTable| {
             let left = FIRST_LOOK.saturating_sub(began.elapsed());
             surveyor.wait(left);
@@ -192,7 +192,7 @@ impl Surveyor {
     /// quiet rounds.
     pub(crate) fn ask_for_measurements(
         &mut self,
-        now: Duration,
+        now: Moment,
         table: &mut ProcessTable,
         memory: &Memory,
     ) -> bool {
@@ -205,7 +205,7 @@ impl Surveyor {
     }
 
     /// The next answer that is there.
-    fn answer(&mut self, now: Duration) -> Option<Surveyed> {
+    fn answer(&mut self, now: Moment) -> Option<Surveyed> {
         let answer = self.worker.as_mut()?.answers.pop().ok()?;
         self.asked.pop_front();
         self.since = now;
@@ -231,7 +231,7 @@ impl Surveyor {
     /// all is slow, and no wait is held against a process.
     pub(crate) fn give_up(
         &mut self,
-        now: Duration,
+        now: Moment,
         is_quiet: bool,
         table: &mut ProcessTable,
     ) -> Option<Unanswered> {
@@ -239,7 +239,7 @@ impl Surveyor {
         if !is_quiet {
             self.since = now;
         }
-        let after = now.saturating_sub(self.since);
+        let after = now.since(self.since);
         if after < patience(&request) {
             return None;
         }
@@ -395,6 +395,7 @@ mod tests {
     use sensors::ProcRoot;
 
     use super::*;
+    use crate::stand_in::at;
     use crate::stand_in::{Waiter, root};
 
     /// What does not come within this long does not come.
@@ -480,7 +481,7 @@ mod tests {
         while !surveyor.asked.is_empty() {
             assert!(began.elapsed() < LIMIT, "{surveyor:?}");
             surveyor.wait(LIMIT);
-            surveyor.deliver(Duration::ZERO, &mut town.table, &town.classifier);
+            surveyor.deliver(Moment::ORIGIN, &mut town.table, &town.classifier);
         }
     }
 
@@ -518,20 +519,20 @@ mod tests {
         while !is_waited_for(&surveyor) {
             assert!(began.elapsed() < LIMIT, "{surveyor:?}");
             surveyor.wait(Duration::from_millis(1));
-            surveyor.deliver(Duration::ZERO, table, &town.classifier);
-            surveyor.ask_for_measurements(Duration::ZERO, table, &town.memory);
+            surveyor.deliver(Moment::ORIGIN, table, &town.classifier);
+            surveyor.ask_for_measurements(Moment::ORIGIN, table, &town.memory);
         }
 
         // Nothing is held against it early, nor while memory is short.
         assert!(
             surveyor
-                .give_up(Duration::from_secs(4), true, table)
+                .give_up(at(Duration::from_secs(4)), true, table)
                 .is_none()
         );
-        assert!(surveyor.give_up(LATE, false, table).is_none());
+        assert!(surveyor.give_up(at(LATE), false, table).is_none());
         let soon = LATE + Duration::from_secs(4);
-        assert!(surveyor.give_up(soon, true, table).is_none());
-        let unanswered = surveyor.give_up(2 * LATE, true, table).unwrap();
+        assert!(surveyor.give_up(at(soon), true, table).is_none());
+        let unanswered = surveyor.give_up(at(2 * LATE), true, table).unwrap();
         assert_eq!(unanswered.pid, stuck);
         assert!(unanswered.measures_on);
 
@@ -539,7 +540,7 @@ mod tests {
         table.scan(Depth::Full).unwrap();
         table.ask_for_identities(Depth::Full, &mut |request| {
             assert_ne!(request.id.pid, stuck);
-            surveyor.ask(2 * LATE, request)
+            surveyor.ask(at(2 * LATE), request)
         });
         assert_eq!(surveyor.asked.len(), 2);
         take_all(&mut surveyor, &mut town);
@@ -551,7 +552,7 @@ mod tests {
             assert!(began.elapsed() < LIMIT);
             thread::yield_now();
         }
-        assert!(surveyor.answer(2 * LATE).is_none());
+        assert!(surveyor.answer(at(2 * LATE)).is_none());
     }
 
     #[test]
@@ -571,16 +572,16 @@ mod tests {
             ..request.unwrap()
         };
         for left_behind in 1..=LEFT_BEHIND {
-            assert!(surveyor.ask(Duration::ZERO, request));
-            let given_up = surveyor.give_up(LATE, true, &mut town.table).unwrap();
+            assert!(surveyor.ask(Moment::ORIGIN, request));
+            let given_up = surveyor.give_up(at(LATE), true, &mut town.table).unwrap();
             assert_eq!(given_up.measures_on, left_behind < LEFT_BEHIND);
         }
         town.table.scan(Depth::Full).unwrap();
-        surveyor.ask_for_measurements(LATE, &mut town.table, &town.memory);
+        surveyor.ask_for_measurements(at(LATE), &mut town.table, &town.memory);
         assert!(surveyor.asked.is_empty(), "nothing is measured");
         // What takes no lock of a process is still read.
         town.table
-            .ask_for_identities(Depth::Full, &mut |request| surveyor.ask(LATE, request));
+            .ask_for_identities(Depth::Full, &mut |request| surveyor.ask(at(LATE), request));
         assert!(!surveyor.asked.is_empty());
         take_all(&mut surveyor, &mut town);
         silent.answer_at_last();
@@ -597,7 +598,7 @@ mod tests {
             rss_bytes: 0,
         };
         let taken = (0..2 * QUEUE)
-            .filter(|_| surveyor.ask(Duration::ZERO, request))
+            .filter(|_| surveyor.ask(Moment::ORIGIN, request))
             .count();
         assert_eq!(taken, QUEUE);
         silent.answer_at_last();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use oom_policy::ProcessId;
+use oom_policy::{Moment, ProcessId};
 use sensors::ProcRoot;
 use value_registry::{Notice, Registry};
 
@@ -27,7 +27,7 @@ pub(crate) struct Values {
     /// The registry has changed since the kernel's choice was last aligned,
     is_unaligned: bool,
     /// which is not done again before then.
-    next_align: Duration,
+    next_align: Moment,
 }
 
 impl Values {
@@ -43,7 +43,7 @@ impl Values {
             turn,
             aligner,
             is_unaligned: true,
-            next_align: Duration::ZERO,
+            next_align: Moment::ORIGIN,
         }
     }
 
@@ -82,7 +82,7 @@ impl Values {
     /// long there is no more to read.
     pub(crate) fn read(
         &mut self,
-        now: Duration,
+        now: Moment,
         wait: &Wait,
         scribe: &mut Scribe,
     ) -> (bool, Duration) {
@@ -100,7 +100,7 @@ impl Values {
     }
 
     /// Has the kernel's choice follow the registry; how long it may lag.
-    pub(crate) fn align(&mut self, now: Duration, scribe: &mut Scribe) -> Duration {
+    pub(crate) fn align(&mut self, now: Moment, scribe: &mut Scribe) -> Duration {
         let Some(aligner) = &mut self.aligner else {
             return Duration::MAX;
         };
@@ -108,7 +108,7 @@ impl Values {
             return Duration::MAX;
         }
         if now < self.next_align {
-            return self.next_align - now;
+            return self.next_align.since(now);
         }
         self.is_unaligned = false;
         self.next_align = now + ALIGN_REST;

@@ -14,8 +14,9 @@
 use std::time::Duration;
 
 use oom_policy::{
-    Action, Ask, Cause, Decision, Depth, Effect, Effects, Event, Gate, Guard, Level, Memory, Name,
-    NextKill, Preference, Process, ProcessId, Refusal, SessionId, Settings, Surroundings, Verdict,
+    Action, Ask, Cause, Decision, Depth, Effect, Effects, Event, Gate, Guard, Level, Memory,
+    Moment, Name, NextKill, Preference, Process, ProcessId, Refusal, SessionId, Settings,
+    Surroundings, Verdict,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -116,7 +117,7 @@ impl Driven {
     /// Memory is looked at, and relief asked for where `ask` says so.
     pub fn look(&mut self, now: Duration, memory: &Memory, ask: Ask) -> Look {
         if ask == Ask::Relief {
-            self.guard.handle(now, Event::Asked, &mut self.effects);
+            self.guard.handle(at(now), Event::Asked, &mut self.effects);
         }
         let event = match ask {
             Ask::Nobody | Ask::Relief => Event::Memory(*memory),
@@ -125,7 +126,7 @@ impl Driven {
                 memory: *memory,
             },
         };
-        self.guard.handle(now, event, &mut self.effects);
+        self.guard.handle(at(now), event, &mut self.effects);
         let mut look = Look {
             level: self.guard.level(),
             wants_table: false,
@@ -151,23 +152,29 @@ impl Driven {
     pub fn decide(&mut self, now: Duration, processes: &[Process]) -> &Decision {
         let depth = Depth::Fast;
         let table = Event::Table { depth, processes };
-        self.guard.handle(now, table, &mut self.effects);
+        self.guard.handle(at(now), table, &mut self.effects);
         while let Some(effect) = self.effects.next() {
             if let Effect::Act(Action::Terminate(id) | Action::Kill(id)) = effect {
-                self.guard.handle(now, Event::Sent(id), &mut self.effects);
+                self.guard
+                    .handle(at(now), Event::Sent(id), &mut self.effects);
             }
         }
         self.guard.decision()
     }
 
     pub fn learn(&mut self, now: Duration, event: Event<'_>) {
-        self.guard.handle(now, event, &mut self.effects);
+        self.guard.handle(at(now), event, &mut self.effects);
         while self.effects.next().is_some() {}
     }
 
     pub fn will(&mut self, processes: &[Process], will: &mut Vec<NextKill>) {
         self.guard.will(processes, will);
     }
+}
+
+/// So long after the origin.
+pub fn at(now: Duration) -> Moment {
+    Moment::after_origin(now)
 }
 
 /// A process and what it does with its time.
