@@ -37,6 +37,12 @@ impl Gate {
         }
     }
 
+    /// Forgets what it has counted: as new.
+    pub(crate) fn forget(&mut self) {
+        self.last = None;
+        self.seen = 0;
+    }
+
     /// The trigger fired at `now`, a time since any fixed origin.
     ///
     /// Windows in a row are counted anew after each relief asked for.

@@ -40,7 +40,6 @@ pub struct Surroundings {
 #[derive(Debug)]
 pub struct Guard {
     policy: Policy,
-    gate: Gate,
     schedule: Schedule,
     surroundings: Surroundings,
     memory: Memory,
@@ -78,8 +77,7 @@ impl Guard {
         processes: usize,
     ) -> Self {
         Self {
-            policy: Policy::new(settings, processes),
-            gate,
+            policy: Policy::new(settings, gate, processes),
             schedule: Schedule::default(),
             surroundings,
             memory: Memory::default(),
@@ -173,7 +171,7 @@ impl Guard {
             Event::Table { depth, processes } => self.decide(now, depth, processes, effects),
             Event::Stalled => {
                 self.schedule.stalled();
-                self.relief |= self.gate.fired(now) == Ask::Relief;
+                self.relief |= self.policy.stalled(now);
             }
             Event::Asked => self.relief = true,
             Event::Revalued => self.schedule.revalued(),

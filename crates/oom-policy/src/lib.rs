@@ -73,6 +73,7 @@ mod pace;
 mod policy;
 mod ranking;
 mod schedule;
+mod scope;
 mod settings;
 mod units;
 mod value;

@@ -9,37 +9,16 @@ use model::{
 };
 
 use crate::choice::{Choice, Yields, choose_one};
-use crate::growth::Growth;
+use crate::gate::Gate;
 use crate::levels::{Levels, Pool, share};
-use crate::pace::Pace;
 use crate::ranking::{Ranked, Ranking};
+use crate::scope::{Look, ScopeState, Severity};
 use crate::settings::Settings;
 use crate::units::{Standing, Unit, Units, at, reserve_to};
 use crate::value::{self, Sessions};
-use crate::victims::Victims;
 
-/// A refusal is not thought over again before this long, or before memory
-/// moves by [`SETTLED`].
-const RECONSIDER_AFTER: Duration = Duration::from_secs(1);
-/// What memory may move by, as a part of all, for a refusal to stand.
-const SETTLED: u64 = 256;
-/// What memory may move by, as a part of all, before the table is read again to
-/// see who grew.
-const NOTICEABLE: u64 = 64;
 /// A last call is answered within milliseconds: about one of search.
 const LAST_CALL_BUDGET: Budget = Budget { states: 1 << 17 };
-
-/// What is known from memory alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Look {
-    /// The level the machine is at.
-    pub(crate) level: Level,
-    /// Whether to read the process table and decide now.
-    pub(crate) wants_table: bool,
-    /// When to look again at the latest, from now. An event (a pressure
-    /// trigger, a victim's end, a request) may come first.
-    pub(crate) wake_after: Duration,
-}
 
 /// What a decision is made of.
 #[derive(Clone, Copy, Debug)]
@@ -48,25 +27,6 @@ pub(crate) struct Seen<'a> {
     pub(crate) ask: Ask,
     /// By ascending pid.
     pub(crate) processes: &'a [Process],
-}
-
-/// How bad it is: nobody else dies while victims are awaited, unless it got
-/// worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Severity {
-    Relief,
-    Warn,
-    Kill,
-    LastCall,
-}
-
-/// What the last step saw.
-#[derive(Clone, Copy, Debug)]
-struct Table {
-    at: Moment,
-    memory: Memory,
-    level: Level,
-    refused: bool,
 }
 
 /// Decides what is killed: a function of its own state, the time and what was
@@ -80,11 +40,10 @@ pub(crate) struct Policy {
     settings: Settings,
     capacity: usize,
     units: Units,
-    growth: Growth,
     sessions: Sessions,
-    victims: Victims,
     choice: Choice,
-    pace: Pace,
+    /// What is remembered from one decision to the next.
+    scope: ScopeState,
     decision: Decision,
     /// What the decision costs, before it is rounded up.
     lost: Cost,
@@ -93,12 +52,6 @@ pub(crate) struct Policy {
     /// Who is to be signalled: the place of its unit, the unit, its place
     /// there, itself.
     line: Vec<(u64, u32, Place, u32)>,
-    /// The worst the present victims were chosen for.
-    chosen_for: Option<Severity>,
-    /// A victim is stuck: choose again without it.
-    reconsider: bool,
-    last_relief: Option<Moment>,
-    table: Option<Table>,
 }
 
 /// Orders the processes of a unit: whether not its leader, start time, pid.
@@ -106,16 +59,14 @@ type Place = (bool, u64, u32);
 
 impl Policy {
     /// A policy with room for `processes` processes.
-    pub(crate) fn new(settings: Settings, processes: usize) -> Self {
+    pub(crate) fn new(settings: Settings, gate: Gate, processes: usize) -> Self {
         let mut policy = Self {
             settings,
             capacity: 0,
             units: Units::default(),
-            growth: Growth::new(),
             sessions: Sessions::default(),
-            victims: Victims::default(),
             choice: Choice::with_capacity(processes),
-            pace: Pace::default(),
+            scope: ScopeState::new(gate),
             decision: Decision {
                 level: Level::Ok,
                 cause: None,
@@ -132,10 +83,6 @@ impl Policy {
             lost: Cost::ZERO,
             weighed: Vec::new(),
             line: Vec::new(),
-            chosen_for: None,
-            reconsider: false,
-            last_relief: None,
-            table: None,
         };
         policy.reserve(processes);
         policy
@@ -149,9 +96,8 @@ impl Policy {
         }
         self.capacity = processes;
         self.units.reserve(processes);
-        self.growth.reserve(processes);
+        self.scope.reserve(processes);
         self.sessions.reserve(processes);
-        self.victims.reserve(processes);
         self.choice.reserve(processes);
         reserve_to(&mut self.decision.candidates, processes);
         reserve_to(&mut self.decision.actions, processes);
@@ -165,58 +111,21 @@ impl Policy {
         self.choice.touch();
     }
 
-    /// Forgets all that it has seen and done, and keeps its room: as new.
+    /// Forgets all that it has seen and done, and keeps its room: as new. All
+    /// but the scope is written anew by each decision, before it is read.
     pub(crate) fn forget(&mut self) {
-        // Named one by one, so that what is added here is thought of.
-        let Self {
-            settings: _,
-            capacity: _,
-            // Written anew by each step, before anything is read from them.
-            units: _,
-            sessions: _,
-            choice: _,
-            decision: _,
-            lost: _,
-            weighed: _,
-            line: _,
-            growth,
-            victims,
-            pace,
-            chosen_for,
-            reconsider,
-            last_relief,
-            table,
-        } = self;
-        growth.forget();
-        victims.forget_all();
-        *pace = Pace::default();
-        *chosen_for = None;
-        *reconsider = false;
-        *last_relief = None;
-        *table = None;
+        self.scope.forget();
+    }
+
+    /// All tasks stalled for a window: whether that asks for relief.
+    pub(crate) fn stalled(&mut self, now: Moment) -> bool {
+        self.scope.gate.fired(now) == Ask::Relief
     }
 
     /// What memory alone says: the level, whether a table is wanted, and when
     /// to look again.
     pub(crate) fn look(&mut self, now: Moment, memory: &Memory, ask: Ask) -> Look {
-        let levels = Levels::of(&self.settings, memory);
-        let level = levels.level(memory);
-        let wait = self.pace.after_look(now, memory, &levels, level);
-        let due = self.victims.next_due();
-        let relief = match ask {
-            Ask::Relief if level == Level::Ok => Some(self.relief_refusal(now, memory, &levels)),
-            Ask::Nobody | Ask::Relief | Ask::LastCall => None,
-        };
-        let wants_table = due.is_some_and(|due| due <= now)
-            || ask == Ask::LastCall
-            || relief == Some(None)
-            || self.is_news(now, memory, level);
-        let until_due = due.map_or(wait, |due| due.since(now));
-        Look {
-            level,
-            wants_table,
-            wake_after: wait.min(until_due),
-        }
+        self.scope.look(now, memory, ask, &self.settings)
     }
 
     /// Whether so much is available that there is nothing to decide, unless the
@@ -234,37 +143,37 @@ impl Policy {
     /// has outlived SIGKILL by the deadline, may not be signalled, or was
     /// protected before its grace was over.
     pub(crate) fn awaits(&self, id: ProcessId) -> bool {
-        self.victims.is_dying(id)
+        self.scope.victims.is_dying(id)
     }
 
     /// A process is gone, and its memory with it.
     pub(crate) fn gone(&mut self, id: ProcessId) {
-        let lost = self.victims.forget(id);
+        let lost = self.scope.victims.forget(id);
         self.charge(lost);
     }
 
     /// No signal was sent: the process had ended by itself, or this is a dry
     /// run.
     pub(crate) fn unsent(&mut self, id: ProcessId) {
-        self.victims.forget(id);
+        self.scope.victims.forget(id);
         self.retract(id);
     }
 
     /// A process could not be signalled.
     pub(crate) fn refused(&mut self, id: ProcessId) {
-        self.victims.give_up_on(id);
+        self.scope.victims.give_up_on(id);
         self.retract(id);
-        self.reconsider = true;
+        self.scope.reconsider = true;
         // Relief that reached nothing is followed by no interval.
-        if self.chosen_for == Some(Severity::Relief) && !self.victims.any_dying() {
-            self.last_relief = None;
+        if self.scope.chosen_for == Some(Severity::Relief) && !self.scope.victims.any_dying() {
+            self.scope.last_relief = None;
         }
     }
 
     /// What was decided about `id` does not happen: nothing is lost or freed by
     /// it. Which candidates were chosen stays, to be reported as decided.
     fn retract(&mut self, id: ProcessId) {
-        self.growth.spare(id);
+        self.scope.growth.spare(id);
         let decision = &mut self.decision;
         let chosen = |it: &&Candidate| it.chosen && it.leader == id;
         let Some(candidate) = decision.candidates.iter().find(chosen) else {
@@ -278,7 +187,7 @@ impl Policy {
 
     /// Whether any victim is still expected to end.
     pub(crate) fn awaits_any(&self) -> bool {
-        self.victims.any_dying()
+        self.scope.victims.any_dying()
     }
 
     /// What was decided last; its sums without what is known not to happen.
@@ -292,11 +201,13 @@ impl Policy {
         let levels = Levels::of(&self.settings, seen.memory);
         let level = levels.level(seen.memory);
         self.clear_decision(level);
-        let promised = self.promised_bytes(levels.pool(seen.memory));
-        let followed = self.victims.follow(seen.processes);
-        self.reconsider |= followed.any_protected;
+        let promised = self.scope.promised_bytes(levels.pool(seen.memory));
+        let followed = self.scope.victims.follow(seen.processes);
+        self.scope.reconsider |= followed.any_protected;
         self.charge(followed.lost);
-        self.escalate(now, level, seen);
+        let actions = &mut self.decision.actions;
+        self.scope
+            .escalate(now, level, seen, &self.settings, actions);
         self.take_in(now, seen);
         self.decision.cause = cause(level, seen.ask);
         // Memory was read before the table: it does not have what they held.
@@ -308,14 +219,10 @@ impl Policy {
         };
         self.decision.wake_after = match is_old {
             true => Some(Duration::ZERO),
-            false => self.victims.next_due().map(|due| due.since(now)),
+            false => self.scope.victims.next_due().map(|due| due.since(now)),
         };
-        self.table = Some(Table {
-            at: now,
-            memory: *seen.memory,
-            level,
-            refused: matches!(self.decision.verdict, Verdict::Refused(_)) && !is_old,
-        });
+        let refused = matches!(self.decision.verdict, Verdict::Refused(_)) && !is_old;
+        self.scope.decided(now, seen.memory, level, refused);
         &self.decision
     }
 
@@ -332,63 +239,9 @@ impl Policy {
         self.lost = Cost::ZERO;
     }
 
-    /// Whether a table would tell something new.
-    fn is_news(&self, now: Moment, memory: &Memory, level: Level) -> bool {
-        let Some(table) = self.table else {
-            return true;
-        };
-        let moved = memory.pool_bytes().abs_diff(table.memory.pool_bytes()).max(
-            memory
-                .available_bytes
-                .abs_diff(table.memory.available_bytes),
-        );
-        if level == Level::Ok {
-            return moved > memory.total_bytes / NOTICEABLE;
-        }
-        let stands = table.refused
-            && level <= table.level
-            && !self.reconsider
-            && now.since(table.at) < RECONSIDER_AFTER
-            && moved <= memory.total_bytes / SETTLED;
-        !stands
-    }
-
-    fn relief_refusal(&self, now: Moment, memory: &Memory, levels: &Levels) -> Option<Refusal> {
-        if levels.has_recovered(memory) {
-            return Some(Refusal::EnoughAvailable);
-        }
-        let over = self.last_relief? + self.settings.relief_interval;
-        let remaining = over.since(now);
-        (!remaining.is_zero()).then_some(Refusal::RecoveryInterval { remaining })
-    }
-
-    /// Graces and deadlines that are over; at kill, every grace is.
-    fn escalate(&mut self, now: Moment, level: Level, seen: Seen<'_>) {
-        let at_once = level == Level::Kill || seen.ask == Ask::LastCall;
-        let deadline = self.deadline(seen.ask);
-        let any_stuck = self.victims.escalate(
-            now,
-            at_once,
-            deadline,
-            seen.memory,
-            &mut self.decision.actions,
-        );
-        self.reconsider |= any_stuck;
-        if !self.victims.any_dying() {
-            self.chosen_for = None;
-        }
-    }
-
-    fn deadline(&self, ask: Ask) -> Duration {
-        match ask {
-            Ask::LastCall => self.settings.last_call_deadline,
-            Ask::Nobody | Ask::Relief => self.settings.deadline,
-        }
-    }
-
     /// Groups and measures.
     fn take_in(&mut self, now: Moment, seen: Seen<'_>) {
-        let victims = &self.victims;
+        let victims = &self.scope.victims;
         self.units.group(&self.settings, seen.processes, |process| {
             match victims.standing(process.id) {
                 Some(standing) => standing,
@@ -396,7 +249,8 @@ impl Policy {
                 None => Standing::Free,
             }
         });
-        self.growth
+        self.scope
+            .growth
             .measure(now, seen.memory, seen.processes, &mut self.units);
     }
 
@@ -411,7 +265,10 @@ impl Policy {
             Cause::Level(Level::Kill) => (Severity::Kill, levels.pool(memory), levels.need(memory)),
             Cause::Level(_) => (Severity::Warn, levels.pool(memory), levels.need(memory)),
             Cause::Relief => {
-                if let Some(refusal) = self.relief_refusal(now, memory, levels) {
+                if let Some(refusal) =
+                    self.scope
+                        .relief_refusal(now, memory, levels, &self.settings)
+                {
                     return Verdict::Refused(refusal);
                 }
                 (
@@ -422,41 +279,30 @@ impl Policy {
             }
         };
         let bare_need = bare_need.max(1);
-        let promised = self.promised_bytes(pool);
+        let promised = self.scope.promised_bytes(pool);
         self.decision.need_bytes = bare_need.saturating_sub(promised);
-        let got_worse = severity == Severity::LastCall || Some(severity) > self.chosen_for;
-        let awaited = self.victims.any_dying() && !got_worse && !self.reconsider;
+        let got_worse = severity == Severity::LastCall || Some(severity) > self.scope.chosen_for;
+        let awaited = self.scope.victims.any_dying() && !got_worse && !self.scope.reconsider;
         if awaited {
             return Verdict::Refused(Refusal::Promised { bytes: promised });
         }
-        self.reconsider = false;
-        if self.victims.any_dying() {
-            self.chosen_for = self.chosen_for.max(Some(severity));
+        self.scope.reconsider = false;
+        if self.scope.victims.any_dying() {
+            self.scope.chosen_for = self.scope.chosen_for.max(Some(severity));
             if bare_need <= promised {
                 return Verdict::Refused(Refusal::Promised { bytes: promised });
             }
         }
         if cause == Cause::Relief {
-            self.last_relief = Some(now);
+            self.scope.last_relief = Some(now);
         }
         self.weigh(seen, pool);
         let verdict = self.choose(severity, promised, bare_need.saturating_sub(promised));
         if verdict == Verdict::Chosen {
             self.sign(now, seen, severity);
-            self.chosen_for = self.chosen_for.max(Some(severity));
+            self.scope.chosen_for = self.scope.chosen_for.max(Some(severity));
         }
         verdict
-    }
-
-    /// What is awaited from those already signalled.
-    fn promised_bytes(&self, pool: Pool) -> u64 {
-        let (resident_bytes, swap_bytes) = self.victims.promised_bytes();
-        match pool {
-            Pool::Memory => resident_bytes,
-            Pool::MemoryAndSwap | Pool::MemoryAndActiveSwap => {
-                resident_bytes.saturating_add(swap_bytes)
-            }
-        }
     }
 
     /// Makes a candidate of every unit that may be chosen and gives something
@@ -538,7 +384,7 @@ impl Policy {
                 judged_bytes: yields.judged,
             }),
             // One at a time, and the last one is still awaited.
-            _ if self.victims.any_dying() && promised > 0 => {
+            _ if self.scope.victims.any_dying() && promised > 0 => {
                 Verdict::Refused(Refusal::Promised { bytes: promised })
             }
             // Less than is needed ends a stall, or gets the kernel through.
@@ -591,7 +437,7 @@ impl Policy {
         let room = will.capacity();
         will.clear();
         // At kill, every grace is over at once.
-        let in_grace = self.victims.in_grace().take(room);
+        let in_grace = self.scope.victims.in_grace().take(room);
         will.extend(in_grace.map(|id| NextKill {
             id,
             place: 0,
@@ -659,28 +505,30 @@ impl Policy {
     /// `process` was killed by the caller between two steps, by
     /// [`Policy::will`]; `lost` is what that said. Its memory is awaited.
     pub(crate) fn killed(&mut self, now: Moment, process: &Process, lost: Cost) {
-        self.reserve(self.victims.len() + 1);
+        self.reserve(self.scope.victims.len() + 1);
         let until = now + self.settings.deadline;
-        self.victims.killed(process, until, lost);
-        if let Ok(record) = self.growth.position(process.id) {
-            self.growth.end(record);
+        self.scope.victims.killed(process, until, lost);
+        if let Ok(record) = self.scope.growth.position(process.id) {
+            self.scope.growth.end(record);
         }
-        self.chosen_for = self.chosen_for.max(Some(Severity::Kill));
+        self.scope.chosen_for = self.scope.chosen_for.max(Some(Severity::Kill));
     }
 
     /// Charges what was lost with a victim, now that it is gone, to those of the
     /// last table that stay and grew, by their share.
     fn charge(&mut self, lost: Cost) {
-        let Some(table) = self.table.filter(|_| lost > Cost::ZERO) else {
+        let Some(table) = self.scope.table.filter(|_| lost > Cost::ZERO) else {
             return;
         };
-        let taken = self.growth.recent_bytes();
+        let taken = self.scope.growth.recent_bytes();
         for unit in &self.units.units {
             let stays = unit.given_up.is_none()
                 && value::class(&self.settings, &table.memory, unit).is_some();
             if stays {
                 let penalty = share(unit.growth.recent_bytes, taken, lost.parts());
-                self.growth.charge(unit.leader, Cost::from_parts(penalty));
+                self.scope
+                    .growth
+                    .charge(unit.leader, Cost::from_parts(penalty));
             }
         }
     }
@@ -727,16 +575,16 @@ impl Policy {
             let cost = leads.map_or(Cost::ZERO, |candidate| {
                 self.decision.candidates[at(candidate)].lost()
             });
-            self.growth.end(at(*index));
+            self.scope.growth.end(at(*index));
             if kills {
                 self.decision.actions.push(Action::Kill(process.id));
-                self.victims.kill(process, until, cost);
+                self.scope.victims.kill(process, until, cost);
             } else {
                 self.decision.actions.push(Action::Terminate(process.id));
-                self.victims.terminate(process, until, cost);
+                self.scope.victims.terminate(process, until, cost);
             }
         }
-        self.victims.sort();
+        self.scope.victims.sort();
     }
 }
 

@@ -1,0 +1,225 @@
+//! What is remembered of a scope from one decision to the next. There is one
+//! scope, the machine.
+
+use std::time::Duration;
+
+use model::{Action, Ask, Level, Memory, Moment, Refusal};
+
+use crate::gate::Gate;
+use crate::growth::Growth;
+use crate::levels::{Levels, Pool};
+use crate::pace::Pace;
+use crate::policy::Seen;
+use crate::settings::Settings;
+use crate::victims::Victims;
+
+/// A refusal is not thought over again before this long, or before memory
+/// moves by [`SETTLED`].
+const RECONSIDER_AFTER: Duration = Duration::from_secs(1);
+/// What memory may move by, as a part of all, for a refusal to stand.
+const SETTLED: u64 = 256;
+/// What memory may move by, as a part of all, before the table is read again to
+/// see who grew.
+const NOTICEABLE: u64 = 64;
+/// What is known from memory alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// The level the machine is at.
+    pub(crate) level: Level,
+    /// Whether to read the process table and decide now.
+    pub(crate) wants_table: bool,
+    /// When to look again at the latest, from now. An event (a pressure
+    /// trigger, a victim's end, a request) may come first.
+    pub(crate) wake_after: Duration,
+}
+
+/// How bad it is: nobody else dies while victims are awaited, unless it got
+/// worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    Relief,
+    Warn,
+    Kill,
+    LastCall,
+}
+
+/// What the last decision saw.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table {
+    at: Moment,
+    pub(crate) memory: Memory,
+    level: Level,
+    refused: bool,
+}
+
+/// How fast memory fills, who grew, which victims are pending, and what was
+/// decided last.
+#[derive(Debug)]
+pub(crate) struct ScopeState {
+    pub(crate) growth: Growth,
+    pub(crate) victims: Victims,
+    pub(crate) gate: Gate,
+    pace: Pace,
+    /// The worst the present victims were chosen for.
+    pub(crate) chosen_for: Option<Severity>,
+    /// A victim is stuck: choose again without it.
+    pub(crate) reconsider: bool,
+    pub(crate) last_relief: Option<Moment>,
+    pub(crate) table: Option<Table>,
+}
+
+impl ScopeState {
+    pub(crate) fn new(gate: Gate) -> Self {
+        Self {
+            growth: Growth::new(),
+            victims: Victims::default(),
+            gate,
+            pace: Pace::default(),
+            chosen_for: None,
+            reconsider: false,
+            last_relief: None,
+            table: None,
+        }
+    }
+
+    /// Makes room for `processes` processes.
+    pub(crate) fn reserve(&mut self, processes: usize) {
+        self.growth.reserve(processes);
+        self.victims.reserve(processes);
+    }
+
+    /// Forgets all that it has seen and done, and keeps its room: as new.
+    pub(crate) fn forget(&mut self) {
+        // Named one by one, so that what is added here is thought of.
+        let Self {
+            growth,
+            victims,
+            gate,
+            pace,
+            chosen_for,
+            reconsider,
+            last_relief,
+            table,
+        } = self;
+        growth.forget();
+        victims.forget_all();
+        gate.forget();
+        *pace = Pace::default();
+        *chosen_for = None;
+        *reconsider = false;
+        *last_relief = None;
+        *table = None;
+    }
+
+    /// What memory alone says: the level, whether a table is wanted, and when
+    /// to look again.
+    pub(crate) fn look(
+        &mut self,
+        now: Moment,
+        memory: &Memory,
+        ask: Ask,
+        settings: &Settings,
+    ) -> Look {
+        let levels = Levels::of(settings, memory);
+        let level = levels.level(memory);
+        let wait = self.pace.after_look(now, memory, &levels, level);
+        let due = self.victims.next_due();
+        let relief = match ask {
+            Ask::Relief if level == Level::Ok => {
+                Some(self.relief_refusal(now, memory, &levels, settings))
+            }
+            Ask::Nobody | Ask::Relief | Ask::LastCall => None,
+        };
+        let wants_table = due.is_some_and(|due| due <= now)
+            || ask == Ask::LastCall
+            || relief == Some(None)
+            || self.is_news(now, memory, level);
+        let until_due = due.map_or(wait, |due| due.since(now));
+        Look {
+            level,
+            wants_table,
+            wake_after: wait.min(until_due),
+        }
+    }
+
+    /// Whether a table would tell something new.
+    fn is_news(&self, now: Moment, memory: &Memory, level: Level) -> bool {
+        let Some(table) = self.table else {
+            return true;
+        };
+        let moved = memory.pool_bytes().abs_diff(table.memory.pool_bytes()).max(
+            memory
+                .available_bytes
+                .abs_diff(table.memory.available_bytes),
+        );
+        if level == Level::Ok {
+            return moved > memory.total_bytes / NOTICEABLE;
+        }
+        let stands = table.refused
+            && level <= table.level
+            && !self.reconsider
+            && now.since(table.at) < RECONSIDER_AFTER
+            && moved <= memory.total_bytes / SETTLED;
+        !stands
+    }
+
+    /// Why relief is refused now, whatever the table says.
+    pub(crate) fn relief_refusal(
+        &self,
+        now: Moment,
+        memory: &Memory,
+        levels: &Levels,
+        settings: &Settings,
+    ) -> Option<Refusal> {
+        if levels.has_recovered(memory) {
+            return Some(Refusal::EnoughAvailable);
+        }
+        let over = self.last_relief? + settings.relief_interval;
+        let remaining = over.since(now);
+        (!remaining.is_zero()).then_some(Refusal::RecoveryInterval { remaining })
+    }
+
+    /// Graces and deadlines that are over; at kill, every grace is.
+    pub(crate) fn escalate(
+        &mut self,
+        now: Moment,
+        level: Level,
+        seen: Seen<'_>,
+        settings: &Settings,
+        actions: &mut Vec<Action>,
+    ) {
+        let at_once = level == Level::Kill || seen.ask == Ask::LastCall;
+        let deadline = match seen.ask {
+            Ask::LastCall => settings.last_call_deadline,
+            Ask::Nobody | Ask::Relief => settings.deadline,
+        };
+        let any_stuck = self
+            .victims
+            .escalate(now, at_once, deadline, seen.memory, actions);
+        self.reconsider |= any_stuck;
+        if !self.victims.any_dying() {
+            self.chosen_for = None;
+        }
+    }
+
+    /// What is awaited from those already signalled.
+    pub(crate) fn promised_bytes(&self, pool: Pool) -> u64 {
+        let (resident_bytes, swap_bytes) = self.victims.promised_bytes();
+        match pool {
+            Pool::Memory => resident_bytes,
+            Pool::MemoryAndSwap | Pool::MemoryAndActiveSwap => {
+                resident_bytes.saturating_add(swap_bytes)
+            }
+        }
+    }
+
+    /// A table was read and decided about.
+    pub(crate) fn decided(&mut self, at: Moment, memory: &Memory, level: Level, refused: bool) {
+        self.table = Some(Table {
+            at,
+            memory: *memory,
+            level,
+            refused,
+        });
+    }
+}
