@@ -32,4 +32,6 @@ pub use crate::decision::{Action, Candidate, Cause, Class, Decision, Level, Refu
 pub use crate::event::{Answer, Depth, Effect, Effects, Event};
 pub use crate::memory::Memory;
 pub use crate::moment::Moment;
-pub use crate::process::{Name, Preference, Process, ProcessId, Protection, SessionId};
+pub use crate::process::{
+    Dossier, Name, Preference, Process, ProcessId, Protection, Seen, SessionId,
+};

@@ -1,6 +1,7 @@
 //! One process: what it is called and what was seen of it.
 
 use std::fmt;
+use std::ops::Deref;
 
 /// One process for all time: a pid is used again, a pid with its start time is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,8 +74,6 @@ pub struct SessionId(pub u64);
 /// oom_score_adj −1000) need not be said with this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
-    /// A kernel thread: it has no memory of its own.
-    KernelThread,
     /// This daemon, or psi-monitor.
     Ours,
     /// An ancestor of the daemon (terminal, tmux, sudo, sshd): its end would
@@ -98,10 +97,10 @@ pub enum Preference {
     Avoid,
 }
 
-/// One process as it was seen.
+/// What the kernel says of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Who it is.
+pub struct Seen {
+    /// Which process it is.
     pub id: ProcessId,
     /// Pid of its parent.
     pub parent: u32,
@@ -130,6 +129,13 @@ pub struct Process {
     pub shmem_bytes: u64,
     /// Major faults since it started.
     pub major_faults: u64,
+    /// A kernel thread: it has no memory of its own, and is never killed.
+    pub is_kernel_thread: bool,
+}
+
+/// What we know of one process, whatever the kernel says of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dossier {
     /// The value its registry entry gives it, checked and capped. `None`: not
     /// registered.
     pub value: Option<u32>,
@@ -141,6 +147,66 @@ pub struct Process {
     pub critical_below_bytes: u64,
     /// What the administrator said of its name.
     pub preference: Preference,
+}
+
+/// One process: what was seen of it, and what is known of it.
+///
+/// Its facts can be read as its own: `process.uid` is `process.seen.uid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// What the kernel says.
+    pub seen: Seen,
+    /// What we know beside.
+    pub dossier: Dossier,
+}
+
+impl Deref for Process {
+    type Target = Seen;
+
+    fn deref(&self) -> &Seen {
+        &self.seen
+    }
+}
+
+impl Seen {
+    /// A process of which nothing was read but which it is: ordinary, of root,
+    /// alone in its group, without memory.
+    #[must_use]
+    pub fn new(id: ProcessId) -> Self {
+        Self {
+            id,
+            parent: 0,
+            group: id.pid,
+            session: SessionId::default(),
+            login: false,
+            uid: 0,
+            name: Name::default(),
+            oom_score: None,
+            oom_score_adj: 0,
+            rss_bytes: 0,
+            anon_bytes: 0,
+            swap_bytes: 0,
+            shmem_bytes: 0,
+            major_faults: 0,
+            is_kernel_thread: false,
+        }
+    }
+
+    /// Where the process with this pid is among `processes`, by ascending pid.
+    #[must_use]
+    pub fn position(processes: &[Self], pid: u32) -> Option<usize> {
+        processes
+            .binary_search_by_key(&pid, |process| process.id.pid)
+            .ok()
+    }
+
+    /// Its anonymous and last-mapped shared memory and its swap, in bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.anon_bytes
+            .saturating_add(self.shmem_bytes)
+            .saturating_add(self.swap_bytes)
+    }
 }
 
 impl Process {
@@ -160,17 +226,12 @@ impl Process {
         (found.id == id).then_some(found)
     }
 
-    /// Its anonymous and last-mapped shared memory and its swap, in bytes.
-    #[must_use]
-    pub fn held_bytes(&self) -> u64 {
-        self.anon_bytes
-            .saturating_add(self.shmem_bytes)
-            .saturating_add(self.swap_bytes)
-    }
-
     /// Whether it is never ended, whatever it holds.
     #[must_use]
     pub fn is_never_ended(&self) -> bool {
-        self.id.pid <= 1 || self.protection.is_some() || self.oom_score_adj == -1000
+        self.id.pid <= 1
+            || self.is_kernel_thread
+            || self.dossier.protection.is_some()
+            || self.oom_score_adj == -1000
     }
 }

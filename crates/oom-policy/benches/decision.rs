@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use oom_policy::{Ask, Memory, Name, Preference, Process, ProcessId, SessionId, Settings};
+use oom_policy::{Ask, Dossier, Memory, Name, Process, ProcessId, Seen, SessionId, Settings};
 
 use machine::{Driven, Snapshot};
 
@@ -35,28 +35,26 @@ fn snapshot(processes: u32, available_bytes: u64, grown: u64) -> Snapshot {
             let anon_bytes = dice.below(MIB) * scale / 4096 * 4096 + grown * (scale >> 8);
             let registered = dice.below(3) == 0;
             let value = u32::try_from(dice.below(100)).unwrap_or(0);
+            let id = ProcessId {
+                pid: 1000 + number,
+                start_ticks: u64::from(number),
+            };
             Process {
-                id: ProcessId {
-                    pid: 1000 + number,
-                    start_ticks: u64::from(number),
+                seen: Seen {
+                    parent: if number % 5 == 0 { 1 } else { 999 + number },
+                    group: 1000 + number / 3,
+                    session: SessionId(dice.below(20)),
+                    login: dice.below(2) == 0,
+                    uid: if dice.below(4) == 0 { 0 } else { 1000 },
+                    name: Name::new(b"process"),
+                    rss_bytes: anon_bytes,
+                    anon_bytes,
+                    ..Seen::new(id)
                 },
-                parent: if number % 5 == 0 { 1 } else { 999 + number },
-                group: 1000 + number / 3,
-                session: SessionId(dice.below(20)),
-                login: dice.below(2) == 0,
-                uid: if dice.below(4) == 0 { 0 } else { 1000 },
-                name: Name::new(b"process"),
-                oom_score: None,
-                oom_score_adj: 0,
-                rss_bytes: anon_bytes,
-                anon_bytes,
-                swap_bytes: 0,
-                shmem_bytes: 0,
-                major_faults: 0,
-                value: registered.then_some(value),
-                protection: None,
-                critical_below_bytes: 0,
-                preference: Preference::None,
+                dossier: Dossier {
+                    value: registered.then_some(value),
+                    ..Dossier::default()
+                },
             }
         })
         .collect::<Vec<_>>();

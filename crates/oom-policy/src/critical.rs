@@ -212,7 +212,7 @@ impl Critical {
         self.is_critical.resize(processes.len(), false);
         self.order.clear();
         for (index, process) in (0..).zip(processes) {
-            if held_bytes(process) < process.critical_below_bytes {
+            if held_bytes(process) < process.dossier.critical_below_bytes {
                 self.order.push(index);
             }
         }
@@ -220,7 +220,7 @@ impl Critical {
             let process = &processes[at(*index)];
             (
                 process.uid,
-                process.critical_below_bytes,
+                process.dossier.critical_below_bytes,
                 held_bytes(process),
             )
         });
@@ -228,7 +228,7 @@ impl Critical {
         let mut sum_bytes: u64 = 0;
         for &index in &self.order {
             let process = &processes[at(index)];
-            let below_bytes = process.critical_below_bytes;
+            let below_bytes = process.dossier.critical_below_bytes;
             if process.uid == 0 || sharers != (process.uid, below_bytes) {
                 sharers = (process.uid, below_bytes);
                 sum_bytes = 0;

@@ -4,7 +4,7 @@
 //! A node is a process or, where process groups die together, the one process
 //! that stands for its group. Each way up is walked once per table.
 
-use model::{Process, Protection};
+use model::Process;
 
 use crate::units::{at, reserve_to};
 use crate::value::MAX_VALUE;
@@ -102,9 +102,8 @@ impl Forest {
         for (index, process) in (0..).zip(processes) {
             // An entry for the first process would make the whole machine one
             // unit.
-            let counts =
-                process.id.pid != 1 && process.protection != Some(Protection::KernelThread);
-            if let (Some(value), true) = (process.value, counts) {
+            let counts = process.id.pid != 1 && !process.is_kernel_thread;
+            if let (Some(value), true) = (process.dossier.value, counts) {
                 let node = self.node(index);
                 let entry = &mut self.nodes[at(node)].entry;
                 let sum = entry.unwrap_or(0).saturating_add(value);

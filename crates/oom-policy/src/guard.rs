@@ -11,7 +11,7 @@ use model::{
 };
 
 use crate::gate::Gate;
-use crate::policy::{NextKill, Policy, Seen};
+use crate::policy::{NextKill, Policy, Situation};
 use crate::schedule::{Occasion, Schedule};
 use crate::settings::Settings;
 
@@ -275,7 +275,7 @@ impl Guard {
     fn decide(&mut self, now: Moment, depth: Depth, processes: &[Process], effects: &mut Effects) {
         self.schedule.was_read(now, depth);
         self.relief &= self.round.ask != Ask::Relief;
-        let seen = Seen {
+        let seen = Situation {
             memory: &self.memory,
             ask: self.round.ask,
             processes,

@@ -9,30 +9,23 @@
 //! use std::time::Duration;
 //!
 //! use oom_policy::{
-//!     Action, Depth, Effect, Effects, Event, Gate, Guard, Memory, Moment, Name, Process, ProcessId,
-//!     Settings, Surroundings,
+//!     Action, Depth, Dossier, Effect, Effects, Event, Gate, Guard, Memory, Moment, Name, Process,
+//!     ProcessId, Seen, Settings, Surroundings,
 //! };
 //!
 //! # fn job(pid: u32, value: u32, bytes: u64) -> Process {
 //! #     Process {
-//! #         id: ProcessId { pid, start_ticks: 1 },
-//! #         parent: 1,
-//! #         group: pid,
-//! #         session: oom_policy::SessionId(1),
-//! #         login: true,
-//! #         uid: 1000,
-//! #         name: Name::new(b"job"),
-//! #         oom_score: None,
-//! #         oom_score_adj: 0,
-//! #         rss_bytes: bytes,
-//! #         anon_bytes: bytes,
-//! #         swap_bytes: 0,
-//! #         shmem_bytes: 0,
-//! #         major_faults: 0,
-//! #         value: Some(value),
-//! #         protection: None,
-//! #         critical_below_bytes: 0,
-//! #         preference: oom_policy::Preference::None,
+//! #         seen: Seen {
+//! #             uid: 1000,
+//! #             login: true,
+//! #             name: Name::new(b"job"),
+//! #             anon_bytes: bytes,
+//! #             ..Seen::new(ProcessId { pid, start_ticks: 1 })
+//! #         },
+//! #         dossier: Dossier {
+//! #             value: Some(value),
+//! #             ..Dossier::default()
+//! #         },
 //! #     }
 //! # }
 //! let mut guard = Guard::new(
@@ -86,7 +79,7 @@ pub use crate::guard::{Guard, Surroundings};
 pub use crate::policy::NextKill;
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
-    Action, Answer, Ask, Basis, Candidate, Cause, Class, Cost, Decision, Depth, Effect, Effects,
-    Event, Explanation, Level, Memory, Moment, Name, Preference, Process, ProcessId, Protection,
-    Refusal, SessionId, Verdict,
+    Action, Answer, Ask, Basis, Candidate, Cause, Class, Cost, Decision, Depth, Dossier, Effect,
+    Effects, Event, Explanation, Level, Memory, Moment, Name, Preference, Process, ProcessId,
+    Protection, Refusal, Seen, SessionId, Verdict,
 };

@@ -22,7 +22,7 @@ const LAST_CALL_BUDGET: Budget = Budget { states: 1 << 17 };
 
 /// What a decision is made of.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct Situation<'a> {
     pub(crate) memory: &'a Memory,
     pub(crate) ask: Ask,
     /// By ascending pid.
@@ -196,7 +196,7 @@ impl Policy {
     }
 
     /// Decides. Processes that are out of order are taken for new ones.
-    pub(crate) fn decide(&mut self, now: Moment, seen: Seen<'_>) -> &Decision {
+    pub(crate) fn decide(&mut self, now: Moment, seen: Situation<'_>) -> &Decision {
         self.reserve(seen.processes.len());
         let levels = Levels::of(&self.settings, seen.memory);
         let level = levels.level(seen.memory);
@@ -240,7 +240,7 @@ impl Policy {
     }
 
     /// Groups and measures.
-    fn take_in(&mut self, now: Moment, seen: Seen<'_>) {
+    fn take_in(&mut self, now: Moment, seen: Situation<'_>) {
         let victims = &self.scope.victims;
         self.units.group(&self.settings, seen.processes, |process| {
             match victims.standing(process.id) {
@@ -254,7 +254,13 @@ impl Policy {
             .measure(now, seen.memory, seen.processes, &mut self.units);
     }
 
-    fn judge(&mut self, now: Moment, seen: Seen<'_>, levels: &Levels, cause: Cause) -> Verdict {
+    fn judge(
+        &mut self,
+        now: Moment,
+        seen: Situation<'_>,
+        levels: &Levels,
+        cause: Cause,
+    ) -> Verdict {
         let memory = seen.memory;
         let (severity, pool, bare_need) = match cause {
             Cause::LastCall => (
@@ -307,7 +313,7 @@ impl Policy {
 
     /// Makes a candidate of every unit that may be chosen and gives something
     /// back.
-    fn weigh(&mut self, seen: Seen<'_>, pool: Pool) {
+    fn weigh(&mut self, seen: Situation<'_>, pool: Pool) {
         self.sessions.sum(&self.units.units);
         self.weighed.clear();
         for (index, unit) in (0..).zip(&self.units.units) {
@@ -538,7 +544,7 @@ impl Policy {
     /// The unit that gives back the most goes first, so that memory is back the
     /// soonest; in a unit its leader, and elders before the younger: a parent
     /// that saw its workers die would start new ones.
-    fn sign(&mut self, now: Moment, seen: Seen<'_>, severity: Severity) {
+    fn sign(&mut self, now: Moment, seen: Situation<'_>, severity: Severity) {
         let kills = severity >= Severity::Kill || self.settings.grace.is_zero();
         let until = match severity {
             Severity::LastCall => now + self.settings.last_call_deadline,

@@ -9,7 +9,7 @@ use crate::gate::Gate;
 use crate::growth::Growth;
 use crate::levels::{Levels, Pool};
 use crate::pace::Pace;
-use crate::policy::Seen;
+use crate::policy::Situation;
 use crate::settings::Settings;
 use crate::victims::Victims;
 
@@ -184,7 +184,7 @@ impl ScopeState {
         &mut self,
         now: Moment,
         level: Level,
-        seen: Seen<'_>,
+        seen: Situation<'_>,
         settings: &Settings,
         actions: &mut Vec<Action>,
     ) {

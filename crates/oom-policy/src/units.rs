@@ -169,7 +169,7 @@ impl Units {
         unit.processes += 1;
         unit.critical |= self.critical.has(index);
         unit.system |= is_system(settings, process);
-        unit.preference = match (unit.preference, process.preference) {
+        unit.preference = match (unit.preference, process.dossier.preference) {
             (Preference::Avoid, _) | (_, Preference::Avoid) => Preference::Avoid,
             (Preference::Prefer, _) | (_, Preference::Prefer) => Preference::Prefer,
             (Preference::None, Preference::None) => Preference::None,

@@ -5,7 +5,7 @@ pub mod machine;
 use std::time::Duration;
 
 use machine::{Driven, GIB, MIB, Snapshot, holding, registered, system};
-use oom_policy::{Ask, Event, Memory, Process, SessionId, Settings};
+use oom_policy::{Ask, Event, Memory, Process, Seen, SessionId, Settings};
 
 const PROCESSES: u32 = 500;
 
@@ -25,9 +25,12 @@ fn snapshot(round: u32, available_bytes: u64, ask: Ask) -> Snapshot {
                 _ => holding(pid, "ordinary", bytes),
             };
             Process {
-                parent: number / 3,
-                group: number / 5,
-                session: SessionId(u64::from(number % 7)),
+                seen: Seen {
+                    parent: number / 3,
+                    group: number / 5,
+                    session: SessionId(u64::from(number % 7)),
+                    ..process.seen
+                },
                 ..process
             }
         })

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use machine::{Driven, Snapshot, process};
 use oom_policy::{
-    Action, Amount, Ask, Class, Cost, Decision, Event, Floor, Level, Memory, Preference, Process,
-    ProcessId, Protection, Refusal, SessionId, Settings, Verdict,
+    Action, Amount, Ask, Class, Cost, Decision, Dossier, Event, Floor, Level, Memory, Preference,
+    Process, ProcessId, Protection, Refusal, Seen, SessionId, Settings, Verdict,
 };
 use proptest::prelude::*;
 
@@ -69,7 +69,6 @@ fn any_settings() -> impl Strategy<Value = Settings> {
 fn protection() -> impl Strategy<Value = Option<Protection>> {
     prop_oneof![
         6 => Just(None),
-        1 => Just(Some(Protection::KernelThread)),
         1 => Just(Some(Protection::Ours)),
         1 => Just(Some(Protection::Ancestor)),
         1 => Just(Some(Protection::Ignored)),
@@ -93,6 +92,7 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
             any::<bool>(),
             prop_oneof![Just(0), Just(1000), Just(1001)],
             prop_oneof![4 => Just(0), 1 => Just(-1000_i16)],
+            prop_oneof![10 => Just(false), 1 => Just(true)],
         ),
         (bytes(), bytes(), bytes(), any::<u64>()),
         (
@@ -103,26 +103,31 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
         ),
     )
         .prop_map(|(ids, owner, sizes, said)| Process {
-            id: ProcessId {
-                pid: ids.0,
-                start_ticks: ids.1,
+            seen: Seen {
+                id: ProcessId {
+                    pid: ids.0,
+                    start_ticks: ids.1,
+                },
+                parent: ids.2,
+                group: ids.3,
+                session: SessionId(ids.4),
+                login: owner.0,
+                uid: owner.1,
+                oom_score_adj: owner.2,
+                is_kernel_thread: owner.3,
+                rss_bytes: sizes.0,
+                anon_bytes: sizes.0,
+                swap_bytes: sizes.1,
+                shmem_bytes: sizes.2,
+                major_faults: sizes.3,
+                ..process(1, "any").seen
             },
-            parent: ids.2,
-            group: ids.3,
-            session: SessionId(ids.4),
-            login: owner.0,
-            uid: owner.1,
-            oom_score_adj: owner.2,
-            rss_bytes: sizes.0,
-            anon_bytes: sizes.0,
-            swap_bytes: sizes.1,
-            shmem_bytes: sizes.2,
-            major_faults: sizes.3,
-            value: said.0,
-            protection: said.1,
-            critical_below_bytes: said.2,
-            preference: said.3,
-            ..process(1, "any")
+            dossier: Dossier {
+                value: said.0,
+                protection: said.1,
+                critical_below_bytes: said.2,
+                preference: said.3,
+            },
         })
 }
 
@@ -188,7 +193,10 @@ fn ids(decision: &Decision) -> Vec<ProcessId> {
 }
 
 fn may_be_ended(process: &Process) -> bool {
-    process.id.pid > 1 && process.protection.is_none() && process.oom_score_adj != -1000
+    process.id.pid > 1
+        && !process.is_kernel_thread
+        && process.dossier.protection.is_none()
+        && process.oom_score_adj != -1000
 }
 
 /// What of a candidate's yield may be lost to whole pages.

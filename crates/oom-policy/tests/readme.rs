@@ -5,7 +5,9 @@ pub mod machine;
 use std::time::Duration;
 
 use machine::{Driven, GIB, Snapshot, chosen, holding, registered, system};
-use oom_policy::{Action, Ask, Decision, Memory, Process, Refusal, SessionId, Settings, Verdict};
+use oom_policy::{
+    Action, Ask, Decision, Memory, Process, Refusal, Seen, SessionId, Settings, Verdict,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -161,7 +163,10 @@ fn what_grows_counts_half() {
 
 fn a_session_is_worth_one() {
     let tabs = (200..240).map(|pid| Process {
-        session: SessionId(7),
+        seen: Seen {
+            session: SessionId(7),
+            ..holding(pid, "tab", GIB / 2).seen
+        },
         ..holding(pid, "tab", GIB / 2)
     });
     let two = registered(100, "two", 2, 20 * GIB);
@@ -192,7 +197,10 @@ fn pending_memory_counts() {
 
 fn minus_1000_is_never_killed() {
     let spared = Process {
-        oom_score_adj: -1000,
+        seen: Seen {
+            oom_score_adj: -1000,
+            ..holding(100, "spared", 60 * GIB).seen
+        },
         ..holding(100, "spared", 60 * GIB)
     };
     check_short(vec![spared], &[]);

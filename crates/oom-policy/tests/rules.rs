@@ -8,8 +8,8 @@ use machine::{
     Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, process, registered, system,
 };
 use oom_policy::{
-    Action, Ask, Candidate, Cause, Class, Cost, Decision, Event, Level, Memory, NextKill,
-    Preference, Process, ProcessId, Protection, Refusal, SessionId, Settings, Verdict,
+    Action, Ask, Candidate, Cause, Class, Cost, Decision, Dossier, Event, Level, Memory, NextKill,
+    Preference, Process, ProcessId, Protection, Refusal, Seen, SessionId, Settings, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -92,7 +92,10 @@ mod signals {
     #[test]
     fn who_is_protected_before_its_grace_is_over_is_not_killed() {
         let protected = Process {
-            oom_score_adj: -1000,
+            seen: Seen {
+                oom_score_adj: -1000,
+                ..job().seen
+            },
             ..job()
         };
         let other = registered(200, "other", 9, 20 * GIB);
@@ -167,9 +170,12 @@ mod signals {
         let mut policy = policy();
         policy.step(SECOND, &seen(10, vec![job()]));
         let other = Process {
-            id: ProcessId {
-                start_ticks: 999_999,
-                ..job().id
+            seen: Seen {
+                id: ProcessId {
+                    start_ticks: 999_999,
+                    ..job().id
+                },
+                ..job().seen
             },
             ..job()
         };
@@ -182,8 +188,11 @@ mod signals {
     #[test]
     fn the_largest_unit_and_in_it_the_leader_and_elders_come_first() {
         let started = |pid, start_ticks, process: Process| Process {
-            id: ProcessId { pid, start_ticks },
-            parent: 50,
+            seen: Seen {
+                id: ProcessId { pid, start_ticks },
+                parent: 50,
+                ..process.seen
+            },
             ..process
         };
         let processes = vec![
@@ -231,7 +240,7 @@ mod promises {
         let mut processes = two();
         policy.step(SECOND, &seen(10, processes.clone()));
         // The first one gave back almost all it had, and it was taken again.
-        processes[0].anon_bytes = GIB;
+        processes[0].seen.anon_bytes = GIB;
         let decision = policy.step(2 * SECOND, &seen(4, processes.clone()));
         assert_eq!(chosen(decision), ["second"]);
         assert_eq!(
@@ -248,8 +257,8 @@ mod promises {
         policy.step(SECOND, &seen(10, processes.clone()));
         // Past exit_mm, and not gone: its memory is on its way, while the
         // level has become worse.
-        processes[0].anon_bytes = 0;
-        processes[0].rss_bytes = 0;
+        processes[0].seen.anon_bytes = 0;
+        processes[0].seen.rss_bytes = 0;
         let decision = policy.step(2 * SECOND, &seen(4, processes.clone()));
         assert_eq!(promised(decision), 20 * GIB);
         assert_eq!(decision.actions, [Action::Kill(processes[0].id)]);
@@ -347,9 +356,12 @@ mod wills {
     #[test]
     fn the_most_for_its_value_goes_first_and_what_is_never_killed_is_left_out() {
         let mut worker = holding(310, "worker", 2 * GIB);
-        worker.parent = 300;
+        worker.seen.parent = 300;
         let protected = Process {
-            oom_score_adj: -1000,
+            seen: Seen {
+                oom_score_adj: -1000,
+                ..registered(400, "protected", 0, 30 * GIB).seen
+            },
             ..registered(400, "protected", 0, 30 * GIB)
         };
         let snapshot = seen(
@@ -572,12 +584,18 @@ mod asks {
     #[test]
     fn an_idle_units_swap_relieves_nothing() {
         let idle = Process {
-            swap_bytes: 20 * GIB,
+            seen: Seen {
+                swap_bytes: 20 * GIB,
+                ..registered(100, "idle", 1, GIB).seen
+            },
             ..registered(100, "idle", 1, GIB)
         };
         let faulting = |major_faults| Process {
-            swap_bytes: 20 * GIB,
-            major_faults,
+            seen: Seen {
+                swap_bytes: 20 * GIB,
+                major_faults,
+                ..registered(200, "faulting", 2, GIB).seen
+            },
             ..registered(200, "faulting", 2, GIB)
         };
         let mut policy = policy();
@@ -593,7 +611,10 @@ mod asks {
     #[test]
     fn a_last_call_kills_at_once_for_memory_alone() {
         let swapped = Process {
-            swap_bytes: 50 * GIB,
+            seen: Seen {
+                swap_bytes: 50 * GIB,
+                ..registered(100, "swapped", 1, 0).seen
+            },
             ..registered(100, "swapped", 1, 0)
         };
         let processes = vec![swapped, registered(200, "resident", 2, 3 * GIB)];
@@ -655,7 +676,10 @@ mod choice {
     #[test]
     fn of_those_alike_in_all_that_the_youngest_goes() {
         let started = |pid, name, start_ticks| Process {
-            id: ProcessId { pid, start_ticks },
+            seen: Seen {
+                id: ProcessId { pid, start_ticks },
+                ..registered(pid, name, 3, 12 * GIB).seen
+            },
             ..registered(pid, name, 3, 12 * GIB)
         };
         check_chosen(
@@ -672,7 +696,10 @@ mod choice {
     #[test]
     fn the_youngest_is_not_preferred_where_it_would_not_be_enough() {
         let started = |pid, name, start_ticks, bytes| Process {
-            id: ProcessId { pid, start_ticks },
+            seen: Seen {
+                id: ProcessId { pid, start_ticks },
+                ..registered(pid, name, 3, bytes).seen
+            },
             ..registered(pid, name, 3, bytes)
         };
         check_chosen(
@@ -766,7 +793,10 @@ mod choice {
     fn forty_thousand_processes_are_no_more_trouble_than_four() {
         let mut processes: Vec<Process> = (0..40_000)
             .map(|fork| Process {
-                session: SessionId(3),
+                seen: Seen {
+                    session: SessionId(3),
+                    ..holding(1000 + fork, "fork", 2 * MIB).seen
+                },
                 ..holding(1000 + fork, "fork", 2 * MIB)
             })
             .collect();
@@ -786,7 +816,10 @@ mod worth {
     #[test]
     fn a_session_shares_one_by_what_its_processes_hold() {
         let of = |session, process: Process| Process {
-            session: SessionId(session),
+            seen: Seen {
+                session: SessionId(session),
+                ..process.seen
+            },
             ..process
         };
         let processes = vec![
@@ -819,7 +852,10 @@ mod worth {
     #[test]
     fn preferred_goes_first_and_avoided_last() {
         let said = |preference, process: Process| Process {
-            preference,
+            dossier: Dossier {
+                preference,
+                ..process.dossier
+            },
             ..process
         };
         let processes = vec![
@@ -835,7 +871,10 @@ mod worth {
     #[test]
     fn a_word_about_names_does_not_change_what_is_registered() {
         let avoided = Process {
-            preference: Preference::Avoid,
+            dossier: Dossier {
+                preference: Preference::Avoid,
+                ..registered(100, "job", 1, 20 * GIB).dossier
+            },
             ..registered(100, "job", 1, 20 * GIB)
         };
         check_chosen(
@@ -848,7 +887,10 @@ mod worth {
     #[test]
     fn what_a_session_needs_is_last_of_the_last() {
         let critical = Process {
-            critical_below_bytes: u64::MAX,
+            dossier: Dossier {
+                critical_below_bytes: u64::MAX,
+                ..system(100, "sshd", 30 * GIB).dossier
+            },
             ..system(100, "sshd", 30 * GIB)
         };
         check_chosen(
@@ -865,7 +907,10 @@ mod worth {
         let mut processes: Vec<Process> = processes
             .into_iter()
             .map(|process| Process {
-                critical_below_bytes: allowed_mib * MIB,
+                dossier: Dossier {
+                    critical_below_bytes: allowed_mib * MIB,
+                    ..process.dossier
+                },
                 ..process
             })
             .collect();
@@ -894,8 +939,11 @@ mod worth {
         );
         // What it has swapped and what it shares count too.
         let swapped = Process {
-            swap_bytes: 40 * MIB,
-            shmem_bytes: 20 * MIB,
+            seen: Seen {
+                swap_bytes: 40 * MIB,
+                shmem_bytes: 20 * MIB,
+                ..holding(100, "dbus-daemon", 8 * MIB).seen
+            },
             ..holding(100, "dbus-daemon", 8 * MIB)
         };
         check_spared(64, vec![swapped], &[]);
@@ -910,7 +958,10 @@ mod worth {
             (40, 8, Class::System),
         ] {
             let bus = Process {
-                critical_below_bytes: 64 * MIB,
+                dossier: Dossier {
+                    critical_below_bytes: 64 * MIB,
+                    ..holding(100, "dbus-daemon", mib * MIB).dossier
+                },
                 ..holding(100, "dbus-daemon", mib * MIB)
             };
             let job = registered(9000 + second, "job", 2, 20 * GIB);
@@ -923,7 +974,10 @@ mod worth {
     #[test]
     fn one_users_programs_share_an_allowance_and_the_smallest_come_first() {
         let of = |uid, pid, name| Process {
-            uid,
+            seen: Seen {
+                uid,
+                ..holding(pid, name, 31 * MIB).seen
+            },
             ..holding(pid, name, 31 * MIB)
         };
         let bus = holding(100, "bus", 3 * MIB);
@@ -944,8 +998,11 @@ mod worth {
     #[test]
     fn services_of_dynamic_users_are_the_systems() {
         let dynamic = Process {
-            uid: 61_500,
-            login: false,
+            seen: Seen {
+                uid: 61_500,
+                login: false,
+                ..holding(100, "service", 30 * GIB).seen
+            },
             ..holding(100, "service", 30 * GIB)
         };
         let mut policy = policy();
@@ -973,18 +1030,31 @@ mod worth {
     #[test]
     fn the_protected_are_never_chosen() {
         let protected = |pid, protection| Process {
-            protection: Some(protection),
+            dossier: Dossier {
+                protection: Some(protection),
+                ..registered(pid, "protected", 0, 50 * GIB).dossier
+            },
             ..registered(pid, "protected", 0, 50 * GIB)
         };
+        let kernel_thread = Process {
+            seen: Seen {
+                is_kernel_thread: true,
+                ..registered(10, "kworker", 0, 50 * GIB).seen
+            },
+            ..registered(10, "kworker", 0, 50 * GIB)
+        };
         let exempt = Process {
-            oom_score_adj: -1000,
+            seen: Seen {
+                oom_score_adj: -1000,
+                ..registered(60, "exempt", 0, 50 * GIB).seen
+            },
             ..registered(60, "exempt", 0, 50 * GIB)
         };
         check_chosen(
             Settings::default(),
             vec![
                 registered(1, "init", 0, 50 * GIB),
-                protected(10, Protection::KernelThread),
+                kernel_thread,
                 protected(20, Protection::Ours),
                 protected(30, Protection::Ancestor),
                 protected(40, Protection::Ignored),
@@ -1001,7 +1071,13 @@ mod units {
     use super::*;
 
     fn child(parent: u32, process: Process) -> Process {
-        Process { parent, ..process }
+        Process {
+            seen: Seen {
+                parent,
+                ..process.seen
+            },
+            ..process
+        }
     }
 
     #[track_caller]
@@ -1053,7 +1129,13 @@ mod units {
 
     #[test]
     fn a_child_that_its_owner_may_not_signal_is_its_own() {
-        let roots = |process: Process| Process { uid: 0, ..process };
+        let roots = |process: Process| Process {
+            seen: Seen {
+                uid: 0,
+                ..process.seen
+            },
+            ..process
+        };
         check_units(
             Settings::default(),
             vec![
@@ -1072,7 +1154,13 @@ mod units {
 
     #[test]
     fn above_an_entry_that_does_not_cover_a_child_another_may() {
-        let roots = |process: Process| Process { uid: 0, ..process };
+        let roots = |process: Process| Process {
+            seen: Seen {
+                uid: 0,
+                ..process.seen
+            },
+            ..process
+        };
         check_units(
             Settings::default(),
             vec![
@@ -1087,7 +1175,10 @@ mod units {
     #[test]
     fn an_entry_of_what_is_never_ended_counts_for_its_descendants() {
         let shell = Process {
-            protection: Some(Protection::Ancestor),
+            dossier: Dossier {
+                protection: Some(Protection::Ancestor),
+                ..registered(100, "shell", 8, GIB).dossier
+            },
             ..registered(100, "shell", 8, GIB)
         };
         check_units(
@@ -1113,7 +1204,10 @@ mod units {
     #[test]
     fn a_session_does_not_die_with_the_program_that_registered_it() {
         let shell = Process {
-            critical_below_bytes: u64::MAX,
+            dossier: Dossier {
+                critical_below_bytes: u64::MAX,
+                ..holding(200, "gnome-shell", GIB).dossier
+            },
             ..holding(200, "gnome-shell", GIB)
         };
         check_units(
@@ -1130,9 +1224,12 @@ mod units {
     #[test]
     fn a_parent_younger_than_its_child_is_a_pid_used_again() {
         let young = Process {
-            id: ProcessId {
-                pid: 100,
-                start_ticks: 999_999,
+            seen: Seen {
+                id: ProcessId {
+                    pid: 100,
+                    start_ticks: 999_999,
+                },
+                ..registered(100, "young", 9, GIB).seen
             },
             ..registered(100, "young", 9, GIB)
         };
@@ -1146,11 +1243,14 @@ mod units {
     #[test]
     fn parents_in_a_circle_are_nobodys_descendants() {
         let same_age = |pid, parent| Process {
-            id: ProcessId {
-                pid,
-                start_ticks: 5,
+            seen: Seen {
+                id: ProcessId {
+                    pid,
+                    start_ticks: 5,
+                },
+                parent,
+                ..holding(pid, "circle", GIB).seen
             },
-            parent,
             ..holding(pid, "circle", GIB)
         };
         check_units(
@@ -1170,9 +1270,18 @@ mod units {
             by_group: true,
             ..Settings::default()
         };
-        let of = |group, process: Process| Process { group, ..process };
+        let of = |group, process: Process| Process {
+            seen: Seen {
+                group,
+                ..process.seen
+            },
+            ..process
+        };
         let protected = Process {
-            protection: Some(Protection::Ancestor),
+            dossier: Dossier {
+                protection: Some(Protection::Ancestor),
+                ..holding(250, "shell", GIB).dossier
+            },
             ..holding(250, "shell", GIB)
         };
         check_units(
@@ -1285,7 +1394,10 @@ mod growth {
     #[test]
     fn forks_share_their_parents_pages_and_grew_by_none() {
         let fork = |pid| Process {
-            parent: 100,
+            seen: Seen {
+                parent: 100,
+                ..holding(pid, "child", 10 * GIB).seen
+            },
             ..holding(pid, "child", 10 * GIB)
         };
         let at = |second: u64| {
@@ -1312,7 +1424,10 @@ mod growth {
     fn a_pool_of_workers_that_come_and_go_is_no_leak() {
         let at = |second: u32| {
             let worker = |pid| Process {
-                parent: 100,
+                seen: Seen {
+                    parent: 100,
+                    ..holding(pid, "worker", 5 * GIB).seen
+                },
                 ..holding(pid, "worker", 5 * GIB)
             };
             vec![

@@ -8,7 +8,7 @@ use machine::{
     Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, process, registered, system,
 };
 use oom_policy::{
-    Amount, Ask, Cause, Level, Memory, Process, Refusal, SessionId, Settings, Verdict,
+    Amount, Ask, Cause, Level, Memory, Process, Refusal, Seen, SessionId, Settings, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -59,7 +59,10 @@ fn the_ancestors_four_where_one_ml_fits() {
 #[test]
 fn the_ancestors_four_thrashing_with_swap_free() {
     let process = |pid, name, value, resident: u64, swap| Process {
-        swap_bytes: swap * MIB,
+        seen: Seen {
+            swap_bytes: swap * MIB,
+            ..registered(pid, name, value, resident * MIB).seen
+        },
         ..registered(pid, name, value, resident * MIB)
     };
     let snapshot = Snapshot {
@@ -90,8 +93,8 @@ fn the_ancestors_four_thrashing_with_swap_free() {
         let mut before = snapshot.clone();
         before.ask = Ask::Nobody;
         before.memory.swap_free_bytes += (60 - step) * 2 * MIB;
-        before.processes[2].swap_bytes -= (60 - step) * 40 * MIB / 60;
-        before.processes[3].swap_bytes -= (60 - step) * 80 * MIB / 60;
+        before.processes[2].seen.swap_bytes -= (60 - step) * 40 * MIB / 60;
+        before.processes[3].seen.swap_bytes -= (60 - step) * 80 * MIB / 60;
         let decision = policy.step(now, &before);
         assert_eq!(decision.verdict, Verdict::Idle);
         now += SECOND;
@@ -139,13 +142,19 @@ fn roots_unregistered_bomb_goes_alone() {
 #[test]
 fn where_all_is_roots_stress_goes_alone() {
     let roots = |process: Process| Process {
-        uid: 0,
-        login: false,
+        seen: Seen {
+            uid: 0,
+            login: false,
+            ..process.seen
+        },
         ..process
     };
     for login in [false, true] {
         let stress = Process {
-            login,
+            seen: Seen {
+                login,
+                ..system(300, "stress", 0).seen
+            },
             ..system(300, "stress", 0)
         };
         let mut machine = Machine::new(Settings::default(), 16 * GIB, 0)
@@ -166,7 +175,10 @@ fn of_four_hundred_forks_train_and_db_only_forks_go() {
     for fork in 0..400 {
         let born = Duration::from_millis(20 * u64::from(fork));
         let process = Process {
-            session: SessionId(7),
+            seen: Seen {
+                session: SessionId(7),
+                ..process(1000 + fork, "fork").seen
+            },
             ..process(1000 + fork, "fork")
         };
         machine.add(
@@ -198,7 +210,10 @@ fn thrashing_by_a_leak_most_of_which_is_in_swap() {
         ask,
         processes: vec![
             Process {
-                swap_bytes: leaked,
+                seen: Seen {
+                    swap_bytes: leaked,
+                    ..registered(100, "leak", 2, 90 * MIB).seen
+                },
                 ..registered(100, "leak", 2, 90 * MIB)
             },
             registered(200, "db", 8, 250 * MIB),
@@ -340,7 +355,10 @@ fn swap_ignored_acts_on_memory_alone() {
         processes: vec![
             // All of it in swap: gives back no memory.
             Process {
-                swap_bytes: 7 * GIB,
+                seen: Seen {
+                    swap_bytes: 7 * GIB,
+                    ..registered(100, "swapped", 1, 0).seen
+                },
                 ..registered(100, "swapped", 1, 0)
             },
             registered(200, "resident", 2, 7 * GIB),
@@ -365,15 +383,24 @@ fn a_registered_shell_and_a_registered_child_are_two_units() {
         processes: vec![
             registered(100, "shell", 2, 300 * MIB),
             Process {
-                parent: 100,
+                seen: Seen {
+                    parent: 100,
+                    ..registered(200, "train.py", 9, 5 * GIB).seen
+                },
                 ..registered(200, "train.py", 9, 5 * GIB)
             },
             Process {
-                parent: 100,
+                seen: Seen {
+                    parent: 100,
+                    ..holding(300, "make", 400 * MIB).seen
+                },
                 ..holding(300, "make", 400 * MIB)
             },
             Process {
-                parent: 200,
+                seen: Seen {
+                    parent: 200,
+                    ..holding(400, "loader", GIB).seen
+                },
                 ..holding(400, "loader", GIB)
             },
         ],
@@ -411,12 +438,18 @@ fn on_a_desktop_a_registered_leak_outweighs_what_is_not_registered() {
             .with(Task::growing(registered(110, "other", 9, 0), 100 * MIB).up_to(3 * GIB));
         for tab in 0..40 {
             machine.add(Task::steady(Process {
-                session: SessionId(7),
+                seen: Seen {
+                    session: SessionId(7),
+                    ..holding(200 + tab, "browser", 100 * MIB).seen
+                },
                 ..holding(200 + tab, "browser", 100 * MIB)
             }));
         }
         machine.with(Task::steady(Process {
-            session: SessionId(8),
+            seen: Seen {
+                session: SessionId(8),
+                ..holding(300, "ide", 3 * GIB).seen
+            },
             ..holding(300, "ide", 3 * GIB)
         }))
     };

@@ -1,7 +1,7 @@
 //! What the table asks of the surveyor about what its processes are, and what it
 //! makes of the answers and of those that do not come.
 
-use model::{Depth, Process, Protection};
+use model::{Depth, Dossier, Protection, Seen};
 
 use crate::process::{Correction, IDENTITY_READS, Owner};
 use crate::share::OwnShare;
@@ -17,15 +17,15 @@ impl ProcessTable {
     pub fn ask_for_identities(&mut self, depth: Depth, ask: &mut dyn FnMut(Inquiry) -> bool) {
         for index in 0..self.kept.len() {
             let (process, kept) = (&self.processes[index], &self.kept[index]);
+            let dossier = &kept.dossier;
             let is_favoured =
-                process.critical_below_bytes > 0 || process.protection == Some(Protection::Ours);
+                dossier.critical_below_bytes > 0 || dossier.protection == Some(Protection::Ours);
             let is_due = match kept.identity_reads {
                 IDENTITY_READS => true,
                 0 => depth == Depth::Full && is_favoured,
                 _ => depth == Depth::Full,
             };
-            let is_kernels = process.protection == Some(Protection::KernelThread);
-            if !is_due || kept.asked || kept.stuck || is_kernels {
+            if !is_due || kept.asked || kept.stuck || process.is_kernel_thread {
                 continue;
             }
             if !ask(self.request(index, What::Identity)) {
@@ -36,8 +36,8 @@ impl ProcessTable {
     }
 
     /// Takes in what was found; allocates nothing. If that is what a process
-    /// executes, the process is returned, to be classified.
-    pub fn apply(&mut self, survey: &Survey) -> Option<&mut Process> {
+    /// executes, the process is returned, to be judged.
+    pub fn apply(&mut self, survey: &Survey) -> Option<(&Seen, &mut Dossier)> {
         let index = self.find(survey.id.pid)?;
         if self.processes[index].id != survey.id {
             return None;
@@ -46,7 +46,7 @@ impl ProcessTable {
             Finding::Nothing => self.kept[index].asked = false,
             Finding::Identity(identity) => {
                 self.identify(index, &identity);
-                return Some(&mut self.processes[index]);
+                return Some((&self.processes[index], &mut self.kept[index].dossier));
             }
             Finding::Own(share) => {
                 let kept = &mut self.kept[index];

@@ -14,7 +14,7 @@ mod meminfo;
 mod notified;
 mod per_cpu;
 
-use model::{Memory, Process};
+use model::{Memory, Seen};
 
 use crate::number::kibibytes;
 
@@ -52,7 +52,7 @@ pub(crate) fn resident_pages(size_pages: u64, resident_pages: u64) -> u64 {
 
 /// Has `process` hold no more than there is on a machine with this `memory`.
 /// Whether it did.
-pub fn bound(process: &mut Process, memory: &Memory) -> bool {
+pub fn bound(process: &mut Seen, memory: &Memory) -> bool {
     let mut bounded = false;
     let mut bound = |bytes: &mut u64, limit: u64| {
         bounded |= *bytes > limit;

@@ -10,7 +10,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
-use model::{Depth, Name, Preference, Process, ProcessId, Protection, SessionId};
+use model::{Depth, Dossier, ProcessId, Seen, SessionId};
 use rustix::fs::RawDir;
 use rustix::io::pread;
 
@@ -24,6 +24,8 @@ use crate::share::OwnShare;
 /// What the table knows of a process beside what it shows.
 #[derive(Debug)]
 pub(crate) struct Kept {
+    /// What is known of it that the kernel does not say.
+    pub(crate) dossier: Dossier,
     /// Its `statm`, or that of the thread that stands for it.
     pub(crate) statm: Option<OwnedFd>,
     /// Set where the first thread has ended and others run on.
@@ -84,6 +86,7 @@ pub(crate) enum Owner {
 impl Kept {
     pub(crate) fn new(statm: Option<OwnedFd>, unit: Option<Grouping>) -> Self {
         Self {
+            dossier: Dossier::default(),
             statm,
             thread: None,
             is_new: true,
@@ -103,7 +106,7 @@ impl Kept {
     }
 
     /// Takes in what `statm` says.
-    fn weigh(&mut self, process: &mut Process, statm: Statm, page_bytes: u64) {
+    fn weigh(&mut self, process: &mut Seen, statm: Statm, page_bytes: u64) {
         let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
         process.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
         self.raw_anon_bytes = anon_pages.saturating_mul(page_bytes);
@@ -111,7 +114,7 @@ impl Kept {
     }
 
     /// Shows in `process` what was counted, as far as it is its own.
-    pub(crate) fn show(&self, process: &mut Process) {
+    pub(crate) fn show(&self, process: &mut Seen) {
         process.anon_bytes = self.raw_anon_bytes;
         process.swap_bytes = self.raw_swap_bytes;
         if let Some(correction) = &self.correction {
@@ -125,17 +128,14 @@ impl Kept {
         process.shmem_bytes = last_mapped_bytes.min(self.rss_shmem_bytes);
     }
 
-    /// Has `process` judged, as if nothing were known of it but what it is to
-    /// the kernel.
-    fn introduce(&mut self, process: &mut Process, stat: &Stat) {
-        process.protection = stat.is_kernel_thread.then_some(Protection::KernelThread);
-        process.critical_below_bytes = 0;
-        process.preference = Preference::None;
+    /// Has the process judged anew, as if nothing were known of it.
+    fn introduce(&mut self) {
+        self.dossier = Dossier::default();
         self.is_unjudged = true;
     }
 
     /// Whose `process` is.
-    pub(crate) fn owner(&self, process: &Process) -> Owner {
+    pub(crate) fn owner(&self, process: &Seen) -> Owner {
         if self.in_our_user_namespace {
             Owner::User(process.uid)
         } else {
@@ -144,7 +144,7 @@ impl Kept {
     }
 
     /// Groups `process` by its unit, or else as if `alone`.
-    pub(crate) fn place(&self, process: &mut Process, alone: Grouping) {
+    pub(crate) fn place(&self, process: &mut Seen, alone: Grouping) {
         let Grouping { session, login } = self.unit.unwrap_or(alone);
         process.session = session;
         process.login = login;
@@ -161,7 +161,7 @@ pub(crate) struct Reader<'a> {
 impl Reader<'_> {
     /// What a known process holds in memory, by its descriptor, where that is
     /// held. Opens nothing.
-    pub(crate) fn look_if_held(&self, process: &mut Process, kept: &mut Kept) -> Result<(), Miss> {
+    pub(crate) fn look_if_held(&self, process: &mut Seen, kept: &mut Kept) -> Result<(), Miss> {
         if let Some(file) = &kept.statm {
             let statm = statm(self.root, process.id.pid, kept.thread, file)?;
             kept.weigh(process, statm, self.page_bytes);
@@ -170,7 +170,7 @@ impl Reader<'_> {
     }
 
     /// What a known process holds in memory.
-    pub(crate) fn look(&mut self, process: &mut Process, kept: &mut Kept) -> Result<(), Miss> {
+    pub(crate) fn look(&mut self, process: &mut Seen, kept: &mut Kept) -> Result<(), Miss> {
         let pid = process.id.pid;
         let statm = match &kept.statm {
             Some(file) => statm(self.root, pid, kept.thread, file)?,
@@ -192,11 +192,7 @@ impl Reader<'_> {
     }
 
     /// All of a known process. Its `statm` is held afterwards.
-    pub(crate) fn look_closely(
-        &mut self,
-        process: &mut Process,
-        kept: &mut Kept,
-    ) -> Result<(), Miss> {
+    pub(crate) fn look_closely(&mut self, process: &mut Seen, kept: &mut Kept) -> Result<(), Miss> {
         let pid = process.id.pid;
         if kept.statm.is_none() {
             kept.statm = Some(self.open_statm(pid, kept.thread)?);
@@ -213,7 +209,7 @@ impl Reader<'_> {
             kept.identity_reads = IDENTITY_READS;
             kept.correction = None;
             kept.show(process);
-            kept.introduce(process, &stat);
+            kept.introduce();
         }
         Ok(())
     }
@@ -224,31 +220,31 @@ impl Reader<'_> {
         pid: u32,
         depth: Depth,
         unit_of: impl FnOnce(u32) -> Option<Grouping>,
-    ) -> Result<(Process, Kept), Miss> {
+    ) -> Result<(Seen, Kept), Miss> {
         let file = self.open_statm(pid, None)?;
         let stat = self.stat(pid)?;
         // Pid 1 puts whom it starts into a cgroup of their own.
         let unit = (stat.parent > 1).then(|| unit_of(stat.parent)).flatten();
         let mut kept = Kept::new(Some(file), unit);
-        let mut process = blank();
-        process.id = ProcessId {
+        let mut process = Seen::new(ProcessId {
             pid,
             start_ticks: stat.start_ticks,
-        };
+        });
         self.examine(&mut process, &mut kept, &stat, depth)?;
-        kept.introduce(&mut process, &stat);
+        kept.introduce();
         Ok((process, kept))
     }
 
     /// Reads all but `stat`; `statm` last, for it proves the rest.
     fn examine(
         &mut self,
-        process: &mut Process,
+        process: &mut Seen,
         kept: &mut Kept,
         stat: &Stat,
         depth: Depth,
     ) -> Result<(), Miss> {
         let pid = process.id.pid;
+        process.is_kernel_thread = stat.is_kernel_thread;
         process.name = stat.name;
         process.parent = stat.parent;
         process.group = stat.group;
@@ -306,33 +302,6 @@ impl Reader<'_> {
             }
         }
         Ok(None)
-    }
-}
-
-/// A process of which nothing has been read.
-pub(crate) fn blank() -> Process {
-    Process {
-        id: ProcessId {
-            pid: 0,
-            start_ticks: 0,
-        },
-        parent: 0,
-        group: 0,
-        session: SessionId::default(),
-        login: false,
-        uid: 0,
-        name: Name::default(),
-        oom_score: None,
-        oom_score_adj: 0,
-        rss_bytes: 0,
-        anon_bytes: 0,
-        swap_bytes: 0,
-        shmem_bytes: 0,
-        major_faults: 0,
-        value: None,
-        protection: None,
-        critical_below_bytes: 0,
-        preference: Preference::None,
     }
 }
 

@@ -14,7 +14,7 @@
 use std::fmt;
 use std::mem::{self, MaybeUninit};
 
-use model::{Depth, Process};
+use model::{Depth, Dossier, Process, ProcessId, Seen};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, openat, seek};
 use rustix::io::Errno;
 use rustix::param::page_size;
@@ -70,15 +70,12 @@ impl ScanAccount {
 
 /// All processes, and a descriptor of each.
 ///
-/// A zombie is in it, and holds nothing. So is a kernel thread, with
-/// [`Protection::KernelThread`].
-///
-/// [`Protection::KernelThread`]: model::Protection::KernelThread
+/// A zombie is in it, and holds nothing. So is a kernel thread.
 pub struct ProcessTable {
     pub(crate) root: ProcRoot,
     page_bytes: u64,
     /// By ascending pid, and `kept` beside it.
-    pub(crate) processes: Vec<Process>,
+    pub(crate) processes: Vec<Seen>,
     pub(crate) kept: Vec<Kept>,
     /// Those listed, then those of them that were not known.
     pids: Vec<u32>,
@@ -163,35 +160,42 @@ impl ProcessTable {
 
     /// Those that are to be judged since this was called last: each once when
     /// it is new, and again when its name or real user is seen to have changed.
-    /// The judge sets `protection`, `critical_below_bytes` and
-    /// `preference`, and the table keeps them. Until then they are as if
-    /// nothing were known (but [`Protection::KernelThread`] is set). What a
-    /// process executes is not known then, and its session is its parent's:
-    /// see [`Self::ask_for_identities`].
-    ///
-    /// [`Protection::KernelThread`]: model::Protection::KernelThread
-    pub fn unjudged(&mut self) -> impl Iterator<Item = &mut Process> {
-        let both = self.processes.iter_mut().zip(&mut self.kept);
-        both.filter_map(|(process, kept)| mem::take(&mut kept.is_unjudged).then_some(process))
+    /// The judge fills in the dossier, which is empty then, and the table keeps
+    /// it. What a process executes is not known then, and its session is its
+    /// parent's: see [`Self::ask_for_identities`].
+    pub fn unjudged(&mut self) -> impl Iterator<Item = (&Seen, &mut Dossier)> {
+        let both = self.processes.iter().zip(&mut self.kept);
+        both.filter_map(|(seen, kept)| {
+            mem::take(&mut kept.is_unjudged).then_some((seen, &mut kept.dossier))
+        })
     }
 
     /// Every process known, by ascending pid, as last seen.
     #[must_use]
-    pub fn processes(&self) -> &[Process] {
+    pub fn processes(&self) -> &[Seen] {
         &self.processes
     }
 
     /// The process with this pid, as last seen.
     #[must_use]
-    pub fn get(&self, pid: u32) -> Option<&Process> {
+    pub fn get(&self, pid: u32) -> Option<&Seen> {
         let index = self.find(pid)?;
         Some(&self.processes[index])
     }
 
-    /// Puts every process into `processes`, in place of what is there.
-    pub fn copy_into(&self, processes: &mut Vec<Process>) {
+    /// Puts every process but kernel threads into `processes`, in place of what
+    /// is there: what was seen of it, its dossier, and in that its `value`.
+    pub fn join(&self, value: impl Fn(ProcessId) -> Option<u32>, processes: &mut Vec<Process>) {
+        let both = self.processes.iter().zip(&self.kept);
+        let ordinary = both.filter(|(seen, _)| !seen.is_kernel_thread);
         processes.clear();
-        processes.extend_from_slice(&self.processes);
+        processes.extend(ordinary.map(|(seen, kept)| Process {
+            seen: *seen,
+            dossier: Dossier {
+                value: value(seen.id),
+                ..kept.dossier
+            },
+        }));
     }
 
     /// Reads the kernel's badness of `pid` anew and keeps it; `None` if the
@@ -210,7 +214,7 @@ impl ProcessTable {
     }
 
     pub(crate) fn find(&self, pid: u32) -> Option<usize> {
-        position(&self.processes, pid)
+        Seen::position(&self.processes, pid)
     }
 
     fn held(&self) -> usize {
@@ -350,7 +354,7 @@ impl ProcessTable {
         merge(&mut self.processes, &mut self.kept, known);
     }
 
-    fn take_in(&mut self, pid: u32, depth: Depth, known: usize) -> Result<(Process, Kept), Miss> {
+    fn take_in(&mut self, pid: u32, depth: Depth, known: usize) -> Result<(Seen, Kept), Miss> {
         let mut reader = Reader {
             root: self.root.open()?,
             page_bytes: self.page_bytes,
@@ -359,8 +363,8 @@ impl ProcessTable {
         let (processes, kept) = (&self.processes, &self.kept);
         // Whom it was forked by is known, or a newcomer that came before it.
         let unit_of = |parent: u32| {
-            let index = position(&processes[..known], parent)
-                .or_else(|| Some(known + position(&processes[known..], parent)?))?;
+            let index = Seen::position(&processes[..known], parent)
+                .or_else(|| Some(known + Seen::position(&processes[known..], parent)?))?;
             kept[index].unit
         };
         reader.take_in(pid, depth, unit_of)
@@ -402,17 +406,11 @@ impl fmt::Debug for ProcessTable {
     }
 }
 
-fn position(processes: &[Process], pid: u32) -> Option<usize> {
-    processes
-        .binary_search_by_key(&pid, |process| process.id.pid)
-        .ok()
-}
-
 /// [`Vec::retain_mut`] for two that belong together.
 fn retain(
-    processes: &mut Vec<Process>,
+    processes: &mut Vec<Seen>,
     kept: &mut Vec<Kept>,
-    mut keep: impl FnMut(&mut Process, &mut Kept) -> bool,
+    mut keep: impl FnMut(&mut Seen, &mut Kept) -> bool,
 ) {
     let mut len = 0;
     for index in 0..processes.len() {
@@ -428,7 +426,7 @@ fn retain(
 
 /// Merges the first `known` and the rest, both ascending, in place. The
 /// newcomers are nearly always above, and then there is nothing to do.
-fn merge(processes: &mut [Process], kept: &mut [Kept], known: usize) {
+fn merge(processes: &mut [Seen], kept: &mut [Kept], known: usize) {
     let (mut low, mut start) = (0, known);
     while let Some(lowest) = processes.get(start).map(|process| process.id.pid) {
         low += processes[low..start].partition_point(|process| process.id.pid < lowest);
@@ -448,22 +446,17 @@ fn merge(processes: &mut [Process], kept: &mut [Kept], known: usize) {
 mod tests {
     use std::collections::BTreeSet;
 
-    use model::ProcessId;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::process::blank;
 
-    fn table_of(pids: impl IntoIterator<Item = u32>) -> (Vec<Process>, Vec<Kept>) {
+    fn table_of(pids: impl IntoIterator<Item = u32>) -> (Vec<Seen>, Vec<Kept>) {
         pids.into_iter()
             .map(|pid| {
-                let process = Process {
-                    id: ProcessId {
-                        pid,
-                        start_ticks: 0,
-                    },
-                    ..blank()
-                };
+                let process = Seen::new(ProcessId {
+                    pid,
+                    start_ticks: 0,
+                });
                 let kept = Kept {
                     raw_anon_bytes: pid.into(),
                     ..Kept::new(None, None)
@@ -473,7 +466,7 @@ mod tests {
             .unzip()
     }
 
-    fn pids(processes: &[Process], kept: &[Kept]) -> Vec<u32> {
+    fn pids(processes: &[Seen], kept: &[Kept]) -> Vec<u32> {
         let pairs = processes.iter().zip(kept);
         pairs
             .map(|(process, kept)| {

@@ -83,7 +83,7 @@ fn check_against_procfs(table: &Table, pid: u32) -> ProcResult<()> {
     );
     let score = ours.oom_score.expect("a full scan reads it");
     assert!(score.abs_diff(theirs.oom_score()?) < 5, "{ours:?}");
-    assert_eq!(ours.protection, None);
+    assert!(!ours.is_kernel_thread);
     Ok(())
 }
 

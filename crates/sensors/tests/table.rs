@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use model::{Memory, Name, Preference, ProcessId, Protection, SessionId};
+use model::{Dossier, Memory, Name, Preference, ProcessId, Protection, SessionId};
 use rustix::param::page_size;
 use sensors::{Depth, ReadError, survey};
 use support::{Copy, Table, chain, tree};
@@ -30,9 +30,24 @@ fn every_process_is_in_it_by_ascending_pid() {
     assert_eq!(table.pids(), ALL);
     assert_eq!((scan.processes, scan.newcomers, scan.gone), (8, 8, 0));
     assert_eq!((scan.unheld, scan.unread), (0, 0));
-    let mut copied = vec![table.get(1)];
-    table.table.copy_into(&mut copied);
-    assert_eq!(copied, table.table.processes());
+}
+
+#[test]
+fn what_was_seen_is_joined_with_what_is_known_and_kernel_threads_are_left_out() {
+    let table = full("good");
+    let joined = table.joined();
+    let pids: Vec<u32> = joined.iter().map(|process| process.id.pid).collect();
+    let want: Vec<u32> = ALL.into_iter().filter(|&pid| pid != 2).collect();
+    assert_eq!(pids, want);
+    for process in joined {
+        assert_eq!(process.seen, table.get(process.id.pid));
+        let value = (process.id.pid == 1204).then_some(7);
+        let known = Dossier {
+            value,
+            ..Dossier::default()
+        };
+        assert_eq!(process.dossier, known);
+    }
 }
 
 #[test]
@@ -56,7 +71,6 @@ fn all_of_a_process_is_read() {
     assert_eq!(process.oom_score, Some(812));
     assert_eq!(process.oom_score_adj, 100);
     assert!(process.login);
-    assert_eq!(process.value, None);
 }
 
 #[test]
@@ -98,11 +112,10 @@ fn a_fast_scan_sees_that_a_first_thread_has_ended() {
 }
 
 #[test]
-fn a_kernel_thread_is_protected_and_nobody_else() {
+fn a_kernel_thread_is_told_from_processes() {
     let table = full("good");
     for pid in ALL {
-        let want = (pid == 2).then_some(Protection::KernelThread);
-        assert_eq!(table.get(pid).protection, want, "{pid}");
+        assert_eq!(table.get(pid).is_kernel_thread, pid == 2, "{pid}");
     }
 }
 
@@ -195,14 +208,14 @@ fn identities_are_asked_for_twice_and_then_of_those_that_are_spared_for_them() {
     let own = [1, 800, 1200, 1204, 1205, 1300, 1400];
     for want in [&own[..], &own, &[800]] {
         table.scan(Depth::Full);
-        table.identify(Depth::Full, &mut |process| {
-            process.critical_below_bytes = u64::from(process.id.pid == 800);
+        table.identify(Depth::Full, &mut |seen, dossier| {
+            dossier.critical_below_bytes = u64::from(seen.id.pid == 800);
         });
         assert_eq!(table.identified(), want);
         table.survey(Depth::Fast);
         assert_eq!(table.identified(), []);
     }
-    assert_eq!(table.get(800).critical_below_bytes, 1, "it stays so");
+    assert_eq!(table.dossier(800).critical_below_bytes, 1, "it stays so");
 }
 
 #[test]
@@ -247,10 +260,10 @@ fn a_process_that_becomes_something_else_is_introduced_and_identified_again() {
     let mut table = copy.table();
     for _ in 0..2 {
         table.scan(Depth::Full);
-        table.identify(Depth::Full, &mut |process| {
-            process.critical_below_bytes = u64::from(process.id.pid != 1400);
-            process.preference = Preference::Avoid;
-            process.protection = Some(Protection::Ours);
+        table.identify(Depth::Full, &mut |seen, dossier| {
+            dossier.critical_below_bytes = u64::from(seen.id.pid != 1400);
+            dossier.preference = Preference::Avoid;
+            dossier.protection = Some(Protection::Ours);
         });
     }
 
@@ -261,15 +274,15 @@ fn a_process_that_becomes_something_else_is_introduced_and_identified_again() {
     assert_eq!(table.identified(), []);
     table.scan(Depth::Full);
     assert_eq!(table.introduced, [1200, 1204]);
-    let process = table.get(1204);
+    let dossier = table.dossier(1204);
     assert_eq!(
-        process.critical_below_bytes, 0,
+        dossier.critical_below_bytes, 0,
         "as if nothing were known of it"
     );
-    assert_eq!(process.preference, Preference::None);
-    assert_eq!(process.protection, None);
-    assert_eq!(table.get(800).critical_below_bytes, 1);
-    table.identify(Depth::Fast, &mut |_| {});
+    assert_eq!(dossier.preference, Preference::None);
+    assert_eq!(dossier.protection, None);
+    assert_eq!(table.dossier(800).critical_below_bytes, 1);
+    table.identify(Depth::Fast, &mut |_, _| {});
     assert_eq!(table.identified(), [1200, 1204]);
 }
 
@@ -330,7 +343,7 @@ fn a_newcomer_is_in_its_parents_cgroup_until_its_own_was_read() {
     copy.write("1206/cgroup", "0::/system.slice/job.service\n");
     table.scan(Depth::Fast);
     assert!(table.get(1206).login);
-    table.identify(Depth::Fast, &mut |_| {});
+    table.identify(Depth::Fast, &mut |_, _| {});
     assert!(!table.get(1206).login);
 }
 
@@ -390,15 +403,15 @@ fn a_pid_that_is_used_again_is_another_process() {
     let copy = Copy::of("good");
     let mut table = copy.table();
     table.table.scan(Depth::Full).unwrap();
-    for process in table.table.unjudged() {
-        process.critical_below_bytes = 1;
+    for (_, dossier) in table.table.unjudged() {
+        dossier.critical_below_bytes = 1;
     }
     copy.change("1204/stat", " 20150 ", " 99999 ");
     let scan = table.scan(Depth::Full);
     assert_eq!(table.introduced, [1204]);
     assert_eq!((scan.newcomers, scan.gone), (1, 1));
     assert_eq!(table.get(1204).id.start_ticks, 99_999);
-    assert_eq!(table.get(1204).critical_below_bytes, 0);
+    assert_eq!(table.dossier(1204).critical_below_bytes, 0);
 }
 
 #[test]

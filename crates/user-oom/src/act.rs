@@ -328,14 +328,16 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
-    use oom_policy::{Depth, Effect, Effects, Gate, Guard, Memory, Settings, Surroundings};
+    use oom_policy::{
+        Depth, Dossier, Effect, Effects, Gate, Guard, Memory, Seen, Settings, Surroundings,
+    };
 
     use super::*;
     use crate::stand_in::{Waiter, ordinary, root};
 
     /// What comes of a decision to kill `process`, which holds 500 MiB and is
     /// registered, and what was told of it. All is over then.
-    fn kill(process: Process) -> (Event<'static>, Vec<Record>) {
+    fn kill(process: Seen) -> (Event<'static>, Vec<Record>) {
         let wait = Wait::new().expect("epoll");
         let means = Means::Open(&wait);
         let second_hand = SecondHand::spawn().expect("a thread");
@@ -347,9 +349,14 @@ mod tests {
             ..Memory::default()
         };
         let processes = [Process {
-            value: Some(7),
-            anon_bytes: 500 << 20,
-            ..process
+            seen: Seen {
+                anon_bytes: 500 << 20,
+                ..process
+            },
+            dossier: Dossier {
+                value: Some(7),
+                ..Dossier::default()
+            },
         }];
         let surroundings = Surroundings::default();
         let mut guard = Guard::new(Settings::default(), Gate::default(), surroundings, 8);

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use oom_policy::{
-    HIDDEN_BELOW_BYTES, Preference, Process, ProcessId, Protection, critical_below_bytes,
+    Dossier, HIDDEN_BELOW_BYTES, Preference, ProcessId, Protection, Seen, critical_below_bytes,
 };
 use sensors::{Executable, ProcessTable};
 
@@ -79,7 +79,7 @@ impl Programs {
 
 impl Classifier {
     /// `processes`: by ascending pid, us and our ancestors among them.
-    pub(crate) fn new(own: u32, own_uid: u32, may_signal_all: bool, processes: &[Process]) -> Self {
+    pub(crate) fn new(own: u32, own_uid: u32, may_signal_all: bool, processes: &[Seen]) -> Self {
         Self {
             prefer: None,
             avoid: None,
@@ -94,7 +94,7 @@ impl Classifier {
 
     /// Warns of each pattern that matches none of `processes`, and tells which
     /// `--ignore` protects.
-    pub(crate) fn say_matches(&self, processes: &[Process]) {
+    pub(crate) fn say_matches(&self, processes: &[Seen]) {
         for (option, pattern) in [
             ("--prefer", &self.prefer),
             ("--avoid", &self.avoid),
@@ -125,39 +125,36 @@ impl Classifier {
 
     /// Judges those in `table` that are new or have become something else.
     pub(crate) fn classify_unjudged(&self, table: &mut ProcessTable) {
-        for process in table.unjudged() {
-            self.classify(Program::default(), process);
+        for (seen, dossier) in table.unjudged() {
+            self.classify(Program::default(), seen, dossier);
         }
     }
 
-    /// Fills in what the process table cannot know.
-    pub(crate) fn classify(&self, program: Program, process: &mut Process) {
-        if process.protection == Some(Protection::KernelThread) {
-            return;
-        }
+    /// Fills in what the kernel does not say of the process `seen`.
+    pub(crate) fn classify(&self, program: Program, seen: &Seen, dossier: &mut Dossier) {
         let named = |pattern: &Option<Pattern>| {
             pattern
                 .as_ref()
-                .is_some_and(|pattern| pattern.matches(&process.name))
+                .is_some_and(|pattern| pattern.matches(&seen.name))
         };
-        let pid = process.id.pid;
-        process.preference = if named(&self.avoid) {
+        let pid = seen.id.pid;
+        dossier.preference = if named(&self.avoid) {
             Preference::Avoid
         } else if named(&self.prefer) {
             Preference::Prefer
         } else {
             Preference::None
         };
-        process.critical_below_bytes = program.critical_below_bytes;
+        dossier.critical_below_bytes = program.critical_below_bytes;
         // A user can have any executable run other code (`LD_PRELOAD`).
-        let is_trusted = process.uid == 0 || process.uid == self.own_uid;
-        process.protection = if pid == self.own || (program.is_psi_monitor && is_trusted) {
+        let is_trusted = seen.uid == 0 || seen.uid == self.own_uid;
+        dossier.protection = if pid == self.own || (program.is_psi_monitor && is_trusted) {
             Some(Protection::Ours)
-        } else if self.ancestors.contains(&process.id) {
+        } else if self.ancestors.contains(&seen.id) {
             Some(Protection::Ancestor)
-        } else if named(&self.ignore) || (self.ignore_root_user && process.uid == 0) {
+        } else if named(&self.ignore) || (self.ignore_root_user && seen.uid == 0) {
             Some(Protection::Ignored)
-        } else if !self.may_signal_all && process.uid != self.own_uid {
+        } else if !self.may_signal_all && seen.uid != self.own_uid {
             Some(Protection::NotPermitted)
         } else {
             None
@@ -166,10 +163,10 @@ impl Classifier {
 }
 
 /// The parent of `own`, its parent, and so on.
-fn ancestors(own: u32, processes: &[Process]) -> Vec<ProcessId> {
+fn ancestors(own: u32, processes: &[Seen]) -> Vec<ProcessId> {
     let parent_of = |pid: u32| {
-        let parent = processes[Process::position(processes, pid)?].parent;
-        Some(processes[Process::position(processes, parent)?].id)
+        let parent = processes[Seen::position(processes, pid)?].parent;
+        Some(processes[Seen::position(processes, parent)?].id)
     };
     std::iter::successors(parent_of(own), |ancestor| parent_of(ancestor.pid))
         // A line of parents is no longer than there are processes.
@@ -184,7 +181,7 @@ mod tests {
     use super::*;
     use crate::stand_in::ordinary;
 
-    fn process(pid: u32, parent: u32) -> Process {
+    fn process(pid: u32, parent: u32) -> Seen {
         let id = ProcessId {
             pid,
             start_ticks: u64::from(pid),
@@ -192,14 +189,20 @@ mod tests {
         ordinary(id, parent)
     }
 
+    /// What `process` is before it is known what it executes.
+    fn unknown(classifier: &Classifier, process: &Seen) -> Dossier {
+        let mut dossier = Dossier::default();
+        classifier.classify(Program::default(), process, &mut dossier);
+        dossier
+    }
+
     #[track_caller]
     fn check(classifier: &Classifier, name: &[u8], pid: u32, want: Option<Protection>) {
-        let mut process = Process {
+        let process = Seen {
             name: Name::new(name),
             ..process(pid, 1)
         };
-        classifier.classify(Program::default(), &mut process);
-        assert_eq!(process.protection, want);
+        assert_eq!(unknown(classifier, &process).protection, want);
     }
 
     #[test]
@@ -234,18 +237,19 @@ mod tests {
 
     /// What a process of user `uid` is to a daemon of root's once it is known
     /// to execute what is at `path`, a file of root's.
-    fn classified(uid: u32, path: Option<&str>) -> Process {
+    fn classified(uid: u32, path: Option<&str>) -> Dossier {
         let programs = Programs {
             psi_monitor: Some(PathBuf::from("/usr/bin/psi-monitor")),
         };
         let classifier = Classifier::new(30, 0, true, &[]);
-        let mut process = Process {
+        let process = Seen {
             uid,
             ..process(31, 1)
         };
         let program = programs.at(path.map(str::as_bytes), || true);
-        classifier.classify(program, &mut process);
-        process
+        let mut dossier = Dossier::default();
+        classifier.classify(program, &process, &mut dossier);
+        dossier
     }
 
     #[test]
@@ -277,20 +281,9 @@ mod tests {
 
     #[test]
     fn before_it_is_known_what_a_process_executes_it_is_as_any_other() {
-        let mut process = process(31, 1);
-        Classifier::new(30, 0, true, &[]).classify(Program::default(), &mut process);
-        assert_eq!(
-            (process.critical_below_bytes, process.protection),
-            (0, None)
-        );
-    }
-
-    #[test]
-    fn a_kernel_thread_stays_one() {
-        let mut thread = process(31, 2);
-        thread.protection = Some(Protection::KernelThread);
-        Classifier::new(30, 0, true, &[]).classify(Program::default(), &mut thread);
-        assert_eq!(thread.protection, Some(Protection::KernelThread));
+        let classifier = Classifier::new(30, 0, true, &[]);
+        let dossier = unknown(&classifier, &process(31, 1));
+        assert_eq!(dossier, Dossier::default());
     }
 
     #[test]
@@ -301,15 +294,15 @@ mod tests {
         classifier.avoid = regex("ium$");
         classifier.ignore = regex("sql");
         check(&classifier, b"mysqld", 31, Some(Protection::Ignored));
-        let mut process = Process {
+        let mut process = Seen {
             name: Name::new(b"chromium"),
             ..process(31, 1)
         };
-        classifier.classify(Program::default(), &mut process);
-        assert_eq!(process.preference, Preference::Avoid);
+        let dossier = unknown(&classifier, &process);
+        assert_eq!(dossier.preference, Preference::Avoid);
         process.uid = 0;
         classifier.ignore_root_user = true;
-        classifier.classify(Program::default(), &mut process);
-        assert_eq!(process.protection, Some(Protection::Ignored));
+        let dossier = unknown(&classifier, &process);
+        assert_eq!(dossier.protection, Some(Protection::Ignored));
     }
 }

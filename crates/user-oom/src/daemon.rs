@@ -15,7 +15,7 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signalfd::SignalFd;
 use oom_policy::{
     Action, Answer, Depth, Effect, Effects, Event, Guard, Level, Memory, Moment, NextKill, Process,
-    ProcessId, Protection, Refusal,
+    ProcessId, Refusal,
 };
 use sensors::ReadError;
 
@@ -122,11 +122,10 @@ impl Daemon {
             ..
         } = self;
         senses.read_first();
-        let processes = senses.table.processes();
-        let may_be_registered =
-            |process: &&Process| process.protection != Some(Protection::KernelThread);
-        let pids = processes.iter().filter(may_be_registered);
-        let has_changed = values.read_first(pids.map(|process| process.id.pid), &mut self.scribe);
+        senses.table.join(|_| None, &mut senses.processes);
+        let processes = &senses.processes;
+        let pids = processes.iter().map(|process| process.id.pid);
+        let has_changed = values.read_first(pids, &mut self.scribe);
         if senses.memory.notifier().is_some() {
             executor.holds.hold_all(processes, &self.wait);
         }

@@ -67,7 +67,7 @@ impl Ending {
         Self {
             victim,
             since: now,
-            held_bytes: process.map_or(0, Process::held_bytes),
+            held_bytes: process.map_or(0, |process| process.held_bytes()),
             lost,
             is_awaited: true,
         }
@@ -214,7 +214,7 @@ impl Holds {
             hold.present = false;
         }
         for process in processes {
-            if process.protection.is_none() {
+            if process.dossier.protection.is_none() {
                 // What cannot be held cannot be chosen at a last call.
                 if let Some(position) = self.hold_ahead(process.id) {
                     self.list[position].present = true;
@@ -313,6 +313,8 @@ impl Holds {
 
 #[cfg(test)]
 mod tests {
+    use oom_policy::Dossier;
+
     use super::*;
     use crate::stand_in::{Waiter, ordinary, root};
 
@@ -321,7 +323,10 @@ mod tests {
         let wait = Wait::new().expect("epoll");
         let mut holds = Holds::new(root(), 8);
         let [one, two] = [Waiter::new(), Waiter::new()];
-        let mut processes = [&one, &two].map(|waiter| ordinary(waiter.id(), 1));
+        let mut processes = [&one, &two].map(|waiter| Process {
+            seen: ordinary(waiter.id(), 1),
+            dossier: Dossier::default(),
+        });
         processes.sort_unstable_by_key(|process| process.id);
         let [first, second] = processes.map(|process| process.id);
 

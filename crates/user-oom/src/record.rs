@@ -222,7 +222,7 @@ impl Victim {
             name: process.map(|process| process.name).unwrap_or_default(),
             uid: process.map_or(u32::MAX, |process| process.uid),
             oom_score,
-            value: process.and_then(|process| process.value),
+            value: process.and_then(|process| process.dossier.value),
             rss_bytes: process.map_or(0, |process| process.rss_bytes),
         }
     }

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use oom_policy::{
-    Depth, Effects, Event, Guard, Memory, Moment, Name, Preference, Process, ProcessId, SessionId,
+    Depth, Dossier, Effects, Event, Guard, Memory, Moment, Name, Process, ProcessId, Seen,
+    SessionId,
 };
 use reaper::{Calls, Held, ReapError, SecondHand, wait_gone};
 use sensors::ProcRoot;
@@ -144,29 +145,29 @@ pub(crate) fn made_up(processes: usize) -> Vec<Process> {
     const MIB: u64 = 1 << 20;
     (1..)
         .take(processes)
-        .map(|number: u32| Process {
-            id: ProcessId {
+        .map(|number: u32| {
+            let id = ProcessId {
                 // Above every pid there is (2^22), so none is mistaken.
                 pid: (1 << 30) + number,
                 start_ticks: u64::from(number),
-            },
-            parent: 1,
-            group: number,
-            session: SessionId(u64::from(number)),
-            uid: 1000,
-            name: Name::new(b"rehearsal"),
-            anon_bytes: u64::from(number % 97) * MIB,
-            rss_bytes: u64::from(number % 97) * MIB,
-            swap_bytes: 0,
-            shmem_bytes: 0,
-            major_faults: 0,
-            login: true,
-            oom_score: None,
-            oom_score_adj: 0,
-            value: Some(number % 89),
-            protection: None,
-            critical_below_bytes: 0,
-            preference: Preference::None,
+            };
+            let bytes = u64::from(number % 97) * MIB;
+            Process {
+                seen: Seen {
+                    parent: 1,
+                    session: SessionId(u64::from(number)),
+                    uid: 1000,
+                    name: Name::new(b"rehearsal"),
+                    anon_bytes: bytes,
+                    rss_bytes: bytes,
+                    login: true,
+                    ..Seen::new(id)
+                },
+                dossier: Dossier {
+                    value: Some(number % 89),
+                    ..Dossier::default()
+                },
+            }
         })
         .collect()
 }

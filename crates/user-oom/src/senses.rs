@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use oom_policy::{Depth, Memory, Moment, Process, ProcessId, Protection};
+use oom_policy::{Depth, Memory, Moment, Process, ProcessId};
 use sensors::{ProcessTable, ReadError};
 
 use crate::classify::Classifier;
@@ -203,13 +203,10 @@ impl Senses {
                 &err,
             ),
         }
-        self.table.copy_into(&mut self.processes);
-        self.processes
-            .retain(|process| process.protection != Some(Protection::KernelThread));
+        self.table.join(value, &mut self.processes);
         let mut beyond_memory = None;
         for process in &mut self.processes {
-            process.value = value(process.id);
-            if sensors::bound(process, memory) {
+            if sensors::bound(&mut process.seen, memory) {
                 beyond_memory = Some(process.id.pid);
             }
         }

@@ -3,7 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use oom_policy::{Moment, Name, Preference, Process, ProcessId, SessionId};
+use oom_policy::{Moment, Name, ProcessId, Seen, SessionId};
 use sensors::ProcRoot;
 
 /// So long after the origin.
@@ -17,26 +17,14 @@ pub(crate) fn root() -> ProcRoot {
 }
 
 /// An ordinary user's process that holds nothing.
-pub(crate) fn ordinary(id: ProcessId, parent: u32) -> Process {
-    Process {
-        id,
+pub(crate) fn ordinary(id: ProcessId, parent: u32) -> Seen {
+    Seen {
         parent,
-        group: id.pid,
         session: SessionId(1),
         login: true,
         uid: 1000,
         name: Name::new(b"x"),
-        oom_score: None,
-        oom_score_adj: 0,
-        rss_bytes: 0,
-        anon_bytes: 0,
-        swap_bytes: 0,
-        shmem_bytes: 0,
-        major_faults: 0,
-        value: None,
-        protection: None,
-        critical_below_bytes: 0,
-        preference: Preference::None,
+        ..Seen::new(id)
     }
 }
 

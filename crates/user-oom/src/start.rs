@@ -16,7 +16,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
-use oom_policy::{Gate, Guard, Memory, Process, Protection, Settings, Surroundings};
+use oom_policy::{Gate, Guard, Memory, Seen, Settings, Surroundings};
 use reaper::{Calls, SecondHand, protect_ourselves, trim_heap};
 use sensors::{
     Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError, Zoneinfo,
@@ -91,7 +91,7 @@ pub(crate) fn daemon(
     let mut table = ProcessTable::new(root.clone(), 2 * processes);
     scan(&mut table, Depth::Full)?;
     classifier.classify_unjudged(&mut table);
-    let judged = |process: &&Process| process.protection != Some(Protection::KernelThread);
+    let judged = |process: &&Seen| !process.is_kernel_thread;
     let capacity = room_for(table.processes().iter().filter(judged).count());
 
     let gate = pressure
@@ -443,7 +443,7 @@ fn classifier(
     Ok((classifier, family.processes().len()))
 }
 
-fn warn_of_other_guards(processes: &[Process]) {
+fn warn_of_other_guards(processes: &[Seen]) {
     for process in processes {
         let name = process.name.to_string();
         if OTHER_GUARDS.contains(&name.as_str()) {

@@ -154,8 +154,8 @@ impl Surveyor {
         classifier: &Classifier,
     ) {
         while let Some(Surveyed { survey, program }) = self.answer(now) {
-            if let Some(process) = table.apply(&survey) {
-                classifier.classify(program, process);
+            if let Some((seen, dossier)) = table.apply(&survey) {
+                classifier.classify(program, seen, dossier);
             }
         }
     }

@@ -14,8 +14,8 @@
 use std::time::Duration;
 
 use oom_policy::{
-    Action, Ask, Cause, Decision, Depth, Effect, Effects, Event, Gate, Guard, Level, Memory,
-    Moment, Name, NextKill, Preference, Process, ProcessId, Refusal, SessionId, Settings,
+    Action, Ask, Cause, Decision, Depth, Dossier, Effect, Effects, Event, Gate, Guard, Level,
+    Memory, Moment, Name, NextKill, Process, ProcessId, Refusal, Seen, SessionId, Settings,
     Surroundings, Verdict,
 };
 
@@ -30,36 +30,31 @@ const TERM_TAKES: Duration = Duration::from_millis(300);
 
 /// An ordinary user's unregistered process of no size; its own session.
 pub fn process(pid: u32, name: &str) -> Process {
+    let id = ProcessId {
+        pid,
+        start_ticks: u64::from(pid) * 100,
+    };
     Process {
-        id: ProcessId {
-            pid,
-            start_ticks: u64::from(pid) * 100,
+        seen: Seen {
+            parent: 1,
+            session: SessionId(u64::from(pid)),
+            login: true,
+            uid: 1000,
+            name: Name::new(name.as_bytes()),
+            ..Seen::new(id)
         },
-        parent: 1,
-        group: pid,
-        session: SessionId(u64::from(pid)),
-        login: true,
-        uid: 1000,
-        name: Name::new(name.as_bytes()),
-        oom_score: None,
-        oom_score_adj: 0,
-        rss_bytes: 0,
-        anon_bytes: 0,
-        swap_bytes: 0,
-        shmem_bytes: 0,
-        major_faults: 0,
-        value: None,
-        protection: None,
-        critical_below_bytes: 0,
-        preference: Preference::None,
+        dossier: Dossier::default(),
     }
 }
 
 /// The same, holding `bytes` in memory.
 pub fn holding(pid: u32, name: &str, bytes: u64) -> Process {
     Process {
-        anon_bytes: bytes,
-        rss_bytes: bytes,
+        seen: Seen {
+            anon_bytes: bytes,
+            rss_bytes: bytes,
+            ..process(pid, name).seen
+        },
         ..process(pid, name)
     }
 }
@@ -67,7 +62,10 @@ pub fn holding(pid: u32, name: &str, bytes: u64) -> Process {
 /// The same, registered.
 pub fn registered(pid: u32, name: &str, value: u32, bytes: u64) -> Process {
     Process {
-        value: Some(value),
+        dossier: Dossier {
+            value: Some(value),
+            ..holding(pid, name, bytes).dossier
+        },
         ..holding(pid, name, bytes)
     }
 }
@@ -75,8 +73,11 @@ pub fn registered(pid: u32, name: &str, value: u32, bytes: u64) -> Process {
 /// Root's, outside a login session.
 pub fn system(pid: u32, name: &str, bytes: u64) -> Process {
     Process {
-        uid: 0,
-        login: false,
+        seen: Seen {
+            uid: 0,
+            login: false,
+            ..holding(pid, name, bytes).seen
+        },
         ..holding(pid, name, bytes)
     }
 }
@@ -385,9 +386,12 @@ impl Machine {
                 let swap_bytes = share(in_swap, held, task.held_bytes);
                 let anon_bytes = task.held_bytes - swap_bytes;
                 Process {
-                    anon_bytes,
-                    swap_bytes,
-                    rss_bytes: anon_bytes,
+                    seen: Seen {
+                        anon_bytes,
+                        swap_bytes,
+                        rss_bytes: anon_bytes,
+                        ..task.process.seen
+                    },
                     ..task.process
                 }
             })

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use model::{Memory, Process};
+use model::{Dossier, Memory, Process, ProcessId, Seen};
 use sensors::{Depth, Inquiry, ProcRoot, ProcessTable, ReadError, Scan, survey};
 use tempfile::TempDir;
 
@@ -102,7 +102,7 @@ impl Table {
 
     pub(crate) fn try_scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
         let scan = self.table.scan(depth);
-        let introduced = self.table.unjudged().map(|process| process.id.pid);
+        let introduced = self.table.unjudged().map(|(seen, _)| seen.id.pid);
         self.introduced = introduced.collect();
         scan
     }
@@ -116,12 +116,12 @@ impl Table {
     #[track_caller]
     pub(crate) fn survey(&mut self, depth: Depth) {
         self.scan(depth);
-        self.identify(depth, &mut |_| {});
+        self.identify(depth, &mut |_, _| {});
     }
 
     /// Answers what is asked after a scan of `depth`; `each` is given each
     /// process that this has identified.
-    pub(crate) fn identify(&mut self, depth: Depth, each: &mut dyn FnMut(&mut Process)) {
+    pub(crate) fn identify(&mut self, depth: Depth, each: &mut dyn FnMut(&Seen, &mut Dossier)) {
         self.asked.clear();
         self.table.ask_for_identities(depth, &mut |request| {
             self.asked.push(request);
@@ -137,7 +137,7 @@ impl Table {
             self.asked.push(request);
             true
         });
-        self.answer(&mut |_| {});
+        self.answer(&mut |_, _| {});
         self.asked.len()
     }
 
@@ -148,15 +148,15 @@ impl Table {
             self.asked.push(request);
             true
         });
-        self.answer(&mut |_| {});
+        self.answer(&mut |_, _| {});
         self.asked.len()
     }
 
-    fn answer(&mut self, each: &mut dyn FnMut(&mut Process)) {
+    fn answer(&mut self, each: &mut dyn FnMut(&Seen, &mut Dossier)) {
         for request in &self.asked {
             let found = survey(&self.root, request, &mut |_| {});
-            if let Some(process) = self.table.apply(&found) {
-                each(process);
+            if let Some((seen, dossier)) = self.table.apply(&found) {
+                each(seen, dossier);
             }
         }
     }
@@ -167,8 +167,23 @@ impl Table {
     }
 
     #[track_caller]
-    pub(crate) fn get(&self, pid: u32) -> Process {
+    pub(crate) fn get(&self, pid: u32) -> Seen {
         *self.table.get(pid).expect("it is known")
+    }
+
+    /// All but kernel threads; 7 is the value of pid 1204.
+    pub(crate) fn joined(&self) -> Vec<Process> {
+        let mut processes = Vec::new();
+        let value = |id: ProcessId| (id.pid == 1204).then_some(7);
+        self.table.join(value, &mut processes);
+        processes
+    }
+
+    #[track_caller]
+    pub(crate) fn dossier(&self, pid: u32) -> Dossier {
+        let joined = self.joined();
+        let position = joined.iter().position(|process| process.id.pid == pid);
+        joined[position.expect("it is known")].dossier
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
