@@ -33,15 +33,19 @@
 //!
 //! let mut table = ProcessTable::new(ProcRoot::at("/proc"), 1000);
 //! table.scan(Depth::Fast)?;
-//! for process in table.unjudged().filter(|process| process.id.pid == pid) {
+//! for (_, dossier) in table.unjudged().filter(|(seen, _)| seen.id.pid == pid) {
 //!     // A system service, say, below 64 MiB.
-//!     process.critical_below_bytes = 64 << 20;
+//!     dossier.critical_below_bytes = 64 << 20;
 //! }
 //! // From now on that stays, and one read tells what the process holds.
 //! table.scan(Depth::Held)?;
-//! let process = table.get(pid).ok_or("it has not ended")?;
+//! let mut processes = Vec::new();
+//! table.join(|id| (id.pid == pid).then_some(7), &mut processes);
+//! let joined = processes.iter().find(|process| process.id.pid == pid);
+//! let process = joined.ok_or("it has not ended")?;
 //! assert_eq!(process.parent, std::process::id());
-//! assert!(process.rss_bytes > 0 && process.critical_below_bytes > 0);
+//! assert!(process.rss_bytes > 0 && process.dossier.critical_below_bytes > 0);
+//! assert_eq!(process.dossier.value, Some(7));
 //! # Ok(())
 //! # }
 //! ```
