@@ -8,12 +8,13 @@ use oom_policy::{
 use reaper::{ReapError, SecondHand, Signalled};
 use sensors::{ProcRoot, ProcessTable};
 
-use crate::episode::Episode;
-use crate::fates::Fates;
-use crate::holds::{Ending, Holds};
-use crate::narrator::{Decided, Done, Narrator, Took};
-use crate::record::{Record, Signal, Victim};
-use crate::scribe::Scribe;
+use crate::error::errno;
+use crate::holds::Holds;
+use crate::tell::episode::{Ending, Episode};
+use crate::tell::fates::Fates;
+use crate::tell::narrator::{Decided, Done, Narrator, Took};
+use crate::tell::record::{Record, Signal, Victim};
+use crate::tell::scribe::Scribe;
 use crate::wait::Wait;
 
 /// What may be used to act.
@@ -308,18 +309,6 @@ fn score(table: &mut ProcessTable, means: Means<'_>, pid: u32) -> Option<u16> {
         (None, Means::Open(_)) => table.refresh_score(pid).ok().flatten(),
         (score, _) => score,
     }
-}
-
-pub(crate) fn errno(err: &ReapError) -> i32 {
-    let (ReapError::Hold { source, .. }
-    | ReapError::StartTime { source, .. }
-    | ReapError::NotPermitted { source, .. }
-    | ReapError::Signal { source, .. }
-    | ReapError::Wait { source }
-    | ReapError::SecondHand { source }
-    | ReapError::OomScoreAdj { source, .. }
-    | ReapError::Priority { source, .. }) = err;
-    source.raw_os_error().unwrap_or_default()
 }
 
 #[cfg(test)]

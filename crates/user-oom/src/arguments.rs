@@ -13,9 +13,9 @@ use std::time::Duration;
 use clap::{ArgAction, Parser};
 use oom_policy::{Amount, Floor, Memory, Settings, SettingsError};
 
-use crate::hook_file;
-use crate::page::percent_of;
 use crate::pattern::Pattern;
+use crate::tell::hook_file;
+use crate::tell::page::percent_of;
 
 /// The least memory that can be acted in: as much as the daemon takes itself,
 /// and more than what a victim takes while it is being killed.

@@ -21,13 +21,13 @@ use sensors::ReadError;
 
 use crate::act::{Executor, Means};
 use crate::error::{Error, chain, system};
-use crate::main_log;
 use crate::memory::Sight;
-use crate::narrator::{Decided, Took};
 use crate::peers::Peers;
-use crate::record::Record;
-use crate::scribe::Scribe;
 use crate::senses::{Senses, say_once};
+use crate::tell::main_log;
+use crate::tell::narrator::{Decided, Took};
+use crate::tell::record::Record;
+use crate::tell::scribe::Scribe;
 use crate::values::Values;
 use crate::wait::{Wait, WakeSource};
 use crate::watchdog::{Killed, Watchdog};
@@ -96,7 +96,7 @@ impl Daemon {
     ///
     /// Nothing that is read can end the daemon.
     pub(crate) fn guard(&mut self) -> Result<(), Error> {
-        main_log::hand_over(&mut self.scribe);
+        main_log::hand_over(|level, text| self.scribe.note(level, text));
         self.watchdog.comes_round();
         self.read_first();
         loop {
@@ -351,7 +351,7 @@ impl Daemon {
             .map_err(Error::Control)?;
         let pause = self.peers.tend(now, &self.wait);
         self.rest_for(pause);
-        main_log::hand_over(&mut self.scribe);
+        main_log::hand_over(|level, text| self.scribe.note(level, text));
         self.scribe.catch_up();
         self.report(now);
         Ok(())

@@ -102,3 +102,16 @@ pub fn report(err: &Error) {
         _ => writeln!(io::stderr(), "user-oom: {}", chain(err)),
     };
 }
+
+/// The number of the error that the kernel gave.
+pub(crate) fn errno(err: &reaper::ReapError) -> i32 {
+    let (reaper::ReapError::Hold { source, .. }
+    | reaper::ReapError::StartTime { source, .. }
+    | reaper::ReapError::NotPermitted { source, .. }
+    | reaper::ReapError::Signal { source, .. }
+    | reaper::ReapError::Wait { source }
+    | reaper::ReapError::SecondHand { source }
+    | reaper::ReapError::OomScoreAdj { source, .. }
+    | reaper::ReapError::Priority { source, .. }) = err;
+    source.raw_os_error().unwrap_or_default()
+}

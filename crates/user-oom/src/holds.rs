@@ -7,11 +7,12 @@ use std::os::fd::AsFd;
 
 use nix::sys::epoll::EpollFlags;
 use nix::sys::resource::{Resource, getrlimit};
-use oom_policy::{Cost, Moment, NextKill, Process, ProcessId};
+use oom_policy::{Moment, NextKill, Process, ProcessId};
 use reaper::{Calls, ReapError};
 use sensors::{ProcRoot, ProcessTable};
 
-use crate::record::Victim;
+use crate::tell::episode::Ending;
+use crate::tell::record::Victim;
 use crate::wait::{Wait, WakeSource};
 use crate::watchdog::Heir;
 
@@ -46,32 +47,6 @@ pub(crate) struct Hold {
     pub(crate) ending: Option<Ending>,
     /// What it would be, were it killed by the watchdog.
     pub(crate) next: Option<Ending>,
-}
-
-/// A victim, from its first signal until it is gone.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ending {
-    /// What was printed at its first signal,
-    pub(crate) victim: Victim,
-    /// when that was,
-    pub(crate) since: Moment,
-    /// what it held, and what is lost with it.
-    pub(crate) held_bytes: u64,
-    pub(crate) lost: Cost,
-    /// It is still expected to end.
-    pub(crate) is_awaited: bool,
-}
-
-impl Ending {
-    pub(crate) fn new(now: Moment, victim: Victim, process: Option<&Process>, lost: Cost) -> Self {
-        Self {
-            victim,
-            since: now,
-            held_bytes: process.map_or(0, |process| process.held_bytes()),
-            lost,
-            is_awaited: true,
-        }
-    }
 }
 
 impl Holds {

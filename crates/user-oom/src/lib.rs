@@ -9,33 +9,24 @@
 mod act;
 mod align;
 mod arguments;
-mod bell;
+mod buffer;
 mod classify;
 mod daemon;
-mod episode;
 mod error;
-mod fates;
 mod holds;
-mod hook;
-mod hook_file;
-mod main_log;
 mod memory;
-mod narrator;
-mod page;
 mod pattern;
 mod peers;
 mod pressure;
 mod privileges;
-mod record;
 mod registry_turn;
 mod rehearsal;
-mod scribe;
 mod senses;
 #[cfg(test)]
 mod stand_in;
 mod start;
 mod surveyor;
-mod syslog;
+mod tell;
 mod values;
 mod wait;
 mod watchdog;
@@ -50,7 +41,7 @@ use nix::sys::signal::SigSet;
 use crate::arguments::Arguments;
 pub use crate::arguments::Unusable;
 pub use crate::error::{Error, report};
-use crate::syslog::Syslog;
+use crate::tell::syslog::Syslog;
 
 /// Runs the daemon with the given command line, program name first, until a
 /// signal ends it.
@@ -65,7 +56,7 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
             rehearsal::be_the_child();
             return Ok(());
         }
-        Some(word) if word == hook::CHILD => {
+        Some(word) if word == tell::hook::CHILD => {
             return Err(start::become_hook(command_line.into_iter().skip(2)));
         }
         _ => {}
@@ -83,7 +74,7 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
         // There is nothing left to end cleanly, and what is written now may
         // wait for a terminal.
         let _ = SigSet::all().thread_unblock();
-        main_log::write_out();
+        tell::main_log::write_out();
     }
     guarded
 }
@@ -98,7 +89,7 @@ fn start_log(arguments: &Arguments) -> Option<Syslog> {
     };
     let syslog = arguments.syslog.as_deref().map(Syslog::open).transpose();
     if let Ok(Some(syslog)) = syslog {
-        main_log::keep(Box::new(syslog.clone()), level);
+        tell::main_log::keep(Box::new(syslog.clone()), level);
         return Some(syslog);
     }
     let from_environment = env_logger::Env::default().default_filter_or(level.as_str());
@@ -107,7 +98,7 @@ fn start_log(arguments: &Arguments) -> Option<Syslog> {
         .format_target(false)
         .build();
     let level = logger.filter();
-    main_log::keep(Box::new(logger), level);
+    tell::main_log::keep(Box::new(logger), level);
     if let (Err(err), Some(path)) = (syslog, &arguments.syslog) {
         log::warn!(
             "no log daemon listens at `{}` ({err}), so lines go to standard output and error; give \

@@ -18,7 +18,7 @@ use nix::sys::epoll::EpollFlags;
 use oom_policy::Moment;
 
 use crate::error::chain;
-use crate::scribe::Scribe;
+use crate::tell::scribe::Scribe;
 use crate::wait::{Wait, WakeSource};
 
 /// Places for root and the daemon's own user; more of them wait in the private

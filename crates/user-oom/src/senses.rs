@@ -11,9 +11,9 @@ use crate::classify::Classifier;
 use crate::error::chain;
 use crate::memory::MemorySource;
 use crate::pressure::PressureWatch;
-use crate::record::Record;
-use crate::scribe::Scribe;
 use crate::surveyor::Surveyor;
+use crate::tell::record::Record;
+use crate::tell::scribe::Scribe;
 
 /// What is read, and what could not be.
 #[derive(Debug)]

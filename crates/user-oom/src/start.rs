@@ -29,19 +29,20 @@ use crate::arguments::{Arguments, Source};
 use crate::classify::{Classifier, Programs};
 use crate::daemon::{Daemon, LoopState, StatusLine, room_for};
 use crate::error::{Error, chain, system};
-use crate::hook::{self, Hooks};
-use crate::main_log;
 use crate::memory::MemorySource;
-use crate::page::{self, Introduction};
 use crate::peers::{self, Peers};
 use crate::pressure::{self, PressureWatch};
 use crate::privileges::Privileges;
 use crate::registry_turn::RegistryTurn;
 use crate::rehearsal;
-use crate::scribe::{Desk, Scribe};
 use crate::senses::Senses;
 use crate::surveyor::{self, Surveyor};
-use crate::syslog::Syslog;
+use crate::tell::hook::{self, Hooks};
+use crate::tell::lane::Desk;
+use crate::tell::main_log;
+use crate::tell::page::{self, Introduction};
+use crate::tell::scribe::Scribe;
+use crate::tell::syslog::Syslog;
 use crate::values::Values;
 use crate::wait::{Wait, WakeSource};
 use crate::watchdog::{self, Watchdog};
@@ -116,7 +117,7 @@ pub(crate) fn daemon(
     let mut desk = Desk::new().map_err(system("wake the thread that writes"))?;
     let watchdogs_lane = desk.lane(watchdog::LINES);
     let mut scribe = Scribe::spawn(desk, hooks, output(syslog));
-    main_log::hand_over(&mut scribe);
+    main_log::hand_over(|level, text| scribe.note(level, text));
 
     let introduction = Introduction {
         settings: &settings,

@@ -10,7 +10,7 @@ use value_registry::{Notice, Registry};
 use crate::align::Aligner;
 use crate::error::chain;
 use crate::registry_turn::{RegistryTurn, severity, who};
-use crate::scribe::Scribe;
+use crate::tell::scribe::Scribe;
 use crate::wait::Wait;
 
 /// Between two changes of `oom_score_adj` by the registry: all that are

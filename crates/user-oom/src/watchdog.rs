@@ -26,10 +26,10 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use oom_policy::{Level, Memory, Settings};
 use reaper::Signalled;
 
-use crate::act::errno;
+use crate::error::errno;
 use crate::memory::MemorySource;
-use crate::record::{Record, Victim};
-use crate::scribe::Lane;
+use crate::tell::lane::Lane;
+use crate::tell::record::{Record, Victim};
 
 /// How late the loop may be.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -598,7 +598,7 @@ mod tests {
 
     #[test]
     fn the_thread_wakes_when_the_loop_would_be_late_and_not_before() {
-        let (_, desk) = crate::scribe::Scribe::unwritten();
+        let (_, desk) = crate::tell::scribe::Scribe::unwritten();
         let lane = { desk }.lane(1);
         let watchdog = Watchdog::spawn(Settings::default(), || None, lane, true, u64::MAX);
         watchdog.waits(3600 * SECOND);

@@ -4,7 +4,7 @@
 use control::{Denial, Reply};
 use oom_policy::{Cause, Level, Moment, ProcessId};
 
-use crate::record::{Signal, Victim};
+use crate::tell::record::{Signal, Victim};
 
 /// So many victims are remembered.
 const KEPT: usize = 64;

@@ -28,10 +28,10 @@ use nix::unistd::setsid;
 use oom_policy::{Name, ProcessId};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::bell::Bell;
 use crate::error::{Error, system};
-use crate::record::{Record, Victim};
-use crate::scribe::Lane;
+use crate::tell::bell::Bell;
+use crate::tell::lane::Lane;
+use crate::tell::record::{Record, Victim};
 
 /// The argument that makes a process of ours a hook.
 pub(crate) const CHILD: &str = "--hook";

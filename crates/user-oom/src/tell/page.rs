@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use oom_policy::{Amount, Cause, Class, Cost, Level, Memory, Refusal, Settings};
 use sensors::KernelFunction;
 
-use crate::record::{Deed, Folded, Heading, Record, Row, Signal, Victim};
+use crate::tell::record::{Deed, Folded, Heading, Record, Row, Signal, Victim};
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const CAREFUL: Style = AnsiColor::Yellow.on_default();

@@ -1,10 +1,35 @@
 //! What a shortage came to: counted from the first signal until all victims
 //! are gone.
 
-use oom_policy::{Cost, Moment};
+use oom_policy::{Cost, Moment, Process};
 
-use crate::holds::Ending;
-use crate::record::Record;
+use crate::tell::record::{Record, Victim};
+
+/// A victim, from its first signal until it is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    /// What was printed at its first signal,
+    pub(crate) victim: Victim,
+    /// when that was,
+    pub(crate) since: Moment,
+    /// what it held, and what is lost with it.
+    pub(crate) held_bytes: u64,
+    pub(crate) lost: Cost,
+    /// It is still expected to end.
+    pub(crate) is_awaited: bool,
+}
+
+impl Ending {
+    pub(crate) fn new(now: Moment, victim: Victim, process: Option<&Process>, lost: Cost) -> Self {
+        Self {
+            victim,
+            since: now,
+            held_bytes: process.map_or(0, |process| process.held_bytes()),
+            lost,
+            is_awaited: true,
+        }
+    }
+}
 
 /// A round of ends, and what it has come to so far: what did not end counts
 /// for nothing.

@@ -10,8 +10,6 @@ use std::thread::{self, ThreadId};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::scribe::Scribe;
-
 static MAIN_LOG: OnceLock<MainLog> = OnceLock::new();
 
 /// Writes what other threads log, and keeps what the main thread does.
@@ -41,12 +39,12 @@ pub(crate) fn keep(log: Box<dyn Log>, level: LevelFilter) {
     let _ = log::set_logger(log);
 }
 
-/// Hands what was kept to `scribe`; in quiet rounds.
-pub(crate) fn hand_over(scribe: &mut Scribe) {
+/// Hands each line that was kept to `note`; in quiet rounds.
+pub(crate) fn hand_over(mut note: impl FnMut(Level, String)) {
     let Some(log) = MAIN_LOG.get() else { return };
     let kept = log.kept().as_mut().map(std::mem::take);
     for line in kept.unwrap_or_default() {
-        scribe.note(line.level, line.text);
+        note(line.level, line.text);
     }
 }
 

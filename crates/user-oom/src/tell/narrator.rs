@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use oom_policy::{Candidate, Cause, Decision, Memory, Process, ProcessId, Refusal, Verdict};
 
-use crate::record::{Heading, Record, Row, Signal, Victim};
-use crate::scribe::Scribe;
+use crate::buffer::touched;
+use crate::tell::record::{Heading, Record, Row, Signal, Victim};
+use crate::tell::scribe::Scribe;
 
 /// Candidates that are printed beside the chosen and the registered.
 const SHOWN: usize = 10;
@@ -196,12 +197,4 @@ fn heading(cause: Cause, decided: Decided<'_>, took: Took) -> Heading {
 
 fn count(units: usize) -> u32 {
     u32::try_from(units).unwrap_or(u32::MAX)
-}
-
-/// An empty buffer whose room has been written to, so that it is there.
-pub(crate) fn touched<T>(capacity: usize, filler: impl FnMut() -> T) -> Vec<T> {
-    let mut buffer = Vec::with_capacity(capacity);
-    buffer.resize_with(capacity, filler);
-    buffer.clear();
-    buffer
 }
