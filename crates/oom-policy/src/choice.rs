@@ -5,7 +5,7 @@ use std::cmp::{Ordering, Reverse};
 use knapsack::{Budget, Item, Workspace};
 use model::{Candidate, Class, Cost};
 
-use crate::units::{at, reserve_to};
+use crate::buffer::{at, reserve_to};
 
 /// The search weighs memory in pages: 2^40 of them, the most it takes, are
 /// more than any machine has.

@@ -9,7 +9,7 @@
 
 use model::Process;
 
-use crate::units::{at, reserve_to};
+use crate::buffer::{at, reserve_to};
 
 const MIB: u64 = 1 << 20;
 

@@ -6,8 +6,8 @@
 
 use model::Process;
 
-use crate::units::{at, reserve_to};
-use crate::value::MAX_VALUE;
+use crate::buffer::{at, reserve_to};
+use crate::settings::MAX_VALUE;
 
 /// One node per process of the last table, in its order.
 #[derive(Debug, Default)]

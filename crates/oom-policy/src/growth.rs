@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use model::{Cost, Memory, Moment, Process, ProcessId};
 
+use crate::buffer::{at, reserve_to};
 use crate::levels::share;
-use crate::units::{UnitGrowth, Units, at, reserve_to};
+use crate::units::{UnitGrowth, Units};
 
 const PAGE: u64 = 4096;
 

@@ -4,7 +4,7 @@
 
 use model::{Level, Memory};
 
-use crate::settings::Settings;
+use crate::settings::{Settings, SettingsError};
 
 /// All thresholds in bytes, for a machine with this much memory and swap.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,35 @@ pub(crate) enum Pool {
     Memory,
     /// Memory, and the swap of those who are using theirs.
     MemoryAndActiveSwap,
+}
+
+impl Settings {
+    /// The level of a machine with this memory.
+    #[must_use]
+    pub fn level(&self, memory: &Memory) -> Level {
+        Levels::of(self, memory).level(memory)
+    }
+
+    /// Refuses what cannot be meant on a machine with this much memory and
+    /// swap, percent and bytes mixed as they may be.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::checked`].
+    pub fn checked_on(self, memory: &Memory) -> Result<Self, SettingsError> {
+        let settings = self.checked()?;
+        let levels = Levels::of(&settings, memory);
+        if levels.kill_memory > levels.warn_memory || levels.kill_swap > levels.warn_swap {
+            return Err(SettingsError::KillAboveWarn);
+        }
+        if settings.recovery.of(levels.memory_base) > levels.memory_base {
+            return Err(SettingsError::RecoveryAboveAll);
+        }
+        if settings.recovery.of(levels.memory_base) <= levels.warn_memory {
+            return Err(SettingsError::RecoveryNotAboveWarn);
+        }
+        Ok(settings)
+    }
 }
 
 impl Levels {

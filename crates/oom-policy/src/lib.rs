@@ -55,6 +55,7 @@
 //! assert_eq!(effects.next(), Some(kill));
 //! ```
 
+mod buffer;
 mod choice;
 mod critical;
 mod forest;

@@ -8,13 +8,14 @@ use model::{
     ProcessId, Refusal, Verdict,
 };
 
+use crate::buffer::{at, reserve_to};
 use crate::choice::{Choice, Yields, choose_one};
 use crate::gate::Gate;
 use crate::levels::{Levels, Pool, share};
 use crate::ranking::{Ranked, Ranking};
 use crate::scope::{Look, ScopeState, Severity};
 use crate::settings::Settings;
-use crate::units::{Standing, Unit, Units, at, reserve_to};
+use crate::units::{Standing, Unit, Units};
 use crate::value::{self, Sessions};
 
 /// A last call is answered within milliseconds: about one of search.

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use model::{Level, Memory};
-
-use crate::levels::Levels;
+/// The highest value of an entry.
+pub(crate) const MAX_VALUE: u32 = 1_000_000;
 
 /// All of something, in parts per million.
 const WHOLE: u32 = 1_000_000;
@@ -125,12 +124,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The level of a machine with this memory.
-    #[must_use]
-    pub fn level(&self, memory: &Memory) -> Level {
-        Levels::of(self, memory).level(memory)
-    }
-
     /// Refuses what cannot be meant on any machine. Percent and bytes can be
     /// compared only where the totals are known: see [`Self::checked_on`].
     ///
@@ -156,27 +149,6 @@ impl Settings {
         }
         Ok(self)
     }
-
-    /// Refuses what cannot be meant on a machine with this much memory and
-    /// swap, percent and bytes mixed as they may be.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::checked`].
-    pub fn checked_on(self, memory: &Memory) -> Result<Self, SettingsError> {
-        let settings = self.checked()?;
-        let levels = Levels::of(&settings, memory);
-        if levels.kill_memory > levels.warn_memory || levels.kill_swap > levels.warn_swap {
-            return Err(SettingsError::KillAboveWarn);
-        }
-        if settings.recovery.of(levels.memory_base) > levels.memory_base {
-            return Err(SettingsError::RecoveryAboveAll);
-        }
-        if settings.recovery.of(levels.memory_base) <= levels.warn_memory {
-            return Err(SettingsError::RecoveryNotAboveWarn);
-        }
-        Ok(settings)
-    }
 }
 
 /// Settings that cannot be meant.
@@ -195,6 +167,8 @@ pub enum SettingsError {
 
 #[cfg(test)]
 mod tests {
+    use model::Memory;
+
     use super::*;
 
     const MIB: u64 = 1 << 20;

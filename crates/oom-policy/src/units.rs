@@ -11,6 +11,7 @@
 
 use model::{Cost, Preference, Process, SessionId};
 
+use crate::buffer::{at, reserve_to};
 use crate::critical::Critical;
 use crate::forest::Forest;
 use crate::settings::Settings;
@@ -189,13 +190,4 @@ fn is_system(settings: &Settings, process: &Process) -> bool {
         || (61_184..=65_519).contains(&process.uid)
         || process.uid == 65_534;
     is_service_account && !process.login
-}
-
-/// `index` as a place in a slice.
-pub(crate) fn at(index: u32) -> usize {
-    index as usize
-}
-
-pub(crate) fn reserve_to<T>(buffer: &mut Vec<T>, capacity: usize) {
-    buffer.reserve_exact(capacity.saturating_sub(buffer.len()));
 }

@@ -2,11 +2,9 @@
 
 use model::{Basis, Class, Cost, Explanation, Memory, Preference, SessionId};
 
-use crate::settings::Settings;
-use crate::units::{Standing, Unit, reserve_to};
-
-/// The most an entry is worth.
-pub(crate) const MAX_VALUE: u32 = 1_000_000;
+use crate::buffer::reserve_to;
+use crate::settings::{MAX_VALUE, Settings};
+use crate::units::{Standing, Unit};
 
 /// Growth by this part of all memory within a minute makes a bomb.
 const BOMB: u64 = 20;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use model::{Action, Cost, Memory, Moment, Process, ProcessId};
 
-use crate::units::{Standing, reserve_to};
+use crate::buffer::reserve_to;
+use crate::units::Standing;
 
 /// Where this part of all memory comes back within a deadline, the kernel is
 /// taking the victim down, which it does at some GiB a second: a large one takes
