@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -120,7 +121,11 @@ fn listen(file: &File, manner: Manner, victims: &[OwnedFd]) -> Result<()> {
             Manner::Answers => {
                 kill_the_next(victims)?;
                 let mut digits = [0; 20];
-                rustix::io::write(file, decimal(sequence, &mut digits))?;
+                match rustix::io::write(file, decimal(sequence, &mut digits)) {
+                    // Its caller was dying, and the next call has begun.
+                    Ok(_) | Err(Errno::STALE) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
             }
         }
         answered = sequence;
@@ -137,8 +142,12 @@ fn kill_the_next(victims: &[OwnedFd]) -> Result<()> {
     for victim in victims {
         let mut fds = [PollFd::new(victim, PollFlags::IN)];
         if poll(&mut fds, Some(&now))? == 0 {
-            pidfd_send_signal(victim, Signal::KILL)?;
-            return Ok(());
+            match pidfd_send_signal(victim, Signal::KILL) {
+                Ok(()) => return Ok(()),
+                // It has ended meanwhile.
+                Err(Errno::SRCH) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
     }
     Ok(())
