@@ -80,6 +80,11 @@ pub enum Effect {
         /// From now.
         after: Duration,
     },
+    /// Say that memory will soon be full, and what would be killed.
+    Forewarn {
+        /// In so long, should it go on falling as it does.
+        full_in: Duration,
+    },
     /// Read the process table and hand it over. Where that is not done, it is
     /// asked for again at the next look.
     ReadTable(Depth),

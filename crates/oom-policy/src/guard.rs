@@ -121,6 +121,14 @@ impl Guard {
         &self.memory
     }
 
+    /// How long until memory is full, should it go on falling as it does:
+    /// down to the kill thresholds, memory and swap together. `None` where it
+    /// does not fall, or not for long enough to tell, or takes over an hour.
+    #[must_use]
+    pub fn full_in(&self) -> Option<Duration> {
+        self.policy.full_in()
+    }
+
     /// What was decided last, with its explanation.
     #[must_use]
     pub fn decision(&self) -> &Decision {
@@ -215,6 +223,12 @@ impl Guard {
         effects.push(Effect::LookAgain {
             after: look.wake_after,
         });
+        let full_in = self.policy.full_in().filter(|_| look.level == Level::Ok);
+        if self.schedule.forewarns(now, full_in)
+            && let Some(full_in) = full_in
+        {
+            effects.push(Effect::Forewarn { full_in });
+        }
         if self.keeps_quiet(now, effects) {
             return;
         }

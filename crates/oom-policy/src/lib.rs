@@ -58,6 +58,7 @@
 mod buffer;
 mod choice;
 mod critical;
+mod forecast;
 mod forest;
 mod gate;
 mod growth;

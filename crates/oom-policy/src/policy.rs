@@ -129,6 +129,11 @@ impl Policy {
         self.scope.look(now, memory, ask, &self.settings)
     }
 
+    /// How long until memory is full; `None` where that cannot be told.
+    pub(crate) fn full_in(&self) -> Option<Duration> {
+        self.scope.forecast.full_in()
+    }
+
     /// Whether so much is available that there is nothing to decide, unless the
     /// kernel calls.
     pub(crate) fn has_recovered(&self, memory: &Memory) -> bool {

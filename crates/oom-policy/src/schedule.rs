@@ -15,6 +15,10 @@ const SOON: Duration = Duration::from_secs(1);
 /// While memory is plentiful, the table is not read more often than this,
 /// whatever memory does: half of it does not go unseen.
 const PLENTY_REST: Duration = Duration::from_secs(15);
+/// Memory that is full sooner than this is said to be so soon,
+const SOON_FULL: Duration = Duration::from_secs(60);
+/// once, until it is not even in twice that, and not more often than this.
+const FOREWARN_REST: Duration = Duration::from_secs(60);
 
 /// What was read when.
 #[derive(Debug, Default)]
@@ -30,6 +34,10 @@ pub(crate) struct Schedule {
     revalued: bool,
     /// While a dry run keeps quiet.
     quiet_until: Moment,
+    /// Memory was said to be full soon, and is yet expected to be,
+    is_forewarned: bool,
+    /// and is not said to be again before then.
+    forewarn_after: Moment,
 }
 
 /// What decides whether and how deep the table is read.
@@ -56,6 +64,21 @@ impl Schedule {
     /// Values have changed. However often, that is read once in [`SOON`].
     pub(crate) fn revalued(&mut self) {
         self.revalued = true;
+    }
+
+    /// Whether to say now that memory is full in so long.
+    pub(crate) fn forewarns(&mut self, now: Moment, full_in: Option<Duration>) -> bool {
+        if full_in.is_none_or(|full_in| 2 * SOON_FULL < full_in) {
+            self.is_forewarned = false;
+        }
+        let is_due = !self.is_forewarned
+            && self.forewarn_after <= now
+            && full_in.is_some_and(|full_in| full_in < SOON_FULL);
+        if is_due {
+            self.is_forewarned = true;
+            self.forewarn_after = now + FOREWARN_REST;
+        }
+        is_due
     }
 
     /// Whether a dry run keeps quiet.
@@ -256,6 +279,24 @@ mod tests {
         check(&schedule, known(at(2 * SECOND)), Some(Depth::Fast));
         schedule.was_read(at(2 * SECOND), Depth::Fast);
         check(&schedule, known(at(4 * SECOND)), None);
+    }
+
+    #[test]
+    fn what_is_full_within_a_minute_is_said_once_and_again_when_it_was_not() {
+        let mut schedule = Schedule::default();
+        let soon = Some(59 * SECOND);
+        assert!(!schedule.forewarns(at(SECOND), None));
+        assert!(!schedule.forewarns(at(SECOND), Some(60 * SECOND)));
+        assert!(schedule.forewarns(at(SECOND), soon));
+        assert!(!schedule.forewarns(at(100 * SECOND), soon));
+        // It wavers about the minute.
+        assert!(!schedule.forewarns(at(101 * SECOND), Some(100 * SECOND)));
+        assert!(!schedule.forewarns(at(102 * SECOND), soon));
+        assert!(!schedule.forewarns(at(103 * SECOND), None));
+        assert!(schedule.forewarns(at(104 * SECOND), soon));
+        assert!(!schedule.forewarns(at(105 * SECOND), None));
+        assert!(!schedule.forewarns(at(163 * SECOND), soon), "too soon");
+        assert!(schedule.forewarns(at(164 * SECOND), soon));
     }
 
     #[test]

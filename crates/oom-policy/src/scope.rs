@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use model::{Action, Ask, Level, Memory, Moment, Refusal};
 
+use crate::forecast::Forecast;
 use crate::gate::Gate;
 use crate::growth::Growth;
 use crate::levels::{Levels, Pool};
@@ -60,6 +61,7 @@ pub(crate) struct ScopeState {
     pub(crate) victims: Victims,
     pub(crate) gate: Gate,
     pace: Pace,
+    pub(crate) forecast: Forecast,
     /// The worst the present victims were chosen for.
     pub(crate) chosen_for: Option<Severity>,
     /// A victim is stuck: choose again without it.
@@ -75,6 +77,7 @@ impl ScopeState {
             victims: Victims::default(),
             gate,
             pace: Pace::default(),
+            forecast: Forecast::default(),
             chosen_for: None,
             reconsider: false,
             last_relief: None,
@@ -96,6 +99,7 @@ impl ScopeState {
             victims,
             gate,
             pace,
+            forecast,
             chosen_for,
             reconsider,
             last_relief,
@@ -105,6 +109,7 @@ impl ScopeState {
         victims.forget_all();
         gate.forget();
         *pace = Pace::default();
+        *forecast = Forecast::default();
         *chosen_for = None;
         *reconsider = false;
         *last_relief = None;
@@ -123,6 +128,7 @@ impl ScopeState {
         let levels = Levels::of(settings, memory);
         let level = levels.level(memory);
         let wait = self.pace.after_look(now, memory, &levels, level);
+        self.forecast.look(now, memory, &levels);
         let due = self.victims.next_due();
         let relief = match ask {
             Ask::Relief if level == Level::Ok => {

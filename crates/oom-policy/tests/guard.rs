@@ -415,3 +415,21 @@ fn what_the_watchdog_killed_is_awaited_and_not_killed_again() {
     let acts = |effect: &Effect| matches!(effect, Effect::Act(_));
     assert!(!wanted.iter().any(acts), "{wanted:?}");
 }
+
+#[test]
+fn memory_that_will_be_full_within_a_minute_is_said_to_be() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job()]);
+    let mut said = Vec::new();
+    // 1 GiB/s, from 90 down to the warn threshold at 10.
+    for second in 0..80 {
+        watched.now += SECOND;
+        let wanted = watched.tell(Event::Memory(memory(90 - second)));
+        let full_in = wanted.into_iter().find_map(|effect| match effect {
+            Effect::Forewarn { full_in } => Some(full_in),
+            _ => None,
+        });
+        said.extend(full_in.map(|full_in| (second, full_in)));
+    }
+    // At 64 GiB 59 are left to the kill threshold.
+    assert_eq!(said, [(26, 59 * SECOND)]);
+}

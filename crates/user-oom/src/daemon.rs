@@ -26,7 +26,7 @@ use crate::peers::Peers;
 use crate::senses::{Senses, say_once};
 use crate::tell::main_log;
 use crate::tell::narrator::{Decided, Took};
-use crate::tell::record::Record;
+use crate::tell::record::{Record, Victim};
 use crate::tell::scribe::Scribe;
 use crate::values::Values;
 use crate::wait::{Wait, WakeSource};
@@ -233,6 +233,7 @@ impl Daemon {
         while let Some(effect) = self.effects.next() {
             match effect {
                 Effect::LookAgain { after } => self.rest_for(after),
+                Effect::Forewarn { full_in } => self.forewarn(full_in),
                 Effect::ReadTable(depth) => self.read_table(now, depth),
                 Effect::Act(action) => self.act(now, action),
                 Effect::AnswerKernel { sequence } => {
@@ -251,6 +252,14 @@ impl Daemon {
                 Effect::Rest => self.make_room(),
             }
         }
+    }
+
+    fn forewarn(&mut self, full_in: Duration) {
+        let next = self.will.first().map(|next| {
+            let process = Process::find(&self.senses.processes, next.id);
+            Victim::new(next.id, process, None)
+        });
+        self.scribe.tell(Record::Forewarned { full_in, next });
     }
 
     fn read_table(&mut self, now: Moment, depth: Depth) {
@@ -371,7 +380,7 @@ impl Daemon {
         };
         if self.status.next <= now {
             self.scribe.tell(match &self.round.unseen {
-                None => Record::Status(*self.guard.memory()),
+                None => Record::Status(*self.guard.memory(), self.guard.full_in()),
                 Some(why) => {
                     let unseen_for = now.since(self.round.seen);
                     Record::Unseen(unseen_for, Arc::clone(why))

@@ -24,7 +24,21 @@ const QUIET: Style = Style::new().dimmed();
 /// What `out` says.
 pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
     match record {
-        Record::Status(memory) => writeln!(out, "{}", MemoryLine(memory)),
+        Record::Status(memory, None) => writeln!(out, "{}", MemoryLine(memory)),
+        Record::Status(memory, Some(full_in)) => {
+            writeln!(out, "{}, full in {}", MemoryLine(memory), About(*full_in))
+        }
+        Record::Forewarned { full_in, next } => {
+            let about = About(*full_in);
+            write!(
+                out,
+                "{CAREFUL}memory full{CAREFUL:#} in {about} at this rate"
+            )?;
+            match next {
+                None => writeln!(out),
+                Some(victim) => writeln!(out, "; next victim: {}", NextLine(victim)),
+            }
+        }
         Record::Unseen(since, why) => writeln!(
             out,
             "{BAD}memory not readable{BAD:#} for {} s: {why}",
@@ -432,6 +446,34 @@ impl Display for MemoryLine<'_> {
     }
 }
 
+/// A forecast, as exactly as it can be meant.
+struct About(Duration);
+
+impl Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            seconds @ 0..10 => write!(f, "about {} s", seconds + 1),
+            seconds @ 10..120 => write!(f, "about {} s", seconds / 5 * 5),
+            seconds => write!(f, "about {} min", seconds / 60),
+        }
+    }
+}
+
+/// What would be killed, by what it is called.
+struct NextLine<'a>(&'a Victim);
+
+impl Display for NextLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Victim {
+            id, name, value, ..
+        } = self.0;
+        match value {
+            Some(value) => write!(f, "{name} (pid {}, value {value})", id.pid),
+            None => write!(f, "{name} (pid {}, not registered)", id.pid),
+        }
+    }
+}
+
 /// The same, where memory can be read.
 struct Seen<'a>(Option<&'a Memory>);
 
@@ -572,8 +614,56 @@ mod tests {
     #[test]
     fn status_says_memory_and_swap() {
         assert_eq!(
-            plain(&Record::Status(memory())),
+            plain(&Record::Status(memory(), None)),
             "memory 95 of 1000 MiB available (9.50 %), swap 10 of 400 MiB free (2.50 %)\n"
+        );
+    }
+
+    #[test]
+    fn a_forecast_is_said_as_exactly_as_it_is_meant() {
+        let full_in = |seconds| {
+            plain(&Record::Status(
+                memory(),
+                Some(Duration::from_secs(seconds)),
+            ))
+        };
+        for (seconds, want) in [
+            (0, "about 1 s"),
+            (43, "about 40 s"),
+            (119, "about 115 s"),
+            (179, "about 2 min"),
+            (3600, "about 60 min"),
+        ] {
+            let line = full_in(seconds);
+            assert!(line.ends_with(&format!(", full in {want}\n")), "{line}");
+        }
+    }
+
+    #[test]
+    fn memory_that_is_full_soon_is_said_with_what_would_be_killed() {
+        let said = |next| {
+            plain(&Record::Forewarned {
+                full_in: Duration::from_secs(43),
+                next,
+            })
+        };
+        assert_eq!(said(None), "memory full in about 40 s at this rate\n");
+        let job = Victim {
+            id: id(7),
+            name: Name::new(b"train"),
+            uid: 1000,
+            oom_score: None,
+            value: Some(5),
+            rss_bytes: 300 * MIB,
+        };
+        let unknown = Victim { value: None, ..job };
+        assert_eq!(
+            said(Some(job)),
+            "memory full in about 40 s at this rate; next victim: train (pid 7, value 5)\n"
+        );
+        assert_eq!(
+            said(Some(unknown)),
+            "memory full in about 40 s at this rate; next victim: train (pid 7, not registered)\n"
         );
     }
 

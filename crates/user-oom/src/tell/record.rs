@@ -14,8 +14,15 @@ use sensors::{Implausible, KernelFunction};
 pub(crate) enum Record {
     /// Lines that are there already.
     Page(Box<str>),
-    /// How things are.
-    Status(Memory),
+    /// How things are, and in how long memory is full, where it falls.
+    Status(Memory, Option<Duration>),
+    /// Memory is full soon.
+    Forewarned {
+        /// In so long, should it go on falling as it does.
+        full_in: Duration,
+        /// What would be killed first.
+        next: Option<Victim>,
+    },
     /// That is not known: memory could not be read for so long, and why.
     Unseen(Duration, Arc<str>),
     /// A decision begins; its candidates follow.

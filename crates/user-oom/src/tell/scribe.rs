@@ -111,7 +111,7 @@ impl Scribe {
             hooks.follow(&record);
         }
         let lane = match record {
-            Record::Status(_) | Record::Candidate(_) | Record::Unshown(_) | Record::Note(..) => {
+            Record::Status(..) | Record::Candidate(_) | Record::Unshown(_) | Record::Note(..) => {
                 &mut self.notes
             }
             _ => &mut self.done,
