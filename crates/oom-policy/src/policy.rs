@@ -211,9 +211,9 @@ impl Policy {
         let followed = self.scope.victims.follow(seen.processes);
         self.scope.reconsider |= followed.any_protected;
         self.charge(followed.lost);
-        let actions = &mut self.decision.actions;
+        let (ask, actions) = (seen.ask, &mut self.decision.actions);
         self.scope
-            .escalate(now, level, seen, &self.settings, actions);
+            .escalate(now, level, ask, seen.memory, &self.settings, actions);
         self.take_in(now, seen);
         self.decision.cause = cause(level, seen.ask);
         // Memory was read before the table: it does not have what they held.

@@ -10,7 +10,6 @@ use crate::gate::Gate;
 use crate::growth::Growth;
 use crate::levels::{Levels, Pool};
 use crate::pace::Pace;
-use crate::policy::Situation;
 use crate::settings::Settings;
 use crate::victims::Victims;
 
@@ -190,18 +189,19 @@ impl ScopeState {
         &mut self,
         now: Moment,
         level: Level,
-        seen: Situation<'_>,
+        ask: Ask,
+        memory: &Memory,
         settings: &Settings,
         actions: &mut Vec<Action>,
     ) {
-        let at_once = level == Level::Kill || seen.ask == Ask::LastCall;
-        let deadline = match seen.ask {
+        let at_once = level == Level::Kill || ask == Ask::LastCall;
+        let deadline = match ask {
             Ask::LastCall => settings.last_call_deadline,
             Ask::Nobody | Ask::Relief => settings.deadline,
         };
         let any_stuck = self
             .victims
-            .escalate(now, at_once, deadline, seen.memory, actions);
+            .escalate(now, at_once, deadline, memory, actions);
         self.reconsider |= any_stuck;
         if !self.victims.any_dying() {
             self.chosen_for = None;
