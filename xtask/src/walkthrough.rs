@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::chore::{Chore, say};
 
-const HEADING: &str = "### On your own machine";
+const HEADING: &str = "## Install and run";
 
 /// A walk that is not over by then does not end by itself.
 const LIMIT: Duration = Duration::from_secs(600);

@@ -14,43 +14,44 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What the README says, and what shows it.
 const EXAMPLES: [(&str, fn()); 10] = [
     (
-        "At 10 GiB available a victim gets SIGTERM, and SIGKILL 5 s later if it is still there.",
+        "With 10 GiB available, a victim gets SIGTERM, and SIGKILL 5 s later if it is still \
+         running.",
         a_victim_gets_sigterm_and_then_sigkill,
     ),
     (
-        "At 5 GiB available a victim gets SIGKILL at once.",
+        "With 5 GiB available, a victim gets SIGKILL at once.",
         a_victim_gets_sigkill_at_once,
     ),
     (
-        "At 4 GiB available and half of the swap free, nothing is killed.",
+        "With 4 GiB available and half of the swap free, nothing is killed.",
         free_swap_spares_all,
     ),
     (
-        "Short, with jobs of 20 GiB worth 9 and 5: the 5 is killed.",
+        "Short, with 20 GiB jobs of value 9 and 5: the 5 is killed.",
         the_least_value_goes,
     ),
     (
-        "Short, with jobs of 6 GiB worth 2 and 3 and one of 12 GiB worth 6: the 2 and the 3 are \
-         killed, since 5 is less than 6.",
+        "Short, with 6 GiB jobs of value 2 and 3 and a 12 GiB job of value 6: the 2 and the 3 \
+         are killed, since together they cost 5.",
         two_may_cost_less_than_one,
     ),
     (
-        "Short, with a steady job of 20 GiB worth 5 and a growing one worth 8: the 8 is killed, \
-         since it counts half, 4.",
+        "Short, with a steady 20 GiB job of value 5 and a growing job of value 8: the 8 is \
+         killed, since it costs half its value while it grows, 4.",
         what_grows_counts_half,
     ),
     (
-        "Short, with a job of 20 GiB worth 2 and forty browser tabs of 0.5 GiB in one session: \
-         tabs are killed, since all of them together are worth 1.",
+        "Short, with a 20 GiB job of value 2 and forty unregistered browser tabs of 0.5 GiB in \
+         one session: tabs are killed, since the session has a value of 1 in all.",
         a_session_is_worth_one,
     ),
     (
-        "Short, with a job of 20 GiB worth 2 and a service of root of 20 GiB that is not \
-         registered: the 2 is killed.",
+        "Short, with a 20 GiB job of value 2 and an unregistered 20 GiB service of root's: the \
+         job is killed, since services come last.",
         services_come_last,
     ),
     (
-        "Short, while a victim of 20 GiB has not ended yet: nothing else is killed.",
+        "Short, while a 20 GiB victim is still exiting: nothing else is killed.",
         pending_memory_counts,
     ),
     (
