@@ -187,7 +187,7 @@ look_for_daemon() {
 	if ((${#bounds[@]})); then
 		say "each test process stops at ${bounds[1]} MiB"
 	elif [[ $meant == yes ]]; then
-		say "nobody watches, as you wish"
+		say "no user-oom is running, as you wish"
 	else
 		fail "without user-oom these processes would take all memory of this machine:" \
 			"start user-oom first, bound them with --max-mib N, or insist with --i-mean-it"

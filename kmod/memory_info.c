@@ -545,11 +545,11 @@ static const char *ask(void)
 
 	spin_lock(&call_lock);
 	if (!call.listener) {
-		why_not = "nobody listens";
+		why_not = "no process listens";
 	} else if (call.listener == task_tgid(current)) {
-		why_not = "it is the listener's own";
+		why_not = "the listener itself allocates";
 	} else if (call.deaf) {
-		why_not = "the listener left the last one unanswered";
+		why_not = "the listener did not answer the last one";
 	} else {
 		call.state = CALL_ASKED;
 		call.sequence++;

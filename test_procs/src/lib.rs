@@ -90,19 +90,20 @@ impl Error {
     }
 }
 
-/// Takes memory without end and ignores SIGTERM.
+/// Takes memory without end, and ignores SIGTERM
 #[derive(Debug, Parser)]
-#[command(version, no_binary_name = true)]
+#[command(version, no_binary_name = true, max_term_width = 80)]
 struct Arguments {
-    /// Hold still once this many MiB are taken (default: never)
+    /// Stop growing at this many MiB [default: never]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     max_mib: Option<u64>,
 
-    /// MiB to take a second (default: 40 for test_proc1, 80 for test_proc2)
+    /// Take this many MiB per second [default: 40 for test_proc1, 80 for
+    /// test_proc2]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     rate_mib_s: Option<u32>,
 
-    /// MiB to take at once when it begins, before it goes on at its rate
+    /// Take this many MiB at once at the start, then go on at the rate
     #[arg(
         long,
         value_name = "N",
@@ -112,15 +113,16 @@ struct Arguments {
     )]
     at_once_mib: u64,
 
-    /// Register, and take nothing before SIGUSR1
+    /// Register, and take nothing until SIGUSR1
     #[arg(long)]
     hold: bool,
 
-    /// What to be worth, 0 to 1000000 (default: 8 for test_proc1, 5 for test_proc2)
+    /// Register with this value, 0 to 1000000 [default: 8 for test_proc1, 5 for
+    /// test_proc2]
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(value_registry::MAX_VALUE)))]
     value: Option<u32>,
 
-    /// Where to register
+    /// The registry's directory
     #[arg(long, value_name = "DIR", default_value = value_registry::DEFAULT_DIRECTORY)]
     registry: PathBuf,
 }
@@ -169,7 +171,7 @@ pub fn run(character: &Character, args: impl Iterator<Item = OsString>) -> Resul
 /// Prints `err` and all its causes to standard error, or the help that was
 /// asked for to standard output.
 pub fn report(character: &Character, err: &Error) {
-    // Where even this cannot be printed there is nobody left to tell.
+    // Where even this cannot be printed there is nowhere left to say so.
     if let Error::Arguments(err) = err {
         let _ = err.print();
         return;
@@ -231,7 +233,7 @@ fn grow(
                 reported = (helped, hoard.mib());
                 growing = true;
             }
-            Some(signal) => return voice.say(format_args!("{signal}: ends")),
+            Some(signal) => return voice.say(format_args!("{signal}: exiting")),
             None => {}
         }
         if !growing {
@@ -244,7 +246,7 @@ fn grow(
             .max(std::mem::take(&mut at_once_mib));
         for _ in 0..due_mib.min(max_mib - hoard.mib()) {
             if let Err(err) = hoard.take_mib() {
-                voice.say(format_args!("{err}: holds still"))?;
+                voice.say(format_args!("{err}: stops growing"))?;
                 growing = false;
                 break;
             }
@@ -259,7 +261,7 @@ fn grow(
             reported = (now, hoard.mib());
         }
         if growing && hoard.mib() == max_mib {
-            voice.say(format_args!("{max_mib:>7} MiB, enough: holds still"))?;
+            voice.say(format_args!("{max_mib:>7} MiB, enough: stops growing"))?;
             growing = false;
         }
     }

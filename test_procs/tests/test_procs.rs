@@ -93,7 +93,7 @@ fn sigterm_is_ignored_and_said_so() {
     running.signal(Signal::SIGTERM);
     running.line_with("SIGTERM ignored");
     // Also once it holds still.
-    running.line_with("holds still");
+    running.line_with("stops growing");
     running.signal(Signal::SIGTERM);
     running.line_with("SIGTERM ignored");
     assert_eq!(running.child.try_wait().unwrap(), None);

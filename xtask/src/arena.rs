@@ -381,8 +381,8 @@ impl Arena {
             return Ok(None);
         };
         // So it was our daemon's doing.
-        ours.line_with(&format!("{} test_proc2, ", hog.pid()))?;
-        ours.line_beginning("freed")?;
+        ours.line_with(&format!(" kill pid={} ", hog.pid()))?;
+        ours.line_with(" freed ")?;
         Ok(Some(Bout {
             below,
             deepest_mib: (threshold_kib - samples.least_kib) >> 10,
@@ -821,7 +821,7 @@ mod tests {
 
     #[test]
     fn a_time_is_read_with_its_unit() {
-        let ours = "3 judged, 1 given up: so (read in 2.345 ms, chosen in 0.120 ms)";
+        let ours = "chose 1 of 3 candidates: so (read in 2.345 ms, chosen in 0.120 ms)";
         assert_eq!(millis_after(ours, "(read in ").unwrap(), 2.345);
         assert_eq!(millis_after(ours, "chosen in ").unwrap(), 0.12);
         let seconds = "selecting victim took 0.007 seconds";

@@ -52,7 +52,7 @@ const SURVEYOR: &str = "crates/user-oom/src/surveyor.rs";
 const ROWS: [&[&str]; 3] = [
     &["model", "psi"],
     &["knapsack", "oom-policy"],
-    &["control", "reaper", "sensors", "value-registry"],
+    &["control", "reaper", "sensors", "terminal", "value-registry"],
 ];
 
 /// The exceptions, in the same row: who uses whom.
@@ -62,8 +62,8 @@ const BESIDE: [(&str, &str); 1] = [("oom-policy", "knapsack")];
 /// parameter.
 const DEFAULTS: [&str; 3] = ["/proc", "/sys", "/tmp/user_processes"];
 
-/// Public functions that only tests call yet, by crate: the reaper's tally is
-/// yet to be shown in the status.
+/// Public functions that only tests call, by crate: the reaper's own wait for its
+/// threads.
 const TESTED_FROM_OUTSIDE: [(&str, &str); 1] = [("reaper", "finish")];
 
 /// Names of types that each program may have one of.

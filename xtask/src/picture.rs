@@ -794,9 +794,12 @@ mod tests {
 
     #[test]
     fn a_run_that_explains_nothing_is_refused() {
-        let quiet = small().replace("> SIGTERM to", "> nothing to");
+        let quiet = small().replace("signal=SIGTERM", "signal=none");
         check_refused(&quiet, "no SIGTERM");
-        let gentle = small().replace("> SIGKILL to 616 test_proc2, 1 s after SIGTERM", ">");
+        let gentle = small().replace(
+            "> kill pid=616 signal=SIGKILL name=test_proc2 reason=\"still alive after SIGTERM\"",
+            ">",
+        );
         check_refused(&gentle, "no SIGKILL");
         let nobody = small().replace("4.00 500 300 -", "4.00 500 - -");
         check_refused(&nobody, "nothing survived");

@@ -237,10 +237,10 @@ pub(crate) mod tests {
         0.00 500 300 -\n\
         1.00 400 300 100\n\
         2.00 95 300 405\n\
-        2.10 >   memory    SIGTERM at 94 MiB for test_proc2\n\
-        2.10 > SIGTERM to 616 test_proc2, value 5\n\
+        2.10 >   memory      SIGTERM at 94 MiB for test_proc2\n\
+        2.10 > kill pid=616 signal=SIGTERM name=test_proc2 value=5\n\
         3.00 45 300 455\n\
-        3.10 > SIGKILL to 616 test_proc2, 1 s after SIGTERM\n\
+        3.10 > kill pid=616 signal=SIGKILL name=test_proc2 reason=\"still alive after SIGTERM\"\n\
         3.10 >\n\
         4.00 500 300 -\n\
         --- end of timeline\n";

@@ -192,6 +192,8 @@ fn fates(testproc: &[Line]) -> Result<Vec<String>> {
 fn kind(text: &str) -> Kind {
     let is_aside = |text: &str| {
         text.starts_with('[')
+            || text.contains("; no kill: ")
+            // As it was said until 0.1.0; the kept log is of then.
             || text.contains("; nobody is ended: ")
             || text.contains("] working set of ")
             || text.starts_with("testproc: loading ")
@@ -209,8 +211,9 @@ fn kind(text: &str) -> Kind {
 
 /// `  grace     30 s from SIGTERM to SIGKILL; …`
 fn is_setting(text: &str) -> bool {
-    text.strip_prefix("  ")
-        .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_alphabetic()))
+    text.strip_prefix("  ").is_some_and(|rest| {
+        rest.starts_with(|first: char| first.is_ascii_alphabetic()) && rest.contains("  ")
+    })
 }
 
 /// Who tells with this line, as with many others, how things are.
@@ -301,15 +304,16 @@ pub(crate) mod tests {
     pub(crate) const WALK: &str = "\
         --- daemon\n\
         [INFO ] memory_info.ko is loaded: the kernel asks before it kills\n\
-        user-oom 0.1.0 keeps the most value in the memory that is left\n\
-        \x20 now       memory 897 of 1032 MiB available (86.87 %), no swap\n\
+        user-oom 0.1.0 kills what costs the least value before memory runs out\n\
+        \x20 now         memory 897 of 1032 MiB available (86.87 %), no swap\n\
         memory 896 of 1032 MiB available (86.81 %), no swap\n\
-        warn: memory 101 of 1032 MiB available (9.87 %), no swap; 354 MiB to give back\n\
-        \x20 2 judged, 1 given up: no other choice costs less (read in 1.076 ms, chosen in 1.520 ms)\n\
-        \x20     PID  NAME             oom_score    value       VmRSS       growth\n\
-        \x20     579  test_proc2             702        5      54 MiB    +23 MiB/s  given up; worth 5, growing: 2.5\n\
-        \x20     107  ml_test1               949        9     436 MiB               kept\n\
-        SIGKILL to 579 test_proc2, oom_score 702, value 5, VmRSS 54 MiB\n\
+        2026-11-26T01:40:12Z low memory (warn): memory 101 of 1032 MiB available (9.87 %), no swap; need 354 MiB\n\
+        \x20 chose 1 of 2 candidates: optimal (read in 1.076 ms, chosen in 1.520 ms)\n\
+        2026-11-26T01:40:12Z kill pid=579 signal=SIGKILL name=test_proc2 reason=\"low memory (warn)\" VmRSS=54MiB\n\
+        \x20   PID  NAME             procs  oom_score    value      VmRSS      growth\n\
+        \x20   579  test_proc2           1        702        5     54 MiB   +23 MiB/s  kill, cost 2.5 = value 5 × ½ (growing)\n\
+        \x20   107  ml_test1             1        949        9    436 MiB              keep\n\
+        \x20 growing: took a tenth or more of what memory fell by in 10 s; counts half\n\
         --- end of daemon\n\
         --- monitor\n\
         psi-monitor watches /proc/pressure/memory\n\
@@ -357,9 +361,10 @@ pub(crate) mod tests {
     fn the_first_kill_is_told_from_its_reason_to_its_signals() {
         let walk = Walk::parse(WALK).unwrap();
         let kill = walk.first_kill().unwrap();
-        assert!(kill.starts_with("warn: memory 101 of"), "{kill}");
-        assert!(kill.ends_with("VmRSS 54 MiB\n"), "{kill}");
-        let quiet = WALK.replace("SIGKILL to", "nothing to");
+        assert!(kill.contains("low memory (warn): memory 101 of"), "{kill}");
+        assert!(kill.contains(" VmRSS=54MiB\n"), "{kill}");
+        assert!(kill.ends_with("counts half\n"), "{kill}");
+        let quiet = WALK.replace("signal=SIGKILL", "signal=none");
         let err = Walk::parse(&quiet).unwrap().first_kill().unwrap_err();
         assert!(err.to_string().contains("no signal"), "{err}");
     }
@@ -406,14 +411,14 @@ pub(crate) mod tests {
                 "memory 8 of 9 MiB available (88 %), no swap",
                 "memory 7 of 9 MiB available (77 %), no swap",
                 "memory 6 of 9 MiB available (66 %), no swap",
-                "SIGTERM to 7 a",
+                "kill pid=7 signal=SIGTERM",
                 "memory 5 of 9 MiB available (55 %), no swap",
             ],
             99,
             &[
                 "memory 9 of 9 MiB available (99 %), no swap",
                 GAP,
-                "SIGTERM to 7 a",
+                "kill pid=7 signal=SIGTERM",
                 "memory 5 of 9 MiB available (55 %), no swap",
             ],
         );
@@ -469,14 +474,14 @@ pub(crate) mod tests {
     #[test]
     fn asides_go_before_settings_the_last_ones_first_and_what_happened_stays() {
         let lines = [
-            "  now       1 MiB",
-            "  memory    2 MiB",
+            "  now         1 MiB",
+            "  memory      2 MiB",
             "[INFO ] process 7 is registered",
             "[INFO ] process 8 is registered",
             "[INFO ] process 9 is registered",
-            "warn: 3 MiB to give back",
-            "  1 judged, 1 given up: no other choice costs less",
-            "SIGTERM to 7 a",
+            "low memory (warn): need 3 MiB",
+            "  chose 1 of 1 candidate: optimal",
+            "kill pid=7 signal=SIGTERM",
         ];
         let [now, memory, note, _, _, happened @ ..] = lines;
         let shown = |kept: &[&'static str]| [kept, &happened].concat();

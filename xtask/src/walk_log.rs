@@ -125,8 +125,8 @@ mod tests {
     const CONSOLE: &str = "\
         \x1bc\x1b[?7l\x1b[2J[    1.669657] EXT4-fs (vda): mounted filesystem\r\n\
         --- daemon\r\n\
-        SIGKILL to 579 test_[   68.743833] memory_info: warn: available memory 9.81 %\r\n\
-        proc2, oom_score 702\r\n\
+        kill pid=579 signal=SIGKILL name=test_[   68.743833] memory_info: warn: available memory 9.81 %\r\n\
+        proc2\r\n\
         --- end of daemon\r\n\
         --- monitor\r\n\
         cut off--- end of monitor\r\n\
@@ -146,7 +146,7 @@ mod tests {
              total 1\n\
              --- end of timeline\n\
              --- daemon\n\
-             SIGKILL to 579 test_proc2, oom_score 702\n\
+             kill pid=579 signal=SIGKILL name=test_proc2\n\
              --- end of daemon\n\
              --- monitor\n\
              cut off\n\
@@ -156,7 +156,10 @@ mod tests {
              --- end of testproc\n"
         );
         let daemon = section(&log, "daemon").unwrap();
-        assert_eq!(daemon.lines, ["SIGKILL to 579 test_proc2, oom_score 702"]);
+        assert_eq!(
+            daemon.lines,
+            ["kill pid=579 signal=SIGKILL name=test_proc2"]
+        );
         assert_eq!(log.lines().nth(daemon.first - 1), Some(&*daemon.lines[0]));
     }
 

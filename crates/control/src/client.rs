@@ -166,10 +166,10 @@ pub enum ClientError {
         path: PathBuf,
     },
     /// The connection broke.
-    #[error("cannot speak with user-oom")]
+    #[error("cannot talk to user-oom")]
     Connection(#[source] ConnectionError),
     /// The answer makes no sense.
-    #[error("cannot understand what user-oom answers")]
+    #[error("cannot understand user-oom's answer")]
     Words(#[source] WordsError),
 }
 

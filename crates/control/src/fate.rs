@@ -121,7 +121,7 @@ impl fmt::Display for Fate {
         write!(f, "{} ", self.pid)?;
         match self.value {
             Some(value) => write!(f, "(value {value}): ")?,
-            None => f.write_str("(no value of its own): ")?,
+            None => f.write_str("(not registered): ")?,
         }
         f.write_str(match (self.first, self.last) {
             (Signal::Term, Signal::Term) => "SIGTERM",
@@ -139,7 +139,7 @@ impl fmt::Display for Fate {
         write!(f, ", need {need}; ")?;
         match self.gone_after {
             Some(after) => write!(f, "gone after {:.1} s, freed {held}", after.as_secs_f64()),
-            None => write!(f, "not gone yet, holds {held}"),
+            None => write!(f, "not gone yet, held {held}"),
         }
     }
 }

@@ -291,7 +291,9 @@ fn signed_by(file: File) -> Option<u32> {
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// We are not root, and there is nowhere of our own.
-    #[error("XDG_RUNTIME_DIR names no directory for the control socket: give `--socket PATH`")]
+    #[error(
+        "XDG_RUNTIME_DIR does not name a directory for the control socket: give `--socket PATH`"
+    )]
     NoRuntimeDirectory,
     /// The path has no last name.
     #[error("`{}` cannot name a socket: give `--socket PATH`", path.display())]
@@ -318,7 +320,7 @@ pub enum PlaceError {
         source: io::Error,
     },
     /// What is there is no directory, or others may write in it.
-    #[error("`{}` is not a directory of ours in which nobody else may write", path.display())]
+    #[error("`{}` is not a directory that we own and only we can write to", path.display())]
     NotOurs {
         /// What is there.
         path: PathBuf,
@@ -340,7 +342,7 @@ pub enum PlaceError {
         pid: Option<u32>,
     },
     /// What is there is no socket, so it is no dead daemon's.
-    #[error("`{}` is there already, and is not a socket", path.display())]
+    #[error("`{}` exists and is not a socket", path.display())]
     NotASocket {
         /// What is there.
         path: PathBuf,

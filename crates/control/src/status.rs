@@ -110,6 +110,6 @@ impl fmt::Display for Status {
                 Mebibytes(self.swap_total_bytes),
             )?;
         }
-        write!(f, ", {} registered, {} ended", self.registered, self.ended)
+        write!(f, ", {} registered, {} killed", self.registered, self.ended)
     }
 }

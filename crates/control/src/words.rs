@@ -202,7 +202,7 @@ impl fmt::Display for Reply {
                 } else {
                     "processes"
                 };
-                write!(f, "gives up {processes} {noun}, {}", Mebibytes(*bytes))
+                write!(f, "kills {processes} {noun} to free {}", Mebibytes(*bytes))
             }
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
             Self::Status(status) => status.fmt(f),
@@ -220,21 +220,19 @@ impl fmt::Display for Denial {
             }
             Self::RecoveryInterval { remaining } => write!(
                 f,
-                "the last relief was just now, the next may be in {:.1} s",
+                "the last relief was just now; the next is possible in {:.1} s",
                 remaining.as_secs_f64()
             ),
-            Self::Promised { bytes } => write!(
-                f,
-                "{} will come back from those that are ending",
-                Mebibytes(*bytes)
-            ),
+            Self::Promised { bytes } => {
+                write!(f, "{} are pending from earlier victims", Mebibytes(*bytes))
+            }
             Self::NothingHelps { judged_bytes } => write!(
                 f,
-                "all that may be ended holds {}, and that is not enough",
+                "all candidates together hold {}, which is not enough",
                 Mebibytes(*judged_bytes)
             ),
             Self::NotPermitted => f.write_str("relief is for root and the daemon's own user"),
-            Self::DryRun => f.write_str("a dry run ends nobody"),
+            Self::DryRun => f.write_str("a dry run kills nothing"),
             Self::NoVictim => f.write_str("user-oom has not signalled that process"),
             Self::NotUnderstood => f.write_str("the daemon does not know this request"),
         }

@@ -46,7 +46,7 @@ fn without_a_runtime_directory_the_user_is_told_what_to_give() {
         let err = Place::in_runtime_directory(runtime_directory).unwrap_err();
         assert_eq!(
             err.to_string(),
-            "XDG_RUNTIME_DIR names no directory for the control socket: give `--socket PATH`"
+            "XDG_RUNTIME_DIR does not name a directory for the control socket: give `--socket PATH`"
         );
     }
 }

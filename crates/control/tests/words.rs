@@ -230,14 +230,14 @@ fn every_answer_is_a_sentence_for_people() {
             processes: 2,
             bytes: 512 << 20
         }),
-        "gives up 2 processes, 512 MiB"
+        "kills 2 processes to free 512 MiB"
     );
     assert_eq!(
         said(Reply::Granted {
             processes: 1,
             bytes: 0
         }),
-        "gives up 1 process, 0 MiB"
+        "kills 1 process to free 0 MiB"
     );
     assert_eq!(
         said(Reply::Refused(Denial::EnoughAvailable {
@@ -249,7 +249,7 @@ fn every_answer_is_a_sentence_for_people() {
         said(Reply::Refused(Denial::RecoveryInterval {
             remaining: Duration::from_millis(3_250)
         })),
-        "refused: the last relief was just now, the next may be in 3.2 s"
+        "refused: the last relief was just now; the next is possible in 3.2 s"
     );
     assert_eq!(
         said(Reply::Status(Status {
@@ -263,7 +263,7 @@ fn every_answer_is_a_sentence_for_people() {
             ..Status::default()
         })),
         "pid 7, level warn, memory 1024 MiB of 16384 MiB available (warn at 2048 MiB), \
-         swap 0 MiB of 0 MiB free, 3 registered, 1 ended"
+         swap 0 MiB of 0 MiB free, 3 registered, 1 killed"
     );
     let fate = Fate {
         pid: 7,
@@ -289,8 +289,8 @@ fn every_answer_is_a_sentence_for_people() {
             gone_after: None,
             ..fate
         })),
-        "7 (no value of its own): SIGKILL, 6.3 s ago; the kernel was about to kill, \
-         need 479 MiB; not gone yet, holds 600 MiB"
+        "7 (not registered): SIGKILL, 6.3 s ago; the kernel was about to kill, \
+         need 479 MiB; not gone yet, held 600 MiB"
     );
     assert_eq!(
         said(Reply::Refused(Denial::NoVictim)),

@@ -100,7 +100,7 @@ pub enum SelectError {
         capacity: usize,
     },
     /// All items together do not cover the need.
-    #[error("all items together give back {total}, less than the need")]
+    #[error("all items together free {total}, less than the need")]
     NotCoverable {
         /// The sum of all weights.
         total: u64,

@@ -155,13 +155,13 @@ impl Settings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// The kill level is above the warn level.
-    #[error("the kill level is above the warn level")]
+    #[error("the kill threshold is above the warn threshold")]
     KillAboveWarn,
     /// The recovery level is not above the warn level.
-    #[error("the recovery level is not above the warn level")]
+    #[error("the recovery threshold is not above the warn threshold")]
     RecoveryNotAboveWarn,
     /// The recovery level is more than there is.
-    #[error("the recovery level is above all memory")]
+    #[error("the recovery threshold is above all memory")]
     RecoveryAboveAll,
 }
 

@@ -8,20 +8,20 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use psi::Percent;
 
-/// Watches memory pressure and asks user-oom for relief.
+/// Watches memory pressure and asks user-oom for relief
 ///
-/// Polls the share of the last ten seconds in which all tasks that had
-/// something to do waited for memory (full avg10), and acts when it is above
-/// the threshold.
+/// Polls full avg10, the share of the last 10 s in which all tasks stalled on
+/// memory, and acts when it is above the threshold.
 #[derive(Debug, Parser)]
 #[command(
     name = "psi-monitor",
     version,
     no_binary_name = true,
-    max_term_width = 100
+    max_term_width = 80,
+    after_help = "Exit status: 0 after SIGINT, SIGTERM, SIGHUP or ^Z, and after -h and -V; 1 if\nit cannot watch, with the reason on standard error; 2 for unusable arguments."
 )]
 pub(crate) struct Arguments {
-    /// Act when full avg10 is above this; from 0 to below 100
+    /// Act when full avg10 is above this, 0 or more and below 100
     #[arg(
         long,
         value_name = "PERCENT",
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     )]
     pub(crate) threshold: Percent,
 
-    /// Between two polls; the kernel brings avg10 up to date every 2 s
+    /// Time between two polls; the kernel updates avg10 every 2 s
     #[arg(
         long,
         value_name = "SECONDS",
@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     )]
     pub(crate) interval: Duration,
 
-    /// How long to hold still after relief, before the next poll
+    /// Time from relief to the next poll
     #[arg(
         long,
         value_name = "SECONDS",
@@ -55,26 +55,27 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = ActionName::Relief)]
     action: ActionName,
 
-    /// What --action exec runs, by /bin/sh; PSI_FULL_AVG10 tells it the pressure
+    /// The command for --action exec, run by /bin/sh; the pressure is in its
+    /// environment as PSI_FULL_AVG10
     #[arg(long, value_name = "COMMAND")]
     command: Option<OsString>,
 
-    /// Read this instead of the kernel's memory pressure, such as a cgroup's
-    /// memory.pressure
+    /// Read this file instead of the kernel's memory pressure, such as a
+    /// cgroup's memory.pressure
     #[arg(long, value_name = "FILE")]
     pub(crate) pressure_file: Option<PathBuf>,
 
-    /// Where user-oom answers [default: /run/user-oom/control as root, else in
+    /// user-oom's control socket [default: /run/user-oom/control as root, else in
     /// $XDG_RUNTIME_DIR]
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 
-    /// Only say whether a user-oom answers: exit status 0 if so, else 1
+    /// Print the status of user-oom and exit: 0 if it answers, else 1
     #[arg(long)]
     pub(crate) check: bool,
 
-    /// Only say by which signal user-oom killed this process, and why: exit
-    /// status 0 if it was a victim, else 1
+    /// Print by which signal user-oom killed this process, and why, and exit: 0
+    /// if it was a victim, else 1
     #[arg(long, value_name = "PID", conflicts_with = "check", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub(crate) fate: Option<u32>,
 }
@@ -94,12 +95,12 @@ pub(crate) enum ChosenAction {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ActionName {
-    /// Ask user-oom to relieve the machine
+    /// Ask user-oom for relief
     Relief,
-    /// Run what --command says
+    /// Run --command
     Exec,
-    /// Have the kernel kill a process (SysRq f); root only, and refused while
-    /// a user-oom answers
+    /// Ask the kernel to kill a process (SysRq f); root only, refused while
+    /// user-oom answers
     Sysrq,
     /// Watch only
     None,
@@ -120,13 +121,13 @@ impl Arguments {
             (ActionName::Exec, _) => {
                 return Err(Self::command().error(
                     ErrorKind::MissingRequiredArgument,
-                    "`--action exec` runs a command: say which by `--command COMMAND`",
+                    "`--action exec` needs a command: give `--command COMMAND`",
                 ));
             }
             (_, Some(_)) => {
                 return Err(Self::command().error(
                     ErrorKind::ArgumentConflict,
-                    "`--command` is run by `--action exec` alone",
+                    "`--command` has no effect without `--action exec`: give that too",
                 ));
             }
             (ActionName::Relief, None) => ChosenAction::Relief,
@@ -142,7 +143,7 @@ fn threshold(text: &str) -> Result<Percent, String> {
         // Nothing is ever above all of the time.
         Ok(percent) if percent < Percent::MAX => Ok(percent),
         _ => Err(
-            "it takes a number from 0 to below 100 with at most two decimals, such as 40 or 12.5"
+            "expected 0 or more and below 100, with at most two decimals, such as 40 or 12.5"
                 .to_owned(),
         ),
     }
@@ -153,13 +154,13 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 fn interval(text: &str) -> Result<Duration, String> {
     seconds(text)
         .filter(|seconds| (Duration::from_millis(100)..=DAY).contains(seconds))
-        .ok_or_else(|| "it takes seconds from 0.1 to 86400, such as 5 or 2.5".to_owned())
+        .ok_or_else(|| "expected seconds from 0.1 to 86400, such as 5 or 2.5".to_owned())
 }
 
 fn recovery(text: &str) -> Result<Duration, String> {
     seconds(text)
         .filter(|seconds| *seconds <= DAY)
-        .ok_or_else(|| "it takes seconds from 0 to 86400, such as 15 or 2.5".to_owned())
+        .ok_or_else(|| "expected seconds from 0 to 86400, such as 15 or 2.5".to_owned())
 }
 
 /// Digits with at most one point between them; `f64` alone would take `1e3`,
@@ -210,7 +211,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_what_would_be_right() {
         for value in ["-1", "100", "100.01", "1e1", "nan", "40%", "4.123", "", "٣"] {
-            check_refused_value("--threshold", value, "from 0 to below 100");
+            check_refused_value("--threshold", value, "0 or more and below 100");
         }
         for value in [
             "0", "0.05", "-5", "86400.1", "1e3", "inf", "5s", ".5", "5.", "1.2.3",
@@ -241,6 +242,20 @@ mod tests {
         let (_, action) = parse("--action exec --command true").unwrap();
         assert_eq!(action, ChosenAction::Exec("true".into()));
         check_refused("--action exec", "`--command COMMAND`");
-        check_refused("--command true", "`--action exec` alone");
+        check_refused("--command true", "without `--action exec`");
+    }
+
+    #[test]
+    fn help_fits_a_terminal_and_says_what_each_argument_does() {
+        let mut command = Arguments::command();
+        for help in [command.render_help(), command.render_long_help()] {
+            let help = help.to_string();
+            let widest = help.lines().max_by_key(|line| line.chars().count());
+            let widest = widest.expect("it is not empty");
+            assert!(widest.chars().count() <= 80, "{widest}");
+        }
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{argument}");
+        }
     }
 }

@@ -13,22 +13,22 @@ use nix::errno::Errno;
 #[non_exhaustive]
 pub enum Error {
     /// The arguments make no sense, or help was asked for.
-    #[error("the arguments are not usable")]
+    #[error("invalid arguments")]
     Arguments(#[source] clap::Error),
     /// No pressure can be read, most likely since the kernel keeps none.
-    #[error("cannot see memory pressure")]
+    #[error("cannot read memory pressure")]
     NoPressure(#[source] sensors::ReadError),
     /// The file that `--pressure-file` names could not be read.
-    #[error("cannot read the pressure that `--pressure-file` names")]
+    #[error("cannot read the file that `--pressure-file` names")]
     Pressure(#[source] sensors::ReadError),
     /// There is no place for a daemon to answer at.
-    #[error("cannot say where user-oom answers (see `--socket`)")]
+    #[error("cannot tell where user-oom's control socket is (see `--socket`)")]
     Place(#[source] control::PlaceError),
     /// No daemon answers.
     #[error(transparent)]
     NoAnswer(control::ClientError),
     /// The process that `--fate` names is no victim of that daemon.
-    #[error("user-oom at {daemon} has nothing to say about process {pid}: {answer}")]
+    #[error("user-oom at {daemon} has no record of process {pid}: {answer}")]
     NoFate {
         /// The process.
         pid: u32,
@@ -39,15 +39,15 @@ pub enum Error {
     },
     /// A daemon answers, and the kernel is not to kill behind its back.
     #[error(
-        "`--action sysrq` is refused, since a user-oom answers at {daemon}: the kernel \
-         would kill behind its back; ask it, with `--action relief`"
+        "`--action sysrq` is refused: user-oom answers at {daemon}, and the kernel \
+         would kill without its knowledge; use `--action relief`"
     )]
     SysRqBesideDaemon {
         /// Where it answers.
         daemon: String,
     },
     /// A daemon may be there, and the kernel is not to kill behind its back.
-    #[error("SysRq f is left alone, since a user-oom may be running")]
+    #[error("SysRq f is not used: user-oom may be running")]
     SysRqUnsure {
         /// What came instead of an answer.
         source: control::ClientError,

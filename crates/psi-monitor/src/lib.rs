@@ -67,12 +67,14 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<(), Error> {
 /// Prints `err` and all its causes to standard error, or the help that was
 /// asked for to standard output.
 pub fn report(err: &Error) {
-    // Where even this cannot be printed there is nobody left to tell.
+    // Where even this cannot be printed there is nowhere left to say so.
     if let Error::Arguments(err) = err {
         let _ = err.print();
         return;
     }
-    let _ = writeln!(io::stderr(), "psi-monitor: {}", error::chain(err));
+    let line = format!("psi-monitor: {}\n", error::chain(err));
+    let width = terminal::width(io::stderr());
+    let _ = io::stderr().write_all(terminal::fold(&line, width, 4).as_bytes());
 }
 
 fn say_how_it_is<W: Write>(daemon: &DaemonClient, screen: &mut Screen<W>) -> Result<(), Error> {

@@ -187,7 +187,7 @@ impl Exec {
         let _ = self.ended();
         if let Some(child) = &self.running {
             return RemedyOutcome::NotApplied(format!(
-                "the command still runs, pid {}",
+                "the command is still running, pid {}",
                 child.id()
             ));
         }
@@ -199,7 +199,7 @@ impl Exec {
             .stdin(Stdio::null());
         match signals.unblocked(|| command.spawn()) {
             Ok(child) => {
-                let said = format!("runs `{}`, pid {}", self.command.display(), child.id());
+                let said = format!("running `{}`, pid {}", self.command.display(), child.id());
                 self.running = Some(child);
                 RemedyOutcome::Applied(said)
             }
@@ -250,7 +250,9 @@ impl SysRq {
                 .write_all(b"f")
         };
         match press() {
-            Ok(()) => RemedyOutcome::Applied("SysRq f: the kernel kills a process".to_owned()),
+            Ok(()) => {
+                RemedyOutcome::Applied("asked the kernel to kill a process (SysRq f)".to_owned())
+            }
             Err(err) => RemedyOutcome::NotApplied(format!(
                 "cannot write `{}`: {err}",
                 self.trigger.display()

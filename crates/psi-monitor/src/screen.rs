@@ -13,6 +13,9 @@ const ALARM: Style = AnsiColor::Red.on_default().bold();
 const CALM: Style = AnsiColor::Green.on_default();
 const FAINT: Style = Style::new().dimmed();
 
+/// How far a folded line is indented.
+const HANG: usize = 4;
+
 /// Width of a full bar; a cell is 4 %.
 const CELLS: usize = 25;
 
@@ -21,6 +24,8 @@ const CELLS: usize = 25;
 pub(crate) struct Screen<W> {
     out: W,
     bars: bool,
+    /// `None`: lines are not folded.
+    width: Option<usize>,
 }
 
 impl Screen<AutoStream<io::Stdout>> {
@@ -29,6 +34,7 @@ impl Screen<AutoStream<io::Stdout>> {
     pub(crate) fn stdout() -> Self {
         Self {
             bars: io::stdout().is_terminal(),
+            width: terminal::width(io::stdout()),
             out: anstream::stdout(),
         }
     }
@@ -80,7 +86,9 @@ impl<W: Write> Screen<W> {
 
     /// One write a line, so that lines of several programs do not mix.
     pub(crate) fn line(&mut self, words: fmt::Arguments<'_>) -> io::Result<()> {
-        self.out.write_all(format!("{words}\n").as_bytes())?;
+        let line = format!("{words}\n");
+        self.out
+            .write_all(terminal::fold(&line, self.width, HANG).as_bytes())?;
         self.out.flush()
     }
 }
@@ -177,6 +185,7 @@ mod tests {
         let mut screen = Screen {
             out: StripStream::new(Vec::new()),
             bars,
+            width: None,
         };
         print(&mut screen);
         let text = String::from_utf8(screen.out.into_inner()).unwrap();
@@ -224,6 +233,7 @@ mod tests {
         let mut screen = Screen {
             out: Vec::new(),
             bars: false,
+            width: None,
         };
         screen.poll(&pressure(4_001, 0), percent(4_000)).unwrap();
         screen.poll(&pressure(4_000, 0), percent(4_000)).unwrap();

@@ -74,7 +74,7 @@ impl Watch {
                     Woken::Due => break,
                     Woken::Child => self.say_how_it_ended(screen).map_err(print)?,
                     Woken::End(signal) => {
-                        debug!("{signal} ends the watch");
+                        debug!("ended by {signal}");
                         return Ok(());
                     }
                 }
@@ -128,7 +128,7 @@ impl Watch {
                 // While a command is started its end is not signalled to us.
                 self.say_how_it_ended(screen)?;
                 screen.event(format_args!(
-                    "holds still for {} s",
+                    "waiting {} s for recovery",
                     self.recovery.as_secs_f64()
                 ))?;
                 Ok(self.recovery)
@@ -147,7 +147,7 @@ impl Watch {
 
     fn say_how_it_ended<W: Write>(&mut self, screen: &mut Screen<W>) -> io::Result<()> {
         match self.remedy.ended() {
-            Some(status) if status.success() => screen.event("the command is done"),
+            Some(status) if status.success() => screen.event("the command succeeded"),
             Some(status) => screen.alarm(format_args!("the command failed: {status}")),
             None => Ok(()),
         }

@@ -280,9 +280,9 @@ fn above_the_threshold_it_asks_for_relief_prints_the_answer_and_holds_still() {
     assert!(
         monitor
             .line_with("user-oom")
-            .ends_with("user-oom: gives up 2 processes, 300 MiB")
+            .ends_with("user-oom: kills 2 processes to free 300 MiB")
     );
-    monitor.line_with("holds still for 86400 s");
+    monitor.line_with("waiting 86400 s for recovery");
     daemon.join().unwrap();
     assert_eq!(
         monitor.lines.recv_timeout(SHORT),
@@ -298,7 +298,7 @@ fn after_the_recovery_interval_it_asks_again() {
     });
     let daemon = stage.daemon(vec![granted(), refusal]);
     let monitor = stage.start(&["--recovery", "0.2"]);
-    monitor.line_with("gives up 2 processes");
+    monitor.line_with("kills 2 processes");
     monitor.line_with("full avg10");
     monitor.line_with("user-oom: refused: 84 % of memory is available");
     daemon.join().unwrap();
@@ -339,7 +339,7 @@ fn without_a_daemon_it_says_so_and_goes_on() {
     // daemon that starts later is asked.
     monitor.line_with("no user-oom answers");
     let daemon = stage.daemon(vec![granted()]);
-    monitor.line_with("gives up");
+    monitor.line_with("user-oom: kills");
     daemon.join().unwrap();
 }
 
@@ -387,8 +387,8 @@ fn a_command_is_told_the_pressure_and_its_end_is_said() {
         "--recovery",
         "86400",
     ]);
-    monitor.line_with("runs `echo");
-    monitor.line_with("the command is done");
+    monitor.line_with("running `echo");
+    monitor.line_with("the command succeeded");
     assert_eq!(fs::read_to_string(said).unwrap(), "62.50\n");
 }
 
@@ -417,8 +417,8 @@ fn a_command_that_still_runs_is_not_run_again_and_can_be_interrupted() {
         "--recovery",
         "0",
     ]);
-    let said = monitor.line_with("runs `");
-    let still = monitor.line_with("the command still runs, pid ");
+    let said = monitor.line_with("running `");
+    let still = monitor.line_with("the command is still running, pid ");
     let pid = still.rsplit(' ').next().unwrap();
     assert!(said.ends_with(pid), "{said}, {still}");
     // Or it would be run again once it has ended, and outlive this test.

@@ -63,7 +63,7 @@ impl Calls {
                 Missing {
                     call: "pidfd_open",
                     since: "5.3",
-                    instead: "processes are held by their directories in procfs",
+                    instead: "a process is held by its directory in procfs",
                 },
             ),
             (
@@ -71,7 +71,7 @@ impl Calls {
                 Missing {
                     call: "pidfd_send_signal",
                     since: "5.1",
-                    instead: "signals are sent by pid, right after the process was seen",
+                    instead: "a signal is sent by pid, right after the process was checked",
                 },
             ),
             (
@@ -79,7 +79,7 @@ impl Calls {
                 Missing {
                     call: "process_mrelease",
                     since: "5.15",
-                    instead: "a victim's memory comes back when the victim gets to run",
+                    instead: "a victim's memory is freed when the victim runs",
                 },
             ),
         ]
@@ -181,7 +181,7 @@ mod tests {
             said,
             [
                 "no process_mrelease here (Linux 5.15, and no seccomp filter against it): \
-                 a victim's memory comes back when the victim gets to run"
+                 a victim's memory is freed when the victim runs"
             ]
         );
         assert_eq!(Calls::ALL.missing().count(), 0);

@@ -25,7 +25,7 @@ pub enum ReapError {
         source: io::Error,
     },
     /// The caller's reader failed.
-    #[error("cannot tell when process {pid} started")]
+    #[error("cannot read the start time of process {pid}")]
     StartTime {
         /// The process.
         pid: u32,
@@ -33,7 +33,7 @@ pub enum ReapError {
         source: io::Error,
     },
     /// The process belongs to somebody whose processes we may not signal.
-    #[error("may not send {signal} to process {pid}")]
+    #[error("not permitted to send {signal} to process {pid}")]
     NotPermitted {
         /// The process.
         pid: u32,
@@ -59,7 +59,7 @@ pub enum ReapError {
         source: io::Error,
     },
     /// The second hand's thread or one of its descriptors could not be had.
-    #[error("cannot start the second hand")]
+    #[error("cannot start the reaper threads")]
     SecondHand {
         /// What the kernel said.
         source: io::Error,

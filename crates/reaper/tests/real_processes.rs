@@ -234,7 +234,7 @@ fn a_reader_that_fails_is_an_error_that_names_the_process() {
     assert_eq!(pid, child.id().pid);
     assert_eq!(
         err.to_string(),
-        format!("cannot tell when process {pid} started")
+        format!("cannot read the start time of process {pid}")
     );
 }
 
@@ -325,6 +325,9 @@ fn another_users_process_is_refused_and_says_so() {
             matches!(err, ReapError::NotPermitted { pid: 1, .. }),
             "{err:?}"
         );
-        assert_eq!(err.to_string(), "may not send SIGTERM to process 1");
+        assert_eq!(
+            err.to_string(),
+            "not permitted to send SIGTERM to process 1"
+        );
     }
 }

@@ -80,7 +80,7 @@ pub enum ReadError {
     },
     /// The kernel keeps no account of pressure.
     #[error(
-        "`{}` is not there: this kernel has no pressure stall information (CONFIG_PSI, or `psi=1` on its command line)",
+        "`{}` does not exist: this kernel has no pressure stall information (build it with CONFIG_PSI, or boot it with `psi=1`)",
         path.display()
     )]
     NoPressure {

@@ -310,7 +310,7 @@ mod tests {
             plausible::notified(text.as_bytes(), &mut findings);
             findings.next_unsaid().map(|found| found.to_string())
         };
-        let want = ", line 4: expected `MemAvailableBytes: <number>`, found `many`; not counted";
+        let want = ", line 4: expected `MemAvailableBytes: <number>`, found `many`; ignored";
         assert_eq!(told(&good), None);
         assert_eq!(told(&bad).as_deref(), Some(want));
         assert_eq!(told(&bad), None);

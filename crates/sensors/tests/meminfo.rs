@@ -137,7 +137,7 @@ fn a_total_that_was_known_stands_in_for_one_that_is_wrong() {
         panic!("it is told once")
     };
     assert!(told.starts_with(", line 1: MemTotal cannot be"), "{told}");
-    assert!(told.ends_with("taken as 24625112 kB, as before"), "{told}");
+    assert!(told.ends_with("using 24625112 kB, as before"), "{told}");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_field_that_is_cut_short_costs_that_field() {
     let memory = meminfo.read().unwrap();
     assert_eq!(memory.available_bytes, good().available_bytes);
     assert_eq!(memory.anon_bytes, 0);
-    let want = ", line 11: expected `AnonPages: <number> kB`, found ``; not counted";
+    let want = ", line 11: expected `AnonPages: <number> kB`, found ``; ignored";
     assert_eq!(told(&mut meminfo), [want]);
     // Of a number it may be the beginning alone.
     check_kept(
@@ -155,7 +155,7 @@ fn a_field_that_is_cut_short_costs_that_field() {
             unreclaimable_slab_bytes: 0,
             ..good()
         },
-        ", line 16: expected `SUnreclaim: <number> kB`, found `150000`; not counted",
+        ", line 16: expected `SUnreclaim: <number> kB`, found `150000`; ignored",
     );
 }
 
@@ -177,7 +177,7 @@ fn the_first_of_several_lines_with_one_key_counts() {
     check_kept(
         &[("Dirty:               120 kB", "MemFree: 24625112 kB")],
         good(),
-        ", line 2: `MemFree` is there again on line 10; the first counts",
+        ", line 2: `MemFree` appears again on line 10; using the first",
     );
 }
 
@@ -213,21 +213,21 @@ fn no_more_is_available_than_what_no_process_holds() {
         SHORT,
         35_000,
         ", line 2: MemAvailable cannot be 15000000 kB (at most 60000 kB); \
-         taken as 35000 kB, by free memory, page cache and slab",
+         using 35000 kB, from free memory, page cache and slab",
     );
     // Whatever else is missing.
     check_available(
         "900000 kB",
         "AnonPages: 850000 kB\nShmem: 10000 kB\n",
         140_000,
-        ", line 2: MemAvailable cannot be 900000 kB (at most 140000 kB); taken as 140000 kB",
+        ", line 2: MemAvailable cannot be 900000 kB (at most 140000 kB); using 140000 kB",
     );
     check_available(
         "900000 kB",
         "MemFree: 10000 kB\nCached: 50000 kB\nBuffers: 0 kB\n",
         35_000,
         ", line 2: MemAvailable cannot be 900000 kB (at most 60000 kB); \
-         taken as 35000 kB, by free memory, page cache and slab",
+         using 35000 kB, from free memory, page cache and slab",
     );
 }
 
@@ -239,7 +239,7 @@ fn counters_of_different_moments_do_not_make_more_available_than_there_is() {
     assert_eq!(whole.told, [""; 0]);
     let more = read_text(&text("6401")).unwrap();
     assert_eq!(more.memory.available_bytes, 6400 * KIB);
-    let told = ", line 2: MemAvailable cannot be 6401 kB (at most 6400 kB); taken as 6400 kB";
+    let told = ", line 2: MemAvailable cannot be 6401 kB (at most 6400 kB); using 6400 kB";
     assert_eq!(more.told, [told]);
 }
 
@@ -270,7 +270,7 @@ fn none_at_all_is_not_believed_while_memory_is_free_or_can_be_reclaimed() {
         IDLE,
         500_000 + 237_500 + 20_000,
         ", line 2: MemAvailable cannot be 0 kB (500000 kB are free); \
-         taken as 757500 kB, by free memory, page cache and slab",
+         using 757500 kB, from free memory, page cache and slab",
     );
     let cached = IDLE.replace("MemFree: 500000", "MemFree: 10000");
     let read = read_text(&format!(
@@ -290,7 +290,7 @@ fn little_is_believed_while_much_is_free_but_not_for_the_kill_level() {
         IDLE,
         3000,
         ", line 2: MemAvailable is 3000 kB, but 500000 kB are free; \
-         taken as it is, but the kill level waits until free memory is as low",
+         used as it is, but the kill level also needs free memory that low",
     );
     let text = format!("MemTotal: 1000000 kB\nMemAvailable: 3000 kB\n{IDLE}");
     let memory = read_text(&text).unwrap().memory;
@@ -300,7 +300,7 @@ fn little_is_believed_while_much_is_free_but_not_for_the_kill_level() {
 #[test]
 fn what_is_available_is_reckoned_where_the_kernel_does_not_say() {
     let want = 500_000 + 237_500 + 20_000;
-    let taken = "; taken as 757500 kB, by free memory, page cache and slab";
+    let taken = "; using 757500 kB, from free memory, page cache and slab";
     let text = format!("MemTotal: 1000000 kB\n{IDLE}");
     let read = read_text(&text).unwrap();
     assert_eq!(read.memory.available_bytes, want * KIB);
@@ -345,7 +345,7 @@ fn swap_that_makes_no_sense_is_not_free() {
     check_swap("", (0, 0), "");
     check_swap("SwapTotal: 9 kB\nSwapFree: 9 kB\n", (9, 9), "");
     let wrapped = "SwapFree cannot be `18446744073709551411 kB`: \
-        more than any machine has, or wrapped below zero; taken as 0 kB";
+        more than any machine has, or wrapped below zero; using 0 kB";
     for total in [0, 100] {
         check_swap(
             &format!("SwapTotal: {total} kB\nSwapFree: 18446744073709551411 kB\n"),
@@ -356,17 +356,17 @@ fn swap_that_makes_no_sense_is_not_free() {
     check_swap(
         "SwapTotal: 100 kB\nSwapFree: 101 kB\n",
         (100, 100),
-        ", line 4: SwapFree cannot be 101 kB (at most 100 kB); taken as 100 kB",
+        ", line 4: SwapFree cannot be 101 kB (at most 100 kB); using 100 kB",
     );
     check_swap(
         "SwapTotal: 100 kB\n",
         (100, 0),
-        ": there is no line `SwapFree: <number> kB`; taken as 0 kB",
+        ": there is no line `SwapFree: <number> kB`; using 0 kB",
     );
     check_swap(
         "SwapTotal: some kB\nSwapFree: 0 kB\n",
         (0, 0),
-        ", line 3: expected `SwapTotal: <number> kB`, found `some kB`; taken as 0 kB",
+        ", line 3: expected `SwapTotal: <number> kB`, found `some kB`; using 0 kB",
     );
 }
 

@@ -76,7 +76,7 @@ fn a_list_that_cannot_be_read_is_taken_as_empty() {
             "count cannot be `18446744073709551615`: more than any machine has, or wrapped below zero",
         ),
     ] {
-        let want = (6861, vec![format!(", line 44: {told}; not counted")]);
+        let want = (6861, vec![format!(", line 44: {told}; ignored")]);
         assert_eq!(read_counts([found, "6861"]), want);
     }
 }

@@ -5,7 +5,7 @@
 use oom_policy::{
     Action, Candidate, Cause, Cost, Decision, Event, Level, Moment, Process, ProcessId,
 };
-use reaper::{ReapError, SecondHand, Signalled};
+use reaper::{ReapError, SecondHand, Signalled, Tally};
 use sensors::{ProcRoot, ProcessTable};
 
 use crate::error::errno;
@@ -13,7 +13,7 @@ use crate::holds::Holds;
 use crate::tell::episode::{Ending, Episode};
 use crate::tell::fates::Fates;
 use crate::tell::narrator::{Decided, Done, Narrator, Took};
-use crate::tell::record::{Record, Signal, Victim};
+use crate::tell::record::{KillReason, Record, Signal, UnitLine, Victim};
 use crate::tell::scribe::Scribe;
 use crate::wait::Wait;
 
@@ -71,6 +71,12 @@ impl Executor {
         self.ended
     }
 
+    /// What became of the memory of victims so far.
+    pub(crate) fn reaped(&self) -> Tally {
+        let second_hand = self.second_hand.as_ref();
+        second_hand.map(SecondHand::tally).unwrap_or_default()
+    }
+
     /// What was done to `pid`, for those that ask.
     pub(crate) fn fate(&self, now: Moment, pid: u32) -> control::Reply {
         self.fates.tell(now, pid)
@@ -101,29 +107,37 @@ impl Executor {
         };
         // What is shown of it is read while it is there.
         let process = Process::find(decided.processes, id);
-        let victim = Victim::new(id, process, score(table, means, id.pid));
+        let mut victim = Victim::new(id, process, score(table, means, id.pid));
+        let unit = unit(decided.decision, id);
+        let before = self.holds.get(id).and_then(|hold| hold.ending);
+        let told_before = before.and_then(|ending| ending.victim.unit);
+        victim.unit = unit.map(UnitLine::new).or(told_before);
+        let first = before.is_none();
+        let why = why(decided.decision, first);
         if self.dryrun {
             self.narrator.note(Done::Signalled {
                 victim,
                 signal,
+                why,
                 first: true,
                 dry: true,
             });
             return Event::Unsent(id);
         }
-        let first = self.holds.get(id).is_none_or(|hold| hold.ending.is_none());
-        let ending = Ending::new(now, victim, process, lost(decided.decision, id));
+        let lost = unit.map_or(Cost::ZERO, Candidate::lost);
+        let ending = Ending::new(now, victim, process, lost);
         let was_busy = self.is_busy();
         match self.signal(ending, signal, means) {
             Ok(Signalled::Sent) => {
                 if !was_busy {
                     self.begin(now, decided.memory.map(|memory| memory.pool_bytes()));
                 }
-                let why = (decided.decision.cause, decided.decision.need_bytes);
-                self.fates.signalled(now, &victim, signal, why);
+                let grounds = (decided.decision.cause, decided.decision.need_bytes);
+                self.fates.signalled(now, &victim, signal, grounds);
                 self.narrator.note(Done::Signalled {
                     victim,
                     signal,
+                    why,
                     first,
                     dry: false,
                 });
@@ -296,11 +310,20 @@ impl Executor {
     }
 }
 
-/// What `decision` loses with `id`: a unit's value goes with its leader.
-fn lost(decision: &Decision, id: ProcessId) -> Cost {
+/// The unit that `decision` kills and `id` leads.
+fn unit(decision: &Decision, id: ProcessId) -> Option<&Candidate> {
     let mut chosen = decision.candidates.iter().filter(|unit| unit.chosen);
-    let led = chosen.find(|unit| unit.leader == id);
-    led.map_or(Cost::ZERO, Candidate::lost)
+    chosen.find(|unit| unit.leader == id)
+}
+
+/// KillReason a process is signalled, for the first time or again: at the kill level and
+/// at a last call no grace is waited for.
+fn why(decision: &Decision, first: bool) -> KillReason {
+    match decision.cause {
+        Some(cause @ (Cause::Level(Level::Kill) | Cause::LastCall)) => KillReason::Decided(cause),
+        Some(cause) if first => KillReason::Decided(cause),
+        _ => KillReason::GraceIsOver,
+    }
 }
 
 /// As last read; read now where it never was.

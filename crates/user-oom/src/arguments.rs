@@ -26,8 +26,9 @@ const SLIP_BYTES: u64 = 1 << 20;
 
 /// Before memory runs out, kills the processes whose loss costs the least value
 ///
-/// A process is given a value by a file named after its pid:
-/// `echo 8 > /tmp/user_processes/$$`. What is not registered counts little.
+/// A file named after its pid gives a process a value:
+/// `echo 8 > /tmp/user_processes/$$`. Unregistered processes share a value of 1
+/// in each session.
 #[derive(Debug, Parser)]
 #[command(
     name = "user-oom",
@@ -36,7 +37,7 @@ const SLIP_BYTES: u64 = 1 << 20;
     max_term_width = 80,
     args_override_self = true,
     after_help = "Exit status: 0 after SIGINT, SIGTERM, SIGHUP, ^\\ or ^Z, and after -h and -v;
-1 if it cannot guard, with the reason on standard error; 2 for unusable
+1 if it cannot guard, with the reason on standard error; 2 for invalid
 arguments."
 )]
 pub(crate) struct Arguments {
@@ -59,8 +60,8 @@ pub(crate) struct Arguments {
     )]
     swap_percent: Option<Percents>,
 
-    /// As -m, but in KiB, or with a suffix K, M or G; with -m, the lower of the
-    /// two counts
+    /// As -m, in KiB or with a suffix K, M or G; with -m, the lower of the two
+    /// counts
     #[arg(
         short = 'M',
         value_name = "SIZE[,KILL_SIZE]",
@@ -68,8 +69,8 @@ pub(crate) struct Arguments {
     )]
     memory_size: Option<Sizes>,
 
-    /// As -s, but in KiB, or with a suffix K, M or G; with -s, the lower of the
-    /// two counts
+    /// As -s, in KiB or with a suffix K, M or G; with -s, the lower of the two
+    /// counts
     #[arg(
         short = 'S',
         value_name = "SIZE[,KILL_SIZE]",
@@ -77,12 +78,13 @@ pub(crate) struct Arguments {
     )]
     swap_size: Option<Sizes>,
 
-    /// Stop once this much memory is available, in percent, or as a size with a
-    /// suffix K, M or G; above -m [default: 1.5 times -m]
+    /// Recovery threshold: stop killing once this much memory is available, in
+    /// percent or as a size with a suffix K, M or G; above -m [default: 1.5
+    /// times -m]
     #[arg(long, value_name = "PERCENT|SIZE", allow_hyphen_values = true)]
     recover: Option<Recovery>,
 
-    /// From SIGTERM to SIGKILL
+    /// Time from SIGTERM to SIGKILL
     #[arg(
         long,
         value_name = "SECONDS",
@@ -91,7 +93,7 @@ pub(crate) struct Arguments {
     )]
     grace: Seconds,
 
-    /// Free enough for the processes that stay to grow for this long; 0: do not
+    /// Also free room for the remaining processes to grow for this long; 0: off
     #[arg(
         long,
         value_name = "SECONDS",
@@ -100,8 +102,8 @@ pub(crate) struct Arguments {
     )]
     horizon: Seconds,
 
-    /// Act as well once all tasks have stalled on memory (PSI full) for this
-    /// share of each of three seconds in a row; off: do not
+    /// Also act once all tasks have stalled on memory (PSI full) for this share
+    /// of each of three seconds in a row
     #[arg(
         long,
         value_name = "PERCENT|off",
@@ -110,7 +112,7 @@ pub(crate) struct Arguments {
     )]
     pressure: Gate,
 
-    /// Between two status lines; 0: none [default: 1 on a terminal, else 3600]
+    /// Time between two status lines; 0: none [default: 1 on a terminal, else 3600]
     #[arg(short = 'r', value_name = "SECONDS", allow_hyphen_values = true)]
     report: Option<Seconds>,
 
@@ -118,7 +120,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) dryrun: bool,
 
-    /// Consider registered processes only
+    /// Kill registered processes only
     #[arg(long)]
     registered_only: bool,
 
@@ -126,29 +128,28 @@ pub(crate) struct Arguments {
     #[arg(short = 'g')]
     by_group: bool,
 
-    /// Kill unregistered processes first whose name matches. The name is the
+    /// Kill unregistered processes with a matching name first. The name is the
     /// one that a process gives itself, cut after 15 bytes (`ps -eo comm` shows
-    /// it); that of a script is its interpreter's
+    /// it); a script has the name of its interpreter
     #[arg(long, value_name = "REGEX")]
     pub(crate) prefer: Option<Pattern>,
 
-    /// Kill unregistered processes last whose name matches, with those of the
+    /// Kill unregistered processes with a matching name last, with those of the
     /// system. Any process can take such a name
     #[arg(long, value_name = "REGEX")]
     pub(crate) avoid: Option<Pattern>,
 
-    /// Never kill a process whose name matches. This protects any process that
-    /// takes such a name, so use it where you trust all users; -d shows what it
-    /// protects
+    /// Never kill a process with a matching name. Any process can take such a
+    /// name, so use it only where you trust all users; -d shows what it protects
     #[arg(long, value_name = "REGEX")]
     pub(crate) ignore: Option<Pattern>,
 
-    /// Never kill a process of root's
+    /// Never kill a process of root
     #[arg(long)]
     pub(crate) ignore_root_user: bool,
 
-    /// Run the program at PATH before each kill, without waiting for it. Only
-    /// root and the daemon's user may be able to change it
+    /// Run the program at PATH before each kill, without waiting for it. It must
+    /// be writable by root and the daemon's user only
     #[arg(short = 'P', value_name = "PATH", value_parser = hook_file::parse)]
     pub(crate) before: Option<PathBuf>,
 
@@ -171,8 +172,8 @@ pub(crate) struct Arguments {
     )]
     pub(crate) syslog: Option<PathBuf>,
 
-    /// Raise oom_score_adj of registered processes, the more the lower their
-    /// value, so that the kernel's own choice agrees; undone at the end
+    /// Raise oom_score_adj of registered processes, more for lower values, so
+    /// that the kernel's own choice agrees; undone at exit
     #[arg(long)]
     pub(crate) align_kernel: bool,
 
@@ -180,8 +181,8 @@ pub(crate) struct Arguments {
     #[arg(short = 'd', long = "debug")]
     pub(crate) debug: bool,
 
-    /// The highest value that an ordinary user's entry can give; root's count
-    /// in full, up to 1000000
+    /// The highest value that an entry of an ordinary user can give; root may
+    /// give up to 1000000
     #[arg(
         long,
         value_name = "N",
@@ -191,12 +192,11 @@ pub(crate) struct Arguments {
     )]
     pub(crate) user_value_cap: u32,
 
-    /// The directory where processes are given values
+    /// The registry: the directory of the files that give values
     #[arg(long, value_name = "DIR", default_value = value_registry::DEFAULT_DIRECTORY)]
     pub(crate) registry: PathBuf,
 
-    /// Where memory is read: from meminfo, from the kernel module, or from the
-    /// module if it is loaded
+    /// Where memory is read
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t = Source::Auto)]
     pub(crate) source: Source,
 
@@ -233,7 +233,7 @@ pub(crate) struct Arguments {
     #[arg(short = 'i', help_heading = FROM_EARLYOOM)]
     ignore_adjustments: bool,
 
-    /// Refused: the kernel's choice knows no values; see psi-monitor --action
+    /// Refused: the kernel has no values to choose by; see psi-monitor --action
     #[arg(long, help_heading = FROM_EARLYOOM)]
     kernel_oom: bool,
 }
@@ -250,8 +250,8 @@ impl Arguments {
     pub(crate) fn settings(&self, machine: &Memory) -> Result<Settings, Unusable> {
         if self.kernel_oom {
             return Err(Unusable(
-                "`--kernel-oom` leaves the choice to the kernel, which knows no values: leave it \
-                 out, or have psi-monitor ask the kernel (`psi-monitor --action sysrq`)"
+                "`--kernel-oom` would leave the choice to the kernel, which has no values: leave it \
+                 out, or use `psi-monitor --action sysrq`"
                     .to_owned(),
             ));
         }
@@ -262,8 +262,8 @@ impl Arguments {
         let warn_bytes = warn_memory.of(base_bytes);
         if warn_bytes < LEAST_BYTES || base_bytes <= warn_bytes {
             return Err(Unusable(format!(
-                "`{}` is {} KiB here: give at least {} MiB, which user-oom needs to act in, and less \
-                 than all memory, {} MiB (the default is `-m 10,5`)",
+                "`{}` is {} KiB on this machine: give at least {} MiB, which user-oom needs to act, \
+                 and less than all memory, {} MiB (the default is `-m 10,5`)",
                 match warn_memory {
                     Amount::Bytes(_) => "-M",
                     Amount::PartsPerMillion(_) => "-m",
@@ -298,13 +298,13 @@ impl Arguments {
         };
         settings.checked_on(machine).map_err(|err| match err {
             SettingsError::KillAboveWarn => Unusable(
-                "a kill level (the second number of `-m`, `-M`, `-s` or `-S`) is above its warn \
-                 level: give at most as much"
+                "a kill threshold (the second number of `-m`, `-M`, `-s` or `-S`) is above its \
+                 warn threshold: give at most the first number"
                     .to_owned(),
             ),
             SettingsError::RecoveryNotAboveWarn | SettingsError::RecoveryAboveAll => {
                 Unusable(format!(
-                    "`--recover` is not between the warn level and all memory: give more than \
+                    "`--recover` is not between the warn threshold and all memory: give more than \
                      {:.2} ({}M) and at most 100",
                     percent_of(warn_bytes, base_bytes),
                     warn_bytes >> 20,
@@ -318,7 +318,7 @@ impl Arguments {
     pub(crate) fn source(&self) -> Result<Source, Unusable> {
         match (self.source, self.meminfo.is_some() || self.dryrun) {
             (Source::Module, true) => Err(Unusable(
-                "`--source module` goes neither with `--meminfo` nor with `--dryrun`".to_owned(),
+                "`--source module` cannot be used with `--meminfo` or `--dryrun`".to_owned(),
             )),
             (_, true) => Ok(Source::Proc),
             (source, false) => Ok(source),
@@ -370,11 +370,11 @@ impl Arguments {
 /// Where memory is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Source {
-    /// From the module where it is loaded, else from meminfo
+    /// From the kernel module if it is loaded, else from meminfo
     Auto,
-    /// From meminfo; the module is left alone
+    /// From meminfo; the module is not used
     Proc,
-    /// From the module; without it the daemon does not start
+    /// From the module; the daemon does not start without it
     Module,
 }
 
@@ -459,7 +459,7 @@ impl FromStr for Percents {
         let kill = kill.unwrap_or(half);
         if warn < kill {
             return Err(format!(
-                "the kill level {kill} is above the warn level {warn}: give at most {warn}"
+                "the kill threshold {kill} is above the warn threshold {warn}: give at most {warn}"
             ));
         }
         Ok(Self { warn, kill })
@@ -480,7 +480,9 @@ impl FromStr for Sizes {
         let (warn_bytes, kill) = pair(text, size_bytes)?;
         let kill_bytes = kill.unwrap_or(warn_bytes / 2);
         if warn_bytes < kill_bytes {
-            return Err("the kill size is above the warn size: give at most as much".to_owned());
+            return Err(
+                "the kill size is above the warn size: give at most the warn size".to_owned(),
+            );
         }
         Ok(Self {
             warn_bytes,
@@ -540,7 +542,7 @@ impl FromStr for Gate {
         match psi::Percent::from_str(text) {
             Ok(percent) if percent > psi::Percent::default() => Ok(Self::At(percent)),
             Ok(_) | Err(_) => Err(format!(
-                "`{text}` is neither a percentage above 0 and up to 100 nor `off`"
+                "`{text}` is not a percentage above 0 and up to 100, or `off`"
             )),
         }
     }
@@ -554,7 +556,7 @@ fn pair<T>(
     match text.split_once(',') {
         None => Ok((parse(text)?, None)),
         Some((_, kill)) if kill.contains(',') => Err(format!(
-            "`{text}` has more than two numbers: give one, or two with a comma between"
+            "`{text}` has more than two numbers: give one, or two separated by a comma"
         )),
         Some((warn, kill)) => Ok((parse(warn)?, Some(parse(kill)?))),
     }
@@ -577,7 +579,7 @@ fn size_bytes(text: &str) -> Result<u64, String> {
         })?;
     if bytes < SLIP_BYTES && digits.len() == text.len() && bytes > 0 {
         return Err(format!(
-            "`{text}` is {text} KiB, too little to act in: did you mean `{text}M`?"
+            "`{text}` is {text} KiB, too little to act: did you mean `{text}M`?"
         ));
     }
     Ok(bytes)

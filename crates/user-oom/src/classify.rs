@@ -116,7 +116,7 @@ impl Classifier {
             }
             if matches == 0 {
                 log::warn!(
-                    "`{option} {pattern}` matches no process that is running: {}",
+                    "`{option} {pattern}` matches no running process: {}",
                     pattern.hint()
                 );
             }

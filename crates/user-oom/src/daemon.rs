@@ -26,7 +26,7 @@ use crate::peers::Peers;
 use crate::senses::{Senses, say_once};
 use crate::tell::main_log;
 use crate::tell::narrator::{Decided, Took};
-use crate::tell::record::{Record, Victim};
+use crate::tell::record::{Record, Shortfalls, Victim};
 use crate::tell::scribe::Scribe;
 use crate::values::Values;
 use crate::wait::{Wait, WakeSource};
@@ -82,7 +82,7 @@ pub(crate) struct LoopState {
     took: Took,
     /// When memory was last read.
     seen: Moment,
-    /// Why it cannot be read now.
+    /// KillReason it cannot be read now.
     unseen: Option<Arc<str>>,
 }
 
@@ -202,7 +202,7 @@ impl Daemon {
 
     fn look_without(&mut self, now: Moment, err: &ReadError) {
         let mut was_said = self.round.unseen.is_some();
-        say_once(&mut was_said, &mut self.scribe, "memory is not seen", err);
+        say_once(&mut was_said, &mut self.scribe, "cannot read memory", err);
         self.round.unseen = Some(chain(err).into());
         self.attend(now);
         let last = self.senses.memory.last();
@@ -380,7 +380,10 @@ impl Daemon {
         };
         if self.status.next <= now {
             self.scribe.tell(match &self.round.unseen {
-                None => Record::Status(*self.guard.memory(), self.guard.full_in()),
+                None => {
+                    let memory = *self.guard.memory();
+                    Record::Status(memory, self.guard.full_in(), self.shortfalls())
+                }
                 Some(why) => {
                     let unseen_for = now.since(self.round.seen);
                     Record::Unseen(unseen_for, Arc::clone(why))
@@ -389,6 +392,14 @@ impl Daemon {
             self.status.next = now + interval;
         }
         self.rest_for(self.status.next.since(now));
+    }
+
+    fn shortfalls(&self) -> Shortfalls {
+        Shortfalls {
+            unheld: self.senses.unheld,
+            unread: self.senses.unread,
+            reaped: self.executor.reaped(),
+        }
     }
 
     fn hear(&mut self, source: WakeSource, flags: EpollFlags) -> ControlFlow<()> {

@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use crate::arguments::Unusable;
 
-/// Why the daemon did not start, or had to end.
+/// KillReason the daemon did not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The arguments are not well-formed, or help was asked for.
-    #[error("the arguments are not usable")]
+    #[error("invalid arguments")]
     Arguments(#[source] clap::Error),
     /// The arguments cannot be meant together.
-    #[error("the arguments are not usable")]
+    #[error("invalid arguments")]
     Unusable(#[source] Unusable),
     /// No socket can have the path given, or another daemon is running.
     #[error(transparent)]
@@ -22,22 +22,22 @@ pub enum Error {
     #[error("cannot use the registry")]
     Registry(#[source] value_registry::RegistryError),
     /// Memory cannot be read, so there is nothing to guard by.
-    #[error("cannot see how much memory there is")]
+    #[error("cannot read how much memory there is")]
     Memory(#[source] sensors::ReadError),
     /// `--source module`, and there is no module.
-    #[error("memory_info.ko is not loaded: load it, or leave `--source module` out")]
+    #[error("memory_info.ko is not loaded: load it, or leave out `--source module`")]
     NoModule,
     /// Processes cannot be read, so there is nobody to judge.
-    #[error("cannot look at the system's processes")]
+    #[error("cannot read the process table")]
     Processes(#[source] sensors::ReadError),
     /// The pressure file given cannot be read.
-    #[error("cannot read the pressure that `--pressure-file` names")]
+    #[error("cannot read the file that `--pressure-file` names")]
     Pressure(#[source] sensors::ReadError),
     /// The kernel takes no such trigger.
-    #[error("cannot have the kernel say when tasks stall")]
+    #[error("cannot set a pressure trigger")]
     Trigger(#[source] psi::TriggerError),
     /// Processes cannot be ended.
-    #[error("cannot prepare to end processes")]
+    #[error("cannot prepare to kill processes")]
     Reaper(#[source] reaper::ReapError),
     /// The kernel refuses what a daemon needs to wait and to write.
     #[error("cannot {doing}")]
@@ -96,10 +96,14 @@ pub(crate) fn chain(err: &dyn std::error::Error) -> String {
 pub fn report(err: &Error) {
     use io::Write;
 
-    // Where standard error is gone too, nobody is left to be told.
+    // Where standard error is gone too, there is nowhere left to say so.
     let _ = match err {
         Error::Arguments(usage) => usage.print(),
-        _ => writeln!(io::stderr(), "user-oom: {}", chain(err)),
+        _ => {
+            let line = format!("user-oom: {}\n", chain(err));
+            let width = terminal::width(io::stderr());
+            io::stderr().write_all(terminal::fold(&line, width, 4).as_bytes())
+        }
     };
 }
 

@@ -32,7 +32,7 @@ mod wait;
 mod watchdog;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use clap::Parser;
 use log::LevelFilter;
@@ -67,7 +67,7 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
     for remark in arguments.remarks() {
         log::info!("{remark}");
     }
-    let terminal = syslog.is_none() && std::io::stdout().is_terminal();
+    let terminal = syslog.is_none() && io::stdout().is_terminal();
     let guarded = start::daemon(&arguments, terminal, syslog.as_ref(), signals)
         .and_then(|mut daemon| daemon.guard());
     if guarded.is_err() {
@@ -78,6 +78,9 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
     }
     guarded
 }
+
+/// What `[WARN ] ` takes, behind which a folded line goes on.
+const LEVEL_COLUMNS: usize = 8;
 
 /// Lines on standard error, for which `RUST_LOG` is heeded, or in the system
 /// log, which is returned then.
@@ -93,16 +96,21 @@ fn start_log(arguments: &Arguments) -> Option<Syslog> {
         return Some(syslog);
     }
     let from_environment = env_logger::Env::default().default_filter_or(level.as_str());
+    let width = terminal::width(io::stderr());
     let logger = env_logger::Builder::from_env(from_environment)
-        .format_timestamp(None)
-        .format_target(false)
+        .format(move |out, record| {
+            let style = out.default_level_style(record.level());
+            let level = record.level();
+            let line = format!("[{style}{level:<5}{style:#}] {}\n", record.args());
+            out.write_all(terminal::fold(&line, width, LEVEL_COLUMNS).as_bytes())
+        })
         .build();
     let level = logger.filter();
     tell::main_log::keep(Box::new(logger), level);
     if let (Err(err), Some(path)) = (syslog, &arguments.syslog) {
         log::warn!(
-            "no log daemon listens at `{}` ({err}), so lines go to standard output and error; give \
-             `--syslog=SOCKET` where it listens elsewhere",
+            "no log daemon listens at `{}` ({err}): writing to standard output and error; if it \
+             listens elsewhere, give `--syslog=SOCKET`",
             path.display()
         );
     }

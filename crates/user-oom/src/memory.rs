@@ -21,7 +21,7 @@ pub(crate) struct MemorySource {
     rest: Memory,
     /// The last call that was answered.
     answered: u64,
-    /// Why the module is not read any longer, until that is said.
+    /// KillReason the module is not read any longer, until that is said.
     lost: Option<ReadError>,
     paths: Paths,
 }
@@ -136,7 +136,7 @@ impl MemorySource {
         Some((Arc::clone(notifier.as_ref()?), found))
     }
 
-    /// Why the module is not read any longer; once.
+    /// KillReason the module is not read any longer; once.
     pub(crate) fn lost_module(&mut self) -> Option<ReadError> {
         self.lost.take()
     }
@@ -323,7 +323,7 @@ mod tests {
         let page_bytes = rustix::param::page_size() as u64;
         let (available_bytes, told) = available_with("many");
         assert_eq!(available_bytes, (1_024_000 << 10) + 7 * page_bytes);
-        let want = "zoneinfo, line 2: expected `count: <pages>`, found `many`; not counted";
+        let want = "zoneinfo, line 2: expected `count: <pages>`, found `many`; ignored";
         assert_eq!(told, [want]);
     }
 

@@ -171,8 +171,8 @@ impl Peers {
                 if made {
                     let path = station.place().socket().display();
                     let how = match self.missing {
-                        true => "has its control socket now",
-                        false => "made its control socket again, part of which was removed",
+                        true => "control socket created",
+                        false => "control socket created again: part of it was removed",
                     };
                     scribe.note(log::Level::Warn, format_args!("{how}: `{path}`"));
                     // What is not watched is looked at when a peer is.
@@ -309,7 +309,7 @@ pub(crate) fn place(given: Option<&Path>) -> Result<Option<Place>, PlaceError> {
         Ok(place) => Ok(Some(place)),
         Err(err) if given.is_some() => Err(err),
         Err(err) => {
-            log::warn!("guards without a control socket: {}", chain(&err));
+            log::warn!("running without a control socket: {}", chain(&err));
             Ok(None)
         }
     }
@@ -317,7 +317,7 @@ pub(crate) fn place(given: Option<&Path>) -> Result<Option<Place>, PlaceError> {
 
 fn without(err: &PlaceError) -> String {
     format!(
-        "guards without a control socket, and tries again every {} s: {}",
+        "running without a control socket, trying again every {} s: {}",
         RETRY.as_secs(),
         chain(err)
     )

@@ -40,24 +40,24 @@ impl Privileges {
         is_locked: bool,
         protection: &SelfProtection,
     ) -> Option<String> {
-        let kills_own = format!("kills processes of uid {own_uid} only");
+        let kills_own = format!("can kill processes of uid {own_uid} only");
         let wants = [
             (!self.has(KILL), "CAP_KILL", kills_own.as_str()),
             (
                 self.has(KILL) && !self.has(SYS_PTRACE),
                 "CAP_SYS_PTRACE",
-                "does not know other users' session-critical programs",
+                "cannot recognise other users' session-critical programs",
             ),
             (!is_locked, "CAP_IPC_LOCK", "may be swapped out"),
             (
                 protection.priority.is_err(),
                 "CAP_SYS_NICE",
-                "does not run before others",
+                "has no raised priority",
             ),
             (
                 protection.oom_score_adj.is_err(),
                 "CAP_SYS_RESOURCE",
-                "is not spared by the kernel's OOM killer",
+                "is not protected from the kernel's OOM killer",
             ),
         ];
         let wanting: Vec<_> = wants.iter().filter(|(wanting, ..)| *wanting).collect();
@@ -108,7 +108,7 @@ mod tests {
         let said = Privileges(0).shortfall(1000, false, &full).unwrap();
         assert_eq!(
             said,
-            "running as uid 1000, user-oom kills processes of uid 1000 only, may be swapped out; \
+            "running as uid 1000, user-oom can kill processes of uid 1000 only, may be swapped out; \
              run it as root or with CAP_KILL, CAP_IPC_LOCK"
         );
         let said = Privileges(!(1 << KILL)).shortfall(0, true, &full);

@@ -51,7 +51,9 @@ pub(crate) fn end_a_child(
     let mut child = match started {
         Ok(child) => child,
         Err(err) => {
-            log::warn!("the first kill may take longer: cannot rehearse with a child: {err}");
+            log::warn!(
+                "the first kill may take longer: cannot start a child for the rehearsal: {err}"
+            );
             return Ok(());
         }
     };

@@ -28,6 +28,10 @@ pub(crate) struct Senses {
     /// What is due is measured once all is known.
     to_measure: bool,
     said: Said,
+    /// Of the last table: processes without a descriptor kept, and processes that
+    /// could not be read.
+    pub(crate) unheld: usize,
+    pub(crate) unread: usize,
 }
 
 /// What was said and still holds.
@@ -60,6 +64,8 @@ impl Senses {
             processes,
             to_measure: true,
             said: Said::default(),
+            unheld: 0,
+            unread: 0,
         }
     }
 
@@ -79,7 +85,7 @@ impl Senses {
             Err(err) => say_once(
                 &mut self.said.per_cpu,
                 scribe,
-                "what was just freed counts late",
+                "freed memory is counted late",
                 &err,
             ),
         }
@@ -106,7 +112,7 @@ impl Senses {
                 say_once(
                     &mut self.said.pressure,
                     scribe,
-                    "no relief by pressure",
+                    "relief by pressure is off",
                     &err,
                 );
                 false
@@ -121,7 +127,7 @@ impl Senses {
         self.pressure = None;
         scribe.note(
             log::Level::Warn,
-            "no relief by pressure from now on: the kernel has dropped its trigger",
+            "relief by pressure is off: the kernel has dropped the trigger",
         );
     }
 
@@ -164,7 +170,7 @@ impl Senses {
         if let Some(err) = self.memory.lost_module() {
             scribe.note(
                 log::Level::Error,
-                format_args!("the kernel does not ask any longer: {}", chain(&err)),
+                format_args!("the kernel no longer asks before it kills: {}", chain(&err)),
             );
         }
     }
@@ -193,13 +199,14 @@ impl Senses {
             Ok(_) if depth == Depth::Held => {}
             Ok(scan) => {
                 self.said.processes = false;
+                (self.unheld, self.unread) = (scan.unheld, scan.unread);
                 self.say_hidden(scan.unread, scribe);
             }
             // All other processes were read.
             Err(err) => say_once(
                 &mut self.said.processes,
                 scribe,
-                "not every process is seen",
+                "cannot read every process",
                 &err,
             ),
         }
@@ -220,7 +227,7 @@ impl Senses {
             scribe.note(
                 log::Level::Warn,
                 format_args!(
-                    "{unread} processes are hidden from us and left alone: `/proc` is mounted with \
+                    "{unread} processes cannot be read and are never killed: `/proc` is mounted with \
                      `hidepid`, or no descriptor is left (raise RLIMIT_NOFILE)"
                 ),
             );
@@ -233,7 +240,7 @@ impl Senses {
             scribe.note(
                 log::Level::Warn,
                 format_args!(
-                    "process {pid} cannot hold more memory or swap than there is; taken as all there is"
+                    "process {pid} cannot hold more memory or swap than the machine has; counted as all of it"
                 ),
             );
         }

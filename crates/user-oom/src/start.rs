@@ -4,7 +4,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -37,10 +37,11 @@ use crate::registry_turn::RegistryTurn;
 use crate::rehearsal;
 use crate::senses::Senses;
 use crate::surveyor::{self, Surveyor};
+use crate::tell::accounts::Accounts;
 use crate::tell::hook::{self, Hooks};
 use crate::tell::lane::Desk;
 use crate::tell::main_log;
-use crate::tell::page::{self, Introduction};
+use crate::tell::page::{self, Introduction, Page};
 use crate::tell::scribe::Scribe;
 use crate::tell::syslog::Syslog;
 use crate::values::Values;
@@ -49,6 +50,9 @@ use crate::watchdog::{self, Watchdog};
 
 /// The kernel's view of memory, pressure and processes.
 pub(crate) const PROC: &str = "/proc";
+
+/// The names of users: passwd(5).
+const PASSWD: &str = "/etc/passwd";
 
 /// The kernel module's parameters.
 const MODULE: &str = "/sys/module/memory_info/parameters";
@@ -111,12 +115,12 @@ pub(crate) fn daemon(
     };
     if hooks.notify && !hook::can_notify(&env::var_os("PATH").unwrap_or_default()) {
         log::warn!(
-            "`-n` has no effect: dbus-send is not in PATH; install it (package dbus-bin or dbus)"
+            "`-n` has no effect: dbus-send is not in PATH (install package dbus-bin or dbus)"
         );
     }
     let mut desk = Desk::new().map_err(system("wake the thread that writes"))?;
     let watchdogs_lane = desk.lane(watchdog::LINES);
-    let mut scribe = Scribe::spawn(desk, hooks, output(syslog));
+    let mut scribe = Scribe::spawn(desk, hooks, page(syslog));
     main_log::hand_over(|level, text| scribe.note(level, text));
 
     let introduction = Introduction {
@@ -135,7 +139,7 @@ pub(crate) fn daemon(
     let second_hand = SecondHand::spawn()
         .inspect_err(|err| {
             log::warn!(
-                "memory comes back only as fast as its process ends: {}",
+                "a victim's memory is freed only as fast as it exits: {}",
                 chain(err)
             );
         })
@@ -155,7 +159,9 @@ pub(crate) fn daemon(
     let aligner = match &place {
         Some(place) if arguments.align_kernel => Some(aligner(&root, place)),
         None if arguments.align_kernel => {
-            log::warn!("--align-kernel is left out: without a socket its memo has no place");
+            log::warn!(
+                "`--align-kernel` is off: it keeps its notes beside the control socket, and there is none"
+            );
             None
         }
         _ => None,
@@ -209,14 +215,13 @@ fn wire(signals: &SignalFd, peers: &Peers, senses: &mut Senses) -> Result<Wait, 
         watched.is_ok()
     };
     if let Some(trigger) = senses.pressure.as_ref().and_then(PressureWatch::trigger) {
-        let cost = "no relief by pressure, since its trigger cannot be waited for";
+        let cost = "relief by pressure is off: its trigger cannot be waited for";
         if !watch(trigger, WakeSource::Pressure, cost) {
             senses.pressure = None;
         }
     }
     if let Some(notifier) = senses.memory.notifier() {
-        let cost =
-            "the kernel will not ask before it kills, since memory_info.ko cannot be waited for";
+        let cost = "the kernel will not ask before it kills: cannot wait for memory_info.ko";
         if !watch(notifier, WakeSource::Notifier, cost) {
             senses.memory.do_without_notifier();
         }
@@ -225,11 +230,12 @@ fn wire(signals: &SignalFd, peers: &Peers, senses: &mut Senses) -> Result<Wait, 
 }
 
 /// Where what is not logged is written to.
-fn output(syslog: Option<&Syslog>) -> Box<dyn Write + Send> {
-    match syslog {
-        Some(syslog) => Box::new(syslog.writer()),
-        None => Box::new(anstream::stdout()),
-    }
+fn page(syslog: Option<&Syslog>) -> Page<Box<dyn Write + Send>> {
+    let (out, width): (Box<dyn Write + Send>, _) = match syslog {
+        Some(syslog) => (Box::new(syslog.writer()), None),
+        None => (Box::new(anstream::stdout()), terminal::width(io::stdout())),
+    };
+    Page::new(out, width, Accounts::at(PASSWD))
 }
 
 /// Opens what memory is read from, and makes the policy's settings of it.
@@ -284,7 +290,7 @@ fn zoneinfo() -> Option<Zoneinfo> {
         Ok(zoneinfo) => Some(zoneinfo),
         Err(err) => {
             log::warn!(
-                "what was just freed counts late, since the lists of each CPU are not seen: {}",
+                "freed memory is counted late: cannot read the free lists of each CPU: {}",
                 chain(&err)
             );
             None
@@ -301,11 +307,7 @@ fn listen(settings: &mut Settings, memory: &Memory) -> Result<Option<Notifier>, 
     crate::memory::set_levels(&parameters, settings, memory)?;
     match parameters.grace_millis() {
         Ok(millis) => settings.last_call_deadline = Duration::from_millis(millis),
-        Err(err) => log::warn!(
-            "{}; taken as {:?}",
-            chain(&err),
-            settings.last_call_deadline
-        ),
+        Err(err) => log::warn!("{}; using {:?}", chain(&err), settings.last_call_deadline),
     }
     log::info!("memory_info.ko is loaded: the kernel asks before it kills");
     Ok(Some(notifier))
@@ -329,7 +331,7 @@ fn aligner(root: &ProcRoot, place: &Place) -> Aligner {
     let mut aligner = Aligner::new(root.clone(), memo.into());
     if let Err(err) = aligner.put_back_earlier() {
         log::warn!(
-            "what an earlier daemon has aligned stays as it is: {}",
+            "oom_score_adj values that an earlier daemon set remain: {}",
             chain(&err)
         );
     }
@@ -406,7 +408,7 @@ fn watch_pressure(arguments: &Arguments) -> Result<Option<PressureWatch>, Error>
         Ok(pressure) => Ok(Some(pressure)),
         Err(err) => {
             // It adds warning time; without it, the levels are there.
-            log::warn!("no relief by pressure: {}", chain(&err));
+            log::warn!("relief by pressure is off: {}", chain(&err));
             Ok(None)
         }
     }
@@ -449,8 +451,8 @@ fn warn_of_other_guards(processes: &[Seen]) {
         let name = process.name.to_string();
         if OTHER_GUARDS.contains(&name.as_str()) {
             log::warn!(
-                "{name} is running as well (pid {}): each may end a process for the same shortage; \
-                 run one of them",
+                "{name} is also running (pid {}): both may kill a process for the same shortage; run \
+                 only one of them",
                 process.id.pid
             );
         }

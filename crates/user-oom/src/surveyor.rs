@@ -108,8 +108,8 @@ impl Surveyor {
     pub(crate) fn spawn(read: Arc<Read>) -> Self {
         let worker = Worker::spawn(&read).inspect_err(|err| {
             log::warn!(
-                "neither what a login session needs nor shared memory is recognised: cannot start \
-                 the thread that looks at processes: {err}"
+                "session-critical programs and shared memory are not recognised: cannot start the \
+                 thread that reads them: {err}"
             );
         });
         Self {
@@ -285,24 +285,24 @@ impl fmt::Display for Unanswered {
         if let Some(uid) = self.uid {
             write!(f, " (uid {uid})")?;
         }
-        write!(f, " cannot be looked at: ")?;
+        write!(f, " cannot be read: ")?;
         let file = match self.what {
-            What::Identity => "what it executes or its cgroup",
+            What::Identity => "its executable or cgroup",
             What::OwnMemory => "its smaps_rollup",
             What::LastMapped => "its smaps",
         };
-        write!(f, "{file} did not come in {seconds} s, ")?;
+        write!(f, "{file} did not come within {seconds} s; ")?;
         match (self.what, self.uid) {
             _ if !self.measures_on => write!(
                 f,
-                "and others before; no shared memory is measured any longer, all of it counts in full for each"
+                "neither did others, so shared memory is no longer measured and counts in full for each process"
             ),
             (What::Identity, _) | (_, Some(0) | None) => {
-                write!(f, "so it counts with all that it maps")
+                write!(f, "all that it maps is counted")
             }
             _ => write!(
                 f,
-                "so it and all that this user runs count with all that they map"
+                "all that it and this user's other processes map is counted"
             ),
         }
     }
@@ -635,8 +635,8 @@ mod tests {
         };
         assert_eq!(
             unanswered.to_string(),
-            "process 31 hog (uid 1000) cannot be looked at: its smaps did not come in 6 s, \
-             so it and all that this user runs count with all that they map"
+            "process 31 hog (uid 1000) cannot be read: its smaps did not come within 6 s; \
+             all that it and this user's other processes map is counted"
         );
     }
 }

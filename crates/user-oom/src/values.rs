@@ -115,7 +115,7 @@ impl Values {
         if let Err(err) = aligner.align(self.registry.entries()) {
             scribe.note(
                 log::Level::Warn,
-                format_args!("the kernel's choice is its own: {}", chain(&err)),
+                format_args!("cannot align the kernel's choice: {}", chain(&err)),
             );
         }
         Duration::MAX

@@ -212,7 +212,7 @@ impl Watchdog {
         let room = room(descriptors);
         if room == 0 {
             lacks(format_args!(
-                "{descriptors} descriptors are too few; raise RLIMIT_NOFILE to {}",
+                "{descriptors} descriptors are too few (raise RLIMIT_NOFILE to {})",
                 LEFT + 2 * WILL as u64
             ));
         }
@@ -502,7 +502,7 @@ fn room(descriptors: u64) -> usize {
 
 /// Says why there is no watchdog.
 pub(crate) fn lacks(why: impl fmt::Display) {
-    log::warn!("nothing is killed should the main loop hang: {why}");
+    log::warn!("no watchdog, so nothing is killed if the main loop hangs: {why}");
 }
 
 fn poll_timeout(limit: Duration) -> PollTimeout {

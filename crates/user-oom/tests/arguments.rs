@@ -105,7 +105,7 @@ mod earlyooms_lines {
             .replace("SwapFree: 0", &format!("SwapFree: {kib}"));
         fs::write(stage.path("meminfo"), meminfo).unwrap();
         let mut daemon = daemon(&stage, &["-s", "10", "-S", "102400,51200"]);
-        daemon.line_with("and swap  SIGTERM at 100 MiB (2.50 %), SIGKILL at 50 MiB (1.25 %)");
+        daemon.line_with("and swap    SIGTERM at 100 MiB (2.50 %), SIGKILL at 50 MiB (1.25 %)");
     }
 
     #[test]
@@ -246,7 +246,10 @@ mod earlyooms_lines {
         let process = stage.process(1);
         line_with("is registered");
         stage.set_available(350);
-        line_with(&format!("SIGTERM to {} test_proc1", process.pid()));
+        line_with(&format!(
+            "kill pid={} signal=SIGTERM name=test_proc1",
+            process.pid()
+        ));
         assert!(daemon.is_running());
         let (status, heard) = daemon.end_by(Signal::SIGTERM);
         assert!(status.success());
@@ -272,7 +275,7 @@ mod earlyooms_lines {
         let mut process = stage.process(1);
         daemon.line_with("is registered");
         stage.set_available(100);
-        daemon.line_with("nobody is ended");
+        daemon.line_with("no kill: ");
         assert!(process.lives());
     }
 }
@@ -313,7 +316,7 @@ mod patterns {
     fn one_that_matches_nothing_is_named_with_a_reason() {
         accepts(
             &["--ignore", "train.py"],
-            "`--ignore train.py` matches no process that is running: a script started as \
+            "`--ignore train.py` matches no running process: a script started as \
              `python3 train.py` has the name `python3`",
         );
         accepts(
@@ -344,7 +347,7 @@ mod patterns {
         let mut daemon = stage.daemon(&["-d", "--ignore", "^微信$"]);
         daemon.line_with(&format!("`--ignore ^微信$` applies to {}", process.pid()));
         stage.set_available(100);
-        daemon.line_with("nobody is ended");
+        daemon.line_with("no kill: ");
         assert!(process.lives());
     }
 }

@@ -29,9 +29,9 @@ fn who_was_killed_by_which_signal_and_why_is_told_to_those_who_ask() {
 
     // 10 % warns, and 12 % is enough again: 480 of 4000 MiB.
     stage.set_available(350);
-    daemon.line_with(&format!("SIGTERM to {}", one.pid()));
+    daemon.line_with(&format!("kill pid={} signal=SIGTERM", one.pid()));
     stage.set_available(TOTAL_MIB / 2);
-    daemon.line_with(&format!("gone    {}", one.pid()));
+    daemon.line_with(&format!("gone pid={} ", one.pid()));
     let Reply::Fate(told) = fate(one.pid()) else {
         panic!("{:?}", fate(one.pid()));
     };

@@ -30,14 +30,20 @@ fn the_least_valuable_goes_first_and_dies_though_it_ignores_sigterm() {
     }
 
     stage.set_available(SHORT_OF_ONE);
-    daemon.line_with(&format!("SIGTERM to {} test_proc1", one.pid()));
+    daemon.line_with(&format!(
+        "kill pid={} signal=SIGTERM name=test_proc1",
+        one.pid()
+    ));
     // Memory is back before its grace is over; it dies all the same.
     stage.set_available(PLENTY);
-    daemon.line_with(&format!("SIGKILL to {} test_proc1", one.pid()));
-    daemon.line_with(&format!("gone    {} test_proc1", one.pid()));
+    daemon.line_with(&format!(
+        "kill pid={} signal=SIGKILL name=test_proc1",
+        one.pid()
+    ));
+    daemon.line_with(&format!("gone pid={} name=test_proc1", one.pid()));
     let freed = daemon.line_with("freed");
-    assert!(freed.contains("by 1 process "), "{freed}");
-    assert!(freed.ends_with("sum of values given up: 1"), "{freed}");
+    assert!(freed.contains("from 1 process "), "{freed}");
+    assert!(freed.ends_with("sum of values lost: 1"), "{freed}");
 
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
     assert!(nine.lives() && five.lives());
@@ -55,19 +61,16 @@ fn two_are_chosen_together_where_one_is_not_enough_and_the_candidates_are_shown(
     }
 
     stage.set_available(SHORT_OF_TWO);
-    daemon.line_with("3 judged, 2 given up: no other choice costs less");
-    daemon.line_with("oom_score");
+    daemon.line_with("chose 2 of 3 candidates: optimal");
+    daemon.line_with("signal=SIGTERM");
+    daemon.line_with("signal=SIGTERM");
+    daemon.line_with("    PID  NAME ");
     let row = daemon.line_with(&one.pid().to_string());
-    assert!(
-        row.contains("test_proc1") && row.contains("given up"),
-        "{row}"
-    );
-    daemon.line_with("SIGTERM to");
-    daemon.line_with("SIGTERM to");
+    assert!(row.contains("test_proc1") && row.contains("kill"), "{row}");
     stage.set_available(PLENTY);
     let freed = daemon.line_with("freed");
-    assert!(freed.contains("by 2 processes"), "{freed}");
-    assert!(freed.ends_with("sum of values given up: 6"), "{freed}");
+    assert!(freed.contains("from 2 processes"), "{freed}");
+    assert!(freed.ends_with("sum of values lost: 6"), "{freed}");
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
     assert_eq!(five.ended_by(), Some(Signal::SIGKILL as i32));
     assert!(nine.lives());
@@ -81,9 +84,11 @@ fn a_dry_run_says_what_it_would_do_and_does_not() {
     daemon.line_with(&format!("process {} is registered", one.pid()));
     // Below 5 %: SIGKILL at once.
     stage.set_available(SHORT_OF_TWO);
-    let said = daemon.line_with("SIGKILL to");
-    assert!(said.contains("dry run"), "{said}");
-    assert!(said.contains("value 1, VmRSS 2"), "{said}");
+    let said = daemon.line_with("signal=SIGKILL");
+    let would_kill = format!(" would-kill pid={} ", one.pid());
+    assert!(said.contains(&would_kill), "{said}");
+    assert!(said.contains(" value=1 "), "{said}");
+    assert!(said.contains(" VmRSS=2"), "{said}");
     let (status, _) = daemon.end_by(Signal::SIGINT);
     assert!(status.success());
     assert!(one.lives());
@@ -100,8 +105,8 @@ fn lasting_stalls_are_relieved_while_memory_is_below_recovery() {
     // Above the warn level, below recovery.
     stage.set_available(450);
     stage.set_pressure(80.0);
-    daemon.line_with("relief: ");
-    daemon.line_with(&format!(" to {} test_proc1", one.pid()));
+    daemon.line_with("relief (memory stalls): ");
+    daemon.line_with(&format!(" pid={} signal=SIG", one.pid()));
     stage.set_pressure(0.0);
     stage.set_available(PLENTY);
     daemon.line_with("freed");
@@ -121,10 +126,10 @@ fn a_lasting_stall_is_relieved_by_all_there_is_though_it_is_less_than_is_needed(
     fs::write(stage.path("zram"), text).expect("the folder is ours");
     fs::rename(stage.path("zram"), stage.path("meminfo")).expect("the folder is ours");
     stage.set_pressure(72.0);
-    let said = daemon.line_with("relief: ");
+    let said = daemon.line_with("relief (memory stalls): ");
     // 12 % are 480 MiB, and it holds 200.
-    assert!(said.contains("; 470 MiB to give back"), "{said}");
-    daemon.line_with(&format!(" to {} test_proc1", one.pid()));
+    assert!(said.contains("; need 470 MiB"), "{said}");
+    daemon.line_with(&format!(" pid={} signal=SIG", one.pid()));
     stage.set_pressure(0.0);
     stage.set_available(PLENTY);
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
@@ -137,7 +142,7 @@ fn stalls_with_enough_memory_available_are_not_relieved() {
     let mut one = stage.process(1);
     daemon.line_with("is registered");
     stage.set_pressure(85.0);
-    daemon.line_with("nobody is ended: memory is available above the recovery level");
+    daemon.line_with("no kill: memory is above the recovery threshold");
     assert!(one.lives());
 }
 
@@ -155,7 +160,7 @@ fn processes_that_come_and_go_while_the_table_is_read_harm_nothing() {
     }
     assert!(daemon.is_running());
     stage.set_available(SHORT_OF_ONE);
-    daemon.line_with(&format!("SIGTERM to {}", one.pid()));
+    daemon.line_with(&format!("kill pid={} signal=SIGTERM", one.pid()));
     stage.set_available(PLENTY);
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
 }
@@ -197,12 +202,12 @@ fn an_entry_forged_for_another_users_process_does_not_count() {
     chown(&forged, Some(65_533), None).expect("we are root");
     fs::rename(&forged, stage.entry(victim.pid())).expect("the folder is ours");
     daemon.line_with(&format!(
-        "entry {} (test_proc1, uid 65534) does not count: it belongs to uid 65533, but the process runs as uid 65534; removed",
+        "entry {} (test_proc1, uid 65534) is ignored: it belongs to uid 65533, but the process runs as uid 65534; removed",
         victim.pid()
     ));
     stage.set_available(SHORT_OF_ONE);
     // The only registered process there is, though it is worth more.
-    daemon.line_with(&format!("SIGTERM to {} ", own.pid()));
+    daemon.line_with(&format!("kill pid={} signal=SIGTERM", own.pid()));
     assert!(victim.lives());
 }
 
@@ -278,7 +283,7 @@ fn text_that_cannot_be_true_is_said_once_and_the_rest_is_guarded_by() {
     }
     // Fifteen times as much as there is is available, and next to nothing is.
     meminfo("61440000", 100, "18446744073709551411");
-    daemon.line_with(&format!("to {} test_proc1", one.pid()));
+    daemon.line_with(&format!(" pid={} signal=SIG", one.pid()));
     // What is done and what is noted have lanes of their own to the terminal.
     let cannot = "MemAvailable cannot be 61440000 kB (at most 102400 kB)";
     if !daemon.heard().iter().any(|line| line.contains(cannot)) {
@@ -315,7 +320,7 @@ fn the_machines_own_memory_is_judged_by_the_same_numbers() {
         .expect("proc_meminfo(5)");
     daemon.line_with(&format!("of {} MiB available", total >> 10));
     // Nowhere is all but a thousandth of memory available.
-    daemon.line_with("warn: memory");
+    daemon.line_with("low memory (warn): memory");
     assert!(one.lives());
 }
 
@@ -345,7 +350,7 @@ fn hooks_run_before_and_after_an_end_and_are_ordinary_processes() {
     let mut one = stage.process(1);
     daemon.line_with("is registered");
     stage.set_available(SHORT_OF_ONE);
-    daemon.line_with("SIGTERM to");
+    daemon.line_with("signal=SIGTERM");
     stage.set_available(PLENTY);
     // Before its first signal, which may be told after that, and when it is gone.
     let ran = |line: &&String| line.contains("hook ran");
@@ -372,7 +377,7 @@ fn a_pressure_file_that_makes_no_sense_is_said_and_the_levels_are_guarded_all_th
     let said = daemon.line_with("trying again");
     assert!(said.contains("pressure"), "{said}");
     stage.set_available(SHORT_OF_ONE);
-    daemon.line_with(&format!("SIGTERM to {}", one.pid()));
+    daemon.line_with(&format!("kill pid={} signal=SIGTERM", one.pid()));
     stage.set_available(PLENTY);
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
 }

@@ -27,14 +27,14 @@ fn a_victim_that_outlives_its_deadline_is_named_and_counted_once_it_is_gone() {
     }
 
     stage.set_available(SHORT);
-    daemon.line_with("SIGTERM to");
+    daemon.line_with("signal=SIGTERM");
     stage.set_available(PLENTY);
-    daemon.line_with("SIGKILL to");
-    let said = daemon.line_with("stays  ");
+    daemon.line_with("signal=SIGKILL");
+    let said = daemon.line_with(" stays pid=");
     let freed = |line: &String| line.contains("freed");
     assert!(!daemon.heard().iter().any(freed), "{:#?}", daemon.heard());
     assert!(
-        said.contains(&format!(" {} test_proc1, ", one.pid())),
+        said.contains(&format!(" stays pid={} name=test_proc1 ", one.pid())),
         "{said}"
     );
     assert!(said.contains("no longer waited for"), "{said}");
@@ -46,12 +46,12 @@ fn a_victim_that_outlives_its_deadline_is_named_and_counted_once_it_is_gone() {
     };
     assert!(matches!(status, WaitStatus::PtraceEvent(..)), "{status:?}");
     ptrace::cont(pid, None).expect("it stands still");
-    daemon.line_with(&format!("gone    {} test_proc1", one.pid()));
+    daemon.line_with(&format!("gone pid={} name=test_proc1", one.pid()));
     let said = daemon.line_with("freed");
-    assert!(said.contains("by 1 process "), "{said}");
+    assert!(said.contains("from 1 process "), "{said}");
     let (status, heard) = daemon.end_by(Signal::SIGTERM);
     assert!(status.success(), "{heard:#?}");
-    let stays = heard.iter().filter(|line| line.contains("stays  "));
+    let stays = heard.iter().filter(|line| line.contains(" stays pid="));
     assert_eq!(stays.count(), 1, "{heard:#?}");
 }
 

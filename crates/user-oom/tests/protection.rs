@@ -75,7 +75,10 @@ fn a_hog_that_runs_as_psi_monitor_is_a_candidate_unless_root_runs_it() {
         daemon.line_with(&format!("process {} is registered", process.pid()));
     }
     stage.set_available(SHORT);
-    daemon.line_with(&format!("SIGTERM to {} psi-monitor", users.pid()));
+    daemon.line_with(&format!(
+        "kill pid={} signal=SIGTERM name=psi-monitor",
+        users.pid()
+    ));
     assert!(users.ended_by().is_some());
     assert!(roots.lives());
 }
@@ -116,7 +119,10 @@ fn a_hog_that_runs_as_the_message_bus_is_a_candidate() {
     let mut daemon = Daemon::start(&mut command);
     daemon.line_with("socket");
     stage.set_available(SHORT);
-    daemon.line_with(&format!("to {} dbus-daemon", hog.pid()));
+    daemon.line_with(&format!(
+        "would-kill pid={} signal=SIGTERM name=dbus-daemon ",
+        hog.pid()
+    ));
 }
 
 /// The daemon as user 65534 with `capabilities`, on a stage with a process of
@@ -155,7 +161,7 @@ fn a_daemon_with_cap_kill_guards_whom_it_may_signal() {
     );
     assert!(!said.contains("swapped out"), "{said}");
     stage.set_available(SHORT);
-    daemon.line_with(&format!("SIGTERM to {}", victim.pid()));
+    daemon.line_with(&format!("kill pid={} signal=SIGTERM", victim.pid()));
     assert!(victim.ended_by().is_some());
 }
 
@@ -166,13 +172,13 @@ fn a_daemon_without_cap_kill_guards_its_own_users_processes_and_says_so() {
     }
     let stage = Stage::new();
     let (mut daemon, mut victim) = unprivileged(&stage, "-all");
-    let said = daemon.line_with("kills processes of uid 65534 only");
+    let said = daemon.line_with("can kill processes of uid 65534 only");
     assert!(
         said.contains("run it as root or with CAP_KILL, CAP_IPC_LOCK"),
         "{said}"
     );
     stage.set_available(SHORT);
-    daemon.line_with("nobody is ended");
+    daemon.line_with("no kill: ");
     assert!(victim.lives());
 }
 

@@ -22,16 +22,16 @@ fn it_guards_without_a_registry_and_takes_its_place_once_that_is_free() {
     fs::write(stage.registry(), "").expect("the folder is ours");
     let mut daemon = stage.daemon(&["--grace", "0.1"]);
     let said = daemon.line_with("no registry, so no process has a value; trying again");
-    let want = "is a plain file of uid 0, not a directory: remove it, or name another place";
+    let want = "is a plain file of uid 0, not a directory: remove it, or name another directory";
     if nix::unistd::geteuid().is_root() {
         assert!(said.contains(want), "{said}");
     }
     stage.set_available(SHORT);
-    daemon.line_with("nobody is ended");
+    daemon.line_with("no kill: ");
     stage.set_available(PLENTY);
 
     fs::remove_file(stage.registry()).expect("the folder is ours");
-    daemon.line_with("the registry's directory is there now");
+    daemon.line_with("the registry's directory is back");
     let mut one = stage.process(1);
     daemon.line_with(&format!(
         "process {} is registered: value 1 (test_proc1, uid ",
@@ -56,7 +56,7 @@ fn a_registry_that_is_a_loop_of_links_or_has_no_parent_is_no_end_either() {
     let socket = stage.path("another");
     let socket = socket.to_str().expect("plain");
     let mut daemon = stage.daemon(&["--registry", absent, "--socket", socket]);
-    daemon.line_with("absent`, where the registry should be: make it, or name another place");
+    daemon.line_with("absent`, where the registry should be: create it, or name another directory");
     assert!(daemon.is_running());
 }
 
@@ -76,7 +76,7 @@ fn what_is_no_process_has_no_value() {
     let thread = threads.recv().expect("it says who it is");
     fs::write(stage.entry(thread), "900\n").expect("the folder is ours");
     daemon.line_with(&format!(
-        "does not count: that is a thread of process {own}: name the entry `{own}`"
+        "is ignored: it names a thread of process {own}: name the entry `{own}`"
     ));
     drop(stay);
 
@@ -87,7 +87,7 @@ fn what_is_no_process_has_no_value() {
     }
     fs::write(stage.entry(2), "900\n").expect("the folder is ours");
     daemon.line_with(
-        "entry 2 (kthreadd, uid 0) does not count: that is a kernel thread; in a container",
+        "entry 2 (kthreadd, uid 0) is ignored: it names a kernel thread; in a container",
     );
 }
 
@@ -106,8 +106,8 @@ fn an_ordinary_users_value_is_capped_and_an_entry_that_is_removed_is_a_warning()
     fs::rename(&prepared, stage.entry(process.pid())).expect("the folder is ours");
     let said = daemon.line_with(&format!("process {} is registered", process.pid()));
     assert!(said.contains("WARN"), "{said}");
-    let want = "value 30 (test_proc1, uid 65534); its entry says 1000000, but an ordinary user's \
-                counts up to 30 (`--user-value-cap`)";
+    let want = "value 30 (test_proc1, uid 65534); its entry says 1000000, but an ordinary user \
+                can give 30 at most (`--user-value-cap`)";
     assert!(said.contains(want), "{said}");
 
     fs::remove_file(stage.entry(process.pid())).expect("we are root");

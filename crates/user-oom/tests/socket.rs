@@ -80,7 +80,7 @@ fn what_is_removed_is_made_again_and_a_second_daemon_is_refused_all_the_same() {
         place.lock(),
     ] {
         fs::remove_file(path).expect("it is there");
-        daemon.line_with("made its control socket again");
+        daemon.line_with("control socket created again");
         assert!(path.exists(), "{}", path.display());
         ask(&stage, Request::Status);
     }
@@ -117,18 +117,18 @@ fn a_daemon_that_cannot_have_its_socket_guards_and_has_it_later() {
     // Not a socket, so it is left alone.
     fs::write(stage.socket(), "precious").expect("the folder is ours");
     let mut daemon = stage.daemon(&["--grace", "0.1"]);
-    let said = daemon.line_with("guards without a control socket");
+    let said = daemon.line_with("running without a control socket");
     assert!(said.contains("is not a socket"), "{said}");
     let one = stage.process(1);
     daemon.line_with(&format!("process {} is registered", one.pid()));
     stage.set_available(350);
-    daemon.line_with(&format!("SIGTERM to {}", one.pid()));
+    daemon.line_with(&format!("kill pid={} signal=SIGTERM", one.pid()));
     stage.set_available(TOTAL_MIB);
 
     let text = fs::read_to_string(stage.socket()).expect("it is left alone");
     assert_eq!(text, "precious");
     fs::remove_file(stage.socket()).expect("the folder is ours");
-    daemon.line_with("has its control socket now");
+    daemon.line_with("control socket created");
     ask(&stage, Request::Status);
 }
 
@@ -152,7 +152,7 @@ fn without_a_runtime_directory_a_users_daemon_guards_without_a_socket() {
         .uid(65534)
         .gid(65534);
     let mut daemon = support::Daemon::start(&mut command);
-    daemon.line_with("guards without a control socket: XDG_RUNTIME_DIR names no directory");
-    daemon.line_with("socket    none");
+    daemon.line_with("running without a control socket: XDG_RUNTIME_DIR does not name a directory");
+    daemon.line_with("socket      none");
     assert!(daemon.is_running());
 }

@@ -63,10 +63,13 @@ fn started_while_memory_is_short_it_knows_the_values_before_it_chooses() {
     }
     stage.set_available(SHORT);
     let mut daemon = stage.daemon(&["--grace", "1"]);
-    daemon.line_with(&format!("SIGTERM to {} test_proc1", five.pid()));
+    daemon.line_with(&format!(
+        "kill pid={} signal=SIGTERM name=test_proc1",
+        five.pid()
+    ));
     let heard = daemon.heard();
     assert!(
-        !heard.iter().any(|line| line.contains("nobody is ended")),
+        !heard.iter().any(|line| line.contains("no kill: ")),
         "it chose before it had read the registry: {heard:#?}"
     );
     stage.set_available(PLENTY);
@@ -82,7 +85,7 @@ fn what_stands_still_is_not_said_to_grow_at_the_first_decision() {
     stage.set_available(SHORT);
     let mut daemon = stage.daemon(&["--dryrun", "--horizon", "5"]);
     // 480 MiB are enough again, and 350 are there.
-    daemon.line_with("; 130 MiB to give back");
+    daemon.line_with("; need 130 MiB");
     for _ in 0..2 {
         let row = daemon.line_with(" test_proc1 ");
         assert!(!row.contains("growing"), "{row}");
@@ -97,7 +100,10 @@ fn check_guards(stage: &Stage, daemon: &mut Daemon) {
         daemon.line_with(&format!("process {} is registered", process.pid()));
     }
     stage.set_available(SHORT);
-    daemon.line_with(&format!("SIGTERM to {} test_proc1", one.pid()));
+    daemon.line_with(&format!(
+        "kill pid={} signal=SIGTERM name=test_proc1",
+        one.pid()
+    ));
     stage.set_available(PLENTY);
     daemon.line_with("freed");
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
@@ -132,7 +138,7 @@ fn where_pressure_is_masked_it_says_so_and_guards_the_levels() {
             return;
         };
         let mut daemon = Daemon::start(&mut masked);
-        let said = daemon.line_with("no relief by pressure");
+        let said = daemon.line_with("relief by pressure is off");
         assert!(said.contains(want), "{said}");
         check_guards(&stage, &mut daemon);
     }
@@ -213,10 +219,10 @@ fn where_neither_threads_nor_children_can_be_started_it_guards_all_the_same() {
     let arguments = ["--nproc=1", "setpriv", "--reuid", &user, "--clear-groups"];
     let mut daemon = Daemon::start(&mut by("prlimit", &arguments, &ours));
     for lacking in [
-        "nothing is said from now on",
-        "memory comes back only as fast",
-        "neither what a login session needs",
-        "cannot rehearse with a child",
+        "no further output",
+        "memory is freed only as fast",
+        "session-critical programs and shared memory are not",
+        "cannot start a child",
     ] {
         daemon.line_with(lacking);
     }
@@ -241,6 +247,14 @@ fn with_few_descriptors_it_guards_all_the_same() {
         let blind = |line: &String| line.contains("trying again");
         assert!(!daemon.heard().iter().any(blind), "{:#?}", daemon.heard());
     }
+}
+
+#[test]
+fn where_descriptors_are_short_the_status_says_what_that_costs() {
+    let stage = Stage::new();
+    let ours = command(&stage, &["-r", "0.1"]);
+    let mut daemon = Daemon::start(&mut by("prlimit", &["--nofile=64"], &ours));
+    daemon.line_with(" not held (raise RLIMIT_NOFILE)");
 }
 
 /// A directory for the socket that any user may write to.
@@ -289,7 +303,7 @@ fn links_and_memos_that_others_have_planted_beside_the_socket_are_not_followed()
     symlink(&precious, place.join("socket.aligned.new")).expect("ours");
 
     let mut daemon = Daemon::start(&mut aligning(&stage, &place));
-    let said = daemon.line_with("stays as it is");
+    let said = daemon.line_with("that an earlier daemon set remain");
     assert!(said.contains("socket.aligned` is not ours"), "{said}");
     daemon.line_with(&format!("process {} is registered", one.pid()));
     let raised = wait_for(|| {
@@ -316,7 +330,7 @@ fn with_a_full_disk_nothing_is_aligned_and_all_is_guarded() {
     };
     let mut daemon = Daemon::start(mounted.arg("--grace").arg("0.1"));
     let one = stage.process(1);
-    let said = daemon.line_with("the kernel's choice is its own");
+    let said = daemon.line_with("cannot align the kernel's choice");
     assert!(said.contains("No space left"), "{said}");
     let adj = fs::read_to_string(oom_score_adj(one.pid())).expect("it runs");
     drop(one);

@@ -78,7 +78,7 @@ fn ask_status(stage: &Stage) {
 }
 
 /// It answers, sees memory, kills and ends when asked to, though a process
-/// cannot be looked at; and that one is no less a candidate for it. `Err`: what
+/// cannot be read; and that one is no less a candidate for it. `Err`: what
 /// is missing for the attack.
 fn guard_beside(attack: Attack) -> Result<(), String> {
     // Each daemon sees the others' processes too.
@@ -94,7 +94,10 @@ fn guard_beside(attack: Attack) -> Result<(), String> {
     ask_status(&stage);
 
     stage.set_available(SHORT);
-    daemon.line_with(&format!("SIGTERM to {} test_proc1", five.pid()));
+    daemon.line_with(&format!(
+        "kill pid={} signal=SIGTERM name=test_proc1",
+        five.pid()
+    ));
     ask_status(&stage);
     stage.set_available(PLENTY);
     daemon.line_with("freed");
@@ -103,12 +106,12 @@ fn guard_beside(attack: Attack) -> Result<(), String> {
 
     // Once it has been waited for in vain.
     let said = daemon.line_with(&format!("process {} python3 ", stuck.pid));
-    assert!(said.contains("cannot be looked at"), "{said}");
+    assert!(said.contains("cannot be read"), "{said}");
     ask_status(&stage);
     fs::write(stage.entry(stuck.pid), "1\n").expect("the folder is ours");
     daemon.line_with(&format!("process {} is registered", stuck.pid));
     stage.set_available(SHORT);
-    daemon.line_with(&format!("SIGTERM to {} ", stuck.pid));
+    daemon.line_with(&format!("kill pid={} signal=SIGTERM", stuck.pid));
     ask_status(&stage);
 
     let (status, heard) = daemon.end_by(Signal::SIGTERM);

@@ -83,7 +83,10 @@ fn a_file_that_is_gone_is_read_again_once_it_is_back() {
         "{said}"
     );
     stage.set_available(SHORT_OF_ONE);
-    daemon.line_with(&format!("SIGTERM to {} test_proc1", one.pid()));
+    daemon.line_with(&format!(
+        "kill pid={} signal=SIGTERM name=test_proc1",
+        one.pid()
+    ));
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
 }
 
@@ -97,8 +100,8 @@ fn stalls_are_relieved_while_memory_cannot_be_read() {
     spoil(&stage);
     daemon.line_with("memory not readable for ");
     stage.set_pressure(80.0);
-    daemon.line_with("relief: memory not readable; ");
-    daemon.line_with(&format!(" to {} test_proc1", one.pid()));
+    daemon.line_with("relief (memory stalls): memory not readable; ");
+    daemon.line_with(&format!(" pid={} signal=SIG", one.pid()));
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
     stage.set_pressure(0.0);
     stage.set_available(PLENTY);
@@ -116,10 +119,16 @@ fn a_victim_is_killed_when_its_grace_is_over_though_memory_cannot_be_read() {
     let mut daemon = stage.daemon(&["-r", "0", "--grace", "1.5"]);
     let mut one = registered(&stage, &mut daemon);
     stage.set_available(SHORT_OF_ONE);
-    daemon.line_with(&format!("SIGTERM to {} test_proc1", one.pid()));
+    daemon.line_with(&format!(
+        "kill pid={} signal=SIGTERM name=test_proc1",
+        one.pid()
+    ));
     spoil(&stage);
     daemon.line_with("trying again");
-    daemon.line_with(&format!("SIGKILL to {} test_proc1", one.pid()));
+    daemon.line_with(&format!(
+        "kill pid={} signal=SIGKILL name=test_proc1",
+        one.pid()
+    ));
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
 }
 
@@ -155,6 +164,9 @@ fn a_pressure_file_without_its_full_line_is_said_and_the_levels_are_guarded() {
     let said = heard.filter(|line| line.contains("there is no line"));
     assert_eq!(said.count(), 1);
     stage.set_available(SHORT_OF_ONE);
-    daemon.line_with(&format!("SIGTERM to {} test_proc1", one.pid()));
+    daemon.line_with(&format!(
+        "kill pid={} signal=SIGTERM name=test_proc1",
+        one.pid()
+    ));
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
 }

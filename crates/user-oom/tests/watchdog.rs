@@ -76,25 +76,28 @@ fn while_the_loop_hangs_the_least_valuable_is_killed_and_when_it_is_back_it_coun
     stage.set_available(NEARLY_FULL);
     assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
     stage.set_available(PLENTY);
-    let said = daemon.line_with("SIGKILL to");
-    let first = format!("SIGKILL to {} test_proc1", one.pid());
-    assert!(said.contains(&first) && said.contains("value 1"), "{said}");
+    let said = daemon.line_with("signal=SIGKILL");
+    let first = format!("kill pid={} signal=SIGKILL name=test_proc1", one.pid());
+    assert!(
+        said.contains(&first) && said.contains(" value=1 "),
+        "{said}"
+    );
     assert!(said.contains("memory 150 of 4000 MiB available"), "{said}");
-    assert!(said.contains("the main loop has not run for "), "{said}");
+    assert!(said.contains("main loop stalled for "), "{said}");
 
     drop(stopped);
-    daemon.line_with(&format!("gone    {} test_proc1", one.pid()));
+    daemon.line_with(&format!("gone pid={} name=test_proc1", one.pid()));
     let freed = daemon.line_with("freed");
     assert!(freed.contains(" 150 MiB before, 2000 MiB after"), "{freed}");
     // Were memory so slow to come back, the next would have gone as well.
     let value = if five.lives() { 1 } else { 6 };
-    let sum = format!("sum of values given up: {value}");
+    let sum = format!("sum of values lost: {value}");
     assert!(freed.ends_with(&sum), "{freed}");
     assert!(nine.lives());
 
     // Now the loop kills by itself, and leaves nothing to the watchdog.
     stage.set_available(NEARLY_FULL);
-    let said = daemon.line_with("SIGKILL to");
+    let said = daemon.line_with("signal=SIGKILL");
     assert!(!said.contains("main loop"), "{said}");
     stage.set_available(PLENTY);
     let (status, heard) = daemon.end_by(Signal::SIGTERM);
@@ -126,7 +129,7 @@ fn above_the_kill_threshold_the_watchdog_only_looks() {
     let (status, heard) = daemon.end_by(Signal::SIGTERM);
     assert!(status.success(), "{heard:#?}");
     assert!(
-        !heard.iter().any(|line| line.contains("SIGKILL to")),
+        !heard.iter().any(|line| line.contains("signal=SIGKILL")),
         "{heard:#?}"
     );
 }
@@ -139,10 +142,10 @@ fn in_a_dry_run_it_is_only_said() {
         return;
     };
     stage.set_available(NEARLY_FULL);
-    let said = daemon.line_with("SIGKILL to");
+    let said = daemon.line_with("signal=SIGKILL");
     assert!(said.contains(&one.pid().to_string()), "{said}");
-    assert!(said.contains("dry run: not sent"), "{said}");
-    assert!(said.contains("the main loop has not run for "), "{said}");
+    assert!(said.contains(" would-kill "), "{said}");
+    assert!(said.contains("main loop stalled for "), "{said}");
     drop(stopped);
     let (status, _) = daemon.end_by(Signal::SIGTERM);
     assert!(status.success());

@@ -13,7 +13,7 @@ pub enum ValueError {
     Empty,
     /// Its first word is not written in the digits 0 to 9 alone, or begins
     /// with a needless 0 (ten or octal eight?).
-    #[error("its first word is not a number from 0 to {MAX_VALUE} in plain digits")]
+    #[error("its first word is not a whole number from 0 to {MAX_VALUE}")]
     NotANumber,
     /// Its first word is a number that is too large.
     #[error("its value is above {MAX_VALUE}")]

@@ -9,7 +9,7 @@ use crate::{MAX_VALUE, Obstacle};
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// The directory above it cannot be reached.
-    #[error("cannot reach `{}`, where the registry should be: make it, or name another place", .path.display())]
+    #[error("cannot reach `{}`, where the registry should be: create it, or name another directory", .path.display())]
     Parent {
         /// The directory above.
         path: PathBuf,
@@ -17,7 +17,7 @@ pub enum RegistryError {
         source: io::Error,
     },
     /// The directory was absent and could not be made.
-    #[error("cannot make the directory `{}`: make it yourself, or name another", .path.display())]
+    #[error("cannot create the directory `{}`: create it yourself, or name another", .path.display())]
     Create {
         /// The directory.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum RegistryError {
         source: io::Error,
     },
     /// Something else stands where the directory should be.
-    #[error("`{}` is {obstacle}, not a directory: remove it, or name another place", .path.display())]
+    #[error("`{}` is {obstacle}, not a directory: remove it, or name another directory", .path.display())]
     Obstructed {
         /// The directory's place.
         path: PathBuf,
@@ -41,13 +41,13 @@ pub enum RegistryError {
         obstacle: Obstacle,
     },
     /// A file system that a user serves is mounted on the directory.
-    #[error("a user's file system (FUSE) is mounted on `{}`: unmount it, or name another place", .path.display())]
+    #[error("a user's file system (FUSE) is mounted on `{}`: unmount it, or name another directory", .path.display())]
     Mounted {
         /// The directory.
         path: PathBuf,
     },
     /// Root will not make a directory of something else writable for all.
-    #[error("`{}` holds `{found}`, which is no entry, so it is not made the registry: name an empty directory", .path.display())]
+    #[error("`{}` cannot be the registry: it holds `{found}`, which is not an entry; name an empty directory", .path.display())]
     NotARegistry {
         /// The directory.
         path: PathBuf,
@@ -73,7 +73,7 @@ pub enum RegistryError {
     },
     /// Root's directory, writable for others and not sticky: anybody could
     /// swap entries.
-    #[error("`{}` is writable for others and not sticky: its mode should be 1777", .path.display())]
+    #[error("`{}` is writable by others and not sticky: set its mode to 1777", .path.display())]
     Unprotected {
         /// The directory.
         path: PathBuf,

@@ -160,7 +160,7 @@ impl fmt::Display for Notice {
                 if value < given {
                     write!(
                         f,
-                        "; its entry says {given}, but an ordinary user's counts up to {value} \
+                        "; its entry says {given}, but an ordinary user can give {value} at most \
                          (`--user-value-cap`)"
                     )?;
                 }
@@ -187,18 +187,18 @@ impl fmt::Display for Notice {
             } => {
                 let end = if *removed { "; removed" } else { "" };
                 let pid = process.id.pid;
-                write!(f, "entry {pid} {process} does not count: {reason}{end}")
+                write!(f, "entry {pid} {process} is ignored: {reason}{end}")
             }
             Self::Aside { pid, name, owner } => write!(
                 f,
-                "a directory of uid {owner} in the place of entry {pid} holds too much to be \
-                 removed at once: it is now `{name}`"
+                "a directory of uid {owner} in place of entry {pid} holds too much to remove at \
+                 once: renamed to `{name}`"
             ),
             Self::Swept { count: 1 } => write!(f, "removed an entry without a process"),
             Self::Swept { count } => write!(f, "removed {count} entries without a process"),
             Self::Overflow => write!(
                 f,
-                "too many changes of the registry at once: reading all of it again"
+                "too many registry changes at once: reading all of it again"
             ),
             Self::LeftOut { uid, lines: 1 } => {
                 write!(f, "one more line about entries of uid {uid} was left out")
@@ -212,16 +212,16 @@ impl fmt::Display for Notice {
             }
             Self::ListRemoved => write!(
                 f,
-                "removed the access control list of the registry's directory: by it others could \
-                 have changed entries"
+                "removed the access control list of the registry's directory: it let others change \
+                 entries"
             ),
             Self::Cleared { obstacle } => write!(
                 f,
-                "removed {obstacle}, which was in the place of the registry's directory"
+                "removed {obstacle} that was in place of the registry's directory"
             ),
             Self::Replaced => write!(
                 f,
-                "the registry's directory was removed or replaced: reading it anew"
+                "the registry's directory was removed or replaced: reading it again"
             ),
             Self::Absent { cause } => write!(
                 f,
@@ -229,13 +229,13 @@ impl fmt::Display for Notice {
             ),
             Self::Lost { cause } => write!(
                 f,
-                "the registry is lost, and values stay as they are; trying again: {cause}"
+                "cannot read the registry, so values stay as they are; trying again: {cause}"
             ),
-            Self::Present => write!(f, "the registry's directory is there now"),
+            Self::Present => write!(f, "the registry's directory is back"),
             Self::Unwatched { cause } => write!(
                 f,
-                "changes of the registry are seen late, once a minute (see fs.inotify in \
-                 sysctl(8)): {cause}"
+                "registry changes are seen only once a minute (see fs.inotify in sysctl(8)): \
+                 {cause}"
             ),
         }
     }

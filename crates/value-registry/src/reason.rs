@@ -91,14 +91,13 @@ impl fmt::Display for Reason {
             ),
             Self::Thread { process } => write!(
                 f,
-                "that is a thread of process {process}: name the entry `{process}`"
+                "it names a thread of process {process}: name the entry `{process}`"
             ),
             Self::KernelThread => write!(
                 f,
-                "that is a kernel thread; in a container, name the entry by the pid that the \
-                 process has on the host"
+                "it names a kernel thread; in a container, use the pid that the process has on the host"
             ),
-            Self::TooMany => write!(f, "its user has as many entries as one user may have"),
+            Self::TooMany => write!(f, "its user has reached the limit of entries for one user"),
             Self::TooLarge { bytes } => {
                 write!(f, "it holds {bytes} bytes, more than {MAX_BYTES}")
             }

@@ -90,9 +90,22 @@ impl Program {
     ///
     /// It ended or was silent before.
     pub fn says(&mut self, beginning: &str) -> Result<String> {
+        self.line_where(|line| line.starts_with(beginning))
+    }
+
+    /// The same, of a line that has `words` anywhere: some begin with the time.
+    ///
+    /// # Errors
+    ///
+    /// It ended or was silent before.
+    pub fn mentions(&mut self, words: &str) -> Result<String> {
+        self.line_where(|line| line.contains(words))
+    }
+
+    fn line_where(&mut self, is_it: impl Fn(&str) -> bool) -> Result<String> {
         loop {
             let line = self.line()?;
-            if line.starts_with(beginning) {
+            if is_it(&line) {
                 return Ok(line.trim_end().to_owned());
             }
         }

@@ -83,7 +83,7 @@ pub(super) fn without_a_listener_the_kernel_kills_at_once(_: &mut Report) -> Res
         notice.number("ReserveBytes")? == reserve,
         "the reserve was given to nobody"
     );
-    ensure!(log.says("not waited for: nobody listens")?);
+    ensure!(log.says("not waited for: no process listens")?);
     drop(watch);
     module.unload()
 }
@@ -239,7 +239,7 @@ fn is_waited_for_once() -> Result<()> {
     let notice = Notice::read()?;
     ensure!(notice.number("LastCalls")? >= 2 && notice.number("LastCallsAsked")? == 1);
     ensure!(log.says("not answered")?);
-    ensure!(log.says("the listener left the last one unanswered")?);
+    ensure!(log.says("the listener did not answer the last one")?);
     Ok(())
 }
 

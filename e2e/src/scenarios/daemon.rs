@@ -131,7 +131,7 @@ fn two_that_thrash(report: &mut Report) -> Result<()> {
     valuable.has_to_live("the valuable one")?;
     daemon.has_to_live("the daemon")?;
     monitor.has_to_live("the monitor")?;
-    daemon.says("relief")?;
+    daemon.mentions(" relief (")?;
     Ok(())
 }
 

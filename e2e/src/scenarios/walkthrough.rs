@@ -136,7 +136,7 @@ fn walk(survivors: &[&str], report: &mut Report) -> Result<()> {
         .filter_map(|(name, value)| (!lives(name)).then_some(value))
         .sum();
     wait::until("the daemon has summed up", LIMIT, || {
-        Ok(given_up(&text(path("daemon"))?) >= lost)
+        Ok(values_lost(&text(path("daemon"))?) >= lost)
     })?;
     for name in survivors {
         let before = told(name)?;
@@ -168,7 +168,7 @@ fn walk(survivors: &[&str], report: &mut Report) -> Result<()> {
         let last = last.with_context(|| format!("{name} is not in the table"))?;
         ensure!(last.contains(fate), "not `{fate}`, but `{last}`");
     }
-    let sum = given_up(&text(path("daemon"))?);
+    let sum = values_lost(&text(path("daemon"))?);
     ensure!(sum == lost, "the daemon says it gave up {sum}, not {lost}");
     monitor.end(Signal::TERM)?;
     daemon.end(Signal::TERM)
@@ -301,10 +301,10 @@ fn is_end_of(line: &str, name: &str) -> bool {
     line.starts_with(&format!("testproc: {name} (")) && line.contains(" was killed by SIG")
 }
 
-/// The values that the daemon says it gave up, in all.
-fn given_up(said: &str) -> u64 {
+/// The values that the daemon says were lost, in all.
+fn values_lost(said: &str) -> u64 {
     said.lines()
-        .filter_map(|line| line.split_once("sum of values given up: "))
+        .filter_map(|line| line.split_once("sum of values lost: "))
         .filter_map(|(_, value)| value.trim().parse::<u64>().ok())
         .sum()
 }
@@ -366,15 +366,15 @@ fn middle(times: &[Duration]) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{DAEMON, LEVELS, given_up, is_end_of, middle};
+    use super::{DAEMON, LEVELS, is_end_of, middle, values_lost};
     use std::time::Duration;
 
     #[test]
     fn the_sums_of_several_rounds_are_added() {
-        let said = "freed   3 MiB by 1 process; sum of values given up: 5\nelse\n\
-                    freed   3 MiB by 2 processes; sum of values given up: 15\n";
-        assert_eq!(given_up(said), 20);
-        assert_eq!(given_up("nothing"), 0);
+        let said = "freed 3 MiB from 1 process; sum of values lost: 5\nelse\n\
+                    freed 3 MiB from 2 processes; sum of values lost: 15\n";
+        assert_eq!(values_lost(said), 20);
+        assert_eq!(values_lost("nothing"), 0);
     }
 
     #[test]

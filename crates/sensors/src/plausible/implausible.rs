@@ -142,7 +142,7 @@ impl fmt::Display for Implausible {
                 f,
                 ": {key} cannot be `{found}`: more than any machine has, or wrapped below zero"
             )?,
-            Fault::Repeated(again) => write!(f, ": `{key}` is there again on line {again}")?,
+            Fault::Repeated(again) => write!(f, ": `{key}` appears again on line {again}")?,
             Fault::Above { found, limit } => {
                 let (found, limit) = (Quantity(found, unit), Quantity(limit, unit));
                 write!(f, ": {key} cannot be {found} (at most {limit})")?;
@@ -158,21 +158,21 @@ impl fmt::Display for Implausible {
         }
         match self.used {
             Used::No => Ok(()),
-            Used::Nothing => write!(f, "; not counted"),
+            Used::Nothing => write!(f, "; ignored"),
             Used::Found if matches!(self.fault, Fault::Repeated(_)) => {
-                write!(f, "; the first counts")
+                write!(f, "; using the first")
             }
             Used::Found => write!(
                 f,
-                "; taken as it is, but the kill level waits until free memory is as low"
+                "; used as it is, but the kill level also needs free memory that low"
             ),
-            Used::Bytes(bytes) => write!(f, "; taken as {}", Quantity(bytes, unit)),
+            Used::Bytes(bytes) => write!(f, "; using {}", Quantity(bytes, unit)),
             Used::Reckoned(bytes) => write!(
                 f,
-                "; taken as {}, by free memory, page cache and slab",
+                "; using {}, from free memory, page cache and slab",
                 Quantity(bytes, unit)
             ),
-            Used::Before(bytes) => write!(f, "; taken as {}, as before", Quantity(bytes, unit)),
+            Used::Before(bytes) => write!(f, "; using {}, as before", Quantity(bytes, unit)),
         }
     }
 }

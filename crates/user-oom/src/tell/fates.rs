@@ -124,6 +124,7 @@ mod tests {
             oom_score: None,
             value: Some(5),
             rss_bytes: 300 << 20,
+            unit: None,
         }
     }
 

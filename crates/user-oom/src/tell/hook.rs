@@ -153,6 +153,7 @@ impl Call {
                 oom_score: None,
                 value: None,
                 rss_bytes: 0,
+                unit: None,
             },
         }
     }
@@ -295,7 +296,7 @@ impl Runner {
             }
             if 0 < lost {
                 self.say(format_args!(
-                    "too many hooks wait for their turn: {lost} more will not be run"
+                    "too many hooks are waiting: {lost} more will not be run"
                 ));
             }
             self.reap(Instant::now());
@@ -303,7 +304,9 @@ impl Runner {
             if over {
                 let left = self.waiting.len();
                 if 0 < left {
-                    self.say(format_args!("{left} hooks were not run before the end"));
+                    self.say(format_args!(
+                        "{left} hooks were not run before user-oom ended"
+                    ));
                 }
                 return;
             }
@@ -353,11 +356,11 @@ impl Runner {
                     let seconds = self.deadline.as_secs_f64();
                     let named = self.named(&call);
                     match killed {
-                        Ok(()) => {
-                            self.say(format_args!("{named} still ran after {seconds} s: killed"))
-                        }
+                        Ok(()) => self.say(format_args!(
+                            "{named} was killed: still running after {seconds} s"
+                        )),
                         Err(err) => self.say(format_args!(
-                            "{named} still runs after {seconds} s and cannot be killed: {err}"
+                            "{named} is still running after {seconds} s and cannot be killed: {err}"
                         )),
                     }
                     index += 1;
@@ -372,7 +375,7 @@ impl Runner {
                             self.say(format_args!("{named} failed: {status}"));
                         }
                         Ok(_) => {}
-                        Err(err) => self.say(format_args!("{named} is lost sight of: {err}")),
+                        Err(err) => self.say(format_args!("cannot tell how {named} ended: {err}")),
                     }
                 }
             }

@@ -30,13 +30,10 @@ fn check(path: &Path, own_uid: u32) -> Result<(), String> {
     let real = path.canonicalize().map_err(|err| err.to_string())?;
     let file = fs::metadata(&real).map_err(|err| err.to_string())?;
     if !file.is_file() {
-        return Err("it is not a regular file: give a program or a script".to_owned());
+        return Err("not a regular file: give a program or a script".to_owned());
     }
     if file.mode() & 0o111 == 0 {
-        return Err(format!(
-            "it is not executable: `chmod +x {}`",
-            real.display()
-        ));
+        return Err(format!("not executable: run `chmod +x {}`", real.display()));
     }
     if file.mode() & SHARED != 0 {
         return Err(format!(

@@ -8,24 +8,31 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use crate::buffer::touched;
 use crate::tell::bell::Bell;
-use crate::tell::page;
+use crate::tell::page::Page;
 use crate::tell::record::{Deed, Folded, Record};
 
 /// Pids of each [`Deed`] that are kept where a lane is full.
 const FOLDED: usize = 512;
 
-/// A record, and how many were told before it.
-type Numbered = (u64, Record);
+/// A record, how many were told before it, and when it was told.
+#[derive(Debug)]
+struct Told {
+    number: u64,
+    /// Since 1970.
+    seconds: i64,
+    record: Record,
+}
 
 /// Where the lanes end, before the thread is there that empties them.
 #[derive(Debug)]
 pub(crate) struct Desk {
     told: Arc<AtomicU64>,
     bell: Arc<Bell>,
-    rings: Vec<rtrb::Consumer<Numbered>>,
+    rings: Vec<rtrb::Consumer<Told>>,
 }
 
 impl Desk {
@@ -44,7 +51,12 @@ impl Desk {
     /// once, so that it is there.
     pub(crate) fn lane(&mut self, records: usize) -> Lane {
         let (mut ring, mut end) = rtrb::RingBuffer::new(records);
-        while ring.push((0, Record::Dropped(0))).is_ok() {}
+        let filler = || Told {
+            number: 0,
+            seconds: 0,
+            record: Record::Dropped(0),
+        };
+        while ring.push(filler()).is_ok() {}
         while end.pop().is_ok() {}
         self.rings.push(end);
         Lane {
@@ -64,36 +76,36 @@ impl Desk {
     /// All that was told and not read.
     #[cfg(test)]
     pub(crate) fn told(&mut self) -> Vec<Record> {
-        std::iter::from_fn(|| self.next()).collect()
+        let told = std::iter::from_fn(|| self.next());
+        told.map(|told| told.record).collect()
     }
 
     /// The next record in the order in which they were told.
-    fn next(&mut self) -> Option<Record> {
+    fn next(&mut self) -> Option<Told> {
         // What was told before a record that is seen is there by then, but may
         // have come after its lane was looked at; so all are looked at twice.
         if self.rings.iter().all(rtrb::Consumer::is_empty) {
             return None;
         }
-        let number = |ring: &&mut rtrb::Consumer<Numbered>| match ring.peek() {
-            Ok((number, _)) => *number,
+        let number = |ring: &&mut rtrb::Consumer<Told>| match ring.peek() {
+            Ok(told) => told.number,
             Err(_) => u64::MAX,
         };
-        let (_, record) = self.rings.iter_mut().min_by_key(number)?.pop().ok()?;
-        Some(record)
+        self.rings.iter_mut().min_by_key(number)?.pop().ok()
     }
 
-    /// Writes what comes, until the bell rings the end.
-    pub(crate) fn write_all(mut self, mut out: impl Write) {
+    /// Writes what comes to `page`, until the bell rings the end.
+    pub(crate) fn write_all(mut self, mut page: Page<impl Write>) {
         loop {
             // Asked before the rings are emptied, so nothing told before the
             // end is lost.
             let over = self.bell.is_over();
-            while let Some(record) = self.next() {
+            while let Some(told) = self.next() {
                 // A terminal that is gone is no reason to stop guarding the
                 // machine.
-                let _ = page::write(&mut out, &record);
+                let _ = page.write(told.seconds, &told.record);
             }
-            let _ = out.flush();
+            let _ = page.flush();
             if over || self.bell.wait(std::iter::empty(), None).is_err() {
                 return;
             }
@@ -106,7 +118,7 @@ impl Desk {
 pub(crate) struct Lane {
     told: Arc<AtomicU64>,
     bell: Arc<Bell>,
-    ring: rtrb::Producer<Numbered>,
+    ring: rtrb::Producer<Told>,
     /// By [`Deed`]: whom there was no room to name in a record of its own.
     folded: [Vec<u32>; Deed::ALL.len()],
     dropped: u64,
@@ -178,8 +190,18 @@ impl Lane {
     fn push(&mut self, record: Record) {
         let number = self.told.fetch_add(1, Ordering::Relaxed);
         // There is room: nobody else puts anything in.
-        let _ = self.ring.push((number, record));
+        let _ = self.ring.push(Told {
+            number,
+            seconds: seconds_since_1970(),
+            record,
+        });
     }
+}
+
+/// By the wall clock, which takes no system call (vdso(7)).
+fn seconds_since_1970() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -187,7 +209,7 @@ mod tests {
     use oom_policy::{Name, ProcessId};
 
     use super::*;
-    use crate::tell::record::{Signal, Victim};
+    use crate::tell::record::{KillReason, Signal, Victim};
 
     fn terminated(pid: u32) -> Record {
         Record::Signalled {
@@ -201,8 +223,10 @@ mod tests {
                 oom_score: None,
                 value: None,
                 rss_bytes: 0,
+                unit: None,
             },
             signal: Signal::Term,
+            why: KillReason::GraceIsOver,
             first: true,
             dry: false,
         }
@@ -216,7 +240,7 @@ mod tests {
         for (number, lane) in (0..).zip(order) {
             lanes[lane].tell(Record::Unshown(number));
         }
-        let read = std::iter::from_fn(|| desk.next()).map(|record| match record {
+        let read = std::iter::from_fn(|| desk.next()).map(|told| match told.record {
             Record::Unshown(number) => number,
             other => panic!("{other:?}"),
         });
@@ -234,7 +258,7 @@ mod tests {
         let mut named = Vec::new();
         let mut dropped = 0;
         for _ in 0..7 {
-            match desk.next() {
+            match desk.next().map(|told| told.record) {
                 Some(Record::Signalled { victim, .. }) => named.push(victim.id.pid),
                 Some(Record::Folded(folded)) => {
                     assert_eq!(folded.deed, Deed::Term);

@@ -5,6 +5,7 @@
 //! of what happened; a [`lane`] takes each to the [`scribe`]'s thread, which
 //! writes a [`page`] of it; [`hook`] runs the commands of `-N` and `-P`.
 
+pub(crate) mod accounts;
 pub(crate) mod bell;
 pub(crate) mod episode;
 pub(crate) mod fates;

@@ -1,11 +1,12 @@
-//! Tells the scribe what was decided, and then what was done about it.
+//! Tells the scribe what was decided, what was done about it, and the candidates
+//! that explain both.
 
 use std::time::Duration;
 
 use oom_policy::{Candidate, Cause, Decision, Memory, Process, ProcessId, Refusal, Verdict};
 
 use crate::buffer::touched;
-use crate::tell::record::{Heading, Record, Row, Signal, Victim};
+use crate::tell::record::{Heading, KillReason, Legend, Record, Row, Signal, Victim};
 use crate::tell::scribe::Scribe;
 
 /// Candidates that are printed beside the chosen and the registered.
@@ -35,6 +36,7 @@ pub(crate) enum Done {
     Signalled {
         victim: Victim,
         signal: Signal,
+        why: KillReason,
         first: bool,
         dry: bool,
     },
@@ -50,11 +52,13 @@ impl From<Done> for Record {
             Done::Signalled {
                 victim,
                 signal,
+                why,
                 first,
                 dry,
             } => Self::Signalled {
                 victim,
                 signal,
+                why,
                 first,
                 dry,
             },
@@ -70,7 +74,7 @@ pub(crate) struct Narrator {
     done: Vec<Done>,
     /// Indices into a decision's candidates, while they are printed.
     order: Vec<u32>,
-    /// Why nothing was killed the last time that was said.
+    /// KillReason nothing was killed the last time that was said.
     said: Option<(Cause, std::mem::Discriminant<Refusal>)>,
 }
 
@@ -105,7 +109,8 @@ impl Narrator {
         self.done.push(done);
     }
 
-    /// Says what was decided, and then what was done about it.
+    /// Says what was decided, what was done about it, and what there was to
+    /// choose from.
     pub(crate) fn tell(
         &mut self,
         decided: Decided<'_>,
@@ -113,6 +118,7 @@ impl Narrator {
         score: impl FnMut(u32) -> Option<u16>,
         scribe: &mut Scribe,
     ) {
+        let mut is_chosen = false;
         match (decided.decision.cause, decided.decision.verdict) {
             (None, _) => self.said = None,
             (Some(_), Verdict::Idle) => {}
@@ -131,11 +137,14 @@ impl Narrator {
             (Some(cause), Verdict::Chosen) => {
                 self.said = None;
                 scribe.tell(Record::Decision(heading(cause, decided, took)));
-                self.tell_candidates(decided, score, scribe);
+                is_chosen = true;
             }
         }
         for done in self.done.drain(..) {
             scribe.tell(done.into());
+        }
+        if is_chosen {
+            self.tell_candidates(decided, score, scribe);
         }
     }
 
@@ -158,10 +167,12 @@ impl Narrator {
         });
         let certain = units.iter().filter(|unit| is_certain(unit)).count();
         let shown = units.len().min(certain.max(SHOWN));
+        let mut legend = Legend::default();
+        scribe.tell(Record::Columns);
         for &index in &self.order[..shown] {
             let unit = &units[index as usize];
             let leader = Process::find(decided.processes, unit.leader);
-            scribe.tell(Record::Candidate(Row {
+            let row = Row {
                 leader: unit.leader,
                 name: unit.name,
                 processes: unit.processes,
@@ -171,10 +182,15 @@ impl Narrator {
                 rss_bytes: leader.map_or(0, |process| process.rss_bytes),
                 growth_bytes_per_second: unit.growth_bytes_per_second,
                 chosen: unit.chosen,
-            }));
+            };
+            legend.add(&row);
+            scribe.tell(Record::Candidate(row));
         }
         if shown < units.len() {
             scribe.tell(Record::Unshown(count(units.len() - shown)));
+        }
+        if legend != Legend::default() {
+            scribe.tell(Record::Legend(legend));
         }
     }
 }

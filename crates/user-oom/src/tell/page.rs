@@ -1,5 +1,5 @@
-//! How a record looks on the terminal: aligned, and coloured where the stream
-//! it goes to lets colours through.
+//! How records look: one line each that can be found with grep(1) and, on a
+//! terminal, folded to its width and coloured.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -7,166 +7,232 @@ use std::path::Path;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use oom_policy::{Amount, Cause, Class, Cost, Level, Memory, Refusal, Settings};
+use jiff::Timestamp;
+use oom_policy::{Amount, Cause, Class, Cost, Level, Memory, Name, Refusal, Settings};
+use reaper::Tally;
 use sensors::KernelFunction;
 
-use crate::tell::record::{Deed, Folded, Heading, Record, Row, Signal, Victim};
+use crate::tell::accounts::Accounts;
+use crate::tell::record::{
+    Deed, Folded, Heading, KillReason, Legend, Record, Row, Shortfalls, Signal, Victim,
+};
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const CAREFUL: Style = AnsiColor::Yellow.on_default();
 const GOOD: Style = AnsiColor::Green.on_default();
 const QUIET: Style = Style::new().dimmed();
 
-/// Writes one record, with its line ends.
-///
-/// # Errors
-///
-/// What `out` says.
-pub(crate) fn write(out: &mut impl Write, record: &Record) -> io::Result<()> {
-    match record {
-        Record::Status(memory, None) => writeln!(out, "{}", MemoryLine(memory)),
-        Record::Status(memory, Some(full_in)) => {
-            writeln!(out, "{}, full in {}", MemoryLine(memory), About(*full_in))
-        }
-        Record::Forewarned { full_in, next } => {
-            let about = About(*full_in);
-            write!(
-                out,
-                "{CAREFUL}memory full{CAREFUL:#} in {about} at this rate"
-            )?;
-            match next {
-                None => writeln!(out),
-                Some(victim) => writeln!(out, "; next victim: {}", NextLine(victim)),
-            }
-        }
-        Record::Unseen(since, why) => writeln!(
+/// How far a folded line is indented: behind the names of settings.
+const HANG: usize = 4;
+const SETTING: usize = 14;
+
+/// Writes records.
+#[derive(Debug)]
+pub(crate) struct Page<W> {
+    out: W,
+    /// `None`: lines are not folded, and no column is left out.
+    width: Option<usize>,
+    accounts: Accounts,
+}
+
+impl<W: Write> Page<W> {
+    /// `width`: of the terminal that `out` goes to, where it is one.
+    pub(crate) fn new(out: W, width: Option<usize>, accounts: Accounts) -> Self {
+        Self {
             out,
-            "{BAD}memory not readable{BAD:#} for {} s: {why}",
-            since.as_secs()
-        ),
-        Record::Decision(heading) => decision(out, heading),
-        Record::Candidate(row) => candidate(out, row),
-        Record::Unshown(count) => {
-            writeln!(out, "{QUIET}{:>9} more that are kept{QUIET:#}", count)
+            width,
+            accounts,
         }
-        Record::Refused {
-            cause,
-            refusal,
-            memory,
-        } => refused(out, *cause, *refusal, memory.as_ref()),
-        Record::Signalled {
-            victim,
-            signal,
-            dry,
-            ..
-        } => {
-            let style = match signal {
-                Signal::Term => CAREFUL,
-                Signal::Kill => BAD,
-            };
-            let name = match signal {
-                Signal::Term => "SIGTERM",
-                Signal::Kill => "SIGKILL",
-            };
-            let dry = if *dry { " (dry run: not sent)" } else { "" };
-            writeln!(out, "{style}{name}{style:#} to {}{dry}", VictimLine(victim))
-        }
-        Record::KilledByWatchdog {
-            victim,
-            idle,
-            memory,
-            dry,
-        } => writeln!(
-            out,
-            "{BAD}SIGKILL{BAD:#} to {}{}: {}, and the main loop has not run for {:.1} s",
-            VictimLine(victim),
-            if *dry { " (dry run: not sent)" } else { "" },
-            MemoryLine(memory),
-            idle.as_secs_f64()
-        ),
-        Record::Unsignalled { victim, errno } => writeln!(
-            out,
-            "{BAD}cannot signal{BAD:#} {}: {}",
-            VictimLine(victim),
-            io::Error::from_raw_os_error(*errno)
-        ),
-        Record::Gone { victim, after } => writeln!(
-            out,
-            "{GOOD}gone{GOOD:#}    {} {}, {:.3} s after its first signal",
-            victim.id.pid,
-            victim.name,
-            after.as_secs_f64()
-        ),
-        Record::Stays {
-            victim,
-            after,
-            is_killed,
-            stuck_in,
-        } => stays(out, victim, *after, *is_killed, stuck_in.as_ref()),
-        Record::Settled {
-            processes,
-            counted_bytes,
-            only_bytes,
-            before_bytes,
-            after_bytes,
-            value,
-            took,
-        } => {
-            let (style, freed, rest) = match only_bytes {
-                None => (GOOD, String::new(), ""),
-                Some(bytes) => (
-                    CAREFUL,
-                    format!("only {} of ", bytes >> 20),
-                    "; the rest is still mapped by others, or was taken by others meanwhile",
-                ),
-            };
-            writeln!(
-                out,
-                "{style}freed{style:#}   {freed}{} MiB by {processes} {} (memory and swap free: {} before, {} MiB after{rest}) in {:.3} s; sum of values given up: {value}",
-                counted_bytes >> 20,
-                plural(*processes, "process", "processes"),
-                Before(*before_bytes),
-                after_bytes >> 20,
-                took.as_secs_f64()
-            )
-        }
-        Record::Implausible { path, what } => {
-            log::warn!("`{}`{what}", path.display());
-            Ok(())
-        }
-        Record::Page(text) => out.write_all(text.as_bytes()),
-        Record::Note(level, text) => {
-            log::log!(*level, "{text}");
-            Ok(())
-        }
-        Record::Folded(Folded { deed, pids, count }) => {
-            let what = match deed {
-                Deed::Term => "SIGTERM to",
-                Deed::Kill => "SIGKILL to",
-                Deed::Gone => "gone   ",
-            };
-            write!(
-                out,
-                "{CAREFUL}{what}{CAREFUL:#} {count} more, too many for a line each:"
-            )?;
-            for pid in pids.iter().take(*count) {
-                write!(out, " {pid}")?;
-            }
-            writeln!(out)
-        }
-        Record::Unsaid(count) => writeln!(
-            out,
-            "{CAREFUL}({count} more lines about the registry, too many to be written){CAREFUL:#}"
-        ),
-        Record::Dropped(count) => writeln!(
-            out,
-            "{CAREFUL}({count} lines could not be written in time and are lost){CAREFUL:#}"
-        ),
     }
+
+    /// Writes one record that was told at `seconds` since 1970.
+    ///
+    /// # Errors
+    ///
+    /// What the stream says.
+    pub(crate) fn write(&mut self, seconds: i64, record: &Record) -> io::Result<()> {
+        let mut text = Vec::new();
+        self.format(&mut text, Time(seconds), record)?;
+        let hang = match record {
+            Record::Page(_) => SETTING,
+            _ => HANG,
+        };
+        let text = String::from_utf8_lossy(&text);
+        let folded = terminal::fold(&text, self.width, hang);
+        self.out.write_all(folded.as_bytes())
+    }
+
+    /// # Errors
+    ///
+    /// What the stream says.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn format(&mut self, out: &mut Vec<u8>, time: Time, record: &Record) -> io::Result<()> {
+        match record {
+            Record::Status(memory, full_in, shortfalls) => {
+                write!(out, "{}", MemoryLine(memory))?;
+                if let Some(full_in) = full_in {
+                    write!(out, ", full in {}", About(*full_in))?;
+                }
+                writeln!(out, "{}", ShortfallWords(shortfalls))
+            }
+            Record::Forewarned { full_in, next } => {
+                let about = About(*full_in);
+                write!(
+                    out,
+                    "{time} {CAREFUL}memory full{CAREFUL:#} in {about} at this rate"
+                )?;
+                match next {
+                    None => writeln!(out),
+                    Some(victim) => writeln!(out, "; next victim: {}", NextLine(victim)),
+                }
+            }
+            Record::Unseen(since, why) => writeln!(
+                out,
+                "{BAD}memory not readable{BAD:#} for {} s: {why}",
+                since.as_secs()
+            ),
+            Record::Decision(heading) => decision(out, time, heading),
+            Record::Columns => columns(out, self.width),
+            Record::Candidate(row) => candidate(out, row, self.width),
+            Record::Unshown(count) => {
+                writeln!(out, "{QUIET}{count:>7}  more, with less memory{QUIET:#}")
+            }
+            Record::Legend(legend) => explain(out, *legend),
+            Record::Refused {
+                cause,
+                refusal,
+                memory,
+            } => refused(out, time, *cause, *refusal, memory.as_ref()),
+            Record::Signalled {
+                victim,
+                signal,
+                why,
+                dry,
+                ..
+            } => {
+                let (style, signal) = match signal {
+                    Signal::Term => (CAREFUL, "SIGTERM"),
+                    Signal::Kill => (BAD, "SIGKILL"),
+                };
+                let verb = verb(*dry);
+                let reason = Reason(*why);
+                let fields = self.fields(victim);
+                writeln!(
+                    out,
+                    "{time} {style}{verb}{style:#} pid={} signal={signal} name={} reason=\"{reason}\" {fields}",
+                    victim.id.pid,
+                    Word(&victim.name)
+                )
+            }
+            Record::KilledByWatchdog {
+                victim,
+                idle,
+                memory,
+                dry,
+            } => {
+                let verb = verb(*dry);
+                let reason = Reason(KillReason::Decided(Cause::Level(Level::Kill)));
+                let fields = self.fields(victim);
+                writeln!(
+                    out,
+                    "{time} {BAD}{verb}{BAD:#} pid={} signal=SIGKILL name={} reason=\"{reason}, main \
+                     loop stalled for {:.1} s\" now=\"{}\" {fields}",
+                    victim.id.pid,
+                    Word(&victim.name),
+                    idle.as_secs_f64(),
+                    MemoryLine(memory),
+                )
+            }
+            Record::Unsignalled { victim, errno } => {
+                let err = io::Error::from_raw_os_error(*errno);
+                let fields = self.fields(victim);
+                writeln!(
+                    out,
+                    "{time} {BAD}cannot-kill{BAD:#} {} error=\"{err}\" {fields}",
+                    Identity(victim),
+                )
+            }
+            Record::Gone { victim, after } => writeln!(
+                out,
+                "{time} {GOOD}gone{GOOD:#} {} after={:.3}s",
+                Identity(victim),
+                after.as_secs_f64()
+            ),
+            Record::Stays {
+                victim,
+                after,
+                is_killed,
+                stuck_in,
+            } => stays(out, time, victim, *after, *is_killed, stuck_in.as_ref()),
+            Record::Settled {
+                processes,
+                counted_bytes,
+                only_bytes,
+                before_bytes,
+                after_bytes,
+                value,
+                took,
+            } => {
+                let (style, only, rest) = match only_bytes {
+                    None => (GOOD, String::new(), ""),
+                    Some(bytes) => (
+                        CAREFUL,
+                        format!("only {} of ", bytes >> 20),
+                        "; the rest is still mapped by other processes, or was taken meanwhile",
+                    ),
+                };
+                writeln!(
+                    out,
+                    "{time} {style}freed{style:#} {only}{} MiB from {processes} {} in {:.3} s; memory \
+                     and swap free: {} before, {} MiB after{rest}; sum of values lost: {value}",
+                    counted_bytes >> 20,
+                    plural(*processes, "process", "processes"),
+                    took.as_secs_f64(),
+                    Before(*before_bytes),
+                    after_bytes >> 20,
+                )
+            }
+            Record::Implausible { path, what } => {
+                log::warn!("`{}`{what}", path.display());
+                Ok(())
+            }
+            Record::Page(text) => out.write_all(text.as_bytes()),
+            Record::Note(level, text) => {
+                log::log!(*level, "{text}");
+                Ok(())
+            }
+            Record::Folded(folded) => several(out, time, folded),
+            Record::Unsaid(count) => writeln!(
+                out,
+                "{CAREFUL}({count} lines about the registry left out: too many){CAREFUL:#}"
+            ),
+            Record::Dropped(count) => writeln!(
+                out,
+                "{CAREFUL}({count} lines lost: the output took none in time){CAREFUL:#}"
+            ),
+        }
+    }
+
+    fn fields<'a>(&'a mut self, victim: &'a Victim) -> VictimFields<'a> {
+        VictimFields {
+            victim,
+            user: self.accounts.name(victim.uid),
+        }
+    }
+}
+
+/// Of a kill, and of one that a dry run leaves out: neither is found by the
+/// other's words.
+fn verb(dry: bool) -> &'static str {
+    if dry { "would-kill" } else { "kill" }
 }
 
 fn stays(
     out: &mut impl Write,
+    time: Time,
     victim: &Victim,
     after: Duration,
     is_killed: bool,
@@ -174,22 +240,40 @@ fn stays(
 ) -> io::Result<()> {
     write!(
         out,
-        "{BAD}stays{BAD:#}   {} {}, {:.3} s after its first signal",
-        victim.id.pid,
-        victim.name,
+        "{time} {BAD}stays{BAD:#} {} after={:.3}s: ",
+        Identity(victim),
         after.as_secs_f64()
     )?;
     if !is_killed {
-        write!(out, ", not sent SIGKILL")?;
+        write!(out, "not sent SIGKILL, ")?;
     }
     if let Some(function) = stuck_in {
-        write!(out, ", in a sleep that no signal ends")?;
+        write!(out, "in a sleep that no signal ends")?;
         let function = function.to_string();
         if !function.is_empty() {
             write!(out, " ({function})")?;
         }
+        write!(out, ", ")?;
     }
-    writeln!(out, ": no longer waited for")
+    writeln!(out, "no longer waited for")
+}
+
+/// What there was no room for, a line for many.
+fn several(out: &mut impl Write, time: Time, folded: &Folded) -> io::Result<()> {
+    let Folded { deed, pids, count } = folded;
+    let (verb, signal) = match deed {
+        Deed::Term => ("kill", " signal=SIGTERM"),
+        Deed::Kill => ("kill", " signal=SIGKILL"),
+        Deed::Gone => ("gone", ""),
+    };
+    write!(
+        out,
+        "{time} {CAREFUL}{verb}{CAREFUL:#}{signal} ({count} more, too many for a line each)"
+    )?;
+    for pid in pids.iter().take(*count) {
+        write!(out, " pid={pid}")?;
+    }
+    writeln!(out)
 }
 
 /// What the daemon says of itself at start.
@@ -222,12 +306,12 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
         dryrun,
     } = introduction;
     let base_bytes = memory.usable_bytes();
-    let memory_floor = |amount: Amount| Floored(amount.of(base_bytes), base_bytes);
-    let swap_floor =
-        |amount: Amount| Floored(amount.of(memory.swap_total_bytes), memory.swap_total_bytes);
+    let of_memory = |amount: Amount| Threshold(amount.of(base_bytes), base_bytes);
+    let of_swap =
+        |amount: Amount| Threshold(amount.of(memory.swap_total_bytes), memory.swap_total_bytes);
     writeln!(
         out,
-        "{BOLD}user-oom {}{BOLD:#} keeps the most value in the memory that is left{}",
+        "{BOLD}user-oom {}{BOLD:#} kills what costs the least value before memory runs out{}",
         env!("CARGO_PKG_VERSION"),
         if *dryrun {
             " (dry run: no signal is sent)"
@@ -235,113 +319,170 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
             ""
         }
     )?;
-    writeln!(out, "  now       {}", MemoryLine(memory))?;
+    writeln!(out, "  now         {}", MemoryLine(memory))?;
     writeln!(
         out,
-        "  memory    SIGTERM at {}, SIGKILL at {}, enough again at {}",
-        memory_floor(settings.warn.memory),
-        memory_floor(settings.kill.memory),
-        memory_floor(settings.recovery),
+        "  memory      SIGTERM at {}, SIGKILL at {}, recovered at {}",
+        of_memory(settings.warn.memory),
+        of_memory(settings.kill.memory),
+        of_memory(settings.recovery),
     )?;
     if memory.swap_total_bytes > 0 {
         writeln!(
             out,
-            "  and swap  SIGTERM at {}, SIGKILL at {}",
-            swap_floor(settings.warn.swap),
-            swap_floor(settings.kill.swap),
+            "  and swap    SIGTERM at {}, SIGKILL at {}",
+            of_swap(settings.warn.swap),
+            of_swap(settings.kill.swap),
         )?;
     }
     match gate {
         Some(percent) => writeln!(
             out,
-            "  pressure  relief when all tasks stall for {percent} % of the time, 3 s long"
+            "  pressure    relief once all tasks stall for {percent} % of each of 3 s in a row"
         )?,
-        None => writeln!(out, "  pressure  not watched")?,
+        None => writeln!(out, "  pressure    not watched")?,
     }
     writeln!(
         out,
-        "  grace     {} s from SIGTERM to SIGKILL; room for {} s of growth",
+        "  grace       {} s from SIGTERM to SIGKILL; frees room for {} s of growth",
         settings.grace.as_secs_f64(),
         settings.horizon.as_secs_f64()
     )?;
     writeln!(
         out,
-        "  judges    {}",
+        "  candidates  {}",
         if settings.registered_only {
             "registered processes only"
         } else {
-            "all processes; each session of those not registered is worth 1 together"
+            "all processes; unregistered ones share a value of 1 in each session"
         }
     )?;
-    writeln!(out, "  registry  {}", registry.display())?;
+    writeln!(out, "  registry    {}", registry.display())?;
     match socket {
-        Some(socket) => writeln!(out, "  socket    {}", socket.display()),
-        None => writeln!(out, "  socket    none"),
+        Some(socket) => writeln!(out, "  socket      {}", socket.display()),
+        None => writeln!(out, "  socket      none"),
     }
 }
 
-fn decision(out: &mut impl Write, heading: &Heading) -> io::Result<()> {
+fn decision(out: &mut impl Write, time: Time, heading: &Heading) -> io::Result<()> {
     let style = cause_style(heading.cause);
     writeln!(
         out,
-        "{style}{}{style:#}: {}; {} MiB to give back",
+        "{time} {style}{}{style:#}: {}; need {} MiB",
         CauseName(heading.cause),
         Seen(heading.memory.as_ref()),
         heading.need_bytes >> 20,
     )?;
-    let exact = if !heading.covers_need {
-        "nothing covers that, so the one that gives back the most for its value goes".to_owned()
+    let outcome = if !heading.covers_need {
+        "no choice frees the need; this one frees the most for its cost".to_owned()
     } else if heading.gap == Cost::ZERO {
-        "no other choice costs less".to_owned()
+        "optimal".to_owned()
     } else {
-        format!("another choice might cost up to {} less", heading.gap)
+        format!("at most {} above the least cost", heading.gap)
     };
     writeln!(
         out,
-        "{QUIET}  {} judged, {} given up: {exact} (read in {:.3} ms, chosen in {:.3} ms){QUIET:#}",
-        heading.candidates,
+        "{QUIET}  chose {} of {} {}: {outcome} (read in {:.3} ms, chosen in {:.3} ms){QUIET:#}",
         heading.chosen,
+        heading.candidates,
+        plural(heading.candidates, "candidate", "candidates"),
         heading.read.as_secs_f64() * 1e3,
         heading.choose.as_secs_f64() * 1e3,
-    )?;
-    writeln!(
-        out,
-        "{QUIET}{:>9}  {:<15}  {:>9}  {:>7}  {:>10}  {:>11}{QUIET:#}",
-        "PID", "NAME", "oom_score", "value", "VmRSS", "growth"
     )
 }
 
-fn candidate(out: &mut impl Write, row: &Row) -> io::Result<()> {
+/// Columns that a narrow terminal has no room for, and how wide it must be for
+/// each.
+const WITH_PROCESSES: usize = 68;
+const WITH_GROWTH: usize = 80;
+
+fn fits(width: Option<usize>, needed: usize) -> bool {
+    width.is_none_or(|width| needed <= width)
+}
+
+fn columns(out: &mut impl Write, width: Option<usize>) -> io::Result<()> {
+    write!(out, "{QUIET}{:>7}  {:<15}", "PID", "NAME")?;
+    if fits(width, WITH_PROCESSES) {
+        write!(out, "  {:>5}", "procs")?;
+    }
+    write!(out, "  {:>9}  {:>7}  {:>9}", "oom_score", "value", "VmRSS")?;
+    if fits(width, WITH_GROWTH) {
+        write!(out, "  {:>10}", "growth")?;
+    }
+    writeln!(out, "{QUIET:#}")
+}
+
+fn candidate(out: &mut impl Write, row: &Row, width: Option<usize>) -> io::Result<()> {
     let (style, fate) = if row.chosen {
-        (CAREFUL, "given up")
+        (CAREFUL, "kill")
     } else {
-        (Style::new(), "kept")
+        (Style::new(), "keep")
     };
     let value = row.explanation.value();
     let value = value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    write!(out, "{style}{:>7}  {:<15}", row.leader.pid, row.name)?;
+    if fits(width, WITH_PROCESSES) {
+        write!(out, "  {:>5}", row.processes)?;
+    }
     write!(
         out,
-        "{style}{:>9}  {:<15}  {:>9}  {value:>7}  {:>10}  {:>11}  {fate}{style:#}",
-        row.leader.pid,
-        row.name,
+        "  {:>9}  {value:>7}  {:>9}",
         Score(row.oom_score).to_string(),
-        format!("{} MiB", row.rss_bytes >> 20),
-        Growth(row.growth_bytes_per_second).to_string(),
+        Resident(row.rss_bytes).to_string(),
     )?;
-    if row.processes > 1 {
-        write!(out, ", {} processes", row.processes)?;
+    if fits(width, WITH_GROWTH) {
+        write!(
+            out,
+            "  {:>10}",
+            Growth(row.growth_bytes_per_second).to_string()
+        )?;
     }
-    if row.class == Class::System {
-        write!(out, ", system")?;
+    write!(out, "  {fate}")?;
+    // On a terminal it has a line of its own.
+    let gap = if width.is_some() { "\n         " } else { ", " };
+    match (row.class, row.explanation.is_plain()) {
+        (Class::System, true) => write!(out, "{gap}system")?,
+        (Class::System, false) => write!(out, "{gap}system, {}", row.explanation)?,
+        (Class::Judged, false) => write!(out, "{gap}{}", row.explanation)?,
+        (Class::Judged, true) => {}
     }
-    if !row.explanation.is_plain() {
-        write!(out, "; {}", row.explanation)?;
+    writeln!(out, "{style:#}")
+}
+
+/// The words that the rows above need, a line each.
+fn explain(out: &mut impl Write, legend: Legend) -> io::Result<()> {
+    for (is_used, line) in [
+        (
+            legend.growing,
+            "growing: took a tenth or more of what memory fell by in 10 s; counts half",
+        ),
+        (
+            legend.penalty,
+            "penalty: its share of the values lost earlier because it grew",
+        ),
+        (
+            legend.share,
+            "session's 1: its unregistered processes share a value of 1, by memory held",
+        ),
+        (
+            legend.critical,
+            "session-critical: without it, a session or the machine cannot be used",
+        ),
+        (
+            legend.system,
+            "system: of root or a system account, in no login session; killed last",
+        ),
+    ] {
+        if is_used {
+            writeln!(out, "{QUIET}  {line}{QUIET:#}")?;
+        }
     }
-    writeln!(out)
+    Ok(())
 }
 
 fn refused(
     out: &mut impl Write,
+    time: Time,
     cause: Cause,
     refusal: Refusal,
     memory: Option<&Memory>,
@@ -349,29 +490,28 @@ fn refused(
     let style = cause_style(cause);
     write!(
         out,
-        "{style}{}{style:#}: {}; nobody is ended: ",
+        "{time} {style}{}{style:#}: {}; no kill: ",
         CauseName(cause),
         Seen(memory)
     )?;
     match refusal {
         Refusal::EnoughAvailable => writeln!(
             out,
-            "memory is available above the recovery level, so tasks stall for another reason (their own cgroup's limit?)"
+            "memory is above the recovery threshold, so tasks stall for another reason (the limit of \
+             their own cgroup?)"
         ),
         Refusal::RecoveryInterval { remaining } => writeln!(
             out,
-            "the recovery interval has {:.0} s to go",
+            "{:.0} s left of the interval since the last relief",
             remaining.as_secs_f64().ceil()
         ),
-        Refusal::Promised { bytes } => writeln!(
-            out,
-            "those already signalled still hold {} MiB",
-            bytes >> 20
-        ),
+        Refusal::Promised { bytes } => {
+            writeln!(out, "victims still hold {} MiB (pending)", bytes >> 20)
+        }
         Refusal::NothingHelps { judged_bytes } => {
             write!(
                 out,
-                "all that may be judged holds {} MiB, and that is not enough",
+                "all candidates together hold {} MiB, which is not enough",
                 judged_bytes >> 20
             )?;
             match memory {
@@ -395,8 +535,23 @@ fn cause_style(cause: Cause) -> Style {
     }
 }
 
-fn plural<'a>(count: u32, one: &'a str, many: &'a str) -> &'a str {
-    if count == 1 { one } else { many }
+fn plural<'a>(count: impl TryInto<u32>, one: &'a str, many: &'a str) -> &'a str {
+    if count.try_into().is_ok_and(|count: u32| count == 1) {
+        one
+    } else {
+        many
+    }
+}
+
+/// When a line was told, in UTC: `2026-11-26T01:40:12Z`.
+#[derive(Clone, Copy)]
+struct Time(i64);
+
+impl Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A clock beyond the year 9999 is no reason to say nothing.
+        Timestamp::from_second(self.0).unwrap_or_default().fmt(f)
+    }
 }
 
 struct CauseName(Cause);
@@ -404,12 +559,23 @@ struct CauseName(Cause);
 impl Display for CauseName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Cause::Level(Level::Ok) => "ok",
-            Cause::Level(Level::Warn) => "warn",
-            Cause::Level(Level::Kill) => "kill",
-            Cause::Relief => "relief",
-            Cause::LastCall => "last call",
+            Cause::Level(Level::Ok) => "enough memory (ok)",
+            Cause::Level(Level::Warn) => "low memory (warn)",
+            Cause::Level(Level::Kill) => "low memory (kill)",
+            Cause::Relief => "relief (memory stalls)",
+            Cause::LastCall => "last call (kernel about to kill)",
         })
+    }
+}
+
+struct Reason(KillReason);
+
+impl Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            KillReason::Decided(cause) => CauseName(cause).fmt(f),
+            KillReason::GraceIsOver => f.write_str("still alive after SIGTERM and grace"),
+        }
     }
 }
 
@@ -474,6 +640,40 @@ impl Display for NextLine<'_> {
     }
 }
 
+/// What does not go as it should, where anything does not.
+struct ShortfallWords<'a>(&'a Shortfalls);
+
+impl Display for ShortfallWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shortfalls {
+            unheld,
+            unread,
+            reaped,
+        } = *self.0;
+        if unheld > 0 {
+            let noun = plural(unheld, "process", "processes");
+            write!(f, "; {unheld} {noun} not held (raise RLIMIT_NOFILE)")?;
+        }
+        if unread > 0 {
+            let noun = plural(unread, "process", "processes");
+            write!(f, "; {unread} {noun} hidden (hidepid, or RLIMIT_NOFILE)")?;
+        }
+        let Tally {
+            released,
+            gone,
+            failed,
+            dropped,
+        } = reaped;
+        if failed > 0 || dropped > 0 {
+            write!(
+                f,
+                "; reaper: {released} freed, {gone} had exited, {failed} busy, {dropped} not tried"
+            )?;
+        }
+        Ok(())
+    }
+}
+
 /// The same, where memory can be read.
 struct Seen<'a>(Option<&'a Memory>);
 
@@ -506,9 +706,9 @@ pub(crate) fn percent_of(part: u64, whole: u64) -> f64 {
 }
 
 /// `2399 MiB (10.00 %)`.
-struct Floored(u64, u64);
+struct Threshold(u64, u64);
 
-impl Display for Floored {
+impl Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -519,24 +719,65 @@ impl Display for Floored {
     }
 }
 
-struct VictimLine<'a>(&'a Victim);
+/// `pid=7340`, and what it calls itself.
+struct Identity<'a>(&'a Victim);
 
-impl Display for VictimLine<'_> {
+impl Display for Identity<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Victim { id, name, .. } = self.0;
+        write!(f, "pid={} name={}", id.pid, Word(name))
+    }
+}
+
+/// A victim in fields that can be grepped.
+struct VictimFields<'a> {
+    victim: &'a Victim,
+    user: Option<&'a str>,
+}
+
+impl Display for VictimFields<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Victim {
-            id,
-            name,
+            uid,
             oom_score,
             value,
             rss_bytes,
+            unit,
             ..
-        } = self.0;
-        write!(f, "{} {name}, oom_score {}, ", id.pid, Score(*oom_score))?;
-        match value {
-            Some(value) => write!(f, "value {value}, ")?,
-            None => f.write_str("no value of its own, ")?,
+        } = self.victim;
+        // Of a process that is in no table nothing more is known.
+        if *uid != u32::MAX {
+            write!(f, "uid={uid} user={} ", self.user.unwrap_or("-"))?;
         }
-        write!(f, "VmRSS {} MiB", rss_bytes >> 20)
+        match value {
+            Some(value) => write!(f, "value={value}")?,
+            None => f.write_str("value=-")?,
+        }
+        if let Some(unit) = unit {
+            write!(
+                f,
+                " cost={} processes={} frees={}MiB",
+                unit.cost,
+                unit.processes,
+                unit.frees_bytes >> 20
+            )?;
+        }
+        let score = Score(*oom_score);
+        write!(f, " VmRSS={}MiB oom_score={score}", rss_bytes >> 20)
+    }
+}
+
+/// A name as one word: in quotes where it could be taken for more.
+struct Word<'a>(&'a Name);
+
+impl Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.to_string();
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+:/@".contains(&byte);
+        if !name.is_empty() && name.bytes().all(is_plain) {
+            return f.write_str(&name);
+        }
+        write!(f, "{name:?}")
     }
 }
 
@@ -551,13 +792,27 @@ impl Display for Score {
     }
 }
 
+/// As wide as its column, whatever the machine.
 struct Growth(u64);
 
 impl Display for Growth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 >> 20 {
             0 => Ok(()),
-            mib => write!(f, "+{mib} MiB/s"),
+            mib @ 1..1024 => write!(f, "+{mib} MiB/s"),
+            mib => write!(f, "+{} GiB/s", mib >> 10),
+        }
+    }
+}
+
+/// Likewise.
+struct Resident(u64);
+
+impl Display for Resident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 >> 20 {
+            mib @ 0..100_000 => write!(f, "{mib} MiB"),
+            mib => write!(f, "{} GiB", mib >> 10),
         }
     }
 }
@@ -569,14 +824,55 @@ mod tests {
     use oom_policy::{Basis, Explanation, Name, ProcessId};
 
     use super::*;
+    use crate::tell::record::UnitLine;
 
     const MIB: u64 = 1 << 20;
 
-    /// What is written for `record` where no colours get through.
+    /// 2026-11-26T01:40:12Z.
+    const NOW: i64 = 1_795_657_212;
+    const UID: u32 = 1000;
+
+    /// What is written for `record` where no colours get through, on a terminal
+    /// as wide as that, or elsewhere.
+    fn written(width: Option<usize>, record: &Record) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let passwd = folder.path().join("passwd");
+        let line = format!("ann:x:{UID}:1000::/home/ann:/bin/sh\n");
+        std::fs::write(&passwd, line).expect("the folder is ours");
+        let out = anstream::StripStream::new(Vec::new());
+        let mut page = Page::new(out, width, Accounts::at(passwd));
+        page.write(NOW, record).expect("a vector takes all");
+        String::from_utf8(page.out.into_inner()).expect("text")
+    }
+
     fn plain(record: &Record) -> String {
-        let mut out = anstream::StripStream::new(Vec::new());
-        write(&mut out, record).expect("a vector takes all");
-        String::from_utf8(out.into_inner()).expect("text")
+        written(None, record)
+    }
+
+    fn victim() -> Victim {
+        Victim {
+            id: id(7340),
+            name: Name::new(b"python3"),
+            uid: UID,
+            oom_score: Some(702),
+            value: Some(8),
+            rss_bytes: 790 * MIB,
+            unit: Some(UnitLine {
+                processes: 3,
+                cost: Cost::from_parts(Cost::PARTS * 3 / 100),
+                frees_bytes: 812 * MIB,
+            }),
+        }
+    }
+
+    fn signalled(victim: Victim, why: KillReason, dry: bool) -> Record {
+        Record::Signalled {
+            victim,
+            signal: Signal::Kill,
+            why,
+            first: true,
+            dry,
+        }
     }
 
     fn id(pid: u32) -> ProcessId {
@@ -614,7 +910,7 @@ mod tests {
     #[test]
     fn status_says_memory_and_swap() {
         assert_eq!(
-            plain(&Record::Status(memory(), None)),
+            plain(&Record::Status(memory(), None, Shortfalls::default())),
             "memory 95 of 1000 MiB available (9.50 %), swap 10 of 400 MiB free (2.50 %)\n"
         );
     }
@@ -625,6 +921,7 @@ mod tests {
             plain(&Record::Status(
                 memory(),
                 Some(Duration::from_secs(seconds)),
+                Shortfalls::default(),
             ))
         };
         for (seconds, want) in [
@@ -647,7 +944,10 @@ mod tests {
                 next,
             })
         };
-        assert_eq!(said(None), "memory full in about 40 s at this rate\n");
+        assert_eq!(
+            said(None),
+            "2026-11-26T01:40:12Z memory full in about 40 s at this rate\n"
+        );
         let job = Victim {
             id: id(7),
             name: Name::new(b"train"),
@@ -655,15 +955,35 @@ mod tests {
             oom_score: None,
             value: Some(5),
             rss_bytes: 300 * MIB,
+            unit: None,
         };
         let unknown = Victim { value: None, ..job };
         assert_eq!(
             said(Some(job)),
-            "memory full in about 40 s at this rate; next victim: train (pid 7, value 5)\n"
+            "2026-11-26T01:40:12Z memory full in about 40 s at this rate; next victim: train (pid 7, value 5)\n"
         );
         assert_eq!(
             said(Some(unknown)),
-            "memory full in about 40 s at this rate; next victim: train (pid 7, not registered)\n"
+            "2026-11-26T01:40:12Z memory full in about 40 s at this rate; next victim: train (pid 7, not registered)\n"
+        );
+    }
+
+    #[test]
+    fn status_says_what_does_not_go_as_it_should() {
+        let shortfalls = Shortfalls {
+            unheld: 12,
+            unread: 1,
+            reaped: Tally {
+                released: 5,
+                failed: 2,
+                ..Tally::default()
+            },
+        };
+        assert_eq!(
+            plain(&Record::Status(memory(), None, shortfalls)),
+            "memory 95 of 1000 MiB available (9.50 %), swap 10 of 400 MiB free (2.50 %); 12 \
+             processes not held (raise RLIMIT_NOFILE); 1 process hidden (hidepid, or \
+             RLIMIT_NOFILE); reaper: 5 freed, 0 had exited, 2 busy, 0 not tried\n"
         );
     }
 
@@ -683,20 +1003,88 @@ mod tests {
         });
         assert_eq!(
             said,
-            "relief: memory not readable; nobody is ended: all that may be judged holds 3 MiB, \
-             and that is not enough\n"
+            "2026-11-26T01:40:12Z relief (memory stalls): memory not readable; no kill: all \
+             candidates together hold 3 MiB, which is not enough\n"
         );
     }
 
     #[test]
-    fn candidates_stand_in_columns_and_say_what_they_cost() {
-        let mut given_up = row(12, Basis::Value(8));
-        given_up.chosen = true;
-        given_up.processes = 3;
-        given_up.growth_bytes_per_second = 40 * MIB;
-        given_up.explanation = Explanation::new(Basis::Value(8), true, Cost::of_value(2));
+    fn a_kill_is_one_line_with_all_there_is_to_know_of_it() {
+        let why = KillReason::Decided(Cause::Level(Level::Kill));
+        assert_eq!(
+            plain(&signalled(victim(), why, false)),
+            "2026-11-26T01:40:12Z kill pid=7340 signal=SIGKILL name=python3 reason=\"low memory \
+             (kill)\" uid=1000 user=ann value=8 cost=0.03 processes=3 frees=812MiB VmRSS=790MiB \
+             oom_score=702\n"
+        );
+        let of_the_unit = Victim {
+            value: None,
+            unit: None,
+            uid: 1001,
+            ..victim()
+        };
+        assert_eq!(
+            plain(&signalled(of_the_unit, KillReason::GraceIsOver, false)),
+            "2026-11-26T01:40:12Z kill pid=7340 signal=SIGKILL name=python3 reason=\"still alive \
+             after SIGTERM and grace\" uid=1001 user=- value=- VmRSS=790MiB oom_score=702\n"
+        );
+    }
+
+    #[test]
+    fn what_a_dry_run_leaves_out_is_not_found_as_a_kill() {
+        let said = plain(&signalled(
+            victim(),
+            KillReason::Decided(Cause::Relief),
+            true,
+        ));
+        assert!(
+            said.contains("Z would-kill pid=7340 ") && !said.contains(" kill "),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn on_a_terminal_a_kill_is_folded_and_nothing_is_lost() {
+        let record = signalled(victim(), KillReason::Decided(Cause::LastCall), false);
+        let said = written(Some(80), &record);
+        assert!(said.lines().count() > 1, "{said}");
+        assert!(
+            said.lines().all(|line| line.chars().count() <= 80),
+            "{said}"
+        );
+        let words = |text: &str| -> Vec<String> {
+            text.split_whitespace().map(ToOwned::to_owned).collect()
+        };
+        assert_eq!(words(&said), words(&plain(&record)));
+    }
+
+    fn killed_and_kept() -> [Record; 4] {
+        let mut killed = row(12, Basis::Value(8));
+        killed.chosen = true;
+        killed.processes = 3;
+        killed.growth_bytes_per_second = 40 * MIB;
+        killed.explanation = Explanation::new(Basis::Value(8), true, Cost::of_value(2));
         let share = Basis::Share(Cost::from_parts(Cost::PARTS / 58));
-        let table = [
+        let kept = row(4_194_304, share);
+        let mut legend = Legend::default();
+        legend.add(&killed);
+        legend.add(&kept);
+        [
+            Record::Columns,
+            Record::Candidate(killed),
+            Record::Candidate(kept),
+            Record::Legend(legend),
+        ]
+    }
+
+    fn table(width: Option<usize>) -> String {
+        let lines = killed_and_kept();
+        lines.iter().map(|record| written(width, record)).collect()
+    }
+
+    #[test]
+    fn candidates_stand_in_columns_and_say_what_they_cost() {
+        assert_eq!(
             plain(&Record::Decision(Heading {
                 cause: Cause::Level(Level::Warn),
                 memory: Some(memory()),
@@ -708,18 +1096,61 @@ mod tests {
                 read: Duration::from_micros(900),
                 choose: Duration::from_micros(20),
             })),
-            plain(&Record::Candidate(given_up)),
-            plain(&Record::Candidate(row(4_194_304, share))),
-        ]
-        .concat();
-        assert_eq!(
-            table,
-            "warn: memory 95 of 1000 MiB available (9.50 %), swap 10 of 400 MiB free (2.50 %); 60 MiB to give back\n\
-             \x20 2 judged, 1 given up: no other choice costs less (read in 0.900 ms, chosen in 0.020 ms)\n\
-             \x20     PID  NAME             oom_score    value       VmRSS       growth\n\
-             \x20      12  train                  700        8     300 MiB    +40 MiB/s  given up, 3 processes; cost 2 = value 8 × ½ (growing) − penalty 2\n\
-             \x20 4194304  train                  700        -     300 MiB               kept; cost 0.02 = 0.02 (its share of its session's 1)\n"
+            "2026-11-26T01:40:12Z low memory (warn): memory 95 of 1000 MiB available (9.50 %), \
+             swap 10 of 400 MiB free (2.50 %); need 60 MiB\n\
+             \x20 chose 1 of 2 candidates: optimal (read in 0.900 ms, chosen in 0.020 ms)\n"
         );
+        assert_eq!(
+            table(None),
+            "\x20   PID  NAME             procs  oom_score    value      VmRSS      growth\n\
+             \x20    12  train                3        700        8    300 MiB   +40 MiB/s  kill, cost 2 = value 8 × ½ (growing) − penalty 2\n\
+             4194304  train                1        700        -    300 MiB              keep, cost 0.02 = 0.02 (its share of its session's 1)\n\
+             \x20 growing: took a tenth or more of what memory fell by in 10 s; counts half\n\
+             \x20 penalty: its share of the values lost earlier because it grew\n\
+             \x20 session's 1: its unregistered processes share a value of 1, by memory held\n"
+        );
+    }
+
+    #[test]
+    fn the_table_fits_80_columns_and_a_narrower_terminal_has_fewer() {
+        assert_eq!(
+            table(Some(80)),
+            "\x20   PID  NAME             procs  oom_score    value      VmRSS      growth\n\
+             \x20    12  train                3        700        8    300 MiB   +40 MiB/s  kill\n\
+             \x20        cost 2 = value 8 × ½ (growing) − penalty 2\n\
+             4194304  train                1        700        -    300 MiB              keep\n\
+             \x20        cost 0.02 = 0.02 (its share of its session's 1)\n\
+             \x20 growing: took a tenth or more of what memory fell by in 10 s; counts half\n\
+             \x20 penalty: its share of the values lost earlier because it grew\n\
+             \x20 session's 1: its unregistered processes share a value of 1, by memory held\n"
+        );
+        for (width, growth, processes) in [(80, true, true), (79, false, true), (67, false, false)]
+        {
+            let table = table(Some(width));
+            let (head, rows) = table.split_once('\n').expect("more than one");
+            assert_eq!(head.contains("growth"), growth, "{width}");
+            assert_eq!(head.contains("procs"), processes, "{width}");
+            assert!(rows.contains("kill"), "{rows}");
+            assert!(
+                table.lines().all(|line| line.chars().count() <= width),
+                "{table}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_row_that_needs_no_explanation_has_none() {
+        let record = Record::Candidate(row(7, Basis::Value(8)));
+        for width in [None, Some(80)] {
+            let said = written(width, &record);
+            assert!(
+                said.ends_with("  keep\n") && said.lines().count() == 1,
+                "{said}"
+            );
+        }
+        let mut legend = Legend::default();
+        legend.add(&row(7, Basis::Value(8)));
+        assert_eq!(legend, Legend::default());
     }
 
     #[test]
@@ -735,7 +1166,7 @@ mod tests {
             read: Duration::ZERO,
             choose: Duration::ZERO,
         }));
-        assert!(said.contains("might cost up to 1.5 less"), "{said}");
+        assert!(said.contains("at most 1.5 above the least cost"), "{said}");
     }
 
     #[test]
@@ -748,7 +1179,7 @@ mod tests {
             memory: Some(memory()),
         });
         assert!(
-            said.contains("nobody is ended") && said.contains("Shmem 500 MiB"),
+            said.contains("no kill: ") && said.contains("Shmem 500 MiB"),
             "{said}"
         );
     }
@@ -756,22 +1187,13 @@ mod tests {
     #[test]
     fn a_name_cannot_write_to_the_terminal() {
         let victim = Victim {
-            id: id(9),
-            name: Name::new(b"\x1b[2Jx"),
-            uid: 0,
-            oom_score: None,
-            value: Some(5),
-            rss_bytes: MIB,
+            name: Name::new(b"\x1b[2J\" signal="),
+            ..victim()
         };
-        let said = plain(&Record::Signalled {
-            victim,
-            signal: Signal::Kill,
-            first: true,
-            dry: false,
-        });
-        assert_eq!(
-            said,
-            "SIGKILL to 9 ?[2Jx, oom_score ?, value 5, VmRSS 1 MiB\n"
+        let said = plain(&signalled(victim, KillReason::GraceIsOver, false));
+        assert!(
+            said.contains(" pid=7340 signal=SIGKILL name=\"?[2J\\\" signal=\" reason="),
+            "{said}"
         );
     }
 }

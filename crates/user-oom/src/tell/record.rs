@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use control::Signal;
-use oom_policy::{Cause, Class, Cost, Explanation, Memory, Name, Process, ProcessId, Refusal};
+use oom_policy::{
+    Basis, Candidate, Cause, Class, Cost, Explanation, Memory, Name, Process, ProcessId, Refusal,
+};
+use reaper::Tally;
 use sensors::{Implausible, KernelFunction};
 
 /// One thing to write down.
@@ -15,7 +18,7 @@ pub(crate) enum Record {
     /// Lines that are there already.
     Page(Box<str>),
     /// How things are, and in how long memory is full, where it falls.
-    Status(Memory, Option<Duration>),
+    Status(Memory, Option<Duration>, Shortfalls),
     /// Memory is full soon.
     Forewarned {
         /// In so long, should it go on falling as it does.
@@ -25,27 +28,33 @@ pub(crate) enum Record {
     },
     /// That is not known: memory could not be read for so long, and why.
     Unseen(Duration, Arc<str>),
-    /// A decision begins; its candidates follow.
+    /// A decision.
     Decision(Heading),
+    /// Its candidates follow.
+    Columns,
     /// One of them.
     Candidate(Row),
     /// How many of them are not shown, each with less memory than those above.
     Unshown(u32),
-    /// Nobody is ended, and why.
+    /// What the words of the rows above mean.
+    Legend(Legend),
+    /// Nothing is killed, and why.
     Refused {
         /// What had asked.
         cause: Cause,
-        /// Why not.
+        /// KillReason not.
         refusal: Refusal,
         /// Where the memory is; `None` while it cannot be read.
         memory: Option<Memory>,
     },
     /// A signal was sent, or would have been.
     Signalled {
-        /// To whom.
+        /// To which process.
         victim: Victim,
         /// Which.
         signal: Signal,
+        /// What for.
+        why: KillReason,
         /// Whether it is the first that it gets.
         first: bool,
         /// Whether it was only said (`--dryrun`).
@@ -64,14 +73,14 @@ pub(crate) enum Record {
     },
     /// A signal could not be sent.
     Unsignalled {
-        /// To whom.
+        /// To which process.
         victim: Victim,
         /// The error's number.
         errno: i32,
     },
     /// A victim is gone.
     Gone {
-        /// Who.
+        /// Which.
         victim: Victim,
         /// Since its first signal.
         after: Duration,
@@ -101,7 +110,7 @@ pub(crate) enum Record {
         before_bytes: Option<u64>,
         /// The same once the last was gone.
         after_bytes: u64,
-        /// Sum of the values given up.
+        /// Sum of the values lost.
         value: u64,
         /// From the decision to the end of the last.
         took: Duration,
@@ -145,6 +154,17 @@ impl Record {
     }
 }
 
+/// What does not go as it should, as far as it is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shortfalls {
+    /// Processes without a descriptor kept, for want of descriptors.
+    pub(crate) unheld: usize,
+    /// Processes that cannot be read.
+    pub(crate) unread: usize,
+    /// What became of the memory that the reaper was to free.
+    pub(crate) reaped: Tally,
+}
+
 /// What is done to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
@@ -185,7 +205,7 @@ pub(crate) struct Heading {
     pub(crate) candidates: u32,
     pub(crate) chosen: u32,
     /// Whether the choice covers the need: where nothing can, the one that
-    /// gives back the most for its value goes.
+    /// frees the most for its cost is chosen.
     pub(crate) covers_need: bool,
     /// Zero: no choice would have cost less.
     pub(crate) gap: Cost,
@@ -195,7 +215,7 @@ pub(crate) struct Heading {
     pub(crate) choose: Duration,
 }
 
-/// One unit that was judged.
+/// One candidate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     pub(crate) leader: ProcessId,
@@ -219,6 +239,60 @@ pub(crate) struct Victim {
     /// `None`: it is not registered, or dies with one that is.
     pub(crate) value: Option<u32>,
     pub(crate) rss_bytes: u64,
+    /// The unit that it leads, where that is known.
+    pub(crate) unit: Option<UnitLine>,
+}
+
+/// What a kill says of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnitLine {
+    pub(crate) processes: u32,
+    pub(crate) cost: Cost,
+    pub(crate) frees_bytes: u64,
+}
+
+impl UnitLine {
+    pub(crate) fn new(unit: &Candidate) -> Self {
+        Self {
+            processes: unit.processes,
+            cost: unit.explanation.cost,
+            frees_bytes: unit.yield_bytes,
+        }
+    }
+}
+
+/// KillReason a signal was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KillReason {
+    /// There was something to decide.
+    Decided(Cause),
+    /// It was sent SIGTERM, and its grace is over.
+    GraceIsOver,
+}
+
+/// Words of a table that need an explanation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Legend {
+    pub(crate) growing: bool,
+    pub(crate) penalty: bool,
+    pub(crate) share: bool,
+    pub(crate) critical: bool,
+    pub(crate) system: bool,
+}
+
+impl Legend {
+    /// With what this row needs.
+    pub(crate) fn add(&mut self, row: &Row) {
+        let explanation = &row.explanation;
+        self.system |= row.class == Class::System;
+        if explanation.is_plain() {
+            return;
+        }
+        self.growing |= explanation.growing;
+        self.penalty |= explanation.penalty > Cost::ZERO;
+        self.share |= matches!(explanation.basis, Basis::Share(_));
+        self.critical |= matches!(explanation.basis, Basis::Critical(_));
+    }
 }
 
 impl Victim {
@@ -231,6 +305,7 @@ impl Victim {
             oom_score,
             value: process.and_then(|process| process.dossier.value),
             rss_bytes: process.map_or(0, |process| process.rss_bytes),
+            unit: None,
         }
     }
 }

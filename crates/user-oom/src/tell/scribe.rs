@@ -16,6 +16,7 @@ use crate::tell::bell::Bell;
 use crate::tell::hook::{HookCalls, Hooks};
 use crate::tell::lane::{Desk, Lane};
 use crate::tell::main_log;
+use crate::tell::page::Page;
 use crate::tell::record::Record;
 
 /// What was done by the loop. Where a decision kills more than there is room for,
@@ -52,16 +53,20 @@ pub(crate) struct Scribe {
 }
 
 impl Scribe {
-    /// Starts the thread, which writes to `out` what comes to `desk`; and, where there
-    /// are hooks, theirs. A guard that cannot speak guards all the same.
-    pub(crate) fn spawn(mut desk: Desk, hooks: Hooks, out: impl Write + Send + 'static) -> Self {
+    /// Starts the thread, which writes to `page` what comes to `desk`; and, where
+    /// there are hooks, theirs. A guard that cannot speak guards all the same.
+    pub(crate) fn spawn(
+        mut desk: Desk,
+        hooks: Hooks,
+        page: Page<impl Write + Send + 'static>,
+    ) -> Self {
         let done = desk.lane(DONE).folding();
         let notes = desk.lane(NOTES);
         let chatter = desk.lane(CHATTER);
         let hooks = match hooks.is_empty() {
             true => None,
             false => HookCalls::spawn(hooks, desk.lane(OUTCOMES))
-                .inspect_err(|err| log::warn!("no hook is run: cannot start their thread: {err}"))
+                .inspect_err(|err| log::warn!("hooks are off: cannot start their thread: {err}"))
                 .ok(),
         };
         let bell = desk.bell();
@@ -71,10 +76,10 @@ impl Scribe {
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 let _sender = sender;
-                desk.write_all(out);
+                desk.write_all(page);
             });
         if let Err(err) = thread {
-            log::warn!("nothing is said from now on: cannot start the thread that writes: {err}");
+            log::warn!("no further output: cannot start the thread that writes: {err}");
             main_log::write_out();
         }
         Self {
@@ -111,9 +116,12 @@ impl Scribe {
             hooks.follow(&record);
         }
         let lane = match record {
-            Record::Status(..) | Record::Candidate(_) | Record::Unshown(_) | Record::Note(..) => {
-                &mut self.notes
-            }
+            Record::Status(..)
+            | Record::Columns
+            | Record::Candidate(_)
+            | Record::Unshown(_)
+            | Record::Legend(_)
+            | Record::Note(..) => &mut self.notes,
             _ => &mut self.done,
         };
         lane.tell(record);

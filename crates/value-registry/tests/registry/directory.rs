@@ -115,7 +115,7 @@ fn what_is_in_its_place_is_named_and_what_would_be_right() {
     assert_eq!(
         absent(open(&file)),
         format!(
-            "`{}` is a plain file of uid {}, not a directory: remove it, or name another place",
+            "`{}` is a plain file of uid {}, not a directory: remove it, or name another directory",
             file.display(),
             geteuid()
         )
@@ -125,7 +125,7 @@ fn what_is_in_its_place_is_named_and_what_would_be_right() {
     assert!(below.contains("cannot reach"), "{below}");
     let parent = absent(open(&folder.path().join("absent/entries")));
     assert!(
-        parent.contains("make it, or name another place: No such"),
+        parent.contains("create it, or name another directory: No such"),
         "{parent}"
     );
     let nowhere = open(Path::new(""));

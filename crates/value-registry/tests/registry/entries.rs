@@ -315,7 +315,7 @@ fn a_users_word_counts_up_to_the_cap_and_roots_in_full() {
     assert_eq!(
         notices[0].to_string(),
         "process 101 is registered: value 100 (train.py, uid 65534); its entry says 101, but an \
-         ordinary user's counts up to 100 (`--user-value-cap`)"
+         ordinary user can give 100 at most (`--user-value-cap`)"
     );
 }
 
@@ -345,7 +345,7 @@ fn another_users_entry_is_removed_and_the_owner_can_register() {
     assert_eq!(notices, [refused_of(NOBODY, id, reason, true)]);
     assert_eq!(
         notices[0].to_string(),
-        "entry 100 (train.py, uid 65534) does not count: it belongs to uid 65533, but the process runs as uid 65534; removed"
+        "entry 100 (train.py, uid 65534) is ignored: it belongs to uid 65533, but the process runs as uid 65534; removed"
     );
     assert!(!exists(&town.path(100)));
 
@@ -504,7 +504,7 @@ fn all_notices_are_one_line() {
             Reason::Value(ValueError::OutOfRange),
             false
         )),
-        "entry 100 (train.py, uid 0) does not count: its value is above 1000000"
+        "entry 100 (train.py, uid 0) is ignored: its value is above 1000000"
     );
     assert_eq!(
         line(refused_of(
@@ -513,13 +513,13 @@ fn all_notices_are_one_line() {
             Reason::TooLarge { bytes: 1 << 30 },
             true
         )),
-        "entry 100 (train.py, uid 0) does not count: it holds 1073741824 bytes, more than 256; \
+        "entry 100 (train.py, uid 0) is ignored: it holds 1073741824 bytes, more than 256; \
          removed"
     );
     let reason = Reason::Unreadable(io::ErrorKind::PermissionDenied);
     assert_eq!(
         line(refused_of(root, id, reason, false)),
-        "entry 100 (train.py, uid 0) does not count: it cannot be read (permission denied)"
+        "entry 100 (train.py, uid 0) is ignored: it cannot be read (permission denied)"
     );
     assert_eq!(
         line(Notice::Swept { count: 3 }),

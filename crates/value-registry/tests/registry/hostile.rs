@@ -139,7 +139,7 @@ fn a_directory_with_too_much_in_it_is_moved_out_of_the_way_by_root() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(aside.len(), 2, "{notices:?}");
-    assert!(aside[0].contains("it is now `.in-the-way-10"), "{aside:?}");
+    assert!(aside[0].contains("renamed to `.in-the-way-10"), "{aside:?}");
     assert!(!exists(&town.path(100)) && !exists(&town.path(101)));
     town.write(100, "8");
     assert_eq!(town.refresh(), [registered(id, 8)]);

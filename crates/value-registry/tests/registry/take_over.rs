@@ -39,7 +39,7 @@ fn check_cleared(what: &str, make: impl Fn(&Path)) {
     };
     assert_eq!(
         notices[0].to_string(),
-        format!("removed {what} of uid 65534, which was in the place of the registry's directory")
+        format!("removed {what} of uid 65534 that was in place of the registry's directory")
     );
     let made = fs::symlink_metadata(&place).expect("it was made");
     assert!(made.is_dir());
