@@ -30,7 +30,7 @@ use crate::classify::{Classifier, Program, Programs};
 /// take some 150 ms.
 const FIRST_LOOK: Duration = Duration::from_millis(600);
 /// How many requests wait at most.
-const QUEUE: usize = 128;
+const QUEUE: usize = 64;
 /// What reading and taking apart one file needs.
 const STACK_BYTES: usize = 128 * 1024;
 /// So many threads may be left behind.
