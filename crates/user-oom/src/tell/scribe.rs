@@ -21,9 +21,9 @@ use crate::tell::record::Record;
 
 /// What was done by the loop. Where a decision kills more than there is room for,
 /// they are named together.
-const DONE: usize = 256;
+const DONE: usize = 128;
 /// Tables, the status line, and what a quiet round has found.
-const NOTES: usize = 128;
+const NOTES: usize = 64;
 /// What users make the registry say.
 const CHATTER: usize = 64;
 /// What became of hooks.
