@@ -18,7 +18,7 @@ use psi::Percent;
     version,
     no_binary_name = true,
     max_term_width = 80,
-    after_help = "Exit status: 0 after SIGINT, SIGTERM, SIGHUP or ^Z, and after -h and -V; 1 if\nit cannot watch, with the reason on standard error; 2 for unusable arguments."
+    after_help = "Exit status: 0 after SIGINT, SIGTERM, SIGHUP or ^Z, and after -h and -V; 1 if\nit cannot watch, with the reason on standard error; 2 for invalid arguments."
 )]
 pub(crate) struct Arguments {
     /// Act when full avg10 is above this, 0 or more and below 100

@@ -77,6 +77,40 @@ fn two_are_chosen_together_where_one_is_not_enough_and_the_candidates_are_shown(
 }
 
 #[test]
+fn a_kill_is_one_line_with_its_time_reason_user_and_what_it_costs_and_frees() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--grace", "0.1"]);
+    let one = stage.process(1);
+    daemon.line_with("is registered");
+    stage.set_available(SHORT_OF_ONE);
+    let term = daemon.line_with(" kill pid=");
+    let kill = daemon.line_with(" kill pid=");
+    stage.set_available(PLENTY);
+    let uid = nix::unistd::geteuid();
+    let passwd = fs::read_to_string("/etc/passwd").expect("passwd(5)");
+    let theirs = format!(":x:{uid}:");
+    let mut users = passwd.lines().filter_map(|line| line.split_once(&theirs));
+    let user = users.next().map_or("-", |(name, _)| name);
+    // It has grown just now, so what it costs may be half its value.
+    let fields = format!("uid={uid} user={user} value=1 cost=");
+    for (line, signal, reason) in [
+        (&term, "SIGTERM", "low memory (warn)"),
+        (&kill, "SIGKILL", "still alive after SIGTERM and grace"),
+    ] {
+        let (time, rest) = line.split_once(' ').expect("more than one word");
+        assert!(time.starts_with("20") && time.ends_with('Z'), "{line}");
+        let begins = format!(
+            "kill pid={} signal={signal} name=test_proc1 reason=\"{reason}\" {fields}",
+            one.pid()
+        );
+        assert!(rest.starts_with(&begins), "{line}");
+        for field in [" processes=1 frees=2", "MiB VmRSS=2", "MiB oom_score="] {
+            assert!(rest.contains(field), "{line}");
+        }
+    }
+}
+
+#[test]
 fn a_dry_run_says_what_it_would_do_and_does_not() {
     let stage = Stage::new();
     let mut daemon = stage.daemon(&["--dryrun"]);

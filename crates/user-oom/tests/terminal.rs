@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::Signal;
 use nix::sys::termios::{FlowArg, tcflow};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
@@ -141,6 +141,38 @@ fn in_the_background_of_a_terminal_that_stops_who_writes_it_guards() {
     line_with("ended by SIGTERM");
     let status = shell.0.wait().expect("it is our child");
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn on_a_terminal_of_80_columns_every_line_fits() {
+    let stage = Stage::new();
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let pty = openpty(Some(&size), None).expect("there is a terminal left");
+    let terminal = || pty.slave.try_clone().expect("a descriptor");
+    let mut ours = command(&stage);
+    // Without colours, so that what is read is what is seen.
+    ours.env("NO_COLOR", "1")
+        .stdout(terminal())
+        .stderr(terminal());
+    let daemon = Running::start(&mut ours);
+    drop((ours, pty.slave));
+    check_guards(&stage);
+    assert!(daemon.end().success());
+    // The last of it is gone, so this comes to an end (EIO).
+    let lines = BufReader::new(File::from(pty.master)).lines();
+    let lines: Vec<String> = lines.map_while(Result::ok).collect();
+    assert!(
+        lines.iter().any(|line| line.contains(" kill pid=")),
+        "{lines:#?}"
+    );
+    for line in &lines {
+        assert!(line.trim_end().chars().count() <= 80, "{line}");
+    }
 }
 
 #[test]
