@@ -1,19 +1,17 @@
-//! The words spoken on the control socket: what may be said, where, by whom.
+//! The control socket: its messages, its two ends, and who may ask for what.
 //!
-//! psi-monitor and user-oomctl ask ([`Client`]), the daemon answers
-//! ([`Listener`], [`Connection`]). The socket is a SOCK_SEQPACKET one: a message
-//! arrives whole or not at all, so nobody ever waits for the rest of one. A
-//! message is a line of plain words ([`Request`], [`Reply`]), at most
-//! [`MESSAGE_BYTES`] long.
+//! psi-monitor asks ([`Client`]), the daemon answers ([`Listener`],
+//! [`Connection`]). The socket is SOCK_SEQPACKET, so a message arrives whole or
+//! not at all, and neither end waits for the rest of one. A message is a line
+//! of plain words ([`Request`], [`Reply`]), at most [`MESSAGE_BYTES`] long.
 //!
-//! Once the daemon listens, nothing on its side waits, takes memory from the
-//! heap or trusts what a peer says: a peer that is silent, talks nonsense or
-//! never reads costs a descriptor, and how many of those it gives away the
-//! daemon decides.
+//! Once the daemon listens, its side does not wait, does not allocate, and does
+//! not trust what a peer says. A peer that is silent, sends nonsense or never
+//! reads costs one descriptor, and the daemon decides how many it spends.
 //!
-//! What a request comes to is not decided here. The answers are words of this
-//! crate and not of the policy, so what is spoken stays the same when the
-//! policy changes.
+//! This crate does not decide what a request leads to. Its answers are its own
+//! types, not the policy's, so the protocol stays the same when the policy
+//! changes.
 //!
 //! A daemon and a client that asks it for relief:
 //!

@@ -1,31 +1,32 @@
-//! Gives up the cheapest set of items that covers a need, exactly.
+//! Chooses the set of items that covers a need at the least cost, exactly.
 //!
-//! Every [`Item`] has a weight (what giving it up gives back) and a value (what
-//! giving it up costs). [`Workspace::give_up`] finds the set whose weights add
-//! up to at least the need and which, in this order,
+//! Each [`Item`] has a weight (what choosing it frees) and a value (what choosing
+//! it costs). [`Workspace::give_up`] finds the set whose weights add up to at
+//! least the need and which, in this order,
 //!
 //! 1. costs the least value,
-//! 2. is the fewest items,
-//! 3. gives back the most weight.
+//! 2. has the fewest items,
+//! 3. frees the most weight.
 //!
-//! Seen from the other side this is the 0/1 knapsack problem: keep the most
-//! value within the weight that need not be given back. It is solved by
-//! dynamic programming over an expanding core, after the ideas of Pisinger's
-//! MINKNAP (1997) and of Martello, Pisinger and Toth's COMBO (1999);
+//! Seen from the other side, this is the 0/1 knapsack problem: keep the most
+//! value within the weight that need not be freed. It is solved by dynamic
+//! programming over an expanding core, after the ideas of Pisinger's MINKNAP
+//! (1997) and of Martello, Pisinger and Toth's COMBO (1999);
 //! `docs/selection.md` explains it from the start.
 //!
-//! The answer is exact whenever it says so. Where the [`Budget`] or the
-//! [`Workspace`] ends the search early, it is still a set that covers the
-//! need, no dearer than pruned greedy's, with a proved bound on how far from
-//! the best it can be.
+//! The answer is exact whenever it says so. If the [`Budget`] or the
+//! [`Workspace`] ends the search early, it is still a set that covers the need
+//! and costs no more than pruned greedy's, with a proved bound on how far it can
+//! be from the best.
 //!
-//! Numbers go in and indices come out. Nothing here knows what a process is,
-//! opens a file, reads a clock, or, once a [`Workspace`] is made, allocates.
+//! Numbers go in and indices come out. This crate knows nothing about processes,
+//! opens no file, reads no clock and, once a [`Workspace`] is made, does not
+//! allocate.
 //!
 //! ```
 //! use knapsack::{Budget, Item, Workspace};
 //!
-//! // Values 9, 8 and 5; the first two are as heavy as the last is heavier.
+//! // Either the last item alone, or the first two together, cover the need.
 //! let items = [(300, 9), (300, 8), (500, 5)].map(|(weight, value)| Item { weight, value });
 //! let mut workspace = Workspace::with_capacity(items.len());
 //!

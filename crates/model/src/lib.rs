@@ -1,6 +1,6 @@
-//! The words that every part of the daemon speaks: a process, memory, a
-//! decision. Plain values and their arithmetic; no files, no clock, no system
-//! calls, and nothing is decided here.
+//! The types that all parts of the daemon share: a process, memory, an event, a
+//! decision. Plain values and their arithmetic: no files, no clock, no system
+//! calls, no decisions.
 //!
 //! ```
 //! use model::{Basis, Cost, Explanation, Memory};
@@ -13,7 +13,7 @@
 //! };
 //! assert_eq!(memory.usable_bytes(), 12 << 30);
 //!
-//! // A value of 8 that is growing counts half; earlier losses count against it.
+//! // A growing process costs half its value, less the penalty for earlier losses.
 //! let explanation = Explanation::new(Basis::Value(8), true, Cost::of_value(3));
 //! assert_eq!(explanation.to_string(), "cost 1 = value 8 × ½ (growing) − penalty 3");
 //! ```

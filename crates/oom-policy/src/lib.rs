@@ -1,9 +1,9 @@
-//! Decides which processes end so that the most value stays.
+//! Decides which processes to kill so that the most value stays.
 //!
-//! [`Guard::handle`] is the only door: it takes an [`Event`] and adds the
+//! [`Guard::handle`] is the only entry point: it takes an [`Event`] and adds the
 //! [`Effect`]s to be carried out. It opens no file, reads no clock and makes no
-//! system call, so minutes of guarding are a test of microseconds, and recorded
-//! events are a test.
+//! system call, so a test runs minutes of guarding in microseconds, and a list
+//! of events is a test.
 //!
 //! ```
 //! use std::time::Duration;
@@ -36,7 +36,7 @@
 //! );
 //! let mut effects = Effects::default();
 //!
-//! // 4 % of memory is available, and there is no swap: kill.
+//! // 4 % of memory is available and there is no swap: it wants the processes.
 //! let memory = Memory {
 //!     total_bytes: 100 << 30,
 //!     available_bytes: 4 << 30,
@@ -46,7 +46,7 @@
 //! guard.handle(now, Event::Memory(memory), &mut effects);
 //! assert!(effects.by_ref().any(|effect| effect == Effect::ReadTable(Depth::Fast)));
 //!
-//! // The least valuable job is enough.
+//! // Killing the job with the lower value frees enough.
 //! let processes = [job(100, 9, 40 << 30), job(200, 5, 40 << 30)];
 //! let depth = Depth::Fast;
 //! let table = Event::Table { depth, processes: &processes };

@@ -1,12 +1,12 @@
 //! Watches memory pressure, and asks user-oom for relief when it is too high.
 //!
-//! A poll reads full avg10 of the kernel's pressure file: the share of the last
+//! A poll reads full avg10 from the kernel's pressure file: the share of the last
 //! ten seconds in which all tasks that had something to do waited for memory.
-//! Above the threshold the monitor asks the daemon for relief over the control
-//! socket (or does what `--action` says), and then holds still for the recovery
-//! interval, since an average goes down only some time after its cause.
+//! Above the threshold, the monitor asks the daemon for relief over the control
+//! socket (or does what `--action` says). Then it pauses for the recovery
+//! interval, because an average falls only some time after its cause is gone.
 //!
-//! It chooses nobody and ends nobody: that is the daemon's.
+//! It chooses no victim and kills nothing: the daemon does.
 
 mod arguments;
 mod error;

@@ -1,9 +1,9 @@
-//! Pressure stall information as text: what the kernel says of time lost
-//! waiting for memory ([`Pressure`]), and the line that asks it to say so at
-//! once ([`Trigger`]).
+//! Pressure stall information as text: how much time was lost waiting for memory
+//! ([`Pressure`]), and the line that makes the kernel report stalls at once
+//! ([`Trigger`]).
 //!
-//! The source of both is the kernel's `Documentation/accounting/psi.rst`. No
-//! file is opened here; see the `sensors` crate.
+//! Both follow the kernel's `Documentation/accounting/psi.rst`. This crate opens
+//! no file; the `sensors` crate does.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,17 +1,17 @@
-//! Ends a process for certain.
+//! Kills processes, and frees their memory.
 //!
 //! - A [`Held`] is a process held by a pidfd whose start time was checked, so
-//!   that a signal reaches this process or nobody.
-//! - [`SecondHand`] is the thread that frees a killed victim's memory without
+//!   that a signal reaches this process or none.
+//! - [`SecondHand`] is the reaper: threads that free a victim's memory without
 //!   waiting for the victim to be scheduled.
-//! - [`kill_session`] ends a program that we have started ourselves.
-//! - [`protect_ourselves`] asks the kernel to spare us and to run us first.
+//! - [`kill_session`] kills a program that we started ourselves.
+//! - [`protect_ourselves`] asks the kernel not to kill us and to run us first.
 //!
-//! This crate decides nothing: not whom to end, not when, not whether a grace
-//! is over. It parses nothing either; the caller brings the reader of start
-//! times.
+//! This crate decides nothing: not what to kill, not when, not whether a grace
+//! period is over. It parses nothing either; the caller supplies the reader of
+//! start times.
 //!
-//! A process of ours is held, asked to end, and waited for:
+//! Here a child is held, sent SIGTERM, and waited for:
 //!
 //! ```
 //! use std::{fs, io, process::Command, time::Duration};
@@ -34,7 +34,7 @@
 //! assert_eq!(held.terminate()?, Signalled::Sent);
 //! assert!(wait_gone(&[held], Duration::from_secs(10))?);
 //!
-//! // The same pid at another time is another process, and is not held.
+//! // The same pid with another start time is another process, and is not held.
 //! let other = ProcessId { pid, start_ticks: start_ticks_now + 1 };
 //! assert!(Held::hold(other, start_ticks)?.is_none());
 //! child.wait()?;
@@ -42,8 +42,8 @@
 //! # }
 //! ```
 //!
-//! Unsafe code stands here alone, in two functions of the library: one calls
-//! `process_mrelease`, for which there is no safe wrapper, and [`trim_heap`].
+//! This is the only crate with unsafe code, in two functions: [`trim_heap`], and
+//! the call of `process_mrelease`, for which there is no safe wrapper.
 
 mod calls;
 mod error;

@@ -1,21 +1,21 @@
-//! What the kernel says of memory, pressure and processes, as plain values.
+//! Reads memory, pressure and processes from the kernel, as plain values.
 //!
-//! Every reader is given its file or its root directory, so a test is a
-//! directory. Nothing is decided here, and nothing is written but the lines
-//! that arm a [`PressureTrigger`].
+//! Each reader is given its file or its root directory, so a test is a
+//! directory. This crate decides nothing, and writes nothing but the lines that
+//! arm a [`PressureTrigger`].
 //!
 //! - [`Meminfo`] and [`PressureFile`] keep their file open and read it into a
-//!   buffer of their own: no heap, no open(2). So does [`Zoneinfo`], with one
-//!   on the stack.
-//! - [`ProcessTable`] keeps a descriptor of each process, so that the scan a
-//!   decision waits for costs one read a process, and the scan during the
-//!   kernel's last call opens nothing at all.
-//! - [`survey()`] reads for it what may keep its reader waiting, and so belongs
-//!   on a thread of its own.
-//! - [`ProcRoot`] answers for one process at a time.
+//!   buffer of their own: no heap, no open(2). [`Zoneinfo`] does the same, with
+//!   its buffer on the stack.
+//! - [`ProcessTable`] keeps a descriptor for each process, so that the scan
+//!   before a decision costs one read per process, and the scan during the
+//!   kernel's last call opens nothing.
+//! - [`survey()`] reads for it the files that may make their reader wait, so it
+//!   belongs on a thread of its own.
+//! - [`ProcRoot`] reads one process at a time.
 //!
-//! Text that cannot be true costs the field that it is in, not the file: what
-//! is taken in its place is for one module to say ([`Implausible`]).
+//! Text that cannot be true costs the field that it is in, not the file. One
+//! module defines what is used instead ([`Implausible`]).
 //!
 //! ```
 //! use sensors::{Depth, ProcRoot, ProcessTable};
@@ -34,10 +34,10 @@
 //! let mut table = ProcessTable::new(ProcRoot::at("/proc"), 1000);
 //! table.scan(Depth::Fast)?;
 //! for (_, dossier) in table.unjudged().filter(|(seen, _)| seen.id.pid == pid) {
-//!     // A system service, say, below 64 MiB.
+//!     // Session-critical while it holds less than 64 MiB, say.
 //!     dossier.critical_below_bytes = 64 << 20;
 //! }
-//! // From now on that stays, and one read tells what the process holds.
+//! // The table keeps that, and from now on one read says what the process holds.
 //! table.scan(Depth::Held)?;
 //! let mut processes = Vec::new();
 //! table.join(|id| (id.pid == pid).then_some(7), &mut processes);
@@ -50,8 +50,8 @@
 //! # }
 //! ```
 //!
-//! A process that exits while it is looked at is ordinary: it is `None`, or
-//! absent, never an error.
+//! A process that exits while it is being read is ordinary: it is `None`, or
+//! absent, not an error.
 
 mod cgroup;
 mod error;

@@ -1,7 +1,7 @@
 //! The width of a terminal, and lines folded to it at words.
 //!
-//! A pipe or a file has no width: what goes there is not folded, so that a line
-//! can be found with grep(1).
+//! A pipe or a file has no width. Lines that go there are not folded, so grep(1)
+//! finds them whole.
 //!
 //! ```
 //! let text = "freed 391 MiB from 2 processes in 9.306 s; sum of values lost: 12\n";

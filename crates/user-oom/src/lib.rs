@@ -1,10 +1,9 @@
-//! The daemon: before a Linux machine stalls for want of memory, it chooses
-//! exactly which processes to keep, so that the most value survives, and ends
-//! the rest for certain.
+//! The daemon: before a Linux machine runs out of memory, it kills the set of
+//! processes that frees enough and costs the least value.
 //!
-//! This crate is the wiring. What the kernel says is read by [`sensors`], what
-//! users say by [`value_registry`], what follows is decided by [`oom_policy`]
-//! and done by [`reaper`].
+//! This crate is the wiring. [`sensors`] reads what the kernel says,
+//! [`value_registry`] what users say; [`oom_policy`] decides, and [`reaper`]
+//! kills.
 
 mod act;
 mod align;

@@ -1,10 +1,10 @@
 //! The values of processes: the entries of `/tmp/user_processes`.
 //!
-//! An entry is a file named like a process's pid whose first word is the
-//! process's value, 0 to 1 000 000, as any shell can write it:
-//! `echo 8 > /tmp/user_processes/$$`. [`Registry`] reads the entries when they
-//! change and answers from memory which value a process has; [`register`] writes
-//! one.
+//! An entry is a file named after a pid whose first word is the process's value,
+//! 0 to 1 000 000, as any shell can write it:
+//! `echo 8 > /tmp/user_processes/$$`. [`Registry`] reads entries when they
+//! change, and answers from memory which value a process has; [`register`]
+//! writes one.
 //!
 //! ```
 //! use std::{fs, os::unix::fs::MetadataExt};
@@ -18,7 +18,7 @@
 //! let pid = std::process::id();
 //! register(&directory.path().join("values"), pid, 8)?.keep();
 //!
-//! // Who has a pid is for the caller to say, by `/proc`.
+//! // The caller says which process has a pid, from `/proc`.
 //! let uid = fs::metadata(directory.path())?.uid();
 //! let we = Occupant {
 //!     uid,
@@ -34,36 +34,36 @@
 //! # }
 //! ```
 //!
-//! # Whose word counts
+//! # Which entries count
 //!
-//! An entry counts if it belongs to the user whom the process runs as, or to
-//! root. It is bound to the process (pid and start time) that has the pid when
-//! the entry is read, and is removed when that process has ended. That an entry
-//! is left over from an earlier process with the same pid is believed of a mark
-//! on it (`stamp.rs`), never of its time.
+//! An entry counts if it belongs to root or to the user that the process runs
+//! as. It is bound to the process (pid and start time) that has the pid when the
+//! entry is read, and is removed when that process exits. A mark on the entry
+//! (`stamp.rs`), never its age, shows that it is left over from an earlier
+//! process with the same pid.
 //!
-//! The directory is one that anybody may write to, so nothing in it is
-//! believed before it is looked at through a descriptor: what is not a small
-//! regular file with one name, which its owner alone may write to, is refused.
-//! A daemon that runs as root owns the directory (mode 1777, like `/tmp`) and
-//! removes what is refused: in a sticky directory it would keep the process's
-//! owner from registering. Any other daemon removes nothing but entries of its
-//! own user's, and refuses a directory in which others could swap them.
+//! All users may write to the directory, so everything in it is checked through
+//! a descriptor before it is trusted: only a small regular file with one name,
+//! which only its owner may write to, is accepted. A daemon that runs as root
+//! owns the directory (mode 1777, like `/tmp`) and removes what it refuses,
+//! because in a sticky directory that would keep the process's owner from
+//! registering. Any other daemon removes only its own user's entries, and
+//! refuses a directory in which others could swap them.
 //!
-//! The loop that calls this waits for no user: nothing is opened that can
-//! block (a FIFO, a leased file, another file system), work is bounded for each
-//! call, and each user has limits of its own (`limits.rs`).
+//! The calling loop does not wait for any user: nothing is opened that can block
+//! (a FIFO, a leased file, another file system), each call does a bounded amount
+//! of work, and each user has limits (`limits.rs`).
 //!
-//! What remains: whoever made the directory before root took it over could
-//! until then rename what others had put there; and a user can move a file of
-//! root's from a directory of his own into this one, on the same file system.
-//! The first word of such a file would have to be a number.
+//! Two gaps remain. Until root takes the directory over, its maker can rename
+//! what others put there. And a user can move one of root's files from a
+//! directory of their own into this one, on the same file system; it would count
+//! if its first word were a number.
 //!
-//! # What this is not
+//! # What it does not do
 //!
-//! It looks at no process: who has a pid is asked of the caller. It decides
-//! nothing, sends no signal, prints nothing, and reads nothing while a
-//! decision is made: [`Registry::value`] is a lookup in memory.
+//! It does not look at processes: it asks the caller which process has a pid. It
+//! decides nothing, sends no signal, prints nothing, and reads nothing during a
+//! decision: [`Registry::value`] is a lookup in memory.
 
 mod acl;
 mod book;
