@@ -23,31 +23,31 @@ const EXAMPLES: [(&str, fn()); 10] = [
         a_victim_gets_sigkill_at_once,
     ),
     (
-        "With 4 GiB available and half of the swap free, nothing is killed.",
+        "With 4 GiB available but half of the swap free, nothing is killed.",
         free_swap_spares_all,
     ),
     (
-        "Short, with 20 GiB jobs of value 9 and 5: the 5 is killed.",
+        "Short, with two 20 GiB jobs of value 9 and 5: the job of value 5 is killed.",
         the_least_value_goes,
     ),
     (
-        "Short, with 6 GiB jobs of value 2 and 3 and a 12 GiB job of value 6: the 2 and the 3 \
-         are killed, since together they cost 5.",
+        "Short, with two 6 GiB jobs of value 2 and 3 and a 12 GiB job of value 6: the two small \
+         jobs are killed, because together they cost 5.",
         two_may_cost_less_than_one,
     ),
     (
-        "Short, with a steady 20 GiB job of value 5 and a growing job of value 8: the 8 is \
-         killed, since it costs half its value while it grows, 4.",
+        "Short, with a steady 20 GiB job of value 5 and a growing job of value 8: the growing \
+         job is killed, because growing halves its cost, to 4.",
         what_grows_counts_half,
     ),
     (
-        "Short, with a 20 GiB job of value 2 and forty unregistered browser tabs of 0.5 GiB in \
-         one session: tabs are killed, since the session has a value of 1 in all.",
+        "Short, with a 20 GiB job of value 2 and forty unregistered 0.5 GiB browser tabs in one \
+         session: tabs are killed, because the whole session has a value of 1.",
         a_session_is_worth_one,
     ),
     (
-        "Short, with a 20 GiB job of value 2 and an unregistered 20 GiB service of root's: the \
-         job is killed, since services come last.",
+        "Short, with a 20 GiB job of value 2 and an unregistered 20 GiB system service: the job \
+         is killed, because unregistered services come last.",
         services_come_last,
     ),
     (
