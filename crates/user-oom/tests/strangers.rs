@@ -104,8 +104,12 @@ fn guard_beside(attack: Attack) -> Result<(), String> {
     assert_eq!(five.ended_by(), Some(Signal::SIGKILL as i32));
     assert!(nine.lives());
 
-    // Once it has been waited for in vain.
-    let said = daemon.line_with(&format!("process {} python3 ", stuck.pid));
+    // Once it has been waited for in vain, which may be before the others are there.
+    let stuck_one = format!("process {} python3 ", stuck.pid);
+    daemon.says(&stuck_one);
+    let mut heard = daemon.heard().iter();
+    let said = heard.find(|line| line.contains(&stuck_one));
+    let said = said.expect("it was said");
     assert!(said.contains("cannot be read"), "{said}");
     ask_status(&stage);
     fs::write(stage.entry(stuck.pid), "1\n").expect("the folder is ours");
