@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const PATIENT: &str = "grace_ms=5000";
 
 /// The bomb takes everything; the listener gives it up; the others stay.
-pub(super) fn the_kernel_asks_and_kills_nobody(report: &mut Report) -> Result<()> {
+pub(super) fn the_kernel_asks_and_kills_nothing(report: &mut Report) -> Result<()> {
     gives_up_the_bomb(PATIENT, report)
 }
 
@@ -142,7 +142,7 @@ pub(super) fn two_bombs_at_once(report: &mut Report) -> Result<()> {
 }
 
 /// fork() holds the mmap lock for writing while it allocates page tables.
-pub(super) fn a_forking_process_can_be_given_up(_: &mut Report) -> Result<()> {
+pub(super) fn a_forking_process_can_be_killed(_: &mut Report) -> Result<()> {
     const FORKS: &str = "held=$(head -c 60000000 /dev/zero | tr '\\000' x); echo forking; \
                          while :; do ( : ) & ( : ); done";
     let module = Module::load(PATIENT)?;
@@ -205,7 +205,7 @@ fn writers_and_a_bomb(at: &str, report: &mut Report) -> Result<()> {
 }
 
 /// The grace is over once, and never again until it reads.
-pub(super) fn who_never_answers_is_waited_for_once(_: &mut Report) -> Result<()> {
+pub(super) fn a_silent_listener_is_waited_for_once(_: &mut Report) -> Result<()> {
     let module = Module::load("grace_ms=300")?;
     let listener = listener::start(Manner::Sleeps, &[])?;
     is_waited_for_once()?;
@@ -214,7 +214,7 @@ pub(super) fn who_never_answers_is_waited_for_once(_: &mut Report) -> Result<()>
 }
 
 /// The same for one that cannot run.
-pub(super) fn who_is_stopped_is_waited_for_once(_: &mut Report) -> Result<()> {
+pub(super) fn a_stopped_listener_is_waited_for_once(_: &mut Report) -> Result<()> {
     let module = Module::load("grace_ms=300")?;
     let listener = listener::start(Manner::Answers, &[])?;
     listener.signal(Signal::STOP)?;
@@ -244,7 +244,7 @@ fn is_waited_for_once() -> Result<()> {
 }
 
 /// It is alive, so it is waited for each time, and each time the kernel kills.
-pub(super) fn who_reads_but_never_answers_costs_the_grace(_: &mut Report) -> Result<()> {
+pub(super) fn a_listener_that_only_reads_costs_the_grace(_: &mut Report) -> Result<()> {
     let module = Module::load("grace_ms=300")?;
     let listener = listener::start(Manner::Ignores, &[])?;
     goes_off(&mut Program::bomb()?)?;
@@ -256,7 +256,7 @@ pub(super) fn who_reads_but_never_answers_costs_the_grace(_: &mut Report) -> Res
 }
 
 /// Answers without memory are no progress: the kernel kills in the end.
-pub(super) fn who_promises_in_vain_is_believed_a_few_times(report: &mut Report) -> Result<()> {
+pub(super) fn a_false_promise_is_believed_a_few_times(report: &mut Report) -> Result<()> {
     let module = Module::load("grace_ms=300")?;
     let listener = listener::start(Manner::Answers, &[])?;
     goes_off(&mut Program::bomb()?)?;
@@ -269,7 +269,7 @@ pub(super) fn who_promises_in_vain_is_believed_a_few_times(report: &mut Report) 
 }
 
 /// The kernel goes on at once, not when the grace is over.
-pub(super) fn who_exits_in_the_call_is_waited_for_no_longer(_: &mut Report) -> Result<()> {
+pub(super) fn an_exit_in_the_call_ends_the_wait(_: &mut Report) -> Result<()> {
     let module = Module::load("grace_ms=10000")?;
     let mut log = KernelLog::from_now()?;
     let mut listener = listener::start(Manner::Exits, &[])?;
@@ -280,7 +280,7 @@ pub(super) fn who_exits_in_the_call_is_waited_for_no_longer(_: &mut Report) -> R
 }
 
 /// The same for one that is killed while the kernel waits for it.
-pub(super) fn who_is_killed_in_the_call_is_waited_for_no_longer(_: &mut Report) -> Result<()> {
+pub(super) fn a_kill_in_the_call_ends_the_wait(_: &mut Report) -> Result<()> {
     let module = Module::load("grace_ms=10000")?;
     let mut log = KernelLog::from_now()?;
     let kills = kernel_kills()?;

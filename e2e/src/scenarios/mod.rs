@@ -105,7 +105,7 @@ pub const ALL: &[Scenario] = &[
     scenario!(file::loads_and_unloads_a_hundred_times_under_load, SMALL),
     scenario!(file::the_level_counts_swap, WITH_DISK),
     scenario!(
-        answers::the_kernel_asks_and_kills_nobody,
+        answers::the_kernel_asks_and_kills_nothing,
         SMALL,
         alone,
         everywhere
@@ -132,31 +132,27 @@ pub const ALL: &[Scenario] = &[
         alone
     ),
     scenario!(answers::two_bombs_at_once, SMALL, alone, everywhere),
-    scenario!(answers::a_forking_process_can_be_given_up, SMALL, alone),
+    scenario!(answers::a_forking_process_can_be_killed, SMALL, alone),
     scenario!(
         answers::writers_to_a_filesystem_do_not_lock_up,
         WITH_DISK,
         alone
     ),
-    scenario!(answers::who_never_answers_is_waited_for_once, SMALL, alone),
+    scenario!(answers::a_silent_listener_is_waited_for_once, SMALL, alone),
     scenario!(
-        answers::who_reads_but_never_answers_costs_the_grace,
+        answers::a_listener_that_only_reads_costs_the_grace,
         SMALL,
         alone
     ),
     scenario!(
-        answers::who_promises_in_vain_is_believed_a_few_times,
+        answers::a_false_promise_is_believed_a_few_times,
         SMALL,
         alone
     ),
-    scenario!(answers::who_is_stopped_is_waited_for_once, SMALL, alone),
+    scenario!(answers::a_stopped_listener_is_waited_for_once, SMALL, alone),
+    scenario!(answers::an_exit_in_the_call_ends_the_wait, SMALL, alone),
     scenario!(
-        answers::who_exits_in_the_call_is_waited_for_no_longer,
-        SMALL,
-        alone
-    ),
-    scenario!(
-        answers::who_is_killed_in_the_call_is_waited_for_no_longer,
+        answers::a_kill_in_the_call_ends_the_wait,
         SMALL,
         alone,
         everywhere
@@ -242,7 +238,7 @@ pub const ALL: &[Scenario] = &[
     minutes(
         25,
         scenario!(
-            walkthrough::who_is_warned_saves_and_resumes,
+            walkthrough::a_warned_job_saves_and_resumes,
             WALKTHROUGH,
             alone,
             long

@@ -91,7 +91,7 @@ pub(super) fn two_jobs_fit_and_live(report: &mut Report) -> Result<()> {
 
 /// Where memory runs out slowly, the job that goes has saved before, and goes
 /// on from there when it is started again.
-pub(super) fn who_is_warned_saves_and_resumes(report: &mut Report) -> Result<()> {
+pub(super) fn a_warned_job_saves_and_resumes(report: &mut Report) -> Result<()> {
     in_debian(|| save_and_resume(report))
 }
 
