@@ -1,7 +1,7 @@
 //! What the table asks of the surveyor about what its processes are, and what it
 //! makes of the answers and of those that do not come.
 
-use model::{Depth, Dossier, Protection, Seen};
+use model::{Depth, Dossier, ProcessId, Protection, Seen};
 
 use crate::process::{Correction, IDENTITY_READS, Owner};
 use crate::share::OwnShare;
@@ -35,6 +35,20 @@ impl ProcessTable {
         }
     }
 
+    /// Asks for the command line of `id`, unless that could keep the reader
+    /// waiting; whether `ask` took it. Allocates nothing.
+    pub fn ask_for_command_line(
+        &self,
+        id: ProcessId,
+        ask: &mut dyn FnMut(Inquiry) -> bool,
+    ) -> bool {
+        let found = self.find(id.pid);
+        let index = found.filter(|&index| self.processes[index].id == id);
+        index.is_some_and(|index| {
+            self.can_be_measured(index) && ask(self.request(index, What::CommandLine))
+        })
+    }
+
     /// Takes in what was found; allocates nothing. If that is what a process
     /// executes, the process is returned, to be judged.
     pub fn apply(&mut self, survey: &Survey) -> Option<(&Seen, &mut Dossier)> {
@@ -58,6 +72,8 @@ impl ProcessTable {
                 kept.show(&mut self.processes[index]);
             }
             Finding::LastMapped(bytes) => self.count_last_mapped(index, bytes),
+            // It is not the table's to keep.
+            Finding::CommandLine(_) => {}
         }
         None
     }

@@ -1,7 +1,7 @@
 //! What may keep its reader waiting: files of a process that take a lock
 //! which the process, or another, can hold for as long as it likes.
 //!
-//! `smaps` and `smaps_rollup` take its mmap lock; a thread that waits for a
+//! `smaps`, `smaps_rollup` and `cmdline` take its mmap lock; a thread that waits for a
 //! silent file server inside mmap(2) holds that for ever. `cgroup` takes the
 //! kernel's cgroup_mutex, and the owner of an executable is asked of the file
 //! system that it lies on. None of it is read but here, and [`survey`] belongs
@@ -13,6 +13,7 @@
 //!
 //! [`ProcessTable`]: crate::ProcessTable
 
+use std::fmt::{self, Write};
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -50,13 +51,15 @@ pub enum What {
     OwnMemory,
     /// How much shared memory only it maps: `smaps`.
     LastMapped,
+    /// The command line that it was started with: `cmdline`.
+    CommandLine,
 }
 
 impl What {
     /// Whether reading it takes the process's mmap lock.
     #[must_use]
     pub fn takes_the_mmap_lock(self) -> bool {
-        matches!(self, Self::OwnMemory | Self::LastMapped)
+        matches!(self, Self::OwnMemory | Self::LastMapped | Self::CommandLine)
     }
 }
 
@@ -78,6 +81,78 @@ pub(crate) enum Finding {
     Own(Option<OwnShare>),
     /// In bytes; [`UNSEEN`] where not all of it was seen.
     LastMapped(u64),
+    CommandLine(CommandLine),
+}
+
+impl Survey {
+    /// The command line that was found, and of which process.
+    #[must_use]
+    pub fn command_line(&self) -> Option<(ProcessId, CommandLine)> {
+        match self.found {
+            Finding::CommandLine(line) => Some((self.id, line)),
+            _ => None,
+        }
+    }
+}
+
+/// The beginning of a process's command line: `/proc/<pid>/cmdline`,
+/// proc_pid_cmdline(5).
+///
+/// A process can write into it what it likes. [`fmt::Display`] puts spaces
+/// between the arguments, `?` for what is not printable ASCII, a backslash before
+/// quotes, and `…` at the end of one that was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    bytes: [u8; Self::BYTES],
+    len: u8,
+    is_cut: bool,
+}
+
+impl CommandLine {
+    /// No more of it is kept.
+    pub const BYTES: usize = 96;
+
+    /// Takes the beginning of `text`, which has a zero byte behind each argument.
+    #[must_use]
+    pub fn new(text: &[u8]) -> Self {
+        let end = text.iter().rposition(|byte| *byte != 0);
+        let text = &text[..end.map_or(0, |last| last + 1)];
+        let mut bytes = [0; Self::BYTES];
+        let mut len = 0;
+        for (to, from) in bytes.iter_mut().zip(text) {
+            *to = *from;
+            len += 1;
+        }
+        Self {
+            bytes,
+            len,
+            is_cut: Self::BYTES < text.len(),
+        }
+    }
+
+    /// A zombie and a kernel thread have none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in &self.bytes[..usize::from(self.len)] {
+            match byte {
+                0 => f.write_char(' ')?,
+                b'"' | b'\\' => write!(f, "\\{}", char::from(*byte))?,
+                b' '..=b'~' => f.write_char(char::from(*byte))?,
+                _ => f.write_char('?')?,
+            }
+        }
+        if self.is_cut {
+            f.write_str("…")
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// What a process is known by.
@@ -163,7 +238,16 @@ fn look(
             // A kernel that was built without.
             Err(_) => 0,
         }),
+        What::CommandLine => Finding::CommandLine(command_line(&process)),
     })
+}
+
+/// Empty where it cannot be read.
+fn command_line(process: &Process) -> CommandLine {
+    let mut text = [0; CommandLine::BYTES + 1];
+    let file = process.open_relative("cmdline").ok();
+    let len = file.and_then(|file| pread(&file, &mut text, 0).ok());
+    CommandLine::new(&text[..len.unwrap_or(0)])
 }
 
 fn stat(process: &Process) -> Option<Stat> {
@@ -234,4 +318,29 @@ fn unit(cgroup: &File) -> Option<Grouping> {
     })
     .ok()?;
     unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &[u8], want: &str) {
+        assert_eq!(CommandLine::new(text).to_string(), want);
+    }
+
+    #[test]
+    fn a_command_line_is_cut_and_cannot_write_to_the_terminal() {
+        check(
+            b"python3\0train.py\0--epochs\x009\0",
+            "python3 train.py --epochs 9",
+        );
+        check(b"", "");
+        check(b"\0\0", "");
+        check(b"\x1b[2J\xff\n\0\"x\" a\\b", "?[2J?? \\\"x\\\" a\\\\b");
+        let long = [b'x'; CommandLine::BYTES + 1];
+        check(&long, &("x".repeat(CommandLine::BYTES) + "…"));
+        check(&long[1..], &"x".repeat(CommandLine::BYTES));
+        assert!(CommandLine::new(b"\0").is_empty());
+    }
 }

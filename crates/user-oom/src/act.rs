@@ -6,7 +6,7 @@ use oom_policy::{
     Action, Candidate, Cause, Cost, Decision, Event, Level, Moment, Process, ProcessId,
 };
 use reaper::{ReapError, SecondHand, Signalled, Tally};
-use sensors::{ProcRoot, ProcessTable};
+use sensors::{CommandLine, ProcRoot, ProcessTable};
 
 use crate::error::errno;
 use crate::holds::Holds;
@@ -197,10 +197,11 @@ impl Executor {
         took: Took,
         means: Means<'_>,
         table: &mut ProcessTable,
+        command: impl Fn(ProcessId) -> Option<CommandLine>,
         scribe: &mut Scribe,
     ) {
         let score = |pid| score(table, means, pid);
-        self.narrator.tell(decided, took, score, scribe);
+        self.narrator.tell(decided, took, score, command, scribe);
     }
 
     /// A round of ends begins. One that only waits for a victim that stays is
@@ -394,7 +395,14 @@ mod tests {
                     guard.handle(now, outcome, &mut effects);
                 }
                 Effect::Tell => {
-                    executor.tell(decided, Took::default(), means, &mut table, &mut scribe);
+                    executor.tell(
+                        decided,
+                        Took::default(),
+                        means,
+                        &mut table,
+                        |_| None,
+                        &mut scribe,
+                    );
                     executor.set_aside(now, |id| guard.awaits(id), &mut scribe);
                     executor.settle(now, 0, &mut scribe);
                 }

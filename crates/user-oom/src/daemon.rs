@@ -294,8 +294,10 @@ impl Daemon {
         let decided = decided(&self.guard, &self.senses.processes, &self.round);
         let means = means(&self.wait, &self.round);
         let (table, scribe) = (&mut self.senses.table, &mut self.scribe);
+        let surveyor = &self.senses.surveyor;
+        let command = |id| surveyor.command(id);
         self.executor
-            .tell(decided, self.round.took, means, table, scribe);
+            .tell(decided, self.round.took, means, table, command, scribe);
         let guard = &self.guard;
         self.executor.set_aside(now, |id| guard.awaits(id), scribe);
         // While memory cannot be read, what came back is not known.
@@ -310,12 +312,19 @@ impl Daemon {
             return;
         }
         let Senses {
-            processes, table, ..
-        } = &self.senses;
+            processes,
+            table,
+            surveyor,
+            ..
+        } = &mut self.senses;
         self.guard.will(processes, &mut self.will);
         let holds = &mut self.executor.holds;
         holds.leave_will(now, &self.will, processes, table, &self.wait);
         self.watchdog.leave(holds.heirs(&self.will));
+        let will = self.will.iter().map(|next| next.id);
+        let ids = will.chain(self.executor.holds.told_of());
+        let wanted = ids.filter_map(|id| Process::find(processes, id));
+        surveyor.want_commands(wanted);
     }
 
     fn let_go(&mut self, now: Moment, id: ProcessId) {

@@ -223,6 +223,13 @@ impl Holds {
         self.let_go_of_unused(wait);
     }
 
+    /// Victims and registered processes: what lines are about.
+    pub(crate) fn told_of(&self) -> impl Iterator<Item = ProcessId> + Clone {
+        let is_told_of = |hold: &&Hold| hold.ending.is_some() || hold.registered;
+        let holds = self.list.iter().filter(is_told_of);
+        holds.map(|hold| hold.process.id())
+    }
+
     /// Those of `will` that are held for the watchdog, in its order.
     pub(crate) fn heirs(&self, will: &[NextKill]) -> impl Iterator<Item = Heir> {
         will.iter().filter_map(|next| {

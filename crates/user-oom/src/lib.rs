@@ -10,6 +10,7 @@ mod align;
 mod arguments;
 mod buffer;
 mod classify;
+mod commands;
 mod daemon;
 mod error;
 mod holds;

@@ -153,6 +153,9 @@ impl Senses {
         if self.to_measure && is_quiet {
             self.to_measure = !surveyor.ask_for_measurements(now, table, memory);
         }
+        if !self.to_measure {
+            surveyor.ask_for_commands(now, table);
+        }
     }
 
     /// In a quiet round: memory that several processes share is measured in one

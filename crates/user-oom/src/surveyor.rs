@@ -21,10 +21,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use oom_policy::{Memory, Moment, Name, ProcessId};
-use sensors::{Depth, Inquiry, ProcessTable, Survey, What};
+use oom_policy::{Memory, Moment, Name, Process, ProcessId};
+use sensors::{CommandLine, Depth, Inquiry, ProcessTable, Survey, What};
 
 use crate::classify::{Classifier, Program, Programs};
+use crate::commands::Commands;
 
 /// How long the first decision waits for what is known of the processes. 3000
 /// take some 150 ms.
@@ -74,6 +75,7 @@ pub(crate) struct Surveyor {
     asked: VecDeque<Inquiry>,
     /// Since when the first is waited for, or later.
     since: Moment,
+    commands: Commands,
 }
 
 /// A request that was not answered, as it is told.
@@ -118,6 +120,7 @@ impl Surveyor {
             left_behind: 0,
             asked: VecDeque::with_capacity(QUEUE),
             since: Moment::ORIGIN,
+            commands: Commands::new(),
         }
     }
 
@@ -154,6 +157,7 @@ impl Surveyor {
         classifier: &Classifier,
     ) {
         while let Some(Surveyed { survey, program }) = self.answer(now) {
+            self.commands.learn(&survey);
             if let Some((seen, dossier)) = table.apply(&survey) {
                 classifier.classify(program, seen, dossier);
             }
@@ -204,6 +208,29 @@ impl Surveyor {
         true
     }
 
+    /// Keeps the command lines of `processes`, of the first where they are too
+    /// many, and no others. Takes no memory.
+    pub(crate) fn want_commands<'a>(
+        &mut self,
+        processes: impl Iterator<Item = &'a Process> + Clone,
+    ) {
+        self.commands.want(processes);
+    }
+
+    /// Has the command lines read that are wanted and not known; once what is due
+    /// is measured, which would find no room beside them. Takes no lock and no
+    /// memory.
+    pub(crate) fn ask_for_commands(&mut self, now: Moment, table: &ProcessTable) {
+        let mut commands = std::mem::take(&mut self.commands);
+        commands.ask(|id| table.ask_for_command_line(id, &mut |request| self.ask(now, request)));
+        self.commands = commands;
+    }
+
+    /// The command line of `id`, where it is known.
+    pub(crate) fn command(&self, id: ProcessId) -> Option<CommandLine> {
+        self.commands.get(id)
+    }
+
     /// The next answer that is there.
     fn answer(&mut self, now: Moment) -> Option<Surveyed> {
         let answer = self.worker.as_mut()?.answers.pop().ok()?;
@@ -251,6 +278,7 @@ impl Surveyor {
             self.worker = Worker::spawn(&self.read).ok();
         }
         table.give_up_on(&request);
+        self.commands.forget_asked();
         let measures_on = self.worker.is_some() && self.left_behind < LEFT_BEHIND;
         if !measures_on {
             table.measure_nothing();
@@ -290,6 +318,7 @@ impl fmt::Display for Unanswered {
             What::Identity => "its executable or cgroup",
             What::OwnMemory => "its smaps_rollup",
             What::LastMapped => "its smaps",
+            What::CommandLine => "its cmdline",
         };
         write!(f, "{file} did not come within {seconds} s; ")?;
         match (self.what, self.uid) {
@@ -311,7 +340,7 @@ impl fmt::Display for Unanswered {
 fn patience(request: &Inquiry) -> Duration {
     match request.what {
         What::Identity => IDENTITY_PATIENCE,
-        What::OwnMemory | What::LastMapped => {
+        What::OwnMemory | What::LastMapped | What::CommandLine => {
             let mib = u32::try_from(request.rss_bytes >> 20).unwrap_or(u32::MAX);
             MEASURE_PATIENCE + PATIENCE_PER_MIB * mib
         }

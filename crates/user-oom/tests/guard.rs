@@ -111,6 +111,28 @@ fn a_kill_is_one_line_with_its_time_reason_user_and_what_it_costs_and_frees() {
 }
 
 #[test]
+fn a_kill_says_how_its_victim_was_started_where_that_was_read_before() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--grace", "0.1", "-r", "0.1"]);
+    let one = stage.process(1);
+    daemon.line_with("is registered");
+    // Below half of memory, a change has the table read, and what would be killed
+    // looked at; that is answered by one of the next rounds.
+    for available_mib in [1900, 1600, 1300, 1000] {
+        stage.set_available(available_mib);
+        let status = format!("memory {available_mib} of");
+        daemon.line_with(&status);
+        daemon.line_with(&status);
+    }
+    stage.set_available(SHORT_OF_ONE);
+    let said = daemon.line_with(" kill pid=");
+    assert!(said.contains(&format!("pid={} ", one.pid())), "{said}");
+    let (_, command) = said.split_once(" cmd=\"").expect("it was read");
+    // By its path, which may be long enough to be cut.
+    assert!(command.starts_with('/') && command.ends_with('"'), "{said}");
+}
+
+#[test]
 fn a_dry_run_says_what_it_would_do_and_does_not() {
     let stage = Stage::new();
     let mut daemon = stage.daemon(&["--dryrun"]);

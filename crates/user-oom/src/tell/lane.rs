@@ -225,6 +225,7 @@ mod tests {
                 rss_bytes: 0,
                 unit: None,
             },
+            command: None,
             signal: Signal::Term,
             why: KillReason::GraceIsOver,
             first: true,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use oom_policy::{Candidate, Cause, Decision, Memory, Process, ProcessId, Refusal, Verdict};
 
+use sensors::CommandLine;
+
 use crate::buffer::touched;
 use crate::tell::record::{Heading, KillReason, Legend, Record, Row, Signal, Victim};
 use crate::tell::scribe::Scribe;
@@ -46,23 +48,24 @@ pub(crate) enum Done {
     },
 }
 
-impl From<Done> for Record {
-    fn from(done: Done) -> Self {
-        match done {
-            Done::Signalled {
+impl Done {
+    fn record(self, command: impl Fn(ProcessId) -> Option<CommandLine>) -> Record {
+        match self {
+            Self::Signalled {
                 victim,
                 signal,
                 why,
                 first,
                 dry,
-            } => Self::Signalled {
+            } => Record::Signalled {
+                command: command(victim.id),
                 victim,
                 signal,
                 why,
                 first,
                 dry,
             },
-            Done::Unsignalled { victim, errno } => Self::Unsignalled { victim, errno },
+            Self::Unsignalled { victim, errno } => Record::Unsignalled { victim, errno },
         }
     }
 }
@@ -116,6 +119,7 @@ impl Narrator {
         decided: Decided<'_>,
         took: Took,
         score: impl FnMut(u32) -> Option<u16>,
+        command: impl Fn(ProcessId) -> Option<CommandLine>,
         scribe: &mut Scribe,
     ) {
         let mut is_chosen = false;
@@ -141,7 +145,7 @@ impl Narrator {
             }
         }
         for done in self.done.drain(..) {
-            scribe.tell(done.into());
+            scribe.tell(done.record(&command));
         }
         if is_chosen {
             self.tell_candidates(decided, score, scribe);

@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use oom_policy::{Amount, Cause, Class, Cost, Level, Memory, Name, Refusal, Settings};
 use reaper::Tally;
-use sensors::KernelFunction;
+use sensors::{CommandLine, KernelFunction};
 
 use crate::tell::accounts::Accounts;
 use crate::tell::record::{
@@ -108,6 +108,7 @@ impl<W: Write> Page<W> {
             } => refused(out, time, *cause, *refusal, memory.as_ref()),
             Record::Signalled {
                 victim,
+                command,
                 signal,
                 why,
                 dry,
@@ -122,9 +123,10 @@ impl<W: Write> Page<W> {
                 let fields = self.fields(victim);
                 writeln!(
                     out,
-                    "{time} {style}{verb}{style:#} pid={} signal={signal} name={} reason=\"{reason}\" {fields}",
+                    "{time} {style}{verb}{style:#} pid={} signal={signal} name={} reason=\"{reason}\" {fields}{}",
                     victim.id.pid,
-                    Word(&victim.name)
+                    Word(&victim.name),
+                    CommandField(command.as_ref())
                 )
             }
             Record::KilledByWatchdog {
@@ -767,6 +769,18 @@ impl Display for VictimFields<'_> {
     }
 }
 
+/// How it was started, last: it is the longest, and the victim's own words.
+struct CommandField<'a>(Option<&'a CommandLine>);
+
+impl Display for CommandField<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(command) if !command.is_empty() => write!(f, " cmd=\"{command}\""),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A name as one word: in quotes where it could be taken for more.
 struct Word<'a>(&'a Name);
 
@@ -868,6 +882,7 @@ mod tests {
     fn signalled(victim: Victim, why: KillReason, dry: bool) -> Record {
         Record::Signalled {
             victim,
+            command: Some(CommandLine::new(b"python3\0train.py\0")),
             signal: Signal::Kill,
             why,
             first: true,
@@ -1015,7 +1030,7 @@ mod tests {
             plain(&signalled(victim(), why, false)),
             "2026-11-26T01:40:12Z kill pid=7340 signal=SIGKILL name=python3 reason=\"low memory \
              (kill)\" uid=1000 user=ann value=8 cost=0.03 processes=3 frees=812MiB VmRSS=790MiB \
-             oom_score=702\n"
+             oom_score=702 cmd=\"python3 train.py\"\n"
         );
         let of_the_unit = Victim {
             value: None,
@@ -1026,7 +1041,8 @@ mod tests {
         assert_eq!(
             plain(&signalled(of_the_unit, KillReason::GraceIsOver, false)),
             "2026-11-26T01:40:12Z kill pid=7340 signal=SIGKILL name=python3 reason=\"still alive \
-             after SIGTERM and grace\" uid=1001 user=- value=- VmRSS=790MiB oom_score=702\n"
+             after SIGTERM and grace\" uid=1001 user=- value=- VmRSS=790MiB oom_score=702 \
+             cmd=\"python3 train.py\"\n"
         );
     }
 

@@ -10,7 +10,7 @@ use oom_policy::{
     Basis, Candidate, Cause, Class, Cost, Explanation, Memory, Name, Process, ProcessId, Refusal,
 };
 use reaper::Tally;
-use sensors::{Implausible, KernelFunction};
+use sensors::{CommandLine, Implausible, KernelFunction};
 
 /// One thing to write down.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub(crate) enum Record {
     Signalled {
         /// To which process.
         victim: Victim,
+        /// How it was started, where that is known.
+        command: Option<CommandLine>,
         /// Which.
         signal: Signal,
         /// What for.
