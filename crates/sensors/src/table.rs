@@ -17,7 +17,7 @@ use std::mem::{self, MaybeUninit};
 use model::{Depth, Dossier, Process, ProcessId, Seen};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, openat, seek};
 use rustix::io::Errno;
-use rustix::param::page_size;
+use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::ReadError;
@@ -351,7 +351,23 @@ impl ProcessTable {
                 Err(miss) => account.miss(miss),
             }
         }
+        self.tell_the_new(known);
         merge(&mut self.processes, &mut self.kept, known);
+    }
+
+    /// Of the newcomers, those from `known` on, only what has just started may
+    /// be about to execve(2): what started long before the youngest is read
+    /// once. At start that is nearly all, and the first decision waits for it.
+    fn tell_the_new(&mut self, known: usize) {
+        let newcomers = &self.processes[known..];
+        let started = newcomers.iter().map(|process| process.id.start_ticks);
+        let Some(youngest) = started.max() else {
+            return;
+        };
+        let just_now = youngest.saturating_sub(clock_ticks_per_second());
+        for (process, kept) in newcomers.iter().zip(&mut self.kept[known..]) {
+            kept.is_new = just_now <= process.id.start_ticks;
+        }
     }
 
     fn take_in(&mut self, pid: u32, depth: Depth, known: usize) -> Result<(Seen, Kept), Miss> {

@@ -335,6 +335,19 @@ fn a_process_first_seen_before_its_execve_is_known_by_its_own_name_at_the_next_s
 }
 
 #[test]
+fn at_the_first_scan_only_what_has_just_started_is_read_a_second_time() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Fast);
+    // They started 18 s and no time before the youngest.
+    copy.change("1205/stat", "(python3)", "(renamed)");
+    copy.change("1400/stat", "(headless)", "(renamed)");
+    table.scan(Depth::Fast);
+    assert_eq!(table.get(1205).name.to_string(), "python3");
+    assert_eq!(table.get(1400).name.to_string(), "renamed");
+}
+
+#[test]
 fn a_newcomer_is_in_its_parents_cgroup_until_its_own_was_read() {
     let copy = Copy::of("good");
     let mut table = copy.table();
