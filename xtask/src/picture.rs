@@ -440,7 +440,7 @@ impl<'run> Story<'run> {
             .seconds;
         let warned = together(Signal::Term, warned_at);
         let mut text = format!(
-            "It is sent to {}, the cheapest set that covers the need.",
+            "It is sent to {}, the cheapest set that frees enough.",
             list(warned.iter().map(with_value))
         );
         for process in warned.iter().map(|&one| &processes[one]) {
@@ -522,7 +522,7 @@ impl<'run> Story<'run> {
         )?;
         let lives = Callout {
             seconds: (last_end + last.seconds) / 2.0,
-            title: format!("{}, worth most, works on", processes[survivor].name),
+            title: format!("{} works on", processes[survivor].name),
             text,
         };
 
@@ -747,7 +747,7 @@ mod tests {
             "At 2 s: Below warn: SIGTERM. It is sent to test_proc2\u{a0}(5), the cheapest set",
             "At 3 s: SIGTERM ignored: SIGKILL. test_proc2\u{a0}(5) ignores SIGTERM. It is killed \
              with SIGKILL 1\u{a0}s later, as memory falls to the kill threshold.",
-            "At 4 s: ml_test1, worth most, works on. ",
+            "At 4 s: ml_test1 works on. ",
         ] {
             assert!(svg.contains(sentence), "{sentence} is not in {svg}");
         }

@@ -193,8 +193,6 @@ fn kind(text: &str) -> Kind {
     let is_aside = |text: &str| {
         text.starts_with('[')
             || text.contains("; no kill: ")
-            // As it was said until 0.1.0; the kept log is of then.
-            || text.contains("; nobody is ended: ")
             || text.contains("] working set of ")
             || text.starts_with("testproc: loading ")
     };
