@@ -263,7 +263,7 @@ await_room() {
 		if ((tries == 0)); then
 			say "$room MiB to the warn threshold; waiting until it is $least_room to" \
 				"$most_room MiB"
-			say "(if others have ended for good, start user-oom again instead)"
+			say "(if other programs have exited, start user-oom again instead)"
 		fi
 		sleep 0.2 || true
 	done
