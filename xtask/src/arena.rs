@@ -215,8 +215,10 @@ impl Arena {
         }
         let total_kib = held_kib / 2 * 50;
         let text = format!(
-            "MemTotal: {total_kib} kB\nMemAvailable: {} kB\nAnonPages: {total_kib} kB\n",
-            total_kib / 10
+            "MemTotal: {total_kib} kB\nMemAvailable: {} kB\nAnonPages: {} kB\n",
+            total_kib / 10,
+            // More would leave less available than that, and be taken for wrong.
+            total_kib - total_kib / 10
         );
         let path = self.folder.path().join("meminfo");
         write(&path, &text)?;
