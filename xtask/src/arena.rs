@@ -365,7 +365,9 @@ impl Arena {
         let mut samples = Samples::new(before_kib);
         let mut crossed = None;
         let mut back = None;
-        let below = ours.lines_until(Instant::now() + LIMIT, SAMPLE, |_| {
+        let mut said = Vec::new();
+        let below = ours.lines_until(Instant::now() + LIMIT, SAMPLE, |line| {
+            said.extend(line);
             let available_kib = meminfo.available_kib()?;
             samples.take(available_kib);
             let now = samples.last;
@@ -383,8 +385,11 @@ impl Arena {
             return Ok(None);
         };
         // So it was our daemon's doing.
-        ours.line_with(&format!(" kill pid={} ", hog.pid()))?;
-        ours.line_with(" freed ")?;
+        for want in [&format!(" kill pid={} ", hog.pid()), " freed "] {
+            if !said.iter().any(|line| line.contains(want)) {
+                ours.line_with(want)?;
+            }
+        }
         Ok(Some(Bout {
             below,
             deepest_mib: (threshold_kib - samples.least_kib) >> 10,
