@@ -317,7 +317,7 @@ fn unit(decision: &Decision, id: ProcessId) -> Option<&Candidate> {
     chosen.find(|unit| unit.leader == id)
 }
 
-/// KillReason a process is signalled, for the first time or again: at the kill level and
+/// Why a process is signalled, for the first time or again: at the kill level and
 /// at a last call no grace is waited for.
 fn why(decision: &Decision, first: bool) -> KillReason {
     match decision.cause {

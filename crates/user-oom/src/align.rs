@@ -47,7 +47,7 @@ struct Raised {
     now: i16,
 }
 
-/// KillReason what processes were is not known, or cannot be written down.
+/// Why what processes were is not known, or cannot be written down.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MemoError {
     #[error("cannot read `{}`", path.display())]

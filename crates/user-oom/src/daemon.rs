@@ -82,7 +82,7 @@ pub(crate) struct LoopState {
     took: Took,
     /// When memory was last read.
     seen: Moment,
-    /// KillReason it cannot be read now.
+    /// Why it cannot be read now.
     unseen: Option<Arc<str>>,
 }
 

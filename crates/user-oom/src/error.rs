@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::arguments::Unusable;
 
-/// KillReason the daemon did not start, or had to end.
+/// Why the daemon did not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -21,7 +21,7 @@ pub(crate) struct MemorySource {
     rest: Memory,
     /// The last call that was answered.
     answered: u64,
-    /// KillReason the module is not read any longer, until that is said.
+    /// Why the module is not read any longer, until that is said.
     lost: Option<ReadError>,
     paths: Paths,
 }
@@ -136,7 +136,7 @@ impl MemorySource {
         Some((Arc::clone(notifier.as_ref()?), found))
     }
 
-    /// KillReason the module is not read any longer; once.
+    /// Why the module is not read any longer; once.
     pub(crate) fn lost_module(&mut self) -> Option<ReadError> {
         self.lost.take()
     }

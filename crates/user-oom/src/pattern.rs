@@ -52,7 +52,7 @@ impl Pattern {
         self.0.is_match(readable(name.as_bytes(), &mut buffer))
     }
 
-    /// KillReason this may match no process, so far as that can be seen of it.
+    /// Why this may match no process, so far as that can be seen of it.
     pub(crate) fn hint(&self) -> String {
         let Some(text) = literal(self.0.as_str()) else {
             return "a pattern is matched against the first 15 bytes of the name that a process \

@@ -77,7 +77,7 @@ pub(crate) struct Narrator {
     done: Vec<Done>,
     /// Indices into a decision's candidates, while they are printed.
     order: Vec<u32>,
-    /// KillReason nothing was killed the last time that was said.
+    /// Why nothing was killed the last time that was said.
     said: Option<(Cause, std::mem::Discriminant<Refusal>)>,
 }
 

@@ -42,7 +42,7 @@ pub(crate) enum Record {
     Refused {
         /// What had asked.
         cause: Cause,
-        /// KillReason not.
+        /// Why not.
         refusal: Refusal,
         /// Where the memory is; `None` while it cannot be read.
         memory: Option<Memory>,
@@ -263,7 +263,7 @@ impl UnitLine {
     }
 }
 
-/// KillReason a signal was sent.
+/// Why a signal was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KillReason {
     /// There was something to decide.
