@@ -168,6 +168,18 @@ impl Deref for Process {
     }
 }
 
+impl AsRef<Seen> for Process {
+    fn as_ref(&self) -> &Seen {
+        &self.seen
+    }
+}
+
+impl AsRef<Seen> for Seen {
+    fn as_ref(&self) -> &Seen {
+        self
+    }
+}
+
 impl Seen {
     /// A process of which nothing was read but which it is: ordinary, of root,
     /// alone in its group, without memory.
@@ -194,9 +206,9 @@ impl Seen {
 
     /// Where the process with this pid is among `processes`, by ascending pid.
     #[must_use]
-    pub fn position(processes: &[Self], pid: u32) -> Option<usize> {
+    pub fn position(processes: &[impl AsRef<Self>], pid: u32) -> Option<usize> {
         processes
-            .binary_search_by_key(&pid, |process| process.id.pid)
+            .binary_search_by_key(&pid, |process| process.as_ref().id.pid)
             .ok()
     }
 
@@ -210,19 +222,11 @@ impl Seen {
 }
 
 impl Process {
-    /// Where the process with this pid is among `processes`, by ascending pid.
-    #[must_use]
-    pub fn position(processes: &[Self], pid: u32) -> Option<usize> {
-        processes
-            .binary_search_by_key(&pid, |process| process.id.pid)
-            .ok()
-    }
-
     /// The process `id` among `processes`, by ascending pid; `None` where its
     /// pid is another's by now.
     #[must_use]
     pub fn find(processes: &[Self], id: ProcessId) -> Option<&Self> {
-        let found = &processes[Self::position(processes, id.pid)?];
+        let found = &processes[Seen::position(processes, id.pid)?];
         (found.id == id).then_some(found)
     }
 

@@ -4,7 +4,7 @@
 //! A node is a process or, where process groups die together, the one process
 //! that stands for its group. Each way up is walked once per table.
 
-use model::Process;
+use model::{Process, Seen};
 
 use crate::buffer::{at, reserve_to};
 use crate::settings::MAX_VALUE;
@@ -189,7 +189,7 @@ impl Forest {
 
     fn find_parent(&self, processes: &[Process], node: u32) -> Option<u32> {
         let child = &processes[at(node)];
-        let position = Process::position(processes, child.parent)?;
+        let position = Seen::position(processes, child.parent)?;
         // A parent is not younger than its child: that pid was used again.
         let is_parent = processes[position].id.start_ticks <= child.id.start_ticks;
         let index = u32::try_from(position).ok()?;
