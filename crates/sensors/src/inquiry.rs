@@ -42,9 +42,7 @@ impl ProcessTable {
         id: ProcessId,
         ask: &mut dyn FnMut(Inquiry) -> bool,
     ) -> bool {
-        let found = self.find(id.pid);
-        let index = found.filter(|&index| self.processes[index].id == id);
-        index.is_some_and(|index| {
+        self.find_id(id).is_some_and(|index| {
             self.can_be_measured(index) && ask(self.request(index, What::CommandLine))
         })
     }
@@ -52,10 +50,7 @@ impl ProcessTable {
     /// Takes in what was found; allocates nothing. If that is what a process
     /// executes, the process is returned, to be judged.
     pub fn apply(&mut self, survey: &Survey) -> Option<(&Seen, &mut Dossier)> {
-        let index = self.find(survey.id.pid)?;
-        if self.processes[index].id != survey.id {
-            return None;
-        }
+        let index = self.find_id(survey.id)?;
         match survey.found {
             Finding::Nothing => self.kept[index].asked = false,
             Finding::Identity(identity) => {
@@ -87,8 +82,7 @@ impl ProcessTable {
         for kept in &mut self.kept {
             kept.asked = false;
         }
-        let found = self.find(request.id.pid);
-        let Some(index) = found.filter(|&index| self.processes[index].id == request.id) else {
+        let Some(index) = self.find_id(request.id) else {
             return;
         };
         self.kept[index].stuck = true;

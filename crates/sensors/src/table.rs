@@ -213,8 +213,14 @@ impl ProcessTable {
         Ok(score)
     }
 
-    pub(crate) fn find(&self, pid: u32) -> Option<usize> {
+    fn find(&self, pid: u32) -> Option<usize> {
         Seen::position(&self.processes, pid)
+    }
+
+    /// Where `id` is; `None` where its pid is another's by now.
+    pub(crate) fn find_id(&self, id: ProcessId) -> Option<usize> {
+        let found = self.find(id.pid);
+        found.filter(|&index| self.processes[index].id == id)
     }
 
     fn held(&self) -> usize {
