@@ -125,8 +125,8 @@ pub struct Decision {
     /// All units that were weighed, in no particular order; empty when nothing was.
     pub candidates: Vec<Candidate>,
     /// Sum of the chosen units' given values, shares of a session's 1 counted
-    /// as such; rounded up.
-    pub given_up_value: u64,
+    /// as such.
+    pub lost: Cost,
     /// Sum of what the chosen units were counted to give back, in bytes.
     pub given_up_bytes: u64,
     /// Whether what is given up covers the need. False for a choice where all

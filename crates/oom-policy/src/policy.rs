@@ -46,8 +46,6 @@ pub(crate) struct Policy {
     /// What is remembered from one decision to the next.
     scope: ScopeState,
     decision: Decision,
-    /// What the decision costs, before it is rounded up.
-    lost: Cost,
     /// Per candidate: its unit.
     weighed: Vec<u32>,
     /// Who is to be signalled: the place of its unit, the unit, its place
@@ -74,14 +72,13 @@ impl Policy {
                 verdict: Verdict::Idle,
                 need_bytes: 0,
                 candidates: Vec::new(),
-                given_up_value: 0,
+                lost: Cost::ZERO,
                 given_up_bytes: 0,
                 covers_need: false,
                 gap: Cost::ZERO,
                 actions: Vec::new(),
                 wake_after: None,
             },
-            lost: Cost::ZERO,
             weighed: Vec::new(),
             line: Vec::new(),
         };
@@ -187,8 +184,7 @@ impl Policy {
         };
         let bytes = decision.given_up_bytes;
         decision.given_up_bytes = bytes.saturating_sub(candidate.yield_bytes);
-        self.lost = self.lost.saturating_sub(candidate.lost());
-        decision.given_up_value = self.lost.rounded_up();
+        decision.lost = decision.lost.saturating_sub(candidate.lost());
     }
 
     /// Whether any victim is still expected to end.
@@ -237,12 +233,11 @@ impl Policy {
         decision.level = level;
         decision.need_bytes = 0;
         decision.candidates.clear();
-        decision.given_up_value = 0;
+        decision.lost = Cost::ZERO;
         decision.given_up_bytes = 0;
         decision.covers_need = false;
         decision.gap = Cost::ZERO;
         decision.actions.clear();
-        self.lost = Cost::ZERO;
     }
 
     /// Groups and measures.
@@ -566,8 +561,7 @@ impl Policy {
             }
         }
         let chosen = candidates.iter().filter(|candidate| candidate.chosen);
-        self.lost = chosen.map(Candidate::lost).sum();
-        self.decision.given_up_value = self.lost.rounded_up();
+        self.decision.lost = chosen.map(Candidate::lost).sum();
         self.line.clear();
         for ((index, process), unit) in (0..).zip(seen.processes).zip(&self.units.unit_of) {
             let Unit {

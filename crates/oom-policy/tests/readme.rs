@@ -173,7 +173,7 @@ fn a_session_is_worth_one() {
     let two = registered(100, "two", 2, 20 * GIB);
     let decision = first(&seen(4, std::iter::once(two).chain(tabs).collect()));
     assert_eq!(chosen(&decision), ["tab"; 22]);
-    assert!(decision.given_up_value <= 1);
+    assert!(decision.lost.rounded_up() <= 1);
 }
 
 fn services_come_last() {

@@ -806,7 +806,7 @@ mod choice {
         assert!(decision.covers_need);
         assert!(chosen(decision).iter().all(|name| name == "fork"));
         assert_eq!(chosen(decision).len(), 5 * 1024);
-        assert!(decision.given_up_value <= 1);
+        assert!(decision.lost.rounded_up() <= 1);
     }
 }
 
@@ -833,7 +833,7 @@ mod worth {
         assert_eq!(counted("tab"), 3072);
         assert_eq!(counted("window"), 1024);
         assert_eq!(counted("editor"), 4096);
-        assert_eq!(decision.given_up_value, 2);
+        assert_eq!(decision.lost.rounded_up(), 2);
     }
 
     #[test]
@@ -1485,7 +1485,7 @@ mod growth {
         let mut snapshot = seen(5, vec![leak(5 * GIB), cheap, steady]);
         let decision = policy.step(20 * SECOND, &snapshot);
         assert_eq!(chosen(decision), ["cheap"]);
-        assert_eq!(decision.given_up_value, 2);
+        assert_eq!(decision.lost.rounded_up(), 2);
         policy.learn(21 * SECOND, Event::Gone(cheap.id));
         snapshot.processes.remove(1);
         snapshot.memory.available_bytes = 4 * GIB;
@@ -1526,10 +1526,10 @@ mod growth {
             policy.learn(20 * SECOND, outcome(cheap.id));
             let Decision {
                 given_up_bytes,
-                given_up_value,
+                lost,
                 ..
             } = *policy.guard.decision();
-            assert_eq!((given_up_bytes, given_up_value), (0, 0));
+            assert_eq!((given_up_bytes, lost.rounded_up()), (0, 0));
             let decision = policy.step(21 * SECOND, &snapshot);
             assert_eq!(candidate(decision, "leak").explanation.penalty, Cost::ZERO);
             policy.learn(21 * SECOND, outcome(cheap.id));
