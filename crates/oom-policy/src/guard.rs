@@ -224,9 +224,7 @@ impl Guard {
             after: look.wake_after,
         });
         let full_in = self.policy.full_in().filter(|_| look.level == Level::Ok);
-        if self.schedule.forewarns(now, full_in)
-            && let Some(full_in) = full_in
-        {
+        if let Some(full_in) = self.schedule.forewarn(now, full_in) {
             effects.push(Effect::Forewarn { full_in });
         }
         if self.keeps_quiet(now, effects) {

@@ -66,19 +66,18 @@ impl Schedule {
         self.revalued = true;
     }
 
-    /// Whether to say now that memory is full in so long.
-    pub(crate) fn forewarns(&mut self, now: Moment, full_in: Option<Duration>) -> bool {
+    /// In how long memory is full, where that is to be said now.
+    pub(crate) fn forewarn(&mut self, now: Moment, full_in: Option<Duration>) -> Option<Duration> {
         if full_in.is_none_or(|full_in| 2 * SOON_FULL < full_in) {
             self.is_forewarned = false;
         }
-        let is_due = !self.is_forewarned
-            && self.forewarn_after <= now
-            && full_in.is_some_and(|full_in| full_in < SOON_FULL);
-        if is_due {
-            self.is_forewarned = true;
-            self.forewarn_after = now + FOREWARN_REST;
+        let full_in = full_in.filter(|full_in| *full_in < SOON_FULL)?;
+        if self.is_forewarned || now < self.forewarn_after {
+            return None;
         }
-        is_due
+        self.is_forewarned = true;
+        self.forewarn_after = now + FOREWARN_REST;
+        Some(full_in)
     }
 
     /// Whether a dry run keeps quiet.
@@ -285,18 +284,21 @@ mod tests {
     fn what_is_full_within_a_minute_is_said_once_and_again_when_it_was_not() {
         let mut schedule = Schedule::default();
         let soon = Some(59 * SECOND);
-        assert!(!schedule.forewarns(at(SECOND), None));
-        assert!(!schedule.forewarns(at(SECOND), Some(60 * SECOND)));
-        assert!(schedule.forewarns(at(SECOND), soon));
-        assert!(!schedule.forewarns(at(100 * SECOND), soon));
+        assert_eq!(schedule.forewarn(at(SECOND), None), None);
+        assert_eq!(schedule.forewarn(at(SECOND), Some(60 * SECOND)), None);
+        assert_eq!(schedule.forewarn(at(SECOND), soon), soon);
+        assert_eq!(schedule.forewarn(at(100 * SECOND), soon), None);
         // It wavers about the minute.
-        assert!(!schedule.forewarns(at(101 * SECOND), Some(100 * SECOND)));
-        assert!(!schedule.forewarns(at(102 * SECOND), soon));
-        assert!(!schedule.forewarns(at(103 * SECOND), None));
-        assert!(schedule.forewarns(at(104 * SECOND), soon));
-        assert!(!schedule.forewarns(at(105 * SECOND), None));
-        assert!(!schedule.forewarns(at(163 * SECOND), soon), "too soon");
-        assert!(schedule.forewarns(at(164 * SECOND), soon));
+        assert_eq!(
+            schedule.forewarn(at(101 * SECOND), Some(100 * SECOND)),
+            None
+        );
+        assert_eq!(schedule.forewarn(at(102 * SECOND), soon), None);
+        assert_eq!(schedule.forewarn(at(103 * SECOND), None), None);
+        assert_eq!(schedule.forewarn(at(104 * SECOND), soon), soon);
+        assert_eq!(schedule.forewarn(at(105 * SECOND), None), None);
+        assert_eq!(schedule.forewarn(at(163 * SECOND), soon), None, "too soon");
+        assert_eq!(schedule.forewarn(at(164 * SECOND), soon), soon);
     }
 
     #[test]

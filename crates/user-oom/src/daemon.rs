@@ -115,22 +115,20 @@ impl Daemon {
 
     /// Reads what the first decision goes by and later ones find read.
     fn read_first(&mut self) {
-        let Self {
-            senses,
-            values,
-            executor,
-            ..
-        } = self;
-        senses.read_first();
-        senses.table.join(|_| None, &mut senses.processes);
-        let processes = &senses.processes;
-        let pids = processes.iter().map(|process| process.id.pid);
-        let has_changed = values.read_first(pids, &mut self.scribe);
-        if senses.memory.notifier().is_some() {
-            executor.holds.hold_all(processes, &self.wait);
-        }
+        self.senses.read_first();
+        let pids = self.senses.processes.iter().map(|process| process.id.pid);
+        let has_changed = self.values.read_first(pids, &mut self.scribe);
+        self.hold_ahead();
         if has_changed {
             self.revalue();
+        }
+    }
+
+    /// Holds all that may be killed, as long as the module is there to ask.
+    fn hold_ahead(&mut self) {
+        if self.senses.memory.notifier().is_some() {
+            let processes = &self.senses.processes;
+            self.executor.holds.hold_all(processes, &self.wait);
         }
     }
 
@@ -243,12 +241,7 @@ impl Daemon {
                 Effect::Answer(answer) => self.peers.answer(&reply(answer, self.guard.memory())),
                 Effect::Tell => self.tell(now),
                 Effect::LeaveWill => self.leave_will(now),
-                // The module may have gone since.
-                Effect::HoldAhead if self.senses.memory.notifier().is_none() => {}
-                Effect::HoldAhead => {
-                    let processes = &self.senses.processes;
-                    self.executor.holds.hold_all(processes, &self.wait);
-                }
+                Effect::HoldAhead => self.hold_ahead(),
                 Effect::Rest => self.make_room(),
             }
         }

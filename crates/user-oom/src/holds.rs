@@ -235,7 +235,7 @@ impl Holds {
         will.iter().filter_map(|next| {
             let hold = &self.list[self.position(next.id).ok()?];
             Some(Heir {
-                victim: hold.process.clone(),
+                held: hold.process.clone(),
                 told: hold.next?.victim,
                 place: next.place,
             })

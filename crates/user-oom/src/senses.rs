@@ -40,7 +40,6 @@ struct Said {
     per_cpu: bool,
     pressure: bool,
     processes: bool,
-    hidden: bool,
     /// A process holds more than there is.
     bounds: bool,
 }
@@ -75,6 +74,8 @@ impl Senses {
         let memory = self.memory.last();
         self.surveyor
             .look_first(&mut self.table, &self.classifier, &memory);
+        // Values are read next.
+        self.table.join(|_| None, &mut self.processes);
     }
 
     /// Counts what `memory` leaves out, the free pages in the lists of each
@@ -202,8 +203,10 @@ impl Senses {
             Ok(_) if depth == Depth::Held => {}
             Ok(scan) => {
                 self.said.processes = false;
+                if self.unread == 0 && scan.unread > 0 {
+                    say_hidden(scan.unread, scribe);
+                }
                 (self.unheld, self.unread) = (scan.unheld, scan.unread);
-                self.say_hidden(scan.unread, scribe);
             }
             // All other processes were read.
             Err(err) => say_once(
@@ -224,19 +227,6 @@ impl Senses {
         began.elapsed()
     }
 
-    fn say_hidden(&mut self, unread: usize, scribe: &mut Scribe) {
-        let was_hidden = std::mem::replace(&mut self.said.hidden, unread > 0);
-        if unread > 0 && !was_hidden {
-            scribe.note(
-                log::Level::Warn,
-                format_args!(
-                    "{unread} processes cannot be read and are never killed: `/proc` is mounted with \
-                     `hidepid`, or no descriptor is left (raise RLIMIT_NOFILE)"
-                ),
-            );
-        }
-    }
-
     fn say_beyond(&mut self, pid: Option<u32>, scribe: &mut Scribe) {
         let was_said = std::mem::replace(&mut self.said.bounds, pid.is_some());
         if let Some(pid) = pid.filter(|_| !was_said) {
@@ -248,6 +238,16 @@ impl Senses {
             );
         }
     }
+}
+
+fn say_hidden(unread: usize, scribe: &mut Scribe) {
+    scribe.note(
+        log::Level::Warn,
+        format_args!(
+            "{unread} processes cannot be read and are never killed: `/proc` is mounted with \
+             `hidepid`, or no descriptor is left (raise RLIMIT_NOFILE)"
+        ),
+    );
 }
 
 /// Says what could not be read and what that costs, once until it could be

@@ -56,7 +56,7 @@ const STACK_BYTES: usize = 64 * 1024;
 /// One process that the loop would kill.
 #[derive(Debug)]
 pub(crate) struct Heir {
-    pub(crate) victim: reaper::Held,
+    pub(crate) held: reaper::Held,
     /// What is printed of it.
     pub(crate) told: Victim,
     /// Those of one place are killed together.
@@ -452,7 +452,7 @@ impl Dog {
         for heir in heirs {
             let killed = match self.dryrun {
                 true => Ok(Signalled::Sent),
-                false => heir.victim.kill(),
+                false => heir.held.kill(),
             };
             let record = match killed {
                 Ok(Signalled::Sent) => Record::KilledByWatchdog {
@@ -467,7 +467,7 @@ impl Dog {
                     errno: errno(&err),
                 },
             };
-            if heir.victim.is_killed() {
+            if heir.held.is_killed() {
                 shared.kills.fetch_add(1, Ordering::SeqCst);
             }
             self.lane.tell(record);
@@ -479,7 +479,7 @@ impl Dog {
         let began = Instant::now();
         let mut gone_since = None;
         while self.shortage(shared, round).is_some() && began.elapsed() < DEADLINE {
-            let Some(alive) = heirs.iter().find(|heir| !heir.victim.is_gone()) else {
+            let Some(alive) = heirs.iter().find(|heir| !heir.held.is_gone()) else {
                 let since = *gone_since.get_or_insert_with(Instant::now);
                 if SETTLED <= since.elapsed() {
                     return;
@@ -487,7 +487,7 @@ impl Dog {
                 shared.rest(Some(BETWEEN));
                 continue;
             };
-            let mut end = [PollFd::new(alive.victim.as_fd(), PollFlags::POLLIN)];
+            let mut end = [PollFd::new(alive.held.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut end, poll_timeout(BETWEEN));
         }
     }
