@@ -341,12 +341,11 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
-    use oom_policy::{
-        Depth, Dossier, Effect, Effects, Gate, Guard, Memory, Seen, Settings, Surroundings,
-    };
+    use oom_policy::{Dossier, Effect, Effects, Memory, Seen};
 
     use super::*;
-    use crate::stand_in::{Waiter, ordinary, root};
+    use crate::rehearsal::show;
+    use crate::stand_in::{Waiter, guard, ordinary, root};
 
     /// What comes of a decision to kill `process`, which holds 500 MiB and is
     /// registered, and what was told of it. All is over then.
@@ -371,16 +370,10 @@ mod tests {
                 ..Dossier::default()
             },
         }];
-        let surroundings = Surroundings::default();
-        let mut guard = Guard::new(Settings::default(), Gate::default(), surroundings, 8);
+        let mut guard = guard();
         let mut effects = Effects::default();
         let now = Moment::ORIGIN;
-        guard.handle(now, Event::Memory(memory), &mut effects);
-        let read = Event::Table {
-            depth: Depth::Fast,
-            processes: &processes,
-        };
-        guard.handle(now, read, &mut effects);
+        show(&mut guard, now, memory, &processes, &mut effects);
         let mut outcomes = Vec::new();
         while let Some(effect) = effects.next() {
             let decided = Decided {

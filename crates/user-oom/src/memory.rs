@@ -220,9 +220,11 @@ fn whole_percent(amount: Amount, total_bytes: u64) -> u8 {
 mod tests {
     use std::time::Duration;
 
-    use oom_policy::{Action, Depth, Effect, Effects, Event, Gate, Guard, Surroundings};
+    use oom_policy::{Action, Effect, Effects, Event};
 
     use super::*;
+    use crate::rehearsal::{made_up, show};
+    use crate::stand_in::{at, guard};
 
     /// The same machine, said by meminfo and by the module.
     #[test]
@@ -259,16 +261,10 @@ mod tests {
         assert_eq!(by_module, by_meminfo);
 
         let decide = |memory| {
-            let surroundings = Surroundings::default();
-            let mut guard = Guard::new(Settings::default(), Gate::default(), surroundings, 64);
+            let mut guard = guard();
             let mut effects = Effects::default();
-            let now = crate::stand_in::at(Duration::from_secs(1));
-            guard.handle(now, Event::Memory(memory), &mut effects);
-            let table = Event::Table {
-                depth: Depth::Fast,
-                processes: &crate::rehearsal::made_up(64),
-            };
-            guard.handle(now, table, &mut effects);
+            let now = at(Duration::from_secs(1));
+            show(&mut guard, now, memory, &made_up(64), &mut effects);
             let need_bytes = guard.decision().need_bytes;
             let mut actions: Vec<Action> = Vec::new();
             while let Some(effect) = effects.next() {

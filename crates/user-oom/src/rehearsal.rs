@@ -120,18 +120,25 @@ pub(crate) fn decide(guard: &mut Guard, processes: usize) -> Rehearsed {
     guard.touch();
     // Twice, since each table is compared with the one before.
     for _ in 0..2 {
-        let now = Moment::ORIGIN;
-        guard.handle(now, Event::Memory(no_memory()), &mut effects);
-        let table = Event::Table {
-            depth: Depth::Fast,
-            processes: &processes,
-        };
-        guard.handle(now, table, &mut effects);
+        show(guard, Moment::ORIGIN, no_memory(), &processes, &mut effects);
         while effects.next().is_some() {}
     }
     guard.forget();
     processes.clear();
     Rehearsed { processes, effects }
+}
+
+/// Has `guard` see `memory`, and then `processes` whether it wants them or not.
+pub(crate) fn show(
+    guard: &mut Guard,
+    now: Moment,
+    memory: Memory,
+    processes: &[Process],
+    effects: &mut Effects,
+) {
+    guard.handle(now, Event::Memory(memory), effects);
+    let depth = Depth::Fast;
+    guard.handle(now, Event::Table { depth, processes }, effects);
 }
 
 /// A machine without any memory left.
@@ -176,14 +183,10 @@ pub(crate) fn made_up(processes: usize) -> Vec<Process> {
 
 #[cfg(test)]
 mod tests {
-    use oom_policy::{Effect, Gate, Settings, Surroundings};
+    use oom_policy::Effect;
 
     use super::*;
-
-    fn guard() -> Guard {
-        let surroundings = Surroundings::default();
-        Guard::new(Settings::default(), Gate::default(), surroundings, 64)
-    }
+    use crate::stand_in::{at, guard};
 
     /// What is wanted first where little is left.
     fn first(guard: &mut Guard) -> String {
@@ -191,14 +194,9 @@ mod tests {
             available_bytes: 80 << 20,
             ..no_memory()
         };
-        let now = crate::stand_in::at(Duration::from_millis(50));
+        let now = at(Duration::from_millis(50));
         let mut effects = Effects::default();
-        guard.handle(now, Event::Memory(memory), &mut effects);
-        let table = Event::Table {
-            depth: Depth::Fast,
-            processes: &made_up(40),
-        };
-        guard.handle(now, table, &mut effects);
+        show(guard, now, memory, &made_up(40), &mut effects);
         let effects: Vec<Effect> = effects.collect();
         format!("{effects:?} {:?}", guard.decision())
     }

@@ -3,12 +3,18 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use oom_policy::{Moment, Name, ProcessId, Seen, SessionId};
+use oom_policy::{Gate, Guard, Moment, Name, ProcessId, Seen, SessionId, Settings, Surroundings};
 use sensors::ProcRoot;
 
 /// So long after the origin.
 pub(crate) fn at(span: Duration) -> Moment {
     Moment::after_origin(span)
+}
+
+/// One that has seen nothing, with the default settings.
+pub(crate) fn guard() -> Guard {
+    let surroundings = Surroundings::default();
+    Guard::new(Settings::default(), Gate::default(), surroundings, 64)
 }
 
 /// The kernel's own view.
