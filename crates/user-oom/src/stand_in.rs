@@ -1,5 +1,6 @@
 //! Processes for tests: real ones that only wait, and made-up ones.
 
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -39,11 +40,19 @@ pub(crate) struct Waiter(Child);
 
 impl Waiter {
     pub(crate) fn new() -> Self {
-        let child = Command::new("cat")
+        let mut child = Command::new("cat")
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("coreutils");
+        // Only then is execve(2) over, and what it executes to be seen.
+        let (stdin, stdout) = (child.stdin.as_mut(), child.stdout.as_mut());
+        stdin.expect("a pipe").write_all(b"\n").expect("it reads");
+        let mut echoed = [0];
+        stdout
+            .expect("a pipe")
+            .read_exact(&mut echoed)
+            .expect("cat");
         Self(child)
     }
 
