@@ -54,14 +54,14 @@ pub enum Denial {
         remaining: Duration,
     },
     /// What earlier victims still hold will do: `promised bytes=N`.
-    Promised {
+    Pending {
         /// In bytes.
         bytes: u64,
     },
     /// All that may be ended would not do: `nothing-helps bytes=N`.
     NothingHelps {
         /// What all of it would give back, in bytes.
-        judged_bytes: u64,
+        eligible_bytes: u64,
     },
     /// Relief is for root and the daemon's own user: `not-permitted`.
     NotPermitted,
@@ -158,9 +158,9 @@ impl Denial {
                     "refused recovery-interval milliseconds={milliseconds}"
                 ))
             }
-            Self::Promised { bytes } => Message::of(format_args!("refused promised bytes={bytes}")),
-            Self::NothingHelps { judged_bytes } => {
-                Message::of(format_args!("refused nothing-helps bytes={judged_bytes}"))
+            Self::Pending { bytes } => Message::of(format_args!("refused promised bytes={bytes}")),
+            Self::NothingHelps { eligible_bytes } => {
+                Message::of(format_args!("refused nothing-helps bytes={eligible_bytes}"))
             }
             Self::NotPermitted => Message::of(format_args!("refused not-permitted")),
             Self::DryRun => Message::of(format_args!("refused dry-run")),
@@ -177,11 +177,11 @@ impl Denial {
             "recovery-interval" => Self::RecoveryInterval {
                 remaining: Duration::from_millis(words.number("milliseconds=")?),
             },
-            "promised" => Self::Promised {
+            "promised" => Self::Pending {
                 bytes: words.number("bytes=")?,
             },
             "nothing-helps" => Self::NothingHelps {
-                judged_bytes: words.number("bytes=")?,
+                eligible_bytes: words.number("bytes=")?,
             },
             "not-permitted" => Self::NotPermitted,
             "dry-run" => Self::DryRun,
@@ -223,13 +223,13 @@ impl fmt::Display for Denial {
                 "the last relief was just now; the next is possible in {:.1} s",
                 remaining.as_secs_f64()
             ),
-            Self::Promised { bytes } => {
+            Self::Pending { bytes } => {
                 write!(f, "{} are pending from earlier victims", Mebibytes(*bytes))
             }
-            Self::NothingHelps { judged_bytes } => write!(
+            Self::NothingHelps { eligible_bytes } => write!(
                 f,
                 "all candidates together hold {}, which is not enough",
-                Mebibytes(*judged_bytes)
+                Mebibytes(*eligible_bytes)
             ),
             Self::NotPermitted => f.write_str("relief is for root and the daemon's own user"),
             Self::DryRun => f.write_str("a dry run kills nothing"),
@@ -283,7 +283,7 @@ mod tests {
                 available_percent: u32::MAX,
             }),
             Reply::Refused(Denial::NothingHelps {
-                judged_bytes: u64::MAX,
+                eligible_bytes: u64::MAX,
             }),
         ] {
             assert_eq!(Reply::decode(reply.encode().as_bytes()), Ok(reply));

@@ -21,8 +21,8 @@ fn refusals() -> impl Strategy<Value = Denial> {
         any::<u64>()
             .prop_map(Duration::from_millis)
             .prop_map(|remaining| Denial::RecoveryInterval { remaining }),
-        any::<u64>().prop_map(|bytes| Denial::Promised { bytes }),
-        any::<u64>().prop_map(|judged_bytes| Denial::NothingHelps { judged_bytes }),
+        any::<u64>().prop_map(|bytes| Denial::Pending { bytes }),
+        any::<u64>().prop_map(|eligible_bytes| Denial::NothingHelps { eligible_bytes }),
         Just(Denial::NotPermitted),
         Just(Denial::DryRun),
         Just(Denial::NoVictim),

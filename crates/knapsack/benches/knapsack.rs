@@ -49,7 +49,7 @@ fn bench(
     group.bench_function(id, |bencher| {
         bencher.iter(|| {
             let selection = workspace
-                .give_up(items, need, Budget::default())
+                .choose(items, need, Budget::default())
                 .expect("the need can be covered");
             selection.value
         });

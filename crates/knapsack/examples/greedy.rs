@@ -51,7 +51,7 @@ fn main() -> io::Result<()> {
             let table = process_table(class, count, 100 - percent, u64::from(number));
             let need = table.need();
             let best = workspace
-                .give_up(&table.items, need, Budget { states: u64::MAX })
+                .choose(&table.items, need, Budget { states: u64::MAX })
                 .expect("the need can be covered");
             assert!(best.value_proved, "the budget has no end");
             let costs = [
@@ -105,12 +105,12 @@ fn by_density(items: &[Item], need: u64) -> Vec<Item> {
 
 /// The first ones that cover the need together.
 fn until(order: Vec<Item>, need: u64) -> Vec<Item> {
-    let mut given_back = 0;
+    let mut freed = 0;
     order
         .into_iter()
         .take_while(|item| {
-            let wanted = given_back < need;
-            given_back += item.weight;
+            let wanted = freed < need;
+            freed += item.weight;
             wanted
         })
         .collect()
@@ -123,11 +123,11 @@ fn greedy(items: &[Item], need: u64) -> u64 {
 /// Greedy's choice without what of it is not needed, the best first.
 fn pruned(items: &[Item], need: u64) -> u64 {
     let chosen = by_density(items, need);
-    let mut given_back: u64 = chosen.iter().map(|item| item.weight).sum();
+    let mut freed: u64 = chosen.iter().map(|item| item.weight).sum();
     let mut value = 0;
     for item in chosen.iter().rev() {
-        if given_back - item.weight >= need {
-            given_back -= item.weight;
+        if freed - item.weight >= need {
+            freed -= item.weight;
         } else {
             value += item.value;
         }

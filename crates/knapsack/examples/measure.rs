@@ -94,13 +94,12 @@ fn measure(
     while runs < 200 && (runs < 3 || cpu_time() - started < Duration::from_millis(20)) {
         let start = cpu_time();
         let mut go_on = || cpu_time() - start < budget;
-        let solved =
-            workspace.give_up_by_value_while(items, instance.need(), unlimited, &mut go_on);
+        let solved = workspace.choose_by_value_while(items, instance.need(), unlimited, &mut go_on);
         std::hint::black_box(solved).expect("the need can be covered");
         micros_value = micros_value.min((cpu_time() - start).as_secs_f64() * 1e6);
         let start = cpu_time();
         let mut go_on = || cpu_time() - start < budget;
-        let solved = workspace.give_up_while(items, instance.need(), unlimited, &mut go_on);
+        let solved = workspace.choose_while(items, instance.need(), unlimited, &mut go_on);
         std::hint::black_box(solved).expect("the need can be covered");
         micros_ties = micros_ties.min((cpu_time() - start).as_secs_f64() * 1e6);
         runs += 1;
@@ -108,13 +107,13 @@ fn measure(
     let start = cpu_time();
     let mut go_on = || cpu_time() - start < budget;
     let ties_proved = workspace
-        .give_up_while(items, instance.need(), unlimited, &mut go_on)
+        .choose_while(items, instance.need(), unlimited, &mut go_on)
         .expect("the need can be covered")
         .ties_proved;
     let start = cpu_time();
     let mut go_on = || cpu_time() - start < budget;
     let selection = workspace
-        .give_up_by_value_while(items, instance.need(), unlimited, &mut go_on)
+        .choose_by_value_while(items, instance.need(), unlimited, &mut go_on)
         .expect("the need can be covered");
     let total: u64 = items.iter().map(|item| item.value).sum();
     let line = Line {

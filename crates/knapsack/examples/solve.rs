@@ -127,19 +127,19 @@ fn answer(line: &[u8], workspace: &mut Workspace, options: &Options) -> Result<A
     let mut go_on = || deadline.is_none_or(|deadline| cpu_time() < deadline);
     let unlimited = Budget { states: u64::MAX };
     let selection = if options.ties {
-        workspace.give_up_while(&items, need, unlimited, &mut go_on)
+        workspace.choose_while(&items, need, unlimited, &mut go_on)
     } else {
-        workspace.give_up_by_value_while(&items, need, unlimited, &mut go_on)
+        workspace.choose_by_value_while(&items, need, unlimited, &mut go_on)
     }
     .map_err(LineError::Unsolvable)?;
     // To the nanosecond, which is as fine as the clock.
     let micros = ((cpu_time() - start).as_secs_f64() * 1e9).round() / 1e3;
 
-    let mut given_up = selection.given_up.iter().copied().peekable();
+    let mut chosen = selection.chosen.iter().copied().peekable();
     let mut kept = Vec::with_capacity(items.len());
     let (mut kept_value, mut kept_weight) = (0, 0);
     for (index, item) in (0..).zip(&items) {
-        if given_up.next_if_eq(&index).is_none() {
+        if chosen.next_if_eq(&index).is_none() {
             kept.push(index);
             kept_value += item.value;
             kept_weight += item.weight;

@@ -1,7 +1,7 @@
 //! Chooses the set of items that covers a need at the least cost, exactly.
 //!
 //! Each [`Item`] has a weight (what choosing it frees) and a value (what choosing
-//! it costs). [`Workspace::give_up`] finds the set whose weights add up to at
+//! it costs). [`Workspace::choose`] finds the set whose weights add up to at
 //! least the need and which, in this order,
 //!
 //! 1. costs the least value,
@@ -30,8 +30,8 @@
 //! let items = [(300, 9), (300, 8), (500, 5)].map(|(weight, value)| Item { weight, value });
 //! let mut workspace = Workspace::with_capacity(items.len());
 //!
-//! let cheapest = workspace.give_up(&items, 450, Budget::default())?;
-//! assert_eq!(cheapest.given_up, [2]);
+//! let cheapest = workspace.choose(&items, 450, Budget::default())?;
+//! assert_eq!(cheapest.chosen, [2]);
 //! assert_eq!(cheapest.value, 5);
 //! assert!(cheapest.value_proved);
 //! # Ok::<(), knapsack::SelectError>(())
@@ -74,7 +74,7 @@ impl Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection<'a> {
     /// Indices of the items given up, ascending.
-    pub given_up: &'a [u32],
+    pub chosen: &'a [u32],
     /// Sum of their values.
     pub value: u64,
     /// Sum of their weights; at least the need.

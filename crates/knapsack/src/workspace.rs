@@ -11,7 +11,7 @@ use crate::{Item, SelectError, Selection, ties};
 pub struct Workspace {
     capacity: usize,
     search: Search,
-    given_up: Vec<u32>,
+    chosen: Vec<u32>,
 }
 
 impl Workspace {
@@ -39,7 +39,7 @@ impl Workspace {
         Self {
             capacity,
             search: Search::with_capacity(capacity, states.min(Self::MAX_STATES)),
-            given_up: Vec::with_capacity(capacity),
+            chosen: Vec::with_capacity(capacity),
         }
     }
 
@@ -47,7 +47,7 @@ impl Workspace {
     /// reserved only is not, until it is first used.
     pub fn touch(&mut self) {
         self.search.touch();
-        touch(&mut self.given_up, 0);
+        touch(&mut self.chosen, 0);
     }
 
     /// Chooses which of `items` to give up so that their weights cover `need`:
@@ -59,23 +59,23 @@ impl Workspace {
     /// - [`SelectError::OutOfRange`]: a weight or a value is.
     /// - [`SelectError::NotCoverable`]: all items together are less than the
     ///   need.
-    pub fn give_up(
+    pub fn choose(
         &mut self,
         items: &[Item],
         need: u64,
         budget: Budget,
     ) -> Result<Selection<'_>, SelectError> {
-        self.give_up_while(items, need, budget, &mut || true)
+        self.choose_while(items, need, budget, &mut || true)
     }
 
-    /// As [`Self::give_up`], but also ends the search when `go_on` says so,
+    /// As [`Self::choose`], but also ends the search when `go_on` says so,
     /// which is asked every some 50 µs of work: a deadline, by the caller's
     /// clock.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::give_up`].
-    pub fn give_up_while(
+    /// Those of [`Self::choose`].
+    pub fn choose_while(
         &mut self,
         items: &[Item],
         need: u64,
@@ -85,13 +85,13 @@ impl Workspace {
         self.solve(items, need, true, Meter::new(budget, go_on))
     }
 
-    /// As [`Self::give_up_while`], but looks for the least value alone: among
+    /// As [`Self::choose_while`], but looks for the least value alone: among
     /// sets that cost the same, any will do.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::give_up`].
-    pub fn give_up_by_value_while(
+    /// Those of [`Self::choose`].
+    pub fn choose_by_value_while(
         &mut self,
         items: &[Item],
         need: u64,
@@ -109,10 +109,10 @@ impl Workspace {
         meter: Meter<'_>,
     ) -> Result<Selection<'_>, SelectError> {
         let total = self.check(items, need)?;
-        self.given_up.clear();
+        self.chosen.clear();
         if need == 0 {
             return Ok(Selection {
-                given_up: &self.given_up,
+                chosen: &self.chosen,
                 value: 0,
                 weight: 0,
                 value_proved: true,
@@ -131,14 +131,14 @@ impl Workspace {
             if self.search.incumbent.kept.has(index) {
                 kept_value += item.value;
             } else if item.weight != 0 {
-                self.given_up.push(index);
+                self.chosen.push(index);
                 value += item.value;
                 weight += item.weight;
             }
         }
         let gap = bound - kept_value;
         Ok(Selection {
-            given_up: &self.given_up,
+            chosen: &self.chosen,
             value,
             weight,
             value_proved: gap == 0,

@@ -4,7 +4,7 @@ mod support;
 
 use knapsack::{Budget, Item, Workspace};
 use support::{
-    Cost, Random, brute_force, by_given_up_value, by_kept_weight, check_proofs, check_sums,
+    Cost, Random, brute_force, by_chosen_value, by_kept_weight, check_proofs, check_sums,
     correlated_instance, large_instance, pruned_greedy, small_instance, table_of_thousands,
 };
 
@@ -18,7 +18,7 @@ fn nothing_beats_what_is_chosen_among_all_sets() {
         let (items, need) = small_instance(&mut random, most_items);
         let best = brute_force(&items, need);
         let selection = workspace
-            .give_up(&items, need, Budget::default())
+            .choose(&items, need, Budget::default())
             .expect("the need can be covered");
         check_sums(&items, need, &selection);
         assert!(
@@ -44,7 +44,7 @@ fn a_search_cut_short_is_feasible_bounded_and_no_worse_than_greedy() {
             states: random.between(0, 1) * random.between(0, 200),
         };
         let selection = workspace
-            .give_up(&items, need, budget)
+            .choose(&items, need, budget)
             .expect("the need can be covered");
         check_sums(&items, need, &selection);
         let found = Cost::of(&selection);
@@ -72,9 +72,9 @@ fn nothing_beats_what_is_chosen_from_many_by_a_plain_dynamic_program() {
     for round in 0..4_000 {
         let most_items = if round % 40 == 0 { 2_000 } else { 120 };
         let (items, need) = large_instance(&mut random, most_items);
-        let best = by_given_up_value(&items, need);
+        let best = by_chosen_value(&items, need);
         let selection = workspace
-            .give_up(&items, need, Budget::default())
+            .choose(&items, need, Budget::default())
             .expect("the need can be covered");
         check_sums(&items, need, &selection);
         check_proofs(
@@ -109,7 +109,7 @@ fn a_heavier_set_of_more_items_leaves_room_again() {
     let need = 313_191;
     let mut workspace = Workspace::with_states(items.len(), Workspace::MAX_STATES);
     let selection = workspace
-        .give_up(&items, need, Budget::default())
+        .choose(&items, need, Budget::default())
         .expect("the need can be covered");
     check_sums(&items, need, &selection);
     assert!(selection.ties_proved);
@@ -124,9 +124,9 @@ fn nothing_beats_what_is_chosen_from_thousands() {
     let rounds = 100;
     for round in 0..rounds {
         let (items, need) = table_of_thousands(&mut random, 6_000);
-        let best = by_given_up_value(&items, need);
+        let best = by_chosen_value(&items, need);
         let selection = workspace
-            .give_up(&items, need, Budget::default())
+            .choose(&items, need, Budget::default())
             .expect("the need can be covered");
         check_sums(&items, need, &selection);
         check_proofs(&selection, best, &format!("round {round}: {need}"));
@@ -147,7 +147,7 @@ fn nothing_beats_what_is_chosen_where_values_follow_weights() {
         let best = by_kept_weight(&items, need);
         for (workspace, proved) in workspaces.iter_mut().zip(&mut proved) {
             let selection = workspace
-                .give_up(&items, need, Budget::default())
+                .choose(&items, need, Budget::default())
                 .expect("the need can be covered");
             check_sums(&items, need, &selection);
             check_proofs(

@@ -35,7 +35,7 @@ fn the_greatest_numbers_overflow_nothing() {
         let total: u64 = items.iter().map(|item| item.weight).sum();
         for need in [1, total / 3, total / 2 + 1, total - 1, total] {
             let selection = workspace
-                .give_up(&items, need, Budget { states: 200_000 })
+                .choose(&items, need, Budget { states: 200_000 })
                 .expect("the need can be covered");
             check_sums(&items, need, &selection);
         }
@@ -78,7 +78,7 @@ fn a_steep_slope_of_a_few_neighbours_overflows_nothing() {
         let items = [steep(slope), heavy(others).to_vec()].concat();
         for states in [4_000, 1 << 19] {
             let selection = workspace
-                .give_up(&items, need, Budget { states })
+                .choose(&items, need, Budget { states })
                 .expect("the need can be covered");
             check_sums(&items, need, &selection);
         }
@@ -86,13 +86,13 @@ fn a_steep_slope_of_a_few_neighbours_overflows_nothing() {
 }
 
 #[test]
-fn alike_items_are_given_up_as_few_as_cover_the_need() {
+fn alike_items_are_chosen_as_few_as_cover_the_need() {
     let mut workspace = Workspace::with_capacity(Workspace::MAX_ITEMS);
     let items = vec![MAX_ITEM; Workspace::MAX_ITEMS];
     let selection = workspace
-        .give_up(&items, 100 * Item::MAX_WEIGHT + 1, Budget::default())
+        .choose(&items, 100 * Item::MAX_WEIGHT + 1, Budget::default())
         .expect("the need can be covered");
-    assert_eq!(selection.given_up.len(), 101);
+    assert_eq!(selection.chosen.len(), 101);
     assert!(selection.value_proved && selection.ties_proved);
 }
 
@@ -100,7 +100,7 @@ fn alike_items_are_given_up_as_few_as_cover_the_need() {
 fn one_item_too_many_is_an_error_that_says_so() {
     let mut workspace = Workspace::with_capacity(3);
     assert_eq!(
-        workspace.give_up(&[MAX_ITEM; 4], 1, Budget::default()),
+        workspace.choose(&[MAX_ITEM; 4], 1, Budget::default()),
         Err(SelectError::TooManyItems {
             items: 4,
             capacity: 3
@@ -109,7 +109,7 @@ fn one_item_too_many_is_an_error_that_says_so() {
     let mut workspace = Workspace::with_capacity(usize::MAX);
     let items = vec![MAX_ITEM; Workspace::MAX_ITEMS + 1];
     assert_eq!(
-        workspace.give_up(&items, 1, Budget::default()),
+        workspace.choose(&items, 1, Budget::default()),
         Err(SelectError::TooManyItems {
             items: Workspace::MAX_ITEMS + 1,
             capacity: Workspace::MAX_ITEMS
@@ -131,7 +131,7 @@ fn a_number_out_of_range_is_an_error_that_says_which() {
         },
     ] {
         assert_eq!(
-            workspace.give_up(&[MAX_ITEM, wrong], 1, Budget::default()),
+            workspace.choose(&[MAX_ITEM, wrong], 1, Budget::default()),
             Err(SelectError::OutOfRange { index: 1 })
         );
     }
@@ -145,17 +145,17 @@ fn a_need_beyond_everything_is_an_error_that_says_what_there_is() {
         value: 0,
     }; 2];
     assert_eq!(
-        workspace.give_up(&items, 15, Budget::default()),
+        workspace.choose(&items, 15, Budget::default()),
         Err(SelectError::NotCoverable { total: 14 })
     );
     assert_eq!(
-        workspace.give_up(&[], 1, Budget::default()),
+        workspace.choose(&[], 1, Budget::default()),
         Err(SelectError::NotCoverable { total: 0 })
     );
 }
 
 #[test]
-fn without_a_need_nothing_is_given_up() {
+fn without_a_need_nothing_is_chosen() {
     let mut workspace = Workspace::with_capacity(1);
     let worthless = [Item {
         weight: 1,
@@ -163,21 +163,21 @@ fn without_a_need_nothing_is_given_up() {
     }];
     for items in [&[][..], &worthless] {
         let selection = workspace
-            .give_up(items, 0, Budget::default())
+            .choose(items, 0, Budget::default())
             .expect("no need is always covered");
-        assert_eq!(selection.given_up, []);
+        assert_eq!(selection.chosen, []);
         assert!(selection.value_proved && selection.ties_proved);
     }
 }
 
 #[test]
-fn what_gives_nothing_back_is_never_given_up() {
+fn what_weighs_nothing_is_never_chosen() {
     let mut workspace = Workspace::with_capacity(3);
     let items = [(0, 0), (5, 9), (0, 3)].map(|(weight, value)| Item { weight, value });
     let selection = workspace
-        .give_up(&items, 5, Budget::default())
+        .choose(&items, 5, Budget::default())
         .expect("the need can be covered");
-    assert_eq!(selection.given_up, [1]);
+    assert_eq!(selection.chosen, [1]);
 }
 
 #[test]
@@ -185,10 +185,10 @@ fn what_costs_nothing_goes_first_but_never_needlessly() {
     let mut workspace = Workspace::with_capacity(4);
     let items = [(4, 0), (6, 0), (9, 1), (3, 0)].map(|(weight, value)| Item { weight, value });
     let selection = workspace
-        .give_up(&items, 9, Budget::default())
+        .choose(&items, 9, Budget::default())
         .expect("the need can be covered");
     // Two of no cost cover it; of such pairs this one gives back the most.
-    assert_eq!(selection.given_up, [0, 1]);
+    assert_eq!(selection.chosen, [0, 1]);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_clock_that_says_stop_ends_the_search_with_a_bounded_answer() {
         let (items, need) = correlated_instance(&mut random, 400);
         let unlimited = Budget { states: u64::MAX };
         let selection = workspace
-            .give_up_while(&items, need, unlimited, &mut || {
+            .choose_while(&items, need, unlimited, &mut || {
                 asked += 1;
                 false
             })
@@ -223,7 +223,7 @@ fn the_order_of_the_items_changes_nothing_that_is_proved() {
         };
         let mut solve = |items: &[Item]| {
             let selection = workspace
-                .give_up(items, need, Budget::default())
+                .choose(items, need, Budget::default())
                 .expect("the need can be covered");
             selection.ties_proved.then(|| Cost::of(&selection))
         };
@@ -251,12 +251,12 @@ fn few_states_and_no_budget_still_bound_what_is_lost() {
             correlated_instance(&mut random, 150)
         };
         let best = large
-            .give_up(&items, need, Budget::default())
+            .choose(&items, need, Budget::default())
             .expect("the need can be covered");
         let (best_proved, best) = (best.ties_proved, Cost::of(&best));
         for states in [0, random.between(1, 5_000), 1 << 20] {
             let hurried = small
-                .give_up(&items, need, Budget { states })
+                .choose(&items, need, Budget { states })
                 .expect("the need can be covered");
             check_sums(&items, need, &hurried);
             let found = Cost::of(&hurried);

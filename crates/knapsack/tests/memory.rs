@@ -17,7 +17,7 @@ fn solving_allocates_nothing() {
             correlated_instance(&mut random, 500)
         };
         let allocated = measure(|| {
-            let selection = workspace.give_up(&items, need, Budget::default());
+            let selection = workspace.choose(&items, need, Budget::default());
             assert!(selection.is_ok());
         });
         assert_eq!(allocated.count_total, 0, "round {round}");
@@ -60,7 +60,7 @@ fn the_largest_instance_is_solved_in_the_memory_made_for_it() {
         .collect();
     let total: u64 = items.iter().map(|item| item.weight).sum();
     let allocated = measure(|| {
-        let selection = workspace.give_up(&items, total / 10, Budget::default());
+        let selection = workspace.choose(&items, total / 10, Budget::default());
         assert!(selection.is_ok_and(|selection| selection.value_proved));
     });
     assert_eq!(allocated.count_total, 0);

@@ -5,7 +5,7 @@
 pub enum Ask {
     /// Nobody.
     #[default]
-    Nobody,
+    None,
     /// psi-monitor, a person or the pressure gate asks for relief.
     Relief,
     /// The kernel is about to kill and waits.

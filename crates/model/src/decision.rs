@@ -41,7 +41,7 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// Registered units, ordinary users' units, and what grew like a bomb.
-    Judged,
+    Ordinary,
     /// Unregistered, of root or a system account, outside a login session.
     System,
 }
@@ -64,7 +64,7 @@ pub struct Candidate {
     /// Bytes per second, never negative.
     pub growth_bytes_per_second: u64,
     /// What its end was counted to give back, in bytes.
-    pub yield_bytes: u64,
+    pub frees_bytes: u64,
     /// Whether it is given up.
     pub chosen: bool,
 }
@@ -89,14 +89,14 @@ pub enum Refusal {
         remaining: Duration,
     },
     /// What earlier victims still hold will do.
-    Promised {
+    Pending {
         /// In bytes.
         bytes: u64,
     },
     /// All that may be judged cannot bring the level back to ok.
     NothingHelps {
         /// What all of it would give back, in bytes.
-        judged_bytes: u64,
+        eligible_bytes: u64,
     },
 }
 
@@ -128,7 +128,7 @@ pub struct Decision {
     /// as such.
     pub lost: Cost,
     /// Sum of what the chosen units were counted to give back, in bytes.
-    pub given_up_bytes: u64,
+    pub frees_bytes: u64,
     /// Whether what is given up covers the need. False for a choice where all
     /// that may be judged would not: one unit, and then another look.
     pub covers_need: bool,

@@ -232,7 +232,7 @@ impl Process {
 
     /// Whether it is never ended, whatever it holds.
     #[must_use]
-    pub fn is_never_ended(&self) -> bool {
+    pub fn is_never_killed(&self) -> bool {
         self.id.pid <= 1
             || self.is_kernel_thread
             || self.dossier.protection.is_some()

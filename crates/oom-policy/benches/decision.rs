@@ -65,7 +65,7 @@ fn snapshot(processes: u32, available_bytes: u64, grown: u64) -> Snapshot {
             available_bytes,
             ..Memory::default()
         },
-        ask: Ask::Nobody,
+        ask: Ask::None,
         processes,
     }
 }
@@ -86,7 +86,7 @@ fn decision(criterion: &mut Criterion) {
                 |mut policy| {
                     let decision = policy.step(Duration::from_secs(5), &short);
                     assert!(decision.covers_need);
-                    black_box(decision.given_up_bytes);
+                    black_box(decision.frees_bytes);
                     policy
                 },
                 BatchSize::LargeInput,

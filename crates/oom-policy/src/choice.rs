@@ -25,22 +25,22 @@ pub(crate) struct Choice {
 
 /// What the candidates of each class would give back together, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Yields {
-    pub(crate) judged: u64,
+pub(crate) struct Frees {
+    pub(crate) ordinary: u64,
     pub(crate) system: u64,
 }
 
-impl Yields {
+impl Frees {
     pub(crate) fn of(candidates: &[Candidate]) -> Self {
-        let mut yields = Self::default();
+        let mut frees = Self::default();
         for candidate in candidates {
             let sum = match candidate.class {
-                Class::Judged => &mut yields.judged,
-                Class::System => &mut yields.system,
+                Class::Ordinary => &mut frees.ordinary,
+                Class::System => &mut frees.system,
             };
-            *sum = sum.saturating_add(whole_pages(candidate.yield_bytes));
+            *sum = sum.saturating_add(whole_pages(candidate.frees_bytes));
         }
-        yields
+        frees
     }
 }
 
@@ -78,10 +78,10 @@ impl Choice {
         &mut self,
         candidates: &mut [Candidate],
         need_bytes: u64,
-        yields: Yields,
+        frees: Frees,
         budget: Budget,
     ) -> Cost {
-        let missing = need_bytes.saturating_sub(yields.judged);
+        let missing = need_bytes.saturating_sub(frees.ordinary);
         let mut gap = Cost::ZERO;
         let mut left = need_bytes;
         if missing > 0 {
@@ -90,7 +90,7 @@ impl Choice {
         }
         [
             gap,
-            self.cover_within(candidates, Class::Judged, left, budget),
+            self.cover_within(candidates, Class::Ordinary, left, budget),
         ]
         .into_iter()
         .sum()
@@ -112,17 +112,17 @@ impl Choice {
             if candidate.class == class {
                 self.candidate_of.push(index);
                 self.items.push(Item {
-                    weight: (candidate.yield_bytes / PAGE).min(Item::MAX_WEIGHT),
+                    weight: (candidate.frees_bytes / PAGE).min(Item::MAX_WEIGHT),
                     value: candidate.explanation.cost.parts().min(Item::MAX_VALUE),
                 });
             }
         }
         let gap = match self
             .workspace
-            .give_up(&self.items, need_bytes.div_ceil(PAGE), budget)
+            .choose(&self.items, need_bytes.div_ceil(PAGE), budget)
         {
             Ok(selection) => {
-                for item in selection.given_up {
+                for item in selection.chosen {
                     candidates[at(self.candidate_of[at(*item)])].chosen = true;
                 }
                 Cost::from_parts(selection.gap)
@@ -142,7 +142,7 @@ impl Choice {
     /// those that cost the least for what they give back, until it is enough;
     /// then, dearest first, whoever turned out not to be needed stays.
     fn cover_greedily(&mut self, candidates: &mut [Candidate], class: Class, need_bytes: u64) {
-        self.order_by(candidates, class, |one, other| yield_for_value(other, one));
+        self.order_by(candidates, class, |one, other| frees_for_value(other, one));
         let mut sum: u64 = 0;
         for index in &self.order {
             if sum >= need_bytes {
@@ -150,14 +150,14 @@ impl Choice {
             }
             let candidate = &mut candidates[at(*index)];
             candidate.chosen = true;
-            sum = sum.saturating_add(whole_pages(candidate.yield_bytes));
+            sum = sum.saturating_add(whole_pages(candidate.frees_bytes));
         }
         self.order.retain(|index| candidates[at(*index)].chosen);
         self.order
             .sort_unstable_by_key(|index| Reverse(candidates[at(*index)].explanation.cost));
         for index in &self.order {
             let candidate = &mut candidates[at(*index)];
-            let without = sum.saturating_sub(whole_pages(candidate.yield_bytes));
+            let without = sum.saturating_sub(whole_pages(candidate.frees_bytes));
             if without >= need_bytes {
                 candidate.chosen = false;
                 sum = without;
@@ -216,8 +216,8 @@ fn exchange(candidates: &mut [Candidate], alike: &[u32], mut spare_bytes: u64) -
             continue;
         }
         young = last;
-        let gave = whole_pages(candidates[chosen].yield_bytes);
-        let gives = whole_pages(candidates[other].yield_bytes);
+        let gave = whole_pages(candidates[chosen].frees_bytes);
+        let gives = whole_pages(candidates[other].frees_bytes);
         let is_younger =
             candidates[other].leader.start_ticks > candidates[chosen].leader.start_ticks;
         if candidates[other].chosen || !is_younger || gave.saturating_sub(gives) > spare_bytes {
@@ -235,23 +235,23 @@ fn exchange(candidates: &mut [Candidate], alike: &[u32], mut spare_bytes: u64) -
 pub(crate) fn choose_one(candidates: &mut [Candidate]) {
     let best = candidates
         .iter_mut()
-        .filter(|candidate| candidate.class == Class::Judged && !candidate.chosen)
-        .max_by(|one, other| yield_for_value(one, other));
+        .filter(|candidate| candidate.class == Class::Ordinary && !candidate.chosen)
+        .max_by(|one, other| frees_for_value(one, other));
     if let Some(best) = best {
         best.chosen = true;
     }
 }
 
-fn yield_for_value(one: &Candidate, other: &Candidate) -> Ordering {
-    let rated = |unit: &Candidate| (unit.yield_bytes, unit.explanation.cost);
+fn frees_for_value(one: &Candidate, other: &Candidate) -> Ordering {
+    let rated = |unit: &Candidate| (unit.frees_bytes, unit.explanation.cost);
     rate(rated(one), rated(other)).then(one.leader.start_ticks.cmp(&other.leader.start_ticks))
 }
 
 /// Which of two yields is more for its cost; of the same rate, which is more.
 pub(crate) fn rate(one: (u64, Cost), other: (u64, Cost)) -> Ordering {
     // One more than the cost: what costs nothing is still told apart by yield.
-    let times = |(yield_bytes, _): (u64, Cost), (_, cost): (u64, Cost)| {
-        u128::from(yield_bytes) * (u128::from(cost.parts()) + 1)
+    let times = |(frees_bytes, _): (u64, Cost), (_, cost): (u64, Cost)| {
+        u128::from(frees_bytes) * (u128::from(cost.parts()) + 1)
     };
     times(one, other)
         .cmp(&times(other, one))
@@ -261,7 +261,7 @@ pub(crate) fn rate(one: (u64, Cost), other: (u64, Cost)) -> Ordering {
 /// Candidates of one likeness count for the same and give back about the same:
 /// their yields agree in the first six binary digits.
 fn likeness(candidate: &Candidate) -> (Cost, u64) {
-    let bytes = candidate.yield_bytes;
+    let bytes = candidate.frees_bytes;
     let dropped = 58_u32.saturating_sub(bytes.leading_zeros());
     (candidate.explanation.cost, (bytes >> dropped) << dropped)
 }
@@ -271,7 +271,7 @@ fn chosen_bytes(candidates: &[Candidate], class: Class) -> u64 {
         .iter()
         .filter(|candidate| candidate.chosen && candidate.class == class)
         .fold(0, |sum, candidate| {
-            u64::saturating_add(sum, whole_pages(candidate.yield_bytes))
+            u64::saturating_add(sum, whole_pages(candidate.frees_bytes))
         })
 }
 

@@ -54,7 +54,7 @@ impl Gate {
         self.last = Some(now);
         self.seen = if follows { self.seen + 1 } else { 1 };
         if self.seen < self.in_a_row {
-            return Ask::Nobody;
+            return Ask::None;
         }
         self.seen = 0;
         Ask::Relief
@@ -110,7 +110,7 @@ mod tests {
         let mut gate = Gate::new(Duration::from_secs(2), 2);
         assert_eq!(
             gate.fired(Moment::ORIGIN + Duration::from_secs(2)),
-            Ask::Nobody
+            Ask::None
         );
         assert_eq!(
             gate.fired(Moment::ORIGIN + Duration::from_secs(4)),
@@ -122,8 +122,8 @@ mod tests {
     fn a_clock_that_stands_still_or_runs_back_harms_nothing() {
         let mut gate = Gate::default();
         let now = Moment::ORIGIN + Duration::from_secs(9);
-        assert_eq!(gate.fired(now), Ask::Nobody);
-        assert_eq!(gate.fired(Moment::ORIGIN), Ask::Nobody);
-        assert_eq!(gate.fired(Moment::after_origin(Duration::MAX)), Ask::Nobody);
+        assert_eq!(gate.fired(now), Ask::None);
+        assert_eq!(gate.fired(Moment::ORIGIN), Ask::None);
+        assert_eq!(gate.fired(Moment::after_origin(Duration::MAX)), Ask::None);
     }
 }

@@ -404,8 +404,8 @@ impl Scale {
     fn new(mark: Mark, totals: Totals, memory: &Memory, age: Duration) -> Self {
         let fell =
             (i128::from(mark.pool_bytes) - i128::from(memory.pool_bytes())) / i128::from(PAGE);
-        let taken = |given_back: u64| {
-            let taken = (fell + i128::from(given_back)).clamp(0, i128::from(totals.grown));
+        let taken = |freed: u64| {
+            let taken = (fell + i128::from(freed)).clamp(0, i128::from(totals.grown));
             u64::try_from(taken).unwrap_or(totals.grown)
         };
         Self {

@@ -259,11 +259,7 @@ impl Guard {
     }
 
     fn ask(&self) -> Ask {
-        if self.relief {
-            Ask::Relief
-        } else {
-            Ask::Nobody
-        }
+        if self.relief { Ask::Relief } else { Ask::None }
     }
 
     /// Whether a dry run has just reported a choice, and says nothing more.
@@ -324,7 +320,7 @@ impl Guard {
     /// it: the kernel, memory, those who asked, those who read.
     fn conclude(&mut self, now: Moment, effects: &mut Effects) {
         let decision = self.policy.decision();
-        let is_pending = matches!(decision.verdict, Verdict::Refused(Refusal::Promised { .. }));
+        let is_pending = matches!(decision.verdict, Verdict::Refused(Refusal::Pending { .. }));
         let memory_will_come = self.round.sent > 0 || is_pending;
         if let Some(sequence) = self.round.sequence.filter(|_| memory_will_come) {
             effects.push(Effect::AnswerKernel { sequence });
@@ -387,7 +383,7 @@ impl Guard {
 fn answer(decision: &Decision, sent: usize, dry_run: bool) -> Option<Answer> {
     let granted = Answer::Granted {
         signals: sent,
-        bytes: decision.given_up_bytes,
+        bytes: decision.frees_bytes,
     };
     match decision.verdict {
         Verdict::Chosen if dry_run => Some(Answer::DryRun),

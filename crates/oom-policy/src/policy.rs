@@ -9,7 +9,7 @@ use model::{
 };
 
 use crate::buffer::{at, reserve_to};
-use crate::choice::{Choice, Yields, choose_one};
+use crate::choice::{Choice, Frees, choose_one};
 use crate::gate::Gate;
 use crate::levels::{Levels, Pool, share};
 use crate::ranking::{Ranked, Ranking};
@@ -73,7 +73,7 @@ impl Policy {
                 need_bytes: 0,
                 candidates: Vec::new(),
                 lost: Cost::ZERO,
-                given_up_bytes: 0,
+                frees_bytes: 0,
                 covers_need: false,
                 gap: Cost::ZERO,
                 actions: Vec::new(),
@@ -182,8 +182,8 @@ impl Policy {
         let Some(candidate) = decision.candidates.iter().find(chosen) else {
             return;
         };
-        let bytes = decision.given_up_bytes;
-        decision.given_up_bytes = bytes.saturating_sub(candidate.yield_bytes);
+        let bytes = decision.frees_bytes;
+        decision.frees_bytes = bytes.saturating_sub(candidate.frees_bytes);
         decision.lost = decision.lost.saturating_sub(candidate.lost());
     }
 
@@ -203,7 +203,7 @@ impl Policy {
         let levels = Levels::of(&self.settings, seen.memory);
         let level = levels.level(seen.memory);
         self.clear_decision(level);
-        let promised = self.scope.promised_bytes(levels.pool(seen.memory));
+        let pending = self.scope.pending_bytes(levels.pool(seen.memory));
         let followed = self.scope.victims.follow(seen.processes);
         self.scope.reconsider |= followed.any_protected;
         self.charge(followed.lost);
@@ -216,7 +216,7 @@ impl Policy {
         let is_old = followed.any_gone && self.decision.cause.is_some();
         self.decision.verdict = match self.decision.cause {
             None => Verdict::Idle,
-            Some(_) if is_old => Verdict::Refused(Refusal::Promised { bytes: promised }),
+            Some(_) if is_old => Verdict::Refused(Refusal::Pending { bytes: pending }),
             Some(cause) => self.judge(now, seen, &levels, cause),
         };
         self.decision.wake_after = match is_old {
@@ -234,7 +234,7 @@ impl Policy {
         decision.need_bytes = 0;
         decision.candidates.clear();
         decision.lost = Cost::ZERO;
-        decision.given_up_bytes = 0;
+        decision.frees_bytes = 0;
         decision.covers_need = false;
         decision.gap = Cost::ZERO;
         decision.actions.clear();
@@ -246,7 +246,7 @@ impl Policy {
         self.units.group(&self.settings, seen.processes, |process| {
             match victims.standing(process.id) {
                 Some(standing) => standing,
-                None if process.is_never_ended() => Standing::Never,
+                None if process.is_never_killed() => Standing::Never,
                 None => Standing::Free,
             }
         });
@@ -286,25 +286,25 @@ impl Policy {
             }
         };
         let bare_need = bare_need.max(1);
-        let promised = self.scope.promised_bytes(pool);
-        self.decision.need_bytes = bare_need.saturating_sub(promised);
+        let pending = self.scope.pending_bytes(pool);
+        self.decision.need_bytes = bare_need.saturating_sub(pending);
         let got_worse = severity == Severity::LastCall || Some(severity) > self.scope.chosen_for;
         let awaited = self.scope.victims.any_dying() && !got_worse && !self.scope.reconsider;
         if awaited {
-            return Verdict::Refused(Refusal::Promised { bytes: promised });
+            return Verdict::Refused(Refusal::Pending { bytes: pending });
         }
         self.scope.reconsider = false;
         if self.scope.victims.any_dying() {
             self.scope.chosen_for = self.scope.chosen_for.max(Some(severity));
-            if bare_need <= promised {
-                return Verdict::Refused(Refusal::Promised { bytes: promised });
+            if bare_need <= pending {
+                return Verdict::Refused(Refusal::Pending { bytes: pending });
             }
         }
         if cause == Cause::Relief {
             self.scope.last_relief = Some(now);
         }
         self.weigh(seen, pool);
-        let verdict = self.choose(severity, promised, bare_need.saturating_sub(promised));
+        let verdict = self.choose(severity, pending, bare_need.saturating_sub(pending));
         if verdict == Verdict::Chosen {
             self.sign(now, seen, severity);
             self.scope.chosen_for = self.scope.chosen_for.max(Some(severity));
@@ -326,12 +326,12 @@ impl Policy {
                 Pool::Memory => false,
                 Pool::MemoryAndActiveSwap => unit.growth.is_active,
             };
-            let given_back = if counts_swap {
+            let freed = if counts_swap {
                 unit.held_bytes()
             } else {
                 unit.resident_bytes
             };
-            if given_back == 0 {
+            if freed == 0 {
                 continue;
             }
             let explanation = value::explain(&self.sessions, unit);
@@ -344,7 +344,7 @@ impl Policy {
                 explanation,
                 held_bytes: unit.held_bytes(),
                 growth_bytes_per_second: unit.growth.bytes_per_second,
-                yield_bytes: given_back.saturating_add(self.over_horizon(unit)),
+                frees_bytes: freed.saturating_add(self.over_horizon(unit)),
                 chosen: false,
             });
             self.weighed.push(index);
@@ -358,21 +358,21 @@ impl Policy {
     }
 
     /// Chooses for `bare_need` bytes, growth not yet counted.
-    fn choose(&mut self, severity: Severity, promised: u64, bare_need: u64) -> Verdict {
-        let yields = Yields::of(&self.decision.candidates);
-        let (all_growth, judged_growth, weighed_growth) = self.growths();
+    fn choose(&mut self, severity: Severity, pending: u64, bare_need: u64) -> Verdict {
+        let frees = Frees::of(&self.decision.candidates);
+        let (all_growth, ordinary_growth, weighed_growth) = self.growths();
         let opens_system = severity != Severity::Warn;
         let with = |growth: u64| bare_need.saturating_add(growth);
-        let both = yields.judged.saturating_add(yields.system);
+        let both = frees.ordinary.saturating_add(frees.system);
         // What grows and cannot be ended counts as long as it can be covered:
         // it is a forecast, and no reason to leave undone what can be done.
-        let judged_cover = [with(all_growth), with(judged_growth)]
+        let ordinary_cover = [with(all_growth), with(ordinary_growth)]
             .into_iter()
-            .find(|need| *need <= yields.judged);
+            .find(|need| *need <= frees.ordinary);
         let merged_cover = [with(all_growth), with(weighed_growth)]
             .into_iter()
             .find(|need| opens_system && *need <= both);
-        if let Some(need) = judged_cover.or(merged_cover) {
+        if let Some(need) = ordinary_cover.or(merged_cover) {
             let budget = match severity {
                 Severity::LastCall => LAST_CALL_BUDGET,
                 Severity::Relief | Severity::Warn | Severity::Kill => Budget::default(),
@@ -380,27 +380,27 @@ impl Policy {
             self.decision.need_bytes = need;
             self.decision.gap =
                 self.choice
-                    .cover(&mut self.decision.candidates, need, yields, budget);
+                    .cover(&mut self.decision.candidates, need, frees, budget);
             self.decision.covers_need = true;
             return Verdict::Chosen;
         }
-        self.decision.need_bytes = with(judged_growth);
+        self.decision.need_bytes = with(ordinary_growth);
         match severity {
             // At warn there is still time for a choice that is enough.
             Severity::Warn => Verdict::Refused(Refusal::NothingHelps {
-                judged_bytes: yields.judged,
+                eligible_bytes: frees.ordinary,
             }),
             // One at a time, and the last one is still awaited.
-            _ if self.scope.victims.any_dying() && promised > 0 => {
-                Verdict::Refused(Refusal::Promised { bytes: promised })
+            _ if self.scope.victims.any_dying() && pending > 0 => {
+                Verdict::Refused(Refusal::Pending { bytes: pending })
             }
             // Less than is needed ends a stall, or gets the kernel through.
-            _ if yields.judged > 0 => {
+            _ if frees.ordinary > 0 => {
                 choose_one(&mut self.decision.candidates);
                 Verdict::Chosen
             }
             _ => Verdict::Refused(Refusal::NothingHelps {
-                judged_bytes: yields.judged,
+                eligible_bytes: frees.ordinary,
             }),
         }
     }
@@ -416,16 +416,16 @@ impl Policy {
             .fold(0, |sum, unit| {
                 u64::saturating_add(sum, self.over_horizon(unit))
             });
-        let mut judged: u64 = 0;
+        let mut ordinary: u64 = 0;
         let mut weighed: u64 = 0;
         for (candidate, unit) in self.decision.candidates.iter().zip(&self.weighed) {
             let growth = self.over_horizon(&self.units.units[at(*unit)]);
             weighed = weighed.saturating_add(growth);
-            if candidate.class == Class::Judged {
-                judged = judged.saturating_add(growth);
+            if candidate.class == Class::Ordinary {
+                ordinary = ordinary.saturating_add(growth);
             }
         }
-        (all, judged, weighed)
+        (all, ordinary, weighed)
     }
 
     /// Whom the policy would kill next, in order, were memory at the kill
@@ -482,28 +482,28 @@ impl Policy {
         let pool = levels.pool(memory);
         self.sessions.sum(&self.units.units);
         let mut ranking = Ranking::default();
-        let mut yields: u64 = 0;
+        let mut frees: u64 = 0;
         for (index, unit) in (0..).zip(&self.units.units) {
             let class = value::class(&self.settings, memory, unit);
-            let Some(class) = class.filter(|_| unit.given_up.is_none()) else {
+            let Some(class) = class.filter(|_| unit.chosen.is_none()) else {
                 continue;
             };
-            let yield_bytes = match pool {
+            let frees_bytes = match pool {
                 Pool::Memory => unit.resident_bytes,
                 Pool::MemoryAndSwap | Pool::MemoryAndActiveSwap => unit.held_bytes(),
             };
-            if yield_bytes == 0 {
+            if frees_bytes == 0 {
                 continue;
             }
-            yields = yields.saturating_add(yield_bytes);
+            frees = frees.saturating_add(frees_bytes);
             ranking.add(Ranked {
                 unit: index,
                 class,
-                yield_bytes,
+                frees_bytes,
                 cost: value::explain(&self.sessions, unit).cost,
             });
         }
-        if yields < levels.kill_need(memory) {
+        if frees < levels.kill_need(memory) {
             ranking.leave_out(Class::System);
         }
         ranking
@@ -529,7 +529,7 @@ impl Policy {
         };
         let taken = self.scope.growth.recent_bytes();
         for unit in &self.units.units {
-            let stays = unit.given_up.is_none()
+            let stays = unit.chosen.is_none()
                 && value::class(&self.settings, &table.memory, unit).is_some();
             if stays {
                 let penalty = share(unit.growth.recent_bytes, taken, lost.parts());
@@ -555,20 +555,18 @@ impl Policy {
         let candidates = &self.decision.candidates;
         for ((index, candidate), unit) in (0..).zip(candidates).zip(&self.weighed) {
             if candidate.chosen {
-                self.units.units[at(*unit)].given_up = Some(index);
-                let sum = &mut self.decision.given_up_bytes;
-                *sum = sum.saturating_add(candidate.yield_bytes);
+                self.units.units[at(*unit)].chosen = Some(index);
+                let sum = &mut self.decision.frees_bytes;
+                *sum = sum.saturating_add(candidate.frees_bytes);
             }
         }
         let chosen = candidates.iter().filter(|candidate| candidate.chosen);
         self.decision.lost = chosen.map(Candidate::lost).sum();
         self.line.clear();
         for ((index, process), unit) in (0..).zip(seen.processes).zip(&self.units.unit_of) {
-            let Unit {
-                given_up, leader, ..
-            } = self.units.units[at(*unit)];
-            if let Some(candidate) = given_up {
-                let bytes = self.decision.candidates[at(candidate)].yield_bytes;
+            let Unit { chosen, leader, .. } = self.units.units[at(*unit)];
+            if let Some(candidate) = chosen {
+                let bytes = self.decision.candidates[at(candidate)].frees_bytes;
                 let place = (leader != index, process.id.start_ticks, process.id.pid);
                 // Who gives back the most comes first.
                 self.line.push((!bytes, *unit, place, index));
@@ -577,7 +575,7 @@ impl Policy {
         self.line.sort_unstable();
         for (_, unit, (follows, ..), index) in &self.line {
             let process = &seen.processes[at(*index)];
-            let leads = self.units.units[at(*unit)].given_up.filter(|_| !follows);
+            let leads = self.units.units[at(*unit)].chosen.filter(|_| !follows);
             let cost = leads.map_or(Cost::ZERO, |candidate| {
                 self.decision.candidates[at(candidate)].lost()
             });
@@ -611,6 +609,6 @@ fn cause(level: Level, ask: Ask) -> Option<Cause> {
         (Ask::LastCall, _) => Some(Cause::LastCall),
         (_, Level::Warn | Level::Kill) => Some(Cause::Level(level)),
         (Ask::Relief, Level::Ok) => Some(Cause::Relief),
-        (Ask::Nobody, Level::Ok) => None,
+        (Ask::None, Level::Ok) => None,
     }
 }

@@ -15,7 +15,7 @@ const MOST: usize = 16;
 pub(crate) struct Ranked {
     pub(crate) unit: u32,
     pub(crate) class: Class,
-    pub(crate) yield_bytes: u64,
+    pub(crate) frees_bytes: u64,
     pub(crate) cost: Cost,
 }
 
@@ -58,7 +58,7 @@ impl Ranking {
 /// The judged before the system class; then who gives back the most for its
 /// cost.
 fn before(one: &Ranked, other: &Ranked) -> Ordering {
-    let by_rate = rate((other.yield_bytes, other.cost), (one.yield_bytes, one.cost));
+    let by_rate = rate((other.frees_bytes, other.cost), (one.frees_bytes, one.cost));
     one.class.cmp(&other.class).then(by_rate)
 }
 
@@ -66,11 +66,11 @@ fn before(one: &Ranked, other: &Ranked) -> Ordering {
 mod tests {
     use super::*;
 
-    fn ranked(unit: u32, class: Class, yield_bytes: u64, value: u32) -> Ranked {
+    fn ranked(unit: u32, class: Class, frees_bytes: u64, value: u32) -> Ranked {
         Ranked {
             unit,
             class,
-            yield_bytes,
+            frees_bytes,
             cost: Cost::of_value(value),
         }
     }
@@ -79,10 +79,10 @@ mod tests {
     fn the_most_for_its_cost_comes_first_and_the_system_class_last() {
         let mut ranking = Ranking::default();
         for unit in [
-            ranked(1, Class::Judged, 500, 9),
+            ranked(1, Class::Ordinary, 500, 9),
             ranked(2, Class::System, 900, 1),
-            ranked(3, Class::Judged, 500, 1),
-            ranked(4, Class::Judged, 400, 1),
+            ranked(3, Class::Ordinary, 500, 1),
+            ranked(4, Class::Ordinary, 400, 1),
         ] {
             ranking.add(unit);
         }
@@ -96,7 +96,7 @@ mod tests {
     fn of_many_the_first_are_kept() {
         let mut ranking = Ranking::default();
         for unit in 0..100 {
-            ranking.add(ranked(unit, Class::Judged, 500, unit));
+            ranking.add(ranked(unit, Class::Ordinary, 500, unit));
         }
         assert_eq!(ranking.place(0), Some(1));
         assert_eq!(ranking.place(15), Some(16));

@@ -133,7 +133,7 @@ impl ScopeState {
             Ask::Relief if level == Level::Ok => {
                 Some(self.relief_refusal(now, memory, &levels, settings))
             }
-            Ask::Nobody | Ask::Relief | Ask::LastCall => None,
+            Ask::None | Ask::Relief | Ask::LastCall => None,
         };
         let wants_table = due.is_some_and(|due| due <= now)
             || ask == Ask::LastCall
@@ -197,7 +197,7 @@ impl ScopeState {
         let at_once = level == Level::Kill || ask == Ask::LastCall;
         let deadline = match ask {
             Ask::LastCall => settings.last_call_deadline,
-            Ask::Nobody | Ask::Relief => settings.deadline,
+            Ask::None | Ask::Relief => settings.deadline,
         };
         let any_stuck = self
             .victims
@@ -209,8 +209,8 @@ impl ScopeState {
     }
 
     /// What is awaited from those already signalled.
-    pub(crate) fn promised_bytes(&self, pool: Pool) -> u64 {
-        let (resident_bytes, swap_bytes) = self.victims.promised_bytes();
+    pub(crate) fn pending_bytes(&self, pool: Pool) -> u64 {
+        let (resident_bytes, swap_bytes) = self.victims.pending_bytes();
         match pool {
             Pool::Memory => resident_bytes,
             Pool::MemoryAndSwap | Pool::MemoryAndActiveSwap => {

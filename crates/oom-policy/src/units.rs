@@ -45,8 +45,8 @@ pub(crate) struct Unit {
     pub(crate) resident_bytes: u64,
     pub(crate) swap_bytes: u64,
     pub(crate) growth: UnitGrowth,
-    /// Its place among the candidates, once it is given up.
-    pub(crate) given_up: Option<u32>,
+    /// Its place among the candidates, once it is chosen.
+    pub(crate) chosen: Option<u32>,
 }
 
 /// How a unit grew: written by [`crate::growth::Growth`].
@@ -160,7 +160,7 @@ impl Units {
             resident_bytes: 0,
             swap_bytes: 0,
             growth: UnitGrowth::default(),
-            given_up: None,
+            chosen: None,
         });
         unit
     }

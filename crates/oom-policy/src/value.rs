@@ -65,7 +65,7 @@ pub(crate) fn class(settings: &Settings, memory: &Memory, unit: &Unit) -> Option
         return None;
     }
     if unit.value.is_some() {
-        return Some(Class::Judged);
+        return Some(Class::Ordinary);
     }
     if settings.registered_only {
         return None;
@@ -75,7 +75,7 @@ pub(crate) fn class(settings: &Settings, memory: &Memory, unit: &Unit) -> Option
     let last = unit.critical
         || unit.preference == Preference::Avoid
         || (unit.system && unit.preference != Preference::Prefer && !is_bomb);
-    Some(if last { Class::System } else { Class::Judged })
+    Some(if last { Class::System } else { Class::Ordinary })
 }
 
 /// What killing a unit costs.

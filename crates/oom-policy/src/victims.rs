@@ -136,7 +136,7 @@ impl Victims {
             if let Ok(found) = found {
                 let process = &processes[found];
                 victim.note(process);
-                if victim.stage == Stage::Terminated && process.is_never_ended() {
+                if victim.stage == Stage::Terminated && process.is_never_killed() {
                     victim.spare();
                     followed.any_protected = true;
                 }
@@ -151,7 +151,7 @@ impl Victims {
 
     /// What is awaited from those expected to end: resident, and swap, in
     /// bytes.
-    pub(crate) fn promised_bytes(&self) -> (u64, u64) {
+    pub(crate) fn pending_bytes(&self) -> (u64, u64) {
         let awaited = self.list.iter().filter(|it| it.stage != Stage::Stuck);
         awaited.fold((0, 0), |(resident, swap): (u64, u64), victim| {
             (

@@ -57,9 +57,9 @@ fn check(by_group: bool) {
     let rounds: Vec<Snapshot> = (0..40)
         .map(|round| {
             let (available_bytes, ask) = match round % 5 {
-                0 => (40 * GIB, Ask::Nobody),
-                1 => (5 * GIB, Ask::Nobody),
-                2 => (3 * GIB, Ask::Nobody),
+                0 => (40 * GIB, Ask::None),
+                1 => (5 * GIB, Ask::None),
+                2 => (3 * GIB, Ask::None),
                 3 => (8 * GIB, Ask::Relief),
                 _ => (GIB, Ask::LastCall),
             };
@@ -101,7 +101,7 @@ fn deciding_by_group_takes_no_memory() {
 
 #[test]
 fn growing_in_a_quiet_round_is_enough_for_a_larger_table() {
-    let snapshot = snapshot(1, 3 * GIB, Ask::Nobody);
+    let snapshot = snapshot(1, 3 * GIB, Ask::None);
     let counted = |mut policy: Driven| {
         let counted = allocation_counter::measure(|| {
             policy.step(Duration::from_secs(1), &snapshot);

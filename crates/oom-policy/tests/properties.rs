@@ -132,7 +132,7 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
-    prop_oneof![Just(Ask::Nobody), Just(Ask::Relief), Just(Ask::LastCall)]
+    prop_oneof![Just(Ask::None), Just(Ask::Relief), Just(Ask::LastCall)]
 }
 
 fn any_memory() -> impl Strategy<Value = Memory> {
@@ -192,7 +192,7 @@ fn ids(decision: &Decision) -> Vec<ProcessId> {
         .collect()
 }
 
-fn may_be_ended(process: &Process) -> bool {
+fn may_be_killed(process: &Process) -> bool {
     process.id.pid > 1
         && !process.is_kernel_thread
         && process.dossier.protection.is_none()
@@ -219,7 +219,7 @@ proptest! {
             for id in &ended {
                 let known = snapshot.processes.iter().filter(|process| process.id == *id);
                 prop_assert!(known.clone().count() > 0);
-                prop_assert!(known.clone().any(may_be_ended));
+                prop_assert!(known.clone().any(may_be_killed));
             }
             for (id, bit) in ended.into_iter().zip(0..8) {
                 match (outcome >> bit) % 3 {
@@ -235,7 +235,7 @@ proptest! {
     fn at_ok_and_unasked_nobody_is_ended(snapshot in sound_snapshot()) {
         let mut policy = Driven::new(Settings::default(), 32);
         let decision = policy.step(Duration::from_secs(1), &snapshot);
-        if decision.level == Level::Ok && snapshot.ask == Ask::Nobody {
+        if decision.level == Level::Ok && snapshot.ask == Ask::None {
             prop_assert_eq!(decision.verdict, Verdict::Idle);
             prop_assert!(decision.actions.is_empty());
         }
@@ -251,21 +251,21 @@ proptest! {
         let mut policy = Driven::new(settings, 32);
         let decision = policy.step(Duration::from_secs(1), &snapshot);
         let chosen = decision.candidates.iter().filter(|candidate| candidate.chosen);
-        let chosen_bytes: u64 = chosen.clone().map(|candidate| candidate.yield_bytes).sum();
-        let judged_bytes: u64 = decision
+        let chosen_bytes: u64 = chosen.clone().map(|candidate| candidate.frees_bytes).sum();
+        let eligible_bytes: u64 = decision
             .candidates
             .iter()
-            .filter(|candidate| candidate.class == Class::Judged)
-            .map(|candidate| candidate.yield_bytes)
+            .filter(|candidate| candidate.class == Class::Ordinary)
+            .map(|candidate| candidate.frees_bytes)
             .sum();
         match decision.verdict {
             Verdict::Idle => prop_assert!(decision.cause.is_none()),
             Verdict::Chosen if decision.covers_need => {
                 prop_assert!(chosen_bytes >= decision.need_bytes);
-                prop_assert_eq!(decision.given_up_bytes, chosen_bytes);
+                prop_assert_eq!(decision.frees_bytes, chosen_bytes);
                 // Nobody could be spared, and the rest still cover it.
                 for spared in chosen.filter(|candidate| candidate.explanation.cost > Cost::ZERO) {
-                    let rest = chosen_bytes - spared.yield_bytes;
+                    let rest = chosen_bytes - spared.frees_bytes;
                     let is_needed = rest < decision.need_bytes + PAGE;
                     // What the system adds may make one of its own needless
                     // only for the whole, never for its own part.
@@ -274,11 +274,11 @@ proptest! {
             }
             Verdict::Chosen => {
                 prop_assert_eq!(chosen.count(), 1);
-                prop_assert!(judged_bytes < decision.need_bytes + PAGE);
+                prop_assert!(eligible_bytes < decision.need_bytes + PAGE);
             }
-            Verdict::Refused(Refusal::NothingHelps { judged_bytes: said }) => {
-                prop_assert_eq!(said, judged_bytes);
-                prop_assert!(judged_bytes < decision.need_bytes + PAGE);
+            Verdict::Refused(Refusal::NothingHelps { eligible_bytes: said }) => {
+                prop_assert_eq!(said, eligible_bytes);
+                prop_assert!(eligible_bytes < decision.need_bytes + PAGE);
                 prop_assert!(decision.actions.is_empty());
             }
             Verdict::Refused(_) => prop_assert!(decision.actions.is_empty()),

@@ -87,7 +87,7 @@ fn seen(available_gib: u64, processes: Vec<Process>) -> Snapshot {
             available_bytes: available_gib * GIB,
             ..Memory::default()
         },
-        ask: Ask::Nobody,
+        ask: Ask::None,
         processes,
     }
 }
@@ -191,7 +191,7 @@ fn pending_memory_counts() {
     let decision = policy.step(SECOND * 3 / 2, &seen(4, processes));
     assert!(matches!(
         decision.verdict,
-        Verdict::Refused(Refusal::Promised { .. })
+        Verdict::Refused(Refusal::Pending { .. })
     ));
     assert!(decision.actions.is_empty());
 }

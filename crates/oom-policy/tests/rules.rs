@@ -23,7 +23,7 @@ fn seen(available_percent: u64, processes: Vec<Process>) -> Snapshot {
             available_bytes: available_percent * GIB,
             ..Memory::default()
         },
-        ask: Ask::Nobody,
+        ask: Ask::None,
         processes,
     }
 }
@@ -44,9 +44,9 @@ fn candidate<'a>(decision: &'a Decision, name: &str) -> &'a Candidate {
         .unwrap_or_else(|| panic!("no candidate {name}"))
 }
 
-fn promised(decision: &Decision) -> u64 {
+fn pending(decision: &Decision) -> u64 {
     match decision.verdict {
-        Verdict::Refused(Refusal::Promised { bytes }) => bytes,
+        Verdict::Refused(Refusal::Pending { bytes }) => bytes,
         other => panic!("{other:?} is no promise"),
     }
 }
@@ -110,9 +110,9 @@ mod signals {
         let mut policy = policy();
         policy.step(SECOND, &seen(10, vec![job()]));
         let plenty = seen(60, vec![job()]);
-        let look = policy.look(2 * SECOND, &plenty.memory, Ask::Nobody);
+        let look = policy.look(2 * SECOND, &plenty.memory, Ask::None);
         assert!(look.wake_after <= 4 * SECOND);
-        let look = policy.look(6 * SECOND, &plenty.memory, Ask::Nobody);
+        let look = policy.look(6 * SECOND, &plenty.memory, Ask::None);
         assert!(look.wants_table);
         let decision = policy.step(6 * SECOND, &plenty);
         assert_eq!(decision.verdict, Verdict::Idle);
@@ -125,7 +125,7 @@ mod signals {
         policy.step(SECOND, &seen(10, vec![job()]));
         let decision = policy.step(2 * SECOND, &seen(5, vec![job()]));
         assert_eq!(decision.actions, [Action::Kill(job().id)]);
-        assert_eq!(promised(decision), 20 * GIB);
+        assert_eq!(pending(decision), 20 * GIB);
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod promises {
         assert_eq!(chosen(policy.step(SECOND, &seen(10, two()))), ["first"]);
         for tenth in 11..50 {
             let decision = policy.step(tenth * SECOND / 10, &seen(8, two()));
-            assert_eq!(promised(decision), 20 * GIB);
+            assert_eq!(pending(decision), 20 * GIB);
             assert!(decision.candidates.is_empty() && decision.actions.is_empty());
         }
     }
@@ -260,7 +260,7 @@ mod promises {
         processes[0].seen.anon_bytes = 0;
         processes[0].seen.rss_bytes = 0;
         let decision = policy.step(2 * SECOND, &seen(4, processes.clone()));
-        assert_eq!(promised(decision), 20 * GIB);
+        assert_eq!(pending(decision), 20 * GIB);
         assert_eq!(decision.actions, [Action::Kill(processes[0].id)]);
         // Gone, and its memory with it to somebody else.
         policy.learn(2 * SECOND, Event::Gone(processes[0].id));
@@ -274,7 +274,7 @@ mod promises {
         let mut policy = policy();
         policy.step(SECOND, &seen(4, two()));
         let decision = policy.step(SECOND * 19 / 10, &seen(4, two()));
-        assert_eq!(promised(decision), 20 * GIB);
+        assert_eq!(pending(decision), 20 * GIB);
         let decision = policy.step(2 * SECOND, &seen(4, two()));
         assert_eq!(chosen(decision), ["second"]);
         assert_eq!(decision.candidates.len(), 1);
@@ -285,7 +285,7 @@ mod promises {
         let decision = policy.step(10 * SECOND, &seen(4, left));
         assert_eq!(
             decision.verdict,
-            Verdict::Refused(Refusal::NothingHelps { judged_bytes: 0 })
+            Verdict::Refused(Refusal::NothingHelps { eligible_bytes: 0 })
         );
     }
 
@@ -303,12 +303,12 @@ mod promises {
         for step in 1..8 {
             let now = SECOND + SECOND / 2 * step;
             let decision = policy.step(now, &per_mille(30 + 5 * u64::from(step)));
-            assert_eq!(promised(decision), 20 * GIB, "{step}");
+            assert_eq!(pending(decision), 20 * GIB, "{step}");
             assert_eq!(decision.actions, []);
         }
         // No more comes back.
         let decision = policy.step(SECOND * 5, &per_mille(65));
-        assert_eq!(promised(decision), 20 * GIB);
+        assert_eq!(pending(decision), 20 * GIB);
         let decision = policy.step(SECOND * 6, &per_mille(65));
         assert_eq!(chosen(decision), ["second"]);
     }
@@ -318,7 +318,7 @@ mod promises {
         let mut policy = policy();
         policy.step(SECOND, &seen(10, two()));
         policy.learn(SECOND, Event::Refused(two()[0].id));
-        let look = policy.look(SECOND, &seen(10, vec![]).memory, Ask::Nobody);
+        let look = policy.look(SECOND, &seen(10, vec![]).memory, Ask::None);
         assert!(look.wants_table);
         assert_eq!(chosen(policy.step(SECOND, &seen(10, two()))), ["second"]);
     }
@@ -329,7 +329,7 @@ mod promises {
         let call = |processes| asked(Ask::LastCall, seen(1, processes));
         assert_eq!(chosen(policy.step(SECOND, &call(two()))), ["first"]);
         let decision = policy.step(SECOND + SECOND / 4, &call(two()));
-        assert_eq!(promised(decision), 20 * GIB);
+        assert_eq!(pending(decision), 20 * GIB);
         let decision = policy.step(SECOND + SECOND / 2, &call(two()));
         assert_eq!(chosen(decision), ["second"]);
     }
@@ -448,7 +448,7 @@ mod wills {
             );
             let now = Duration::from_secs(second);
             let [plain, asked] = &mut machines;
-            let look = |policy: &mut Driven| policy.look(now, &snapshot.memory, Ask::Nobody);
+            let look = |policy: &mut Driven| policy.look(now, &snapshot.memory, Ask::None);
             assert_eq!(look(plain), look(asked));
             plain.step(now, &snapshot);
             asked.step(now, &snapshot);
@@ -475,7 +475,7 @@ mod wills {
         policy.learn(2 * SECOND, Event::Killed { process, lost });
         assert!(policy.guard.awaits(job.id));
         let decision = policy.step(2 * SECOND, &seen(5, vec![job, other]));
-        assert_eq!(promised(decision), 20 * GIB);
+        assert_eq!(pending(decision), 20 * GIB);
         // It outlives its deadline.
         let decision = policy.step(3 * SECOND, &seen(5, vec![job, other]));
         assert_eq!(chosen(decision), ["other"]);
@@ -576,7 +576,7 @@ mod asks {
         let decision = policy.step(SECOND, &asked(Ask::Relief, seen(12, processes)));
         assert_eq!(
             decision.verdict,
-            Verdict::Refused(Refusal::NothingHelps { judged_bytes: 0 })
+            Verdict::Refused(Refusal::NothingHelps { eligible_bytes: 0 })
         );
         assert!(decision.actions.is_empty());
     }
@@ -604,8 +604,8 @@ mod asks {
         snapshot.processes[1] = faulting(8);
         let decision = policy.step(2 * SECOND, &asked(Ask::Relief, snapshot));
         assert_eq!(chosen(decision), ["faulting"]);
-        assert_eq!(candidate(decision, "idle").yield_bytes, GIB);
-        assert_eq!(candidate(decision, "faulting").yield_bytes, 21 * GIB);
+        assert_eq!(candidate(decision, "idle").frees_bytes, GIB);
+        assert_eq!(candidate(decision, "faulting").frees_bytes, 21 * GIB);
     }
 
     #[test]
@@ -764,7 +764,9 @@ mod choice {
         let decision = policy.step(SECOND, &seen(8, processes.clone()));
         assert_eq!(
             decision.verdict,
-            Verdict::Refused(Refusal::NothingHelps { judged_bytes: GIB })
+            Verdict::Refused(Refusal::NothingHelps {
+                eligible_bytes: GIB
+            })
         );
         let decision = policy.step(2 * SECOND, &seen(5, processes));
         assert_eq!(chosen(decision), ["service"]);
@@ -782,7 +784,7 @@ mod choice {
         assert_eq!(chosen(decision), ["cheap"]);
         assert!(!decision.covers_need);
         let decision = policy.step(2 * SECOND - SECOND / 10, &seen(2, processes.clone()));
-        assert_eq!(promised(decision), GIB / 2);
+        assert_eq!(pending(decision), GIB / 2);
         policy.learn(2 * SECOND, Event::Gone(processes[1].id));
         let left = vec![processes[0], processes[2]];
         let decision = policy.step(2 * SECOND, &seen(2, left));
@@ -954,7 +956,7 @@ mod worth {
         let mut policy = policy();
         for (second, mib, want) in [
             (1, 8, Class::System),
-            (20, 80, Class::Judged),
+            (20, 80, Class::Ordinary),
             (40, 8, Class::System),
         ] {
             let bus = Process {
@@ -1124,7 +1126,7 @@ mod units {
         let ids = [processes[0].id, processes[1].id];
         let decision = policy.step(SECOND, &seen(5, processes));
         assert_eq!(decision.actions, ids.map(Action::Kill));
-        assert_eq!(decision.given_up_bytes, 12 * GIB);
+        assert_eq!(decision.frees_bytes, 12 * GIB);
     }
 
     #[test]
@@ -1355,7 +1357,7 @@ mod growth {
         assert!(leak.explanation.growing);
         assert_eq!(leak.explanation.cost, Cost::of_value(4));
         assert_eq!(leak.growth_bytes_per_second, GIB);
-        assert_eq!(leak.yield_bytes, 21 * GIB + 5 * GIB);
+        assert_eq!(leak.frees_bytes, 21 * GIB + 5 * GIB);
         assert_eq!(decision.need_bytes, 10 * GIB + 5 * GIB);
         assert_eq!(chosen(&decision), ["leak"]);
     }
@@ -1383,10 +1385,10 @@ mod growth {
         for second in 0..10 {
             let mut snapshot = seen(15, vec![registered(100, "leak", 8, (second + 1) * GIB)]);
             snapshot.memory.available_bytes -= second * GIB;
-            snapshot.ask = Ask::Nobody;
+            snapshot.ask = Ask::None;
             let decision = policy.step(Duration::from_secs(second), &snapshot);
             for leak in &decision.candidates {
-                assert_eq!(leak.yield_bytes, leak.held_bytes);
+                assert_eq!(leak.frees_bytes, leak.held_bytes);
             }
         }
     }
@@ -1455,7 +1457,7 @@ mod growth {
             let decision = policy.step(11 * SECOND, &seen(5, bomb((grown + 1) * GIB)));
             candidate(decision, "bomb").class
         };
-        assert_eq!(class(5), Class::Judged);
+        assert_eq!(class(5), Class::Ordinary);
         assert_eq!(class(4), Class::System);
     }
 
@@ -1525,11 +1527,9 @@ mod growth {
             let (cheap, other, mut snapshot) = chosen_for_a_leak(&mut policy);
             policy.learn(20 * SECOND, outcome(cheap.id));
             let Decision {
-                given_up_bytes,
-                lost,
-                ..
+                frees_bytes, lost, ..
             } = *policy.guard.decision();
-            assert_eq!((given_up_bytes, lost.rounded_up()), (0, 0));
+            assert_eq!((frees_bytes, lost.rounded_up()), (0, 0));
             let decision = policy.step(21 * SECOND, &snapshot);
             assert_eq!(candidate(decision, "leak").explanation.penalty, Cost::ZERO);
             policy.learn(21 * SECOND, outcome(cheap.id));
@@ -1590,14 +1590,10 @@ mod looks {
     fn the_first_look_wants_a_table_and_a_quiet_one_does_not() {
         let mut policy = policy();
         let snapshot = seen(50, vec![process(100, "job")]);
-        assert!(
-            policy
-                .look(SECOND, &snapshot.memory, Ask::Nobody)
-                .wants_table
-        );
+        assert!(policy.look(SECOND, &snapshot.memory, Ask::None).wants_table);
         policy.step(SECOND, &snapshot);
         for minute in 1..60 {
-            let look = policy.look(minute * 60 * SECOND, &snapshot.memory, Ask::Nobody);
+            let look = policy.look(minute * 60 * SECOND, &snapshot.memory, Ask::None);
             assert_eq!(look.level, Level::Ok);
             assert!(!look.wants_table);
             assert!(look.wake_after >= SECOND);
@@ -1608,7 +1604,7 @@ mod looks {
     fn memory_that_moves_wants_a_table() {
         let mut policy = policy();
         policy.step(SECOND, &seen(50, vec![]));
-        let look = policy.look(2 * SECOND, &seen(48, vec![]).memory, Ask::Nobody);
+        let look = policy.look(2 * SECOND, &seen(48, vec![]).memory, Ask::None);
         assert!(look.wants_table);
     }
 
@@ -1622,7 +1618,7 @@ mod looks {
                 .look(
                     Duration::from_millis(millis),
                     &seen(percent, vec![]).memory,
-                    Ask::Nobody,
+                    Ask::None,
                 )
                 .wants_table
         };
@@ -1641,8 +1637,8 @@ fn a_victim_that_ends_between_the_two_reads_is_followed_by_no_other() {
     let job = registered(100, "job", 9, 20 * GIB);
     let leak = registered(200, "leak", 1, 20 * GIB);
     for (percent, ask) in [
-        (9, Ask::Nobody),
-        (4, Ask::Nobody),
+        (9, Ask::None),
+        (4, Ask::None),
         (60, Ask::LastCall),
         (12, Ask::Relief),
     ] {
@@ -1651,7 +1647,7 @@ fn a_victim_that_ends_between_the_two_reads_is_followed_by_no_other() {
         assert_eq!(chosen(policy.step(SECOND, &before)), ["leak"]);
         let now = SECOND + Duration::from_millis(50);
         let decision = policy.step(now, &asked(ask, seen(percent, vec![job])));
-        assert_eq!(promised(decision), 20 * GIB);
+        assert_eq!(pending(decision), 20 * GIB);
         assert_eq!(decision.wake_after, Some(Duration::ZERO));
         // Where it did not help, the next look is not late.
         let memory = seen(percent, Vec::new()).memory;

@@ -39,7 +39,7 @@ fn the_ancestors_four_where_both_ml_fit() {
     for settings in [Settings::default(), registered_only()] {
         let mut machine = ancestors_four(settings, 300 * MIB);
         machine.run_for(120 * SECOND);
-        assert_eq!(machine.given_up(), ["proc2", "proc1"]);
+        assert_eq!(machine.victims(), ["proc2", "proc1"]);
         assert_eq!(machine.alive(), ["ml1", "ml2"]);
         assert!(!machine.kernel_would_kill);
     }
@@ -50,7 +50,7 @@ fn the_ancestors_four_where_one_ml_fits() {
     let mut machine = ancestors_four(registered_only(), 600 * MIB);
     machine.run_for(120 * SECOND);
     assert_eq!(machine.alive(), ["ml1"]);
-    let mut others = machine.given_up();
+    let mut others = machine.victims();
     others.sort();
     assert_eq!(others, ["ml2", "proc1", "proc2"]);
     assert!(!machine.kernel_would_kill);
@@ -91,7 +91,7 @@ fn the_ancestors_four_thrashing_with_swap_free() {
     let mut now = SECOND;
     for step in 0..60 {
         let mut before = snapshot.clone();
-        before.ask = Ask::Nobody;
+        before.ask = Ask::None;
         before.memory.swap_free_bytes += (60 - step) * 2 * MIB;
         before.processes[2].seen.swap_bytes -= (60 - step) * 40 * MIB / 60;
         before.processes[3].seen.swap_bytes -= (60 - step) * 80 * MIB / 60;
@@ -119,7 +119,7 @@ fn a_giant_among_six_leaks_stays() {
     for worth in [50, 10] {
         let mut machine = giant_among_leaks(worth);
         machine.run_for(600 * SECOND);
-        assert_eq!(machine.given_up(), ["leak"; 6], "giant worth {worth}");
+        assert_eq!(machine.victims(), ["leak"; 6], "giant worth {worth}");
         assert_eq!(machine.alive(), ["giant"]);
         let most = machine.made.iter().map(|made| made.chosen.len()).max();
         assert!(most <= Some(2), "one after another, not {most:?} at once");
@@ -135,7 +135,7 @@ fn roots_unregistered_bomb_goes_alone() {
         .with(Task::steady(system(300, "service", 200 * MIB)))
         .with(Task::growing(system(400, "bomb", 0), 400 * MIB).up_to(13 * GIB));
     machine.run_for(120 * SECOND);
-    assert_eq!(machine.given_up(), ["bomb"]);
+    assert_eq!(machine.victims(), ["bomb"]);
     assert_eq!(machine.alive(), ["nine", "six", "service"]);
 }
 
@@ -162,7 +162,7 @@ fn where_all_is_roots_stress_goes_alone() {
             .with(Task::steady(roots(registered(200, "five", 5, GIB))))
             .with(Task::growing(stress, 700 * MIB));
         machine.run_for(60 * SECOND);
-        assert_eq!(machine.given_up(), ["stress"]);
+        assert_eq!(machine.victims(), ["stress"]);
         assert_eq!(machine.alive(), ["nine", "five"]);
     }
 }
@@ -188,9 +188,9 @@ fn of_four_hundred_forks_train_and_db_only_forks_go() {
         );
     }
     machine.run_for(60 * SECOND);
-    let given_up = machine.given_up();
-    assert!(!given_up.is_empty());
-    assert!(given_up.iter().all(|name| name == "fork"));
+    let victims = machine.victims();
+    assert!(!victims.is_empty());
+    assert!(victims.iter().all(|name| name == "fork"));
     let alive = machine.alive();
     assert!(alive.contains(&"train".to_owned()) && alive.contains(&"db".to_owned()));
     assert!(!machine.kernel_would_kill);
@@ -223,7 +223,7 @@ fn thrashing_by_a_leak_most_of_which_is_in_swap() {
     let mut policy = Driven::new(Settings::default(), 8);
     for second in 0..25 {
         let leaked = second * 20 * MIB;
-        policy.step(Duration::from_secs(second), &snapshot(leaked, Ask::Nobody));
+        policy.step(Duration::from_secs(second), &snapshot(leaked, Ask::None));
     }
     let decision = policy.step(25 * SECOND, &snapshot(500 * MIB, Ask::Relief));
     assert_eq!(chosen(decision), ["leak"]);
@@ -237,9 +237,9 @@ fn a_slow_leak_beside_steady_jobs_takes_a_few_of_them_and_goes() {
         machine.add(Task::steady(registered(200 + job, "job", 1, 400 * MIB)));
     }
     machine.run_for(3600 * SECOND);
-    let given_up = machine.given_up();
-    assert_eq!(given_up.last().map(String::as_str), Some("leak"));
-    let jobs = given_up.len() - 1;
+    let victims = machine.victims();
+    assert_eq!(victims.last().map(String::as_str), Some("leak"));
+    let jobs = victims.len() - 1;
     assert!((1..=8).contains(&jobs), "{jobs} jobs went before the leak");
     assert_eq!(machine.alive(), vec!["job"; 20 - jobs]);
 }
@@ -253,7 +253,7 @@ fn where_tmpfs_holds_the_memory_nobody_goes_at_warn_and_one_unit_at_kill() {
             .with(Task::steady(system(300, "service", 200 * MIB)))
             .tmpfs_filling(rate, 142 * GIB / 10);
         machine.run_for(1000 * SECOND);
-        assert_eq!(machine.given_up(), ["train"]);
+        assert_eq!(machine.victims(), ["train"]);
         assert_eq!(machine.alive(), ["web", "service"]);
         for made in &machine.made {
             assert!(made.chosen.is_empty() || made.level == Level::Kill);
@@ -268,7 +268,7 @@ fn where_tmpfs_holds_the_memory_nobody_goes_at_warn_and_one_unit_at_kill() {
         // Fifteen of sixteen: one unit at a time, and never the system's.
         let mut machine = machine.tmpfs_filling(rate, 15 * GIB);
         machine.run_for(100 * SECOND);
-        assert_eq!(machine.given_up(), ["train", "web"]);
+        assert_eq!(machine.victims(), ["train", "web"]);
         assert_eq!(machine.alive(), ["service"]);
         assert!(machine.made.iter().all(|made| !made.covers_need));
     }
@@ -289,7 +289,7 @@ fn a_cgroup_throttled_at_its_memory_high_is_no_relief() {
     policy.step(
         SECOND,
         &Snapshot {
-            ask: Ask::Nobody,
+            ask: Ask::None,
             ..snapshot.clone()
         },
     );
@@ -331,7 +331,7 @@ fn hugetlb_takes_80_percent_without_swap_and_idle() {
             hugetlb_bytes: 80 * GIB,
             ..Memory::default()
         },
-        ask: Ask::Nobody,
+        ask: Ask::None,
         processes: vec![registered(100, "job", 1, GIB)],
     };
     let mut policy = Driven::new(Settings::default(), 8);
@@ -351,7 +351,7 @@ fn swap_ignored_acts_on_memory_alone() {
             swap_free_bytes: 8 * GIB,
             ..Memory::default()
         },
-        ask: Ask::Nobody,
+        ask: Ask::None,
         processes: vec![
             // All of it in swap: gives back no memory.
             Process {
@@ -379,7 +379,7 @@ fn a_registered_shell_and_a_registered_child_are_two_units() {
             available_bytes: GIB,
             ..Memory::default()
         },
-        ask: Ask::Nobody,
+        ask: Ask::None,
         processes: vec![
             registered(100, "shell", 2, 300 * MIB),
             Process {
@@ -427,7 +427,7 @@ fn a_registered_shell_and_a_registered_child_are_two_units() {
         ]
     );
     assert_eq!(chosen(decision), ["shell"]);
-    assert_eq!(decision.given_up_bytes, 700 * MIB);
+    assert_eq!(decision.frees_bytes, 700 * MIB);
 }
 
 #[test]
@@ -456,18 +456,18 @@ fn on_a_desktop_a_registered_leak_outweighs_what_is_not_registered() {
     // Everything that is not registered is worth 1 a session: less than the
     // leak, even as it counts half.
     let mut machine = desktop(Settings::default());
-    while machine.given_up().is_empty() {
+    while machine.victims().is_empty() {
         machine.run_for(SECOND);
     }
-    let given_up = machine.given_up();
-    assert!(!given_up.contains(&"leak".to_owned()));
-    assert!(!given_up.contains(&"other".to_owned()));
+    let victims = machine.victims();
+    assert!(!victims.contains(&"leak".to_owned()));
+    assert!(!victims.contains(&"other".to_owned()));
 
     let mut machine = desktop(registered_only());
-    while machine.given_up().is_empty() {
+    while machine.victims().is_empty() {
         machine.run_for(SECOND);
     }
-    assert_eq!(machine.given_up(), ["leak"]);
+    assert_eq!(machine.victims(), ["leak"]);
 }
 
 /// Who is killed beside six steady jobs worth 100, while a hog of another
@@ -481,7 +481,7 @@ fn beside_a_hog_worth(value: u32) -> Vec<String> {
     machine.add(Task::growing(registered(200, "hog", value, 0), 40 * MIB));
     machine.run_for(600 * SECOND);
     assert!(!machine.kernel_would_kill);
-    machine.given_up()
+    machine.victims()
 }
 
 #[test]

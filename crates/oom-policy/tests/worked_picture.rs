@@ -60,7 +60,7 @@ impl Run {
                 available_bytes: TOTAL - held,
                 ..Memory::default()
             },
-            ask: Ask::Nobody,
+            ask: Ask::None,
             processes,
         }
     }
@@ -152,7 +152,7 @@ fn table(snapshot: &Snapshot, decision: &Decision) -> String {
             candidate.name.to_string(),
             gib(took * GIB),
             (took * 100 + all / 2) / all,
-            gib(candidate.yield_bytes),
+            gib(candidate.frees_bytes),
             if candidate.chosen { "killed" } else { "kept" },
             candidate.explanation
         );

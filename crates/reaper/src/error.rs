@@ -60,7 +60,7 @@ pub enum ReapError {
     },
     /// The second hand's thread or one of its descriptors could not be had.
     #[error("cannot start the reaper threads")]
-    SecondHand {
+    Spawn {
         /// What the kernel said.
         source: io::Error,
     },

@@ -2,7 +2,7 @@
 //!
 //! - A [`Held`] is a process held by a pidfd whose start time was checked, so
 //!   that a signal reaches this process or none.
-//! - [`SecondHand`] is the reaper: threads that free a victim's memory without
+//! - [`Reaper`] is the reaper: threads that free a victim's memory without
 //!   waiting for the victim to be scheduled.
 //! - [`kill_session`] kills a program that we started ourselves.
 //! - [`protect_ourselves`] asks the kernel not to kill us and to run us first.
@@ -50,11 +50,11 @@ mod error;
 mod held;
 mod helper;
 mod protection;
-mod second_hand;
+mod reaper;
 
 pub use crate::calls::{Calls, Missing};
 pub use crate::error::ReapError;
 pub use crate::held::{Held, Signalled, wait_gone};
 pub use crate::helper::kill_session;
 pub use crate::protection::{SelfProtection, protect_ourselves, resign_protection, trim_heap};
-pub use crate::second_hand::{SecondHand, Tally};
+pub use crate::reaper::{Reaper, Tally};

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::path::Path;
 
-use reaper::{Calls, Held, SecondHand, Signalled};
+use reaper::{Calls, Held, Reaper, Signalled};
 
 use crate::child::{Child, PROC, start_ticks};
 
@@ -67,7 +67,7 @@ fn the_allocator_counts() {
 
 #[test]
 fn a_kill_and_its_release_allocate_nothing() {
-    let second_hand = SecondHand::spawn().unwrap();
+    let reaper = Reaper::spawn().unwrap();
     for calls in [Calls::available(), Calls::NONE] {
         let mut child = Child::that_ignores_sigterm();
         let victim = Held::hold_by(calls, Path::new(PROC), child.id(), start_ticks)
@@ -76,7 +76,7 @@ fn a_kill_and_its_release_allocate_nothing() {
         let allocations = allocations_of(|| {
             assert_eq!(victim.terminate().unwrap(), Signalled::Sent);
             assert_eq!(victim.kill().unwrap(), Signalled::Sent);
-            black_box(second_hand.release(&victim));
+            black_box(reaper.release(&victim));
             while !victim.is_gone() {
                 std::hint::spin_loop();
             }

@@ -34,7 +34,7 @@ pub(crate) struct Kept {
     /// all of it is read a second time.
     pub(crate) is_new: bool,
     /// See [`unjudged`](crate::ProcessTable::unjudged).
-    pub(crate) is_unjudged: bool,
+    pub(crate) is_unclassified: bool,
     /// What tells its executable from others; 0: nothing that can be seen, or
     /// was seen yet.
     pub(crate) executable: u64,
@@ -90,7 +90,7 @@ impl Kept {
             statm,
             thread: None,
             is_new: true,
-            is_unjudged: false,
+            is_unclassified: false,
             executable: 0,
             in_our_user_namespace: true,
             unit,
@@ -131,7 +131,7 @@ impl Kept {
     /// Has the process judged anew, as if nothing were known of it.
     fn introduce(&mut self) {
         self.dossier = Dossier::default();
-        self.is_unjudged = true;
+        self.is_unclassified = true;
     }
 
     /// Whose `process` is.

@@ -166,7 +166,7 @@ impl ProcessTable {
     pub fn unjudged(&mut self) -> impl Iterator<Item = (&Seen, &mut Dossier)> {
         let both = self.processes.iter().zip(&mut self.kept);
         both.filter_map(|(seen, kept)| {
-            mem::take(&mut kept.is_unjudged).then_some((seen, &mut kept.dossier))
+            mem::take(&mut kept.is_unclassified).then_some((seen, &mut kept.dossier))
         })
     }
 

@@ -5,7 +5,7 @@
 use oom_policy::{
     Action, Candidate, Cause, Cost, Decision, Event, Level, Moment, Process, ProcessId,
 };
-use reaper::{ReapError, SecondHand, Signalled, Tally};
+use reaper::{ReapError, Reaper, Signalled, Tally};
 use sensors::{CommandLine, ProcRoot, ProcessTable};
 
 use crate::error::errno;
@@ -33,7 +33,7 @@ pub(crate) struct Executor {
     root: ProcRoot,
     pub(crate) holds: Holds,
     /// `None` where there was no thread for it.
-    second_hand: Option<SecondHand>,
+    reaper: Option<Reaper>,
     dryrun: bool,
     ended: u64,
     fates: Fates,
@@ -45,14 +45,14 @@ pub(crate) struct Executor {
 impl Executor {
     pub(crate) fn new(
         root: ProcRoot,
-        second_hand: Option<SecondHand>,
+        reaper: Option<Reaper>,
         dryrun: bool,
         capacity: usize,
     ) -> Self {
         Self {
             holds: Holds::new(root.clone(), capacity),
             root,
-            second_hand,
+            reaper,
             dryrun,
             ended: 0,
             fates: Fates::new(),
@@ -63,7 +63,7 @@ impl Executor {
 
     /// Whether a victim is still expected to end.
     pub(crate) fn is_busy(&self) -> bool {
-        self.holds.any_awaited()
+        self.holds.any_pending()
     }
 
     /// How many victims are gone since the start.
@@ -73,8 +73,8 @@ impl Executor {
 
     /// What became of the memory of victims so far.
     pub(crate) fn reaped(&self) -> Tally {
-        let second_hand = self.second_hand.as_ref();
-        second_hand.map(SecondHand::tally).unwrap_or_default()
+        let reaper = self.reaper.as_ref();
+        reaper.map(Reaper::tally).unwrap_or_default()
     }
 
     /// What was done to `pid`, for those that ask.
@@ -183,9 +183,9 @@ impl Executor {
     pub(crate) fn free_killed(&mut self) {
         for hold in self.holds.iter_mut() {
             if std::mem::take(&mut hold.killed)
-                && let Some(second_hand) = &self.second_hand
+                && let Some(reaper) = &self.reaper
             {
-                second_hand.release(&hold.process);
+                reaper.release(&hold.process);
             }
         }
     }
@@ -236,7 +236,7 @@ impl Executor {
                     since: began,
                     ..next
                 })
-                .is_awaited = true;
+                .is_pending = true;
             any = true;
             killed(id, next.lost);
         }
@@ -280,14 +280,14 @@ impl Executor {
         scribe: &mut Scribe,
     ) {
         for hold in self.holds.iter_mut() {
-            let Some(ending) = hold.ending.as_mut().filter(|ending| ending.is_awaited) else {
+            let Some(ending) = hold.ending.as_mut().filter(|ending| ending.is_pending) else {
                 continue;
             };
             let id = ending.victim.id;
             if awaits(id) || hold.process.is_gone() {
                 continue;
             }
-            ending.is_awaited = false;
+            ending.is_pending = false;
             scribe.tell(Record::Stays {
                 victim: ending.victim,
                 after: now.since(ending.since),
@@ -352,8 +352,8 @@ mod tests {
     fn kill(process: Seen) -> (Event<'static>, Vec<Record>) {
         let wait = Wait::new().expect("epoll");
         let means = Means::Open(&wait);
-        let second_hand = SecondHand::spawn().expect("a thread");
-        let mut executor = Executor::new(root(), Some(second_hand), false, 8);
+        let reaper = Reaper::spawn().expect("a thread");
+        let mut executor = Executor::new(root(), Some(reaper), false, 8);
         let (mut scribe, mut desk) = Scribe::unwritten();
         let mut table = ProcessTable::new(root(), 8);
         let memory = Memory {

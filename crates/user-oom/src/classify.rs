@@ -124,7 +124,7 @@ impl Classifier {
     }
 
     /// Judges those in `table` that are new or have become something else.
-    pub(crate) fn classify_unjudged(&self, table: &mut ProcessTable) {
+    pub(crate) fn classify_new(&self, table: &mut ProcessTable) {
         for (seen, dossier) in table.unjudged() {
             self.classify(Program::default(), seen, dossier);
         }

@@ -522,9 +522,9 @@ fn reply(answer: Answer, memory: &Memory) -> Reply {
         Answer::Refused(Refusal::RecoveryInterval { remaining }) => {
             Told::RecoveryInterval { remaining }
         }
-        Answer::Refused(Refusal::Promised { bytes }) => Told::Promised { bytes },
-        Answer::Refused(Refusal::NothingHelps { judged_bytes }) => {
-            Told::NothingHelps { judged_bytes }
+        Answer::Refused(Refusal::Pending { bytes }) => Told::Pending { bytes },
+        Answer::Refused(Refusal::NothingHelps { eligible_bytes }) => {
+            Told::NothingHelps { eligible_bytes }
         }
     })
 }

@@ -114,7 +114,7 @@ pub(crate) fn errno(err: &reaper::ReapError) -> i32 {
     | reaper::ReapError::NotPermitted { source, .. }
     | reaper::ReapError::Signal { source, .. }
     | reaper::ReapError::Wait { source }
-    | reaper::ReapError::SecondHand { source }
+    | reaper::ReapError::Spawn { source }
     | reaper::ReapError::OomScoreAdj { source, .. }
     | reaper::ReapError::Priority { source, .. }) = err;
     source.raw_os_error().unwrap_or_default()

@@ -73,9 +73,9 @@ impl Holds {
     }
 
     /// Whether a victim is still expected to end.
-    pub(crate) fn any_awaited(&self) -> bool {
-        let is_awaited = |hold: &Hold| hold.ending.is_some_and(|ending| ending.is_awaited);
-        self.list.iter().any(is_awaited)
+    pub(crate) fn any_pending(&self) -> bool {
+        let is_pending = |hold: &Hold| hold.ending.is_some_and(|ending| ending.is_pending);
+        self.list.iter().any(is_pending)
     }
 
     /// The hold on `id`, where there is one.

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use oom_policy::Moment;
 use sensors::ProcRoot;
-use value_registry::{Notice, Occupant, Registry, Who};
+use value_registry::{Lookup, Notice, Occupant, Registry};
 
 use crate::wait::{Wait, WakeSource};
 
@@ -72,7 +72,7 @@ impl RegistryTurn {
             self.next_reread = now + REREAD;
         }
         let began = Instant::now();
-        let notices = registry.refresh(&|pid| who(root, pid));
+        let notices = registry.refresh(&|pid| lookup(root, pid));
         let is_busy = !self.is_armed || registry.more();
         if let Some(descriptor) = registry.descriptor()
             && !self.is_armed
@@ -90,17 +90,17 @@ impl RegistryTurn {
 }
 
 /// Who has `pid`.
-pub(crate) fn who(root: &ProcRoot, pid: u32) -> Who {
+pub(crate) fn lookup(root: &ProcRoot, pid: u32) -> Lookup {
     match root.runner(pid) {
-        Ok(Some(runner)) if !runner.has_ended => Who::Runs(Occupant {
+        Ok(Some(runner)) if !runner.has_ended => Lookup::Runs(Occupant {
             uid: runner.uid,
             start_ticks: runner.start_ticks,
             name: runner.name,
             process: runner.process,
             is_kernel_thread: runner.is_kernel_thread,
         }),
-        Ok(_) => Who::Gone,
-        Err(_) => Who::Unknown,
+        Ok(_) => Lookup::Gone,
+        Err(_) => Lookup::Unknown,
     }
 }
 

@@ -13,7 +13,7 @@ use oom_policy::{
     Depth, Dossier, Effects, Event, Guard, Memory, Moment, Name, Process, ProcessId, Seen,
     SessionId,
 };
-use reaper::{Calls, Held, ReapError, SecondHand, wait_gone};
+use reaper::{Calls, Held, ReapError, Reaper, wait_gone};
 use sensors::ProcRoot;
 
 use crate::error::{Error, chain};
@@ -41,7 +41,7 @@ pub(crate) fn be_the_child() {
 pub(crate) fn end_a_child(
     root: &ProcRoot,
     executable: &Path,
-    second_hand: Option<&SecondHand>,
+    reaper: Option<&Reaper>,
 ) -> Result<(), Error> {
     let started = Command::new(executable)
         .arg(CHILD)
@@ -57,7 +57,7 @@ pub(crate) fn end_a_child(
             return Ok(());
         }
     };
-    let ended = end(child.id(), root, second_hand);
+    let ended = end(child.id(), root, reaper);
     // It has our pipe's end; without it, it ends by itself. Its status says
     // nothing more.
     drop(child.stdin.take());
@@ -71,7 +71,7 @@ pub(crate) fn end_a_child(
     }
 }
 
-fn end(pid: u32, root: &ProcRoot, second_hand: Option<&SecondHand>) -> Result<(), ReapError> {
+fn end(pid: u32, root: &ProcRoot, reaper: Option<&Reaper>) -> Result<(), ReapError> {
     let start_ticks = |pid| root.start_ticks(pid).map_err(io::Error::other);
     let started = start_ticks(pid).map_err(|source| ReapError::StartTime { pid, source })?;
     let Some(ticks) = started else {
@@ -84,8 +84,8 @@ fn end(pid: u32, root: &ProcRoot, second_hand: Option<&SecondHand>) -> Result<()
     let held = Held::hold_by(Calls::available(), root.path(), id, start_ticks)?;
     let Some(victim) = held else { return Ok(()) };
     victim.kill()?;
-    if let Some(second_hand) = second_hand {
-        second_hand.release(&victim);
+    if let Some(reaper) = reaper {
+        reaper.release(&victim);
     }
     wait_gone(&[victim], PATIENCE)?;
     Ok(())

@@ -193,7 +193,7 @@ impl Senses {
         let began = Instant::now();
         let table = &mut self.table;
         let scanned = table.scan(depth);
-        self.classifier.classify_unjudged(table);
+        self.classifier.classify_new(table);
         if depth != Depth::Held {
             let surveyor = &mut self.surveyor;
             table.ask_for_identities(depth, &mut |request| surveyor.ask(now, request));

@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
 use oom_policy::{Gate, Guard, Memory, Seen, Settings, Surroundings};
-use reaper::{Calls, SecondHand, protect_ourselves, trim_heap};
+use reaper::{Calls, Reaper, protect_ourselves, trim_heap};
 use sensors::{
     Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError, Zoneinfo,
 };
@@ -95,7 +95,7 @@ pub(crate) fn daemon(
     // the heap where the smaller one was.
     let mut table = ProcessTable::new(root.clone(), 2 * processes);
     scan(&mut table, Depth::Full)?;
-    classifier.classify_unjudged(&mut table);
+    classifier.classify_new(&mut table);
     let judged = |process: &&Seen| !process.is_kernel_thread;
     let capacity = room_for(table.processes().iter().filter(judged).count());
 
@@ -136,7 +136,7 @@ pub(crate) fn daemon(
     // The scribe keeps its priority, being in no hurry; the second hand and the
     // surveyor, made after this, have ours.
     harden(&root, privileges);
-    let second_hand = SecondHand::spawn()
+    let reaper = Reaper::spawn()
         .inspect_err(|err| {
             log::warn!(
                 "a victim's memory is freed only as fast as it exits: {}",
@@ -153,9 +153,9 @@ pub(crate) fn daemon(
         descriptors,
     );
     let rehearsed = rehearsal::decide(&mut guard, capacity);
-    rehearsal::end_a_child(&root, &executable(), second_hand.as_ref())?;
+    rehearsal::end_a_child(&root, &executable(), reaper.as_ref())?;
 
-    let executor = Executor::new(root.clone(), second_hand, arguments.dryrun, capacity);
+    let executor = Executor::new(root.clone(), reaper, arguments.dryrun, capacity);
     let aligner = match &place {
         Some(place) if arguments.align_kernel => Some(aligner(&root, place)),
         None if arguments.align_kernel => {

@@ -9,7 +9,7 @@ use value_registry::{Notice, Registry};
 
 use crate::align::Aligner;
 use crate::error::chain;
-use crate::registry_turn::{RegistryTurn, severity, who};
+use crate::registry_turn::{RegistryTurn, lookup, severity};
 use crate::tell::scribe::Scribe;
 use crate::wait::Wait;
 
@@ -74,7 +74,7 @@ impl Values {
         scribe: &mut Scribe,
     ) -> bool {
         let root = &self.root;
-        let notices = self.registry.look_for(pids, &|pid| who(root, pid));
+        let notices = self.registry.look_for(pids, &|pid| lookup(root, pid));
         self.take_in(&notices, scribe)
     }
 

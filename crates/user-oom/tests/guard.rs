@@ -45,7 +45,7 @@ fn the_least_valuable_goes_first_and_dies_though_it_ignores_sigterm() {
     assert!(freed.contains("from 1 process "), "{freed}");
     assert!(freed.ends_with("sum of values lost: 1"), "{freed}");
 
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
     assert!(nine.lives() && five.lives());
     assert!(!stage.entry(one.pid()).exists(), "its entry went with it");
     assert!(stage.entry(nine.pid()).exists());
@@ -71,8 +71,8 @@ fn two_are_chosen_together_where_one_is_not_enough_and_the_candidates_are_shown(
     let freed = daemon.line_with("freed");
     assert!(freed.contains("from 2 processes"), "{freed}");
     assert!(freed.ends_with("sum of values lost: 6"), "{freed}");
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
-    assert_eq!(five.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(five.killed_by(), Some(Signal::SIGKILL as i32));
     assert!(nine.lives());
 }
 
@@ -166,7 +166,7 @@ fn lasting_stalls_are_relieved_while_memory_is_below_recovery() {
     stage.set_pressure(0.0);
     stage.set_available(PLENTY);
     daemon.line_with("freed");
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
     assert!(nine.lives());
 }
 
@@ -188,7 +188,7 @@ fn a_lasting_stall_is_relieved_by_all_there_is_though_it_is_less_than_is_needed(
     daemon.line_with(&format!(" pid={} signal=SIG", one.pid()));
     stage.set_pressure(0.0);
     stage.set_available(PLENTY);
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn processes_that_come_and_go_while_the_table_is_read_harm_nothing() {
     stage.set_available(SHORT_OF_ONE);
     daemon.line_with(&format!("kill pid={} signal=SIGTERM", one.pid()));
     stage.set_available(PLENTY);
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn text_that_cannot_be_true_is_said_once_and_the_rest_is_guarded_by() {
     if !daemon.heard().iter().any(|line| line.contains(cannot)) {
         daemon.line_with(cannot);
     }
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
     let said = |text: &str| {
         let heard = daemon.heard().iter();
         heard.filter(|line| line.contains(text)).count()
@@ -413,7 +413,7 @@ fn hooks_run_before_and_after_an_end_and_are_ordinary_processes() {
     for _ in daemon.heard().iter().filter(ran).count()..2 {
         daemon.line_with("hook ran");
     }
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
     let pid = one.pid();
     // Blocked and ignored as for any child of ours.
     let ordinary = Command::new("sh").args(["-c", SIGNALS]).output();
@@ -435,5 +435,5 @@ fn a_pressure_file_that_makes_no_sense_is_said_and_the_levels_are_guarded_all_th
     stage.set_available(SHORT_OF_ONE);
     daemon.line_with(&format!("kill pid={} signal=SIGTERM", one.pid()));
     stage.set_available(PLENTY);
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
 }

@@ -79,7 +79,7 @@ fn a_hog_that_runs_as_psi_monitor_is_a_candidate_unless_root_runs_it() {
         "kill pid={} signal=SIGTERM name=psi-monitor",
         users.pid()
     ));
-    assert!(users.ended_by().is_some());
+    assert!(users.killed_by().is_some());
     assert!(roots.lives());
 }
 
@@ -162,7 +162,7 @@ fn a_daemon_with_cap_kill_guards_whom_it_may_signal() {
     assert!(!said.contains("swapped out"), "{said}");
     stage.set_available(SHORT);
     daemon.line_with(&format!("kill pid={} signal=SIGTERM", victim.pid()));
-    assert!(victim.ended_by().is_some());
+    assert!(victim.killed_by().is_some());
 }
 
 #[test]

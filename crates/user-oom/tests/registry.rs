@@ -38,7 +38,7 @@ fn it_guards_without_a_registry_and_takes_its_place_once_that_is_free() {
         one.pid()
     ));
     stage.set_available(SHORT);
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn started_while_memory_is_short_it_knows_the_values_before_it_chooses() {
     );
     stage.set_available(PLENTY);
     daemon.line_with("freed");
-    assert_eq!(five.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(five.killed_by(), Some(Signal::SIGKILL as i32));
     assert!(fifty.lives());
 }
 
@@ -106,7 +106,7 @@ fn check_guards(stage: &Stage, daemon: &mut Daemon) {
     ));
     stage.set_available(PLENTY);
     daemon.line_with("freed");
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
     assert!(nine.lives());
 }
 
@@ -232,7 +232,7 @@ fn where_neither_threads_nor_children_can_be_started_it_guards_all_the_same() {
     fs::write(&entry, "1\n").expect("we are root");
     chown(&entry, Some(USER), None).expect("we are root");
     stage.set_available(SHORT);
-    assert_eq!(process.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(process.killed_by(), Some(Signal::SIGKILL as i32));
     let (status, _) = daemon.end_by(Signal::SIGTERM);
     assert!(status.success(), "{status}");
 }

@@ -101,7 +101,7 @@ fn guard_beside(attack: Attack) -> Result<(), String> {
     ask_status(&stage);
     stage.set_available(PLENTY);
     daemon.line_with("freed");
-    assert_eq!(five.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(five.killed_by(), Some(Signal::SIGKILL as i32));
     assert!(nine.lives());
 
     // Once it has been waited for in vain, which may be before the others are there.

@@ -83,7 +83,7 @@ fn check_guards(stage: &Stage) {
     stage.set_available(SHORT);
     let killed = ends(process.pid());
     assert!(killed, "it does not guard");
-    assert_eq!(process.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(process.killed_by(), Some(Signal::SIGKILL as i32));
 }
 
 /// Whether `pid` ends within the limit.

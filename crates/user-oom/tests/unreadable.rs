@@ -87,7 +87,7 @@ fn a_file_that_is_gone_is_read_again_once_it_is_back() {
         "kill pid={} signal=SIGTERM name=test_proc1",
         one.pid()
     ));
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn stalls_are_relieved_while_memory_cannot_be_read() {
     stage.set_pressure(80.0);
     daemon.line_with("relief (memory stalls): memory not readable; ");
     daemon.line_with(&format!(" pid={} signal=SIG", one.pid()));
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
     stage.set_pressure(0.0);
     stage.set_available(PLENTY);
     let freed = daemon.line_with("freed");
@@ -129,7 +129,7 @@ fn a_victim_is_killed_when_its_grace_is_over_though_memory_cannot_be_read() {
         "kill pid={} signal=SIGKILL name=test_proc1",
         one.pid()
     ));
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
 }
 
 #[test]
@@ -168,5 +168,5 @@ fn a_pressure_file_without_its_full_line_is_said_and_the_levels_are_guarded() {
         "kill pid={} signal=SIGTERM name=test_proc1",
         one.pid()
     ));
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
 }

@@ -74,7 +74,7 @@ fn while_the_loop_hangs_the_least_valuable_is_killed_and_when_it_is_back_it_coun
         return;
     };
     stage.set_available(NEARLY_FULL);
-    assert_eq!(one.ended_by(), Some(Signal::SIGKILL as i32));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
     stage.set_available(PLENTY);
     let said = daemon.line_with("signal=SIGKILL");
     let first = format!("kill pid={} signal=SIGKILL name=test_proc1", one.pid());

@@ -11,7 +11,7 @@ use crate::directory::Directory;
 use crate::file::{FileIdentity, SeenFile, Traits};
 use crate::judge::verdict;
 use crate::limits::{Holder, Users};
-use crate::occupant::{Occupant, Who};
+use crate::occupant::{Lookup, Occupant};
 use crate::options::Options;
 use crate::stamp::Mark;
 use crate::{Bearer, Notice, Reason};
@@ -37,7 +37,7 @@ const SAID: usize = 4096;
 pub(crate) struct Round<'a> {
     pub(crate) now: Instant,
     pub(crate) directory: &'a Directory,
-    pub(crate) who: &'a dyn Fn(u32) -> Who,
+    pub(crate) lookup: &'a dyn Fn(u32) -> Lookup,
     pub(crate) effort: Effort,
     pub(crate) notices: Vec<Notice>,
 }
@@ -224,10 +224,10 @@ impl Book {
             self.withdraw(pid, round.now);
             return Looked::Done;
         };
-        match (round.who)(pid) {
-            Who::Runs(runner) => self.meet(pid, &seen, &runner, waited, round),
-            Who::Gone => self.judge_alone(pid, &seen, round),
-            Who::Unknown => {
+        match (round.lookup)(pid) {
+            Lookup::Runs(runner) => self.meet(pid, &seen, &runner, waited, round),
+            Lookup::Gone => self.judge_alone(pid, &seen, round),
+            Lookup::Unknown => {
                 if let Some(file) = seen.traits {
                     self.has_waited(pid, &file, waited, round.now);
                 }
@@ -433,8 +433,8 @@ impl Book {
             let id = entry.bearer.id;
             self.withdrawn.remove(&id.pid);
             let runs = matches!(
-                (round.who)(id.pid),
-                Who::Runs(runner) if runner.start_ticks == id.start_ticks
+                (round.lookup)(id.pid),
+                Lookup::Runs(runner) if runner.start_ticks == id.start_ticks
             );
             if runs {
                 let process = entry.bearer;

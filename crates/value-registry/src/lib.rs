@@ -10,7 +10,7 @@
 //! use std::{fs, os::unix::fs::MetadataExt};
 //!
 //! use model::{Name, ProcessId};
-//! use value_registry::{Occupant, Options, Registry, Who, register};
+//! use value_registry::{Lookup, Occupant, Options, Registry, register};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let directory = tempfile::tempdir()?;
@@ -27,7 +27,7 @@
 //!     process: pid,
 //!     is_kernel_thread: false,
 //! };
-//! registry.refresh(&|asked| if asked == pid { Who::Runs(we) } else { Who::Gone });
+//! registry.refresh(&|asked| if asked == pid { Lookup::Runs(we) } else { Lookup::Gone });
 //! let id = ProcessId { pid, start_ticks: 1204 };
 //! assert_eq!(registry.value(id), Some(8));
 //! # Ok(())
@@ -89,7 +89,7 @@ mod stamp;
 pub use crate::entry::ValueError;
 pub use crate::error::RegistryError;
 pub use crate::notice::{Bearer, Notice, Obstacle};
-pub use crate::occupant::{Occupant, Who};
+pub use crate::occupant::{Lookup, Occupant};
 pub use crate::options::Options;
 pub use crate::reason::Reason;
 pub use crate::registration::{Registration, register};

@@ -1,4 +1,4 @@
-//! Who has a pid, as the caller says.
+//! Which process has a pid, as the caller says.
 
 use model::Name;
 
@@ -18,13 +18,13 @@ pub struct Occupant {
     pub is_kernel_thread: bool,
 }
 
-/// Who has a pid.
+/// What a pid stands for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum Lookup {
     /// A process.
     Runs(Occupant),
-    /// No process that has not ended.
+    /// No process, or a zombie.
     Gone,
-    /// That cannot be told now.
+    /// It could not be found out this time.
     Unknown,
 }

@@ -17,7 +17,7 @@ use crate::directory::{Directory, plain};
 use crate::entry::parse_pid;
 use crate::events::Events;
 use crate::limits::Queue;
-use crate::occupant::Who;
+use crate::occupant::Lookup;
 use crate::options::Options;
 use crate::{Notice, RegistryError};
 
@@ -141,10 +141,10 @@ impl Registry {
     ///
     /// The work of one call is bounded: while [`Registry::more`] says so,
     /// there is more to do, and [`Registry::pause`] says when there will be.
-    /// Asks `who` once for each file looked at: which process has that pid
+    /// Asks `lookup` once for each file looked at: which process has that pid
     /// *now*. A file without a process is removed.
-    pub fn refresh(&mut self, who: &dyn Fn(u32) -> Who) -> Vec<Notice> {
-        self.with_directory(who, |registry, round| {
+    pub fn refresh(&mut self, lookup: &dyn Fn(u32) -> Lookup) -> Vec<Notice> {
+        self.with_directory(lookup, |registry, round| {
             for pid in registry.book.due(round.now) {
                 registry.look(pid, Why::Turn, round);
             }
@@ -166,9 +166,9 @@ impl Registry {
     pub fn look_for(
         &mut self,
         pids: impl IntoIterator<Item = u32>,
-        who: &dyn Fn(u32) -> Who,
+        lookup: &dyn Fn(u32) -> Lookup,
     ) -> Vec<Notice> {
-        self.with_directory(who, |registry, round| {
+        self.with_directory(lookup, |registry, round| {
             for pid in pids {
                 registry.look(pid, Why::Turn, round);
             }
@@ -178,7 +178,7 @@ impl Registry {
     /// Does `work` where there is a directory; what there is to say.
     fn with_directory(
         &mut self,
-        who: &dyn Fn(u32) -> Who,
+        lookup: &dyn Fn(u32) -> Lookup,
         work: impl FnOnce(&mut Self, &mut Round<'_>),
     ) -> Vec<Notice> {
         let now = Instant::now();
@@ -193,7 +193,7 @@ impl Registry {
         let mut round = Round {
             now,
             directory: &directory,
-            who,
+            lookup,
             effort: Effort::new(),
             notices,
         };

@@ -53,7 +53,7 @@ impl Cost {
     pub(crate) fn of(selection: &Selection<'_>) -> Self {
         Self {
             value: selection.value,
-            count: selection.given_up.len() as u64,
+            count: selection.chosen.len() as u64,
             weight: std::cmp::Reverse(selection.weight),
         }
     }
@@ -67,14 +67,14 @@ pub(crate) fn brute_force(items: &[Item], need: u64) -> Cost {
         count: 0,
         weight: std::cmp::Reverse(0),
     };
-    let mut given_up = 0_u32;
+    let mut chosen = 0_u32;
     // A Gray code: from one set to the next, one item changes.
     for step in 0..1_u32 << items.len() {
         if step > 0 {
             let at = step.trailing_zeros();
-            given_up ^= 1 << at;
+            chosen ^= 1 << at;
             let item = &items[at as usize];
-            if given_up & 1 << at != 0 {
+            if chosen & 1 << at != 0 {
                 cost.value += item.value;
                 cost.count += 1;
                 cost.weight.0 += item.weight;
@@ -106,25 +106,25 @@ pub(crate) fn pruned_greedy(items: &[Item], need: u64) -> Cost {
         );
         mine.cmp(&others).then(a.weight.cmp(&b.weight))
     });
-    let mut given_back = 0;
-    let mut given_up = Vec::new();
+    let mut freed = 0;
+    let mut chosen = Vec::new();
     for item in order {
-        if given_back >= need {
+        if freed >= need {
             break;
         }
-        given_back += item.weight;
-        given_up.push(item);
+        freed += item.weight;
+        chosen.push(item);
     }
-    for at in (0..given_up.len()).rev() {
-        if given_back - given_up[at].weight >= need {
-            given_back -= given_up[at].weight;
-            given_up.remove(at);
+    for at in (0..chosen.len()).rev() {
+        if freed - chosen[at].weight >= need {
+            freed -= chosen[at].weight;
+            chosen.remove(at);
         }
     }
     Cost {
-        value: given_up.iter().map(|item| item.value).sum(),
-        count: given_up.len() as u64,
-        weight: std::cmp::Reverse(given_back),
+        value: chosen.iter().map(|item| item.value).sum(),
+        count: chosen.len() as u64,
+        weight: std::cmp::Reverse(freed),
     }
 }
 
@@ -133,11 +133,11 @@ pub(crate) fn pruned_greedy(items: &[Item], need: u64) -> Cost {
 pub(crate) fn check_sums(items: &[Item], need: u64, selection: &Selection<'_>) {
     assert!(selection.weight >= need, "the need is covered");
     assert!(
-        selection.given_up.is_sorted_by(|a, b| a < b),
+        selection.chosen.is_sorted_by(|a, b| a < b),
         "indices ascend"
     );
     let (mut value, mut weight) = (0, 0);
-    for &index in selection.given_up {
+    for &index in selection.chosen {
         value += items[index as usize].value;
         weight += items[index as usize].weight;
     }
@@ -202,7 +202,7 @@ pub(crate) fn small_instance(random: &mut Random, most_items: u64) -> (Vec<Item>
 
 /// The best of all sets that cover `need`, by dynamic programming over what is
 /// given up: the most weight for each value and count, up to greedy's value.
-pub(crate) fn by_given_up_value(items: &[Item], need: u64) -> Cost {
+pub(crate) fn by_chosen_value(items: &[Item], need: u64) -> Cost {
     let most_value = index(pruned_greedy(items, need).value);
     let paid = items.iter().filter(|item| item.value > 0).count();
     let most_count = items.len() - paid + paid.min(most_value);
@@ -233,7 +233,7 @@ pub(crate) fn by_given_up_value(items: &[Item], need: u64) -> Cost {
 }
 
 /// A large instance whose optimum gives up little value, which is what
-/// [`by_given_up_value`] can afford.
+/// [`by_chosen_value`] can afford.
 pub(crate) fn large_instance(random: &mut Random, most_items: u64) -> (Vec<Item>, u64) {
     let count = random.between(20, most_items);
     let most_weight = random.pick([3, 100, 10_000, Item::MAX_WEIGHT]);

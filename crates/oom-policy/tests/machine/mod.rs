@@ -121,7 +121,7 @@ impl Driven {
             self.guard.handle(at(now), Event::Asked, &mut self.effects);
         }
         let event = match ask {
-            Ask::Nobody | Ask::Relief => Event::Memory(*memory),
+            Ask::None | Ask::Relief => Event::Memory(*memory),
             Ask::LastCall => Event::LastCall {
                 sequence: 1,
                 memory: *memory,
@@ -294,7 +294,7 @@ impl Machine {
             tmpfs_rate: 0,
             tmpfs_limit: 0,
             next_look: Duration::ZERO,
-            ask: Ask::Nobody,
+            ask: Ask::None,
         }
     }
 
@@ -446,7 +446,7 @@ impl Machine {
             }
             self.carry_out(&made.actions);
         }
-        self.ask = Ask::Nobody;
+        self.ask = Ask::None;
     }
 
     fn carry_out(&mut self, actions: &[Action]) {
@@ -470,7 +470,7 @@ impl Machine {
     }
 
     /// Leaders of all units that were given up, in that order.
-    pub fn given_up(&self) -> Vec<String> {
+    pub fn victims(&self) -> Vec<String> {
         let made = self.made.iter();
         made.flat_map(|made| made.chosen.iter().cloned()).collect()
     }

@@ -16,7 +16,7 @@ pub(crate) struct Ending {
     pub(crate) held_bytes: u64,
     pub(crate) lost: Cost,
     /// It is still expected to end.
-    pub(crate) is_awaited: bool,
+    pub(crate) is_pending: bool,
 }
 
 impl Ending {
@@ -26,7 +26,7 @@ impl Ending {
             since: now,
             held_bytes: process.map_or(0, |process| process.held_bytes()),
             lost,
-            is_awaited: true,
+            is_pending: true,
         }
     }
 }

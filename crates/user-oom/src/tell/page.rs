@@ -445,8 +445,8 @@ fn candidate(out: &mut impl Write, row: &Row, width: Option<usize>) -> io::Resul
     match (row.class, row.explanation.is_plain()) {
         (Class::System, true) => write!(out, "{gap}system")?,
         (Class::System, false) => write!(out, "{gap}system, {}", row.explanation)?,
-        (Class::Judged, false) => write!(out, "{gap}{}", row.explanation)?,
-        (Class::Judged, true) => {}
+        (Class::Ordinary, false) => write!(out, "{gap}{}", row.explanation)?,
+        (Class::Ordinary, true) => {}
     }
     writeln!(out, "{style:#}")
 }
@@ -507,14 +507,14 @@ fn refused(
             "{:.0} s left of the interval since the last relief",
             remaining.as_secs_f64().ceil()
         ),
-        Refusal::Promised { bytes } => {
+        Refusal::Pending { bytes } => {
             writeln!(out, "victims still hold {} MiB (pending)", bytes >> 20)
         }
-        Refusal::NothingHelps { judged_bytes } => {
+        Refusal::NothingHelps { eligible_bytes } => {
             write!(
                 out,
                 "all candidates together hold {} MiB, which is not enough",
-                judged_bytes >> 20
+                eligible_bytes >> 20
             )?;
             match memory {
                 Some(memory) => writeln!(
@@ -913,7 +913,7 @@ mod tests {
             leader: id(pid),
             name: Name::new(b"train"),
             processes: 1,
-            class: Class::Judged,
+            class: Class::Ordinary,
             explanation: Explanation::new(basis, false, Cost::ZERO),
             oom_score: Some(700),
             rss_bytes: 300 * MIB,
@@ -1012,7 +1012,7 @@ mod tests {
         let said = plain(&Record::Refused {
             cause: Cause::Relief,
             refusal: Refusal::NothingHelps {
-                judged_bytes: 3 * MIB,
+                eligible_bytes: 3 * MIB,
             },
             memory: None,
         });
@@ -1190,7 +1190,7 @@ mod tests {
         let said = plain(&Record::Refused {
             cause: Cause::Level(Level::Warn),
             refusal: Refusal::NothingHelps {
-                judged_bytes: 3 * MIB,
+                eligible_bytes: 3 * MIB,
             },
             memory: Some(memory()),
         });

@@ -258,7 +258,7 @@ impl UnitLine {
         Self {
             processes: unit.processes,
             cost: unit.explanation.cost,
-            frees_bytes: unit.yield_bytes,
+            frees_bytes: unit.frees_bytes,
         }
     }
 }

@@ -403,7 +403,7 @@ impl Process {
     }
 
     /// Waits until it has ended; by which signal.
-    pub(crate) fn ended_by(&mut self) -> Option<i32> {
+    pub(crate) fn killed_by(&mut self) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt;
 
         self.running.child.wait().expect("it is our child").signal()

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::unistd::geteuid;
 use tempfile::TempDir;
-use value_registry::{Notice, Options, Registry, RegistryError, Who};
+use value_registry::{Lookup, Notice, Options, Registry, RegistryError};
 
 use crate::town::{NOBODY, Town, changed, exists, is_root, registered};
 
@@ -30,7 +30,7 @@ fn open_as_user(directory: &Path) -> Result<Registry, RegistryError> {
 #[track_caller]
 fn absent(registry: Result<Registry, RegistryError>) -> String {
     let mut registry = registry.expect("it is a path");
-    match &registry.refresh(&|_| Who::Gone)[..] {
+    match &registry.refresh(&|_| Lookup::Gone)[..] {
         [Notice::Absent { cause }] => cause.clone(),
         other => panic!("{other:?}"),
     }
@@ -74,10 +74,10 @@ fn a_directory_that_a_user_made_is_taken_over() {
     let owner = NOBODY;
     let swept = Notice::Swept { count: 1 };
     let taken_over = Notice::TakenOver { owner };
-    assert_eq!(registry.refresh(&|_| Who::Gone), [taken_over, swept]);
-    assert_eq!(registry.refresh(&|_| Who::Gone), []);
+    assert_eq!(registry.refresh(&|_| Lookup::Gone), [taken_over, swept]);
+    assert_eq!(registry.refresh(&|_| Lookup::Gone), []);
     assert_eq!(
-        open(&directory).unwrap().refresh(&|_| Who::Gone),
+        open(&directory).unwrap().refresh(&|_| Lookup::Gone),
         [],
         "it is root's already"
     );

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use model::{Name, ProcessId};
 use nix::poll::PollTimeout;
 use value_registry::{
-    Bearer, Notice, Occupant, Options, Reason, RegistryError, ValueError, Who, register,
+    Bearer, Lookup, Notice, Occupant, Options, Reason, RegistryError, ValueError, register,
 };
 
 use crate::town::{
@@ -549,14 +549,14 @@ fn say(command: &mut Command, line: &str) -> ExitStatus {
 }
 
 /// The live process of that pid, as the kernel tells.
-fn live(pid: u32) -> Who {
+fn live(pid: u32) -> Lookup {
     let folder = Path::new("/proc").join(pid.to_string());
     let Ok(stat) = fs::read_to_string(folder.join("stat")) else {
-        return Who::Gone;
+        return Lookup::Gone;
     };
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
     let start_ticks = fields.and_then(|fields| fields.split_whitespace().nth(19));
-    Who::Runs(Occupant {
+    Lookup::Runs(Occupant {
         uid: fs::metadata(folder).map_or(0, |folder| folder.uid()),
         start_ticks: start_ticks
             .and_then(|ticks| ticks.parse().ok())

@@ -14,7 +14,7 @@ use nix::poll::PollTimeout;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use proptest::prelude::*;
-use value_registry::{Notice, Reason, ValueError, Who};
+use value_registry::{Lookup, Notice, Reason, ValueError};
 
 use crate::town::{self, NOBODY, SOMEBODY, Town, ago, exists, refused, registered};
 
@@ -252,7 +252,7 @@ fn a_user_who_changes_entries_without_end_takes_neither_looks_nor_lines_from_oth
                 town.processes
                     .get(&pid)
                     .copied()
-                    .map_or(Who::Gone, Who::Runs)
+                    .map_or(Lookup::Gone, Lookup::Runs)
             }));
             if !town.registry.more() {
                 break;
@@ -416,7 +416,12 @@ fn no_swap_in_the_middle_makes_a_wrong_value_or_a_wait() {
                     processes,
                     ..
                 } = &mut town;
-                registry.refresh(&|pid| processes.get(&pid).copied().map_or(Who::Gone, Who::Runs));
+                registry.refresh(&|pid| {
+                    processes
+                        .get(&pid)
+                        .copied()
+                        .map_or(Lookup::Gone, Lookup::Runs)
+                });
                 let value = town.registry.value(id);
                 assert!(value.is_none_or(|value| value < 4), "{value:?}");
             }

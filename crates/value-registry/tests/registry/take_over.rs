@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rustix::fs::{XattrFlags, fsetxattr, getxattr};
 use tempfile::TempDir;
-use value_registry::{Notice, Options, Reason, Registry, Who};
+use value_registry::{Lookup, Notice, Options, Reason, Registry};
 
 use crate::town::{NOBODY, SOMEBODY, Town, exists, is_readable, is_root, refused, registered};
 
@@ -33,7 +33,7 @@ fn check_cleared(what: &str, make: impl Fn(&Path)) {
     let (folder, place) = public();
     make(&place);
     lchown(&place, Some(NOBODY), Some(NOBODY)).expect("we are root");
-    let notices = open(&place).refresh(&|_| Who::Gone);
+    let notices = open(&place).refresh(&|_| Lookup::Gone);
     let [Notice::Cleared { .. }] = notices[..] else {
         panic!("{notices:?}");
     };
@@ -77,18 +77,18 @@ fn what_may_be_meant_is_not_removed_and_the_place_is_taken_once_it_is_free() {
         fs::write(&place, "").unwrap();
         chown(&place, Some(owner), None).unwrap();
         let mut registry = open(&place);
-        let notices = registry.refresh(&|_| Who::Gone);
+        let notices = registry.refresh(&|_| Lookup::Gone);
         assert!(
             matches!(notices[..], [Notice::Absent { .. }]),
             "{notices:?}"
         );
         assert!(place.is_file());
-        assert_eq!(registry.refresh(&|_| Who::Gone), [], "said once");
+        assert_eq!(registry.refresh(&|_| Lookup::Gone), [], "said once");
 
         fs::remove_file(&place).unwrap();
         let mut notices = Vec::new();
         for _ in 0..500 {
-            notices.extend(registry.refresh(&|_| Who::Gone));
+            notices.extend(registry.refresh(&|_| Lookup::Gone));
             if !notices.is_empty() {
                 break;
             }
@@ -156,13 +156,13 @@ fn access_control_lists_are_removed_at_take_over_and_what_was_made_under_them_do
     let mut town = Town::new();
     let id = town.run(100);
     let mut registry = open(&place);
-    let who = |pid| {
+    let lookup = |pid| {
         town.processes
             .get(&pid)
             .copied()
-            .map_or(Who::Gone, Who::Runs)
+            .map_or(Lookup::Gone, Lookup::Runs)
     };
-    let notices = registry.refresh(&who);
+    let notices = registry.refresh(&lookup);
     // The list's mask is what a mode's group may do.
     let reason = Reason::Writable { mode: 0o664 };
     let owner = NOBODY;
@@ -181,7 +181,7 @@ fn access_control_lists_are_removed_at_take_over_and_what_was_made_under_them_do
 
     // Root's already, and one was added since.
     assert!(set_list(&place, DEFAULT));
-    let notices = open(&place).refresh(&|_| Who::Unknown);
+    let notices = open(&place).refresh(&|_| Lookup::Unknown);
     assert_eq!(notices, [Notice::ListRemoved]);
     assert_eq!(fs::metadata(&place).unwrap().mode() & 0o7777, 0o1777);
 }

@@ -12,7 +12,7 @@ use model::{Name, ProcessId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
-use value_registry::{Bearer, Notice, Occupant, Options, Reason, Registry, Who};
+use value_registry::{Bearer, Lookup, Notice, Occupant, Options, Reason, Registry};
 
 pub(crate) const NOBODY: u32 = 65534;
 pub(crate) const SOMEBODY: u32 = 65533;
@@ -150,9 +150,9 @@ impl Town {
             notices.extend(self.registry.refresh(&|pid| {
                 looks.set(looks.get() + 1);
                 match self.processes.get(&pid) {
-                    _ if self.unknown.contains(&pid) => Who::Unknown,
-                    Some(runner) => Who::Runs(*runner),
-                    None => Who::Gone,
+                    _ if self.unknown.contains(&pid) => Lookup::Unknown,
+                    Some(runner) => Lookup::Runs(*runner),
+                    None => Lookup::Gone,
                 }
             }));
             assert!(looks.get() <= LOOKS_PER_REFRESH, "{} looks", looks.get());

@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
     WORKSPACES.with_borrow_mut(|[large, small]| {
         let check = |workspace: &mut Workspace, budget| {
             let selection = workspace
-                .give_up(&items, need, budget)
+                .choose(&items, need, budget)
                 .expect("the need can be covered");
             check_sums(&items, need, &selection);
             (Cost::of(&selection), selection.gap, selection.ties_proved)

@@ -40,7 +40,7 @@ const QUEUE: usize = 1024;
 const STACK_BYTES: usize = 64 * 1024;
 
 /// As `ps -T` shows it; at most 15 bytes.
-const NAME: &str = "oom-second-hand";
+const NAME: &str = "oom-reaper";
 
 /// How often a victim whose memory is busy is tried, and how long it may take
 /// to end by itself in between.
@@ -61,7 +61,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 ///
 /// [`protect_ourselves`]: crate::protect_ourselves
 #[derive(Debug)]
-pub struct SecondHand {
+pub struct Reaper {
     queue: RefCell<Producer<Held>>,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -81,12 +81,12 @@ pub struct Tally {
     pub dropped: u64,
 }
 
-impl SecondHand {
+impl Reaper {
     /// Starts the threads and makes their queue.
     ///
     /// # Errors
     ///
-    /// [`ReapError::SecondHand`]: no thread or no descriptor could be had.
+    /// [`ReapError::Spawn`]: no thread or no descriptor could be had.
     pub fn spawn() -> Result<Self, ReapError> {
         Self::spawn_by(Calls::available())
     }
@@ -98,11 +98,11 @@ impl SecondHand {
     /// As [`Self::spawn`].
     pub fn spawn_by(calls: Calls) -> Result<Self, ReapError> {
         let spawned = Self::spawn_with(calls, process_mrelease);
-        spawned.map_err(|source| ReapError::SecondHand { source })
+        spawned.map_err(|source| ReapError::Spawn { source })
     }
 
     fn spawn_with(calls: Calls, mrelease: Mrelease) -> io::Result<Self> {
-        let (mut second_hand, worker) = Self::without_thread(calls, QUEUE, mrelease)?;
+        let (mut reaper, worker) = Self::without_thread(calls, QUEUE, mrelease)?;
         for number in 0..THREADS {
             let spawned = thread::Builder::new()
                 .name(NAME.to_owned())
@@ -112,13 +112,13 @@ impl SecondHand {
                     move || worker.run()
                 });
             match spawned {
-                Ok(thread) => second_hand.threads.push(thread),
+                Ok(thread) => reaper.threads.push(thread),
                 Err(err) if number == 0 => return Err(err),
                 // Fewer do as well, until a victim keeps them.
                 Err(_) => break,
             }
         }
-        Ok(second_hand)
+        Ok(reaper)
     }
 
     /// Gives a victim's memory back soon; whether it will be tried. Never
@@ -184,7 +184,7 @@ impl SecondHand {
             failed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         });
-        let second_hand = Self {
+        let reaper = Self {
             queue: RefCell::new(producer),
             shared: Arc::clone(&shared),
             threads: Vec::new(),
@@ -194,7 +194,7 @@ impl SecondHand {
             shared,
             mrelease,
         };
-        Ok((second_hand, worker))
+        Ok((reaper, worker))
     }
 
     fn end(&mut self) {
@@ -224,7 +224,7 @@ impl SecondHand {
     }
 }
 
-impl Drop for SecondHand {
+impl Drop for Reaper {
     fn drop(&mut self) {
         self.end();
     }
@@ -386,20 +386,20 @@ mod tests {
             process_mrelease: true,
             ..Calls::available()
         };
-        let (second_hand, worker) = SecondHand::without_thread(calls, 2, process_mrelease).unwrap();
-        assert!(second_hand.release(&victim));
-        assert!(second_hand.release(&victim));
-        assert!(!second_hand.release(&victim));
-        assert!(!second_hand.release(&victim));
-        assert_eq!(second_hand.tally().dropped, 2);
+        let (reaper, worker) = Reaper::without_thread(calls, 2, process_mrelease).unwrap();
+        assert!(reaper.release(&victim));
+        assert!(reaper.release(&victim));
+        assert!(!reaper.release(&victim));
+        assert!(!reaper.release(&victim));
+        assert_eq!(reaper.tally().dropped, 2);
 
         // What waited is done before the end.
-        second_hand.shared.stop.store(true, Ordering::Release);
+        reaper.shared.stop.store(true, Ordering::Release);
         let shared = Arc::clone(&worker.shared);
         worker.run();
         assert!(is_readable(shared.ended.as_fd(), Duration::ZERO));
-        if !second_hand.missing() {
-            assert_eq!(second_hand.tally().gone, 2);
+        if !reaper.missing() {
+            assert_eq!(reaper.tally().gone, 2);
         }
         child.wait().unwrap();
     }
@@ -449,12 +449,11 @@ mod tests {
         let Some((mut child, victim)) = killed() else {
             return;
         };
-        let (second_hand, worker) =
-            SecondHand::without_thread(Calls::ALL, 2, process_mrelease).unwrap();
+        let (reaper, worker) = Reaper::without_thread(Calls::ALL, 2, process_mrelease).unwrap();
         worker.count(Released::Missing);
-        assert!(second_hand.missing());
-        assert!(!second_hand.release(&victim));
-        assert_eq!(second_hand.tally(), Tally::default());
+        assert!(reaper.missing());
+        assert!(!reaper.release(&victim));
+        assert_eq!(reaper.tally(), Tally::default());
         child.wait().unwrap();
     }
 
@@ -478,18 +477,18 @@ mod tests {
             process_mrelease: true,
             ..Calls::available()
         };
-        let second_hand = SecondHand::spawn_with(calls, waits_once).unwrap();
+        let reaper = Reaper::spawn_with(calls, waits_once).unwrap();
         for _ in 0..20 {
-            assert!(second_hand.release(&victim));
+            assert!(reaper.release(&victim));
         }
         let began = Instant::now();
-        while second_hand.tally().released < 19 {
-            assert!(began.elapsed() < Duration::from_secs(30), "{second_hand:?}");
+        while reaper.tally().released < 19 {
+            assert!(began.elapsed() < Duration::from_secs(30), "{reaper:?}");
             thread::yield_now();
         }
         // Nor does it hold up the end.
         let began = Instant::now();
-        assert_eq!(second_hand.finish().released, 19);
+        assert_eq!(reaper.finish().released, 19);
         assert!(began.elapsed() < Duration::from_secs(30));
         child.wait().unwrap();
     }

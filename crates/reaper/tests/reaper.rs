@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use reaper::{Calls, Held, SecondHand, Tally, wait_gone};
+use reaper::{Calls, Held, Reaper, Tally, wait_gone};
 
 use crate::child::{Child, LIMIT, PROC, start_ticks};
 
@@ -37,7 +37,7 @@ fn a_killed_victims_memory_comes_back_before_the_victim_runs_again() {
         println!("skipped: may not trace a child here: {err}");
         return;
     }
-    let second_hand = SecondHand::spawn().unwrap();
+    let reaper = Reaper::spawn().unwrap();
     let victim = hold(&child);
     victim.kill().unwrap();
     let stopped = waitpid(pid, None).unwrap();
@@ -46,8 +46,8 @@ fn a_killed_victims_memory_comes_back_before_the_victim_runs_again() {
         "{stopped:?}"
     );
     let before = resident_bytes(&child);
-    let taken = second_hand.release(&victim);
-    let tally = second_hand.finish();
+    let taken = reaper.release(&victim);
+    let tally = reaper.finish();
     let after = resident_bytes(&child);
     let gone = victim.is_gone();
     // Before anything is asserted: while it stands there it cannot be reaped.
@@ -79,28 +79,28 @@ fn many_victims_are_all_accounted_for() {
         println!("skipped: no process_mrelease here; would run since Linux 5.15");
         return;
     }
-    let second_hand = SecondHand::spawn().unwrap();
+    let reaper = Reaper::spawn().unwrap();
     let children: Vec<_> = (0..8).map(|_| Child::idle()).collect();
     let victims: Vec<_> = children.iter().map(hold).collect();
     for victim in &victims {
         victim.kill().unwrap();
-        assert!(second_hand.release(victim));
+        assert!(reaper.release(victim));
     }
     assert!(wait_gone(&victims, LIMIT).unwrap());
-    let tally = second_hand.finish();
+    let tally = reaper.finish();
     assert_eq!(tally.released + tally.gone, 8, "{tally:?}");
     assert_eq!((tally.failed, tally.dropped), (0, 0));
 }
 
 #[test]
 fn what_was_not_killed_is_not_released() {
-    let second_hand = SecondHand::spawn().unwrap();
+    let reaper = Reaper::spawn().unwrap();
     let child = Child::that_ignores_sigterm();
     let victim = hold(&child);
-    assert!(!second_hand.release(&victim));
+    assert!(!reaper.release(&victim));
     victim.terminate().unwrap();
-    assert!(!second_hand.release(&victim));
-    assert_eq!(second_hand.finish(), Tally::default());
+    assert!(!reaper.release(&victim));
+    assert_eq!(reaper.finish(), Tally::default());
     assert!(!victim.is_gone());
 }
 
@@ -113,28 +113,28 @@ fn a_kernel_without_the_call_says_so_and_nothing_waits() {
             ..Calls::available()
         },
     ] {
-        let second_hand = SecondHand::spawn_by(calls).unwrap();
-        assert!(second_hand.missing());
+        let reaper = Reaper::spawn_by(calls).unwrap();
+        assert!(reaper.missing());
         let child = Child::idle();
         let victim = Held::hold_by(calls, Path::new(PROC), child.id(), start_ticks)
             .unwrap()
             .unwrap();
         victim.kill().unwrap();
-        assert!(!second_hand.release(&victim));
+        assert!(!reaper.release(&victim));
         assert!(wait_gone(&[victim], LIMIT).unwrap());
-        assert_eq!(second_hand.finish(), Tally::default());
+        assert_eq!(reaper.finish(), Tally::default());
     }
 }
 
 #[test]
 fn a_victim_without_a_pidfd_is_not_released() {
-    let second_hand = SecondHand::spawn().unwrap();
+    let reaper = Reaper::spawn().unwrap();
     let child = Child::idle();
     let victim = Held::hold_by(Calls::NONE, Path::new(PROC), child.id(), start_ticks)
         .unwrap()
         .unwrap();
     victim.kill().unwrap();
-    assert!(!second_hand.release(&victim));
+    assert!(!reaper.release(&victim));
 }
 
 #[test]
@@ -143,17 +143,17 @@ fn the_thread_ends_with_its_owner() {
         fs::read_dir("/proc/self/task")
             .unwrap()
             .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
-            .filter(|name| name == "oom-second-hand\n")
+            .filter(|name| name == "oom-reaper\n")
             .count()
     };
     // Other tests of this file have second hands too: so until the count
     // changes by this one, with a limit.
-    let second_hand = SecondHand::spawn().unwrap();
+    let reaper = Reaper::spawn().unwrap();
     let start = Instant::now();
     while names() == 0 {
         assert!(start.elapsed() < LIMIT);
     }
-    drop(second_hand);
+    drop(reaper);
     while names() != 0 {
         assert!(start.elapsed() < LIMIT, "a second hand was left behind");
         rustix::event::poll(&mut [], Some(&Duration::from_millis(1).try_into().unwrap())).unwrap();
