@@ -24,9 +24,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, and waits for it at most for `timeout` (a daemon that is stuck
-    /// has a queue that is full); by the private socket where we may, so that
-    /// those who may not are not in our way.
+    /// Connects, waiting at most for `timeout`: a daemon that hangs has a full
+    /// queue. Uses the private socket where permitted, so that clients that may
+    /// not cannot fill the queue we wait in.
     ///
     /// # Errors
     ///
@@ -127,7 +127,8 @@ impl AsFd for Client {
 const MOST_MILLISECONDS: i64 = 24 * 60 * 60 * 1000;
 
 /// In whole milliseconds, as poll(2) takes it, so that it is never too short;
-/// where it is too long for that, the caller looks at the clock and waits again.
+/// where it is too long for that, the caller looks at the clock and waits
+/// again.
 fn rounded_up(left: Duration) -> PollTimeout {
     PollTimeout::try_from(left.saturating_add(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX)
 }

@@ -1,4 +1,5 @@
-//! The control socket: its messages, its two ends, and who may ask for what.
+//! The control socket: its messages, its two ends, and which client may ask for
+//! what.
 //!
 //! psi-monitor asks ([`Client`]), the daemon answers ([`Listener`],
 //! [`Connection`]). The socket is SOCK_SEQPACKET, so a message arrives whole or

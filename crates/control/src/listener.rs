@@ -30,9 +30,9 @@ pub struct Listener {
     /// Of the standard library for its accept(2), which gives an owned
     /// descriptor. What is sent is no stream.
     socket: UnixListener,
-    /// Given up for a moment where there is no other descriptor left, to turn a
-    /// client away that would else be reported for ever. The private socket has
-    /// none: a descriptor is worth more than an answer that says nothing.
+    /// Closed for a moment when there is no other descriptor left, to accept
+    /// and hang up on a client that would otherwise be reported for ever. The
+    /// private socket has none, to save a descriptor.
     spare: RefCell<Option<OwnedFd>>,
     path: PathBuf,
     /// The socket as it was made, by device and inode.
@@ -40,8 +40,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Makes the socket of `door`. One that is there already is a dead daemon's,
-    /// since a living one would have `_lock`, and is replaced.
+    /// Makes the socket of `door`. One that is there already is a dead
+    /// daemon's, since a living one would have `_lock`, and is replaced.
     ///
     /// # Errors
     ///
@@ -68,7 +68,8 @@ impl Listener {
                 None,
             )?;
             bind(descriptor.as_raw_fd(), &place.address(door)?)?;
-            // Before listen(2), so that nobody has connected under another mode.
+            // Before listen(2), so that nobody has connected under another
+            // mode.
             fs::set_permissions(path, Permissions::from_mode(mode))?;
             listen(&descriptor, Backlog::new(BACKLOG)?)?;
             Ok(Self {
@@ -92,10 +93,10 @@ impl Listener {
 
     /// The next client, or `None` when none waits.
     ///
-    /// The descriptor ([`AsFd`]) stays readable while clients wait: who has as
-    /// many connections as it wants takes it out of its epoll set meanwhile (or
-    /// has it in with EPOLLET). Where no descriptor is left to accept with, the
-    /// client is hung up on.
+    /// The descriptor ([`AsFd`]) stays readable while clients wait: a caller
+    /// that has as many connections as it wants takes it out of its epoll set
+    /// for that time (or adds it with EPOLLET). Where no descriptor is left to
+    /// accept with, the client is hung up on.
     #[must_use]
     pub fn accept(&self) -> Option<Connection> {
         loop {
@@ -165,7 +166,7 @@ pub struct Connection {
     peer: Peer,
 }
 
-/// Who connected, as the kernel says: SO_PEERCRED, unix(7).
+/// The process that connected, as the kernel says: SO_PEERCRED, unix(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its effective user id when it connected.
@@ -188,7 +189,7 @@ impl Connection {
         })
     }
 
-    /// Who it is.
+    /// The process at the other end.
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.peer

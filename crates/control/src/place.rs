@@ -1,4 +1,4 @@
-//! Where socket and lock live, and who may have them.
+//! Where the sockets and the lock live, and which users may have them.
 
 use std::env;
 use std::ffi::OsString;
@@ -32,8 +32,8 @@ const LONGEST: usize = 107 - PRIVATE.len();
 /// another that only root and the daemon's own user may connect to, and with
 /// `.lock` at the end its lock.
 ///
-/// The queue of those that wait to be accepted is one for all that may connect,
-/// and whoever may can fill it: hence the two.
+/// A socket has one queue of connections to accept, and any client that may
+/// connect can fill it: hence two sockets.
 ///
 /// Never in `/tmp` of our own accord: anybody could have made what is found
 /// there.
@@ -49,15 +49,15 @@ pub struct Place {
 /// Which of the two sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
-    /// For everybody.
+    /// For all users.
     Public,
     /// For root and the daemon's own user.
     Private,
 }
 
 impl Place {
-    /// Where our daemon is found: `socket`, where it is given (`--socket PATH`);
-    /// else [`Self::system`] for root; else in `$XDG_RUNTIME_DIR`.
+    /// Where our daemon is found: `socket`, where it is given (`--socket
+    /// PATH`); else [`Self::system`] for root; else in `$XDG_RUNTIME_DIR`.
     ///
     /// # Errors
     ///
@@ -193,8 +193,8 @@ impl Place {
 /// with us.
 const TRIES: u32 = 8;
 
-/// The only daemon at a place, for as long as this lives: an exclusive flock(2),
-/// which the kernel gives back however its holder ends.
+/// Makes this the only daemon at a place for as long as it lives: an exclusive
+/// flock(2), which the kernel releases however its holder exits.
 ///
 /// The file holds its holder's pid and stays when it is given back: removing a
 /// lock that another is about to take would make two holders.
@@ -272,8 +272,8 @@ pub(crate) fn same_file(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// Writes our pid into the lock. It is a courtesy to whoever comes second: a
-/// full disk is no reason not to run.
+/// Writes our pid into the lock, for the message of a second daemon. A full
+/// disk is no reason not to run.
 fn sign(mut file: &File) {
     let _ = file
         .set_len(0)

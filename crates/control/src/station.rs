@@ -20,7 +20,7 @@ const REMOVED: AddWatchFlags = AddWatchFlags::IN_ATTRIB
 pub struct Station {
     private: Option<Listener>,
     public: Option<Listener>,
-    /// Dropped after the sockets: until then nobody else may put one there.
+    /// Dropped after the sockets: until then no other daemon may bind there.
     lock: Option<InstanceLock>,
     place: Place,
     /// Not there where the kernel gives no more of them.
@@ -50,9 +50,9 @@ impl Station {
     ///
     /// # Errors
     ///
-    /// - [`PlaceError::Held`]: another daemon is there. That can be so at any
-    ///   call: whoever removes the lock lets another take it.
-    /// - Else what cannot be made. It is to be tried again.
+    /// - [`PlaceError::Held`]: another daemon is there. That can happen at any
+    ///   call: if the lock file is removed, another daemon can take it.
+    /// - Otherwise what cannot be made. Try again later.
     pub fn restore(&mut self) -> Result<bool, PlaceError> {
         if let Some(removals) = &self.removals {
             // What it was is seen below.
@@ -88,8 +88,8 @@ impl Station {
         }
     }
 
-    /// Readable once something of ours was removed. `None` where the kernel does
-    /// not say so: then [`Station::restore`] is to be called more often.
+    /// Readable once something of ours was removed. `None` where the kernel
+    /// does not say so: then [`Station::restore`] is to be called more often.
     #[must_use]
     pub fn removals(&self) -> Option<BorrowedFd<'_>> {
         self.removals.as_ref().map(AsFd::as_fd)

@@ -28,7 +28,7 @@ pub enum Reply {
     Granted {
         /// How many processes were signalled for it.
         processes: u32,
-        /// What they are counted to give back, in bytes.
+        /// What killing them is expected to free, in bytes.
         bytes: u64,
     },
     /// It is not, and why: `refused …`.
@@ -42,7 +42,7 @@ pub enum Reply {
 /// Why a request is not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// So much is available that ending somebody would not help:
+    /// So much is available that a kill would not help:
     /// `enough-available percent=N`.
     EnoughAvailable {
         /// Available memory in whole percent, rounded down.
@@ -53,19 +53,20 @@ pub enum Denial {
         /// Until the next may be, in whole milliseconds.
         remaining: Duration,
     },
-    /// What earlier victims still hold will do: `promised bytes=N`.
+    /// What earlier victims still hold is enough: `promised bytes=N`.
     Pending {
         /// In bytes.
         bytes: u64,
     },
-    /// All that may be ended would not do: `nothing-helps bytes=N`.
+    /// All eligible candidates together are not enough:
+    /// `nothing-helps bytes=N`.
     NothingHelps {
-        /// What all of it would give back, in bytes.
+        /// What killing all of them would free, in bytes.
         eligible_bytes: u64,
     },
     /// Relief is for root and the daemon's own user: `not-permitted`.
     NotPermitted,
-    /// The daemon decides and ends nobody (`--dryrun`): `dry-run`.
+    /// The daemon decides and kills nothing (`--dryrun`): `dry-run`.
     DryRun,
     /// The daemon has not signalled that process, or so many others since that
     /// it has forgotten: `no-victim`.

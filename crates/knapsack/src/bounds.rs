@@ -4,7 +4,7 @@
 //! items are kept as long as they fit, and a state is a set of changes to
 //! that. A state of weight `w` in a slack `r` has room `r − w`: to be filled
 //! with the items right of the core, best first, or, if negative, to be made up
-//! for by giving up those on the left, worst first. What that gains or loses
+//! for by taking out those on the left, worst first. What that gains or loses
 //! at most is a concave function of the room (the linear relaxation, Dantzig
 //! 1957), made of one line per item; and being concave, it lies below every
 //! one of these lines, so each alone is a bound already. [`Tangents`] picks
@@ -39,7 +39,7 @@ pub(crate) struct Slope {
 }
 
 impl Slope {
-    /// Nothing is left that is worth filling with.
+    /// Nothing is left to fill with.
     pub(crate) const FLAT: Self = Self {
         profit: 0,
         weight: 1,
@@ -212,7 +212,7 @@ impl Ladder {
 pub(crate) struct Neighbours<'a> {
     /// Kept by the break solution.
     pub(crate) left: &'a Ladder,
-    /// Given up by the break solution.
+    /// Not kept by the break solution.
     pub(crate) right: &'a Ladder,
 }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// One item that may be kept or given up.
+/// One item that is either kept or chosen.
 ///
 /// The numbers are signed because the search works with differences. Ranges:
 /// `weight` is 1 to 2^40, and sums of profits are within ±2^63, so any product
@@ -24,7 +24,7 @@ impl Entry {
     /// Orders what is best to keep first: more profit per weight, of those
     /// alike the heavier, of those alike the earlier.
     ///
-    /// The order is total, so whoever sorts gets the same.
+    /// The order is total, so any sort gives the same result.
     #[inline(always)]
     pub(crate) fn best_first(&self, other: &Self) -> Ordering {
         let mine = i128::from(self.profit) * i128::from(other.weight);

@@ -1,8 +1,8 @@
 //! Chooses the set of items that covers a need at the least cost, exactly.
 //!
-//! Each [`Item`] has a weight (what choosing it frees) and a value (what choosing
-//! it costs). [`Workspace::choose`] finds the set whose weights add up to at
-//! least the need and which, in this order,
+//! Each [`Item`] has a weight (what choosing it frees) and a value (what
+//! choosing it costs). [`Workspace::choose`] finds the set whose weights add up
+//! to at least the need and which, in this order,
 //!
 //! 1. costs the least value,
 //! 2. has the fewest items,
@@ -16,19 +16,19 @@
 //!
 //! The answer is exact whenever it says so. If the [`Budget`] or the
 //! [`Workspace`] ends the search early, it is still a set that covers the need
-//! and costs no more than pruned greedy's, with a proved bound on how far it can
-//! be from the best.
+//! and costs no more than pruned greedy's, with a proved bound on how far it
+//! can be from the best.
 //!
-//! Numbers go in and indices come out. This crate knows nothing about processes,
-//! opens no file, reads no clock and, once a [`Workspace`] is made, does not
-//! allocate.
+//! Numbers go in and indices come out. This crate knows nothing about
+//! processes, opens no file, reads no clock and, once a [`Workspace`] is made,
+//! does not allocate.
 //!
 //! ```
 //! use knapsack::{Budget, Item, Workspace};
 //!
 //! // Either the last item alone, or the first two together, cover the need.
-//! let items = [(300, 9), (300, 8), (500, 5)].map(|(weight, value)| Item { weight, value });
-//! let mut workspace = Workspace::with_capacity(items.len());
+//! let items = [(300, 9), (300, 8), (500, 5)].map(|(weight, value)| Item {
+//! weight, value }); let mut workspace = Workspace::with_capacity(items.len());
 //!
 //! let cheapest = workspace.choose(&items, 450, Budget::default())?;
 //! assert_eq!(cheapest.chosen, [2]);
@@ -54,12 +54,12 @@ mod workspace;
 pub use crate::meter::Budget;
 pub use crate::workspace::Workspace;
 
-/// One thing that can be given up.
+/// One thing that can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// What giving it up gives back. At most [`Item::MAX_WEIGHT`].
+    /// What choosing it brings towards the need. At most [`Item::MAX_WEIGHT`].
     pub weight: u64,
-    /// What giving it up costs. At most [`Item::MAX_VALUE`].
+    /// What choosing it costs. At most [`Item::MAX_VALUE`].
     pub value: u64,
 }
 
@@ -73,7 +73,7 @@ impl Item {
 /// The set to give up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection<'a> {
-    /// Indices of the items given up, ascending.
+    /// Indices of the chosen items, ascending.
     pub chosen: &'a [u32],
     /// Sum of their values.
     pub value: u64,
@@ -81,8 +81,8 @@ pub struct Selection<'a> {
     pub weight: u64,
     /// Whether no set that covers the need costs less.
     pub value_proved: bool,
-    /// Whether, among those that cost the same, none is fewer, and among
-    /// those none gives back more.
+    /// Whether, of all sets of the same cost, none has fewer items, and of
+    /// those none weighs more.
     pub ties_proved: bool,
     /// `value` minus the greatest lower bound that was proved.
     pub gap: u64,

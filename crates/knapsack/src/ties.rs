@@ -1,12 +1,12 @@
-//! Ties: of the sets that are worth most, the one of the fewest items given up,
-//! and of those the one that gives back most.
+//! Ties: of the kept sets that are worth most, the one with the fewest items
+//! chosen, and of those the one whose chosen items weigh most.
 //!
 //! Where many sets are worth as much, the plain bounds tell them badly apart. A
 //! set with a *part* of an item is worth a little more than the best whole one,
 //! and as long as it is, its count is whatever it likes. But the best value is
 //! proved by now, and that no set is worth more is a side constraint like any
-//! other. Priced into the profits it makes the bounds sharp: mostly a handful of
-//! states is left.
+//! other. Priced into the profits it makes the bounds sharp: mostly a handful
+//! of states is left.
 
 use crate::bounds::{Price, Slope};
 use crate::meter::Meter;
@@ -14,10 +14,10 @@ use crate::mix::{Bounded, Mix, Sums};
 use crate::problem::Problem;
 use crate::search::{Aim, SAMPLE, Search, Task};
 
-/// Whether nothing is worth more than the incumbent, by two bounds: what is worth
-/// more would have no more items than so many, and so few are never worth more.
-/// A search takes long to find that out. The break solution found last is that of
-/// values and counts.
+/// Whether nothing is worth more than the incumbent, by two bounds: what is
+/// worth more would have no more items than so many, and so few are never worth
+/// more. A search takes long to find that out. The break solution found last is
+/// that of values and counts.
 pub(crate) fn is_best_value(problem: &Problem<'_>, search: &mut Search) -> bool {
     let Some(break_entry) = search.order.break_entry else {
         return false;
@@ -47,8 +47,8 @@ pub(crate) fn is_best_value(problem: &Problem<'_>, search: &mut Search) -> bool 
     mix.least(search, capacity, bounded, enough).most < enough
 }
 
-/// Settles what all sets share that `aim` prefers to the incumbent, and says what
-/// the incumbent has more of it than they.
+/// Settles what all sets share that `aim` prefers to the incumbent, and says
+/// what the incumbent has more of it than they.
 fn settle_shared(problem: &Problem<'_>, search: &mut Search, aim: Aim, slope: Slope) -> Sums {
     let mut ahead = Sums::default();
     search.settle(problem.room(), aim, 1, slope, |entry, more| {

@@ -1,9 +1,9 @@
-//! Who asks for a decision.
+//! What asks for a decision.
 
-/// Who asks, beside the level itself.
+/// What asks for a decision, beside the level itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ask {
-    /// Nobody.
+    /// Nothing does.
     #[default]
     None,
     /// psi-monitor, a person or the pressure gate asks for relief.

@@ -11,9 +11,9 @@ pub enum Level {
     /// Above a threshold.
     #[default]
     Ok,
-    /// Memory and swap both at or below the warn floor.
+    /// Memory and swap both at or below the warn threshold.
     Warn,
-    /// Memory and swap both at or below the kill floor.
+    /// Memory and swap both at or below the kill threshold.
     Kill,
 }
 
@@ -37,7 +37,7 @@ pub enum Action {
     Kill(ProcessId),
 }
 
-/// In which order units are judged.
+/// Which units are chosen first: all of a class before any of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// Registered units, ordinary users' units, and what grew like a bomb.
@@ -46,7 +46,7 @@ pub enum Class {
     System,
 }
 
-/// One unit that might be given up.
+/// One unit that may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Its root process.
@@ -55,7 +55,7 @@ pub struct Candidate {
     pub name: Name,
     /// How many processes it is.
     pub processes: u32,
-    /// With whom it is judged.
+    /// Its class.
     pub class: Class,
     /// What killing it costs, step by step.
     pub explanation: Explanation,
@@ -63,9 +63,9 @@ pub struct Candidate {
     pub held_bytes: u64,
     /// Bytes per second, never negative.
     pub growth_bytes_per_second: u64,
-    /// What its end was counted to give back, in bytes.
+    /// What killing it is expected to free, in bytes.
     pub frees_bytes: u64,
-    /// Whether it is given up.
+    /// Whether it was chosen.
     pub chosen: bool,
 }
 
@@ -88,14 +88,14 @@ pub enum Refusal {
         /// What is left of it.
         remaining: Duration,
     },
-    /// What earlier victims still hold will do.
+    /// What earlier victims still hold is enough.
     Pending {
         /// In bytes.
         bytes: u64,
     },
-    /// All that may be judged cannot bring the level back to ok.
+    /// Killing all eligible candidates would not bring the level back to ok.
     NothingHelps {
-        /// What all of it would give back, in bytes.
+        /// What killing all of them would free, in bytes.
         eligible_bytes: u64,
     },
 }
@@ -105,9 +105,9 @@ pub enum Refusal {
 pub enum Verdict {
     /// There was nothing to decide.
     Idle,
-    /// These candidates are given up.
+    /// The chosen candidates are killed.
     Chosen,
-    /// Nobody is, and why.
+    /// None is killed, and why.
     Refused(Refusal),
 }
 
@@ -122,15 +122,17 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Bytes that had to be covered, growth over the horizon included.
     pub need_bytes: u64,
-    /// All units that were weighed, in no particular order; empty when nothing was.
+    /// All units that were weighed, in no particular order; empty when nothing
+    /// was.
     pub candidates: Vec<Candidate>,
     /// Sum of the chosen units' given values, shares of a session's 1 counted
     /// as such.
     pub lost: Cost,
-    /// Sum of what the chosen units were counted to give back, in bytes.
+    /// What killing the chosen units is expected to free, in bytes.
     pub frees_bytes: u64,
-    /// Whether what is given up covers the need. False for a choice where all
-    /// that may be judged would not: one unit, and then another look.
+    /// Whether the chosen units cover the need. False where all candidates
+    /// together would not: then one unit is chosen, and memory is looked at
+    /// again.
     pub covers_need: bool,
     /// Proven gap to the least possible cost; zero: exact.
     pub gap: Cost,

@@ -99,11 +99,11 @@ pub enum Effect {
     },
     /// Free the memory of what was killed, without waiting for it.
     Free,
-    /// Answer all who wait for relief.
+    /// Answer all clients that wait for relief.
     Answer(Answer),
     /// Report the decision and what was done.
     Tell,
-    /// Leave the watchdog whom to kill next, should the loop hang.
+    /// Leave the watchdog the order of kills, should the loop hang.
     LeaveWill,
     /// Hold what may be killed by pidfd, so that a last call opens nothing.
     HoldAhead,
@@ -111,7 +111,7 @@ pub enum Effect {
     Rest,
 }
 
-/// What those who asked for relief are told.
+/// What clients that asked for relief are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It is under way.

@@ -12,8 +12,8 @@ pub struct Memory {
     /// while so much is free, memory is not at the kill level, whatever
     /// [`Self::available_bytes`] says.
     pub at_least_bytes: u64,
-    /// `Hugetlb`: set aside for huge pages, so nobody's to give back. 0 where
-    /// the kernel does not say.
+    /// `Hugetlb`: set aside for huge pages, so no kill frees it. 0 where the
+    /// kernel does not say.
     pub hugetlb_bytes: u64,
     /// `SwapTotal`.
     pub swap_total_bytes: u64,

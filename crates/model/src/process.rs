@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
-/// One process for all time: a pid is used again, a pid with its start time is not.
+/// One process for all time: a pid is used again, a pid with its start time is
+/// not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId {
     /// The number the kernel gave it.
@@ -15,7 +16,7 @@ pub struct ProcessId {
 
 /// The name a process has, at most 15 bytes: `comm` of proc_pid_comm(5).
 ///
-/// A process gives itself this name, so it identifies nobody. [`fmt::Display`]
+/// A process gives itself this name, so it proves nothing. [`fmt::Display`]
 /// replaces what is not printable ASCII with `?`: a name may hold any byte, a
 /// terminal's escape sequences among them.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -91,9 +92,9 @@ pub enum Preference {
     /// Nothing.
     #[default]
     None,
-    /// `--prefer`: to go first, as if worth 0.
+    /// `--prefer`: to be killed first, as if its value were 0.
     Prefer,
-    /// `--avoid`: to go last, judged with the system class.
+    /// `--avoid`: to be killed last, with the system class.
     Avoid,
 }
 
@@ -108,7 +109,8 @@ pub struct Seen {
     pub group: u32,
     /// What it shares one default value with.
     pub session: SessionId,
-    /// Whether it belongs to a login session (a slice of a user, or a session with a terminal).
+    /// Whether it belongs to a login session (a slice of a user, or a session
+    /// with a terminal).
     pub login: bool,
     /// Its real user id.
     pub uid: u32,
@@ -142,8 +144,8 @@ pub struct Dossier {
     /// Why it is never ended, where something says so.
     pub protection: Option<Protection>,
     /// It is session-critical (systemd, dbus, sshd, login, display server,
-    /// compositor, known by executable and owner) while it holds less than this;
-    /// 0: it is not. The classifier says which.
+    /// compositor, known by executable and owner) while it holds less than
+    /// this; 0: it is not. The classifier says which.
     pub critical_below_bytes: u64,
     /// What the administrator said of its name.
     pub preference: Preference,
@@ -230,7 +232,7 @@ impl Process {
         (found.id == id).then_some(found)
     }
 
-    /// Whether it is never ended, whatever it holds.
+    /// Whether it is never killed, whatever it holds.
     #[must_use]
     pub fn is_never_killed(&self) -> bool {
         self.id.pid <= 1

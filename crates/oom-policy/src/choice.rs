@@ -1,4 +1,4 @@
-//! Which units are given up for a need.
+//! Which units are chosen for a need.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -19,11 +19,11 @@ pub(crate) struct Choice {
     items: Vec<Item>,
     /// Per item: its candidate.
     candidate_of: Vec<u32>,
-    /// Candidates of one class, by value and yield.
+    /// Candidates of one class, by cost and what they free.
     order: Vec<u32>,
 }
 
-/// What the candidates of each class would give back together, in bytes.
+/// What killing all candidates of each class would free, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Frees {
     pub(crate) ordinary: u64,
@@ -71,9 +71,9 @@ impl Choice {
     }
 
     /// Chooses the best set that covers `need`, which both classes together
-    /// can. The judged alone when they can; else first the least that the
-    /// system class must add, then again among the judged what is still
-    /// needed. Returns the proved gap to the least cost.
+    /// can. Ordinary candidates alone when they suffice; else first the least
+    /// that the system class must add, then among the ordinary ones what is
+    /// still needed. Returns the proved gap to the least cost.
     pub(crate) fn cover(
         &mut self,
         candidates: &mut [Candidate],
@@ -139,8 +139,8 @@ impl Choice {
     }
 
     /// Without the search, for more candidates than it takes (a fork bomb):
-    /// those that cost the least for what they give back, until it is enough;
-    /// then, dearest first, whoever turned out not to be needed stays.
+    /// those that cost the least for what they free, until it is enough; then,
+    /// dearest first, those that turn out not to be needed are left out.
     fn cover_greedily(&mut self, candidates: &mut [Candidate], class: Class, need_bytes: u64) {
         self.order_by(candidates, class, |one, other| frees_for_value(other, one));
         let mut sum: u64 = 0;
@@ -165,8 +165,8 @@ impl Choice {
         }
     }
 
-    /// Exchanges who is chosen for younger ones alike in value and yield, as
-    /// long as the need stays covered: they took the least work with them.
+    /// Exchanges the chosen for younger candidates that cost and free the same,
+    /// as long as the need stays covered: the least work is lost with them.
     fn prefer_the_youngest(&mut self, candidates: &mut [Candidate], class: Class, need_bytes: u64) {
         self.order_by(candidates, class, |one, other| {
             let key = |this: &Candidate| (likeness(this), this.leader.start_ticks);
@@ -204,8 +204,8 @@ impl Choice {
 }
 
 /// Among candidates that are alike, oldest first, exchanges the oldest chosen
-/// for the youngest that are not, as far as `spare_bytes` of yield allow.
-/// Returns what is left of them.
+/// for the youngest that are not, as long as that frees at most `spare_bytes`
+/// less. Returns what is left of those.
 fn exchange(candidates: &mut [Candidate], alike: &[u32], mut spare_bytes: u64) -> u64 {
     let mut old = 0;
     let mut young = alike.len();
@@ -231,7 +231,7 @@ fn exchange(candidates: &mut [Candidate], alike: &[u32], mut spare_bytes: u64) -
     spare_bytes
 }
 
-/// Chooses the one judged candidate that gives back the most for its value.
+/// Chooses the one ordinary candidate that frees the most for its cost.
 pub(crate) fn choose_one(candidates: &mut [Candidate]) {
     let best = candidates
         .iter_mut()
@@ -247,7 +247,7 @@ fn frees_for_value(one: &Candidate, other: &Candidate) -> Ordering {
     rate(rated(one), rated(other)).then(one.leader.start_ticks.cmp(&other.leader.start_ticks))
 }
 
-/// Which of two yields is more for its cost; of the same rate, which is more.
+/// Which of two frees more for its cost; at the same rate, which frees more.
 pub(crate) fn rate(one: (u64, Cost), other: (u64, Cost)) -> Ordering {
     // One more than the cost: what costs nothing is still told apart by yield.
     let times = |(frees_bytes, _): (u64, Cost), (_, cost): (u64, Cost)| {
@@ -258,8 +258,8 @@ pub(crate) fn rate(one: (u64, Cost), other: (u64, Cost)) -> Ordering {
         .then(one.0.cmp(&other.0))
 }
 
-/// Candidates of one likeness count for the same and give back about the same:
-/// their yields agree in the first six binary digits.
+/// Candidates of one likeness cost the same and free about the same: what they
+/// free agrees in the first six binary digits.
 fn likeness(candidate: &Candidate) -> (Cost, u64) {
     let bytes = candidate.frees_bytes;
     let dropped = 58_u32.saturating_sub(bytes.leading_zeros());
@@ -283,7 +283,7 @@ fn chosen_cost(candidates: &[Candidate], class: Class) -> Cost {
         .sum()
 }
 
-/// What the search counts of a yield.
+/// What the search counts of `bytes`.
 fn whole_pages(bytes: u64) -> u64 {
     (bytes / PAGE).min(Item::MAX_WEIGHT) * PAGE
 }

@@ -2,9 +2,9 @@
 //! that takes.
 //!
 //! A program is known by its executable, which a user who runs it can fill with
-//! anything (`LD_PRELOAD`). So it is critical only while it holds less than such
-//! a program needs: [`critical_below_bytes`]. And what the programs of one user
-//! may hold, they may hold together, or many would take what one cannot:
+//! anything (`LD_PRELOAD`). So it is critical only while it holds less than
+//! such a program needs: [`critical_below_bytes`]. And what the programs of one
+//! user may hold, they may hold together, or many would take what one cannot:
 //! [`Critical`]. `docs/protection.md` says how the allowances were measured.
 
 use model::Process;
@@ -125,8 +125,8 @@ const DISPLAYS: &[&[u8]] = &[
     b"xmonad",
 ];
 
-/// Desktops: compositors with a shell in them, written in a language with a heap
-/// of its own.
+/// Desktops: compositors with a shell in them, written in a language with a
+/// heap of its own.
 const SHELLS: &[&[u8]] = &[
     b"cinnamon",
     b"cosmic-comp",
@@ -142,7 +142,7 @@ const SHELLS: &[&[u8]] = &[
     b"plasmashell",
 ];
 
-/// Where packages and administrators install; nobody else can write there.
+/// Where packages and administrators install; only root can write there.
 const SYSTEM_DIRECTORIES: &[&[u8]] = &[
     b"/bin/",
     b"/gnu/store/",

@@ -3,9 +3,9 @@
 //! The rate is what was lost over the last [`SPAN`], memory and swap together,
 //! and counts only where each half of that time lost its part. So a program
 //! that loads once, which falls in one half only, is no trend, and neither is
-//! a cache that is filled and emptied; a leak is known after [`LEAST`]. A fit
-//! over more samples was no better: what follows a change of rate late is
-//! wrong for as long, and a rate that holds needs no fit.
+//! a cache that is filled and emptied; a leak is known after [`LEAST`]. There is
+//! no fit over more samples: at a steady rate it would say the same, and after a
+//! change of rate it would be wrong for longer.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who grows, how fast, and at whose cost.
+//! Which units grow, how fast, and what of earlier losses is charged to them.
 //!
 //! Every table read is remembered as two marks per process and window: its
 //! memory about one window ago, and a later mark that takes over from it. What
@@ -7,8 +7,8 @@
 //! of short-lived workers does not look like a leak.
 //!
 //! Sums over processes overstate: forked processes share pages, and a child is
-//! new with all its parent's memory. Nobody can have taken more than memory
-//! fell by, so all growth is scaled down to that.
+//! new with all its parent's memory. All of them together cannot have taken
+//! more than memory fell by, so all growth is scaled down to that.
 
 use std::array;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const WINDOWS: usize = 3;
 /// ago: a job that has loaded its data and stands still must not be killed for
 /// the room that it would take if it went on loading.
 const RATE: usize = 0;
-/// For who takes what now.
+/// For what each process takes now.
 const RECENT: usize = 1;
 /// For bombs, and for standing still.
 const MINUTE: usize = 2;
@@ -89,7 +89,8 @@ struct Window {
 struct Mark {
     at: Moment,
     pool_bytes: u64,
-    /// Pages at this mark of what is gone since, with nobody to pass them to.
+    /// Pages at this mark of processes that are gone since, with no parent
+    /// left to pass them to.
     gone: u64,
     /// The same, of what was ended for its memory.
     ended: u64,

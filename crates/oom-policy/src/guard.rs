@@ -160,9 +160,9 @@ impl Guard {
         self.policy.will(&self.memory, processes, will);
     }
 
-    /// Whether the free pages in the lists of each CPU matter for `memory`:
-    /// victims are awaited, or there is not so much that nothing is decided.
-    /// Reading them costs.
+    /// Whether the free pages in the per-CPU lists matter for `memory`: victims
+    /// are pending, or memory is not so ample that nothing is decided anyway.
+    /// Reading them takes time.
     #[must_use]
     pub fn needs_exact(&self, memory: &Memory) -> bool {
         self.policy.awaits_any() || !self.policy.has_recovered(memory)
@@ -243,7 +243,7 @@ impl Guard {
         }
     }
 
-    /// Memory cannot be read: who asks is answered, and victims are followed.
+    /// Memory cannot be read: clients are answered, and victims are followed.
     fn look_without(&mut self, now: Moment, last: Memory, effects: &mut Effects) {
         self.memory = Memory {
             // Neither short nor recovered.
@@ -316,8 +316,8 @@ impl Guard {
         }
     }
 
-    /// All signals are sent. What comes now is in the order of what waits for
-    /// it: the kernel, memory, those who asked, those who read.
+    /// All signals are sent. What remains comes in this order: the answer to
+    /// the kernel, freeing memory, answers to clients, the log.
     fn conclude(&mut self, now: Moment, effects: &mut Effects) {
         let decision = self.policy.decision();
         let is_pending = matches!(decision.verdict, Verdict::Refused(Refusal::Pending { .. }));
@@ -379,7 +379,8 @@ impl Guard {
     }
 }
 
-/// What those who asked for relief are told; `None` where nothing was decided.
+/// What clients that asked for relief are told; `None` where nothing was
+/// decided.
 fn answer(decision: &Decision, sent: usize, dry_run: bool) -> Option<Answer> {
     let granted = Answer::Granted {
         signals: sent,

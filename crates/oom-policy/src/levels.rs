@@ -28,7 +28,7 @@ pub(crate) enum Pool {
     MemoryAndSwap,
     /// Memory alone.
     Memory,
-    /// Memory, and the swap of those who are using theirs.
+    /// Memory, and the swap of processes that are using theirs.
     MemoryAndActiveSwap,
 }
 
@@ -82,7 +82,7 @@ impl Levels {
         }
     }
 
-    /// The level: both memory and swap must be at or below its floor.
+    /// The level: both memory and swap must be at or below its threshold.
     ///
     /// Swap of size 0 is always at its floor. A machine of no memory at all is
     /// text that was misread, not a machine in need. At the kill level victims

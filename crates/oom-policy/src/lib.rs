@@ -36,7 +36,7 @@
 //! );
 //! let mut effects = Effects::default();
 //!
-//! // 4 % of memory is available and there is no swap: it wants the processes.
+//! // 4 % of memory is available and there is no swap: asks for the processes.
 //! let memory = Memory {
 //!     total_bytes: 100 << 30,
 //!     available_bytes: 4 << 30,

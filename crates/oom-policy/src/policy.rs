@@ -31,8 +31,8 @@ pub(crate) struct Situation<'a> {
 }
 
 /// Decides what is killed: a function of its own state, the time and what was
-/// seen. The [`Guard`](crate::Guard) has what it wants carried out, and tells it
-/// what became of that.
+/// seen. The [`Guard`](crate::Guard) has what it wants carried out, and tells
+/// it what became of that.
 ///
 /// No call allocates memory, as long as there are no more processes than
 /// [`Policy::new`] or [`Policy::reserve`] made room for.
@@ -48,8 +48,8 @@ pub(crate) struct Policy {
     decision: Decision,
     /// Per candidate: its unit.
     weighed: Vec<u32>,
-    /// Who is to be signalled: the place of its unit, the unit, its place
-    /// there, itself.
+    /// What is to be signalled: the place of its unit, the unit, its place in
+    /// the unit, the process.
     line: Vec<(u64, u32, Place, u32)>,
 }
 
@@ -405,8 +405,8 @@ impl Policy {
         }
     }
 
-    /// What is taken more until the horizon: by all, by the judged, by all
-    /// that was weighed.
+    /// What will be taken until the horizon: by all units, by the ordinary
+    /// candidates, by all candidates.
     fn growths(&self) -> (u64, u64, u64) {
         let all = self
             .units
@@ -428,10 +428,10 @@ impl Policy {
         (all, ordinary, weighed)
     }
 
-    /// Whom the policy would kill next, in order, were memory at the kill
-    /// threshold and every choice for one unit: the last will of a caller that
-    /// may not come to the next step. At most as many as `will` has room for,
-    /// instead of what it holds.
+    /// What the policy would kill next, in order, were memory at the kill
+    /// threshold and every choice for one unit: for a caller that may not come
+    /// to the next step. Replaces what `will` holds, by at most as many as it
+    /// has room for.
     ///
     /// `processes` are those of the last decision. Nothing is remembered of this:
     /// what is decided next is the same without it.
@@ -476,7 +476,7 @@ impl Policy {
     }
 
     /// The units to be killed first, one at a time: as [`choose_one`] does
-    /// among the judged; then the system class, where that may be opened.
+    /// among the ordinary; then the system class, where that may be opened.
     fn rank(&mut self, memory: &Memory) -> Ranking {
         let levels = Levels::of(&self.settings, memory);
         let pool = levels.pool(memory);
@@ -510,7 +510,7 @@ impl Policy {
     }
 
     /// `process` was killed by the caller between two steps, by
-    /// [`Policy::will`]; `lost` is what that said. Its memory is awaited.
+    /// [`Policy::will`]; `lost` is what that said. Its memory is pending.
     pub(crate) fn killed(&mut self, now: Moment, process: &Process, lost: Cost) {
         self.reserve(self.scope.victims.len() + 1);
         let until = now + self.settings.deadline;
@@ -521,8 +521,8 @@ impl Policy {
         self.scope.chosen_for = self.scope.chosen_for.max(Some(Severity::Kill));
     }
 
-    /// Charges what was lost with a victim, now that it is gone, to those of the
-    /// last table that stay and grew, by their share.
+    /// Charges what was lost with a victim, now that it is gone, to those of
+    /// the last table that stay and grew, by their share.
     fn charge(&mut self, lost: Cost) {
         let Some(table) = self.scope.table.filter(|_| lost > Cost::ZERO) else {
             return;
@@ -542,9 +542,9 @@ impl Policy {
 
     /// Writes out the actions, and remembers the victims.
     ///
-    /// The unit that gives back the most goes first, so that memory is back the
-    /// soonest; in a unit its leader, and elders before the younger: a parent
-    /// that saw its workers die would start new ones.
+    /// The unit that frees the most comes first, so that memory is back the
+    /// soonest; in a unit its leader, then older before younger: a parent that
+    /// saw its workers die would start new ones.
     fn sign(&mut self, now: Moment, seen: Situation<'_>, severity: Severity) {
         let kills = severity >= Severity::Kill || self.settings.grace.is_zero();
         let until = match severity {
@@ -568,7 +568,7 @@ impl Policy {
             if let Some(candidate) = chosen {
                 let bytes = self.decision.candidates[at(candidate)].frees_bytes;
                 let place = (leader != index, process.id.start_ticks, process.id.pid);
-                // Who gives back the most comes first.
+                // The unit that frees the most comes first.
                 self.line.push((!bytes, *unit, place, index));
             }
         }

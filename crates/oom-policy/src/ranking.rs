@@ -55,7 +55,7 @@ impl Ranking {
     }
 }
 
-/// The judged before the system class; then who gives back the most for its
+/// The ordinary before the system class; then what frees the most for its
 /// cost.
 fn before(one: &Ranked, other: &Ranked) -> Ordering {
     let by_rate = rate((other.frees_bytes, other.cost), (one.frees_bytes, one.cost));

@@ -29,8 +29,8 @@ pub(crate) struct Schedule {
     full_scan: Option<Moment>,
     /// A window has stalled since then.
     stalled: bool,
-    /// A value has changed since the table was last read, and with it who
-    /// would be killed next.
+    /// A value has changed since the table was last read, and perhaps with it
+    /// the next victim.
     revalued: bool,
     /// While a dry run keeps quiet.
     quiet_until: Moment,
@@ -48,7 +48,7 @@ pub(crate) struct Occasion<'a> {
     pub(crate) level: Level,
     /// Whether relief is asked for.
     pub(crate) asked: bool,
-    /// Whether victims are awaited.
+    /// Whether victims are pending.
     pub(crate) busy: bool,
     /// Whether the table would tell something new.
     pub(crate) is_news: bool,

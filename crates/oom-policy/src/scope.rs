@@ -19,8 +19,9 @@ const RECONSIDER_AFTER: Duration = Duration::from_secs(1);
 /// What memory may move by, as a part of all, for a refusal to stand.
 const SETTLED: u64 = 256;
 /// What memory may move by, as a part of all, before the table is read again to
-/// see who grew.
+/// see which processes grew.
 const NOTICEABLE: u64 = 64;
+
 /// What is known from memory alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
@@ -33,8 +34,8 @@ pub(crate) struct Look {
     pub(crate) wake_after: Duration,
 }
 
-/// How bad it is: nobody else dies while victims are awaited, unless it got
-/// worse.
+/// How bad it is: nothing else is killed while victims are pending, unless it
+/// got worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
     Relief,
@@ -52,8 +53,8 @@ pub(crate) struct Table {
     refused: bool,
 }
 
-/// How fast memory fills, who grew, which victims are pending, and what was
-/// decided last.
+/// How fast memory fills, which units grew, which victims are pending, and what
+/// was decided last.
 #[derive(Debug)]
 pub(crate) struct ScopeState {
     pub(crate) growth: Growth,
@@ -208,7 +209,7 @@ impl ScopeState {
         }
     }
 
-    /// What is awaited from those already signalled.
+    /// What victims still hold.
     pub(crate) fn pending_bytes(&self, pool: Pool) -> u64 {
         let (resident_bytes, swap_bytes) = self.victims.pending_bytes();
         match pool {

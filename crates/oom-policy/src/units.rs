@@ -3,11 +3,12 @@
 //! A process is a unit, but for two rules. A process that registered a value
 //! takes with it those descendants that have no entry of their own and that
 //! its owner may signal: a training run and its loaders are one. And where the
-//! administrator says so, a process group is one, worth the sum of its entries.
+//! administrator says so, a process group is one, whose value is the sum of its
+//! entries.
 //!
-//! What is never ended, and what is already on its way out, is a unit of its
-//! own that nobody can choose: it still counts where growth is measured. This
-//! module does not weigh anything.
+//! What is never killed, and what is already dying, is a unit of its own that
+//! cannot be chosen: it still counts where growth is measured. This module does
+//! not weigh anything.
 
 use model::{Cost, Preference, Process, SessionId};
 
@@ -21,13 +22,14 @@ use crate::settings::Settings;
 pub(crate) enum Standing {
     /// It may be ended.
     Free,
-    /// It was signalled, and its memory is awaited.
+    /// It was signalled, and its memory is pending.
     Dying,
     /// It is never ended, or did not end when it should have.
     Never,
 }
 
-/// What dies together. Indices are into the snapshot's processes.
+/// Processes that are killed together. Indices are into the snapshot's
+/// processes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unit {
     /// The process it is called after.

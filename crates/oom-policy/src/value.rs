@@ -1,4 +1,4 @@
-//! What a unit is worth, and how that is counted.
+//! The value of a unit, and what killing it costs.
 
 use model::{Basis, Class, Cost, Explanation, Memory, Preference, SessionId};
 
@@ -37,7 +37,7 @@ impl Sessions {
     }
 
     /// The unit's share of its session's 1, scaled, by what it holds; rounded
-    /// down, so that forty thousand forks together are worth no more than 1.
+    /// down, so that forty thousand forks together count for no more than 1.
     fn share(&self, unit: &Unit) -> Cost {
         let Ok(found) = self
             .held
@@ -59,7 +59,7 @@ fn shares_default(unit: &Unit) -> bool {
         && unit.preference != Preference::Prefer
 }
 
-/// With whom a unit is judged, or `None` when it is left alone.
+/// The class of a unit, or `None` when it is left alone.
 pub(crate) fn class(settings: &Settings, memory: &Memory, unit: &Unit) -> Option<Class> {
     if unit.standing != Standing::Free {
         return None;
@@ -82,7 +82,7 @@ pub(crate) fn class(settings: &Settings, memory: &Memory, unit: &Unit) -> Option
 pub(crate) fn explain(sessions: &Sessions, unit: &Unit) -> Explanation {
     let basis = match unit.value {
         Some(value) => Basis::Value(value.min(MAX_VALUE)),
-        // Judged last of the last.
+        // The last of its class.
         None if unit.critical => Basis::Critical(Cost::of_value(MAX_VALUE)),
         None if unit.preference == Preference::Prefer => Basis::Preferred,
         None => Basis::Share(sessions.share(unit)),

@@ -1,9 +1,9 @@
-//! Who was signalled, and what is awaited from them.
+//! What was signalled, and what memory is pending from it.
 //!
 //! A victim of SIGTERM is killed when its grace is over. One that outlives
 //! SIGKILL by the deadline while no memory comes back, or cannot be signalled,
-//! is not counted on: it is never chosen again, and its memory is not awaited.
-//! What an end costs is told when it has happened, not when it was decided.
+//! is not counted on: it is never chosen again, and its memory is not pending.
+//! What a kill costs is told when it has happened, not when it was decided.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::buffer::reserve_to;
 use crate::units::Standing;
 
 /// Where this part of all memory comes back within a deadline, the kernel is
-/// taking the victim down, which it does at some GiB a second: a large one takes
-/// longer than its deadline.
+/// taking the victim down, which it does at some GiB a second: a large one
+/// takes longer than its deadline.
 const PROGRESS: u64 = 256;
 
 /// What the kernel counts memory in on most machines; only a unit here.
@@ -41,7 +41,8 @@ struct Victim {
     /// some, in pages; and its swap.
     resident: u32,
     swap: u32,
-    /// The least memory and swap that was free since its deadline began, in pages.
+    /// The least memory and swap that was free since its deadline began, in
+    /// pages.
     least_free: u32,
     /// What is lost with it: its unit's value where it leads one, else nothing.
     cost: Cost,
@@ -121,12 +122,12 @@ impl Victims {
         self.list.iter().any(|victim| victim.stage != Stage::Stuck)
     }
 
-    /// Forgets who is not among `processes` any more, and notes what the others
-    /// hold.
+    /// Forgets victims that are no longer among `processes`, and notes what the
+    /// others hold.
     ///
     /// The kernel shows a process without memory from the moment it begins to
     /// take that down (exit_mm), which is before it is back. Until its end is
-    /// known, what it last showed is awaited.
+    /// known, what it last showed is pending.
     ///
     /// One that is protected before its grace is over is not killed.
     pub(crate) fn follow(&mut self, processes: &[Process]) -> Followed {
@@ -149,7 +150,7 @@ impl Victims {
         followed
     }
 
-    /// What is awaited from those expected to end: resident, and swap, in
+    /// What is pending from those expected to exit: resident, and swap, in
     /// bytes.
     pub(crate) fn pending_bytes(&self) -> (u64, u64) {
         let awaited = self.list.iter().filter(|it| it.stage != Stage::Stuck);
