@@ -27,8 +27,8 @@
 //! use knapsack::{Budget, Item, Workspace};
 //!
 //! // Either the last item alone, or the first two together, cover the need.
-//! let items = [(300, 9), (300, 8), (500, 5)].map(|(weight, value)| Item {
-//! weight, value }); let mut workspace = Workspace::with_capacity(items.len());
+//! let items = [(300, 9), (300, 8), (500, 5)].map(|(weight, value)| Item { weight, value });
+//! let mut workspace = Workspace::with_capacity(items.len());
 //!
 //! let cheapest = workspace.choose(&items, 450, Budget::default())?;
 //! assert_eq!(cheapest.chosen, [2]);
