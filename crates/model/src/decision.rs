@@ -122,8 +122,7 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Bytes that had to be covered, growth over the horizon included.
     pub need_bytes: u64,
-    /// All units that were weighed, in no particular order; empty when nothing
-    /// was.
+    /// All candidates, in no particular order; empty when nothing was decided.
     pub candidates: Vec<Candidate>,
     /// Sum of the chosen units' given values, shares of a session's 1 counted
     /// as such.

@@ -11,15 +11,14 @@ use crate::process::{Process, ProcessId};
 /// How much of the process table is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Of the processes that are held, what they hold in memory. Opens
-    /// nothing, allocates nothing, sees no newcomer: for the kernel's last
-    /// call.
+    /// The memory of processes that are held by pidfd. Opens nothing, allocates
+    /// nothing, sees no newcomer: for the kernel's last call.
     Held,
     /// Every process, what the known ones hold in memory, and all of the
     /// newcomers that a decision needs. Swap and faults of the known ones stay
     /// as they were.
     Fast,
-    /// All of every process: for quiet rounds.
+    /// Everything of every process: for quiet rounds.
     Full,
 }
 
@@ -58,16 +57,16 @@ pub enum Event<'a> {
     Sent(ProcessId),
     /// A victim is gone.
     Gone(ProcessId),
-    /// The signal of an action was not sent: the process had ended by itself,
+    /// The signal of an action was not sent: the process had exited by itself,
     /// or this is a dry run.
     Unsent(ProcessId),
     /// A process could not be signalled (not permitted).
     Refused(ProcessId),
-    /// The watchdog killed a process that the last will names.
+    /// The watchdog killed a process from the order of kills it was left.
     Killed {
         /// As of the last table.
         process: &'a Process,
-        /// What is lost with it, as the will has it.
+        /// What is lost with it, as of that order.
         lost: Cost,
     },
 }
@@ -82,7 +81,7 @@ pub enum Effect {
     },
     /// Say that memory will soon be full, and what would be killed.
     Forewarn {
-        /// In so long, should it go on falling as it does.
+        /// In how long, if memory goes on falling as it does.
         full_in: Duration,
     },
     /// Read the process table and hand it over. Where that is not done, it is
@@ -105,7 +104,8 @@ pub enum Effect {
     Tell,
     /// Leave the watchdog the order of kills, should the loop hang.
     LeaveWill,
-    /// Hold what may be killed by pidfd, so that a last call opens nothing.
+    /// Open a pidfd for each process that may be killed, so that a last call
+    /// opens nothing.
     HoldAhead,
     /// Nothing is urgent: make room for the processes to come, and measure.
     Rest,

@@ -5,8 +5,8 @@
 pub struct Memory {
     /// `MemTotal`.
     pub total_bytes: u64,
-    /// `MemAvailable`, and what it leaves out: free pages that the kernel keeps
-    /// in its lists of each CPU, where that is known.
+    /// `MemAvailable`, plus what it leaves out: free pages in the kernel's
+    /// per-CPU lists, where that is known.
     pub available_bytes: u64,
     /// `MemFree` less what the kernel may keep back of it, where that is known:
     /// while so much is free, memory is not at the kill level, whatever
@@ -21,14 +21,14 @@ pub struct Memory {
     pub swap_free_bytes: u64,
     /// `AnonPages`.
     pub anon_bytes: u64,
-    /// `Shmem`: tmpfs and shared memory; given back by no process's end.
+    /// `Shmem`: tmpfs and shared memory; killing a process need not free it.
     pub shmem_bytes: u64,
     /// `SUnreclaim`.
     pub unreclaimable_slab_bytes: u64,
 }
 
 impl Memory {
-    /// What percentages of memory are of: `MemTotal − Hugetlb`.
+    /// The base of all percentages of memory: `MemTotal − Hugetlb`.
     #[must_use]
     pub fn usable_bytes(&self) -> u64 {
         self.total_bytes.saturating_sub(self.hugetlb_bytes)

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-/// One process for all time: a pid is used again, a pid with its start time is
-/// not.
+/// Identifies one process: a pid is reused, a pid with its start time is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId {
     /// The number the kernel gave it.
@@ -71,14 +70,14 @@ impl fmt::Debug for Name {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
-/// Why a process is never ended. What the policy can see for itself (pid 1,
+/// Why a process is never killed. What the policy can see for itself (pid 1,
 /// oom_score_adj −1000) need not be said with this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
     /// This daemon, or psi-monitor.
     Ours,
-    /// An ancestor of the daemon (terminal, tmux, sudo, sshd): its end would
-    /// hang the daemon up.
+    /// An ancestor of the daemon (terminal, tmux, sudo, sshd): if it died, the
+    /// daemon would be hung up on.
     Ancestor,
     /// A rule (`--ignore`) protects it.
     Ignored,
@@ -141,7 +140,7 @@ pub struct Dossier {
     /// The value its registry entry gives it, checked and capped. `None`: not
     /// registered.
     pub value: Option<u32>,
-    /// Why it is never ended, where something says so.
+    /// Why it is never killed, if anything says so.
     pub protection: Option<Protection>,
     /// It is session-critical (systemd, dbus, sshd, login, display server,
     /// compositor, known by executable and owner) while it holds less than
@@ -158,7 +157,7 @@ pub struct Dossier {
 pub struct Process {
     /// What the kernel says.
     pub seen: Seen,
-    /// What we know beside.
+    /// What we know besides.
     pub dossier: Dossier,
 }
 
@@ -183,8 +182,8 @@ impl AsRef<Seen> for Seen {
 }
 
 impl Seen {
-    /// A process of which nothing was read but which it is: ordinary, of root,
-    /// alone in its group, without memory.
+    /// A process of which only the identity is known: ordinary, of root, alone
+    /// in its group, without memory.
     #[must_use]
     pub fn new(id: ProcessId) -> Self {
         Self {
@@ -224,8 +223,8 @@ impl Seen {
 }
 
 impl Process {
-    /// The process `id` among `processes`, by ascending pid; `None` where its
-    /// pid is another's by now.
+    /// The process `id` among `processes`, which ascend by pid; `None` if the
+    /// pid is missing or another process's by now.
     #[must_use]
     pub fn find(processes: &[Self], id: ProcessId) -> Option<&Self> {
         let found = &processes[Seen::position(processes, id.pid)?];

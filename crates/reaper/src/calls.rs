@@ -139,8 +139,8 @@ pub(crate) fn is_missing(answer: Option<Errno>) -> bool {
 /// process_mrelease(2): frees a dying process's memory without waiting for it
 /// to be scheduled.
 ///
-/// It takes the process's mmap lock and so may block for as long as somebody
-/// else holds that: call it where waiting harms nobody.
+/// It takes the process's mmap lock and so may block for as long as that is
+/// held: call it from a thread that may wait.
 ///
 /// Errors: ESRCH, its memory is gone; EAGAIN, part of it is busy; EINVAL, it is
 /// not dying, or a process that is not dying has the same memory (vfork,

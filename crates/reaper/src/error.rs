@@ -32,7 +32,7 @@ pub enum ReapError {
         /// What the reader said.
         source: io::Error,
     },
-    /// The process belongs to somebody whose processes we may not signal.
+    /// The process belongs to a user whose processes we may not signal.
     #[error("not permitted to send {signal} to process {pid}")]
     NotPermitted {
         /// The process.

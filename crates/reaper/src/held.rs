@@ -21,8 +21,8 @@ use crate::error::ReapError;
 /// before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// A process held by a descriptor. A signal sent through it reaches this
-/// process or nobody, even if its pid has gone to another since.
+/// A process held by a pidfd. A signal sent through it reaches this process or
+/// none, even if the pid was reused since.
 ///
 /// It is held before it is signalled, in quiet times; holding is what may need
 /// memory. Sending allocates nothing, not in user space and, for SIGKILL by a
@@ -158,7 +158,7 @@ impl Held {
         }))))
     }
 
-    /// Who it is.
+    /// Which process it is.
     #[must_use]
     pub fn id(&self) -> ProcessId {
         self.0.id
@@ -359,8 +359,8 @@ fn is_reaped(directory: BorrowedFd<'_>) -> bool {
 }
 
 /// Whether what is left in this `/proc/<pid>` is one thread (`task` has two
-/// links and one more for each) that has given up its working directory: the
-/// kernel lets go of that after the memory, so both are gone. Where we may not
+/// links and one more for each) without a working directory: the kernel
+/// releases that after the memory, so both are gone. Where we may not
 /// look at the working directory the answer is no, until it is reaped.
 fn is_zombie(directory: BorrowedFd<'_>) -> bool {
     let one_thread =

@@ -2,7 +2,7 @@
 //!
 //! - A [`Held`] is a process held by a pidfd whose start time was checked, so
 //!   that a signal reaches this process or none.
-//! - [`Reaper`] is the reaper: threads that free a victim's memory without
+//! - [`Reaper`]: threads that free a victim's memory without
 //!   waiting for the victim to be scheduled.
 //! - [`kill_session`] kills a program that we started ourselves.
 //! - [`protect_ourselves`] asks the kernel not to kill us and to run us first.

@@ -43,9 +43,9 @@ impl SelfProtection {
 /// Sets our oom_score_adj to −1000 in the `/proc` at `proc_root`, and the
 /// calling thread's nice value to −20.
 ///
-/// Linux keeps a nice value per thread, and a new thread has its maker's: call
-/// this before threads are made. Programs we start have both; whoever starts
-/// one (a hook) sets them back.
+/// Linux keeps a nice value per thread, and a new thread inherits it: call this
+/// before threads are made. Programs we start inherit both, so code that starts
+/// one (a hook) resets them.
 #[must_use]
 pub fn protect_ourselves(proc_root: &Path) -> SelfProtection {
     SelfProtection {
@@ -69,9 +69,9 @@ pub fn resign_protection(proc_root: &Path) -> Result<(), ReapError> {
     write_oom_score_adj(proc_root, "0")
 }
 
-/// Gives back to the kernel what the heap no longer uses: to be called before
-/// memory is locked, since parsing arguments and reading tables for the first
-/// time leaves holes of hundreds of KiB that would be locked with the rest.
+/// Returns unused heap to the kernel: to be called before memory is locked,
+/// since parsing arguments and reading tables for the first time leaves holes
+/// of hundreds of KiB that would be locked with the rest.
 ///
 /// It is here because what is unsafe is here.
 #[cfg_attr(

@@ -32,7 +32,7 @@ use crate::held::{Held, is_readable};
 /// memory of those that find no thread comes back when they get to run.
 const THREADS: u64 = 3;
 
-/// How many victims may wait: a decision's worth, and room for a fork bomb's.
+/// How many victims may wait: those of one decision, even for a fork bomb.
 const QUEUE: usize = 1024;
 
 /// Nothing here nests deeply or keeps a buffer, and with mlockall(2) every page

@@ -89,8 +89,7 @@ pub enum ReadError {
         /// How the kernel says so.
         source: io::Error,
     },
-    /// The kernel refused a trigger, and would refuse it to nobody with
-    /// CAP_SYS_RESOURCE.
+    /// The kernel refused a trigger that it would grant with CAP_SYS_RESOURCE.
     #[error(
         "cannot arm `{trigger}` at `{}`: without CAP_SYS_RESOURCE a window is a multiple of 2 s, and before kernel 6.4 there is none",
         path.display()

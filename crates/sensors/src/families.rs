@@ -85,8 +85,8 @@ impl ProcessTable {
         }
     }
 
-    /// Those who have relatives and have not been measured, or have grown by a
-    /// quarter since: the largest family first, in it the largest member.
+    /// Processes that have relatives and have not been measured, or have grown
+    /// by a quarter since: the largest family first, in it the largest member.
     fn unmeasured_relatives(&self) -> Vec<usize> {
         let raw = |index: usize| self.kept[index].raw_anon_bytes;
         let family = |index: usize| (self.kept[index].executable, self.processes[index].session);

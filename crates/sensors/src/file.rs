@@ -14,8 +14,8 @@ use crate::error::ReadError;
 /// A small text file that is read again and again, whole.
 ///
 /// One that the kernel makes up as it is read (procfs, cgroups) is opened
-/// once. Any other is opened anew for each read: whoever replaces it by
-/// rename(2), as one should, makes a new file under its name.
+/// once. Any other is opened anew for each read: a file replaced by rename(2),
+/// as it should be, is a new file of the same name.
 pub(crate) struct WatchedFile<const CAPACITY: usize> {
     path: PathBuf,
     kept: Option<OwnedFd>,

@@ -1,7 +1,7 @@
 //! The readers of a process's files, for the fuzz targets.
 //!
-//! They are private, and what they read comes from whoever named the process,
-//! its cgroup and what it maps. `cargo fuzz` sets `cfg(fuzzing)`, and nothing
+//! They are private, and what they read is up to any user who names a process,
+//! its cgroup or what it maps. `cargo fuzz` sets `cfg(fuzzing)`, and nothing
 //! else does.
 
 use std::fs::File;

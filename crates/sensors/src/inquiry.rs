@@ -48,7 +48,7 @@ impl ProcessTable {
     }
 
     /// Takes in what was found; allocates nothing. If that is what a process
-    /// executes, the process is returned, to be judged.
+    /// executes, the process is returned, to be classified.
     pub fn apply(&mut self, survey: &Survey) -> Option<(&Seen, &mut Dossier)> {
         let index = self.find_id(survey.id)?;
         match survey.found {

@@ -33,7 +33,7 @@
 //!
 //! let mut table = ProcessTable::new(ProcRoot::at("/proc"), 1000);
 //! table.scan(Depth::Fast)?;
-//! for (_, dossier) in table.unjudged().filter(|(seen, _)| seen.id.pid == pid) {
+//! for (_, dossier) in table.unclassified().filter(|(seen, _)| seen.id.pid == pid) {
 //!     // Session-critical while it holds less than 64 MiB, say.
 //!     dossier.critical_below_bytes = 64 << 20;
 //! }

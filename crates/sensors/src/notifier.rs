@@ -27,7 +27,7 @@ pub struct Percentages {
     pub swap: u8,
 }
 
-/// The module's listener: the one for whom the kernel waits before it kills.
+/// The module's listener: the kernel waits for its answer before it kills.
 ///
 /// Its descriptor becomes ready (POLLPRI) at each change of level and each
 /// last call, until it is read.

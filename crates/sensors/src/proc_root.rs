@@ -24,7 +24,7 @@ pub struct ProcRoot {
     directory: OnceLock<OwnedFd>,
 }
 
-/// Who runs as a process, and since when.
+/// The user a process runs as, and when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Runner {
     /// Its real user id: the user that started it and may signal it, kill(2).
@@ -91,7 +91,7 @@ impl ProcRoot {
             .map(|stat| stat.map(|stat| stat.start_ticks))
     }
 
-    /// Who runs as `pid` and since when, or `None` once it is gone.
+    /// The user `pid` runs as and when it started, or `None` once it is gone.
     ///
     /// # Errors
     ///

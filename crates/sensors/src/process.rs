@@ -33,7 +33,7 @@ pub(crate) struct Kept {
     /// It was seen once. Before execve(2) it has its parent's name and user, so
     /// all of it is read a second time.
     pub(crate) is_new: bool,
-    /// See [`unjudged`](crate::ProcessTable::unjudged).
+    /// See [`unclassified`](crate::ProcessTable::unclassified).
     pub(crate) is_unclassified: bool,
     /// What tells its executable from others; 0: nothing that can be seen, or
     /// was seen yet.
@@ -74,7 +74,7 @@ pub(crate) struct Correction {
     pub(crate) round: u64,
 }
 
-/// Who is responsible for a process that keeps its reader waiting.
+/// The user responsible for a process that keeps its reader waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     User(u32),
@@ -128,7 +128,7 @@ impl Kept {
         process.shmem_bytes = last_mapped_bytes.min(self.rss_shmem_bytes);
     }
 
-    /// Has the process judged anew, as if nothing were known of it.
+    /// Has the process classified anew, as if nothing were known of it.
     fn introduce(&mut self) {
         self.dossier = Dossier::default();
         self.is_unclassified = true;

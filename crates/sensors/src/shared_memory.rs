@@ -1,10 +1,10 @@
 //! Shared memory that ends with its last mapping.
 //!
-//! A file on tmpfs outlives whoever wrote it, so its pages are nobody's to
-//! give back. Memory that has no name any more is different: an anonymous
-//! shared mapping, a memfd, a file of `/dev/shm` that was unlinked. It is
-//! freed with its last mapping, unless somebody has it open and not mapped,
-//! which no file tells. `smaps` shows which of its pages nobody else maps.
+//! A file on tmpfs outlives the process that wrote it, so no kill frees its
+//! pages. Memory that has no name any more is different: an anonymous shared
+//! mapping, a memfd, a file of `/dev/shm` that was unlinked. It is freed with
+//! its last mapping, unless a process has it open and not mapped, which no file
+//! tells. `smaps` shows which of its pages no other process maps.
 
 use model::Memory;
 

@@ -119,9 +119,9 @@ impl ProcessTable {
         }
     }
 
-    /// Looks at the processes. Those that are new or have become something
-    /// else are to be judged afterwards, also where this fails: see
-    /// [`Self::unjudged`].
+    /// Looks at the processes. Those that are new or have become something else
+    /// are to be classified afterwards, even if this fails: see
+    /// [`Self::unclassified`].
     ///
     /// # Errors
     ///
@@ -158,12 +158,12 @@ impl ProcessTable {
         account.failure.map_or(Ok(scan), Err)
     }
 
-    /// Those that are to be judged since this was called last: each once when
-    /// it is new, and again when its name or real user is seen to have changed.
-    /// The judge fills in the dossier, which is empty then, and the table keeps
-    /// it. What a process executes is not known then, and its session is its
-    /// parent's: see [`Self::ask_for_identities`].
-    pub fn unjudged(&mut self) -> impl Iterator<Item = (&Seen, &mut Dossier)> {
+    /// Those to be classified since the last call: each once when it is new,
+    /// and again when its name or real user is seen to have changed. The caller
+    /// fills in the dossier, which is empty then, and the table keeps it. What
+    /// a process executes is not known then, and its session is its parent's:
+    /// see [`Self::ask_for_identities`].
+    pub fn unclassified(&mut self) -> impl Iterator<Item = (&Seen, &mut Dossier)> {
         let both = self.processes.iter().zip(&mut self.kept);
         both.filter_map(|(seen, kept)| {
             mem::take(&mut kept.is_unclassified).then_some((seen, &mut kept.dossier))

@@ -16,7 +16,7 @@ use crate::plausible::{Implausible, PerCpu, PerCpuFindings};
 /// count as free only when they leave it. Since Linux 6.7 such lists grow with
 /// what is freed at once, up to an eighth of memory all together
 /// (`percpu_pagelist_high_fraction` of the kernel's admin-guide/sysctl/vm):
-/// what a large process gives back can stay there for minutes. The kernel cuts
+/// what a large process frees can stay there for minutes. The kernel cuts
 /// them short where free memory is short, and empties them before it kills.
 #[derive(Debug)]
 pub struct Zoneinfo {

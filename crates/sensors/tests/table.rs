@@ -416,7 +416,7 @@ fn a_pid_that_is_used_again_is_another_process() {
     let copy = Copy::of("good");
     let mut table = copy.table();
     table.table.scan(Depth::Full).unwrap();
-    for (_, dossier) in table.table.unjudged() {
+    for (_, dossier) in table.table.unclassified() {
         dossier.critical_below_bytes = 1;
     }
     copy.change("1204/stat", " 20150 ", " 99999 ");

@@ -20,8 +20,8 @@ use crate::wait::Wait;
 /// What may be used to act.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Means<'a> {
-    /// Files may be opened, memory taken, and the end of what is opened
-    /// awaited here.
+    /// Files may be opened and memory allocated, and the exit of what is
+    /// opened is waited for here.
     Open(&'a Wait),
     /// Only what is held already: at a last call, opening waits for memory.
     HeldOnly,

@@ -1,15 +1,15 @@
 //! Has the kernel agree with us (`--align-kernel`): should it kill after all,
-//! it begins with what is worth least.
+//! it begins with the lowest value.
 //!
 //! The kernel's choice is by size and by `oom_score_adj`, so that is raised for
-//! registered processes, the more the less they are worth, and never lowered.
-//! What it was is written down first, and put back when the daemon ends, or
+//! registered processes, the more the lower their value, and never lowered.
+//! What it was is written down first, and put back when the daemon exits, or
 //! when the next one starts should this one not come to it.
 
 //!
 //! Where that is written lies beside the socket, in a directory that others may
 //! perhaps write to. So it is made anew each time, through no link, and what is
-//! found is believed only where nobody else can have written it.
+//! found is believed only where no other user can have written it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -103,8 +103,8 @@ impl Aligner {
         Ok(())
     }
 
-    /// Raises each of `registered` by what it is worth; for quiet rounds. What
-    /// is no longer among them is put back.
+    /// Raises each of `registered` according to its value; for quiet rounds.
+    /// What is no longer among them is put back.
     ///
     /// # Errors
     ///
@@ -160,7 +160,7 @@ impl Aligner {
         }
     }
 
-    /// Puts one back, unless somebody else has set it since.
+    /// Puts one back, unless something else has set it since.
     fn lower(&mut self, id: ProcessId) {
         if let Some(raised) = self.raised.remove(&id)
             && self.read(id) == Some(raised.now)

@@ -10,7 +10,7 @@ use sensors::{Executable, ProcessTable};
 
 use crate::pattern::Pattern;
 
-/// What is known beforehand of whom to leave alone.
+/// What is known beforehand of the processes to leave alone.
 #[derive(Debug)]
 pub(crate) struct Classifier {
     pub(crate) prefer: Option<Pattern>,
@@ -125,7 +125,7 @@ impl Classifier {
 
     /// Judges those in `table` that are new or have become something else.
     pub(crate) fn classify_new(&self, table: &mut ProcessTable) {
-        for (seen, dossier) in table.unjudged() {
+        for (seen, dossier) in table.unclassified() {
             self.classify(Program::default(), seen, dossier);
         }
     }

@@ -7,7 +7,8 @@
 use oom_policy::{Name, Process, ProcessId};
 use sensors::{CommandLine, Survey};
 
-/// A will's worth, and as many more. All of it is kept in memory.
+/// As many as the watchdog may kill, and as many more. All of it is kept in
+/// memory.
 const ROOM: usize = 64;
 
 /// Of fixed size: takes no memory once it is made. The default is without room.

@@ -27,7 +27,7 @@ pub enum Error {
     /// `--source module`, and there is no module.
     #[error("memory_info.ko is not loaded: load it, or leave out `--source module`")]
     NoModule,
-    /// Processes cannot be read, so there is nobody to judge.
+    /// Processes cannot be read, so there are no candidates.
     #[error("cannot read the process table")]
     Processes(#[source] sensors::ReadError),
     /// The pressure file given cannot be read.

@@ -1,7 +1,7 @@
-//! Who is connected to the control sockets, and what they wait for.
+//! The clients of the control sockets, and what they wait for.
 //!
-//! Root and the daemon's own user come by the private socket, to which nobody
-//! else can connect, and have places of their own. Of all others few are let in
+//! Root and the daemon's own user use the private socket, to which no other
+//! user can connect, and have places of their own. Of all others few are let in
 //! at a time, and not for long; how often that is looked at does not depend on
 //! how many there are.
 
@@ -27,7 +27,7 @@ const PLACES: usize = 8;
 /// One that has not said by then what it wants is hung up on.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Places for strangers, which is everybody else,
+/// Places for strangers, which are all other users,
 const STRANGERS: usize = 8;
 /// for one user of them,
 const OF_A_STRANGER: usize = 2;
@@ -52,9 +52,9 @@ pub(crate) struct Peers {
     list: Vec<Peer>,
     next_number: u64,
     own_uid: u32,
-    /// Somebody waits in the private socket's queue, or may.
+    /// A client waits in the private socket's queue, or may.
     more: bool,
-    /// Somebody waits in the public one's, or may.
+    /// A client waits in the public one's, or may.
     more_strangers: bool,
     /// How many of them are still looked at in this turn, and since when it is.
     turn: (u32, Moment),
@@ -132,12 +132,12 @@ impl Peers {
         Ok(())
     }
 
-    /// Somebody has come to the private socket.
+    /// A client has come to the private socket.
     pub(crate) fn expect_more(&mut self) {
         self.more = true;
     }
 
-    /// Somebody has come to the public one.
+    /// A client has come to the public one.
     pub(crate) fn expect_strangers(&mut self) {
         self.more_strangers = true;
     }
@@ -192,7 +192,7 @@ impl Peers {
         Ok(())
     }
 
-    /// Hangs up on those who say nothing, and takes in those who wait.
+    /// Hangs up on clients that say nothing, and accepts those that wait.
     /// Returns for how long nothing of this is due.
     pub(crate) fn tend(&mut self, now: Moment, wait: &Wait) -> Duration {
         // Closing a connection ends its watch.
@@ -288,7 +288,7 @@ impl Peers {
         false
     }
 
-    /// Tells all who wait for relief what came of it.
+    /// Tells all clients that wait for relief what came of it.
     pub(crate) fn answer(&mut self, reply: &Reply) {
         self.list.retain(|peer| {
             if peer.waits_for_relief() {
@@ -299,7 +299,7 @@ impl Peers {
     }
 }
 
-/// Where the daemon may be found; `None` where nobody said where.
+/// Where the daemon may be found; `None` where no place was given.
 ///
 /// # Errors
 ///

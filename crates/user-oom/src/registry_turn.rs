@@ -89,7 +89,7 @@ impl RegistryTurn {
     }
 }
 
-/// Who has `pid`.
+/// Which process has `pid`.
 pub(crate) fn lookup(root: &ProcRoot, pid: u32) -> Lookup {
     match root.runner(pid) {
         Ok(Some(runner)) if !runner.has_ended => Lookup::Runs(Occupant {

@@ -149,7 +149,7 @@ fn no_memory() -> Memory {
     }
 }
 
-/// So many processes that are nobody's.
+/// This many made-up processes.
 pub(crate) fn made_up(processes: usize) -> Vec<Process> {
     const MIB: u64 = 1 << 20;
     (1..)

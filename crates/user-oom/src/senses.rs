@@ -138,8 +138,8 @@ impl Senses {
             .deliver(now, &mut self.table, &self.classifier);
     }
 
-    /// Has the surveyor measure what is due; where it is stuck, it is given up
-    /// on. `is_quiet`: nothing is short or awaited.
+    /// Has the surveyor measure what is due; stops waiting for one that is
+    /// stuck. `is_quiet`: memory is not short, and no victim is pending.
     pub(crate) fn measure(
         &mut self,
         now: Moment,

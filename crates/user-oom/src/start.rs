@@ -57,8 +57,8 @@ const PASSWD: &str = "/etc/passwd";
 /// The kernel module's parameters.
 const MODULE: &str = "/sys/module/memory_info/parameters";
 
-/// Others who end processes when memory is short: two guards at odds end more
-/// than one.
+/// Other daemons that kill when memory is short: two of them kill more than
+/// one would.
 const OTHER_GUARDS: [&str; 3] = ["earlyoom", "nohang", "systemd-oomd"];
 
 /// A daemon that is ready to guard, and has said what it watches, on standard

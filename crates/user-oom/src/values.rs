@@ -1,5 +1,6 @@
-//! What users say their processes are worth, as the loop keeps it: read from
-//! the registry, and where asked for, passed on to the kernel's own choice.
+//! The values that users give their processes, as the loop keeps them: read
+//! from the registry and, where asked for, passed on to the kernel's own
+//! choice.
 
 use std::time::Duration;
 

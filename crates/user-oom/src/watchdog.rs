@@ -1,12 +1,12 @@
 //! Kills in the loop's place while the loop does not run.
 //!
-//! After each table the loop leaves its last will: whom it would kill next, in
-//! order, each held by a descriptor. Before it waits it says when it is to come
-//! round again, and puts off an alarm until it would be late. A thread beside it
-//! sleeps until the alarm; only when the loop is late does it look at memory,
-//! with descriptors of its own, and only at the kill threshold does it carry the
-//! will out, one place after the other, until there is more memory, the loop is
-//! back, or the will is at its end.
+//! After each table the loop leaves its will: what it would kill next, in
+//! order, each held by a pidfd. Before it waits it says when it is to come
+//! round again, and puts off an alarm until it would be late. A thread beside
+//! it sleeps until the alarm; only when the loop is late does it look at
+//! memory, with descriptors of its own, and only at the kill threshold does it
+//! carry the will out, one place after the other, until there is more memory,
+//! the loop is back, or the will is at its end.
 //!
 //! The loop waits for nothing here: it writes to one of two copies of the will
 //! while the thread may read the other, and passes a turn where it cannot.
@@ -134,8 +134,8 @@ impl Clock {
 
     /// What is to be done, if memory is at what `level` says. It is asked only
     /// when that matters. `late_in`: the round in which the loop was late when
-    /// this was last asked; whoever stopped it may have stopped us as well, and
-    /// let go of both just now.
+    /// this was last asked; what stopped it (SIGSTOP, a frozen cgroup) may have
+    /// stopped us as well, and let go of both just now.
     fn duty(
         &self,
         now: Duration,

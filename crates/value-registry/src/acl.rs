@@ -1,12 +1,12 @@
-//! Access control lists, acl(5): who made a directory could have let others
-//! rewrite what is put into it.
+//! Access control lists, acl(5): the user who made a directory could have let
+//! others rewrite what is put into it.
 
 use std::fs::File;
 
 use rustix::fs::{fgetxattr, fremovexattr};
 use rustix::io::Errno;
 
-/// Who may do what with the directory, and with what is made in it.
+/// Permissions for the directory, and for what is made in it.
 const LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
 
 /// Removes the lists of `directory`; whether there were any.

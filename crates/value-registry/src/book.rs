@@ -200,9 +200,9 @@ impl Book {
         }
     }
 
-    /// Looks at the file named `pid`, whatever is known of it, and at who has
-    /// that pid, in this order: a process that is there after the file was
-    /// read is the one it may speak for.
+    /// Looks at the file named `pid`, whatever is known of it, and then at the
+    /// process with that pid: one that is there after the file was read is the
+    /// one the file may speak for.
     pub(crate) fn look(&mut self, pid: u32, cause: Why, round: &mut Round<'_>) -> Looked {
         let seen = match round.directory.find(pid) {
             Err(_) => return Looked::Failed,

@@ -217,7 +217,7 @@ impl Directory {
         Ok(())
     }
 
-    /// An ordinary user's part: nobody but root and that user can swap entries.
+    /// An ordinary user's part: only root and that user can swap entries.
     fn secure(&self, owner: u32, mode: u32) -> Result<(), RegistryError> {
         let is_protected = mode & STICKY != 0 || mode & OTHERS_WRITE == 0;
         let path = || self.path.clone();

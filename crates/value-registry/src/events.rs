@@ -26,9 +26,9 @@ const ASTRAY: AddWatchFlags = AddWatchFlags::IN_MOVE_SELF
 /// Tells of changes, where the kernel has the means to spare.
 #[derive(Debug)]
 pub(crate) struct Events {
-    /// Made once and kept, whatever becomes of the directory, so that who
-    /// waits for it need not wait for another. `None` where there is none to
-    /// have: the directory is read now and then.
+    /// Made once and kept, whatever becomes of the directory, so that a caller
+    /// that waits for it need not wait for another. `None` where there is none
+    /// to have: the directory is read now and then.
     inotify: Option<Inotify>,
     watch: Option<WatchDescriptor>,
 }

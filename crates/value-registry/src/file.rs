@@ -19,9 +19,9 @@ use crate::entry::{MAX_BYTES, parse_value};
 use crate::stamp::Mark;
 use crate::{Obstacle, Reason};
 
-/// Permission to write, for others than the owner. Where a file has an ACL,
-/// the group's bits are its mask, so that nobody whom the ACL names may write
-/// where they do not say so: acl(5).
+/// Permission to write, for others than the owner. Where a file has an ACL, the
+/// group's bits are its mask, so no user the ACL names may write unless those
+/// bits allow it: acl(5).
 const OTHERS_WRITE: u32 = 0o022;
 
 /// O_NONBLOCK: a lease that is held on a file is an error (EWOULDBLOCK), not a
@@ -209,7 +209,7 @@ pub(crate) fn renew(file: &File) -> Result<(), Errno> {
 }
 
 /// Which file, in which state. The change time is part of it: inode numbers
-/// are used again at once (ext4), and nobody can set a change time. So is the
+/// are used again at once (ext4), and a change time cannot be set. So is the
 /// size: before Linux 6.13 a change time has only the ticks of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileIdentity {

@@ -30,7 +30,7 @@ const WAITING: usize = 4096;
 /// those beyond share what one has.
 const USERS: usize = 1024;
 
-/// Stands for all beyond [`USERS`]; it is nobody's id, setreuid(2).
+/// Stands for all beyond [`USERS`]; no user has this id, setreuid(2).
 const THE_REST: u32 = u32::MAX;
 
 const ROOT: u32 = 0;

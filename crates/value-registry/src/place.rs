@@ -18,7 +18,7 @@ use crate::{DEFAULT_DIRECTORY, Notice, Obstacle, RegistryError};
 const STICKY: u32 = 0o1000;
 const OTHERS_WRITE: u32 = 0o002;
 
-/// Whoever put something into the way can do it again meanwhile.
+/// A user that put something in the way can do it again meanwhile.
 const TRIES: u32 = 8;
 
 /// The directory above the registry's, and the registry's name in it.
@@ -27,7 +27,7 @@ pub(crate) struct Site {
     path: PathBuf,
     parent: File,
     name: OsString,
-    /// Everybody may make things here, and remove what is their own: `/tmp`.
+    /// All users may make files here, and remove their own: `/tmp`.
     pub(crate) is_public: bool,
 }
 

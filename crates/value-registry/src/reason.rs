@@ -24,7 +24,7 @@ pub enum Reason {
     Foreign {
         /// Whose it is.
         owner: u32,
-        /// Whom the process runs as.
+        /// The user the process runs as.
         runner: u32,
     },
     /// Others than its owner may write to it.

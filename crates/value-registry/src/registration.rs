@@ -42,8 +42,8 @@ impl Drop for Registration {
     }
 }
 
-/// Says in `directory` that the process `pid` is worth `value`, in place of
-/// what was said before.
+/// Registers `value` for the process `pid` in `directory`, replacing what was
+/// registered before.
 ///
 /// An earlier entry is removed first and written anew: in a sticky directory
 /// not even root may open another user's file with O_CREAT

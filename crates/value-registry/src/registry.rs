@@ -161,8 +161,8 @@ impl Registry {
     /// Looks at the entries of `pids` alone, now: as many looks as there are
     /// processes, however many other files a user has put there.
     ///
-    /// For the start, so that no process is judged before its entry is read.
-    /// Refreshes find the rest.
+    /// For the start, so that no process is a candidate before its entry is
+    /// read. Refreshes find the rest.
     pub fn look_for(
         &mut self,
         pids: impl IntoIterator<Item = u32>,

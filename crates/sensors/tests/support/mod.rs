@@ -102,7 +102,7 @@ impl Table {
 
     pub(crate) fn try_scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
         let scan = self.table.scan(depth);
-        let introduced = self.table.unjudged().map(|(seen, _)| seen.id.pid);
+        let introduced = self.table.unclassified().map(|(seen, _)| seen.id.pid);
         self.introduced = introduced.collect();
         scan
     }

@@ -139,7 +139,7 @@ enum When {
 }
 
 impl Call {
-    /// Fills a ring that is touched; pid 0 is nobody.
+    /// Fills a ring that is touched; pid 0 is no process.
     fn nobodys() -> Self {
         Self {
             when: When::Before,

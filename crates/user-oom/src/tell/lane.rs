@@ -119,7 +119,7 @@ pub(crate) struct Lane {
     told: Arc<AtomicU64>,
     bell: Arc<Bell>,
     ring: rtrb::Producer<Told>,
-    /// By [`Deed`]: whom there was no room to name in a record of its own.
+    /// By [`Deed`]: those there was no room to name in records of their own.
     folded: [Vec<u32>; Deed::ALL.len()],
     dropped: u64,
 }

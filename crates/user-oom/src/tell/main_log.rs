@@ -1,9 +1,9 @@
 //! What the main thread logs.
 //!
-//! A terminal that was stopped (^S) takes no line, and whoever writes to it
-//! waits. So what the main thread logs is kept, and handed to the scribe when
-//! there is one; only where there is none, or where the start has failed, does
-//! the main thread write it itself.
+//! A terminal that was stopped (^S) takes no line, and a thread that writes to
+//! it waits. So what the main thread logs is kept, and handed to the scribe
+//! when there is one; only where there is none, or where the start has failed,
+//! does the main thread write it itself.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};

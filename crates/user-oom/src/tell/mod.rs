@@ -1,5 +1,5 @@
-//! What is said, to whom and when: the loop tells records, and threads write
-//! lines, run hooks and answer.
+//! What is reported, where and when: the loop hands over records, and threads
+//! write lines, run hooks and answer.
 //!
 //! [`record`] has the values; [`narrator`], [`episode`] and [`fates`] make them
 //! of what happened; a [`lane`] takes each to the [`scribe`]'s thread, which
