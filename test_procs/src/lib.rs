@@ -2,7 +2,7 @@
 //!
 //! `test_proc1` (value 8) and `test_proc2` (value 5, twice as hungry) stand for
 //! what fills a machine: each prints its PID, registers its value, and then
-//! takes memory at a steady pace until somebody ends it. SIGTERM does not: it
+//! takes memory at a steady pace until it is killed. SIGTERM does not do it: it
 //! is blocked, reported and ignored, so only SIGKILL helps. SIGINT and SIGHUP
 //! end them cleanly, their entry in the registry with them.
 //!
@@ -127,7 +127,7 @@ struct Arguments {
     registry: PathBuf,
 }
 
-/// Registers and grows until SIGINT, SIGHUP, or the end of whoever reads.
+/// Registers and grows until SIGINT, SIGHUP, or a closed pipe at its output.
 ///
 /// # Errors
 ///
@@ -193,8 +193,8 @@ const REPORT: Duration = Duration::from_secs(1);
 
 /// Blocks the signals we answer, and takes them by descriptor instead.
 ///
-/// A blocked SIGTERM ends nobody, and std has no safe way to ignore one. Called
-/// before there is a second thread: a signal's mask is the thread's.
+/// A blocked SIGTERM kills nothing, and std has no safe way to ignore one.
+/// Called before there is a second thread: a signal's mask is the thread's.
 fn take_signals() -> Result<SignalFd, Errno> {
     let mut ours = SigSet::empty();
     ours.add(Signal::SIGTERM);
@@ -287,7 +287,7 @@ fn next_signal(signals: &SignalFd, timeout: Option<Duration>) -> Result<Option<S
     Signal::try_from(number).map(Some).map_err(fail)
 }
 
-/// How one speaks: each line says who.
+/// How one prints: each line begins with its name.
 struct Voice {
     name: &'static str,
     pid: u32,

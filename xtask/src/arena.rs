@@ -2,9 +2,9 @@
 //!
 //! Machines differ and are noisy, so what counts is the ratio of two figures
 //! of the same run; `docs/measurements.md` says what they came to, and where.
-//! Nobody is ended but processes started here: both daemons run dry, or judge
-//! nothing, except in the last part, where ours judges registered processes
-//! only, in a registry of its own. Prints figures, and passes no judgement.
+//! No process is killed but those started here: both daemons run dry, or
+//! have no candidates, except in the last part, where ours may kill registered
+//! processes only, in a registry of its own. Prints figures, without a verdict.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -37,7 +37,7 @@ const REST: Duration = Duration::from_secs(3);
 /// machine does may hide one.
 const HOGS: usize = 5;
 const ATTEMPTS: usize = 3 * HOGS;
-/// What a hog takes if nobody ends it.
+/// What a hog takes if it is not killed.
 const HOG_MIB: u64 = 3 * 1024;
 /// What it has taken when the kill threshold is crossed.
 const CROSSING_MIB: u64 = 2 * 1024;

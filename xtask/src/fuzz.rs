@@ -11,7 +11,7 @@ use crate::tools::{self, FOR_FUZZING};
 
 /// Compiles and runs `targets`, or all there are.
 ///
-/// What a run finds new stays in `fuzz/target`; what is worth keeping is copied
+/// What a run finds new stays in `fuzz/target`; what should be kept is copied
 /// into `fuzz/corpus` by hand.
 ///
 /// # Errors

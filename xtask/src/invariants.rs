@@ -55,16 +55,12 @@ const ROWS: [&[&str]; 3] = [
     &["control", "reaper", "sensors", "terminal", "value-registry"],
 ];
 
-/// The exceptions, in the same row: who uses whom.
+/// The exceptions, in the same row: which crate uses which.
 const BESIDE: [(&str, &str); 1] = [("oom-policy", "knapsack")];
 
 /// Paths that stand in one default each; everything else takes a path as a
 /// parameter.
 const DEFAULTS: [&str; 3] = ["/proc", "/sys", "/tmp/user_processes"];
-
-/// Public functions that only tests call, by crate: the reaper's own wait for its
-/// threads.
-const TESTED_FROM_OUTSIDE: [(&str, &str); 1] = [("reaper", "finish")];
 
 /// Names of types that each program may have one of.
 const OF_EACH_PROGRAM: [&str; 2] = ["Arguments", "Error"];
@@ -301,7 +297,7 @@ impl File {
     }
 
     /// 4, in as far as names show it: what sends a signal stands in the reaper,
-    /// and is called for once by whom [`CALLERS`] names.
+    /// and is called once by each that [`CALLERS`] names.
     fn signals_have_one_caller(&self) -> Vec<String> {
         // Who decides has nothing to send a signal by (1), and may name things
         // as it likes.
@@ -403,9 +399,8 @@ fn functions_have_callers(files: &[File]) -> Vec<String> {
         let Some(shipped) = file.shipped.as_ref().filter(|_| file.is_in_a_crate()) else {
             continue;
         };
-        let is_excepted = |name: &str| TESTED_FROM_OUTSIDE.contains(&(file.package(), name));
         let mut functions = shipped.public_functions();
-        functions.retain(|(_, name)| !used.contains(name.as_str()) && !is_excepted(name));
+        functions.retain(|(_, name)| !used.contains(name.as_str()));
         broken.extend(file.broken(functions, "is public, and only tests call it (11)"));
     }
     broken
@@ -579,10 +574,7 @@ mod tests {
         let files = [
             ("crates/sensors/src/lib.rs", library),
             ("crates/sensors/tests/a.rs", "fn f() { sensors::a(); }"),
-            (
-                "crates/reaper/src/lib.rs",
-                "pub fn d() {}\npub fn finish() {}",
-            ),
+            ("crates/reaper/src/lib.rs", "pub fn d() {}"),
             ("crates/reaper/examples/d.rs", "fn main() { reaper::d(); }"),
             ("crates/user-oom/src/lib.rs", call),
         ];

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::walk_log::section;
 
-/// The terminals, and what somebody would have typed in each. As the scenario
+/// The terminals, and what a user would have typed in each. As the scenario
 /// has it: `e2e/src/scenarios/walkthrough.rs`.
 const DAEMON: Terminal = Terminal {
     section: "daemon",
@@ -114,7 +114,7 @@ impl Display for Transcript {
 pub(crate) struct Walk {
     /// The daemon, the monitor and testproc.sh.
     pub(crate) transcripts: [Transcript; 3],
-    /// What became of whom: `ml_test1 survived`.
+    /// What became of each: `ml_test1 survived`.
     pub(crate) fates: Vec<String>,
 }
 
@@ -160,8 +160,8 @@ impl Walk {
     ///
     /// # Errors
     ///
-    /// A terminal is not there, or cut off, or empty; or the run was given up
-    /// before testproc.sh could say who survived.
+    /// A terminal is not there, or cut off, or empty; or the run was aborted
+    /// before testproc.sh could say which processes survived.
     pub(crate) fn parse(log: &str) -> Result<Self> {
         let daemon = Transcript::parse(log, &DAEMON)?;
         let monitor = Transcript::parse(log, &MONITOR)?;
@@ -214,7 +214,7 @@ fn is_setting(text: &str) -> bool {
     })
 }
 
-/// Who tells with this line, as with many others, how things are.
+/// The process that reports its progress with this line.
 fn speaker(text: &str) -> Option<&str> {
     if text.starts_with("memory ") && text.contains(" MiB available (") {
         return Some("daemon");

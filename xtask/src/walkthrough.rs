@@ -27,7 +27,7 @@ const FAREWELL: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 ///
-/// A walk did not come to its promised end; its logs are kept, and named.
+/// A walk did not end as expected; its logs are kept, and named.
 pub(crate) fn run(root: &Path, times: u32) -> Result<()> {
     let readme = root.join("README.md");
     let text = fs::read_to_string(&readme)

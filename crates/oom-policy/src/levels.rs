@@ -84,9 +84,10 @@ impl Levels {
 
     /// The level: both memory and swap must be at or below its threshold.
     ///
-    /// Swap of size 0 is always at its floor. A machine of no memory at all is
-    /// text that was misread, not a machine in need. At the kill level victims
-    /// may not save their work, so what is free in any case must be as low.
+    /// Swap of size 0 is always at its threshold. A machine of no memory at all
+    /// is text that was misread, not a machine in need. At the kill level
+    /// victims may not save their work, so what is free in any case must be as
+    /// low.
     pub(crate) fn level(&self, memory: &Memory) -> Level {
         let at_or_below = |memory_floor, swap_floor| {
             memory.available_bytes <= memory_floor && memory.free_swap_bytes() <= swap_floor
@@ -110,7 +111,7 @@ impl Levels {
 
     /// What the levels look at. A pool that holds the recovery share of memory
     /// and swap together has one of the two above its own recovery share, and
-    /// so above its floor, as long as recovery is above both floors. Where it
+    /// so above its threshold, as long as recovery is above both. Where it
     /// is not (`-s 100`), only memory can end the shortage.
     pub(crate) fn pool(&self, memory: &Memory) -> Pool {
         if memory.swap_total_bytes > 0 && self.recovery_swap > self.warn_swap {

@@ -32,9 +32,9 @@ use crate::watch::Watch;
 /// Where the kernel's proc file system is.
 const PROC: &str = "/proc";
 
-/// Watches until SIGINT, SIGTERM, SIGHUP, ^Z, or the end of whoever reads; or
-/// only says whether a daemon answers, or what it did to a process, where `args`
-/// ask for that. They begin after the program's name.
+/// Watches until SIGINT, SIGTERM, SIGHUP, ^Z, or a closed pipe at its output;
+/// or only says whether a daemon answers, or what it did to a process, where
+/// `args` ask for that. They begin after the program's name.
 ///
 /// # Errors
 ///

@@ -122,7 +122,7 @@ pub enum ParseError {
     },
 }
 
-/// Who has to wait before time counts as lost.
+/// Which tasks have to wait before time counts as lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Share {
     /// At least one task.

@@ -1,4 +1,4 @@
-//! The line that asks the kernel to wake whoever waits.
+//! The line that asks the kernel to wake a waiting process.
 
 use std::fmt;
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl Trigger {
         })
     }
 
-    /// Who has to wait.
+    /// Which tasks have to wait.
     #[must_use]
     pub fn share(&self) -> Share {
         self.share
@@ -79,7 +79,7 @@ impl Trigger {
         self.window
     }
 
-    /// Whether the kernel takes it only from who has CAP_SYS_RESOURCE.
+    /// Whether the kernel takes it only with CAP_SYS_RESOURCE.
     #[must_use]
     pub fn is_privileged(&self) -> bool {
         !self

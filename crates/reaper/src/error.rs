@@ -58,7 +58,7 @@ pub enum ReapError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The second hand's thread or one of its descriptors could not be had.
+    /// The reaper's thread or one of its descriptors could not be had.
     #[error("cannot start the reaper threads")]
     Spawn {
         /// What the kernel said.

@@ -1,4 +1,4 @@
-//! The thread that gives a victim's memory back at once.
+//! The threads that free a victim's memory at once.
 //!
 //! process_mrelease(2) takes the victim's mmap lock, and the victim may hold it
 //! for as long as it cannot get memory itself, or for ever where it waits for a
@@ -121,13 +121,13 @@ impl Reaper {
         Ok(reaper)
     }
 
-    /// Gives a victim's memory back soon; whether it will be tried. Never
+    /// Frees a victim's memory soon; returns whether that will be tried. Never
     /// waits, takes no lock, allocates nothing.
     ///
     /// `false`: the queue is full (counted in [`Tally::dropped`]), the kernel
     /// cannot do it ([`Self::missing`]; or the victim has no pidfd), or the
-    /// victim was not sent SIGKILL: only of a dying process is memory given
-    /// back. Its memory comes back all the same, when it gets to run.
+    /// victim was not sent SIGKILL: only a dying process's memory can be freed.
+    /// A victim that is dying frees it all the same, once it gets to run.
     pub fn release(&self, victim: &Held) -> bool {
         if self.missing() || victim.pidfd().is_none() || !victim.is_killed() {
             return false;
@@ -158,13 +158,6 @@ impl Reaper {
             failed: self.shared.failed.load(Ordering::Relaxed),
             dropped: self.shared.dropped.load(Ordering::Relaxed),
         }
-    }
-
-    /// Ends the threads as dropping does, and says what became of all victims.
-    #[must_use]
-    pub fn finish(mut self) -> Tally {
-        self.end();
-        self.tally()
     }
 
     fn without_thread(
@@ -477,7 +470,7 @@ mod tests {
             process_mrelease: true,
             ..Calls::available()
         };
-        let reaper = Reaper::spawn_with(calls, waits_once).unwrap();
+        let mut reaper = Reaper::spawn_with(calls, waits_once).unwrap();
         for _ in 0..20 {
             assert!(reaper.release(&victim));
         }
@@ -488,7 +481,8 @@ mod tests {
         }
         // Nor does it hold up the end.
         let began = Instant::now();
-        assert_eq!(reaper.finish().released, 19);
+        reaper.end();
+        assert_eq!(reaper.tally().released, 19);
         assert!(began.elapsed() < Duration::from_secs(30));
         child.wait().unwrap();
     }

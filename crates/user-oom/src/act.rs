@@ -178,7 +178,7 @@ impl Executor {
         Ok(signalled)
     }
 
-    /// Has the second hand free what the killed hold. It takes their locks, so
+    /// Has the reaper free what the killed hold. It takes their locks, so
     /// it comes after all that must not wait.
     pub(crate) fn free_killed(&mut self) {
         for hold in self.holds.iter_mut() {

@@ -3,7 +3,7 @@
 //!
 //! After start-up a round that decides takes no heap memory and no lock, and
 //! waits for nothing: what it has to say goes to the scribe, what takes another
-//! process's locks goes to the reaper's second hand and the surveyor, and
+//! process's locks goes to the reaper and the surveyor, and
 //! registry entries, new holds and larger buffers are left to quiet rounds.
 
 use std::ops::ControlFlow;

@@ -41,7 +41,7 @@ pub(crate) struct Hold {
     pub(crate) registered: bool,
     /// Held for a last call, like everything that may be killed.
     present: bool,
-    /// The second hand is yet to free its memory.
+    /// The reaper is yet to free its memory.
     pub(crate) killed: bool,
     /// Since its first signal.
     pub(crate) ending: Option<Ending>,
@@ -258,7 +258,7 @@ impl Holds {
     pub(crate) fn let_go(&mut self, id: ProcessId, wait: &Wait) -> Option<Hold> {
         let position = self.position(id).ok()?;
         let hold = self.list.remove(position);
-        // The second hand may hold the descriptor on, so it is taken out.
+        // The reaper may keep the descriptor open, so it is taken out.
         wait.remove(hold.process.as_fd());
         Some(hold)
     }

@@ -133,7 +133,7 @@ pub(crate) fn daemon(
     };
     scribe.tell(page::introduction(&introduction));
     warn_of_other_guards(table.processes());
-    // The scribe keeps its priority, being in no hurry; the second hand and the
+    // The scribe keeps its priority, being in no hurry; the reaper and the
     // surveyor, made after this, have ours.
     harden(&root, privileges);
     let reaper = Reaper::spawn()

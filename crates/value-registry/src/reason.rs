@@ -20,7 +20,7 @@ pub enum Reason {
     Mounted,
     /// It has another name, so it may be any file of its owner's.
     HardLinked,
-    /// It belongs neither to root nor to the user whom the process runs as.
+    /// It belongs neither to root nor to the user the process runs as.
     Foreign {
         /// Whose it is.
         owner: u32,

@@ -31,8 +31,8 @@ pub fn daemon(arguments: &[&str]) -> Result<Program> {
     Ok(daemon)
 }
 
-/// Waits until the daemon says that it has read this many registrations: what is
-/// registered and not yet read is not judged.
+/// Waits until the daemon says that it has read this many registrations: a
+/// value that is not yet read does not count.
 ///
 /// # Errors
 ///

@@ -60,7 +60,7 @@ impl fmt::Display for Manner {
 ///
 /// # Errors
 ///
-/// It could not be started, or somebody else listens.
+/// It could not be started, or another process listens.
 pub fn start(manner: Manner, victims: &[&Program]) -> Result<Program> {
     let mut words = vec!["listen".to_owned(), manner.to_string()];
     words.extend(victims.iter().map(|victim| victim.pid().to_string()));
@@ -73,7 +73,7 @@ pub fn start(manner: Manner, victims: &[&Program]) -> Result<Program> {
 ///
 /// # Errors
 ///
-/// The words make no sense, somebody else listens, or the file went away.
+/// The words make no sense, another process listens, or the file went away.
 pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
     let word = words.next().unwrap_or_default();
     let Some(manner) = Manner::ALL
@@ -132,8 +132,8 @@ fn listen(file: &File, manner: Manner, victims: &[OwnedFd]) -> Result<()> {
     }
 }
 
-/// Kills the first that is still there. Dying ones are: then memory is
-/// promised, and nobody else has to go.
+/// Kills the first that is still there, be it dying: then memory is pending,
+/// and no other has to be killed.
 fn kill_the_next(victims: &[OwnedFd]) -> Result<()> {
     let now = Timespec {
         tv_sec: 0,

@@ -178,7 +178,7 @@ impl Notice {
 ///
 /// # Errors
 ///
-/// `EBUSY`: somebody listens. `EACCES`: not root.
+/// `EBUSY`: another process listens. `EACCES`: not root.
 pub fn open_to_listen() -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).open(PATH)
 }

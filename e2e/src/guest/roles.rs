@@ -50,7 +50,7 @@ pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
     }
 }
 
-/// Speaks to whoever started us.
+/// Writes a line for our parent.
 ///
 /// # Errors
 ///

@@ -24,7 +24,7 @@ const CPU: &str = "max,-erms,-fsrm";
 pub(crate) struct Ended {
     /// What the guest said.
     pub(crate) words: Vec<Word>,
-    /// For those of whom it said nothing.
+    /// For those that it said nothing of.
     pub(crate) how: String,
     /// The guest's log.
     pub(crate) console: PathBuf,

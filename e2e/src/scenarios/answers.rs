@@ -54,7 +54,7 @@ fn gives_up_the_bomb(parameters: &str, report: &mut Report) -> Result<()> {
     module.unload()
 }
 
-/// What happens otherwise: the kernel kills whoever is largest.
+/// What happens otherwise: the kernel kills the largest process.
 pub(super) fn without_the_module_the_kernel_kills(report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
     let mut valuable = Program::holding(240)?;
@@ -68,7 +68,7 @@ pub(super) fn without_the_module_the_kernel_kills(report: &mut Report) -> Result
     report.figure("kernel kills", kernel_kills()? - kills)
 }
 
-/// Nobody has the file open for writing; readers do not count.
+/// No process has the file open for writing; readers do not count.
 pub(super) fn without_a_listener_the_kernel_kills_at_once(_: &mut Report) -> Result<()> {
     let module = Module::load(PATIENT)?;
     let mut watch = Program::role(&["watch"])?;
@@ -99,7 +99,7 @@ fn goes_off(bomb: &mut Program) -> Result<()> {
     Ok(())
 }
 
-/// Who kills and does not answer has helped all the same.
+/// A listener that kills and does not answer has helped all the same.
 pub(super) fn memory_that_comes_back_unanswered_counts(_: &mut Report) -> Result<()> {
     let module = Module::load(PATIENT)?;
     let kills = kernel_kills()?;
@@ -378,7 +378,7 @@ pub(super) fn a_cgroup_is_left_to_the_kernel(_: &mut Report) -> Result<()> {
     module.unload()
 }
 
-/// Whoever listens holds the module; when it goes, the module can go.
+/// A listener holds the module; when it exits, the module can be unloaded.
 pub(super) fn rmmod_in_the_call_is_refused(_: &mut Report) -> Result<()> {
     let module = Module::load("grace_ms=2000")?;
     let mut log = KernelLog::from_now()?;

@@ -20,7 +20,7 @@ use crate::guest::{Report, wait};
 /// On a machine that is emulated, and short of memory.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Two that grow, two that are steady and worth more: the steady ones live.
+/// Two that grow, two that are steady and have a higher value: the steady live.
 pub(super) fn the_steady_outlive_the_growing(report: &mut Report) -> Result<()> {
     the_growing_go(report)
 }
@@ -207,7 +207,7 @@ pub(super) fn a_bomb_and_the_daemon_with_the_module(report: &mut Report) -> Resu
     module.unload()
 }
 
-/// Memory is locked, so free swap helps nobody: the level is ok until the
+/// Memory is locked, so free swap does not help: the level is ok until the
 /// kernel gives up.
 pub(super) fn the_daemon_answers_the_last_call(report: &mut Report) -> Result<()> {
     answers_the_last_call("grace_ms=5000", report)

@@ -101,7 +101,7 @@ pub(super) fn nonsense_is_refused(_: &mut Report) -> Result<()> {
     module.unload()
 }
 
-/// And only root, and only who knows what it answers.
+/// And only root, and only a program that names the call it answers.
 pub(super) fn only_one_may_listen(_: &mut Report) -> Result<()> {
     let module = Module::load("")?;
     let listener = open_to_listen()?;
@@ -132,7 +132,7 @@ pub(super) fn only_one_may_listen(_: &mut Report) -> Result<()> {
     module.unload()
 }
 
-/// Whether an applet of busybox gets along with the file when nobody runs it.
+/// Whether an applet of busybox gets along with the file as the user `nobody`.
 fn as_nobody(applet: &str) -> Result<bool> {
     Ok(Command::new("/bin/busybox")
         .args([applet, module::PATH])
@@ -144,7 +144,7 @@ fn as_nobody(applet: &str) -> Result<bool> {
         .success())
 }
 
-/// Whoever polls sees memory go, and come back.
+/// A process that polls sees memory go, and come back.
 pub(super) fn a_change_of_level_wakes_poll(_: &mut Report) -> Result<()> {
     let module = Module::load("warn_percent=60 kill_percent=40 sample_ms=50")?;
     let mut watch = Program::role(&["watch"])?;

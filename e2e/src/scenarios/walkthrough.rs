@@ -1,4 +1,4 @@
-//! The walk-through: what somebody does who tries user-oom for the first time.
+//! The walk-through: what a user does who tries user-oom for the first time.
 //!
 //! The module is inserted; user-oom and psi-monitor run; `bash testproc.sh`
 //! starts two machine-learning jobs, and once they are at work the two test
@@ -272,8 +272,7 @@ fn mount_debian() -> Result<()> {
     mount_bind("/bin", &built).with_context(|| format!("cannot mount `{built}`"))
 }
 
-/// Starts a program with its output in a file: a terminal that nobody has to
-/// read.
+/// Starts a program with its output in a file: a terminal that never fills.
 fn terminal(name: &str, program: &str, arguments: &[&str]) -> Result<Program> {
     let run = format!("exec \"$0\" \"$@\" >{} 2>&1", path(name));
     let mut shell = Command::new("/bin/busybox");
@@ -318,7 +317,7 @@ fn told(name: &str) -> Result<usize> {
 }
 
 /// Starts a small program every 100 ms and measures how long that takes: what
-/// somebody feels who works on this machine.
+/// a user of this machine feels.
 #[derive(Debug)]
 struct Probe {
     thread: thread::JoinHandle<Vec<Duration>>,
