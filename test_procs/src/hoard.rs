@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 
 const WORDS_PER_MIB: usize = (1 << 20) / size_of::<u64>();
 
-/// What has been taken so far. Nothing is given back before the end.
+/// What has been taken so far. Nothing is freed before the end.
 #[derive(Debug)]
 pub(crate) struct Hoard {
     random: Random,

@@ -45,7 +45,7 @@ const CROSSING_MIB: u64 = 2 * 1024;
 const RELIEF_MIB: u64 = 64;
 /// Between two samples of the memory that is available.
 const SAMPLE: Duration = Duration::from_millis(1);
-/// What is awaited longer than this does not come.
+/// What has not come by then will not come.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The kernel's view of memory and processes.

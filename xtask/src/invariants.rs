@@ -62,6 +62,23 @@ const BESIDE: [(&str, &str); 1] = [("oom-policy", "knapsack")];
 /// parameter.
 const DEFAULTS: [&str; 3] = ["/proc", "/sys", "/tmp/user_processes"];
 
+/// Words that style forbids where a person reads: a process is *it*, and
+/// `docs/glossary.md` has the word for the rest.
+const NOT_SAID: [&str; 12] = [
+    "everybody",
+    "gave back",
+    "gave up",
+    "give back",
+    "given back",
+    "given up",
+    "gives back",
+    "judged",
+    "nobody",
+    "somebody",
+    "whoever",
+    "whom",
+];
+
 /// Names of types that each program may have one of.
 const OF_EACH_PROGRAM: [&str; 2] = ["Arguments", "Error"];
 
@@ -84,11 +101,54 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     broken.extend(defaults_stand_once(&files));
     broken.extend(functions_have_callers(&files));
     broken.extend(types_have_one_meaning(&files));
+    broken.extend(words_that_are_not_said(root)?);
     broken.extend(tests_that_security_names(root)?);
     if !broken.is_empty() {
         bail!("{} broken:\n  {}", broken.len(), broken.join("\n  "));
     }
     Ok(())
+}
+
+/// 13: in documentation and doc comments, each line by itself.
+fn words_that_are_not_said(root: &Path) -> Result<Vec<String>> {
+    let mut broken = Vec::new();
+    for path in scripts::files(root)? {
+        let relative = path.strip_prefix(root)?;
+        let kind = path.extension().and_then(|end| end.to_str());
+        let is_text = match kind {
+            Some("md") => true,
+            Some("rs") => false,
+            _ => continue,
+        };
+        let text = read(&path)?;
+        let lines = (1_u32..).zip(text.lines());
+        for (line, said) in lines.filter(|(_, line)| is_text || is_doc_comment(line)) {
+            let place = format!("{}:{line}", relative.display());
+            broken.extend(not_said(said).map(|word| {
+                format!("{place}: `{word}` is not said here: see docs/glossary.md (13)")
+            }));
+        }
+    }
+    Ok(broken)
+}
+
+fn is_doc_comment(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("///") || line.starts_with("//!")
+}
+
+/// Which words of [`NOT_SAID`] stand in `line`, outside of what is quoted as
+/// code.
+fn not_said(line: &str) -> impl Iterator<Item = &'static str> {
+    let said = line.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+    let said = said.to_lowercase();
+    NOT_SAID.into_iter().filter(move |word| {
+        said.match_indices(word).any(|(at, _)| {
+            let letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+            !letter(said[..at].chars().next_back())
+                && !letter(said[at + word.len()..].chars().next())
+        })
+    })
 }
 
 /// What SECURITY.md says is shown by a test has that test.
@@ -600,6 +660,26 @@ mod tests {
             [
                 "crates/control/src/lib.rs:1: `Place` is the name of another type as well (12)",
                 "crates/sensors/src/lib.rs:1: `Place` is the name of another type as well (12)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_word_that_is_not_said_breaks_the_thirteenth_but_not_as_code() {
+        let root = tempfile::tempdir().unwrap();
+        let library =
+            "//! For whom it is.\n// Nobody reads this.\n/// Given up, not `nobody` or bywhom.\n";
+        fs::write(root.path().join("a.rs"), library).unwrap();
+        fs::write(root.path().join("a.md"), "Some are\njudged.\n").unwrap();
+        fs::write(root.path().join("a.py"), "# nobody\n").unwrap();
+        let broken = words_that_are_not_said(root.path()).unwrap();
+
+        assert_eq!(
+            broken,
+            [
+                "a.md:2: `judged` is not said here: see docs/glossary.md (13)",
+                "a.rs:1: `whom` is not said here: see docs/glossary.md (13)",
+                "a.rs:3: `given up` is not said here: see docs/glossary.md (13)",
             ]
         );
     }

@@ -28,7 +28,7 @@ const BACKLOG: i32 = 16;
 #[derive(Debug)]
 pub struct Listener {
     /// Of the standard library for its accept(2), which gives an owned
-    /// descriptor. What is sent is no stream.
+    /// descriptor. What is sent is not a stream.
     socket: UnixListener,
     /// Closed for a moment when there is no other descriptor left, to accept
     /// and hang up on a client that would otherwise be reported for ever. The

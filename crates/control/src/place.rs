@@ -196,7 +196,7 @@ const TRIES: u32 = 8;
 /// Makes this the only daemon at a place for as long as it lives: an exclusive
 /// flock(2), which the kernel releases however its holder exits.
 ///
-/// The file holds its holder's pid and stays when it is given back: removing a
+/// The file holds its holder's pid and stays when it is released: removing a
 /// lock that another is about to take would make two holders.
 #[derive(Debug)]
 pub struct InstanceLock {
@@ -211,7 +211,7 @@ impl InstanceLock {
     ///
     /// - [`PlaceError::Held`]: another has it.
     /// - [`PlaceError::Directory`], [`PlaceError::NotOurs`],
-    ///   [`PlaceError::Lock`]: there is no having it.
+    ///   [`PlaceError::Lock`]: it cannot be had.
     pub fn take(place: &Place) -> Result<Self, PlaceError> {
         let mut lock = Self::take_once(place)?;
         let mut tries = 1;
@@ -319,7 +319,7 @@ pub enum PlaceError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// What is there is no directory, or others may write in it.
+    /// What is there is not a directory, or others may write in it.
     #[error("`{}` is not a directory that we own and only we can write to", path.display())]
     NotOurs {
         /// What is there.
@@ -341,7 +341,7 @@ pub enum PlaceError {
         /// Its holder, where it said so.
         pid: Option<u32>,
     },
-    /// What is there is no socket, so it is no dead daemon's.
+    /// What is there is not a socket, so not a dead daemon's.
     #[error("`{}` exists and is not a socket", path.display())]
     NotASocket {
         /// What is there.

@@ -1,7 +1,7 @@
 //! What choosing greedily costs, beside the least possible.
 //!
 //! Prints a table of means over many random process tables, as multiples of the
-//! least value that can be given up, the worst of them in brackets.
+//! least value that covers the need, the worst of them in brackets.
 
 #[expect(
     dead_code,

@@ -26,8 +26,8 @@ struct Options {
     /// [default: when the workspace's states are exhausted].
     #[arg(long, value_name = "MILLISECONDS")]
     budget_ms: Option<u64>,
-    /// Of what keeps the most value, find what gives up the fewest items, and
-    /// of that what gives back the most weight; `exact` then covers both.
+    /// Of what keeps the most value, find the sets with the fewest items
+    /// chosen, and of those one of the most weight; `exact` then covers both.
     #[arg(long)]
     ties: bool,
 }

@@ -245,8 +245,9 @@ impl Search {
     }
 
     /// Settles what is the same in every solution that `aim` prefers to the
-    /// incumbent: it is no entry any more, and what of it is kept is in every
-    /// set from now on. Any `slope` will do, and about the break entry's best.
+    /// incumbent: it is not an entry any more, and what of it is kept is in
+    /// every set from now on. Any `slope` will do, and about the break entry's
+    /// best.
     ///
     /// The incumbent itself may differ from what is settled. Calls `differs` with
     /// each entry that it alone keeps, or does not, and whether it does.

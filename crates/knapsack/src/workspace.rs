@@ -51,7 +51,7 @@ impl Workspace {
     }
 
     /// Chooses which of `items` to give up so that their weights cover `need`:
-    /// least value, then fewest, then most given back.
+    /// least value, then fewest, then most freed.
     ///
     /// # Errors
     ///

@@ -2,10 +2,10 @@
 //!
 //! The rate is what was lost over the last [`SPAN`], memory and swap together,
 //! and counts only where each half of that time lost its part. So a program
-//! that loads once, which falls in one half only, is no trend, and neither is
-//! a cache that is filled and emptied; a leak is known after [`LEAST`]. There is
-//! no fit over more samples: at a steady rate it would say the same, and after a
-//! change of rate it would be wrong for longer.
+//! that loads once, which falls in one half only, is not a trend, and neither
+//! is a cache that is filled and emptied; a leak is known after [`LEAST`].
+//! There is no fit over more samples: at a steady rate it would say the same,
+//! and after a change of rate it would be wrong for longer.
 
 use std::time::Duration;
 

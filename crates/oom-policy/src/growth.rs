@@ -392,9 +392,9 @@ impl Growth {
 struct Scale {
     grown: u64,
     /// Pages that were taken by all that grew: what memory fell by, and what
-    /// others gave back meanwhile.
+    /// others freed meanwhile.
     gross: u64,
-    /// Pages that memory is poorer by, but for what was ended to help it. It is
+    /// Pages that memory is poorer by, but for what was killed to help it. It is
     /// what goes on: where processes come and go, those that go pay for those
     /// that come.
     net: u64,

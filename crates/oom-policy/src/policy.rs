@@ -390,7 +390,7 @@ impl Policy {
             Severity::Warn => Verdict::Refused(Refusal::NothingHelps {
                 eligible_bytes: frees.ordinary,
             }),
-            // One at a time, and the last one is still awaited.
+            // One at a time, and the last one is still pending.
             _ if self.scope.victims.any_dying() && pending > 0 => {
                 Verdict::Refused(Refusal::Pending { bytes: pending })
             }

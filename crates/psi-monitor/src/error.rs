@@ -27,7 +27,7 @@ pub enum Error {
     /// No daemon answers.
     #[error(transparent)]
     NoAnswer(control::ClientError),
-    /// The process that `--fate` names is no victim of that daemon.
+    /// The process that `--fate` names is not a victim of that daemon.
     #[error("user-oom at {daemon} has no record of process {pid}: {answer}")]
     NoFate {
         /// The process.

@@ -124,7 +124,7 @@ impl DaemonClient {
         Ok(Self { place })
     }
 
-    /// How it is. One that is there and says nothing is no answer.
+    /// How it is. A daemon that is there and says nothing is an error.
     ///
     /// # Errors
     ///

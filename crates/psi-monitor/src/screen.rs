@@ -29,7 +29,7 @@ pub(crate) struct Screen<W> {
 }
 
 impl Screen<AutoStream<io::Stdout>> {
-    /// Standard output; colours are left out where it is no terminal, and
+    /// Standard output; colours are left out where it is not a terminal, and
     /// where NO_COLOR or TERM=dumb say so.
     pub(crate) fn stdout() -> Self {
         Self {

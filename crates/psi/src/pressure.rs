@@ -71,7 +71,7 @@ impl fmt::Display for Percent {
     }
 }
 
-/// Text that is no percentage from 0 to 100 with at most two decimals.
+/// Text that is not a percentage from 0 to 100 with at most two decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a number from 0 to 100 with at most two decimals")]
 pub struct PercentError;
@@ -102,7 +102,7 @@ impl FromStr for Percent {
     }
 }
 
-/// Text that is no pressure file for memory.
+/// Text that is not a pressure file for memory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// The `full` line is not there.

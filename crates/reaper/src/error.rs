@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 /// What could not be done to a process, or for ourselves.
 ///
-/// That a process is gone is no error: see [`Signalled::Gone`] and the `None`
-/// of [`Held::hold`].
+/// A process that is gone is not an error: see [`Signalled::Gone`] and the
+/// `None` of [`Held::hold`].
 ///
 /// Making one allocates nothing but [`Self::OomScoreAdj`]'s path, so a refused
 /// signal costs no memory.

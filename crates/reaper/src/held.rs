@@ -100,7 +100,7 @@ impl Held {
     /// the kernel's own, of our own pid namespace, never a test's tree.
     ///
     /// Without pidfd_open(2), the process is held by its directory there, which
-    /// is no less certain: neither what is looked up in it nor a signal sent to
+    /// is as certain: neither what is looked up in it nor a signal sent to
     /// it by pidfd_send_signal(2) reaches a later process of the same pid. But
     /// it cannot tell of the end: see [`Self::tells_its_end`].
     ///
@@ -200,7 +200,7 @@ impl Held {
         self.0.killed.load(Ordering::Acquire)
     }
 
-    /// Whether it has ended, all its threads with it: its memory is given back,
+    /// Whether it has ended, all its threads with it: its memory is freed,
     /// unless another process shares the memory map. Never waits.
     #[must_use]
     pub fn is_gone(&self) -> bool {

@@ -43,7 +43,7 @@
 //! ```
 //!
 //! This is the only crate with unsafe code, in two functions: [`trim_heap`], and
-//! the call of `process_mrelease`, for which there is no safe wrapper.
+//! the call of `process_mrelease`, which has no safe wrapper.
 
 mod calls;
 mod error;

@@ -231,7 +231,7 @@ type Mrelease = fn(BorrowedFd<'_>) -> Result<(), Errno>;
 struct Shared {
     /// eventfd(2): there is something to do.
     wake: OwnedFd,
-    /// eventfd(2): how many workers are no more.
+    /// eventfd(2): how many workers have ended.
     ended: OwnedFd,
     stop: AtomicBool,
     missing: AtomicBool,

@@ -67,7 +67,7 @@ impl PressureTrigger {
     /// # Errors
     ///
     /// - [`ReadError::NoPressure`]: the kernel has no PSI, or it is off.
-    /// - [`ReadError::Pressure`]: it is no pressure file.
+    /// - [`ReadError::Pressure`]: it is not a pressure file.
     /// - [`ReadError::TriggerNotPermitted`]: that takes CAP_SYS_RESOURCE;
     ///   [`Trigger::unprivileged`] may do without.
     /// - [`ReadError::Trigger`]: the kernel refused it for another reason.

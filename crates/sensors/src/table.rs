@@ -129,7 +129,7 @@ impl ProcessTable {
     /// those held were looked at; or the first file that could not be read or
     /// made no sense, whose process is left out: all others have been read
     /// nevertheless. That a process is gone, hidden from us, or not held for
-    /// want of descriptors is no error: [`Scan`] has the count.
+    /// want of descriptors is not an error: [`Scan`] has the count.
     pub fn scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
         let mut account = ScanAccount::default();
         if depth == Depth::Held {

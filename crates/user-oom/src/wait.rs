@@ -126,7 +126,7 @@ impl Wait {
     ///
     /// # Errors
     ///
-    /// Waiting itself fails; an interruption is no failure.
+    /// Waiting itself fails; an interruption is not a failure.
     pub(crate) fn wait(&self, limit: Duration) -> Result<WokenBy, Errno> {
         let mut events = [EpollEvent::empty(); AT_ONCE];
         let count = match self.epoll.wait(&mut events, timeout(limit)) {

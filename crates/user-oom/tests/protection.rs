@@ -1,4 +1,4 @@
-//! What is protected, and from whom, by the built daemon: what a process says
+//! What is protected, and from what, by the built daemon: what a process says
 //! of itself protects nothing that root or the daemon's own user did not start.
 
 #[expect(dead_code, reason = "each test file uses a part of it")]

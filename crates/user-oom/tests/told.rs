@@ -130,7 +130,7 @@ impl Told {
         Self { path, lines }
     }
 
-    /// A hook that says whom it runs for.
+    /// A hook that says which process it runs for.
     fn hook(&self, stage: &Stage, name: &str) -> String {
         let script = format!("echo {name} $USER_OOM_PID >> {}", self.path.display());
         stage.script(name, &script)

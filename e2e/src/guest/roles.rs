@@ -5,7 +5,7 @@
 //! | `hold MIB` | takes it, says `holding`, waits |
 //! | `bomb` | says `ready`; told to go, takes memory at full speed for ever |
 //! | `hold MIB locked`, `bomb locked` | the same, in memory that cannot be swapped |
-//! | `churn MIB` | takes it, gives it back, and again |
+//! | `churn MIB` | takes it, frees it, and again |
 //! | `walk MIB` | fills it with noise, says `walking`, and touches all of it for ever |
 //! | `write DIRECTORY` | told to go, writes small files there without end |
 //! | `watch` | says every level that poll announces |

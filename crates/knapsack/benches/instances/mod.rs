@@ -21,7 +21,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// What must be given back.
+    /// What must be freed.
     pub(crate) fn need(&self) -> u64 {
         let total: u64 = self.items.iter().map(|item| item.weight).sum();
         total - self.capacity

@@ -39,7 +39,7 @@ fn index(number: u64) -> usize {
 pub(crate) struct Cost {
     pub(crate) value: u64,
     pub(crate) count: u64,
-    /// The most given back is best, so this counts down.
+    /// The most freed is best, so this counts down.
     pub(crate) weight: std::cmp::Reverse<u64>,
 }
 
@@ -201,7 +201,7 @@ pub(crate) fn small_instance(random: &mut Random, most_items: u64) -> (Vec<Item>
 }
 
 /// The best of all sets that cover `need`, by dynamic programming over what is
-/// given up: the most weight for each value and count, up to greedy's value.
+/// chosen: the most weight for each value and count, up to greedy's value.
 pub(crate) fn by_chosen_value(items: &[Item], need: u64) -> Cost {
     let most_value = index(pruned_greedy(items, need).value);
     let paid = items.iter().filter(|item| item.value > 0).count();

@@ -1,7 +1,7 @@
 //! A machine small enough to reason about: memory, swap, processes that grow.
 //!
 //! Time is a number, so minutes pass in microseconds. The kernel here has no
-//! page cache and swaps from everybody alike; it kills nobody, but says when
+//! page cache and swaps from all processes alike; it kills none, but says when
 //! it would have ([`Machine::kernel_would_kill`]).
 
 #![allow(
@@ -469,7 +469,7 @@ impl Machine {
         }
     }
 
-    /// Leaders of all units that were given up, in that order.
+    /// Leaders of all units that were killed, in that order.
     pub fn victims(&self) -> Vec<String> {
         let made = self.made.iter();
         made.flat_map(|made| made.chosen.iter().cloned()).collect()

@@ -20,7 +20,7 @@ pub(crate) enum Measure {
     Kib,
     Bytes,
     Pages,
-    /// It is no quantity of memory.
+    /// It is not an amount of memory.
     None,
 }
 

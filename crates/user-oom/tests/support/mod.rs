@@ -97,7 +97,7 @@ impl Stage {
         self.replace("pressure", &(share("some") + &share("full")));
     }
 
-    /// Whole or not at all, for whoever reads it meanwhile.
+    /// Whole or not at all, for a process that reads it meanwhile.
     pub(crate) fn replace(&self, name: &str, text: &str) {
         let new = self.path("new");
         fs::write(&new, text).expect("the folder is ours");

@@ -1,4 +1,4 @@
-//! What counts, for whom, and until when.
+//! Which entries count, for which processes, and until when.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};

@@ -356,7 +356,7 @@ fn an_entry_spoilt_gives_no_value_any_more() {
 }
 
 /// Twice as many names as the kernel's queue holds by default, most of them
-/// nobody's. Each refresh is bounded ([`Town::refresh`] counts its looks).
+/// of no process. Each refresh is bounded ([`Town::refresh`] counts its looks).
 #[test]
 fn a_hundred_thousand_entries_are_read_in_bounded_steps_and_not_kept() {
     let mut town = Town::in_memory();

@@ -34,7 +34,7 @@ impl Town {
         Self::with(Options::default(), |_| {})
     }
 
-    /// Not acting as root, whoever runs the test.
+    /// Not acting as root, whichever user runs the test.
     pub(crate) fn of_a_user() -> Self {
         let options = Options {
             as_root: false,
