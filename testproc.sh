@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Starts two machine-learning jobs and, once they are at work, two processes that
-# fill the memory; prints their PIDs and values, follows them, and says at the
-# end who survived and what killed the others. On Ctrl-C it ends what it started.
+# fill memory; prints their PIDs and values, follows them, and says at the end
+# which survived and what killed the others. On Ctrl-C it stops what it started.
 
 set -euo pipefail
 
@@ -13,33 +13,32 @@ Usage: bash testproc.sh [OPTIONS]
 
 Starts ml_test1 (value 9) and ml_test2 (value 7), two machine-learning jobs, and
 once they are at work test_proc1 (value 8) and test_proc2 (value 5), which take
-memory without end and ignore SIGTERM. Ends what it started on Ctrl-C.
+memory without limit and ignore SIGTERM. On Ctrl-C it stops what it started.
 
-Where no user-oom answers, nothing would save the machine: then a bound is
-asked for.
+If no user-oom answers, nothing would save the machine, so a bound is required.
 
 Options:
-  --walk                 wait for user-oom; fill memory at once to a little above
-                         its warn threshold (450 to 4000 MiB), let both test
-                         processes grow on from there together, and end all once
-                         one of them is killed
+  --walk                 wait for user-oom; fill memory at once to a little
+                         above its warn threshold (450 to 4000 MiB), let both
+                         test processes grow from there together, and stop all
+                         once one of them is killed
   --without-ml           without the machine-learning jobs
   --ml-only              without the test processes
   --working-set-mib N[,M]
-                         ml_test1 goes through N MiB of data, and ml_test2 through
-                         M, or N too (default: 250,300); their packages take 25
-                         to 350 MiB more, by their versions
-  --max-mib N            each test process takes N MiB and then holds still
-  --i-mean-it            start them though no user-oom answers and nothing bounds
-                         them
+                         ml_test1 works on N MiB of data, ml_test2 on M, or on N
+                         too (default: 250,300); their packages take 25 to
+                         350 MiB more, depending on their versions
+  --max-mib N            each test process takes N MiB and then stops growing
+  --i-mean-it            start them even if no user-oom answers and there is no
+                         bound
   --registry DIR         where they register (default: /tmp/user_processes)
-  --socket PATH          where user-oom answers (default: as in psi-monitor --help)
+  --socket PATH          user-oom's control socket (default: as in
+                         psi-monitor --help)
   --programs DIR         take all programs from DIR instead of building them
-  --help                 print this and end
+  --help                 print this and exit
 
-Exit status: 0 when all has been told, 1 when they could not be started, or when
-with --walk anything but test_proc2 alone was killed; 2 when the arguments make no
-sense.
+Exit status: 0 on success; 1 if they could not be started or, with --walk, if
+anything but test_proc2 alone was killed; 2 for invalid arguments.
 END
 }
 
@@ -164,7 +163,7 @@ if [[ $with_test_processes == yes ]]; then
 	done
 fi
 
-# --- is anybody watching? ----------------------------------------------------
+# --- does a daemon answer? ---------------------------------------------------
 
 answers=no # whether a user-oom has answered
 
@@ -238,7 +237,7 @@ lead=3
 # It takes so long where others free memory meanwhile: they take what those free.
 longest=60
 
-# Nobody waits for the outcome longer than that many seconds.
+# The outcome is waited for at most that many seconds.
 patience=120
 
 # Sets `available`, `room` and `registered` from what user-oom has answered.

@@ -72,7 +72,7 @@ class Failure(Exception):
 
 
 class Signals:
-    """Notes the signals that ask us to end, for whoever looks at `came` now and then.
+    """Notes the signals that ask us to exit; the work looks at `came` now and then.
 
     Before `awaited` is set there is nothing to save, and `at_once` is called before
     they end us. (An exception would not do: importing a package may swallow it.)
@@ -92,8 +92,8 @@ class Signals:
             self.die()
 
     def die(self):
-        """Ends this process by the signal that came: whoever started us shall see that
-        the work was not finished, which an exit status of 0 would say."""
+        """Ends this process by the signal that came, so that our parent sees
+        that the work was not finished, which an exit status of 0 would deny."""
         signal.signal(self.came, signal.SIG_DFL)
         os.kill(os.getpid(), self.came)
 
@@ -271,7 +271,7 @@ def run(name, value, package, make_work, about, argv=None, out=sys.stdout):
     voice = Voice(name, out, arguments.lines)
     try:
         live(arguments, make_work, signals, voice)
-    except BrokenPipeError:  # whoever read us has gone
+    except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
     except Failure as failure:
         print(f"{name}: {failure}", file=sys.stderr)

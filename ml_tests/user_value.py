@@ -12,13 +12,13 @@ import os
 
 
 def register(value, directory="/tmp/user_processes"):
-    """Says that this process is worth `value`, 0 to 1000000, until it ends.
+    """Registers `value`, 0 to 1000000, for this process until it exits.
 
-    Raises OSError: nobody has made `directory` (user-oom does when it starts),
-    or a file in it that is not ours stands in the way.
+    Raises OSError if `directory` does not exist (user-oom makes it when it starts),
+    or if a file in it that is not ours is in the way.
     """
     unregister(directory)  # left by an earlier process that had our PID
-    # "x" makes a file and never follows a link that somebody put there.
+    # "x" makes a file and never follows a link that is there already.
     with open(os.path.join(directory, str(os.getpid())), "x", encoding="ascii") as entry:
         entry.write(f"{value}\n")
     atexit.register(unregister, directory)

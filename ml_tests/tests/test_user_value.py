@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What anybody may copy."""
+"""user_value.py, which users may copy."""
 
 import os
 import subprocess
