@@ -1,6 +1,7 @@
 //! Removes what stands in an entry's way.
 
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::AsFd;
 
 use nix::dir::Dir;
@@ -63,8 +64,8 @@ pub(crate) fn remove(directory: impl AsFd, pid: u32, is_it: impl Fn(&FoundFile) 
 }
 
 /// Removes the file named `pid` if it is still the one of this `identity`, a
-/// directory with all that is in it too: it is moved aside first,
-/// so that the name is free, whatever its maker puts into it meanwhile.
+/// directory with all that is in it too, in whatever state: it is moved aside
+/// first, so that the name is free, whatever its maker puts into it meanwhile.
 pub(crate) fn remove_whole(
     directory: &File,
     pid: u32,
@@ -77,7 +78,7 @@ pub(crate) fn remove_whole(
     }
     let name = pid.to_string();
     match FoundFile::at(directory, name.as_str()) {
-        Ok(found) if found.is_directory() && is_it(&found) => {}
+        Ok(found) if found.is_directory() && found.identity().is_same_file(identity) => {}
         _ => return Removal::Stays,
     }
     let Some(aside) = move_aside(directory, &name, identity) else {
@@ -91,10 +92,12 @@ pub(crate) fn remove_whole(
 }
 
 /// Gives the directory another name, and back the old one if it was another
-/// directory by then.
+/// directory by then. The name has a part that cannot be foretold: names that
+/// can be are taken beforehand by whoever wants the directory to stay.
 fn move_aside(directory: &File, name: &str, identity: &FileIdentity) -> Option<String> {
-    for number in 0..TRIES {
-        let aside = format!(".in-the-way-{name}-{number}");
+    for _ in 0..TRIES {
+        let random = RandomState::new().build_hasher().finish();
+        let aside = format!(".in-the-way-{name}-{random:016x}");
         let rename = |from: &str, to: &str| {
             renameat2(
                 directory,

@@ -146,6 +146,41 @@ fn a_directory_with_too_much_in_it_is_moved_out_of_the_way_by_root() {
 }
 
 #[test]
+fn a_directory_that_is_filled_while_it_is_looked_at_is_removed_by_root() {
+    if !town::is_root("removes directories of others") {
+        return;
+    }
+    let mut town = Town::new();
+    let id = town.run(100);
+    let place = town.path(100);
+    fs::create_dir(&place).unwrap();
+    let fill = |_| fs::write(place.join("more"), "").unwrap();
+    assert_eq!(
+        town.refresh_while(fill),
+        [refused(id, Reason::Directory, true)]
+    );
+    assert_eq!(fs::read_dir(town.directory()).unwrap().count(), 0);
+    town.write(100, "8");
+    assert_eq!(town.refresh(), [registered(id, 8)]);
+}
+
+#[test]
+fn names_that_were_taken_beforehand_keep_no_directory_in_its_place() {
+    if !town::is_root("moves directories of others") {
+        return;
+    }
+    let mut town = Town::new();
+    let id = town.run(100);
+    for number in 0..64 {
+        town.write(format!(".in-the-way-100-{number}"), "");
+    }
+    fs::create_dir_all(town.path(100).join("in/it")).unwrap();
+    assert_eq!(town.refresh(), [refused(id, Reason::Directory, true)]);
+    town.write(100, "8");
+    assert_eq!(town.refresh(), [registered(id, 8)]);
+}
+
+#[test]
 fn junk_for_pids_to_come_is_removed_by_root_when_it_is_seen() {
     if !town::is_root("removes what is in the way of pids to come") {
         return;

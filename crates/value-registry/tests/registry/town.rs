@@ -144,11 +144,19 @@ impl Town {
     /// Refreshes until there is no more to read.
     #[track_caller]
     pub(crate) fn refresh(&mut self) -> Vec<Notice> {
+        self.refresh_while(|_| {})
+    }
+
+    /// The same; `meanwhile` is done between the look at each file and what is
+    /// made of it.
+    #[track_caller]
+    pub(crate) fn refresh_while(&mut self, meanwhile: impl Fn(u32)) -> Vec<Notice> {
         let mut notices = Vec::new();
         for _ in 0..10_000 {
             let looks = Cell::new(0);
             notices.extend(self.registry.refresh(&|pid| {
                 looks.set(looks.get() + 1);
+                meanwhile(pid);
                 match self.processes.get(&pid) {
                     _ if self.unknown.contains(&pid) => Lookup::Unknown,
                     Some(runner) => Lookup::Runs(*runner),
