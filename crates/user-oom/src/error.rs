@@ -33,6 +33,28 @@ pub enum Error {
     /// The pressure file given cannot be read.
     #[error("cannot read the file that `--pressure-file` names")]
     Pressure(#[source] sensors::ReadError),
+    /// Memory could not be read as soon as a few clients connect.
+    #[error(
+        "{limit} descriptors are too few: raise the hard limit RLIMIT_NOFILE to {at_least} or more, \
+         better 1024 (`ulimit -Hn`, or LimitNOFILE= of the unit)"
+    )]
+    FewDescriptors {
+        /// RLIMIT_NOFILE, the hard limit.
+        limit: u64,
+        /// With so many it guards.
+        at_least: u64,
+    },
+    /// The stack would overflow.
+    #[error(
+        "a stack of {limit_kib} KiB is too small: raise the hard limit RLIMIT_STACK to {at_least_kib} KiB \
+         or more (`ulimit -Hs`, or LimitSTACK= of the unit)"
+    )]
+    SmallStack {
+        /// RLIMIT_STACK, the hard limit.
+        limit_kib: u64,
+        /// With so much it guards.
+        at_least_kib: u64,
+    },
     /// The kernel takes no such trigger.
     #[error("cannot set a pressure trigger")]
     Trigger(#[source] psi::TriggerError),
@@ -65,6 +87,8 @@ impl Error {
             | Self::NoModule
             | Self::Processes(_)
             | Self::Pressure(_)
+            | Self::FewDescriptors { .. }
+            | Self::SmallStack { .. }
             | Self::Trigger(_)
             | Self::Reaper(_)
             | Self::System { .. } => ExitCode::FAILURE,

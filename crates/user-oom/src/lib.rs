@@ -50,6 +50,7 @@ use crate::tell::syslog::Syslog;
 ///
 /// [`Error`] says what kept it from guarding.
 pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
+    start::take_stack()?;
     let command_line: Vec<OsString> = command_line.collect();
     match command_line.get(1) {
         Some(word) if word == rehearsal::CHILD => {
@@ -62,13 +63,14 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
         _ => {}
     }
     let arguments = Arguments::try_parse_from(command_line).map_err(Error::Arguments)?;
+    let descriptors = start::take_descriptors()?;
     let signals = start::take_signals()?;
     let syslog = start_log(&arguments);
     for remark in arguments.remarks() {
         log::info!("{remark}");
     }
     let terminal = syslog.is_none() && io::stdout().is_terminal();
-    let guarded = start::daemon(&arguments, terminal, syslog.as_ref(), signals)
+    let guarded = start::daemon(&arguments, terminal, syslog.as_ref(), signals, descriptors)
         .and_then(|mut daemon| daemon.guard());
     if guarded.is_err() {
         // There is nothing left to end cleanly, and what is written now may

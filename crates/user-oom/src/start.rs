@@ -61,8 +61,17 @@ const MODULE: &str = "/sys/module/memory_info/parameters";
 /// one would.
 const OTHER_GUARDS: [&str; 3] = ["earlyoom", "nohang", "systemd-oomd"];
 
+/// About 22 are always open, strangers' connections may be 8 more, and a look
+/// opens one file at a time. With fewer it would start, and then see nothing.
+const FEWEST_DESCRIPTORS: u64 = 32;
+
+/// What the first thread's stack may need, built for debugging. Threads have
+/// stacks of a size of their own.
+const LEAST_STACK_BYTES: u64 = 512 << 10;
+
 /// A daemon that is ready to guard, and has said what it watches, on standard
-/// output or in `syslog`. `signals`: of [`take_signals`].
+/// output or in `syslog`. `signals`: of [`take_signals`]; `descriptors`: of
+/// [`take_descriptors`].
 ///
 /// # Errors
 ///
@@ -72,11 +81,11 @@ pub(crate) fn daemon(
     terminal: bool,
     syslog: Option<&Syslog>,
     signals: SignalFd,
+    descriptors: u64,
 ) -> Result<Daemon, Error> {
     let (memory_source, settings) = memory(arguments)?;
     let memory = memory_source.last();
 
-    let descriptors = raise_descriptor_limit();
     let root = ProcRoot::at(PROC);
     let privileges = Privileges::read(root.path());
 
@@ -381,17 +390,48 @@ fn is_hangup_ignored() -> bool {
     ignored.is_some_and(|signals| signals & 1 != 0)
 }
 
-/// One descriptor is kept for each process. Where the limit is lower, the
-/// table says so and opens what it needs each time. Returns how many we may
-/// have.
-fn raise_descriptor_limit() -> u64 {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return u64::MAX;
+/// Raises the limit for the first thread's stack where it is too small, before
+/// that is used: the kernel goes by it whenever the stack grows.
+///
+/// # Errors
+///
+/// [`Error::SmallStack`].
+pub(crate) fn take_stack() -> Result<(), Error> {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_STACK) else {
+        return Ok(());
     };
-    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+    if LEAST_STACK_BYTES <= soft {
+        return Ok(());
+    }
+    let raised = setrlimit(Resource::RLIMIT_STACK, LEAST_STACK_BYTES, hard);
+    raised.map_err(|_| Error::SmallStack {
+        limit_kib: hard >> 10,
+        at_least_kib: LEAST_STACK_BYTES >> 10,
+    })
+}
+
+/// Raises the limit for descriptors as far as it may be raised, before the
+/// first is opened; how many we may have. One is kept for each process: where
+/// the limit is lower, the table says so and opens what it needs each time.
+///
+/// # Errors
+///
+/// [`Error::FewDescriptors`].
+pub(crate) fn take_descriptors() -> Result<u64, Error> {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return Ok(u64::MAX);
+    };
+    let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
         Err(_) => soft,
+    };
+    if limit < FEWEST_DESCRIPTORS {
+        return Err(Error::FewDescriptors {
+            limit,
+            at_least: FEWEST_DESCRIPTORS,
+        });
     }
+    Ok(limit)
 }
 
 fn watch_pressure(arguments: &Arguments) -> Result<Option<PressureWatch>, Error> {

@@ -239,7 +239,8 @@ fn where_neither_threads_nor_children_can_be_started_it_guards_all_the_same() {
 
 #[test]
 fn with_few_descriptors_it_guards_all_the_same() {
-    for limit in ["--nofile=32", "--nofile=48", "--nofile=64"] {
+    // It raises the soft limit itself.
+    for limit in ["--nofile=32", "--nofile=48", "--nofile=64", "--nofile=8:32"] {
         let stage = Stage::new();
         let ours = command(&stage, &["--grace", "0.1"]);
         let mut daemon = Daemon::start(&mut by("prlimit", &[limit], &ours));
@@ -247,6 +248,34 @@ fn with_few_descriptors_it_guards_all_the_same() {
         let blind = |line: &String| line.contains("trying again");
         assert!(!daemon.heard().iter().any(blind), "{:#?}", daemon.heard());
     }
+}
+
+#[test]
+fn with_too_few_descriptors_to_see_memory_it_does_not_start_and_says_how_many_would_do() {
+    for limit in ["8", "20", "31"] {
+        let stage = Stage::new();
+        let ours = command(&stage, &[]);
+        let limiting = format!("--nofile={limit}");
+        let mut daemon = Daemon::start(&mut by("prlimit", &[&limiting], &ours));
+        daemon.line_with(&format!(
+            "user-oom: {limit} descriptors are too few: raise the hard limit RLIMIT_NOFILE to 32 or more"
+        ));
+        assert_eq!(daemon.ended().code(), Some(1));
+    }
+}
+
+#[test]
+fn with_a_small_stack_it_guards_or_says_how_large_it_should_be() {
+    let stage = Stage::new();
+    let ours = command(&stage, &["--grace", "0.1"]);
+    let mut daemon = Daemon::start(&mut by("prlimit", &["--stack=65536:unlimited"], &ours));
+    check_guards(&stage, &mut daemon);
+
+    let stage = Stage::new();
+    let ours = command(&stage, &[]);
+    let mut daemon = Daemon::start(&mut by("prlimit", &["--stack=65536:65536"], &ours));
+    daemon.line_with("user-oom: a stack of 64 KiB is too small: raise the hard limit RLIMIT_STACK");
+    assert_eq!(daemon.ended().code(), Some(1));
 }
 
 #[test]
