@@ -44,7 +44,8 @@ pub enum Event<'a> {
     Stalled,
     /// A person or a program asked for relief.
     Asked,
-    /// The value of a process was given, changed or withdrawn.
+    /// The value of a process was given, changed or withdrawn, or many of those
+    /// have ended that the last will names.
     Revalued,
     /// The kernel is about to kill, and waits for an answer to this call.
     LastCall {

@@ -182,7 +182,10 @@ impl Guard {
                 self.relief |= self.policy.stalled(now);
             }
             Event::Asked => self.relief = true,
-            Event::Revalued => self.schedule.revalued(),
+            Event::Revalued => {
+                self.schedule.revalued();
+                self.look_for_the_will(now, effects);
+            }
             Event::LastCall { sequence, memory } => {
                 self.memory = memory;
                 self.round = Round {
@@ -199,6 +202,7 @@ impl Guard {
             }
             Event::Gone(id) => {
                 self.policy.gone(id);
+                self.schedule.revalued();
                 self.settle_one(now, effects);
             }
             Event::Unsent(id) => {
@@ -238,8 +242,17 @@ impl Guard {
             busy: self.policy.awaits_any(),
             is_news: look.wants_table,
         });
-        if let Some(depth) = depth {
-            self.read_table(depth, effects);
+        match depth {
+            Some(depth) => self.read_table(depth, effects),
+            None => self.look_for_the_will(now, effects),
+        }
+    }
+
+    /// Should the loop hang, the watchdog kills by the last will, so that is
+    /// not left as it was for longer than need be.
+    fn look_for_the_will(&self, now: Moment, effects: &mut Effects) {
+        if let Some(after) = self.schedule.reads_revalued_in(now) {
+            effects.push(Effect::LookAgain { after });
         }
     }
 

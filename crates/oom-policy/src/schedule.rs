@@ -12,6 +12,9 @@ const SELDOM: Duration = Duration::from_secs(60);
 const RARELY: Duration = Duration::from_secs(600);
 /// or so long where swap is used or tasks stall.
 const SOON: Duration = Duration::from_secs(1);
+/// For the next victim alone, the table is not read more often than this: users
+/// may change values without end.
+const REVALUED_REST: Duration = Duration::from_millis(200);
 /// While memory is plentiful, the table is not read more often than this,
 /// whatever memory does: half of it does not go unseen.
 const PLENTY_REST: Duration = Duration::from_secs(15);
@@ -29,8 +32,7 @@ pub(crate) struct Schedule {
     full_scan: Option<Moment>,
     /// A window has stalled since then.
     stalled: bool,
-    /// A value has changed since the table was last read, and perhaps with it
-    /// the next victim.
+    /// Since the table was last read, the next victim may have changed.
     revalued: bool,
     /// While a dry run keeps quiet.
     quiet_until: Moment,
@@ -61,9 +63,16 @@ impl Schedule {
         self.stalled = true;
     }
 
-    /// Values have changed. However often, that is read once in [`SOON`].
+    /// Values have changed, or those who would be killed next have ended.
     pub(crate) fn revalued(&mut self) {
         self.revalued = true;
+    }
+
+    /// In how long the table is to be read for that; `None`: it is not.
+    pub(crate) fn reads_revalued_in(&self, now: Moment) -> Option<Duration> {
+        let rested = |last: Moment| (last + REVALUED_REST).since(now);
+        self.revalued
+            .then(|| self.table_read.map_or(Duration::ZERO, rested))
     }
 
     /// In how long memory is full, where that is to be said now.
@@ -103,8 +112,7 @@ impl Schedule {
         let has_rested = |last| !memory.is_plentiful() || PLENTY_REST <= now.since(last);
         let is_urgent = level != Level::Ok || busy;
         let is_due = is_news && (is_urgent || self.table_read.is_none_or(has_rested));
-        let is_soon_over = |last| SOON <= now.since(last);
-        let is_revalued = self.revalued && self.table_read.is_none_or(is_soon_over);
+        let is_revalued = self.reads_revalued_in(now) == Some(Duration::ZERO);
         if !(is_due || asked || self.stalled || is_revalued) {
             return None;
         }
@@ -267,17 +275,26 @@ mod tests {
     }
 
     #[test]
-    fn changed_values_are_read_once_a_second() {
+    fn changed_values_are_read_at_once_and_five_times_a_second_at_most() {
         let (mut schedule, plenty) = (after_a_full_scan(), memory(90));
         let known = |now| Occasion {
             is_news: false,
             ..quiet(now, &plenty)
         };
+        assert_eq!(schedule.reads_revalued_in(at(SECOND)), None);
         schedule.revalued();
-        check(&schedule, known(at(SECOND + SECOND / 2)), None);
-        check(&schedule, known(at(2 * SECOND)), Some(Depth::Fast));
+        let almost = SECOND + SECOND / 10;
+        assert_eq!(schedule.reads_revalued_in(at(almost)), Some(SECOND / 10));
+        check(&schedule, known(at(almost)), None);
+        check(
+            &schedule,
+            known(at(almost + SECOND / 10)),
+            Some(Depth::Fast),
+        );
         schedule.was_read(at(2 * SECOND), Depth::Fast);
         check(&schedule, known(at(4 * SECOND)), None);
+        schedule.revalued();
+        check(&schedule, known(at(4 * SECOND)), Some(Depth::Fast));
     }
 
     #[test]

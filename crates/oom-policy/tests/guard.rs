@@ -394,13 +394,53 @@ fn without_a_reading_of_memory_relief_is_granted_and_victims_are_followed() {
 }
 
 #[test]
-fn a_changed_value_leaves_a_new_will_within_a_second() {
+fn a_changed_value_leaves_a_new_will_at_once() {
     let mut watched = Watched::settled(Surroundings::default(), &[job()]);
-    watched.tell(Event::Revalued);
+    let at_once = Effect::LookAgain {
+        after: Duration::ZERO,
+    };
+    assert_eq!(watched.tell(Event::Revalued), [at_once]);
     let wanted = watched.tell(Event::Memory(memory(60)));
     assert_eq!(without_looks(wanted), [Effect::ReadTable(Depth::Fast)]);
     let wanted = watched.table(Depth::Fast, &[job()]);
     assert_eq!(wanted, [Effect::Tell, Effect::LeaveWill]);
+}
+
+#[test]
+fn values_that_change_without_end_leave_a_new_will_five_times_a_second() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job()]);
+    let mut wills = 0;
+    for _ in 0..300 {
+        watched.tell(Event::Revalued);
+        let wanted = watched.tell(Event::Memory(memory(60)));
+        if wanted.contains(&Effect::ReadTable(Depth::Fast)) {
+            let wanted = watched.table(Depth::Fast, &[job()]);
+            wills += usize::from(wanted.contains(&Effect::LeaveWill));
+        }
+        watched.now += SECOND / 100;
+    }
+    assert_eq!(wills, 15);
+}
+
+#[test]
+fn a_victim_that_is_gone_is_in_the_next_will_no_longer() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job(), other()]);
+    watched.tell(Event::Memory(memory(4)));
+    watched.table(Depth::Fast, &[job(), other()]);
+    watched.tell(Event::Sent(job().id));
+    // Memory is back before it is gone.
+    watched.now += SECOND;
+    watched.tell(Event::Memory(memory(60)));
+    watched.table(Depth::Fast, &[other()]);
+    watched.now += SECOND;
+    watched.tell(Event::Gone(job().id));
+    let wanted = watched.tell(Event::Memory(memory(60)));
+    assert!(
+        wanted.contains(&Effect::ReadTable(Depth::Fast)),
+        "{wanted:?}"
+    );
+    let wanted = watched.table(Depth::Fast, &[other()]);
+    assert!(wanted.contains(&Effect::LeaveWill), "{wanted:?}");
 }
 
 #[test]

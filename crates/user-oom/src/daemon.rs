@@ -219,6 +219,9 @@ impl Daemon {
         while let Some(id) = self.executor.holds.ended_untold() {
             self.let_go(now, id);
         }
+        if self.executor.holds.is_will_spent() {
+            self.handle(now, Event::Revalued);
+        }
     }
 
     fn rest_for(&mut self, pause: Duration) {

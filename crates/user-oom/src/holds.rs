@@ -223,6 +223,14 @@ impl Holds {
         self.let_go_of_unused(wait);
     }
 
+    /// Whether half or more of those that the last will names have ended. A few
+    /// microseconds.
+    pub(crate) fn is_will_spent(&self) -> bool {
+        let named = self.list.iter().filter(|hold| hold.next.is_some());
+        let ended = named.clone().filter(|hold| hold.process.is_gone()).count();
+        0 < ended && named.count() <= 2 * ended
+    }
+
     /// Victims and registered processes: what lines are about.
     pub(crate) fn told_of(&self) -> impl Iterator<Item = ProcessId> + Clone {
         let is_told_of = |hold: &&Hold| hold.ending.is_some() || hold.registered;
@@ -295,7 +303,7 @@ impl Holds {
 
 #[cfg(test)]
 mod tests {
-    use oom_policy::Dossier;
+    use oom_policy::{Cost, Dossier};
 
     use super::*;
     use crate::stand_in::{Waiter, ordinary, root};
@@ -321,5 +329,29 @@ mod tests {
         assert!(holds.position(first).is_ok() && holds.position(second).is_err());
         holds.hold_registered(std::iter::empty(), &wait);
         assert!(holds.position(first).is_err());
+    }
+    #[test]
+    fn a_will_is_spent_once_half_of_those_it_names_have_ended() {
+        let wait = Wait::new().expect("epoll");
+        let mut holds = Holds::new(root(), 8);
+        let table = ProcessTable::new(root(), 8);
+        let mut waiters = vec![Waiter::new(), Waiter::new(), Waiter::new()];
+        let will: Vec<NextKill> = (0..)
+            .zip(&waiters)
+            .map(|(place, waiter)| NextKill {
+                id: waiter.id(),
+                place,
+                lost: Cost::ZERO,
+            })
+            .collect();
+        assert!(!holds.is_will_spent(), "there is none");
+        holds.leave_will(Moment::ORIGIN, &will, &[], &table, &wait);
+        assert!(!holds.is_will_spent());
+        waiters.pop();
+        assert!(!holds.is_will_spent());
+        waiters.pop();
+        assert!(holds.is_will_spent());
+        holds.leave_will(Moment::ORIGIN, &will[..1], &[], &table, &wait);
+        assert!(!holds.is_will_spent(), "they are in it no longer");
     }
 }

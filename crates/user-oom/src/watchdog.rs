@@ -425,11 +425,11 @@ impl Dog {
                     shared.began.store(millis(shared.now()), Ordering::SeqCst);
                 }
                 done += place.len();
-                self.carry_out(shared, place, memory);
+                let any_killed = self.carry_out(shared, place, memory);
                 if self.dryrun {
                     // Memory stays as it is, whatever else is said.
                     done = will.len();
-                } else {
+                } else if any_killed {
                     self.wait_for(shared, round, place);
                 }
             }
@@ -447,8 +447,10 @@ impl Dog {
         (is_short && hangs).then_some(memory)
     }
 
-    /// Kills first, and tells then.
-    fn carry_out(&mut self, shared: &Shared, heirs: &[Heir], memory: Memory) {
+    /// Kills first, and tells then; whether any was killed. The loop may have
+    /// hung for so long that all have ended.
+    fn carry_out(&mut self, shared: &Shared, heirs: &[Heir], memory: Memory) -> bool {
+        let mut any_killed = false;
         for heir in heirs {
             let killed = match self.dryrun {
                 true => Ok(Signalled::Sent),
@@ -469,9 +471,11 @@ impl Dog {
             };
             if heir.held.is_killed() {
                 shared.kills.fetch_add(1, Ordering::SeqCst);
+                any_killed = true;
             }
             self.lane.tell(record);
         }
+        any_killed
     }
 
     /// Waits until memory is back, the loop is, or `heirs` have had their time.

@@ -3,7 +3,9 @@
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
+use std::fs;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -44,6 +46,28 @@ impl Stopped {
 impl Drop for Stopped {
     fn drop(&mut self) {
         ptrace::detach(self.0, None).expect("it stands still");
+    }
+}
+
+/// Each look at memory, by whichever thread.
+struct Looks(Inotify);
+
+impl Looks {
+    fn at(stage: &Stage) -> Self {
+        let looks = Inotify::init(InitFlags::IN_CLOEXEC).expect("inotify(7)");
+        looks
+            .add_watch(&stage.path("meminfo"), AddWatchFlags::IN_OPEN)
+            .expect("it is there");
+        Self(looks)
+    }
+
+    fn wait_for(&self, count: usize) {
+        for _ in 0..count {
+            let mut looked = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let count = poll(&mut looked, PollTimeout::from(LIMIT)).expect("poll(2) works");
+            assert_eq!(count, 1, "it does not look");
+            self.0.read_events().expect("there are some");
+        }
     }
 }
 
@@ -105,6 +129,37 @@ fn while_the_loop_hangs_the_least_valuable_is_killed_and_when_it_is_back_it_coun
 }
 
 #[test]
+fn a_process_that_registers_just_before_the_loop_hangs_is_killed_before_what_is_worth_more() {
+    let stage = Stage::new();
+    let (mut daemon, [mut nine]) = seen(&stage, &[], [9]);
+    // It is not a candidate yet.
+    let mut five = stage.unregistered();
+    // Processes have just been looked at when that is refused.
+    let refused = stage.told("relief");
+    assert!(refused.starts_with("refused"), "{refused}");
+    fs::write(stage.entry(five.pid()), "5\n").expect("the registry is ours");
+    daemon.line_with(&format!("process {} is registered", five.pid()));
+    // It is in the will within 200 ms, by the end of a look.
+    let (looks, registered) = (Looks::at(&stage), Instant::now());
+    while registered.elapsed() < Duration::from_millis(400) {
+        looks.wait_for(1);
+    }
+    looks.wait_for(2);
+    let Some(stopped) = Stopped::stop(&daemon) else {
+        return;
+    };
+    stage.set_available(NEARLY_FULL);
+    let said = daemon.line_with("signal=SIGKILL");
+    stage.set_available(PLENTY);
+    assert!(said.contains(" value=5 "), "{said}");
+    assert_eq!(five.killed_by(), Some(Signal::SIGKILL as i32));
+    assert!(nine.lives());
+    drop(stopped);
+    let (status, heard) = daemon.end_by(Signal::SIGTERM);
+    assert!(status.success(), "{heard:#?}");
+}
+
+#[test]
 fn above_the_kill_threshold_the_watchdog_only_looks() {
     let stage = Stage::new();
     let (daemon, [mut one]) = seen(&stage, &[], [1]);
@@ -112,16 +167,7 @@ fn above_the_kill_threshold_the_watchdog_only_looks() {
         return;
     };
     stage.set_available(WARN);
-    let looks = Inotify::init(InitFlags::IN_CLOEXEC).expect("inotify(7)");
-    looks
-        .add_watch(&stage.path("meminfo"), AddWatchFlags::IN_OPEN)
-        .expect("it is there");
-    for _ in 0..3 {
-        let mut looked = [PollFd::new(looks.as_fd(), PollFlags::POLLIN)];
-        let count = poll(&mut looked, PollTimeout::from(LIMIT)).expect("poll(2) works");
-        assert_eq!(count, 1, "it does not look");
-        looks.read_events().expect("there are some");
-    }
+    Looks::at(&stage).wait_for(3);
     assert!(one.lives());
     // The loop is back before anything else is due.
     stage.set_available(PLENTY);

@@ -134,11 +134,21 @@ impl Stage {
             .env_remove("RUST_LOG")
     }
 
-    /// What the daemon answers user `uid`.
+    /// What the daemon answers us.
+    pub(crate) fn told(&self, request: &str) -> String {
+        self.answer_to(Command::new(programs().join("control-test-peer")), request)
+    }
+
+    /// What it answers user `uid`.
     pub(crate) fn told_to(&self, uid: u32, request: &str) -> String {
         let mut command = Command::new(self.path("control-test-peer"));
-        command.arg(self.socket()).args(["ask", request]);
-        let output = command.uid(uid).gid(uid).output().expect("it was copied");
+        command.uid(uid).gid(uid);
+        self.answer_to(command, request)
+    }
+
+    fn answer_to(&self, mut peer: Command, request: &str) -> String {
+        peer.arg(self.socket()).args(["ask", request]);
+        let output = peer.output().expect("it was built");
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).expect("it is plain")
     }
@@ -213,6 +223,18 @@ impl Stage {
     /// `value`; it holds all of it by now.
     pub(crate) fn process(&self, value: u32) -> Process {
         self.process_of(value, None)
+    }
+
+    /// The same, not registered.
+    pub(crate) fn unregistered(&self) -> Process {
+        let elsewhere = self.path("elsewhere");
+        fs::create_dir_all(&elsewhere).expect("the folder is ours");
+        let mut command = Command::new(programs().join("test_proc1"));
+        command
+            .args(["--max-mib", &HELD_MIB.to_string(), "--rate-mib-s", "2000"])
+            .args(["--value", "1", "--registry"])
+            .arg(elsewhere);
+        Process::start(&mut command)
     }
 
     /// The same as user `uid`; it cannot register itself.
