@@ -18,6 +18,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::openpty;
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::termios::{FlowArg, tcflow};
 use nix::unistd::mkfifo;
@@ -227,6 +228,26 @@ fn hooks_that_never_end_are_killed_with_what_they_started_and_the_others_get_the
     for pid in started {
         assert!(ends(pid), "{pid} was started by a hook that was killed");
     }
+}
+
+#[test]
+fn a_hook_that_is_stopped_does_not_outlive_the_daemon() {
+    let stage = Stage::new();
+    let told = Told::at(stage.path("told"));
+    let stops = format!("echo $$ >> {}\nkill -STOP $$", told.path.display());
+    let stops = stage.script("stops", &stops);
+    let mut daemon = stage.daemon(&["--grace", "0.1", "-P", &stops]);
+    let _one = stage.process(1);
+    daemon.line_with("is registered");
+    stage.set_available(SHORT_OF_ONE);
+    daemon.line_with("signal=SIGTERM");
+    stage.set_available(PLENTY);
+    let hook: u32 = told.next().parse().expect("a pid");
+    let (status, heard) = daemon.end_by(Signal::SIGTERM);
+    assert!(status.success(), "{heard:#?}");
+    assert!(ends(hook), "{hook} is there yet: {heard:#?}");
+    let killed = |line: &String| line.ends_with("was killed: user-oom ends");
+    assert!(heard.iter().any(killed), "{heard:#?}");
 }
 
 #[test]

@@ -44,6 +44,8 @@ const WAITING: usize = 4096;
 const QUEUE: usize = 1024;
 /// How long a hook may run.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How long it still has when the daemon ends; less than that waits for us.
+const LAST_MOMENT: Duration = Duration::from_millis(700);
 /// Where the kernel cannot say that a hook has ended (before Linux 5.3), it is
 /// looked at this often.
 const LOOK: Duration = Duration::from_millis(200);
@@ -308,13 +310,54 @@ impl Runner {
                         "{left} hooks were not run before user-oom ended"
                     ));
                 }
+                self.end_all(bell);
                 return;
             }
-            let pidfds = self.running.iter().flat_map(|running| &running.pidfd);
-            let limit = self.limit(Instant::now());
-            if bell.wait(pidfds.map(AsFd::as_fd), limit).is_err() {
+            if self.wait(bell, self.limit(Instant::now())).is_err() {
                 return;
             }
+        }
+    }
+
+    /// Waits until the bell rings, a hook ends, or `limit` is over.
+    fn wait(&self, bell: &Bell, limit: Option<Duration>) -> io::Result<()> {
+        let pidfds = self.running.iter().flat_map(|running| &running.pidfd);
+        bell.wait(pidfds.map(AsFd::as_fd), limit)
+    }
+
+    /// What still runs has a moment to end, and is killed then: once we are
+    /// gone, nothing would end it.
+    fn end_all(&mut self, bell: &Bell) {
+        let until = Instant::now() + LAST_MOMENT;
+        loop {
+            let now = Instant::now();
+            self.reap(now);
+            let left = until.saturating_duration_since(now);
+            if self.running.iter().all(|hook| hook.killed) {
+                return;
+            }
+            let limit = self.limit(now).map_or(left, |limit| limit.min(left));
+            if left.is_zero() || self.wait(bell, Some(limit)).is_err() {
+                break;
+            }
+        }
+        for index in 0..self.running.len() {
+            if !self.running[index].killed {
+                self.end_hook(index, "user-oom ends");
+            }
+        }
+    }
+
+    /// Kills a hook with what it has started.
+    fn end_hook(&mut self, index: usize, why: &str) {
+        let hook = &mut self.running[index];
+        let call = hook.call;
+        hook.killed = true;
+        let killed = reaper::kill_session(&mut hook.child);
+        let named = self.named(&call);
+        match killed {
+            Ok(()) => self.say(format_args!("{named} was killed: {why}")),
+            Err(err) => self.say(format_args!("{named} cannot be killed ({why}): {err}")),
         }
     }
 
@@ -351,18 +394,8 @@ impl Runner {
             match hook.child.try_wait() {
                 Ok(None) if hook.killed || now < hook.since + self.deadline => index += 1,
                 Ok(None) => {
-                    hook.killed = true;
-                    let killed = reaper::kill_session(&mut hook.child);
                     let seconds = self.deadline.as_secs_f64();
-                    let named = self.named(&call);
-                    match killed {
-                        Ok(()) => self.say(format_args!(
-                            "{named} was killed: still running after {seconds} s"
-                        )),
-                        Err(err) => self.say(format_args!(
-                            "{named} is still running after {seconds} s and cannot be killed: {err}"
-                        )),
-                    }
+                    self.end_hook(index, &format!("still running after {seconds} s"));
                     index += 1;
                 }
                 ended => {
