@@ -63,7 +63,7 @@ impl Schedule {
         self.stalled = true;
     }
 
-    /// Values have changed, or those who would be killed next have ended.
+    /// Values have changed, or the next victims have ended.
     pub(crate) fn revalued(&mut self) {
         self.revalued = true;
     }

@@ -1,9 +1,9 @@
 //! The clients of the control sockets, and what they wait for.
 //!
 //! Root and the daemon's own user use the private socket, to which no other
-//! user can connect, and have places of their own. Of all others few are let in
-//! at a time, and not for long; how often that is looked at does not depend on
-//! how many there are.
+//! user can connect, and have places of their own. Of all that use the public one
+//! few are let in at a time, and not for long; how often that is looked at does
+//! not depend on how many there are.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -21,13 +21,14 @@ use crate::error::chain;
 use crate::tell::scribe::Scribe;
 use crate::wait::{Wait, WakeSource};
 
-/// Places for root and the daemon's own user; more of them wait in the private
-/// socket's queue.
+/// Places for clients of the private socket; more of them wait in its queue.
 const PLACES: usize = 8;
-/// One that has not said by then what it wants is hung up on.
+/// One that has not said by then what it wants is hung up on,
 const PATIENCE: Duration = Duration::from_secs(2);
+/// or by then, where another waits for its place.
+const CROWDED_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Places for strangers, which are all other users,
+/// Places for strangers, which are all that use the public socket, root too,
 const STRANGERS: usize = 8;
 /// for one user of them,
 const OF_A_STRANGER: usize = 2;
@@ -68,7 +69,8 @@ pub(crate) struct Peers {
 struct Peer {
     connection: Connection,
     number: u64,
-    stranger: bool,
+    door: Door,
+    since: Moment,
     /// When it is hung up on; never while it waits for relief.
     until: Option<Moment>,
 }
@@ -198,53 +200,65 @@ impl Peers {
         // Closing a connection ends its watch.
         self.list
             .retain(|peer| peer.until.is_none_or(|until| now < until));
-        while self.more && self.places_taken(false) < PLACES {
-            match self.accept(Door::Private) {
-                Some(connection) => self.take_in(now, connection, wait),
-                None => self.more = false,
-            }
+        while self.more && (self.places_taken(Door::Private) < PLACES || self.make_place(now)) {
+            self.more = self.take_in(now, Door::Private, wait);
         }
         if self.turn.1 + TURN <= now {
             self.turn = (LOOKED_AT, now);
         }
         while self.more_strangers && 0 < self.turn.0 {
             self.turn.0 -= 1;
-            match self.accept(Door::Public) {
-                Some(connection) => self.take_in(now, connection, wait),
-                None => self.more_strangers = false,
-            }
+            self.more_strangers = self.take_in(now, Door::Public, wait);
         }
         let turn = self.more_strangers.then_some(self.turn.1 + TURN);
         let look = self.missing.then_some(self.next_look);
         let due = self.list.iter().filter_map(|peer| peer.until);
+        let place = self.oldest_idle().filter(|_| self.more);
+        let place = place.map(|peer| self.list[peer].since + CROWDED_PATIENCE);
         due.chain(turn)
+            .chain(place)
             .chain(look)
             .min()
             .map_or(Duration::MAX, |due| due.since(now))
     }
 
-    fn accept(&self, door: Door) -> Option<Connection> {
-        self.station.as_ref()?.listener(door)?.accept()
+    fn places_taken(&self, door: Door) -> usize {
+        self.list.iter().filter(|peer| peer.door == door).count()
     }
 
-    fn places_taken(&self, strangers: bool) -> usize {
-        let taken = |peer: &&Peer| peer.stranger == strangers;
-        self.list.iter().filter(taken).count()
+    /// The private socket's longest connected that has not said what it wants.
+    fn oldest_idle(&self) -> Option<usize> {
+        let idle = |peer: &Peer| peer.door == Door::Private && !peer.waits_for_relief();
+        let idle = (0..self.list.len()).filter(|peer| idle(&self.list[*peer]));
+        idle.min_by_key(|peer| self.list[*peer].since)
     }
 
-    /// Gives it a place, or hangs up where it has none to claim.
-    fn take_in(&mut self, now: Moment, connection: Connection, wait: &Wait) {
-        let uid = connection.peer().uid;
-        let stranger = !may_ask_relief(uid, self.own_uid);
-        let (places, patience) = match stranger {
-            true => (STRANGERS, STRANGERS_PATIENCE),
-            false => (PLACES, PATIENCE),
+    /// Hangs up on that one, where it has had its time; whether it had.
+    fn make_place(&mut self, now: Moment) -> bool {
+        let had_time = |peer: &usize| self.list[*peer].since + CROWDED_PATIENCE <= now;
+        let peer = self.oldest_idle().filter(had_time);
+        peer.map(|peer| self.list.swap_remove(peer)).is_some()
+    }
+
+    /// Gives the next that waits at `door` a place, or hangs up where it has none
+    /// to claim. Whether there was one.
+    fn take_in(&mut self, now: Moment, door: Door, wait: &Wait) -> bool {
+        let listener = self.station.as_ref().and_then(|all| all.listener(door));
+        let Some(connection) = listener.and_then(Listener::accept) else {
+            return false;
         };
-        let of_the_same = |peer: &&Peer| peer.connection.peer().uid == uid;
-        if places <= self.places_taken(stranger)
-            || (stranger && OF_A_STRANGER <= self.list.iter().filter(of_the_same).count())
-        {
-            return;
+        let uid = connection.peer().uid;
+        let same = |peer: &&Peer| peer.door == door && peer.connection.peer().uid == uid;
+        let (patience, has_place) = match door {
+            Door::Private => (PATIENCE, true),
+            Door::Public => (
+                STRANGERS_PATIENCE,
+                self.places_taken(door) < STRANGERS
+                    && self.list.iter().filter(same).count() < OF_A_STRANGER,
+            ),
+        };
+        if !has_place {
+            return true;
         }
         let number = self.next_number;
         self.next_number += 1;
@@ -256,10 +270,12 @@ impl Peers {
             self.list.push(Peer {
                 connection,
                 number,
-                stranger,
+                door,
+                since: now,
                 until: Some(now + patience),
             });
         }
+        true
     }
 
     /// Hears the peer that `number` stands for. Whether relief is asked for; what
@@ -269,9 +285,10 @@ impl Peers {
             return false;
         };
         let peer = &mut self.list[position];
+        let may_ask = may_ask_relief(peer.connection.peer().uid, self.own_uid);
         let reply = match peer.connection.receive() {
             Ok(None) => return false,
-            Ok(Some(Request::Relief)) if !peer.stranger => {
+            Ok(Some(Request::Relief)) if may_ask => {
                 peer.until = None;
                 return true;
             }

@@ -6,12 +6,14 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
 use control::{Client, Door, Place, Reply, Request};
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::geteuid;
 use support::{Stage, TOTAL_MIB};
 
@@ -46,6 +48,45 @@ fn idle_strangers_keep_neither_root_nor_relief_waiting() {
     assert!(matches!(reply, Reply::Refused(_)), "{reply:?}");
     assert!(strangers.lives());
     assert!(daemon.is_running());
+}
+
+#[test]
+fn idle_connections_of_roots_to_the_public_socket_do_not_keep_root_waiting() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    let address = UnixAddr::new(place(&stage).door(Door::Public)).expect("short enough");
+    let _idle: Vec<OwnedFd> = (0..40)
+        .map(|_| {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None);
+            let socket = socket.expect("socket(2) works");
+            connect(socket.as_raw_fd(), &address).expect("the daemon listens");
+            socket
+        })
+        .collect();
+    // Less than one that waits for a place had to wait for it.
+    let limit = Duration::from_millis(1500);
+    let client = Client::connect(&place(&stage), limit).expect("a daemon listens");
+    let reply = client.ask(Request::Status, limit).expect("it answers");
+    assert!(matches!(reply, Reply::Status(_)), "{reply:?}");
+}
+
+#[test]
+fn nor_do_those_by_the_private_socket_that_connect_again_whenever_they_are_hung_up_on() {
+    if !geteuid().is_root() {
+        println!("skipped: only root can be another user; run it as root");
+        return;
+    }
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    let mut idle = stage.idle_peers(40, geteuid().as_raw());
+    for _ in 0..3 {
+        let reply = ask(&stage, Request::Status);
+        assert!(matches!(reply, Reply::Status(_)), "{reply:?}");
+    }
+    assert!(idle.lives());
 }
 
 #[test]

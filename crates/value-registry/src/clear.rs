@@ -93,7 +93,7 @@ pub(crate) fn remove_whole(
 
 /// Gives the directory another name, and back the old one if it was another
 /// directory by then. The name has a part that cannot be foretold: names that
-/// can be are taken beforehand by whoever wants the directory to stay.
+/// can be are taken beforehand by a user that wants the directory to stay.
 fn move_aside(directory: &File, name: &str, identity: &FileIdentity) -> Option<String> {
     for _ in 0..TRIES {
         let random = RandomState::new().build_hasher().finish();
