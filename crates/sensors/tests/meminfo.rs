@@ -140,6 +140,59 @@ fn a_total_that_was_known_stands_in_for_one_that_is_wrong() {
     assert!(told.ends_with("using 24625112 kB, as before"), "{told}");
 }
 
+/// The good file's total from the first reading or from the second.
+#[track_caller]
+fn check_total(first: &str, second: &str, want_kib: u64, want_told: &str) {
+    let copy = Copy::of("good");
+    copy.change("meminfo", "24625112", first);
+    let mut meminfo = Meminfo::open(&copy.path().join("meminfo")).expect("it says enough");
+    meminfo.read().expect("it says enough");
+    let before = told(&mut meminfo);
+    copy.change("meminfo", first, second);
+    let memory = meminfo.read().expect("it says enough");
+    assert_eq!(memory.total_bytes, want_kib * KIB);
+    let told: Vec<String> = before.into_iter().chain(told(&mut meminfo)).collect();
+    let told: Vec<&String> = told
+        .iter()
+        .filter(|line| line.contains("MemTotal"))
+        .collect();
+    match want_told {
+        "" => assert!(told.is_empty(), "{told:#?}"),
+        want => assert!(told.len() == 1 && told[0].ends_with(want), "{told:#?}"),
+    }
+}
+
+#[test]
+fn a_total_that_its_parts_do_not_fit_is_not_believed() {
+    // 21.7 GiB are free, anonymous, cached, slab or set aside.
+    let sum = 22_762_400;
+    check_total(
+        "24625112",
+        "24625",
+        24_625_112,
+        "; using 24625112 kB, as before",
+    );
+    check_total(
+        "24625112",
+        "12000000",
+        24_625_112,
+        "; using 24625112 kB, as before",
+    );
+    check_total(
+        "24625112",
+        "24625112000",
+        24_625_112,
+        "; using 24625112 kB, as before",
+    );
+    // Removed, or taken by a balloon; and added.
+    check_total("24625112", "23000000", 23_000_000, "");
+    check_total("24625112", "99000000", 99_000_000, "");
+    // From the start on.
+    check_total("24625", "24626", sum, "; using 22762400 kB, the sum");
+    // As a container has it, with anonymous memory of its host's.
+    check_total("12000000", "12000000", 12_000_000, "");
+}
+
 #[test]
 fn a_field_that_is_cut_short_costs_that_field() {
     let mut meminfo = Meminfo::open(&tree("cut").join("meminfo")).unwrap();

@@ -144,6 +144,11 @@ impl<const FIELDS: usize> Fields<FIELDS> {
         value
     }
 
+    /// The value of a field that is there and no more than any machine has.
+    pub(super) fn sound(&self, index: usize) -> Option<u64> {
+        self.fields[index].value
+    }
+
     pub(super) fn note(
         &self,
         index: usize,

@@ -37,6 +37,11 @@ pub(crate) enum Fault {
         found: u64,
         limit: u64,
     },
+    /// The parts of it add up to another.
+    Parts {
+        found: u64,
+        sum: u64,
+    },
     /// It is less than can be, since so much is free.
     Below {
         found: u64,
@@ -59,6 +64,8 @@ pub(crate) enum Used {
     /// As it is.
     Found,
     Bytes(u64),
+    /// What its parts add up to.
+    Sum(u64),
     /// Reckoned from free memory, page cache and slab.
     Reckoned(u64),
     /// What the same line said before.
@@ -147,6 +154,14 @@ impl fmt::Display for Implausible {
                 let (found, limit) = (Quantity(found, unit), Quantity(limit, unit));
                 write!(f, ": {key} cannot be {found} (at most {limit})")?;
             }
+            Fault::Parts { found, sum } => {
+                let (found, sum) = (Quantity(found, unit), Quantity(sum, unit));
+                write!(
+                    f,
+                    ": {key} cannot be {found} (what is free, anonymous, cached, slab and set aside \
+                     is {sum})"
+                )?;
+            }
             Fault::Below { found, free } => {
                 let (found, free) = (Quantity(found, unit), Quantity(free, unit));
                 write!(f, ": {key} cannot be {found} ({free} are free)")?;
@@ -167,6 +182,7 @@ impl fmt::Display for Implausible {
                 "; used as it is, but the kill level also needs free memory that low"
             ),
             Used::Bytes(bytes) => write!(f, "; using {}", Quantity(bytes, unit)),
+            Used::Sum(bytes) => write!(f, "; using {}, the sum", Quantity(bytes, unit)),
             Used::Reckoned(bytes) => write!(
                 f,
                 "; using {}, from free memory, page cache and slab",

@@ -67,6 +67,32 @@ pub(crate) const KEYS: [(&str, Measure); 17] = [
 type MeminfoFields = Fields<{ KEYS.len() }>;
 pub(crate) type MeminfoFindings = Findings<{ KEYS.len() }>;
 
+/// What no page is counted twice in, and what adds up to no more than MemTotal.
+/// Shared memory is part of `Cached`.
+const PARTS: [Key; 7] = [
+    Key::MemFree,
+    Key::AnonPages,
+    Key::Cached,
+    Key::Buffers,
+    Key::SReclaimable,
+    Key::SUnreclaim,
+    Key::Hugetlb,
+];
+
+/// Of these, some containers show a few of the host's beside a MemTotal of their
+/// own; never so many as [`HOSTS`].
+const LESS_THAN_ALL: [Key; 8] = [
+    Key::MemFree,
+    Key::MemAvailable,
+    Key::AnonPages,
+    Key::Cached,
+    Key::ActiveFile,
+    Key::InactiveFile,
+    Key::SReclaimable,
+    Key::SUnreclaim,
+];
+const HOSTS: usize = 4;
+
 /// Memory by the text of meminfo. `known_total` is the MemTotal of an earlier
 /// reading, which stands in for one that is wrong.
 ///
@@ -191,11 +217,49 @@ fn total(
     const TOTAL: usize = Key::MemTotal as usize;
     let found = fields.at_most(TOTAL, ABSURD_BYTES, findings);
     if let Some(bytes) = found.filter(|&bytes| bytes > 0) {
-        return Ok(bytes);
+        return Ok(summed(fields, bytes, known_total, findings).unwrap_or(bytes));
     }
     let known = known_total.ok_or_else(|| fields.unfit(TOTAL))?;
     fields.use_instead(TOTAL, Used::Before(known), findings);
     Ok(known)
+}
+
+/// What is taken for a MemTotal of `found` that cannot be, by what its parts add
+/// up to.
+///
+/// Memory that is added or removed, by hand or by a balloon, is so in its parts
+/// as well: another total than before counts where they fit it. They may be far
+/// less (ZFS has its cache in none of them), but memory that was just added is
+/// free.
+fn summed(
+    fields: &MeminfoFields,
+    found: u64,
+    known_total: Option<u64>,
+    findings: &mut MeminfoFindings,
+) -> Option<u64> {
+    const TOTAL: usize = Key::MemTotal as usize;
+    let value = |key: &Key| fields.sound(*key as usize).unwrap_or(0);
+    let sum = PARTS.iter().map(value).fold(0, u64::saturating_add);
+    let fits = |total: u64| sum <= total.saturating_add(slack(total));
+    let fault = Fault::Parts { found, sum };
+    let is_known = |known: &u64| {
+        let shrunk = found < *known && !fits(found);
+        let grown = *known < found && sum < found / 16;
+        fits(*known) && (shrunk || grown)
+    };
+    if let Some(known) = known_total.filter(is_known) {
+        fields.note(TOTAL, fault, Used::Before(known), findings);
+        return Some(known);
+    }
+    let larger = LESS_THAN_ALL
+        .iter()
+        .filter(|key| found < value(key))
+        .count();
+    if larger < HOSTS || ABSURD_BYTES < sum {
+        return None;
+    }
+    fields.note(TOTAL, fault, Used::Sum(sum), findings);
+    Some(sum)
 }
 
 /// What is free or held otherwise is not set aside for huge pages. 0 where the
