@@ -8,12 +8,12 @@
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use control::{Client, Place, Reply, Request};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use support::{Running, Stage};
@@ -81,9 +81,10 @@ fn ask_status(stage: &Stage) {
 /// cannot be read; and that one is no less a candidate for it. `Err`: what
 /// is missing for the attack.
 fn guard_beside(attack: Attack) -> Result<(), String> {
-    // Each daemon sees the others' processes too.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    // Each daemon sees the others' processes too, also those of tests that run
+    // elsewhere on this machine, and stops reading those of a user after one.
+    let fuse = File::open("/dev/fuse").map_err(|err| format!("/dev/fuse: {err}"))?;
+    let _alone = Flock::lock(fuse, FlockArg::LockExclusive).map_err(|(_, err)| err.to_string())?;
     let stage = Stage::new();
     let stuck = Stuck::start(&stage, attack)?;
     let mut daemon = stage.daemon(&["--grace", "1"]);
