@@ -118,6 +118,10 @@ pub(crate) fn read_whole(file: impl AsFd, buffer: &mut [u8]) -> Result<usize, Er
     Ok(len)
 }
 
+/// A line that is longer is the last. The kernel's longest, `Groups` of a
+/// process's status, has 720 KB at most; of /dev/zero there is no end.
+const LONGEST_LINE_BYTES: usize = 4 << 20;
+
 /// Calls `each` with the number (from 1) and the text of each line, until it
 /// breaks. Of a line longer than `buffer` it is given the beginning alone.
 pub(crate) fn for_each_line(
@@ -129,6 +133,7 @@ pub(crate) fn for_each_line(
     let mut offset = 0;
     let mut len = 0;
     let mut in_the_rest = false;
+    let mut rest_bytes = 0;
     loop {
         let read = pread(&file, &mut buffer[len..], offset)?;
         let at_the_end = read == 0;
@@ -149,10 +154,11 @@ pub(crate) fn for_each_line(
             if !in_the_rest && each(line, &buffer[start..len]).is_break() {
                 return Ok(());
             }
+            rest_bytes = if in_the_rest { rest_bytes + len } else { 0 };
             in_the_rest = true;
             start = len;
         }
-        if at_the_end {
+        if at_the_end || LONGEST_LINE_BYTES < rest_bytes {
             return Ok(());
         }
         buffer.copy_within(start..len, 0);
@@ -204,6 +210,19 @@ mod tests {
         check("abcdefghijk\nxy\n", 4, &[(1, "abcd"), (2, "xy")]);
         check("abcd\nxy", 4, &[(1, "abcd"), (2, "xy")]);
         check("abcdefgh", 4, &[(1, "abcd")]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_the_last() {
+        let mut lines = 0;
+        let endless = File::open("/dev/zero").unwrap();
+        for_each_line(&endless, &mut [0; 4096], |line, text| {
+            lines += 1;
+            assert_eq!((line, text), (1, &[0; 4096][..]));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(lines, 1);
     }
 
     #[test]
