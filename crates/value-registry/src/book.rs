@@ -239,11 +239,14 @@ impl Book {
     /// No process has this pid: the file is removed, before it can speak for
     /// one that gets the pid next, or be in its way.
     fn judge_alone(&mut self, pid: u32, seen: &SeenFile, round: &mut Round<'_>) {
-        self.forget(pid);
+        let has_counted = self.forget(pid).is_some();
         let Some(file) = seen.traits else {
             return;
         };
-        self.users.refund_look(file.owner);
+        // What never counted is junk, which a user can make without end.
+        if has_counted {
+            self.users.refund_look(file.owner);
+        }
         if round.directory.is_roots() {
             let removal = round
                 .directory

@@ -259,6 +259,40 @@ fn an_entry_of_a_process_that_changed_its_user_does_not_count_any_more() {
 /// One user has 900 entries, all of them written and removed again and again;
 /// another registers meanwhile.
 #[test]
+fn a_user_who_makes_junk_without_end_takes_no_looks_from_others() {
+    if !town::is_root("gives files to two users") {
+        return;
+    }
+    let mut town = Town::in_memory();
+    let other = town.run_as(5000, SOMEBODY);
+    town.refresh();
+    let began = Instant::now();
+    // For pids to come.
+    for pid in 10_000..13_000 {
+        let path = town.path(pid);
+        fs::write(&path, "900").unwrap();
+        chown(&path, Some(NOBODY), None).unwrap();
+    }
+    town.write(5000, "5");
+    chown(town.path(5000), Some(SOMEBODY), None).unwrap();
+    let looks = std::cell::Cell::new(0);
+    for _ in 0..100 {
+        town.registry.refresh(&|pid| {
+            looks.set(looks.get() + 1);
+            let runner = town.processes.get(&pid).copied();
+            runner.map_or(Lookup::Gone, Lookup::Runs)
+        });
+        if town.registry.value(other) == Some(5) {
+            break;
+        }
+    }
+    assert_eq!(town.registry.value(other), Some(5));
+    let seconds = usize::try_from(began.elapsed().as_secs() + 1).unwrap();
+    let most = 512 + 500 * seconds + 4;
+    assert!(looks.get() <= most, "{} looks, not {most}", looks.get());
+}
+
+#[test]
 fn a_user_who_changes_entries_without_end_takes_neither_looks_nor_lines_from_others() {
     if !town::is_root("gives entries to two users") {
         return;
