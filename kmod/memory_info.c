@@ -3,15 +3,20 @@
  * Tells user space how much memory and swap is left, and asks it before the
  * kernel kills.
  *
- * A worker looks at memory every sample_ms and wakes whoever polls
+ * A worker looks at memory every sample_ms and wakes every process that polls
  * /proc/oom_notifier when the level changes.  A callback on the kernel's
- * chain of OOM notifiers turns "the kernel is about to kill" into a question
- * to the listener, and waits a bounded time for its answer.  What user space
- * sees of this is described in memory_info_uapi.h.
+ * chain of OOM notifiers turns "the kernel is out of memory" into a question
+ * to the listener, and has the kernel try again for a bounded time meanwhile.
+ * What user space sees of this is described in memory_info_uapi.h.
  *
- * The module chooses nobody and kills nobody.
+ * The module chooses no victim and kills nothing.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/atomic.h>
+#include <linux/capability.h>
+#include <linux/cpuset.h>
+#include <linux/crash_dump.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
@@ -20,19 +25,28 @@
 #include <linux/ktime.h>
 #include <linux/list.h>
 #include <linux/math64.h>
+#include <linux/mempolicy.h>
 #include <linux/mm.h>
+#include <linux/mmzone.h>
 #include <linux/module.h>
+#include <linux/nodemask.h>
 #include <linux/notifier.h>
 #include <linux/oom.h>
 #include <linux/pid.h>
 #include <linux/poll.h>
 #include <linux/proc_fs.h>
+#include <linux/psi.h>
+#include <linux/ratelimit.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/coredump.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
+#include <linux/suspend.h>
 #include <linux/swap.h>
 #include <linux/uaccess.h>
 #include <linux/vmstat.h>
@@ -50,16 +64,24 @@ enum {
 	 */
 	BLOCK_ORDER = PAGE_ALLOC_COSTLY_ORDER + 1,
 	BLOCK_PAGES = 1 << BLOCK_ORDER,
-	/* The reserve is given back in so many steps. */
-	RELEASE_STEPS = 4,
+	/* Freed at most at once, with oom_lock held. */
+	RELEASE_BLOCKS = SZ_4M / PAGE_SIZE / BLOCK_PAGES,
 	/* Taken back at most, a sample. */
-	REFILL_BLOCKS = SZ_1M / PAGE_SIZE / BLOCK_PAGES,
-	/* Between two looks at free memory during a last call. */
-	SLICE_MS = 10,
-	/* So much more free memory, and the kernel can go on. */
+	REFILL_BLOCKS = 1 + SZ_1M / PAGE_SIZE / BLOCK_PAGES,
+	/* As long as the callback sleeps at most, and between two looks. */
+	SLICE_MS = 8,
+	/* So much above its high watermark, and a zone has memory again. */
 	BACK_PAGES = SZ_1M / PAGE_SIZE,
-	/* Calls in a row that were answered although nothing came back. */
-	FRUITLESS_MAX = 3,
+	/* Calls that did not help: so many in a row, then the kernel's turn ... */
+	UNHELPED_MAX = 3,
+	/* ... or for so long, or one grace_ms where that is longer. */
+	UNHELPED_MS = 2 * MSEC_PER_SEC,
+	/* A call that no allocation waits for any more is over after this. */
+	LAPSE_MS = 100,
+	/* Between two looks at what is seldom changed. */
+	TOTALS_MS = 5 * MSEC_PER_SEC,
+	/* The longest that is written to the file: a number and a word. */
+	WRITTEN_MAX = 32,
 };
 
 /*
@@ -75,8 +97,9 @@ static struct threshold warn = { 10, 10 };
 static struct threshold kill = { 5, 5 };
 
 /*
- * Whether kill is held against warn.  At load the two are set one after the
- * other and checked when both are known; guarded by kernel_param_lock().
+ * Between load and unload.  Before, kill is not held against warn: the two are
+ * set one after the other and checked when both are known.  Guarded by
+ * kernel_param_lock(), under which parameters are set.
  */
 static bool loaded;
 
@@ -88,15 +111,21 @@ static bool thresholds_agree(const struct threshold *low, const struct threshold
 
 static int parse_threshold(const char *text, struct threshold *threshold)
 {
-	char end;
-	int numbers = sscanf(text, "%u,%u %c", &threshold->memory_percent,
-			     &threshold->swap_percent, &end);
+	const char *comma = strchr(text, ',');
+	const char *swap = comma ? comma + 1 : text;
+	char memory[sizeof("100")];
+	size_t len = comma ? comma - text : strlen(text);
 
-	if (numbers != 2) {
-		if (kstrtouint(text, 10, &threshold->memory_percent))
-			return -EINVAL;
-		threshold->swap_percent = threshold->memory_percent;
-	}
+	/* The number for memory is cut out, its end or the line's left aside. */
+	if (!comma && len && text[len - 1] == '\n')
+		len--;
+	if (len >= sizeof(memory))
+		return -EINVAL;
+	memcpy(memory, text, len);
+	memory[len] = '\0';
+	if (kstrtouint(memory, 10, &threshold->memory_percent) ||
+	    kstrtouint(swap, 10, &threshold->swap_percent))
+		return -EINVAL;
 	if (threshold->memory_percent > 100 || threshold->swap_percent > 100)
 		return -EINVAL;
 	return 0;
@@ -154,9 +183,15 @@ static unsigned int sample_ms = 200;
 module_param_cb(sample_ms, &sample_ms_ops, &sample_ms, 0644);
 MODULE_PARM_DESC(sample_ms, "milliseconds between two looks at memory, 10 to 10000 (default: 200)");
 
+static void sample_now(void);
+
 static int set_report_ms(const char *text, const struct kernel_param *param)
 {
-	return param_set_uint_minmax(text, param, 0, 3600 * MSEC_PER_SEC);
+	int err = param_set_uint_minmax(text, param, 0, 3600 * MSEC_PER_SEC);
+
+	if (!err && loaded)
+		sample_now();
+	return err;
 }
 
 static const struct kernel_param_ops report_ms_ops = {
@@ -176,7 +211,11 @@ static unsigned int most_reserve_kib(void)
 
 static int set_reserve_kib(const char *text, const struct kernel_param *param)
 {
-	return param_set_uint_minmax(text, param, 0, most_reserve_kib());
+	int err = param_set_uint_minmax(text, param, 0, most_reserve_kib());
+
+	if (!err && loaded)
+		sample_now();
+	return err;
 }
 
 static const struct kernel_param_ops reserve_kib_ops = {
@@ -202,15 +241,15 @@ static const struct kernel_param_ops grace_ms_ops = {
 static unsigned int grace_ms = 500;
 module_param_cb(grace_ms, &grace_ms_ops, &grace_ms, 0644);
 MODULE_PARM_DESC(grace_ms,
-		 "milliseconds that a last call waits at most, up to 10000; 0: never (default: 500)");
+		 "milliseconds that a last call waits for each answer, and for memory, up to 10000; 0: never (default: 500)");
 
 /*
  * How much memory there is
  */
 
 /*
- * In pages.  Written at load and by the worker, read by anyone: each number
- * stands for itself.
+ * In pages.  Written by the worker, read by any task: each number stands for
+ * itself.
  */
 static struct {
 	unsigned long memory;
@@ -226,12 +265,6 @@ struct memory {
 	unsigned long swap_free;
 };
 
-/*
- * /proc/meminfo, open from load to unload: neither si_swapinfo() nor the size
- * of the huge page pools is exported.  Read at load and by the worker.
- */
-static struct file *meminfo;
-
 static unsigned long meminfo_pages(const char *text, const char *key)
 {
 	const char *found = strstr(text, key);
@@ -242,21 +275,37 @@ static unsigned long meminfo_pages(const char *text, const char *key)
 	return memparse(skip_spaces(found + strlen(key)), &end) / (PAGE_SIZE / SZ_1K);
 }
 
-static int read_totals(void)
+/*
+ * Neither si_swapinfo() nor the size of the huge page pools is exported, so
+ * they come from /proc/meminfo: by the worker, whose root is that of process 1
+ * whichever process loads the module, and not kept open, so that no mount is pinned.
+ */
+static void read_totals(struct work_struct *work)
 {
-	static char text[SZ_4K];
+	static char text[SZ_4K]; /* The worker's alone. */
+	struct file *meminfo;
 	loff_t start = 0;
 	ssize_t len;
 
-	len = kernel_read(meminfo, text, sizeof(text) - 1, &start);
-	if (len < 0)
-		return len;
-	text[len] = '\0';
 	WRITE_ONCE(totals.memory, totalram_pages());
+	meminfo = filp_open("/proc/meminfo", O_RDONLY, 0);
+	if (IS_ERR(meminfo)) {
+		len = PTR_ERR(meminfo);
+	} else {
+		len = kernel_read(meminfo, text, sizeof(text) - 1, &start);
+		fput(meminfo);
+	}
+	if (len < 0) {
+		/* Swap and huge pages stay what they were, at first none. */
+		pr_warn_once("cannot read /proc/meminfo (error %zd)\n", len);
+		return;
+	}
+	text[len] = '\0';
 	WRITE_ONCE(totals.hugetlb, meminfo_pages(text, "\nHugetlb:"));
 	WRITE_ONCE(totals.swap, meminfo_pages(text, "\nSwapTotal:"));
-	return 0;
 }
+
+static DECLARE_WORK(totals_work, read_totals);
 
 static unsigned long pages_or_none(long pages)
 {
@@ -273,29 +322,35 @@ static struct memory look(void)
 	};
 }
 
-static bool is_at_or_below(unsigned long part, unsigned long whole, unsigned int percent)
+/* A level is left half a percent above where it is entered. */
+static bool is_at_or_below(unsigned long part, unsigned long whole, unsigned int percent,
+			   bool leaving)
 {
-	return (u64)part * 100 <= (u64)whole * percent;
+	return (u64)part * 200 <= (u64)whole * (2 * percent + leaving);
 }
 
 static bool memory_is_below(const struct memory *memory, const struct threshold *threshold)
 {
 	return is_at_or_below(memory->available, memory->total,
-			      READ_ONCE(threshold->memory_percent));
+			      READ_ONCE(threshold->memory_percent), false);
 }
 
-static bool is_below(const struct memory *memory, const struct threshold *threshold)
+static bool is_below(const struct memory *memory, const struct threshold *threshold,
+		     bool leaving)
 {
-	return memory_is_below(memory, threshold) &&
+	return is_at_or_below(memory->available, memory->total,
+			      READ_ONCE(threshold->memory_percent), leaving) &&
 	       is_at_or_below(memory->swap_free, memory->swap_total,
-			      READ_ONCE(threshold->swap_percent));
+			      READ_ONCE(threshold->swap_percent), leaving);
 }
 
-static enum memory_info_level level_of(const struct memory *memory)
+/* The level that follows on `before`. */
+static enum memory_info_level level_of(const struct memory *memory,
+				       enum memory_info_level before)
 {
-	if (is_below(memory, &kill))
+	if (is_below(memory, &kill, before >= MEMORY_INFO_KILL))
 		return MEMORY_INFO_KILL;
-	if (is_below(memory, &warn))
+	if (is_below(memory, &warn, before >= MEMORY_INFO_WARN))
 		return MEMORY_INFO_WARN;
 	return MEMORY_INFO_OK;
 }
@@ -330,6 +385,55 @@ static void log_memory(const char *what, const struct memory *memory)
 }
 
 /*
+ * Free memory as the allocator sees it
+ */
+
+/*
+ * How many pages a zone has above what the allocator asks of it at its last
+ * look before out_of_memory(): the high watermark, and what it keeps for
+ * allocations that can be had from no other zone.  Counted with what each CPU
+ * has not yet added up, which is more than the watermarks where there are many.
+ */
+static long spare_in(struct zone *zone)
+{
+	unsigned long free = zone_page_state_snapshot(zone, NR_FREE_PAGES);
+	unsigned long cma = zone_page_state(zone, NR_FREE_CMA_PAGES);
+
+	return (long)(free - min(free, cma)) - (long)high_wmark_pages(zone) -
+	       zone->lowmem_reserve[ZONE_MOVABLE];
+}
+
+/*
+ * The largest number of pages that any zone can spare for the current task.
+ * What only movable pages or user space can use does not help all.
+ */
+static long most_spare(void)
+{
+	long most = LONG_MIN;
+	int node;
+
+	for_each_online_node(node) {
+		int index;
+
+		if (!node_isset(node, cpuset_current_mems_allowed))
+			continue;
+		for (index = 0; index <= ZONE_NORMAL; index++) {
+			struct zone *zone = &NODE_DATA(node)->node_zones[index];
+
+			if (populated_zone(zone))
+				most = max(most, spare_in(zone));
+		}
+	}
+	return most;
+}
+
+/* Whether there is memory again, beside so many pages of the reserve. */
+static bool memory_is_back(unsigned long reserve_pages)
+{
+	return most_spare() >= (long)(BACK_PAGES + reserve_pages);
+}
+
+/*
  * The reserve
  */
 
@@ -343,7 +447,7 @@ static unsigned long wanted_blocks(void)
 	return READ_ONCE(reserve_kib) / (BLOCK_PAGES * (PAGE_SIZE / SZ_1K));
 }
 
-/* Takes one block from what is free, without pushing anyone into reclaim. */
+/* Takes one block from what is free, without pushing any task into reclaim. */
 static bool take_block(void)
 {
 	struct page *block = alloc_pages((GFP_KERNEL & ~__GFP_RECLAIM) | __GFP_NOWARN,
@@ -358,7 +462,7 @@ static bool take_block(void)
 	return true;
 }
 
-/* Gives one block back to the kernel. */
+/* Frees one block. */
 static bool release_block(void)
 {
 	struct page *block;
@@ -376,7 +480,7 @@ static bool release_block(void)
 	return true;
 }
 
-/* Gives blocks back, at most this many; returns how many pages that were. */
+/* Frees blocks, at most this many; returns how many pages that were. */
 static unsigned long release_blocks(unsigned long most)
 {
 	unsigned long released = 0;
@@ -386,15 +490,26 @@ static unsigned long release_blocks(unsigned long most)
 	return released * BLOCK_PAGES;
 }
 
+/* The same, where there is time and there may be many. */
+static void release_leisurely(unsigned long most)
+{
+	while (most-- && release_block())
+		cond_resched();
+}
+
 /*
- * Whether memory stays above the warn level when so many pages are taken.
+ * Whether so many pages can be taken, these many now, with the level what it
+ * is, below kill, and as many left free once more: no other allocation is to
+ * reclaim for it.
  */
-static bool can_spare(unsigned long pages)
+static bool can_spare(unsigned long pages, unsigned long now)
 {
 	struct memory memory = look();
+	enum memory_info_level level = level_of(&memory, MEMORY_INFO_OK);
 
 	memory.available -= min(memory.available, pages);
-	return !memory_is_below(&memory, &warn);
+	return level < MEMORY_INFO_KILL && level == level_of(&memory, MEMORY_INFO_OK) &&
+	       most_spare() >= (long)(2 * now);
 }
 
 /* Brings the reserve nearer to its size, by at most this many blocks. */
@@ -404,14 +519,14 @@ static void adjust_reserve(unsigned long most)
 	unsigned long held = READ_ONCE(reserve_blocks);
 
 	if (held > wanted) {
-		release_blocks(held - wanted);
+		release_leisurely(held - wanted);
 		return;
 	}
 	most = min(most, wanted - held);
-	if (!can_spare((wanted - held) * BLOCK_PAGES))
+	if (!can_spare((wanted - held) * BLOCK_PAGES, most * BLOCK_PAGES))
 		return;
 	while (most-- && take_block())
-		;
+		cond_resched();
 }
 
 static void choose_reserve(void)
@@ -423,7 +538,7 @@ static void choose_reserve(void)
 }
 
 /*
- * The last call: what is known of it, and who listens
+ * The last call: what is known of it, and which process listens
  */
 
 /* One open descriptor of the file. */
@@ -435,63 +550,326 @@ struct reader {
 enum call_state {
 	CALL_NONE,
 	CALL_ASKED,
-	CALL_ANSWERED,
+	CALL_CLAIMED, /* The listener is about to answer. */
+	CALL_ANSWERED, /* Memory will come. */
+	CALL_DECLINED, /* None will. */
 };
 
-/* Written under call_lock, which is never held while anything is allocated. */
+/*
+ * A call stays open from one run of the callback to the next, whichever
+ * allocation that is for.  Written under call_lock, which is never held while
+ * anything is allocated.
+ */
 static struct {
 	enum call_state state;
 	u64 sequence;
-	u64 answered_sequence;
+	char caller[TASK_COMM_LEN]; /* Whose allocation opened it. */
+	ktime_t since;
+	unsigned long deadline; /* In jiffies, of its present state. */
+	unsigned long reserve_pages; /* Of the reserve, freed for it and not used up. */
+	bool was_read; /* By the listener. */
+	struct pid *listener; /* The process that listens, or NULL. */
+	bool deaf; /* It left a call unread, and has not read since. */
+	unsigned int unhelped; /* Calls in a row that did not help, ... */
+	s64 unhelped_us; /* ... and how long they took. */
+	/* Of all calls, for those who read: */
 	u64 asked;
 	u64 answered;
-	u64 answer_us;
-	ktime_t since;
-	struct pid *listener; /* The process that listens, or NULL. */
-	bool deaf; /* It left a call without an answer, and has not read since. */
+	s64 answer_us;
+	s64 back_us;
+	s64 longest_hold_us;
 } call;
 static DEFINE_SPINLOCK(call_lock);
 
 static atomic64_t last_calls; /* Written by the callback alone. */
 
-static enum memory_info_level sampled_level; /* Written at load and by the worker. */
+static bool suspended; /* User space is frozen, or is about to be. */
+
+static enum memory_info_level sampled_level; /* Written by the worker and open(). */
 
 /* Counts the changes that poll() reports. */
 static atomic64_t changes;
 static DECLARE_WAIT_QUEUE_HEAD(pollers);
 
-/* Where a last call waits for its answer. */
+/* Where the callback waits for an answer. */
 static DECLARE_WAIT_QUEUE_HEAD(callers);
 
 static void announce(void)
 {
-	/* Whoever sees the new number sees what changed: show(). */
+	/* A reader that sees the new number sees what changed: show(). */
 	atomic64_inc_return_release(&changes);
 	wake_up_interruptible_poll(&pollers, EPOLLPRI);
 }
 
-/* Whether an answer can still come. */
-static bool is_open(void)
+static bool is_pending(enum call_state state)
 {
-	return READ_ONCE(call.state) == CALL_ASKED && READ_ONCE(call.listener);
+	return state == CALL_ASKED || state == CALL_CLAIMED;
+}
+
+/* Whether an answer can still come. */
+static bool is_awaited(void)
+{
+	return is_pending(READ_ONCE(call.state)) && READ_ONCE(call.listener) &&
+	       !READ_ONCE(suspended);
 }
 
 static enum memory_info_level current_level(void)
 {
-	if (is_open())
+	if (is_awaited() && time_before_eq(jiffies, READ_ONCE(call.deadline)))
 		return MEMORY_INFO_LAST_CALL;
 	return READ_ONCE(sampled_level);
 }
 
-static bool is_dying(void)
+static void set_deadline(void)
 {
-	return fatal_signal_pending(current) || (current->flags & PF_EXITING) ||
-	       tsk_is_oom_victim(current);
+	WRITE_ONCE(call.deadline, jiffies + msecs_to_jiffies(READ_ONCE(grace_ms)));
+}
+
+/* What became of a call, to be told without call_lock. */
+struct ending {
+	u64 sequence; /* 0: it has not ended. */
+	char caller[TASK_COMM_LEN];
+	const char *answer;
+	bool back;
+	s64 us;
+};
+
+static const char *const answers[] = {
+	[CALL_ASKED] = "not answered",
+	[CALL_CLAIMED] = "claimed, not answered",
+	[CALL_ANSWERED] = "answered",
+	[CALL_DECLINED] = "declined",
+};
+
+/* A call has helped, or it is the kernel's turn: what has not helped counts no more. */
+static void forgive(void)
+{
+	call.unhelped = 0;
+	call.unhelped_us = 0;
+}
+
+/*
+ * Ends the open call; call_lock is held.  Memory that came back without an
+ * answer may be any process's, and did not come of the call.
+ */
+static void end_call(bool back, struct ending *ending)
+{
+	s64 us = ktime_us_delta(ktime_get(), call.since);
+
+	*ending = (struct ending) {
+		.sequence = call.sequence,
+		.answer = answers[call.state],
+		.back = back,
+		.us = us,
+	};
+	memcpy(ending->caller, call.caller, sizeof(ending->caller));
+	if (back && call.state == CALL_ANSWERED) {
+		call.back_us = us;
+		forgive();
+	} else {
+		call.unhelped++;
+		call.unhelped_us += us;
+	}
+	if (call.listener && !call.was_read)
+		call.deaf = true;
+	WRITE_ONCE(call.state, CALL_NONE);
+	wake_up_all(&callers);
+}
+
+static void tell(const struct ending *ending)
+{
+	if (!ending->sequence)
+		return;
+	announce();
+	pr_info("last call %llu of %s: %s, memory %s back after %lld us\n", ending->sequence,
+		ending->caller, ending->answer, ending->back ? "is" : "is not", ending->us);
+}
+
+/* Whether calls have kept the kernel from killing for long enough. */
+static bool is_kernels_turn(void)
+{
+	s64 most_ms = max_t(s64, UNHELPED_MS, READ_ONCE(grace_ms));
+
+	return call.unhelped > UNHELPED_MAX || call.unhelped_us >= most_ms * USEC_PER_MSEC;
+}
+
+/*
+ * What the listener writes.  Each returns 0, -ESTALE where the number is not
+ * the latest call's, or -ETIME where that call is over.
+ */
+
+static int check_call(u64 sequence)
+{
+	if (!sequence || sequence != call.sequence)
+		return -ESTALE;
+	if (!is_pending(call.state) || time_after(jiffies, call.deadline))
+		return -ETIME;
+	return 0;
+}
+
+/* The listener is about to end processes: the last moment to say that it need not. */
+static int claim(u64 sequence)
+{
+	struct ending ending = {};
+	int err;
+
+	spin_lock(&call_lock);
+	err = check_call(sequence);
+	if (!err && memory_is_back(0)) {
+		end_call(true, &ending);
+		/* It was there to help; the time counts all the same. */
+		call.unhelped--;
+		err = -ETIME;
+	}
+	if (!err && call.state == CALL_ASKED) {
+		WRITE_ONCE(call.state, CALL_CLAIMED);
+		set_deadline();
+	}
+	spin_unlock(&call_lock);
+	tell(&ending);
+	return err;
+}
+
+static int answer(u64 sequence, enum call_state state)
+{
+	int err;
+
+	spin_lock(&call_lock);
+	err = check_call(sequence);
+	if (!err) {
+		WRITE_ONCE(call.state, state);
+		set_deadline();
+	}
+	if (!err && state == CALL_ANSWERED) {
+		call.answered++;
+		call.answer_us = ktime_us_delta(ktime_get(), call.since);
+	}
+	spin_unlock(&call_lock);
+	if (!err) {
+		wake_up_all(&callers);
+		announce();
+	}
+	return err;
+}
+
+/* The worker's part: ends a call that nothing waits for any more. */
+static void look_after_call(void)
+{
+	struct ending ending = {};
+
+	spin_lock(&call_lock);
+	if (call.state == CALL_NONE)
+		;
+	else if (call.state != CALL_CLAIMED && memory_is_back(call.reserve_pages))
+		end_call(true, &ending);
+	else if (time_after(jiffies, call.deadline + msecs_to_jiffies(LAPSE_MS)))
+		end_call(false, &ending);
+	spin_unlock(&call_lock);
+	tell(&ending);
+}
+
+/*
+ * The callback
+ */
+
+/* As mm_flags_test(), which Linux 6.18 has brought: what is tested has only changed its type. */
+static bool is_skipped(struct mm_struct *mm)
+{
+	return test_bit(MMF_OOM_SKIP, (unsigned long *)&mm->flags);
+}
+
+static bool is_group_exiting(struct task_struct *task)
+{
+	struct signal_struct *signal = task->signal;
+
+	if (READ_ONCE(signal->core_state))
+		return false;
+	return (READ_ONCE(signal->flags) & SIGNAL_GROUP_EXIT) ||
+	       (thread_group_empty(task) && (task->flags & PF_EXITING));
+}
+
+static bool uses(struct task_struct *process, struct mm_struct *mm)
+{
+	struct task_struct *thread;
+
+	for_each_thread(process, thread) {
+		struct mm_struct *its = READ_ONCE(thread->mm);
+
+		if (its)
+			return its == mm;
+	}
+	return false;
+}
+
+/*
+ * Whether the kernel lets the current task into its reserves and kills nothing
+ * for it: task_will_free_mem() says so, or it is the victim that the kernel
+ * waits for.
+ * A signal alone is not enough: where its memory is also another's that lives
+ * (vfork, CLONE_VM), or another thread's exec ends it, the kernel goes on and
+ * kills another.
+ */
+static bool is_let_go(void)
+{
+	struct mm_struct *mm = current->mm;
+	struct task_struct *process;
+	bool all_exit = true;
+
+	if (tsk_is_oom_victim(current))
+		return !is_skipped(current->signal->oom_mm);
+	if (!mm || is_skipped(mm) || !is_group_exiting(current))
+		return false;
+	if (atomic_read(&mm->mm_users) <= 1)
+		return true;
+	rcu_read_lock();
+	for_each_process(process) {
+		if (same_thread_group(process, current) || !uses(process, mm))
+			continue;
+		all_exit = is_group_exiting(process);
+		if (!all_exit)
+			break;
+	}
+	rcu_read_unlock();
+	return all_exit;
+}
+
+/*
+ * Whether a victim of the kernel's own is on its way out, or one that it has
+ * let into its reserves: it kills no other until that has freed its memory.
+ */
+static bool kernel_awaits_victim(void)
+{
+	struct task_struct *process;
+	bool found = false;
+
+	rcu_read_lock();
+	for_each_process(process) {
+		struct mm_struct *mm = READ_ONCE(process->signal->oom_mm);
+
+		found = mm && !is_skipped(mm);
+		if (found)
+			break;
+	}
+	rcu_read_unlock();
+	return found;
+}
+
+/* Memory elsewhere is of no use to one that is bound to a part of the machine. */
+static bool is_bound(void)
+{
+	if (!nodes_subset(node_states[N_MEMORY], cpuset_current_mems_allowed))
+		return true;
+#ifdef CONFIG_NUMA
+	if (current->mempolicy && current->mempolicy->mode == MPOL_BIND)
+		return !nodes_subset(node_states[N_MEMORY], current->mempolicy->nodes);
+#endif
+	return false;
 }
 
 /*
  * Whether SysRq-f has brought us here.  Its worker ignores what we free and
- * kills in any case.  Other workers are in the same need as everyone.
+ * kills in any case.  Other workers are in the same need as any task.  Without
+ * kallsyms it is not told from them, and its kill may come on top of ours.
  */
 static bool is_sysrq(void)
 {
@@ -500,15 +878,15 @@ static bool is_sysrq(void)
 
 	if (!work)
 		return false;
-	snprintf(name, sizeof(name), "%ps", work->func);
+	/* Cut short: some compilers add to the names of static functions. */
+	snprintf(name, sizeof("moom_callback"), "%ps", work->func);
 	return !strcmp(name, "moom_callback");
 }
 
 /*
- * The chain also runs for allocations bound to a node or a cpuset, and for
- * several pages in a row, while there is memory enough.  What has yet to reach
- * a disk is none: available memory counts it, and the kernel has just looked
- * through it in vain.
+ * The chain also runs for several pages in a row, while there is memory
+ * enough.  What has yet to reach a disk is none: available memory counts it,
+ * and the kernel has just looked through it in vain.
  */
 static bool machine_is_short(void)
 {
@@ -520,216 +898,241 @@ static bool machine_is_short(void)
 	return memory_is_below(&memory, &kill);
 }
 
-/* Why there is nothing to wait for, or NULL. */
-static const char *why_not_ask(unsigned long freed)
+/* Why the kernel is left alone with this allocation, or NULL. */
+static const char *why_not_wait(unsigned long freed)
 {
 	if (freed)
 		return "another notifier has freed memory";
-	if (current_is_kswapd())
-		return "kswapd must not sleep";
-	if (is_dying())
+	if (is_let_go())
 		return "the task is dying";
 	if (is_sysrq())
 		return "SysRq was pressed";
-	if (!machine_is_short())
-		return "the machine is not short of memory";
-	if (!READ_ONCE(grace_ms))
-		return "grace_ms is 0";
+	if ((current->flags & (PF_MEMALLOC_NOFS | PF_MEMALLOC_NOIO)) || current->journal_info)
+		return "the kernel kills nothing for a filesystem";
+	if (is_bound())
+		return "the task may not use all memory";
+	if (READ_ONCE(suspended))
+		return "user space is being frozen";
 	return NULL;
 }
 
-/* Puts the call to the listener; says why not, or returns NULL. */
-static const char *ask(void)
+/* Why no call is opened, or NULL; call_lock is held. */
+static const char *why_not_ask(void)
 {
+	if (current_is_kswapd())
+		return "kswapd must not sleep";
+	if (!READ_ONCE(grace_ms))
+		return "grace_ms is 0";
+	if (!call.listener)
+		return "no process listens";
+	if (call.listener == task_tgid(current))
+		return "the listener itself allocates";
+	if (call.deaf)
+		return "the listener has not read the last one";
+	if (is_kernels_turn()) {
+		forgive();
+		return "calls have not helped, and it is the kernel's turn";
+	}
+	return NULL;
+}
+
+/*
+ * Has the current task wait for the open call, or opens one.  Says why not, or
+ * returns NULL.
+ */
+static const char *enter_call(void)
+{
+	bool awaits_victim = kernel_awaits_victim();
+	bool is_short = machine_is_short();
+	struct ending ending = {};
 	const char *why_not = NULL;
+	bool opened = false;
 
 	spin_lock(&call_lock);
-	if (!call.listener) {
-		why_not = "no process listens";
-	} else if (call.listener == task_tgid(current)) {
-		why_not = "the listener itself allocates";
-	} else if (call.deaf) {
-		why_not = "the listener did not answer the last one";
+	if (call.state == CALL_ASKED && awaits_victim)
+		end_call(false, &ending);
+	if (call.state != CALL_NONE) {
+		/* What was freed of the reserve is used up, or we would not be here. */
+		if (!memory_is_back(0))
+			call.reserve_pages = 0;
+		if (is_pending(call.state) && call.listener == task_tgid(current))
+			why_not = "the listener itself allocates";
+	} else if (awaits_victim) {
+		why_not = "the kernel waits for a victim already";
+	} else if (!is_short) {
+		why_not = "the machine is not short of memory";
 	} else {
-		call.state = CALL_ASKED;
+		why_not = why_not_ask();
+		opened = !why_not;
+	}
+	if (opened) {
+		WRITE_ONCE(call.state, CALL_ASKED);
 		call.sequence++;
 		call.asked++;
+		get_task_comm(call.caller, current);
 		call.since = ktime_get();
+		call.reserve_pages = 0;
+		call.was_read = false;
+		set_deadline();
 	}
 	spin_unlock(&call_lock);
+	tell(&ending);
+	if (opened) {
+		atomic64_inc(&last_calls);
+		announce();
+		sample_now();
+	}
 	return why_not;
 }
 
 /*
- * Takes the listener's answer.  The call may be over by now: whoever allocated
- * has been chosen, or memory came back first.
- */
-static int answer(u64 sequence)
-{
-	bool in_time;
-
-	spin_lock(&call_lock);
-	if (!sequence || sequence != call.sequence) {
-		spin_unlock(&call_lock);
-		return -ESTALE;
-	}
-	if (call.answered_sequence != sequence) {
-		call.answered_sequence = sequence;
-		call.answered++;
-		call.answer_us = ktime_us_delta(ktime_get(), call.since);
-	}
-	in_time = call.state == CALL_ASKED;
-	if (in_time)
-		call.state = CALL_ANSWERED;
-	call.deaf = false;
-	spin_unlock(&call_lock);
-	if (in_time) {
-		wake_up_all(&callers);
-		announce();
-	}
-	return 0;
-}
-
-struct wait {
-	unsigned long back; /* Pages that came back. */
-	bool answered;
-};
-
-/* Ends the call: one that nobody answered, and that had to, makes deaf. */
-static void hang_up(struct wait *wait)
-{
-	bool was_open;
-
-	spin_lock(&call_lock);
-	was_open = call.state == CALL_ASKED;
-	wait->answered = call.state == CALL_ANSWERED;
-	if (was_open && call.listener && wait->back < BACK_PAGES && !is_dying())
-		call.deaf = true;
-	call.state = CALL_NONE;
-	spin_unlock(&call_lock);
-	if (was_open)
-		announce();
-}
-
-/*
- * Sleeps until the answer comes, the listener goes, the current task is killed
- * (it may be the one chosen) or the slice is over.
+ * Sleeps until the call goes on, the current task is killed, or the slice is
+ * over.  Once the listener has answered, a slice is a tick: then a victim may be
+ * in need of oom_lock.
  */
 static void sleep_slice(void)
 {
-	unsigned long slice = msecs_to_jiffies(SLICE_MS);
+	enum call_state before = READ_ONCE(call.state);
+	unsigned long slice = is_pending(before) ? msecs_to_jiffies(SLICE_MS) : 1;
+	unsigned long stall;
 
-	if (is_open())
-		wait_event_killable_timeout(callers, !is_open(), slice);
+	if (current_is_kswapd())
+		return;
+	psi_memstall_enter(&stall);
+	if (fatal_signal_pending(current))
+		/* It is killed, and the kernel does not let it go: is_let_go(). */
+		schedule_timeout_uninterruptible(slice);
+	else if (is_pending(before))
+		wait_event_killable_timeout(callers, !is_awaited(), slice);
 	else
-		schedule_timeout_killable(slice);
+		wait_event_killable_timeout(callers, READ_ONCE(call.state) != before, slice);
+	psi_memstall_leave(&stall);
 }
 
-static bool is_worth_waiting(void)
+/* How many pages the kernel is told of, for which it tries again; 0: it may kill. */
+static unsigned long go_on(void)
 {
-	enum call_state state = READ_ONCE(call.state);
+	struct ending ending = {};
+	unsigned long freed = 1;
+	bool release = false;
+	bool over;
 
-	/* Once it has answered, it may go: its victims are dying. */
-	return !is_dying() && (state == CALL_ANSWERED || is_open());
-}
-
-/*
- * Waits until memory is back, for at most grace_ms, and gives the reserve back
- * meanwhile.  The reserve itself is no memory that came back.
- */
-static struct wait wait_for_memory(void)
-{
-	unsigned long deadline = jiffies + msecs_to_jiffies(READ_ONCE(grace_ms));
-	unsigned long step = READ_ONCE(reserve_blocks) / RELEASE_STEPS + 1;
-	unsigned long expected = global_zone_page_state(NR_FREE_PAGES);
-	struct wait wait = {};
-
-	do {
-		unsigned long free;
-
-		expected += release_blocks(step);
-		sleep_slice();
-		free = global_zone_page_state(NR_FREE_PAGES);
-		wait.back = free - min(free, expected);
-	} while (wait.back < BACK_PAGES && is_worth_waiting() &&
-		 time_before(jiffies, deadline));
-	hang_up(&wait);
-	return wait;
-}
-
-/*
- * How many pages the kernel is told of; 0 lets it kill.  Told of some, it
- * allocates again and calls again, so there is a limit to saying so where
- * nothing comes back.
- */
-static unsigned long judge(const struct wait *wait)
-{
-	static unsigned int fruitless; /* The callback's alone. */
-
-	/* The kernel lets it into the reserves, and kills nobody for it. */
-	if (is_dying())
+	/* The kernel lets it into the reserves, and the call stays open. */
+	if (is_let_go())
 		return 0;
-	if (wait->back >= BACK_PAGES) {
-		fruitless = 0;
-		return wait->back;
+
+	spin_lock(&call_lock);
+	over = time_after_eq(jiffies, call.deadline);
+	if (call.state == CALL_NONE) {
+		; /* Memory is back. */
+	} else if (call.state != CALL_CLAIMED && memory_is_back(call.reserve_pages)) {
+		end_call(true, &ending);
+	} else if (call.state == CALL_ANSWERED && !over) {
+		release = true;
+	} else if (call.state == CALL_ANSWERED) {
+		end_call(false, &ending);
+		if (is_kernels_turn()) {
+			forgive();
+			freed = 0;
+		}
+	} else if (over || !is_awaited()) {
+		end_call(false, &ending);
+		forgive();
+		freed = 0;
 	}
-	if (wait->answered && ++fruitless <= FRUITLESS_MAX)
-		return 1;
-	fruitless = 0;
-	return 0;
+	spin_unlock(&call_lock);
+	tell(&ending);
+
+	if (release) {
+		unsigned long released = release_blocks(RELEASE_BLOCKS);
+
+		spin_lock(&call_lock);
+		call.reserve_pages += released;
+		spin_unlock(&call_lock);
+		freed += released;
+	}
+	return freed;
+}
+
+static void note_hold(ktime_t since)
+{
+	s64 us = ktime_us_delta(ktime_get(), since);
+
+	spin_lock(&call_lock);
+	call.longest_hold_us = max(call.longest_hold_us, us);
+	spin_unlock(&call_lock);
 }
 
 /*
  * The callback on the kernel's chain of OOM notifiers, called by
- * out_of_memory() before it picks a victim, for every OOM but a memory
- * cgroup's.
+ * out_of_memory() for every OOM but a memory cgroup's, before it has decided
+ * anything.  It may go on to kill, but also to let a dying task into its
+ * reserves, to wait for a victim that it has chosen before, or to do nothing,
+ * for an allocation without __GFP_FS.  It hands us neither the gfp mask, nor
+ * the order, nor the nodes: what can be told of these from the current task is
+ * (why_not_wait()); an allocation that says GFP_NOFS or GFP_NOIO itself, or a
+ * mapping that is bound by mbind(2), is taken for any other.
  *
- * Held when it runs:
- *  - oom_lock, a mutex.  Nobody sleeps on it for memory's sake: an allocation
- *    that fails meanwhile finds it taken (mutex_trylock), sleeps for a tick and
- *    tries again.  Only SysRq-f's worker and a memory cgroup's OOM wait for it.
+ * Told of a page that was freed, the kernel kills nothing, lets go of oom_lock,
+ * tries the allocation again and, where it fails, calls again.  So a call is
+ * waited for in slices: one run of the callback sleeps for SLICE_MS at most and
+ * says 1.  The call and its deadline are kept from one run to the next,
+ * whichever task that is of.
+ *
+ * Held when it runs, for a slice and a tick at a stretch:
+ *  - oom_lock, a mutex.  An allocation that fails meanwhile finds it taken
+ *    (mutex_trylock), sleeps for a tick and tries again; a killed process that
+ *    is in a page fault does the same, and gets into the kernel's reserves only
+ *    with it, which it has at the end of the slice (its tick is ours).  Memory
+ *    cgroups' OOM, SysRq-f's worker and the freezing of tasks for suspend sleep
+ *    on it (mutex_lock) and are handed it at the end of the slice.  kswapd with
+ *    MGLRU's min_ttl_ms only tries.
  *  - the chain's rwsem, for reading.  rmmod waits for it in
- *    unregister_oom_notifier(), and so outlives a call in progress.
- *  - whatever the current task held when it began to allocate: most often its
- *    own mmap lock (a page fault for reading; fork, brk, mmap and mprotect for
- *    writing), now and then a filesystem's locks or somebody else's mmap lock.
- *    No spinlock and no RCU section: the allocation was allowed to sleep.
+ *    unregister_oom_notifier(), and so do other modules that register here.
+ *  - whatever the current task held when it began to allocate, and that for as
+ *    long as its allocation takes, here or in a kernel without this module:
+ *    most often its own mmap lock (a page fault for reading; fork, brk, mmap
+ *    and mprotect for writing), now and then a filesystem's locks or another
+ *    process's mmap lock.  No spinlock and no RCU section: the allocation was
+ *    allowed to sleep.
  *
- * Sleeping here is bounded: by grace_ms, by the answer and the return of
- * memory, by the current task's own death, by the listener's.  It is safe as
- * long as the listener gets by without what is held, which is why it must not
- * touch any process's mmap lock, any filesystem, cgroup_mutex, or an allocation
- * (see memory_info_uapi.h).  One that does so nonetheless waits for us while we
- * wait for it, which the grace ends: then the kernel kills, as it always did.
- * So does a victim that cannot die because the current task holds its mmap
- * lock.
+ * How long a call can keep the kernel from killing: grace_ms until it is
+ * claimed, once more until it is answered, and once more until memory is back.
+ * A call that is not answered ends with the kernel's turn.  One that is, in
+ * vain, is followed by another, until they were UNHELPED_MAX + 1 in a row or
+ * took UNHELPED_MS.  Memory that comes back on its own ends a call, and counts
+ * as one in vain.  A listener that leaves a call unread is not asked again
+ * before it reads.
+ *
+ * It is safe to wait as long as the listener gets by without what is held,
+ * which is why it must not touch any process's mmap lock, any filesystem,
+ * cgroup_mutex, or an allocation (see memory_info_uapi.h).  One that does so
+ * nonetheless waits for us while we wait for it, which the deadline ends: then
+ * the kernel kills, as it always did.  So does a victim that cannot die because
+ * the current task holds its mmap lock.
+ *
+ * panic_on_oom=2 and oom_kill_allocating_task come after the chain, and so
+ * after the call.
  *
  * The callback allocates nothing.  It runs for one task at a time (oom_lock).
  */
 static int on_oom(struct notifier_block *notifier, unsigned long unused, void *data)
 {
 	unsigned long *freed = data;
-	ktime_t start = ktime_get();
-	s64 number = atomic64_inc_return(&last_calls);
-	const char *why_not = why_not_ask(*freed);
-	const char *what_now = "it allocates again";
-	struct wait wait;
+	ktime_t since = ktime_get();
+	const char *why_not = why_not_wait(*freed);
 
 	if (!why_not)
-		why_not = ask();
+		why_not = enter_call();
 	if (why_not) {
-		pr_info_ratelimited("last call %lld of %s: not waited for: %s\n",
-				    number, current->comm, why_not);
+		atomic64_inc(&last_calls);
+		pr_info_ratelimited("last call of %s: not waited for: %s\n", current->comm,
+				    why_not);
 		return NOTIFY_DONE;
 	}
-	announce();
-	wait = wait_for_memory();
-	*freed += judge(&wait);
-	if (!*freed)
-		what_now = is_dying() ? "it is dying" : "the kernel kills";
-	pr_info("last call %lld of %s: %s, %lu KiB back after %lld us: %s\n", number,
-		current->comm, wait.answered ? "answered" : "not answered",
-		wait.back * (PAGE_SIZE / SZ_1K), ktime_us_delta(ktime_get(), start), what_now);
+	sleep_slice();
+	*freed += go_on();
+	note_hold(since);
 	return NOTIFY_OK;
 }
 
@@ -740,47 +1143,99 @@ static struct notifier_block oom_notifier = {
 };
 
 /*
+ * Suspend and hibernation freeze the listener, which then cannot answer.
+ */
+static int on_suspend(struct notifier_block *notifier, unsigned long event, void *unused)
+{
+	switch (event) {
+	case PM_HIBERNATION_PREPARE:
+	case PM_SUSPEND_PREPARE:
+	case PM_RESTORE_PREPARE:
+		WRITE_ONCE(suspended, true);
+		wake_up_all(&callers);
+		break;
+	case PM_POST_HIBERNATION:
+	case PM_POST_SUSPEND:
+	case PM_POST_RESTORE:
+		WRITE_ONCE(suspended, false);
+		break;
+	}
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block suspend_notifier = {
+	.notifier_call = on_suspend,
+};
+
+/*
  * The worker
  */
 
 static struct workqueue_struct *workqueue;
 
-static void sample(struct work_struct *work);
-static DECLARE_DELAYED_WORK(sample_work, sample);
+static atomic_t readers; /* Open descriptors of the file. */
 
+static void sample(struct work_struct *work);
+static DECLARE_DEFERRABLE_WORK(sample_work, sample);
+
+static void sample_now(void)
+{
+	mod_delayed_work(workqueue, &sample_work, 0);
+}
+
+/* An idle processor is not woken for it, but for a call. */
 static void sample_later(void)
 {
-	queue_delayed_work(workqueue, &sample_work, msecs_to_jiffies(READ_ONCE(sample_ms)));
+	unsigned int ms = READ_ONCE(sample_ms);
+
+	if (READ_ONCE(call.state) != CALL_NONE)
+		ms = SLICE_MS;
+	else if (!atomic_read(&readers) && !READ_ONCE(report_ms) &&
+		 READ_ONCE(reserve_blocks) == wanted_blocks())
+		return;
+	queue_delayed_work(workqueue, &sample_work, msecs_to_jiffies(ms));
 }
 
 static void report(const struct memory *memory)
 {
-	static unsigned long reported; /* In jiffies; the worker's alone. */
+	static unsigned long next; /* The worker's alone; 0 before the first. */
 	unsigned int period = READ_ONCE(report_ms);
 
-	if (!period || time_before(jiffies, reported + msecs_to_jiffies(period)))
+	if (!period || (next && time_before(jiffies, next)))
 		return;
-	reported = jiffies;
+	next = (jiffies + msecs_to_jiffies(period)) | 1;
 	log_memory(level_names[sampled_level], memory);
+}
+
+/* Returns whether the level has changed. */
+static bool sample_level(const struct memory *memory)
+{
+	enum memory_info_level level = level_of(memory, sampled_level);
+
+	if (level == sampled_level)
+		return false;
+	WRITE_ONCE(sampled_level, level);
+	announce();
+	return true;
 }
 
 static void sample(struct work_struct *work)
 {
-	enum memory_info_level level;
+	static DEFINE_RATELIMIT_STATE(lines, 5 * HZ, 5);
+	static unsigned long next_totals; /* The worker's alone; 0 before the first. */
 	struct memory memory;
 
-	/* Else the totals stay what they were. */
-	if (read_totals())
-		pr_warn_once("cannot read /proc/meminfo\n");
-	memory = look();
-	level = level_of(&memory);
-	if (level != sampled_level) {
-		WRITE_ONCE(sampled_level, level);
-		announce();
-		log_memory(level_names[level], &memory);
+	look_after_call();
+	/* It allocates, so it is not done by this one. */
+	if (!next_totals || time_after_eq(jiffies, next_totals)) {
+		next_totals = (jiffies + msecs_to_jiffies(TOTALS_MS)) | 1;
+		queue_work(workqueue, &totals_work);
 	}
+	memory = look();
+	if (sample_level(&memory) && __ratelimit(&lines))
+		log_memory(level_names[sampled_level], &memory);
 	report(&memory);
-	if (level == MEMORY_INFO_OK)
+	if (READ_ONCE(call.state) == CALL_NONE)
 		adjust_reserve(REFILL_BLOCKS);
 	sample_later();
 }
@@ -829,8 +1284,10 @@ static int show(struct seq_file *seq, void *unused)
 	WRITE_ONCE(reader->seen, atomic64_read_acquire(&changes));
 
 	spin_lock(&call_lock);
-	if (reader->listens)
+	if (reader->listens) {
 		call.deaf = false;
+		call.was_read = true;
+	}
 	seq_printf(seq, "%d\n", current_level());
 	show_memory(seq);
 	seq_printf(seq, "%s: %llu\n", MEMORY_INFO_SEQUENCE, call.sequence);
@@ -838,7 +1295,10 @@ static int show(struct seq_file *seq, void *unused)
 		   (long long)atomic64_read(&last_calls));
 	seq_printf(seq, "%s: %llu\n", MEMORY_INFO_ASKED, call.asked);
 	seq_printf(seq, "%s: %llu\n", MEMORY_INFO_ANSWERED, call.answered);
-	seq_printf(seq, "%s: %llu\n", MEMORY_INFO_ANSWER_TIME, call.answer_us);
+	seq_printf(seq, "%s: %lld\n", MEMORY_INFO_ANSWER_TIME, call.answer_us);
+	seq_printf(seq, "%s: %lld\n", MEMORY_INFO_BACK_TIME, call.back_us);
+	seq_printf(seq, "%s: %lld\n", MEMORY_INFO_LONGEST_HOLD, call.longest_hold_us);
+	seq_printf(seq, "%s: %d\n", MEMORY_INFO_LISTENER, pid_vnr(call.listener));
 	spin_unlock(&call_lock);
 	return 0;
 }
@@ -874,7 +1334,15 @@ static void end_to_listen(void)
 static int open_file(struct inode *inode, struct file *file)
 {
 	struct reader *reader;
+	struct memory memory;
 	int err;
+
+	/*
+	 * The file's mode does not keep out the root of a container that has no
+	 * user namespace: its procfs has this file, and its uid owns it.
+	 */
+	if ((file->f_mode & FMODE_WRITE) && !capable(CAP_SYS_RESOURCE))
+		return -EPERM;
 
 	/*
 	 * Who sleeps in poll() is in our wait queue until it wakes, and nothing
@@ -882,10 +1350,16 @@ static int open_file(struct inode *inode, struct file *file)
 	 */
 	if (!try_module_get(THIS_MODULE))
 		return -ENODEV;
-	reader = kzalloc(sizeof(*reader), GFP_KERNEL);
+	reader = kzalloc(sizeof(*reader), GFP_KERNEL_ACCOUNT);
 	if (!reader) {
 		err = -ENOMEM;
 		goto put_module;
+	}
+	/* The worker may have rested while the file was not open. */
+	if (atomic_inc_return(&readers) == 1) {
+		memory = look();
+		sample_level(&memory);
+		sample_now();
 	}
 	reader->seen = atomic64_read(&changes);
 	err = single_open_size(file, show, reader, MEMORY_INFO_TEXT_MAX);
@@ -901,6 +1375,7 @@ static int open_file(struct inode *inode, struct file *file)
 release_seq:
 	single_release(inode, file);
 free_reader:
+	atomic_dec(&readers);
 	kfree(reader);
 put_module:
 	module_put(THIS_MODULE);
@@ -914,21 +1389,35 @@ static int release_file(struct inode *inode, struct file *file)
 	if (reader->listens)
 		end_to_listen();
 	single_release(inode, file);
+	atomic_dec(&readers);
 	kfree(reader);
 	/* remove_proc_entry() waits for our return, and so does exit. */
 	module_put(THIS_MODULE);
 	return 0;
 }
 
-static ssize_t write_file(struct file *file, const char __user *text, size_t len, loff_t *pos)
+static ssize_t write_file(struct file *file, const char __user *from, size_t len, loff_t *pos)
 {
+	char text[WRITTEN_MAX];
+	char *word = text;
 	u64 sequence;
 	int err;
 
-	err = kstrtou64_from_user(text, len, 10, &sequence);
-	if (err)
-		return err == -EFAULT ? err : -EINVAL;
-	err = answer(sequence);
+	if (len >= sizeof(text))
+		return -EINVAL;
+	if (copy_from_user(text, from, len))
+		return -EFAULT;
+	text[len] = '\0';
+	if (kstrtou64(strsep(&word, " "), 10, &sequence))
+		return -EINVAL;
+	if (!word)
+		err = answer(sequence, CALL_ANSWERED);
+	else if (sysfs_streq(word, MEMORY_INFO_CLAIM))
+		err = claim(sequence);
+	else if (sysfs_streq(word, MEMORY_INFO_NONE))
+		err = answer(sequence, CALL_DECLINED);
+	else
+		err = -EINVAL;
 	return err ? err : len;
 }
 
@@ -951,7 +1440,7 @@ static const struct proc_ops file_ops = {
  * Load and unload
  */
 
-static int __init check_thresholds(void)
+static int __init begin_to_load(void)
 {
 	int err = 0;
 
@@ -974,51 +1463,57 @@ static void __init log_load(const struct memory *memory)
 		reserve_blocks * BLOCK_PAGES * (PAGE_SIZE / SZ_1K), reserve_kib, grace_ms);
 }
 
+static void stop_sampling(void)
+{
+	kernel_param_lock(THIS_MODULE);
+	loaded = false;
+	kernel_param_unlock(THIS_MODULE);
+	cancel_delayed_work_sync(&sample_work);
+	destroy_workqueue(workqueue); /* With what it still has to do. */
+	release_leisurely(ULONG_MAX);
+}
+
 static int __init memory_info_init(void)
 {
 	struct memory memory;
 	int err;
 
-	err = check_thresholds();
-	if (err)
-		return err;
-
-	meminfo = filp_open("/proc/meminfo", O_RDONLY, 0);
-	if (IS_ERR(meminfo))
-		return PTR_ERR(meminfo);
-	err = read_totals();
-	if (err)
-		goto close_meminfo;
-	memory = look();
-	sampled_level = level_of(&memory);
-
-	workqueue = alloc_workqueue("memory_info", WQ_UNBOUND | WQ_MEM_RECLAIM | WQ_FREEZABLE, 1);
-	if (!workqueue) {
-		err = -ENOMEM;
-		goto close_meminfo;
-	}
+	/* Memory there is little, and no daemon. */
+	if (is_kdump_kernel())
+		return -ENODEV;
 	choose_reserve();
-	adjust_reserve(ULONG_MAX);
-	sample_later();
-
-	err = register_oom_notifier(&oom_notifier);
+	workqueue = alloc_workqueue("memory_info", WQ_UNBOUND | WQ_MEM_RECLAIM | WQ_FREEZABLE, 0);
+	if (!workqueue)
+		return -ENOMEM;
+	err = begin_to_load();
 	if (err)
 		goto stop_sampling;
-	if (!proc_create(PROC_NAME, 0644, NULL, &file_ops)) {
+	queue_work(workqueue, &totals_work);
+	flush_work(&totals_work);
+	memory = look();
+	sampled_level = level_of(&memory, MEMORY_INFO_OK);
+	adjust_reserve(ULONG_MAX);
+
+	err = register_pm_notifier(&suspend_notifier);
+	if (err)
+		goto stop_sampling;
+	err = register_oom_notifier(&oom_notifier);
+	if (err)
+		goto unregister_suspend;
+	if (!proc_create(PROC_NAME, 0640, NULL, &file_ops)) {
 		err = -ENOMEM;
-		goto unregister_notifier;
+		goto unregister_oom;
 	}
+	sample_now();
 	log_load(&memory);
 	return 0;
 
-unregister_notifier:
+unregister_oom:
 	unregister_oom_notifier(&oom_notifier);
+unregister_suspend:
+	unregister_pm_notifier(&suspend_notifier);
 stop_sampling:
-	cancel_delayed_work_sync(&sample_work);
-	release_blocks(ULONG_MAX);
-	destroy_workqueue(workqueue);
-close_meminfo:
-	fput(meminfo);
+	stop_sampling();
 	return err;
 }
 
@@ -1026,10 +1521,8 @@ static void __exit memory_info_exit(void)
 {
 	remove_proc_entry(PROC_NAME, NULL);
 	unregister_oom_notifier(&oom_notifier);
-	cancel_delayed_work_sync(&sample_work);
-	release_blocks(ULONG_MAX);
-	destroy_workqueue(workqueue);
-	fput(meminfo);
+	unregister_pm_notifier(&suspend_notifier);
+	stop_sampling();
 	pr_info("unloaded\n");
 }
 

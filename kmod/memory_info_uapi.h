@@ -2,7 +2,7 @@
 /*
  * What memory_info.ko says to user space, and how user space answers.
  *
- * There is one file, /proc/oom_notifier (mode 0644, owner root), and one
+ * There is one file, /proc/oom_notifier (mode 0640, owner root), and one
  * directory of parameters, /sys/module/memory_info/parameters.  This header
  * describes both in full; a reader needs nothing else.
  *
@@ -28,13 +28,17 @@
  *	LastCallsAsked: 0
  *	LastCallsAnswered: 0
  *	AnswerMicroseconds: 0
+ *	BackMicroseconds: 0
+ *	LongestHoldMicroseconds: 0
+ *	ListenerPid: 0
  *
  * The whole text is shorter than MEMORY_INFO_TEXT_MAX bytes and comes with
  * one read(2).  A descriptor can be read again and again: pread(2) at offset
  * 0.  After open(2) this allocates nothing, in user space or in the kernel.
- * Available memory and free swap are those of the moment of reading; totals
- * and level (but for MEMORY_INFO_LAST_CALL, which is always of the moment)
- * are at most sample_ms old.
+ * Available memory and free swap are those of the moment of reading; the
+ * level (but for MEMORY_INFO_LAST_CALL, which is always of the moment) is at
+ * most sample_ms old, and totals 5 s.  A processor that is idle is not woken
+ * to look at memory.
  *
  * Waiting
  * -------
@@ -44,33 +48,54 @@
  *
  * Answering a last call
  * ---------------------
- * The *listener* is whoever has the file open for writing: root alone may,
- * and only one descriptor at a time; a second open for writing fails with
- * EBUSY.  It opens with O_RDWR | O_CLOEXEC.  Readers and pollers without
- * write access are never waited for.
+ * The *listener* is the process that has the file open for writing.  That
+ * takes root's uid (else EACCES) and CAP_SYS_RESOURCE in the initial user
+ * namespace (else EPERM), which the root of a container does not have by
+ * default.  Only one descriptor at a time: a second open for writing fails
+ * with EBUSY, and "ListenerPid" says which process has the first.  It opens
+ * with O_RDWR | O_CLOEXEC.  Readers and pollers without write access are
+ * never waited for.
  *
- * When the kernel is about to kill, the level becomes MEMORY_INFO_LAST_CALL,
- * "Sequence" has a new number, and the kernel waits for the listener, at most
- * grace_ms.  The listener ends whom it chooses, then writes the number, as
- * decimal text with or without a newline, in one write(2):
+ * When the kernel is out of memory and may kill, the level becomes
+ * MEMORY_INFO_LAST_CALL and "Sequence" has a new number.  The listener writes
+ * that number, as decimal text with or without a newline, in one write(2):
  *
- *	write(fd, "17\n", 3)
+ *	"17 claim"	before it ends any process: it is about to
+ *	"17"		after that: memory will come
+ *	"17 none"	instead: it can end no process, and need not be waited
+ *			for
  *
- *	EINVAL	not a decimal number
+ *	EINVAL	none of these
  *	ESTALE	not the latest call's number
+ *	ETIME	that call is over: memory is back, or the kernel's turn has
+ *		come.  One that was told so for a claim ends no process.
  *
- * A number that is the latest call's, but comes when that call is over, is
- * taken without an error: memory may have come back first, or the task that
- * the kernel was about to kill for may be the one chosen.  After the answer
- * the level is what memory says again (mostly MEMORY_INFO_KILL), and the
- * kernel goes on as soon as memory comes back.  Where none comes, it asks
- * again a few times, each call with a number of its own, and then kills.
+ * Each step has grace_ms: from the call to the claim, from there to the
+ * answer, from there to memory.  A claim may be left out, but then what is
+ * ended for a call may be ended for one that is over.  After the answer the
+ * level is what memory says again (mostly MEMORY_INFO_KILL), and the kernel
+ * goes on as soon as memory comes back.  Where none comes, it asks again, each
+ * call with a number of its own, and kills after four calls in a row that have
+ * not helped, or after 2 s of such (or one grace_ms, where that is longer).
+ * Memory that comes back without an answer ends a call, too, and counts as one
+ * that has not helped.
  *
- * The write promises that memory will come.  A listener that can give up
- * nobody does not answer.  After one call that was not answered the kernel
- * waits for nobody until the listener has read the file again.  The number
- * to answer is read from the file at each last call, never guessed: other
- * lines change meanwhile.
+ * What frees memory must follow at once: process_mrelease(2), from another
+ * thread than the one that answers.  A listener that has not read the file
+ * since a call began is not asked again before it reads.  The number to
+ * answer is read from the file at each last call, never guessed: other lines
+ * change meanwhile.
+ *
+ * Not every allocation that fails is a last call.  None is where the kernel
+ * kills nothing (an allocation in a filesystem's transaction, or of a process
+ * that is dying), where it waits for a victim that it has chosen itself, where
+ * the process may not use all of the machine's memory (cpuset, mempolicy),
+ * where the machine is not short of memory, for SysRq-f, for kswapd (MGLRU's
+ * min_ttl_ms), and while user space is frozen for suspend.  What the kernel
+ * does not tell is not considered: an allocation that is GFP_NOFS or GFP_NOIO
+ * by itself, for which the kernel kills nothing, and a mapping bound to a node
+ * by mbind(2), are calls like others.  panic_on_oom=2 and
+ * oom_kill_allocating_task come after the call.
  *
  * From the change of level to the answer the listener must not depend on
  * memory or on anyone who waits for memory: no open(2), no pidfd_open(2), no
@@ -97,10 +122,11 @@
  *	report_ms	milliseconds between two lines in the kernel log, one
  *			a sample at most, up to 3600000; 0 (the default) is
  *			never
- *	reserve_kib	KiB set aside for a last call, 0 (none) to an eighth
- *			of memory (default: 8192, and 1024 for each CPU)
- *	grace_ms	milliseconds that a last call waits at most, 0 (never)
- *			to 10000 (default 500)
+ *	reserve_kib	KiB set aside for a last call, and freed when it
+ *			is answered: 0 (none) to an eighth of memory (default:
+ *			8192, and 1024 for each CPU)
+ *	grace_ms	milliseconds for each step of a last call, 0 (none is
+ *			asked) to 10000 (default 500)
  */
 #ifndef MEMORY_INFO_UAPI_H
 #define MEMORY_INFO_UAPI_H
@@ -118,7 +144,7 @@ enum memory_info_level {
 	MEMORY_INFO_WARN = 1,
 	/* Memory and swap are both at or below kill_percent. */
 	MEMORY_INFO_KILL = 2,
-	/* The kernel is about to kill, and waits for the listener's answer. */
+	/* The kernel may kill, and waits for the listener's answer. */
 	MEMORY_INFO_LAST_CALL = 3,
 };
 
@@ -153,15 +179,17 @@ enum memory_info_level {
 #define MEMORY_INFO_SEQUENCE "Sequence"
 
 /*
- * How often the kernel was about to kill since the module was loaded, be it
- * that a listener was asked or not.
+ * How often an allocation was left with nothing but the OOM killer since the
+ * module was loaded, be it that a listener was asked or not.  The kernel may
+ * have killed then, waited for an earlier victim, or done nothing.  All that
+ * wait for one call count as one.
  */
 #define MEMORY_INFO_LAST_CALLS "LastCalls"
 
 /* Of these, how many were put to a listener ... */
 #define MEMORY_INFO_ASKED "LastCallsAsked"
 
-/* ... and how many of them it answered, be it in time or late. */
+/* ... and how many of them it answered: memory will come. */
 #define MEMORY_INFO_ANSWERED "LastCallsAnswered"
 
 /*
@@ -169,5 +197,24 @@ enum memory_info_level {
  * that was answered; 0 before the first.
  */
 #define MEMORY_INFO_ANSWER_TIME "AnswerMicroseconds"
+
+/*
+ * From the kernel's call until memory was back, in microseconds, of the latest
+ * call that was answered and that memory followed on; 0 before the first.
+ */
+#define MEMORY_INFO_BACK_TIME "BackMicroseconds"
+
+/*
+ * The longest that a last call has kept the kernel's OOM lock at a stretch, in
+ * microseconds, since the module was loaded.
+ */
+#define MEMORY_INFO_LONGEST_HOLD "LongestHoldMicroseconds"
+
+/* The listener's pid as the reader has it; 0 where there is none. */
+#define MEMORY_INFO_LISTENER "ListenerPid"
+
+/* What can follow the number of a last call. */
+#define MEMORY_INFO_CLAIM "claim"
+#define MEMORY_INFO_NONE "none"
 
 #endif /* MEMORY_INFO_UAPI_H */

@@ -97,6 +97,11 @@ pub enum Effect {
         /// The call's number.
         sequence: u64,
     },
+    /// Tell the kernel that none will, and that it need not wait.
+    DeclineKernel {
+        /// The call's number.
+        sequence: u64,
+    },
     /// Free the memory of what was killed, without waiting for it.
     Free,
     /// Answer all clients that wait for relief.

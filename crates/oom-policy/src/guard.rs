@@ -87,6 +87,11 @@ impl Guard {
         }
     }
 
+    /// The kernel asks from now on.
+    pub fn kernel_asks(&mut self) {
+        self.surroundings.kernel_asks = true;
+    }
+
     /// Makes room for `processes` processes: in quiet rounds, because it may
     /// allocate.
     pub fn reserve(&mut self, processes: usize) {
@@ -335,8 +340,12 @@ impl Guard {
         let decision = self.policy.decision();
         let is_pending = matches!(decision.verdict, Verdict::Refused(Refusal::Pending { .. }));
         let memory_will_come = self.round.sent > 0 || is_pending;
-        if let Some(sequence) = self.round.sequence.filter(|_| memory_will_come) {
-            effects.push(Effect::AnswerKernel { sequence });
+        match self.round.sequence {
+            Some(sequence) if memory_will_come => effects.push(Effect::AnswerKernel { sequence }),
+            Some(sequence) if decision.actions.is_empty() => {
+                effects.push(Effect::DeclineKernel { sequence });
+            }
+            _ => {}
         }
         if self.round.sent > 0 {
             effects.push(Effect::Free);

@@ -207,6 +207,7 @@ fn a_last_call_without_a_candidate_is_left_to_the_kernel() {
     assert_eq!(
         wanted,
         [
+            Effect::DeclineKernel { sequence: 7 },
             Effect::Answer(Answer::Refused(Refusal::NothingHelps { eligible_bytes: 0 })),
             Effect::Tell,
             Effect::LookAgain {

@@ -2,6 +2,7 @@
 //! is answered stands in `kmod/memory_info_uapi.h`, which the tests hold this
 //! reader against.
 
+use std::fmt::Arguments;
 use std::fs;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -45,7 +46,8 @@ impl Notifier {
     /// # Errors
     ///
     /// [`ReadError::Open`]: it is there and cannot be opened for writing: not
-    /// by others than root (EACCES), nor while another listens (EBUSY).
+    /// by others than root (EACCES), by a root without CAP_SYS_RESOURCE
+    /// (EPERM: a container's), nor while another listens (EBUSY).
     pub fn open(path: &Path) -> Result<Option<Self>, ReadError> {
         match openat(CWD, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
             Ok(file) => Ok(Some(Self {
@@ -89,18 +91,52 @@ impl Notifier {
         &self.path
     }
 
-    /// Answers the last call `sequence`: memory will come. Takes no memory.
+    /// Claims the last call `sequence`: what follows is for it. Before anything
+    /// is killed, and without taking memory, as what follows.
     ///
     /// # Errors
     ///
-    /// ESTALE: there has been another call since; read it and answer that.
+    /// ETIME: the call is over, or memory is back, and nothing need be killed.
+    /// ESTALE: there has been another call since; read it.
+    pub fn claim(&self, sequence: u64) -> Result<(), Errno> {
+        self.say(format_args!("{sequence} claim\n"))
+    }
+
+    /// Answers the last call `sequence`: memory will come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Notifier::claim`].
     pub fn answer(&self, sequence: u64) -> Result<(), Errno> {
+        self.say(format_args!("{sequence}\n"))
+    }
+
+    /// Answers the last call `sequence`: none will, the kernel need not wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`Notifier::claim`].
+    pub fn decline(&self, sequence: u64) -> Result<(), Errno> {
+        self.say(format_args!("{sequence} none\n"))
+    }
+
+    fn say(&self, words: Arguments<'_>) -> Result<(), Errno> {
         // 2^64 has twenty digits.
-        let mut text = [0; 24];
+        let mut text = [0; 32];
         let mut rest = &mut text[..];
-        let _ = writeln!(rest, "{sequence}");
+        let _ = rest.write_fmt(words);
         let left = rest.len();
         write(&self.file, &text[..text.len() - left]).map(|_| ())
+    }
+
+    /// The pid of the process that listens at `path`, if any does and the module
+    /// says so.
+    #[must_use]
+    pub fn listener(path: &Path) -> Option<u32> {
+        let text = fs::read_to_string(path).ok()?;
+        let mut lines = text.lines();
+        let pid = lines.find_map(|line| line.strip_prefix("ListenerPid: "))?;
+        pid.parse().ok().filter(|&pid| pid != 0)
     }
 }
 
@@ -187,7 +223,7 @@ mod tests {
                 text.push_str(line);
                 text.push('\n');
             }
-            if line.starts_with("AnswerMicroseconds") {
+            if line.starts_with("ListenerPid") {
                 break;
             }
         }
@@ -319,6 +355,21 @@ mod tests {
     }
 
     #[test]
+    fn the_file_says_which_process_listens() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let file = folder.path().join("oom_notifier");
+        let check = |pid: &str, want| {
+            let text = example().replace("ListenerPid: 0", &format!("ListenerPid: {pid}"));
+            fs::write(&file, text).expect("ours");
+            assert_eq!(Notifier::listener(&file), want, "{pid}");
+        };
+        check("812", Some(812));
+        check("0", None);
+        check("init", None);
+        assert_eq!(Notifier::listener(folder.path()), None);
+    }
+
+    #[test]
     fn a_machine_without_the_module_has_no_notifier() {
         let folder = tempfile::TempDir::new().expect("a folder");
         let notifier = Notifier::open(&folder.path().join("oom_notifier"));
@@ -346,8 +397,14 @@ mod tests {
             notifier.read().expect("good").level,
             Some(NotifierLevel::Warn)
         );
-        notifier.answer(u64::MAX).expect("a file takes it");
-        let written = fs::read_to_string(&file).expect("ours");
-        assert!(written.starts_with("18446744073709551615\n"), "{written}");
+        let check_says = |say: &dyn Fn(u64) -> Result<(), Errno>, want: &str| {
+            fs::write(&file, "").expect("ours");
+            say(u64::MAX).expect("a file takes it");
+            let written = fs::read_to_string(&file).expect("ours");
+            assert_eq!(written.trim_start_matches('\0'), want);
+        };
+        check_says(&|n| notifier.claim(n), "18446744073709551615 claim\n");
+        check_says(&|n| notifier.answer(n), "18446744073709551615\n");
+        check_says(&|n| notifier.decline(n), "18446744073709551615 none\n");
     }
 }

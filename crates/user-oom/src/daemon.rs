@@ -162,7 +162,7 @@ impl Daemon {
             Ok(Sight {
                 memory,
                 last_call: Some(sequence),
-            }) => {
+            }) if self.senses.memory.claim(sequence) => {
                 self.see(now);
                 // While the kernel waits, nothing else is done.
                 self.round.is_last_call = true;
@@ -237,9 +237,8 @@ impl Daemon {
                 Effect::Forewarn { full_in } => self.forewarn(full_in),
                 Effect::ReadTable(depth) => self.read_table(now, depth),
                 Effect::Act(action) => self.act(now, action),
-                Effect::AnswerKernel { sequence } => {
-                    self.senses.memory.answer(sequence);
-                }
+                Effect::AnswerKernel { sequence } => self.senses.memory.answer(sequence),
+                Effect::DeclineKernel { sequence } => self.senses.memory.decline(sequence),
                 Effect::Free => self.executor.free_killed(),
                 Effect::Answer(answer) => self.peers.answer(&reply(answer, self.guard.memory())),
                 Effect::Tell => self.tell(now),
@@ -365,10 +364,49 @@ impl Daemon {
             .map_err(Error::Control)?;
         let pause = self.peers.tend(now, &self.wait);
         self.rest_for(pause);
+        self.listen_again(now);
         main_log::hand_over(|level, text| self.scribe.note(level, text));
         self.scribe.catch_up();
         self.report(now);
         Ok(())
+    }
+
+    /// Where another process has listened to the module at start.
+    fn listen_again(&mut self, now: Moment) {
+        match self.senses.memory.listen_again(now) {
+            Ok(true) => self.begin_to_listen(),
+            Ok(false) => {}
+            Err(err) => self.scribe.note(
+                log::Level::Warn,
+                format_args!("the kernel will not ask before it kills: {}", chain(&err)),
+            ),
+        }
+        self.rest_for(self.senses.memory.rest_before_listening(now));
+    }
+
+    fn begin_to_listen(&mut self) {
+        let Some(notifier) = self.senses.memory.notifier() else {
+            return;
+        };
+        let flags = EpollFlags::EPOLLPRI;
+        if let Err(errno) = self.wait.add(notifier, flags, WakeSource::Notifier) {
+            self.senses.memory.do_without_notifier();
+            self.scribe.note(
+                log::Level::Warn,
+                format_args!(
+                    "the kernel will not ask before it kills: cannot wait for \
+                     memory_info.ko: {}",
+                    errno.desc()
+                ),
+            );
+            return;
+        }
+        self.guard.kernel_asks();
+        self.hold_ahead();
+        self.scribe.note(
+            log::Level::Info,
+            format_args!("no other process listens to memory_info.ko: the kernel asks us now"),
+        );
     }
 
     /// Values have changed: holds what is registered now.

@@ -1,11 +1,14 @@
 //! Where the daemon learns how much memory there is: from meminfo, or from the
 //! kernel module, which also says when the kernel is about to kill.
 
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use oom_policy::{Amount, Floor, Memory, Settings};
+use oom_policy::{Amount, Floor, Memory, Moment, Settings};
+use rustix::io::Errno;
 use sensors::{
     Implausible, Meminfo, Notified, Notifier, NotifierLevel, NotifierParameters, Percentages,
     ReadError, Zoneinfo,
@@ -23,6 +26,8 @@ pub(crate) struct MemorySource {
     answered: u64,
     /// Why the module is not read any longer, until that is said.
     lost: Option<ReadError>,
+    /// Another process listens to the module: until that is over.
+    busy: Option<Busy>,
     paths: Paths,
 }
 
@@ -62,8 +67,45 @@ impl MemorySource {
             rest: last,
             answered: 0,
             lost: None,
+            busy: None,
             paths,
         }
+    }
+
+    /// Another process listens to the module; it is tried again.
+    pub(crate) fn wait_for_notifier(&mut self, busy: Busy) {
+        self.busy = Some(busy);
+    }
+
+    /// Becomes the module's listener where another process was: whether it has
+    /// just become it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot, for another reason, and is not tried again.
+    pub(crate) fn listen_again(&mut self, now: Moment) -> Result<bool, ReadError> {
+        let Some(busy) = self.busy.as_mut().filter(|busy| busy.next <= now) else {
+            return Ok(false);
+        };
+        busy.next = now + LISTEN_REST;
+        let outcome = busy.target.listen();
+        if outcome.as_ref().is_err_and(is_busy) {
+            return Ok(false);
+        }
+        self.busy = None;
+        self.notifier = outcome?;
+        let path = self
+            .notifier
+            .as_ref()
+            .map(|notifier| notifier.path().into());
+        self.paths.notifier = path;
+        Ok(self.notifier.is_some())
+    }
+
+    /// How long until that is worth trying again.
+    pub(crate) fn rest_before_listening(&self, now: Moment) -> Duration {
+        let busy = self.busy.as_ref();
+        busy.map_or(Duration::MAX, |busy| busy.next.since(now))
     }
 
     /// As it was when it was last read whole.
@@ -170,38 +212,121 @@ impl MemorySource {
         }
     }
 
-    /// Tells the kernel that memory will come. Whether it took that.
-    pub(crate) fn answer(&mut self, sequence: u64) -> bool {
-        self.answered = sequence;
-        self.notifier
+    /// Claims a last call, so that nothing is killed for one that is over.
+    /// Whether it still waits.
+    pub(crate) fn claim(&self, sequence: u64) -> bool {
+        let claimed = self
+            .notifier
             .as_ref()
-            .is_some_and(|notifier| notifier.answer(sequence).is_ok())
+            .map(|notifier| notifier.claim(sequence));
+        !matches!(claimed, Some(Err(Errno::TIME | Errno::STALE)))
     }
+
+    /// Tells the kernel that memory will come. One that has not waited for that
+    /// goes on without.
+    pub(crate) fn answer(&mut self, sequence: u64) {
+        self.answered = sequence;
+        if let Some(notifier) = &self.notifier {
+            let _ = notifier.answer(sequence);
+        }
+    }
+
+    /// Tells the kernel that none will come.
+    pub(crate) fn decline(&mut self, sequence: u64) {
+        self.answered = sequence;
+        if let Some(notifier) = &self.notifier {
+            let _ = notifier.decline(sequence);
+        }
+    }
+}
+
+/// Between two tries to listen where another process does.
+const LISTEN_REST: Duration = Duration::from_secs(2);
+
+/// The module, and what it is to be told by its listener.
+#[derive(Clone, Debug)]
+pub(crate) struct ListenTarget {
+    path: PathBuf,
+    parameters: NotifierParameters,
+    warn: Percentages,
+    kill: Percentages,
+}
+
+impl ListenTarget {
+    /// `settings` in whole percent, rounded up: the module only wakes us, the
+    /// level is our own.
+    pub(crate) fn new(
+        path: PathBuf,
+        parameters: NotifierParameters,
+        settings: &Settings,
+        memory: &Memory,
+    ) -> Self {
+        let base_bytes = memory.usable_bytes();
+        let percentages = |floor: Floor| Percentages {
+            memory: whole_percent(floor.memory, base_bytes).max(SHORT_PERCENT),
+            swap: whole_percent(floor.swap, memory.swap_total_bytes),
+        };
+        Self {
+            path,
+            parameters,
+            warn: percentages(settings.warn),
+            kill: percentages(settings.kill),
+        }
+    }
+
+    /// Becomes the listener, and has the module wake us at our levels; `None`
+    /// where it is not loaded.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened (see [`is_busy`]), or refuses the levels.
+    pub(crate) fn listen(&self) -> Result<Option<Notifier>, ReadError> {
+        let Some(notifier) = Notifier::open(&self.path)? else {
+            return Ok(None);
+        };
+        self.parameters.set_levels(self.warn, self.kill)?;
+        Ok(Some(notifier))
+    }
+
+    /// Which process listens instead of us.
+    pub(crate) fn holder(&self) -> String {
+        let Some(pid) = Notifier::listener(&self.path) else {
+            return "another process".to_owned();
+        };
+        // The module's file is beside the processes' directories.
+        match fs::read_to_string(self.path.with_file_name(format!("{pid}/comm"))) {
+            Ok(comm) => format!("process {pid} ({})", comm.trim_end()),
+            Err(_) => format!("process {pid}"),
+        }
+    }
+}
+
+/// The module that another process listens to.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    target: ListenTarget,
+    next: Moment,
+}
+
+impl Busy {
+    pub(crate) fn new(target: ListenTarget) -> Self {
+        Self {
+            target,
+            next: Moment::ORIGIN,
+        }
+    }
+}
+
+/// Whether another process listens.
+pub(crate) fn is_busy(err: &ReadError) -> bool {
+    let busy = Some(Errno::BUSY.raw_os_error());
+    matches!(err, ReadError::Open { source, .. } if source.raw_os_error() == busy)
 }
 
 /// Above its kill level the module takes a call of the kernel's for a special
 /// case (one NUMA node, one cpuset) and does not ask, so that is never set
 /// lower than this.
 const SHORT_PERCENT: u8 = 5;
-
-/// Has the module wake us at our levels, in whole percent, rounded up: it only
-/// wakes, the level is our own.
-///
-/// # Errors
-///
-/// The module refuses.
-pub(crate) fn set_levels(
-    parameters: &NotifierParameters,
-    settings: &Settings,
-    memory: &Memory,
-) -> Result<(), ReadError> {
-    let base_bytes = memory.usable_bytes();
-    let percentages = |floor: Floor| Percentages {
-        memory: whole_percent(floor.memory, base_bytes).max(SHORT_PERCENT),
-        swap: whole_percent(floor.swap, memory.swap_total_bytes),
-    };
-    parameters.set_levels(percentages(settings.warn), percentages(settings.kill))
-}
 
 fn whole_percent(amount: Amount, total_bytes: u64) -> u8 {
     let percent = match amount {
@@ -367,6 +492,36 @@ mod tests {
             2_048_000,
             &["meminfo, line 3: MemAvailable cannot be 0 kB"],
         );
+    }
+
+    #[test]
+    fn the_process_that_listens_instead_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = |pid: &str| {
+            let path = folder.path().join("oom_notifier");
+            std::fs::write(&path, format!("0\nListenerPid: {pid}\n")).unwrap();
+            ListenTarget {
+                path,
+                parameters: NotifierParameters::at(folder.path()),
+                warn: Percentages { memory: 0, swap: 0 },
+                kill: Percentages { memory: 0, swap: 0 },
+            }
+        };
+        std::fs::create_dir(folder.path().join("812")).unwrap();
+        std::fs::write(folder.path().join("812/comm"), "other\n").unwrap();
+        assert_eq!(target("812").holder(), "process 812 (other)");
+        assert_eq!(target("813").holder(), "process 813");
+        assert_eq!(target("0").holder(), "another process");
+    }
+
+    #[test]
+    fn only_a_file_that_another_has_open_is_tried_again() {
+        let refused = |errno: Errno| ReadError::Open {
+            path: "oom_notifier".into(),
+            source: errno.into(),
+        };
+        assert!(is_busy(&refused(Errno::BUSY)));
+        assert!(!is_busy(&refused(Errno::ACCESS)));
     }
 
     #[test]

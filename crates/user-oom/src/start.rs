@@ -29,7 +29,7 @@ use crate::arguments::{Arguments, Source};
 use crate::classify::{Classifier, Programs};
 use crate::daemon::{Daemon, LoopState, StatusLine, room_for};
 use crate::error::{Error, chain, system};
-use crate::memory::MemorySource;
+use crate::memory::{self, Busy, ListenTarget, MemorySource};
 use crate::peers::{self, Peers};
 use crate::pressure::{self, PressureWatch};
 use crate::privileges::Privileges;
@@ -258,21 +258,21 @@ fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
     let mut meminfo = Meminfo::open(&path).map_err(Error::Memory)?;
     let memory = meminfo.read().map_err(Error::Memory)?;
     let mut settings = arguments.settings(&memory).map_err(Error::Unusable)?;
-    let notifier = match source {
-        Source::Proc => None,
-        Source::Auto => match listen(&mut settings, &memory) {
-            Ok(notifier) => notifier,
-            Err(err) => {
-                log::warn!("the kernel will not ask before it kills: {}", chain(&err));
-                None
-            }
-        },
+    let (notifier, busy) = match source {
+        Source::Proc => (None, None),
+        Source::Auto => listen(&mut settings, &memory).unwrap_or_else(|err| {
+            log::warn!("the kernel will not ask before it kills: {}", chain(&err));
+            (None, None)
+        }),
         Source::Module => match listen(&mut settings, &memory).map_err(Error::Memory)? {
-            Some(notifier) => Some(notifier),
-            None => return Err(Error::NoModule),
+            (None, None) => return Err(Error::NoModule),
+            heard => heard,
         },
     };
-    let source = MemorySource::new(meminfo, memory, zoneinfo, notifier);
+    let mut source = MemorySource::new(meminfo, memory, zoneinfo, notifier);
+    if let Some(busy) = busy {
+        source.wait_for_notifier(busy);
+    }
     Ok((source, settings))
 }
 
@@ -307,19 +307,36 @@ fn zoneinfo() -> Option<Zoneinfo> {
     }
 }
 
-/// Becomes the module's listener, where it is loaded.
-fn listen(settings: &mut Settings, memory: &Memory) -> Result<Option<Notifier>, ReadError> {
-    let Some(notifier) = Notifier::open(&Path::new(PROC).join("oom_notifier"))? else {
-        return Ok(None);
-    };
+/// Becomes the module's listener, where it is loaded; or returns what to try
+/// again, where another process is that already.
+fn listen(
+    settings: &mut Settings,
+    memory: &Memory,
+) -> Result<(Option<Notifier>, Option<Busy>), ReadError> {
     let parameters = NotifierParameters::at(MODULE);
-    crate::memory::set_levels(&parameters, settings, memory)?;
+    let path = Path::new(PROC).join("oom_notifier");
+    let target = ListenTarget::new(path, parameters.clone(), settings, memory);
+    let heard = match target.listen() {
+        Ok(None) => return Ok((None, None)),
+        Ok(Some(notifier)) => (Some(notifier), None),
+        Err(err) if memory::is_busy(&err) => {
+            log::warn!(
+                "the kernel will not ask us before it kills: {} listens to memory_info.ko; \
+                 trying again until it has ended",
+                target.holder()
+            );
+            (None, Some(Busy::new(target)))
+        }
+        Err(err) => return Err(err),
+    };
     match parameters.grace_millis() {
         Ok(millis) => settings.last_call_deadline = Duration::from_millis(millis),
         Err(err) => log::warn!("{}; using {:?}", chain(&err), settings.last_call_deadline),
     }
-    log::info!("memory_info.ko is loaded: the kernel asks before it kills");
-    Ok(Some(notifier))
+    if heard.0.is_some() {
+        log::info!("memory_info.ko is loaded: the kernel asks before it kills");
+    }
+    Ok(heard)
 }
 
 /// What we run as, whatever has become of its path meanwhile: a package that is

@@ -21,9 +21,15 @@ use super::roles::say;
 /// What a listener does at a last call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
-    /// Kills the next of its victims that is still there, and answers. Without
-    /// one it answers all the same.
+    /// Claims the call, kills the next of its victims that is still there, and
+    /// answers. Without one it answers all the same.
     Answers,
+    /// The same, but it sleeps through its first call.
+    Misses,
+    /// Waits until the call is over, and says what then becomes of its answer.
+    Late,
+    /// Has no victim, and says so.
+    Declines,
     /// Kills, and leaves without an answer.
     KillsOnly,
     /// Reads the file and does nothing.
@@ -35,8 +41,11 @@ pub enum Manner {
 }
 
 impl Manner {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 8] = [
         Self::Answers,
+        Self::Misses,
+        Self::Late,
+        Self::Declines,
         Self::KillsOnly,
         Self::Ignores,
         Self::Sleeps,
@@ -48,6 +57,9 @@ impl fmt::Display for Manner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Answers => "answers",
+            Self::Misses => "misses",
+            Self::Late => "late",
+            Self::Declines => "declines",
             Self::KillsOnly => "kills-only",
             Self::Ignores => "ignores",
             Self::Sleeps => "sleeps",
@@ -111,24 +123,44 @@ fn listen(file: &File, manner: Manner, victims: &[OwnedFd]) -> Result<()> {
         let mut text = [0; 1024];
         let len = rustix::io::pread(file, &mut text, 0)?;
         let (level, sequence) = read(&text[..len]).context("the notifier makes no sense")?;
-        if level != LAST_CALL || sequence == answered {
+        let calls = level == LAST_CALL;
+        if manner == Manner::Late && !calls && sequence != answered {
+            let taken = write(file, sequence, b"\n");
+            say(taken.map_or_else(name, |()| "taken"))?;
+        } else if !calls || sequence == answered || manner == Manner::Late {
             continue;
         }
         match manner {
             Manner::Exits => return Ok(()),
-            Manner::Ignores | Manner::Sleeps => {}
+            Manner::Ignores | Manner::Sleeps | Manner::Late => {}
+            Manner::Declines => write(file, sequence, b" none\n")?,
             Manner::KillsOnly => kill_the_next(victims)?,
-            Manner::Answers => {
-                kill_the_next(victims)?;
-                let mut digits = [0; 20];
-                match rustix::io::write(file, decimal(sequence, &mut digits)) {
-                    // Its caller was dying, and the next call has begun.
-                    Ok(_) | Err(Errno::STALE) => {}
-                    Err(errno) => return Err(errno.into()),
+            Manner::Misses if sequence == 1 => {}
+            Manner::Answers | Manner::Misses => {
+                if is_in_time(write(file, sequence, b" claim\n"))? {
+                    kill_the_next(victims)?;
+                    // Where a victim's end has ended it, nothing waits for that.
+                    is_in_time(write(file, sequence, b"\n"))?;
                 }
             }
         }
         answered = sequence;
+    }
+}
+
+/// Memory may have come back before, or the next call have begun.
+fn is_in_time(said: Result<(), Errno>) -> Result<bool> {
+    match said {
+        Ok(()) => Ok(true),
+        Err(Errno::TIME | Errno::STALE) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn name(errno: Errno) -> &'static str {
+    match errno {
+        Errno::TIME => "too late",
+        _ => "refused",
     }
 }
 
@@ -163,28 +195,37 @@ fn read(text: &[u8]) -> Option<(u32, u64)> {
     Some((level, sequence.parse().ok()?))
 }
 
-fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
-    let mut start = digits.len();
+/// Writes the call's number and what is said to it, without an allocation.
+fn write(file: &File, number: u64, word: &[u8]) -> Result<(), Errno> {
+    let mut text = [0; 32];
+    rustix::io::write(file, line(number, word, &mut text)).map(drop)
+}
+
+/// Fits twenty digits and the longest word.
+fn line<'a>(mut number: u64, word: &[u8], text: &'a mut [u8; 32]) -> &'a [u8] {
+    let mut start = text.len() - word.len();
+    text[start..].copy_from_slice(word);
     loop {
         start -= 1;
         // The remainder is a digit.
-        digits[start] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        text[start] = b'0' + u8::try_from(number % 10).unwrap_or_default();
         number /= 10;
         if number == 0 {
-            return &digits[start..];
+            return &text[start..];
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{decimal, read};
+    use super::{line, read};
 
     #[test]
     fn a_number_is_written_in_full() {
-        assert_eq!(decimal(0, &mut [0; 20]), b"0");
-        assert_eq!(decimal(1070, &mut [0; 20]), b"1070");
-        assert_eq!(decimal(u64::MAX, &mut [0; 20]), b"18446744073709551615");
+        assert_eq!(line(0, b"\n", &mut [0; 32]), b"0\n");
+        assert_eq!(line(1070, b" none\n", &mut [0; 32]), b"1070 none\n");
+        let largest = b"18446744073709551615 claim\n";
+        assert_eq!(line(u64::MAX, b" claim\n", &mut [0; 32]), largest);
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Module {
         Ok(Self(()))
     }
 
+    /// One that was loaded otherwise.
+    pub fn loaded() -> Self {
+        Self(())
+    }
+
     /// Unloads it.
     ///
     /// # Errors
@@ -178,7 +183,8 @@ impl Notice {
 ///
 /// # Errors
 ///
-/// `EBUSY`: another process listens. `EACCES`: not root.
+/// `EBUSY`: another process listens. `EACCES`: not root. `EPERM`: root without
+/// CAP_SYS_RESOURCE.
 pub fn open_to_listen() -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).open(PATH)
 }

@@ -5,6 +5,8 @@
 //! | `hold MIB` | takes it, says `holding`, waits |
 //! | `bomb` | says `ready`; told to go, takes memory at full speed for ever |
 //! | `hold MIB locked`, `bomb locked` | the same, in memory that cannot be swapped |
+//! | `take MIB` | says `ready`; told to go, takes it, says `holding`, waits |
+//! | `stuck MIB FILE` | takes it, says `holding`; told to go, writes to the file |
 //! | `churn MIB` | takes it, frees it, and again |
 //! | `walk MIB` | fills it with noise, says `walking`, and touches all of it for ever |
 //! | `write DIRECTORY` | told to go, writes small files there without end |
@@ -37,6 +39,13 @@ pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
             lock_if_asked(words.next())?;
             hold(mebibytes)
         }
+        "take" => {
+            let mebibytes = number(words.next())?;
+            say("ready")?;
+            wait_for_go()?;
+            hold(mebibytes)
+        }
+        "stuck" => stuck(number(words.next())?, &words.next().context("where?")?),
         "bomb" => {
             lock_if_asked(words.next())?;
             bomb()
@@ -90,6 +99,17 @@ fn hold(mebibytes: u64) -> Result<()> {
     say("holding")?;
     // Until whoever started us is gone.
     let _ = stdin().read(&mut [0])?;
+    black_box(held);
+    Ok(())
+}
+
+/// Where the file's filesystem is frozen, the write ends when it is not.
+fn stuck(mebibytes: u64, path: &str) -> Result<()> {
+    let held: Vec<_> = (0..mebibytes).map(|_| one_mebibyte()).collect();
+    let mut file = fs::File::create(path).with_context(|| format!("cannot make `{path}`"))?;
+    say("holding")?;
+    wait_for_go()?;
+    file.write_all(&[1; 4096])?;
     black_box(held);
     Ok(())
 }

@@ -114,6 +114,7 @@ pub(crate) fn pack(places: &Places, kernel: &Ready, programs: &Programs) -> Resu
         )?;
     }
     archive.file("memory_info.ko", &bytes(&kernel.module)?)?;
+    archive.file("nofs.ko", &bytes(&kernel.nofs)?)?;
     for (number, module) in kernel.modules.iter().enumerate() {
         let name = format!("modules/{number:02}.ko");
         archive.file(&name, &kernel::uncompressed(module)?)?;

@@ -67,6 +67,8 @@ pub(crate) struct Ready {
     pub(crate) busybox: PathBuf,
     /// `memory_info.ko`.
     pub(crate) module: PathBuf,
+    /// `nofs.ko`, a helper of scenarios.
+    pub(crate) nofs: PathBuf,
     /// The kernel's own, in the order to load them.
     pub(crate) modules: Vec<PathBuf>,
 }
@@ -83,7 +85,8 @@ impl Kernel {
             kernel: self,
             image: image(&root, &release)?,
             busybox: root.join("usr/bin/busybox"),
-            module: build_module(places, &root, &release)?,
+            module: build_module(&places.root.join("kmod"), "memory_info", &root, &release)?,
+            nofs: build_module(&places.e2e.join("module"), "nofs", &root, &release)?,
             modules: own_modules(&root, &release)?,
             release,
         };
@@ -142,29 +145,43 @@ fn image(root: &Path, release: &str) -> Result<PathBuf> {
     found.with_context(|| format!("Linux {release} has no image"))
 }
 
-fn build_module(places: &Places, root: &Path, release: &str) -> Result<PathBuf> {
-    let at = root.join("module");
-    for name in ["Kbuild", "Makefile", "memory_info.c", "memory_info_uapi.h"] {
-        let from = places.root.join("kmod").join(name);
-        fs::copy(&from, at.join(name))
-            .with_context(|| format!("cannot copy `{}`", from.display()))?;
+/// Builds `NAME.ko` from the sources in `from`, without what was built there.
+fn build_module(from: &Path, name: &str, root: &Path, release: &str) -> Result<PathBuf> {
+    let at = root.join("module").join(name);
+    fs::create_dir_all(&at).with_context(|| format!("cannot make `{}`", at.display()))?;
+    let sources =
+        fs::read_dir(from).with_context(|| format!("cannot list `{}`", from.display()))?;
+    for source in sources {
+        let source = source
+            .with_context(|| format!("cannot list `{}`", from.display()))?
+            .path();
+        let Some(file_name) = source.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        let is_source = ["Kbuild", "Makefile"].contains(&file_name)
+            || (source.extension()).is_some_and(|extension| extension == "c" || extension == "h");
+        if !is_source || file_name.ends_with(".mod.c") {
+            continue;
+        }
+        fs::copy(&source, at.join(file_name))
+            .with_context(|| format!("cannot copy `{}`", source.display()))?;
     }
     let kdir = format!("KDIR=/usr/lib/modules/{release}/build");
-    let make = inside(root, "make", &["-C", "/module", &kdir])
+    let make = inside(root, "make", &["-C", &format!("/module/{name}"), &kdir])
         .output()
         .context("cannot make")?;
     let said = String::from_utf8_lossy(&make.stdout) + String::from_utf8_lossy(&make.stderr);
     ensure!(
         make.status.success(),
-        "the module does not build for Linux {release}:\n{said}"
+        "{name}.ko does not build for Linux {release}:\n{said}"
     );
     // That of BTF is about a file that Debian's headers do not have.
     let warning = said.lines().find(|line| line.contains("warning:"));
     ensure!(
         warning.is_none(),
-        "the module builds with warnings for Linux {release}:\n{said}"
+        "{name}.ko builds with warnings for Linux {release}:\n{said}"
     );
-    Ok(at.join("memory_info.ko"))
+    Ok(at.join(format!("{name}.ko")))
 }
 
 /// Runs a program of the unpacked release.

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 
 use crate::guest::daemon::{daemon, give_value, knows_of, monitor, test_process};
 use crate::guest::files::{self, kernel_kills, meminfo_bytes, text};
+use crate::guest::listener::{self, Manner};
 use crate::guest::module::{Module, Notice, wait_for_last_calls};
 use crate::guest::program::{Program, busybox};
 use crate::guest::{Report, wait};
@@ -266,6 +267,28 @@ fn the_bomb_alone_goes(mut larger: Program, mut bomb: Program, report: &mut Repo
     report.figure("kernel kills", kernel_kills()? - kills)?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
     daemon.end(Signal::TERM)
+}
+
+/// One that listens before the daemon does is named, and followed.
+pub(super) fn the_daemon_listens_once_another_has_ended(_: &mut Report) -> Result<()> {
+    let module = Module::load("")?;
+    let other = listener::start(Manner::Ignores, &[])?;
+    // What it says at start is on its standard error.
+    const DAEMON: &str = "exec /bin/user-oom --registered-only --source module 2>&1";
+    let mut shell = std::process::Command::new("/bin/busybox");
+    let mut daemon = Program::start(shell.args(["sh", "-c", DAEMON]))?;
+    daemon.mentions(&format!("process {} (listen) listens", other.pid()))?;
+    drop(other);
+    daemon.mentions("the kernel asks us now")?;
+    ensure!(Notice::read()?.number("ListenerPid")? == u64::from(daemon.pid()));
+    let kills = kernel_kills()?;
+    let mut bomb = Program::bomb()?;
+    give_value(&bomb, 1)?;
+    bomb.go()?;
+    bomb.ends_within(LIMIT)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    daemon.end(Signal::TERM)?;
+    module.unload()
 }
 
 /// The kernel waits for a daemon that cannot answer, until it is gone.

@@ -4,8 +4,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::guest::files::{KernelLog, MIB, exists, meminfo_bytes};
 use crate::guest::module::{self, Module, Notice, open_to_listen, refuses};
@@ -65,6 +66,7 @@ pub(super) fn nonsense_is_refused(_: &mut Report) -> Result<()> {
         "warn_percent=3",
         "kill_percent=5,11",
         "warn_percent=a,b",
+        "warn_percent=4294967301,4294967301",
         "reserve_kib=1000000",
     ] {
         ensure!(
@@ -79,6 +81,7 @@ pub(super) fn nonsense_is_refused(_: &mut Report) -> Result<()> {
     refuses(&module, "kill_percent", "2,")?;
     refuses(&module, "kill_percent", "-1")?;
     refuses(&module, "warn_percent", "x")?;
+    refuses(&module, "warn_percent", "4294967301,4294967301")?;
     refuses(&module, "sample_ms", "9")?;
     refuses(&module, "report_ms", "x")?;
     refuses(&module, "reserve_kib", "1000000")?;
@@ -121,15 +124,69 @@ pub(super) fn only_one_may_listen(_: &mut Report) -> Result<()> {
     ensure!(answer(b"") == Err(Errno::INVAL));
     ensure!(answer(b"yes\n") == Err(Errno::INVAL));
     ensure!(answer(b"-1\n") == Err(Errno::INVAL));
+    ensure!(answer(b"1 maybe\n") == Err(Errno::INVAL));
+    ensure!(answer(b"18446744073709551616 claim\n") == Err(Errno::INVAL));
+    ensure!(answer(&[b'1'; 4096]) == Err(Errno::INVAL));
+    ensure!(
+        answer(b"1 claim\n") == Err(Errno::STALE),
+        "there was no call yet"
+    );
+    ensure!(
+        answer(b"1 none\n") == Err(Errno::STALE),
+        "there was no call yet"
+    );
+    ensure!(Notice::read()?.number("ListenerPid")? == u64::from(std::process::id()));
 
     ensure!(
         module::try_unload() == Err(Errno::AGAIN),
         "it was unloaded while somebody listens"
     );
     drop(listener);
-    ensure!(as_nobody("cat")?, "anyone may read");
+    ensure!(!as_nobody("cat")?, "root alone may read");
     ensure!(!as_nobody("tee")?, "root alone may write");
     module.unload()
+}
+
+/// The root of a container that has no user namespace has the same uid.
+pub(super) fn root_without_the_capability_may_not_listen(_: &mut Report) -> Result<()> {
+    let module = Module::load("")?;
+    // Capabilities belong to a thread: the other ones keep theirs.
+    let opened = std::thread::spawn(|| {
+        let mut ours = capabilities(None)?;
+        ours.effective.remove(CapabilitySet::SYS_RESOURCE);
+        set_capabilities(None, ours)?;
+        ensure!(Notice::read().is_ok(), "it may read");
+        Ok(open_to_listen().map(drop).map_err(|err| err.raw_os_error()))
+    });
+    let opened = opened
+        .join()
+        .map_err(|_| anyhow!("the thread that opens has panicked"))??;
+    ensure!(
+        opened == Err(Some(Errno::PERM.raw_os_error())),
+        "opened without CAP_SYS_RESOURCE: {opened:?}"
+    );
+    drop(open_to_listen()?);
+    module.unload()
+}
+
+/// Any user's open descriptor would keep the module for ever.
+pub(super) fn others_do_not_keep_the_module(_: &mut Report) -> Result<()> {
+    const HOLD: &str = "exec < /proc/oom_notifier; echo opened; exec sleep 1000";
+    let module = Module::load("")?;
+    let mut shell = Command::new("/bin/busybox");
+    let shell = shell.args(["sh", "-c", HOLD]).uid(65534).gid(65534);
+    let mut holding = Program::start(shell)?;
+    let opened = holding.says("opened");
+    let unloaded = module::try_unload();
+    drop(holding);
+    if unloaded.is_err() {
+        module.unload()?;
+    } else {
+        std::mem::forget(module);
+    }
+    ensure!(opened.is_err(), "others may open it");
+    ensure!(unloaded.is_ok(), "others keep it loaded: {unloaded:?}");
+    Ok(())
 }
 
 /// Whether an applet of busybox gets along with the file as the user `nobody`.

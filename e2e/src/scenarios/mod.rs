@@ -7,6 +7,7 @@
 mod answers;
 mod daemon;
 mod file;
+mod rules;
 mod walkthrough;
 
 use std::time::Duration;
@@ -101,6 +102,12 @@ pub const ALL: &[Scenario] = &[
     scenario!(file::the_module_says_what_meminfo_says, SMALL, everywhere),
     scenario!(file::nonsense_is_refused, SMALL),
     scenario!(file::only_one_may_listen, SMALL, everywhere),
+    scenario!(
+        file::root_without_the_capability_may_not_listen,
+        SMALL,
+        everywhere
+    ),
+    scenario!(file::others_do_not_keep_the_module, SMALL),
     scenario!(file::a_change_of_level_wakes_poll, SMALL, everywhere),
     scenario!(file::loads_and_unloads_a_hundred_times_under_load, SMALL),
     scenario!(file::the_level_counts_swap, WITH_DISK),
@@ -171,6 +178,65 @@ pub const ALL: &[Scenario] = &[
     ),
     scenario!(answers::rmmod_in_the_call_is_refused, SMALL, alone),
     scenario!(
+        rules::a_victim_that_needs_a_page_is_not_held_up,
+        SMALL,
+        alone,
+        everywhere
+    ),
+    scenario!(
+        rules::a_victim_is_not_held_up_once_the_reserve_is_gone,
+        SMALL,
+        alone,
+        everywhere
+    ),
+    scenario!(rules::a_cgroup_does_not_wait_for_the_call, SMALL, alone),
+    scenario!(
+        rules::the_kernels_own_victim_is_awaited,
+        WITH_DISK,
+        alone,
+        everywhere
+    ),
+    scenario!(rules::a_filesystems_allocation_kills_nothing, SMALL, alone),
+    scenario!(
+        rules::one_bound_to_a_node_is_left_to_the_kernel,
+        TWO_NODES,
+        alone
+    ),
+    scenario!(
+        rules::memory_that_others_free_is_believed_a_few_times,
+        SMALL,
+        alone
+    ),
+    scenario!(
+        rules::the_kernel_kills_nothing_with_the_reserve_free,
+        SMALL,
+        alone,
+        everywhere
+    ),
+    scenario!(
+        rules::the_reserve_is_filled_while_memory_is_low,
+        SMALL,
+        alone
+    ),
+    scenario!(rules::a_late_answer_is_told_that_it_is_late, SMALL, alone),
+    scenario!(rules::no_is_an_answer, SMALL, alone),
+    scenario!(rules::no_procfs_is_pinned, SMALL, alone),
+    scenario!(rules::the_log_is_not_flooded, SMALL, alone),
+    scenario!(rules::suspend_does_not_wait_for_the_call, SMALL, alone),
+    minutes(
+        20,
+        scenario!(
+            rules::twenty_mixes_cost_nothing_more,
+            WITH_DISK,
+            alone,
+            long
+        ),
+    ),
+    minutes(
+        10,
+        scenario!(rules::fifty_bombs_and_no_kernel_kill, SMALL, alone, long),
+    ),
+    scenario!(
         daemon::the_steady_outlive_the_growing,
         SMALL,
         alone,
@@ -224,6 +290,11 @@ pub const ALL: &[Scenario] = &[
     ),
     scenario!(
         daemon::the_daemon_is_killed_while_it_holds_the_last_call,
+        SMALL,
+        alone
+    ),
+    scenario!(
+        daemon::the_daemon_listens_once_another_has_ended,
         SMALL,
         alone
     ),

@@ -1,0 +1,557 @@
+//! The last call by the kernel's own rules: nothing is killed that a kernel
+//! without the module leaves alone, nothing is held up, and the kernel is not
+//! kept from killing.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+
+use crate::guest::files::{self, KernelLog, MIB, kernel_kills, meminfo_bytes, text};
+use crate::guest::listener::{self, Manner};
+use crate::guest::module::{self, Module, Notice, wait_for_last_calls};
+use crate::guest::program::{Program, busybox};
+use crate::guest::{Report, wait};
+
+/// On a machine that is emulated, and short of memory.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// From the kernel's call until memory is back, where the processors are
+/// emulated.
+const SOON_MICROS: u64 = 250_000;
+
+/// How long each of the log's calls lasted until memory was back, in
+/// microseconds.
+fn backs(log: &str) -> Vec<u64> {
+    let ends = log.split(" back after ").skip(1);
+    let micros = ends.filter_map(|end| end.split(' ').next()?.parse().ok());
+    micros.collect()
+}
+
+/// A victim in a page fault gets out of it by the kernel's OOM lock, which the
+/// call must not keep: none of three bombs is the caller each time.
+pub(super) fn a_victim_that_needs_a_page_is_not_held_up(report: &mut Report) -> Result<()> {
+    three_bombs("grace_ms=3000 reserve_kib=0", report)
+}
+
+/// The same with a reserve, which is gone by the second call.
+pub(super) fn a_victim_is_not_held_up_once_the_reserve_is_gone(report: &mut Report) -> Result<()> {
+    three_bombs("grace_ms=3000", report)
+}
+
+fn three_bombs(parameters: &str, report: &mut Report) -> Result<()> {
+    let module = Module::load(parameters)?;
+    let kills = kernel_kills()?;
+    let mut log = KernelLog::from_now()?;
+    let mut bombs = [Program::bomb()?, Program::bomb()?, Program::bomb()?];
+    let [first, second, third] = &bombs;
+    let listener = listener::start(Manner::Answers, &[first, second, third])?;
+    for bomb in &mut bombs {
+        bomb.go()?;
+    }
+    for bomb in &mut bombs {
+        bomb.ends_within(LIMIT)?;
+    }
+    // The last one's end has perhaps not been looked at yet.
+    wait::until("the calls have ended", LIMIT, || {
+        Ok(Notice::read()?.level()? != module::LAST_CALL)
+    })?;
+    let backs = backs(log.text()?);
+    report.figure("memory back", format!("after {backs:?} us"))?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    if let Ok(held) = Notice::read()?.number("LongestHoldMicroseconds") {
+        report.figure("OOM lock held", format!("at most {held} us"))?;
+    }
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    ensure!(!backs.is_empty(), "there was no call");
+    let longest = backs.iter().max().copied().unwrap_or_default();
+    ensure!(longest <= SOON_MICROS, "{longest} us");
+    drop(listener);
+    module.unload()
+}
+
+/// A memory cgroup that is over its limit waits for the same lock.
+pub(super) fn a_cgroup_does_not_wait_for_the_call(report: &mut Report) -> Result<()> {
+    const GROUP: &str = "/sys/fs/cgroup/limited";
+    files::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory")?;
+    std::fs::create_dir(GROUP)?;
+    let module = Module::load("grace_ms=10000")?;
+    // What it holds is charged where it was taken, so it takes in the group.
+    let mut limited = Program::role(&["take", "60"])?;
+    files::write(format!("{GROUP}/cgroup.procs"), &limited.pid().to_string())?;
+    limited.go()?;
+    limited.says("holding")?;
+    let mut bomb = Program::bomb()?;
+    let listener = listener::start(Manner::Ignores, &[])?;
+    bomb.go()?;
+    wait_for_last_calls("LastCallsAsked", 1)?;
+    let began = Instant::now();
+    files::write(format!("{GROUP}/memory.max"), "1M")?;
+    limited.ends_within(LIMIT)?;
+    let waited = began.elapsed();
+    report.figure("the cgroup's process is gone", format!("after {waited:?}"))?;
+    ensure!(waited < Duration::from_secs(5), "after {waited:?}");
+    drop((bomb, limited, listener));
+    wait::until("the cgroup is removed", LIMIT, || {
+        Ok(std::fs::remove_dir(GROUP).is_ok())
+    })?;
+    module.unload()
+}
+
+/// The kernel waits for the victim that it has chosen, however long that takes
+/// to end: there is nothing to ask.
+pub(super) fn the_kernels_own_victim_is_awaited(report: &mut Report) -> Result<()> {
+    on_a_disk(|at| {
+        let ended = stuck_victim(at, &Mix::PLAIN, Some("grace_ms=1000"))?;
+        report.figure("kernel kills", ended.kernel_kills)?;
+        ensure!(ended.kernel_kills == 1, "the kernel killed others");
+        ensure!(
+            ended.killed == 0,
+            "{} were killed beside its victim",
+            ended.killed
+        );
+        Ok(())
+    })
+}
+
+/// Twenty machines that are short in twenty ways, each with and without the
+/// module: it costs no process more.
+pub(super) fn twenty_mixes_cost_nothing_more(report: &mut Report) -> Result<()> {
+    module::insert("/nofs.ko".as_ref(), "")?;
+    let outcome = on_a_disk(|at| {
+        let mut more = Vec::new();
+        let (mut without, mut with) = (0, 0);
+        for number in 1..=20 {
+            let mix = Mix::random(number);
+            let stock = stuck_victim(at, &mix, None)?;
+            let ours = stuck_victim(at, &mix, Some("grace_ms=500"))?;
+            without += stock.killed + stock.kernel_kills;
+            with += ours.killed + ours.kernel_kills;
+            if ours.killed > stock.killed || ours.kernel_kills > stock.kernel_kills {
+                more.push((number, stock, ours));
+            }
+        }
+        report.figure("killed without the module", without)?;
+        report.figure("killed with it", with)?;
+        ensure!(more.is_empty(), "more were killed: {more:?}");
+        Ok(())
+    });
+    busybox(&["rmmod", "nofs"])?;
+    outcome
+}
+
+fn on_a_disk(run: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    const AT: &str = "/disk";
+    std::fs::create_dir_all(AT)?;
+    busybox(&["mke2fs", "-F", "/dev/vda"])?;
+    busybox(&["mount", "-t", "ext4", "/dev/vda", AT])?;
+    let outcome = run(AT);
+    busybox(&["umount", AT])?;
+    outcome
+}
+
+/// How a machine is made short, in MiB.
+struct Mix {
+    /// Of the kernel's victim.
+    stuck: u64,
+    /// Of three others.
+    others: [u64; 3],
+    /// More is taken than there is.
+    excess: u64,
+    /// As in a filesystem's transaction, at the same time.
+    nofs: u64,
+}
+
+impl Mix {
+    const PLAIN: Self = Self {
+        stuck: 60,
+        others: [20; 3],
+        excess: 15,
+        nofs: 0,
+    };
+
+    fn random(number: u64) -> Self {
+        let mut state = 0x9e37_79b9_7f4a_7c15 ^ number.wrapping_mul(0x2545_f491_4f6c_dd1d);
+        let mut between = |least: u64, most: u64| {
+            // Marsaglia's xorshift64.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            least + state % (most - least + 1)
+        };
+        Self {
+            stuck: between(60, 90),
+            others: [between(5, 30), between(5, 30), between(5, 30)],
+            excess: between(5, 25),
+            nofs: between(0, 1) * between(1, 12),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Ended {
+    /// Of the others.
+    killed: u64,
+    kernel_kills: u64,
+}
+
+/// The kernel chooses one that cannot end before its filesystem is thawed; the
+/// listener has missed that, and would kill the others.
+fn stuck_victim(at: &str, mix: &Mix, parameters: Option<&str>) -> Result<Ended> {
+    let module = parameters.map(Module::load).transpose()?;
+    let kills = kernel_kills()?;
+    let mut others = Vec::new();
+    for mebibytes in mix.others {
+        others.push(Program::holding(mebibytes)?);
+    }
+    let file = format!("{at}/file");
+    let mut stuck = Program::role(&["stuck", &mix.stuck.to_string(), &file])?;
+    stuck.says("holding")?;
+    stuck.set_oom_score_adj(1000)?;
+    let listener = match &module {
+        Some(_) => Some(listener::start(
+            Manner::Misses,
+            &others.iter().collect::<Vec<_>>(),
+        )?),
+        None => None,
+    };
+    let more = meminfo_bytes("MemAvailable")? / MIB + mix.excess;
+    let mut taking = Program::role(&["take", &more.to_string()])?;
+    taking.says("ready")?;
+    taking.set_oom_score_adj(-1000)?;
+    let mut filesystem = match mix.nofs {
+        0 => None,
+        mebibytes => Some(in_a_transaction(mebibytes * MIB / 4096)?),
+    };
+    busybox(&["fsfreeze", "--freeze", at])?;
+    let outcome = stuck.go().and_then(|()| {
+        let stat = format!("/proc/{}/stat", stuck.pid());
+        wait::until("it is stuck", LIMIT, || Ok(text(&stat)?.contains(") D ")))?;
+        taking.go()?;
+        if let Some(filesystem) = &mut filesystem {
+            filesystem.go()?;
+            filesystem.ends_within(LIMIT)?;
+        }
+        taking.says("holding")?;
+        let mut killed = 0;
+        for other in &mut others {
+            killed += u64::from(!other.is_alive()?);
+        }
+        Ok(Ended {
+            killed,
+            kernel_kills: kernel_kills()? - kills,
+        })
+    });
+    busybox(&["fsfreeze", "--unfreeze", at])?;
+    let ended = outcome?;
+    stuck.ends_within(LIMIT)?;
+    if filesystem.is_some() {
+        files::write(TAKE, "0")?;
+    }
+    drop((taking, listener, others));
+    module.map_or(Ok(()), Module::unload)?;
+    Ok(ended)
+}
+
+/// Where `nofs.ko` takes memory; it frees what it took before.
+const TAKE: &str = "/sys/module/nofs/parameters/take";
+
+/// Told to go, takes so many pages as a filesystem does in a transaction, and
+/// is never the kernel's victim.
+fn in_a_transaction(pages: u64) -> Result<Program> {
+    let script = format!("echo ready; read go; echo {pages} > {TAKE}");
+    let mut shell = Command::new("/bin/busybox");
+    let mut taking = Program::start(shell.args(["sh", "-c", &script]).stderr(Stdio::null()))?;
+    taking.says("ready")?;
+    taking.set_oom_score_adj(-1000)?;
+    Ok(taking)
+}
+
+/// For an allocation in a filesystem's transaction the kernel kills nothing,
+/// whatever comes of it.
+pub(super) fn a_filesystems_allocation_kills_nothing(report: &mut Report) -> Result<()> {
+    module::insert("/nofs.ko".as_ref(), "")?;
+    let outcome = only_a_filesystem_allocates(report);
+    busybox(&["rmmod", "nofs"])?;
+    outcome
+}
+
+fn only_a_filesystem_allocates(report: &mut Report) -> Result<()> {
+    let module = Module::load("")?;
+    let kills = kernel_kills()?;
+    let mut log = KernelLog::from_now()?;
+    let victims = [Program::holding(20)?, Program::holding(20)?];
+    let [first, second] = &victims;
+    let listener = listener::start(Manner::Answers, &[first, second])?;
+    let mut taking = in_a_transaction(1_000_000)?;
+    taking.go()?;
+    // To look meanwhile takes memory too, for which the kernel may kill, as it
+    // may for its own threads.
+    let mut fds = [
+        PollFd::new(first, PollFlags::IN),
+        PollFd::new(second, PollFlags::IN),
+    ];
+    let enough = Timespec::try_from(Duration::from_secs(10))?;
+    let ended = poll(&mut fds, Some(&enough)).context("cannot wait for the victims")?;
+    taking.end(Signal::KILL)?;
+    files::write(TAKE, "0")?;
+    let notice = Notice::read()?;
+    report.figure("last calls", notice.number("LastCalls")?)?;
+    report.figure("of which asked", notice.number("LastCallsAsked")?)?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(
+        !log.says("of busybox: answered")?,
+        "a process was killed for it: {}",
+        notice.text()
+    );
+    ensure!(notice.number("LastCalls")? > 2, "memory was not all taken");
+    if notice.number("LastCallsAsked")? == 0 {
+        ensure!(ended == 0, "a process was killed: {}", notice.text());
+    }
+    drop((listener, victims));
+    module.unload()
+}
+
+/// Memory elsewhere does not help one that is bound to a node, so the machine
+/// is not asked, be it short or not.
+pub(super) fn one_bound_to_a_node_is_left_to_the_kernel(report: &mut Report) -> Result<()> {
+    const GROUP: &str = "/sys/fs/cgroup/bound";
+    files::write("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset")?;
+    std::fs::create_dir(GROUP)?;
+    files::write(format!("{GROUP}/cpuset.mems"), "1")?;
+    // Any machine is short of memory by this.
+    let module = Module::load("warn_percent=100 kill_percent=100 grace_ms=10000")?;
+    let kills = kernel_kills()?;
+    let mut bomb = Program::bomb()?;
+    bomb.set_oom_score_adj(1000)?;
+    let listener = listener::start(Manner::Sleeps, &[])?;
+    files::write(format!("{GROUP}/cgroup.procs"), &bomb.pid().to_string())?;
+    let began = Instant::now();
+    bomb.go()?;
+    bomb.ends_within(LIMIT)?;
+    report.figure("the bomb is gone", format!("after {:?}", began.elapsed()))?;
+    ensure!(kernel_kills()? == kills + 1, "the kernel did not kill it");
+    let notice = Notice::read()?;
+    ensure!(notice.number("LastCallsAsked")? == 0, "{}", notice.text());
+    drop(listener);
+    wait::until("the cgroup is removed", LIMIT, || {
+        Ok(std::fs::remove_dir(GROUP).is_ok())
+    })?;
+    module.unload()
+}
+
+/// Memory that other processes free by chance did not come of the call. It is
+/// believed a few times: then the kernel kills.
+pub(super) fn memory_that_others_free_is_believed_a_few_times(report: &mut Report) -> Result<()> {
+    let module = Module::load("grace_ms=1000 reserve_kib=0")?;
+    let mut log = KernelLog::from_now()?;
+    let kills = kernel_kills()?;
+    let mut others = Vec::new();
+    for _ in 0..16 {
+        let other = Program::holding(4)?;
+        other.set_oom_score_adj(-1000)?;
+        others.push(other);
+    }
+    let listener = listener::start(Manner::Ignores, &[])?;
+    let mut bomb = Program::bomb()?;
+    bomb.set_oom_score_adj(1000)?;
+    bomb.go()?;
+    // They end one by one, as long as the bomb lives; to wait takes no memory.
+    let pause = Timespec::try_from(Duration::from_millis(200))?;
+    for other in &others {
+        let mut fds = [PollFd::new(&bomb, PollFlags::IN)];
+        if poll(&mut fds, Some(&pause)).context("cannot wait for the bomb")? > 0 {
+            break;
+        }
+        other.signal(Signal::KILL)?;
+    }
+    bomb.ends_within(LIMIT)?;
+    let asked = Notice::read()?.number("LastCallsAsked")?;
+    report.figure("unanswered calls until the kernel killed", asked)?;
+    report.figure("memory back", format!("after {:?} us", backs(log.text()?)))?;
+    ensure!(kernel_kills()? == kills + 1, "the kernel did not kill it");
+    ensure!(asked <= 4, "it was kept from killing {asked} times");
+    drop((listener, others));
+    module.unload()
+}
+
+/// What was set aside is there until there is an answer, and not free while
+/// the kernel kills.
+pub(super) fn the_kernel_kills_nothing_with_the_reserve_free(report: &mut Report) -> Result<()> {
+    let module = Module::load("grace_ms=300")?;
+    let mut log = KernelLog::from_now()?;
+    let listener = listener::start(Manner::Sleeps, &[])?;
+    let mut bomb = Program::bomb()?;
+    bomb.set_oom_score_adj(1000)?;
+    bomb.go()?;
+    bomb.ends_within(LIMIT)?;
+    ensure!(
+        Notice::read()?.number("LastCallsAsked")? == 1,
+        "it was not asked"
+    );
+    let log = log.text()?;
+    let zone = log
+        .lines()
+        .find(|line| line.starts_with("Node 0 DMA32 free:"));
+    let zone = zone.context("the kernel's report has no DMA32")?;
+    let kib = |key: &str| {
+        let (_, rest) = zone.split_once(key)?;
+        rest.split_once("kB")?.0.parse::<u64>().ok()
+    };
+    let (free, high) = (kib(" free:"), kib(" high:"));
+    report.figure(
+        "free when the kernel killed",
+        format!("{free:?} KiB of {high:?}"),
+    )?;
+    ensure!(free.is_some() && free <= high, "{zone}");
+    drop(listener);
+    module.unload()
+}
+
+/// Where memory can be spared, not only where there is enough.
+pub(super) fn the_reserve_is_filled_while_memory_is_low(_: &mut Report) -> Result<()> {
+    let module = Module::load("warn_percent=100 reserve_kib=1024")?;
+    module.set("reserve_kib", "4096")?;
+    wait::until("the reserve grows", Duration::from_secs(20), || {
+        Ok(Notice::read()?.number("ReserveBytes")? == 4 * MIB)
+    })?;
+    module.unload()
+}
+
+/// A process that answers after the call learns that it is late.
+pub(super) fn a_late_answer_is_told_that_it_is_late(_: &mut Report) -> Result<()> {
+    let module = Module::load("grace_ms=300")?;
+    let mut listener = listener::start(Manner::Late, &[])?;
+    let mut bomb = Program::bomb()?;
+    bomb.set_oom_score_adj(1000)?;
+    bomb.go()?;
+    bomb.ends_within(LIMIT)?;
+    listener.says("too late")?;
+    ensure!(Notice::read()?.number("LastCallsAnswered")? == 0);
+    drop(listener);
+    module.unload()
+}
+
+/// One that has no victim says so, and the kernel goes on at once.
+pub(super) fn no_is_an_answer(report: &mut Report) -> Result<()> {
+    let module = Module::load("grace_ms=10000")?;
+    let mut log = KernelLog::from_now()?;
+    let kills = kernel_kills()?;
+    let mut listener = listener::start(Manner::Declines, &[])?;
+    let mut bomb = Program::bomb()?;
+    bomb.set_oom_score_adj(1000)?;
+    let began = Instant::now();
+    bomb.go()?;
+    bomb.ends_within(LIMIT)?;
+    report.figure("the bomb is gone", format!("after {:?}", began.elapsed()))?;
+    ensure!(kernel_kills()? == kills + 1, "the kernel did not kill it");
+    ensure!(
+        began.elapsed() < Duration::from_secs(8),
+        "the grace was spent"
+    );
+    listener.has_to_live("the listener")?;
+    ensure!(log.says("declined")?, "the log does not say it");
+    drop(listener);
+    module.unload()
+}
+
+/// From a folder with a procfs of its own, which can be unmounted afterwards.
+pub(super) fn no_procfs_is_pinned(_: &mut Report) -> Result<()> {
+    const ROOT: &str = "/tmp/root";
+    const PROC: &str = "/tmp/root/proc";
+    std::fs::create_dir_all(PROC)?;
+    std::fs::copy("/bin/busybox", "/tmp/root/busybox")?;
+    std::fs::copy("/memory_info.ko", "/tmp/root/memory_info.ko")?;
+    busybox(&["mount", "-t", "proc", "proc", PROC])?;
+    let loaded = busybox(&["chroot", ROOT, "/busybox", "insmod", "/memory_info.ko"]);
+    let unmounted = busybox(&["umount", PROC]);
+    if loaded.is_ok() {
+        Module::loaded().unload()?;
+    }
+    if unmounted.is_err() {
+        busybox(&["umount", PROC])?;
+    }
+    std::fs::remove_dir_all(ROOT)?;
+    loaded.and(unmounted)
+}
+
+/// Each change of level has its poll; the log has some of them.
+pub(super) fn the_log_is_not_flooded(report: &mut Report) -> Result<()> {
+    let available = meminfo_bytes("MemAvailable")? * 100 / meminfo_bytes("MemTotal")?;
+    let level = available - 8;
+    let module = Module::load(&format!("warn_percent={level} sample_ms=10"))?;
+    let mut log = KernelLog::from_now()?;
+    let mut watch = Program::role(&["watch"])?;
+    watch.says("watching")?;
+    let mut churning = Program::role(&["churn", "80"])?;
+    churning.says("churning")?;
+    for _ in 0..20 {
+        watch.says("level 1")?;
+        watch.says("level 0")?;
+    }
+    drop((churning, watch));
+    let lines = log.text()?.matches(": available memory").count();
+    report.figure("lines for forty changes", lines)?;
+    ensure!(lines <= 20, "{lines} lines");
+    module.unload()
+}
+
+/// The listener is frozen and cannot answer, so suspending ends the call.
+pub(super) fn suspend_does_not_wait_for_the_call(report: &mut Report) -> Result<()> {
+    let module = Module::load("grace_ms=10000")?;
+    let mut log = KernelLog::from_now()?;
+    let listener = listener::start(Manner::Ignores, &[])?;
+    let mut bomb = Program::bomb()?;
+    bomb.set_oom_score_adj(1000)?;
+    bomb.go()?;
+    wait_for_last_calls("LastCallsAsked", 1)?;
+    // There is no swap to hibernate to, which the kernel finds out at the end.
+    let hibernated = files::write("/sys/power/state", "disk");
+    ensure!(hibernated.is_err(), "it hibernated to nowhere");
+    let log = log.text()?;
+    let frozen = log
+        .lines()
+        .find(|line| line.contains("Freezing user space processes completed"));
+    let frozen = frozen.context("user space was not frozen")?;
+    report.figure("the kernel says", frozen)?;
+    let seconds = frozen
+        .split_once("elapsed ")
+        .and_then(|(_, rest)| rest.split(' ').next()?.parse::<f64>().ok());
+    ensure!(seconds.is_some_and(|seconds| seconds < 2.0), "{frozen}");
+    bomb.ends_within(LIMIT)?;
+    drop(listener);
+    module.unload()
+}
+
+/// Twenty-five times two bombs, and not one for the kernel.
+pub(super) fn fifty_bombs_and_no_kernel_kill(report: &mut Report) -> Result<()> {
+    let module = Module::load("")?;
+    let kills = kernel_kills()?;
+    let mut longest = 0;
+    for _ in 0..25 {
+        let mut log = KernelLog::from_now()?;
+        let mut bombs = [Program::bomb()?, Program::bomb()?];
+        let [first, second] = &bombs;
+        let listener = listener::start(Manner::Answers, &[first, second])?;
+        for bomb in &mut bombs {
+            bomb.go()?;
+        }
+        for bomb in &mut bombs {
+            bomb.ends_within(LIMIT)?;
+        }
+        drop(listener);
+        longest = backs(log.text()?).into_iter().fold(longest, u64::max);
+    }
+    let notice = Notice::read()?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    report.figure("last calls", notice.number("LastCalls")?)?;
+    report.figure("of which asked", notice.number("LastCallsAsked")?)?;
+    report.figure("memory back", format!("after {longest} us at most"))?;
+    if let Ok(held) = notice.number("LongestHoldMicroseconds") {
+        report.figure("OOM lock held", format!("at most {held} us"))?;
+    }
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    module.unload()
+}
