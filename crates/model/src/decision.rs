@@ -22,6 +22,10 @@ pub enum Level {
 pub enum Cause {
     /// The level is [`Level::Warn`] or [`Level::Kill`].
     Level(Level),
+    /// Tasks stall, or memory is full within seconds: nothing is killed for it.
+    Stall,
+    /// A paused unit has waited long enough: another is paused in its place.
+    TimeSlice,
     /// Relief was asked for.
     Relief,
     /// The kernel is about to kill.
@@ -35,6 +39,18 @@ pub enum Action {
     Terminate(ProcessId),
     /// SIGKILL, then `process_mrelease`.
     Kill(ProcessId),
+    /// Stop a process of the unit that the next [`Action::PageOut`] names. The
+    /// leader comes last.
+    Freeze(ProcessId),
+    /// Page out memory of the unit that was stopped.
+    PageOut {
+        /// The unit's leader.
+        unit: ProcessId,
+        /// At most so much.
+        mebibytes: u32,
+    },
+    /// Continue the frozen unit that this process leads.
+    Thaw(ProcessId),
 }
 
 /// Which units are chosen first: all of a class before any of the next.
@@ -65,6 +81,8 @@ pub struct Candidate {
     pub growth_bytes_per_second: u64,
     /// What killing it is expected to free, in bytes.
     pub frees_bytes: u64,
+    /// Whether it is paused, by an earlier decision.
+    pub is_paused: bool,
     /// Whether it was chosen.
     pub chosen: bool,
 }
@@ -93,6 +111,13 @@ pub enum Refusal {
         /// In bytes.
         bytes: u64,
     },
+    /// Of a candidate it is not yet known whether it may be paused.
+    Unsurveyed,
+    /// Swap has no room for what would be pushed out.
+    SwapFull,
+    /// Memory and swap fill so fast that pausing would only fill them: what
+    /// grows is killed when a threshold is met.
+    FillsTooFast,
     /// Killing all eligible candidates would not bring the level back to ok.
     NothingHelps {
         /// What killing all of them would free, in bytes.
@@ -107,6 +132,8 @@ pub enum Verdict {
     Idle,
     /// The chosen candidates are killed.
     Chosen,
+    /// The chosen candidates are paused.
+    Paused,
     /// None is killed, and why.
     Refused(Refusal),
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::ask::Ask;
 use crate::cost::Cost;
 use crate::decision::{Action, Refusal};
 use crate::memory::Memory;
@@ -40,8 +41,9 @@ pub enum Event<'a> {
         /// Every process seen.
         processes: &'a [Process],
     },
-    /// All tasks stalled on memory for a pressure window's share.
-    Stalled,
+    /// All tasks stalled on memory for a share of a pressure window: that of
+    /// the gate to pausing ([`Ask::Pause`]) or to killing ([`Ask::Relief`]).
+    Stalled(Ask),
     /// A person or a program asked for relief.
     Asked,
     /// The value of a process was given, changed or withdrawn, or many of those
@@ -56,6 +58,8 @@ pub enum Event<'a> {
     },
     /// The signal of an action was sent.
     Sent(ProcessId),
+    /// An action that is no signal was handed over.
+    Ordered,
     /// A victim is gone.
     Gone(ProcessId),
     /// The signal of an action was not sent: the process had exited by itself,
@@ -63,6 +67,11 @@ pub enum Event<'a> {
     Unsent(ProcessId),
     /// A process could not be signalled (not permitted).
     Refused(ProcessId),
+    /// As much as can be of the paused unit that this process leads is paged out.
+    PagedOut(ProcessId),
+    /// The paused unit that this process leads runs, though it was not thawed
+    /// here: it could not be frozen, or a person let it go on.
+    Continued(ProcessId),
     /// The watchdog killed a process from the order of kills it was left.
     Killed {
         /// As of the last table.
@@ -125,6 +134,13 @@ pub enum Answer {
         /// How many signals were sent for it.
         signals: usize,
         /// What the victims are counted to free, in bytes.
+        bytes: u64,
+    },
+    /// Units are paused for it.
+    Paused {
+        /// How many processes that are.
+        processes: usize,
+        /// What they hold in memory, in bytes.
         bytes: u64,
     },
     /// It is not, and why.

@@ -30,8 +30,9 @@ pub use crate::ask::Ask;
 pub use crate::cost::{Basis, Cost, Explanation};
 pub use crate::decision::{Action, Candidate, Cause, Class, Decision, Level, Refusal, Verdict};
 pub use crate::event::{Answer, Depth, Effect, Effects, Event};
-pub use crate::memory::Memory;
+pub use crate::memory::{Memory, Paging};
 pub use crate::moment::Moment;
 pub use crate::process::{
-    Dossier, Name, Preference, Process, ProcessId, Protection, Seen, SessionId,
+    Dossier, Name, PauseWord, Pausing, Preference, Process, ProcessId, Protection, RunState, Seen,
+    SessionId, Unpausable,
 };

@@ -54,6 +54,15 @@ impl Memory {
     }
 }
 
+/// What page-out is paced by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// On its way to a disk: `Writeback` of proc_meminfo(5).
+    pub writeback_bytes: u64,
+    /// Free swap: `SwapFree`.
+    pub swap_free_bytes: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

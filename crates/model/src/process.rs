@@ -65,6 +65,19 @@ impl fmt::Debug for Name {
     }
 }
 
+/// Whether a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// It runs, or sleeps until something happens.
+    Runs,
+    /// A stop signal is pending: it stops when it leaves the kernel.
+    Stopping,
+    /// It is stopped, by a signal (T) or a tracer (t).
+    Stopped,
+    /// All its threads have ended.
+    Ended,
+}
+
 /// What shares one default value when it is not registered: the leaf cgroup
 /// under systemd, else the session id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +108,71 @@ pub enum Preference {
     Prefer,
     /// `--avoid`: to be killed last, with the system class.
     Avoid,
+}
+
+/// What an entry says of pausing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseWord {
+    /// `pause`: also while it is the foreground job of a shell.
+    Pause,
+    /// `nopause`: never.
+    NoPause,
+}
+
+/// Whether relief may pause a process: stop it for a while and push its memory
+/// out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pausing {
+    /// It may.
+    Allowed,
+    /// It may, and its entry asks for it.
+    Asked,
+    /// It may not.
+    Forbidden(Unpausable),
+}
+
+/// Not before it is known what depends on it.
+impl Default for Pausing {
+    fn default() -> Self {
+        Self::Forbidden(Unpausable::Unknown)
+    }
+}
+
+/// Why a process may not be paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpausable {
+    /// Its environment and its open files were not read yet, or cannot be.
+    Unknown,
+    /// Its entry says so.
+    Entry,
+    /// A session, or the machine, cannot be used without it.
+    Critical,
+    /// It holds the master side of a terminal: what writes to that terminal
+    /// would wait for it.
+    PtyMaster,
+    /// An interactive shell waits for it: stopped, it would become a background
+    /// job, and stay one.
+    ForegroundJob,
+    /// It was told where to watch memory pressure, and frees memory itself.
+    PressureWatch,
+    /// Its service manager kills it where it does not answer in time.
+    Watchdog,
+}
+
+impl fmt::Display for Unpausable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "its environment and open files have not been read",
+            Self::Entry => "its entry says `nopause`",
+            Self::Critical => "it is session-critical",
+            Self::PtyMaster => "it holds the master side of a terminal (pty)",
+            Self::ForegroundJob => {
+                "it is the foreground job of a shell (`pause` in its entry allows it)"
+            }
+            Self::PressureWatch => "it watches memory pressure itself (MEMORY_PRESSURE_WATCH)",
+            Self::Watchdog => "a watchdog would kill it meanwhile (WATCHDOG_USEC)",
+        })
+    }
 }
 
 /// What the kernel says of one process.
@@ -132,6 +210,9 @@ pub struct Seen {
     pub major_faults: u64,
     /// A kernel thread: it has no memory of its own, and is never killed.
     pub is_kernel_thread: bool,
+    /// It leads the foreground job that an interactive shell waits for, as of
+    /// the last full scan.
+    pub is_foreground_job: bool,
 }
 
 /// What we know of one process, whatever the kernel says of it.
@@ -148,6 +229,8 @@ pub struct Dossier {
     pub critical_below_bytes: u64,
     /// What the administrator said of its name.
     pub preference: Preference,
+    /// Whether relief may pause it.
+    pub pause: Pausing,
 }
 
 /// One process: what was seen of it, and what is known of it.
@@ -202,6 +285,7 @@ impl Seen {
             shmem_bytes: 0,
             major_faults: 0,
             is_kernel_thread: false,
+            is_foreground_job: false,
         }
     }
 
@@ -231,7 +315,25 @@ impl Process {
         (found.id == id).then_some(found)
     }
 
-    /// Whether it is never killed, whatever it holds.
+    /// Whether it may be paused.
+    #[must_use]
+    pub fn may_be_paused(&self) -> bool {
+        matches!(self.dossier.pause, Pausing::Allowed | Pausing::Asked)
+    }
+
+    /// Whether it is not yet known whether it may be paused.
+    #[must_use]
+    pub fn is_unsurveyed(&self) -> bool {
+        self.dossier.pause == Pausing::Forbidden(Unpausable::Unknown)
+    }
+
+    /// Whether its entry forbids to pause it, whatever else is known.
+    #[must_use]
+    pub fn refuses_pause(&self) -> bool {
+        self.dossier.pause == Pausing::Forbidden(Unpausable::Entry)
+    }
+
+    /// Whether it is never ended, whatever it holds.
     #[must_use]
     pub fn is_never_killed(&self) -> bool {
         self.id.pid <= 1

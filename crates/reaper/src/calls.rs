@@ -7,12 +7,14 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+use rustix::thread::{CapabilitySet, capabilities};
 
 /// Which of the calls that end a process are used.
 ///
@@ -29,14 +31,18 @@ pub struct Calls {
     /// process_mrelease(2), Linux 5.15. Without it a victim's memory comes back
     /// when the victim is scheduled.
     pub process_mrelease: bool,
+    /// process_madvise(2), Linux 5.10, and CAP_SYS_NICE. Without it a paused
+    /// process's memory stays until others need it.
+    pub process_madvise: bool,
 }
 
 impl Calls {
-    /// All: Linux 5.15 and later, unfiltered.
+    /// All: Linux 5.15 and later, unfiltered, with CAP_SYS_NICE.
     pub const ALL: Self = Self {
         pidfd_open: true,
         pidfd_send_signal: true,
         process_mrelease: true,
+        process_madvise: true,
     };
 
     /// None: Linux 5.0 and earlier.
@@ -44,6 +50,7 @@ impl Calls {
         pidfd_open: false,
         pidfd_send_signal: false,
         process_mrelease: false,
+        process_madvise: false,
     };
 
     /// What the running kernel lets us call. It is tried at the first call
@@ -82,14 +89,22 @@ impl Calls {
                     instead: "a victim's memory is freed when the victim runs",
                 },
             ),
+            (
+                self.process_madvise,
+                Missing {
+                    call: "process_madvise",
+                    since: "5.10, CAP_SYS_NICE",
+                    instead: "a paused process's memory stays until others need it",
+                },
+            ),
         ]
         .into_iter()
         .filter(|(is_there, _)| !is_there)
         .map(|(_, missing)| missing)
     }
 
-    /// The two later calls are tried on a descriptor that is not a process's:
-    /// EBADF is how they say that they are there.
+    /// The later calls are tried on a descriptor that is not a process's: EBADF
+    /// is how they say that they are there.
     fn probe() -> Self {
         let opened = pidfd_open(getpid(), PidfdFlags::empty());
         let Ok(no_process) = eventfd(0, EventfdFlags::CLOEXEC) else {
@@ -100,10 +115,12 @@ impl Calls {
         };
         let signalled = pidfd_send_signal(&no_process, Signal::CONT);
         let released = process_mrelease(no_process.as_fd());
+        let paged_out = page_out(no_process.as_fd(), 0..0);
         Self {
             pidfd_open: !is_missing(opened.err()),
             pidfd_send_signal: !is_missing(signalled.err()),
             process_mrelease: !is_missing(released.err()),
+            process_madvise: !is_missing(paged_out.err()) && may_advise_others(),
         }
     }
 }
@@ -129,9 +146,15 @@ impl fmt::Display for Missing {
     }
 }
 
+/// Whether process_madvise(2) would be permitted on another process's memory.
+fn may_advise_others() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_NICE))
+}
+
 /// Whether this is how a missing call, or one that a seccomp filter denies,
-/// answers. None of the three answers EPERM of itself when it is tried the way
-/// [`Calls::probe`] tries it, and `process_mrelease` never does.
+/// answers. None of them answers EPERM of itself when it is tried the way
+/// [`Calls::probe`] tries it; `process_mrelease` never does, and
+/// `process_madvise` to those that lack CAP_SYS_NICE.
 pub(crate) fn is_missing(answer: Option<Errno>) -> bool {
     matches!(answer, Some(Errno::NOSYS | Errno::PERM))
 }
@@ -166,6 +189,48 @@ pub(crate) fn process_mrelease(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     Ok(())
 }
 
+/// process_madvise(2) with MADV_PAGEOUT: writes to swap what a process has at
+/// these addresses of its own.
+///
+/// It takes the process's mmap lock and so may block for as long as that is
+/// held: call it where waiting harms nothing.
+///
+/// Errors: ESRCH, its memory is gone; ENOMEM, not all of it is mapped; EINVAL,
+/// some is locked; EPERM, CAP_SYS_NICE is lacking.
+#[expect(
+    unsafe_code,
+    reason = "neither rustix nor nix nor std has process_madvise"
+)]
+pub(crate) fn page_out(pidfd: BorrowedFd<'_>, addresses: Range<u64>) -> Result<(), Errno> {
+    let Ok(start) = usize::try_from(addresses.start) else {
+        return Err(Errno::NOMEM);
+    };
+    let bytes = addresses.end.saturating_sub(addresses.start);
+    let range = libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(start),
+        iov_len: usize::try_from(bytes).map_err(|_| Errno::NOMEM)?,
+    };
+    // SAFETY: the kernel reads one iovec, which lives until the call returns, as
+    // does the borrow that keeps `pidfd` open. The addresses in it are another
+    // process's, and are not accessed here; were they our own, MADV_PAGEOUT
+    // changes nothing that a program can see. The arguments are passed as
+    // `long` or pointer, as syscall(2) takes them.
+    let returned = unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            libc::c_long::from(pidfd.as_raw_fd()),
+            &raw const range,
+            1 as libc::c_long,
+            libc::c_long::from(libc::MADV_PAGEOUT),
+            0 as libc::c_long,
+        )
+    };
+    if returned == -1 {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,7 +250,7 @@ mod tests {
             ]
         );
         assert_eq!(Calls::ALL.missing().count(), 0);
-        assert_eq!(Calls::NONE.missing().count(), 3);
+        assert_eq!(Calls::NONE.missing().count(), 4);
     }
 
     #[test]

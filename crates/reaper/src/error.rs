@@ -64,6 +64,12 @@ pub enum ReapError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The pauser's thread, keeper or one of its descriptors could not be had.
+    #[error("cannot pause processes")]
+    Pauser {
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Our oom_score_adj could not be written.
     #[error("cannot write `{}`", path.display())]
     OomScoreAdj {

@@ -194,6 +194,22 @@ impl Held {
         Ok(signalled)
     }
 
+    /// Stops it: SIGSTOP, which cannot be ignored. What is in an uninterruptible
+    /// sleep stops when that is over.
+    pub(crate) fn stop(&self) -> Result<Signalled, ReapError> {
+        self.send(Signal::STOP, "SIGSTOP")
+    }
+
+    /// Has it go on after a stop: SIGCONT.
+    pub(crate) fn resume(&self) -> Result<Signalled, ReapError> {
+        self.send(Signal::CONT, "SIGCONT")
+    }
+
+    /// What stands for it where a signal is sent by pidfd_send_signal(2).
+    pub(crate) fn holding(&self) -> BorrowedFd<'_> {
+        self.0.descriptor.holding()
+    }
+
     /// Whether [`Self::kill`] reached it, on this clone or another.
     #[must_use]
     pub fn is_killed(&self) -> bool {

@@ -1,9 +1,11 @@
-//! Kills processes, and frees their memory.
+//! Kills processes and frees their memory, or pauses them.
 //!
 //! - A [`Held`] is a process held by a pidfd whose start time was checked, so
 //!   that a signal reaches this process or none.
 //! - [`Reaper`]: threads that free a victim's memory without
 //!   waiting for the victim to be scheduled.
+//! - [`Pauser`] freezes and thaws processes and pushes their memory out to swap;
+//!   its [`Keeper`] thaws them when the daemon is gone.
 //! - [`kill_session`] kills a program that we started ourselves.
 //! - [`protect_ourselves`] asks the kernel not to kill us and to run us first.
 //!
@@ -42,13 +44,20 @@
 //! # }
 //! ```
 //!
-//! This is the only crate with unsafe code, in two functions: [`trim_heap`], and
-//! the call of `process_mrelease`, which has no safe wrapper.
+//! This is the only crate with unsafe code, in three functions: [`trim_heap`], and
+//! the calls of `process_mrelease` and `process_madvise`, which have no safe
+//! wrapper.
 
 mod calls;
+mod cgroup;
 mod error;
 mod held;
 mod helper;
+mod keeper;
+mod leftover;
+mod page_out;
+mod pauser;
+mod process_reader;
 mod protection;
 mod reaper;
 
@@ -56,5 +65,10 @@ pub use crate::calls::{Calls, Missing};
 pub use crate::error::ReapError;
 pub use crate::held::{Held, Signalled, wait_gone};
 pub use crate::helper::kill_session;
+pub use crate::keeper::{Keeper, keep};
+pub use crate::leftover::{LeftoverError, Thawing, thaw_leftover};
+pub use crate::pauser::{FrozenBy, Pauser, Report};
+pub use crate::process_reader::ProcessReader;
 pub use crate::protection::{SelfProtection, protect_ourselves, resign_protection, trim_heap};
 pub use crate::reaper::{Reaper, Tally};
+pub use model::{Paging, RunState};

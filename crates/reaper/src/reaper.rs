@@ -333,7 +333,7 @@ fn release(
 
 /// Adds one to an eventfd. That cannot fail, and would wait only after 2⁶⁴ − 2
 /// of them.
-fn ring(bell: BorrowedFd<'_>) {
+pub(crate) fn ring(bell: BorrowedFd<'_>) {
     let _ = retry_on_intr(|| write(bell, &1_u64.to_ne_bytes()));
 }
 

@@ -8,10 +8,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 use std::path::Path;
+use std::time::Instant;
 
-use reaper::{Calls, Held, Reaper, Signalled};
+use reaper::{Calls, Held, Keeper, Pauser, Reaper, Report, Signalled};
 
-use crate::child::{Child, PROC, start_ticks};
+use crate::child::reader::Reader;
+use crate::child::{Child, LIMIT, PROC, start_ticks};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -89,6 +91,37 @@ fn a_kill_and_its_release_allocate_nothing() {
         });
         assert_eq!(allocations, 0, "{calls:?}");
     }
+}
+
+#[test]
+fn asking_the_pauser_and_hearing_from_it_allocates_nothing() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let keeper = Keeper {
+        executable: env!("CARGO_BIN_EXE_reaper-test-child").into(),
+        argument: "keeper".into(),
+        leftover: folder.path().join("paused"),
+    };
+    let pauser = Pauser::spawn(Reader, keeper).unwrap();
+    let child = Child::idle();
+    let unit = child.id();
+    let member = Held::hold_by(Calls::available(), Path::new(PROC), unit, start_ticks)
+        .unwrap()
+        .unwrap();
+    let mut reports = 0;
+    let allocations = allocations_of(|| {
+        assert!(pauser.add(unit, &member));
+        assert!(pauser.freeze(unit, u64::MAX, 1 << 20));
+        assert!(pauser.thaw(unit));
+        let began = Instant::now();
+        // Frozen, thawed, and in between maybe what was pushed out.
+        while !matches!(pauser.report(), Some(Report::Thawed { .. })) {
+            reports += 1;
+            assert!(began.elapsed() < LIMIT);
+            std::hint::spin_loop();
+        }
+    });
+    assert_eq!(allocations, 0);
+    assert!(0 < reports);
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn every_kernel() -> Vec<Calls> {
                 pidfd_open,
                 pidfd_send_signal,
                 process_mrelease: false,
+                process_madvise: false,
             };
             let available = Calls::available();
             if pidfd_open && !available.pidfd_open

@@ -1,5 +1,10 @@
 //! A child process of a test's own.
 
+#[allow(dead_code, reason = "not every test file pauses a cgroup")]
+pub(crate) mod cgroup;
+#[allow(dead_code, reason = "not every test file pauses")]
+pub(crate) mod reader;
+
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -43,6 +48,11 @@ impl Child {
     /// One of `tests/child/program.rs`.
     pub(crate) fn in_role(role: &str) -> Self {
         Self::ready(Command::new(env!("CARGO_BIN_EXE_reaper-test-child")).arg(role))
+    }
+
+    /// What `script` makes of sh, once it has said `ready`.
+    pub(crate) fn of_script(script: &str) -> Self {
+        Self::ready(Command::new("sh").args(["-c", script]))
     }
 
     fn ready(command: &mut Command) -> Self {

@@ -1,0 +1,633 @@
+//! The thread that pushes the memory of what is paused out to swap.
+//!
+//! Reading a process's mappings and process_madvise(2) take its mmap lock,
+//! which a thread that was stopped, or waits for a silent file server, may hold
+//! for ever. So nothing waits for this thread: when it makes no progress it is
+//! left behind in its call, and another goes on with the next process.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use model::ProcessId;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+
+use crate::calls::is_missing;
+use crate::held::{Held, is_readable};
+use crate::process_reader::ProcessReader;
+use crate::reaper::ring;
+
+/// As `ps -T` shows it; at most 15 bytes.
+const NAME: &str = "oom-pageout";
+
+const STACK_BYTES: usize = 128 * 1024;
+
+/// What is pushed out before the disk is looked at again: large enough that it
+/// writes in one go, small enough that a thaw waits for little.
+const CHUNK_BYTES: u64 = 8 << 20;
+
+/// So much may be on its way to the disk: it is not idle meanwhile, and what
+/// others read and write does not queue up behind more.
+const WRITEBACK_BYTES: u64 = 4 * CHUNK_BYTES;
+
+/// Nothing in the kernel tells when writeback falls, so it is looked at this
+/// often, and for so long before the next chunk goes all the same.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const PACE_LIMIT: Duration = Duration::from_secs(2);
+
+/// So much swap is left alone: a daemon that fills it up has made things worse.
+const SWAP_LEFT_BYTES: u64 = 64 << 20;
+
+/// A call that takes longer than this waits for a lock. A chunk to a slow disk
+/// takes a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many threads may be left behind.
+const LEFT_BEHIND: u32 = 3;
+
+/// process_madvise(2), or what stands for it in a test: advises so many bytes
+/// from an address on.
+pub(crate) type PageOutCall = fn(BorrowedFd<'_>, Range<u64>) -> Result<(), Errno>;
+
+/// What is to be pushed out, and how far that is.
+#[derive(Debug)]
+pub(crate) struct Job {
+    unit: ProcessId,
+    members: Vec<Held>,
+    /// The `memory.reclaim` of the unit's own cgroup.
+    reclaim: Option<PathBuf>,
+    limit_bytes: u64,
+    cancelled: AtomicBool,
+    /// How many members were begun with: what hung is not begun with again.
+    begun: AtomicUsize,
+    /// Counts whatever is done: a call that returned is no call that hangs.
+    steps: AtomicU64,
+    pushed_bytes: AtomicU64,
+    is_complete: AtomicBool,
+}
+
+impl Job {
+    pub(crate) fn new(
+        unit: ProcessId,
+        members: Vec<Held>,
+        reclaim: Option<PathBuf>,
+        limit_bytes: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            unit,
+            members,
+            reclaim,
+            limit_bytes,
+            cancelled: AtomicBool::new(false),
+            begun: AtomicUsize::new(0),
+            steps: AtomicU64::new(0),
+            pushed_bytes: AtomicU64::new(0),
+            is_complete: AtomicBool::new(false),
+        })
+    }
+
+    fn outcome(&self) -> PushedOut {
+        PushedOut {
+            unit: self.unit,
+            bytes: self.pushed_bytes.load(Ordering::Relaxed),
+            is_complete: self.is_complete.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What became of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PushedOut {
+    pub(crate) unit: ProcessId,
+    pub(crate) bytes: u64,
+    pub(crate) is_complete: bool,
+}
+
+/// The pauser's side of it.
+pub(crate) struct PageOut {
+    worker: Worker,
+    jobs: Option<Sender<Arc<Job>>>,
+    done: Receiver<Arc<Job>>,
+    /// What is not done, in order: the first is being worked on,
+    waiting: VecDeque<Arc<Job>>,
+    /// and had taken so many steps then.
+    seen: (u64, Instant),
+    left_behind: u32,
+}
+
+impl PageOut {
+    /// Starts the thread; where none can be had, nothing is pushed out. `wake`
+    /// is rung when a job is done.
+    pub(crate) fn spawn(
+        reader: Arc<dyn ProcessReader>,
+        call: Option<PageOutCall>,
+        wake: OwnedFd,
+    ) -> io::Result<Self> {
+        let (done_by_worker, done) = mpsc::channel();
+        let mut page_out = Self {
+            worker: Worker {
+                reader,
+                call,
+                shared: Arc::new(Shared {
+                    wake,
+                    never: eventfd(0, EventfdFlags::CLOEXEC)?,
+                    left_behind: AtomicU32::new(0),
+                }),
+                number: 0,
+                done: done_by_worker,
+            },
+            jobs: None,
+            done,
+            waiting: VecDeque::new(),
+            seen: (0, Instant::now()),
+            left_behind: 0,
+        };
+        page_out.start();
+        Ok(page_out)
+    }
+
+    /// Has it pushed out.
+    pub(crate) fn ask(&mut self, job: Arc<Job>) {
+        if self.waiting.is_empty() {
+            self.seen = (0, Instant::now());
+        }
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(Arc::clone(&job));
+        }
+        self.waiting.push_back(job);
+    }
+
+    /// Ends what is being pushed out of `unit` soon.
+    pub(crate) fn cancel(&self, unit: ProcessId) {
+        for job in self.waiting.iter().filter(|job| job.unit == unit) {
+            job.cancelled.store(true, Ordering::Release);
+        }
+    }
+
+    /// What is done, one after another.
+    pub(crate) fn next_done(&mut self) -> Option<PushedOut> {
+        while let Ok(done) = self.done.try_recv() {
+            let place = self.waiting.iter().position(|job| Arc::ptr_eq(job, &done));
+            // Else it was left behind.
+            if let Some(place) = place {
+                self.waiting.remove(place);
+                self.seen = (0, Instant::now());
+                return Some(done.outcome());
+            }
+        }
+        if self.jobs.is_none() {
+            return self.waiting.pop_front().map(|job| job.outcome());
+        }
+        None
+    }
+
+    /// Leaves a thread behind that has made no progress for long, and starts
+    /// another.
+    pub(crate) fn look(&mut self, now: Instant) {
+        let Some(first) = self.waiting.front() else {
+            return;
+        };
+        let steps = first.steps.load(Ordering::Relaxed);
+        if steps != self.seen.0 {
+            self.seen = (steps, now);
+        }
+        if now.saturating_duration_since(self.seen.1) < PATIENCE {
+            return;
+        }
+        self.seen.1 = now;
+        self.left_behind += 1;
+        self.start();
+        if let Some(jobs) = &self.jobs {
+            for job in &self.waiting {
+                let _ = jobs.send(Arc::clone(job));
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        self.jobs = None;
+        if self.left_behind > LEFT_BEHIND {
+            return;
+        }
+        self.worker.number = self.left_behind;
+        let left_behind = &self.worker.shared.left_behind;
+        left_behind.store(self.left_behind, Ordering::Release);
+        let (jobs, jobs_of_worker) = mpsc::channel();
+        let worker = self.worker.clone();
+        let spawned = thread::Builder::new()
+            .name(NAME.to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || worker.run(&jobs_of_worker));
+        self.jobs = spawned.is_ok().then_some(jobs);
+    }
+}
+
+impl Drop for PageOut {
+    /// The thread is not waited for: it ends when it looks up.
+    fn drop(&mut self) {
+        for job in &self.waiting {
+            job.cancelled.store(true, Ordering::Release);
+        }
+    }
+}
+
+struct Shared {
+    wake: OwnedFd,
+    /// Never readable: what is polled to let time pass.
+    never: OwnedFd,
+    /// The thread of this number is the one that works.
+    left_behind: AtomicU32,
+}
+
+/// A thread's side.
+#[derive(Clone)]
+struct Worker {
+    reader: Arc<dyn ProcessReader>,
+    /// `None`: the kernel does not let us.
+    call: Option<PageOutCall>,
+    shared: Arc<Shared>,
+    number: u32,
+    done: Sender<Arc<Job>>,
+}
+
+/// Why no more is pushed out of a unit.
+enum Stop {
+    /// All that was asked for is out.
+    Enough,
+    /// It was thawed, swap is full, or the kernel does not let us.
+    Short,
+}
+
+impl Worker {
+    fn run(self, jobs: &Receiver<Arc<Job>>) {
+        while let Ok(job) = jobs.recv() {
+            let is_complete = match self.push_out(&job) {
+                Ok(()) | Err(Stop::Enough) => true,
+                Err(Stop::Short) => false,
+            };
+            if self.is_left_behind() {
+                return;
+            }
+            job.is_complete.store(is_complete, Ordering::Relaxed);
+            if self.done.send(job).is_err() {
+                return;
+            }
+            ring(self.shared.wake.as_fd());
+        }
+    }
+
+    fn is_left_behind(&self) -> bool {
+        self.shared.left_behind.load(Ordering::Acquire) != self.number
+    }
+
+    fn push_out(&self, job: &Job) -> Result<(), Stop> {
+        if let Some(reclaim) = &job.reclaim
+            && let Ok(file) = OpenOptions::new().write(true).open(reclaim)
+        {
+            return self.reclaim(job, &file);
+        }
+        let Some(call) = self.call else {
+            return Err(Stop::Short);
+        };
+        loop {
+            let next = job.begun.fetch_add(1, Ordering::Relaxed);
+            let Some(member) = job.members.get(next) else {
+                return Ok(());
+            };
+            self.push_out_process(job, member, call)?;
+        }
+    }
+
+    fn push_out_process(&self, job: &Job, member: &Held, call: PageOutCall) -> Result<(), Stop> {
+        let Some(pidfd) = member.pidfd() else {
+            return Err(Stop::Short);
+        };
+        let pid = member.id().pid;
+        let mut ranges = Vec::new();
+        let read = self
+            .reader
+            .private_ranges(pid, &mut |range| ranges.push(range));
+        // Gone, or of another by now, which is not paged out by this pidfd.
+        if read.is_err() || member.is_gone() {
+            return Ok(());
+        }
+        let pushed_before = job.pushed_bytes.load(Ordering::Relaxed);
+        let swapped_before = self.swapped_bytes(pid);
+        for chunk in ranges.into_iter().flat_map(chunks) {
+            self.wait_for_room(job)?;
+            match call(pidfd, chunk) {
+                Err(Errno::SRCH) => return Ok(()),
+                Err(err) if is_missing(Some(err)) => return Err(Stop::Short),
+                // A mapping that is locked, or was there no longer.
+                Ok(()) | Err(_) => {}
+            }
+            job.steps.fetch_add(1, Ordering::Relaxed);
+            let pushed = self.swapped_bytes(pid).saturating_sub(swapped_before);
+            let pushed_bytes = pushed_before.saturating_add(pushed);
+            job.pushed_bytes.store(pushed_bytes, Ordering::Relaxed);
+            if pushed_bytes >= job.limit_bytes {
+                return Err(Stop::Enough);
+            }
+        }
+        Ok(())
+    }
+
+    /// By `memory.reclaim`, which also takes what members share.
+    fn reclaim(&self, job: &Job, mut file: &File) -> Result<(), Stop> {
+        let swapped_bytes = || -> u64 {
+            let members = job.members.iter();
+            members
+                .map(|member| self.swapped_bytes(member.id().pid))
+                .sum()
+        };
+        let before = swapped_bytes();
+        loop {
+            self.wait_for_room(job)?;
+            // EAGAIN: less than that could be reclaimed, so this is all.
+            let reclaimed = file.write(CHUNK_BYTES.to_string().as_bytes());
+            job.steps.fetch_add(1, Ordering::Relaxed);
+            let pushed_bytes = swapped_bytes().saturating_sub(before);
+            job.pushed_bytes.store(pushed_bytes, Ordering::Relaxed);
+            if reclaimed.is_err() || pushed_bytes >= job.limit_bytes {
+                return Err(Stop::Enough);
+            }
+        }
+    }
+
+    /// Waits until the disk has written most of what it was given.
+    fn wait_for_room(&self, job: &Job) -> Result<(), Stop> {
+        let began = Instant::now();
+        loop {
+            job.steps.fetch_add(1, Ordering::Relaxed);
+            if job.cancelled.load(Ordering::Acquire) || self.is_left_behind() {
+                return Err(Stop::Short);
+            }
+            let Ok(paging) = self.reader.paging() else {
+                return Err(Stop::Short);
+            };
+            if paging.swap_free_bytes < SWAP_LEFT_BYTES {
+                return Err(Stop::Short);
+            }
+            if paging.writeback_bytes < WRITEBACK_BYTES || began.elapsed() > PACE_LIMIT {
+                return Ok(());
+            }
+            is_readable(self.shared.never.as_fd(), LOOK_AGAIN);
+        }
+    }
+
+    fn swapped_bytes(&self, pid: u32) -> u64 {
+        self.reader.swapped_bytes(pid).ok().flatten().unwrap_or(0)
+    }
+}
+
+/// In pieces of [`CHUNK_BYTES`], the last one smaller.
+fn chunks(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let end = range.end;
+    std::iter::successors(Some(range.start), |start| start.checked_add(CHUNK_BYTES))
+        .take_while(move |start| *start < end)
+        .map(move |start| start..start.saturating_add(CHUNK_BYTES).min(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+
+    use model::{Paging, RunState};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// Whose processes have one mapping of two chunks each.
+    struct Machine {
+        paging: Paging,
+        swapped_bytes: fn() -> u64,
+    }
+
+    impl ProcessReader for Machine {
+        fn proc_root(&self) -> &Path {
+            Path::new("")
+        }
+
+        fn state(&self, _: u32) -> io::Result<Option<(u64, RunState)>> {
+            Ok(None)
+        }
+
+        fn first_thread_has_ended(&self, _: u32) -> io::Result<bool> {
+            Ok(false)
+        }
+
+        fn children(&self, _: &[u32], _: &mut dyn FnMut(ProcessId)) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn cgroup(&self, _: u32) -> io::Result<Option<PathBuf>> {
+            Ok(None)
+        }
+
+        fn processes_below(&self, _: &Path, _: &mut dyn FnMut(u32)) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn says_frozen(&self, _: &[u8]) -> bool {
+            false
+        }
+
+        fn swapped_bytes(&self, _: u32) -> io::Result<Option<u64>> {
+            Ok(Some((self.swapped_bytes)()))
+        }
+
+        fn private_ranges(&self, _: u32, each: &mut dyn FnMut(Range<u64>)) -> io::Result<()> {
+            each(0..2 * CHUNK_BYTES);
+            Ok(())
+        }
+
+        fn paging(&self) -> io::Result<Paging> {
+            Ok(self.paging)
+        }
+    }
+
+    /// A child that waits, killed when dropped.
+    struct Waiter(Child);
+
+    impl Waiter {
+        fn new() -> Self {
+            Self(Command::new("cat").stdin(Stdio::piped()).spawn().unwrap())
+        }
+
+        fn held(&self) -> Held {
+            let id = ProcessId {
+                pid: self.0.id(),
+                start_ticks: 0,
+            };
+            Held::hold(id, |_| Ok(Some(0))).unwrap().unwrap()
+        }
+    }
+
+    impl Drop for Waiter {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    const UNIT: ProcessId = ProcessId {
+        pid: 1,
+        start_ticks: 1,
+    };
+
+    const IDLE: Paging = Paging {
+        writeback_bytes: 0,
+        swap_free_bytes: 1 << 30,
+    };
+
+    fn page_out(paging: Paging, swapped_bytes: fn() -> u64, call: PageOutCall) -> PageOut {
+        let machine = Machine {
+            paging,
+            swapped_bytes,
+        };
+        let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        PageOut::spawn(Arc::new(machine), Some(call), wake).unwrap()
+    }
+
+    #[track_caller]
+    fn outcome(page_out: &mut PageOut) -> (u64, bool) {
+        let began = Instant::now();
+        loop {
+            if let Some(done) = page_out.next_done() {
+                return (done.bytes, done.is_complete);
+            }
+            assert!(began.elapsed() < LIMIT);
+            thread::yield_now();
+        }
+    }
+
+    fn no_swap() -> u64 {
+        0
+    }
+
+    fn does_nothing(_: BorrowedFd<'_>, _: Range<u64>) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    #[test]
+    fn no_more_is_pushed_out_than_was_asked_for() {
+        static PUSHED: AtomicU64 = AtomicU64::new(0);
+        fn pushed() -> u64 {
+            PUSHED.load(Ordering::SeqCst)
+        }
+        fn push(_: BorrowedFd<'_>, range: Range<u64>) -> Result<(), Errno> {
+            PUSHED.fetch_add(range.end - range.start, Ordering::SeqCst);
+            Ok(())
+        }
+
+        let waiter = Waiter::new();
+        let mut page_out = page_out(IDLE, pushed, push);
+        page_out.ask(Job::new(UNIT, vec![waiter.held()], None, CHUNK_BYTES));
+        assert_eq!(outcome(&mut page_out), (CHUNK_BYTES, true));
+        assert_eq!(pushed(), CHUNK_BYTES);
+        // All of two, for which more was asked for than there is.
+        let members = vec![waiter.held(), waiter.held()];
+        page_out.ask(Job::new(UNIT, members, None, u64::MAX));
+        assert_eq!(outcome(&mut page_out), (4 * CHUNK_BYTES, true));
+    }
+
+    #[test]
+    fn where_swap_is_nearly_full_nothing_more_is_pushed_out() {
+        let waiter = Waiter::new();
+        let full = Paging {
+            swap_free_bytes: SWAP_LEFT_BYTES - 1,
+            ..IDLE
+        };
+        let mut page_out = page_out(full, no_swap, |_, _| panic!("it is full"));
+        page_out.ask(Job::new(UNIT, vec![waiter.held()], None, CHUNK_BYTES));
+        assert_eq!(outcome(&mut page_out), (0, false));
+    }
+
+    #[test]
+    fn what_is_not_permitted_is_not_complete() {
+        let waiter = Waiter::new();
+        let mut page_out = page_out(IDLE, no_swap, |_, _| Err(Errno::PERM));
+        page_out.ask(Job::new(UNIT, vec![waiter.held()], None, CHUNK_BYTES));
+        assert_eq!(outcome(&mut page_out), (0, false));
+    }
+
+    #[test]
+    fn a_unit_that_is_thawed_is_not_pushed_out_further() {
+        let waiter = Waiter::new();
+        let busy = Paging {
+            writeback_bytes: u64::MAX,
+            ..IDLE
+        };
+        let mut page_out = page_out(busy, no_swap, does_nothing);
+        page_out.ask(Job::new(UNIT, vec![waiter.held()], None, CHUNK_BYTES));
+        page_out.cancel(UNIT);
+        assert_eq!(outcome(&mut page_out), (0, false));
+    }
+
+    #[test]
+    fn a_process_that_never_lets_go_of_its_lock_holds_up_no_other() {
+        static CALLS: AtomicU64 = AtomicU64::new(0);
+        /// The first call never returns.
+        fn waits_once(_: BorrowedFd<'_>, _: Range<u64>) -> Result<(), Errno> {
+            if CALLS.fetch_add(1, Ordering::SeqCst) == 0 {
+                loop {
+                    thread::park();
+                }
+            }
+            Ok(())
+        }
+
+        let waiter = Waiter::new();
+        let mut page_out = page_out(IDLE, no_swap, waits_once);
+        let members = vec![waiter.held(), waiter.held()];
+        page_out.ask(Job::new(UNIT, members, None, CHUNK_BYTES));
+        while CALLS.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        let now = Instant::now();
+        page_out.look(now);
+        assert_eq!(page_out.left_behind, 0);
+        page_out.look(now + PATIENCE);
+        assert_eq!(page_out.left_behind, 1);
+        // It goes on with the second member.
+        assert_eq!(outcome(&mut page_out), (0, true));
+        assert_eq!(CALLS.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn after_a_few_threads_that_never_came_back_nothing_is_pushed_out() {
+        let waiter = Waiter::new();
+        let mut page_out = page_out(IDLE, no_swap, |_, _| {
+            loop {
+                thread::park();
+            }
+        });
+        let members = (0..=LEFT_BEHIND).map(|_| waiter.held()).collect();
+        page_out.ask(Job::new(UNIT, members, None, CHUNK_BYTES));
+        let mut now = Instant::now();
+        for _ in 0..=LEFT_BEHIND {
+            let first = Arc::clone(page_out.waiting.front().unwrap());
+            let begun = page_out.left_behind as usize;
+            let steps = || first.steps.load(Ordering::Relaxed);
+            // Each waits for room before its call.
+            while first.begun.load(Ordering::Relaxed) <= begun || steps() <= begun as u64 {
+                thread::yield_now();
+            }
+            page_out.look(now);
+            now += PATIENCE;
+            page_out.look(now);
+        }
+        assert_eq!(outcome(&mut page_out), (0, false));
+    }
+}

@@ -1,0 +1,141 @@
+//! What the pauser reads, in the simplest way that is right for children of
+//! tests.
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use model::ProcessId;
+use reaper::{Paging, ProcessReader, RunState};
+
+/// Where the children are.
+const PROC: &str = "/proc";
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader;
+
+impl ProcessReader for Reader {
+    fn proc_root(&self) -> &Path {
+        Path::new(PROC)
+    }
+
+    fn state(&self, pid: u32) -> io::Result<Option<(u64, RunState)>> {
+        Ok(stat(pid).map(|stat| (stat.start_ticks, stat.state)))
+    }
+
+    fn first_thread_has_ended(&self, pid: u32) -> io::Result<bool> {
+        Ok(stat(pid).is_none_or(|stat| stat.state == RunState::Ended))
+    }
+
+    fn children(&self, parents: &[u32], each: &mut dyn FnMut(ProcessId)) -> io::Result<()> {
+        // Few system calls, where the kernel keeps these lists.
+        if Path::new("/proc/thread-self/children").exists() {
+            let lists = parents.iter().flat_map(|parent| {
+                let tasks = fs::read_dir(format!("{PROC}/{parent}/task"));
+                tasks.into_iter().flatten().flatten()
+            });
+            for task in lists {
+                let list = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+                list.split_whitespace()
+                    .filter_map(|pid| pid.parse().ok())
+                    .for_each(|pid| tell(pid, stat(pid), each));
+            }
+            return Ok(());
+        }
+        for entry in fs::read_dir(PROC)? {
+            let name = entry?.file_name();
+            let pid = name.to_str().and_then(|name| name.parse().ok());
+            if let Some(pid) = pid {
+                let stat = stat(pid).filter(|stat| parents.contains(&stat.parent));
+                tell(pid, stat, each);
+            }
+        }
+        Ok(())
+    }
+
+    fn cgroup(&self, pid: u32) -> io::Result<Option<PathBuf>> {
+        let text = fs::read_to_string(format!("{PROC}/{pid}/cgroup")).unwrap_or_default();
+        let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
+        Ok(cgroup_root().zip(path).map(|(root, path)| root.join(path)))
+    }
+
+    fn processes_below(&self, cgroup: &Path, each: &mut dyn FnMut(u32)) -> io::Result<()> {
+        let text = fs::read_to_string(cgroup.join("cgroup.procs"))?;
+        text.lines()
+            .filter_map(|line| line.parse().ok())
+            .for_each(each);
+        Ok(())
+    }
+
+    fn says_frozen(&self, events: &[u8]) -> bool {
+        String::from_utf8_lossy(events).contains("frozen 1")
+    }
+
+    fn swapped_bytes(&self, _: u32) -> io::Result<Option<u64>> {
+        Ok(Some(0))
+    }
+
+    fn private_ranges(&self, pid: u32, each: &mut dyn FnMut(Range<u64>)) -> io::Result<()> {
+        let maps = fs::read_to_string(format!("{PROC}/{pid}/maps"))?;
+        let heap = maps.lines().find(|line| line.ends_with("[heap]"));
+        let addresses = heap.and_then(|line| line.split_once(' ')?.0.split_once('-'));
+        let address = |text| u64::from_str_radix(text, 16).ok();
+        if let Some((start, end)) = addresses {
+            each(address(start).unwrap_or(0)..address(end).unwrap_or(0));
+        }
+        Ok(())
+    }
+
+    fn paging(&self) -> io::Result<Paging> {
+        Ok(Paging {
+            writeback_bytes: 0,
+            swap_free_bytes: 1 << 30,
+        })
+    }
+}
+
+fn tell(pid: u32, stat: Option<Stat>, each: &mut dyn FnMut(ProcessId)) {
+    if let Some(Stat { start_ticks, .. }) = stat {
+        each(ProcessId { pid, start_ticks });
+    }
+}
+
+/// Where cgroup v2 is mounted.
+pub(crate) fn cgroup_root() -> Option<PathBuf> {
+    let mounts = fs::read_to_string(format!("{PROC}/self/mounts")).ok()?;
+    let mount = mounts.lines().find(|line| line.contains(" cgroup2 "))?;
+    mount.split(' ').nth(1).map(PathBuf::from)
+}
+
+struct Stat {
+    state: RunState,
+    parent: u32,
+    start_ticks: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    // Asked first: a stop is pending until the process is seen stopped.
+    let is_stop_pending = is_stop_pending(pid);
+    let text = fs::read_to_string(format!("{PROC}/{pid}/stat")).ok()?;
+    let (_, fields) = text.rsplit_once(") ")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    Some(Stat {
+        state: match *fields.first()? {
+            "T" | "t" => RunState::Stopped,
+            "Z" | "X" => RunState::Ended,
+            _ if is_stop_pending => RunState::Stopping,
+            _ => RunState::Runs,
+        },
+        parent: fields.get(1)?.parse().ok()?,
+        start_ticks: fields.get(19)?.parse().ok()?,
+    })
+}
+
+/// Signal 19 of the process's pending ones.
+fn is_stop_pending(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("{PROC}/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 << 18 != 0)
+}

@@ -1,0 +1,480 @@
+//! What pausing needs to know of processes and cgroups.
+//!
+//! Read on threads that nothing waits for: `maps` takes a process's mmap lock,
+//! and `cgroup` and the files of cgroups the kernel's cgroup_mutex.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use model::{Paging, ProcessId, RunState};
+use rustix::io::Errno;
+
+use crate::error::ReadError;
+use crate::file::{for_each_line, read_whole};
+use crate::number::{decimal, kibibytes};
+use crate::pid_files::{FirstThread, PidPath};
+use crate::proc_root::ProcRoot;
+
+/// So many threads of a process are looked at whose first says nothing.
+const THREADS: usize = 64;
+
+/// SIGSTOP's bit in the masks of signals: signal(7).
+const SIGSTOP: u64 = 1 << 18;
+
+/// Reads what pausing needs to know of processes and cgroups.
+#[derive(Debug)]
+pub struct PauseFiles {
+    root: ProcRoot,
+    cgroups: Option<CgroupMount>,
+}
+
+/// Where the hierarchy of cgroup v2 is mounted, and what of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct CgroupMount {
+    path: PathBuf,
+    root: PathBuf,
+}
+
+impl PauseFiles {
+    /// Of the processes below `root`, which is procfs. Looks where cgroups are
+    /// mounted; where they are not, or that cannot be told, each process is in
+    /// none.
+    #[must_use]
+    pub fn new(root: ProcRoot) -> Self {
+        let mounts = fs::read(root.path().join("self/mountinfo")).unwrap_or_default();
+        let cgroups = mounts
+            .split(|byte| *byte == b'\n')
+            .find_map(CgroupMount::parse);
+        Self { root, cgroups }
+    }
+
+    /// Where procfs is.
+    #[must_use]
+    pub fn proc_root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// When `pid` started, in clock ticks since boot, and whether it runs;
+    /// `None` once it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn run_state(&self, pid: u32) -> Result<Option<(u64, RunState)>, ReadError> {
+        // Before the state: a stop is pending until the process is seen stopped.
+        let is_stop_pending = self.is_stop_pending(pid)?;
+        let Some(stat) = self.root.stat_of(pid)? else {
+            return Ok(None);
+        };
+        let state = match stat.state {
+            FirstThread::Stopped => RunState::Stopped,
+            FirstThread::Zombie if !stat.outlived_its_first_thread() => RunState::Ended,
+            // A stop is of all threads, but one that sleeps in the kernel does
+            // not show it yet, and the first may have ended.
+            _ if stat.threads > 1 && self.has_stopped_thread(pid) => RunState::Stopped,
+            _ if is_stop_pending => RunState::Stopping,
+            _ => RunState::Runs,
+        };
+        Ok(Some((stat.start_ticks, state)))
+    }
+
+    /// Whether the first thread of `pid` has ended, whatever the others do; so
+    /// it has once all have.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn first_thread_has_ended(&self, pid: u32) -> Result<bool, ReadError> {
+        let stat = self.root.stat_of(pid)?;
+        Ok(stat.is_none_or(|stat| stat.state == FirstThread::Zombie))
+    }
+
+    fn has_stopped_thread(&self, pid: u32) -> bool {
+        threads(&self.root, pid).take(THREADS).any(|thread| {
+            let path = PidPath::of_thread(pid, Some(thread), "stat");
+            let stat = self
+                .root
+                .look(|root| root.stat(root.open(&path)?, &path, &mut [0; 1024]));
+            matches!(stat, Ok(Some(stat)) if stat.state == FirstThread::Stopped)
+        })
+    }
+
+    fn is_stop_pending(&self, pid: u32) -> Result<bool, ReadError> {
+        let status = self
+            .root
+            .look(|root| root.status(pid, None, &mut [0; 4096]))?;
+        Ok(status.is_some_and(|status| status.pending_signals & SIGSTOP != 0))
+    }
+
+    /// What `pid` has in swap; `None` once it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn swapped_bytes(&self, pid: u32) -> Result<Option<u64>, ReadError> {
+        let status = self
+            .root
+            .look(|root| root.status(pid, None, &mut [0; 4096]))?;
+        Ok(status.map(|status| status.swap_bytes))
+    }
+
+    /// Calls `each` with every child of each of `parents`: from the lists that
+    /// the kernel keeps (`children`, with CONFIG_PROC_CHILDREN), else from all
+    /// processes.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn children(
+        &self,
+        parents: &[u32],
+        each: &mut dyn FnMut(ProcessId),
+    ) -> Result<(), ReadError> {
+        let has_lists = self.root.path().join("thread-self/children").exists();
+        if !has_lists {
+            return self.children_among_all(parents, each);
+        }
+        for parent in parents {
+            for thread in threads(&self.root, *parent) {
+                let path = self
+                    .root
+                    .path()
+                    .join(format!("{parent}/task/{thread}/children"));
+                // What is gone has no children any more.
+                let list = fs::read(path).unwrap_or_default();
+                let pids = list.split(|byte| *byte == b' ').filter_map(pid);
+                for pid in pids {
+                    if let Some(start_ticks) = self.root.start_ticks(pid)? {
+                        each(ProcessId { pid, start_ticks });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn children_among_all(
+        &self,
+        parents: &[u32],
+        each: &mut dyn FnMut(ProcessId),
+    ) -> Result<(), ReadError> {
+        let listed = fs::read_dir(self.root.path()).map_err(|source| ReadError::Open {
+            path: self.root.path().to_owned(),
+            source,
+        })?;
+        for pid in listed.filter_map(|entry| pid(entry.ok()?.file_name().as_bytes())) {
+            if let Some(stat) = self.root.stat_of(pid)?
+                && parents.contains(&stat.parent)
+            {
+                each(ProcessId {
+                    pid,
+                    start_ticks: stat.start_ticks,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory of the cgroup (v2) that `pid` is in, below the mount that
+    /// we see; `None` where there is none, or once it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Read`].
+    pub fn cgroup(&self, pid: u32) -> Result<Option<PathBuf>, ReadError> {
+        let Some(mount) = &self.cgroups else {
+            return Ok(None);
+        };
+        let path = self.root.path().join(format!("{pid}/cgroup"));
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(err) if is_gone(&err) => return Ok(None),
+            Err(source) => return Err(ReadError::Read { path, source }),
+        };
+        let mut lines = text.split(|byte| *byte == b'\n');
+        Ok(lines.find_map(|line| mount.directory(line)))
+    }
+
+    /// Calls `each` with every process in the cgroup at `directory` and below.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]: some of them cannot be told.
+    pub fn processes_below(directory: &Path, each: &mut dyn FnMut(u32)) -> Result<(), ReadError> {
+        let path = directory.join("cgroup.procs");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            // Removed meanwhile, or a threaded one, whose processes are those
+            // of its nearest domain.
+            Err(err) if is_gone(&err) || is_threaded(&err) => Vec::new(),
+            Err(source) => return Err(ReadError::Read { path, source }),
+        };
+        text.split(|byte| *byte == b'\n')
+            .filter_map(pid)
+            .for_each(&mut *each);
+        let failed = |source| ReadError::Open {
+            path: directory.to_owned(),
+            source,
+        };
+        let below = match fs::read_dir(directory) {
+            Ok(below) => below,
+            Err(err) if is_gone(&err) => return Ok(()),
+            Err(err) => return Err(failed(err)),
+        };
+        for entry in below {
+            let entry = entry.map_err(failed)?;
+            if entry.file_type().is_ok_and(|file_type| file_type.is_dir()) {
+                Self::processes_below(&entry.path(), each)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the text of a `cgroup.events` says that all in it stands still.
+    #[must_use]
+    pub fn says_frozen(events: &[u8]) -> bool {
+        events
+            .split(|byte| *byte == b'\n')
+            .any(|line| line == b"frozen 1")
+    }
+
+    /// Calls `each` with the addresses of each private mapping of `pid` that is
+    /// of no file. Waits for its mmap lock, maybe for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]: they cannot be read.
+    pub fn private_ranges(
+        &self,
+        pid: u32,
+        each: &mut dyn FnMut(Range<u64>),
+    ) -> Result<(), ReadError> {
+        let path = self.root.path().join(format!("{pid}/maps"));
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(err) if is_gone(&err) => return Ok(()),
+            Err(source) => return Err(ReadError::Open { path, source }),
+        };
+        let read = for_each_line(&file, &mut [0; 8192], |_, line| {
+            if let Some(range) = private_range(line) {
+                each(range);
+            }
+            ControlFlow::Continue(())
+        });
+        match read {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(ReadError::Read {
+                path,
+                source: errno.into(),
+            }),
+        }
+    }
+
+    /// How busy swap is, and how full.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]: `meminfo` cannot be read, or does not say.
+    pub fn paging(&self) -> Result<Paging, ReadError> {
+        let path = self.root.path().join("meminfo");
+        let mut text = [0; 8192];
+        let read = File::open(&path).and_then(|file| Ok(read_whole(&file, &mut text)?));
+        let len = read.map_err(|source| ReadError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let bytes_of = |key: &'static str| {
+            text[..len]
+                .split(|byte| *byte == b'\n')
+                .find_map(|line| kibibytes(line.strip_prefix(key.as_bytes())?))
+                .ok_or_else(|| ReadError::Missing {
+                    path: path.clone(),
+                    key,
+                })
+        };
+        Ok(Paging {
+            writeback_bytes: bytes_of("Writeback:")?,
+            swap_free_bytes: bytes_of("SwapFree:")?,
+        })
+    }
+}
+
+/// The threads of a process; none once it is gone.
+fn threads(root: &ProcRoot, pid: u32) -> impl Iterator<Item = u32> {
+    let listed = fs::read_dir(root.path().join(format!("{pid}/task")));
+    let entries = listed.into_iter().flatten().flatten();
+    entries.filter_map(|entry| self::pid(entry.file_name().as_bytes()))
+}
+
+fn pid(text: &[u8]) -> Option<u32> {
+    u32::try_from(decimal(text)?).ok()
+}
+
+/// ESRCH: it went between open and read. ENODEV: the cgroup did.
+fn is_gone(err: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(err),
+        Some(Errno::NOENT | Errno::SRCH | Errno::NODEV)
+    )
+}
+
+fn is_threaded(err: &io::Error) -> bool {
+    Errno::from_io_error(err) == Some(Errno::OPNOTSUPP)
+}
+
+/// The addresses of a mapping that is private and of no file:
+/// `<addresses> <permissions> <offset> <device> <inode> <path>`. Of the kernel's
+/// own (`[vdso]`) there is nothing to write.
+fn private_range(mapping: &[u8]) -> Option<Range<u64>> {
+    let mut fields = mapping
+        .split(u8::is_ascii_whitespace)
+        .filter(|field| !field.is_empty());
+    let addresses = fields.next()?;
+    let permissions = fields.next()?;
+    let inode = fields.nth(2)?;
+    let path = fields.next().unwrap_or_default();
+    let is_the_kernels = path.starts_with(b"[v");
+    if !permissions.ends_with(b"p") || inode != b"0" || is_the_kernels {
+        return None;
+    }
+    let dash = addresses.iter().position(|byte| *byte == b'-')?;
+    let address = |text| u64::from_str_radix(str::from_utf8(text).ok()?, 16).ok();
+    Some(address(&addresses[..dash])?..address(&addresses[dash + 1..])?)
+}
+
+impl CgroupMount {
+    /// Of a line of proc_pid_mountinfo(5), if it is of cgroup v2.
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let root = fields.nth(3)?;
+        let path = fields.next()?;
+        // Optional fields, up to a hyphen.
+        fields.find(|field| *field == b"-")?;
+        (fields.next()? == b"cgroup2").then(|| Self {
+            path: unescaped(path),
+            root: unescaped(root),
+        })
+    }
+
+    /// The directory that a line of proc_pid_cgroup(5) names, if it is of cgroup
+    /// v2 and below the mount.
+    fn directory(&self, line: &[u8]) -> Option<PathBuf> {
+        let path = Path::new(OsStr::from_bytes(line.strip_prefix(b"0::")?));
+        // Outside of our cgroup namespace: `/../…`.
+        let is_outside = path.components().any(|part| part == Component::ParentDir);
+        let below = path.strip_prefix(&self.root).ok().filter(|_| !is_outside)?;
+        Some(self.path.join(below))
+    }
+}
+
+/// A space, tab, line feed or backslash stands there as `\` and three octal
+/// digits.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut path = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, after)) = rest.split_first() {
+        let escaped = after
+            .get(..3)
+            .filter(|_| first == b'\\')
+            .and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
+        path.push(escaped.unwrap_or(first));
+        rest = if escaped.is_some() {
+            &after[3..]
+        } else {
+            after
+        };
+    }
+    PathBuf::from(OsStr::from_bytes(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_mapping(mapping: &str, want: Option<Range<u64>>) {
+        assert_eq!(private_range(mapping.as_bytes()), want, "{mapping}");
+    }
+
+    #[test]
+    fn only_what_is_private_and_of_no_file_is_pushed_out() {
+        let heap = 0x55f0_0000_0000..0x55f0_0002_1000;
+        let address = "55f000000000-55f000021000";
+        check_mapping(
+            &format!("{address} rw-p 00000000 00:00 0    [heap]"),
+            Some(heap.clone()),
+        );
+        check_mapping(
+            &format!("{address} rw-p 00000000 00:00 0 "),
+            Some(heap.clone()),
+        );
+        check_mapping(
+            &format!("{address} rw-p 00000000 00:00 0    [anon:a name]"),
+            Some(heap),
+        );
+        check_mapping(
+            &format!("{address} rw-s 00000000 00:01 2049 /dev/zero (deleted)"),
+            None,
+        );
+        check_mapping(&format!("{address} r-xp 00000000 08:01 77 /bin/true"), None);
+        check_mapping(&format!("{address} r-xp 00000000 00:00 0 [vdso]"), None);
+        check_mapping("55f000000000 rw-p 00000000 00:00 0", None);
+        check_mapping("xyz-55f000021000 rw-p 00000000 00:00 0", None);
+        check_mapping("", None);
+    }
+
+    #[track_caller]
+    fn check_directory(mount: &str, line: &str, want: Option<&str>) {
+        let mount = CgroupMount::parse(mount.as_bytes());
+        let directory = mount.and_then(|mount| mount.directory(line.as_bytes()));
+        assert_eq!(directory.as_deref(), want.map(Path::new), "{line}");
+    }
+
+    #[test]
+    fn a_cgroup_is_found_below_its_mount() {
+        let whole = "31 25 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw";
+        check_directory(whole, "0::/a.slice/b c", Some("/sys/fs/cgroup/a.slice/b c"));
+        check_directory(whole, "0::/", Some("/sys/fs/cgroup/"));
+        check_directory(whole, "0::/../other", None);
+        check_directory(whole, "4:memory:/a", None);
+        let part = "31 25 0:26 /a /mnt/x\\040y rw - cgroup2 none rw";
+        check_directory(part, "0::/a/b", Some("/mnt/x y/b"));
+        check_directory(part, "0::/b", None);
+        let old = "31 25 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory";
+        check_directory(old, "0::/a", None);
+        check_directory("", "0::/a", None);
+    }
+
+    #[test]
+    fn children_are_the_same_without_the_kernels_lists() {
+        let files = PauseFiles::new(ProcRoot::at("/proc"));
+        let ourselves = [std::process::id()];
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        let (mut by_lists, mut among_all) = (false, false);
+        files
+            .children(&ourselves, &mut |child| by_lists |= child.pid == pid)
+            .unwrap();
+        files
+            .children_among_all(&ourselves, &mut |child| among_all |= child.pid == pid)
+            .unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(by_lists && among_all, "{by_lists} {among_all}");
+    }
+
+    #[test]
+    fn only_frozen_1_is_frozen() {
+        assert!(PauseFiles::says_frozen(b"populated 1\nfrozen 1\n"));
+        assert!(!PauseFiles::says_frozen(b"populated 1\nfrozen 0\n"));
+        assert!(!PauseFiles::says_frozen(b"populated 1\nfrozen 10\n"));
+        assert!(!PauseFiles::says_frozen(b""));
+    }
+}

@@ -1,0 +1,156 @@
+//! What pausing reads, of children of the test on the machine's own `/proc`.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use model::{ProcessId, RunState};
+use sensors::{PauseFiles, ProcRoot};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A shell, killed when dropped.
+struct Shell(Child);
+
+impl Shell {
+    /// Starts `script`, and waits for one line of it.
+    fn start(script: &str) -> (Self, String) {
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("there is a shell");
+        let mut said = String::new();
+        let output = child.stdout.take().expect("it is piped");
+        BufReader::new(output)
+            .read_line(&mut said)
+            .expect("it tells");
+        (Self(child), said.trim().to_owned())
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn files() -> PauseFiles {
+    PauseFiles::new(ProcRoot::at("/proc"))
+}
+
+fn state(pid: u32) -> Option<RunState> {
+    let state = files().run_state(pid).expect("it can be read");
+    state.map(|(_, state)| state)
+}
+
+#[track_caller]
+fn wait_for(pid: u32, want: RunState) {
+    let began = Instant::now();
+    while state(pid) != Some(want) {
+        assert!(began.elapsed() < LIMIT, "{:?}", state(pid));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_process_runs_is_stopped_has_ended_or_is_gone() {
+    let (shell, _) = Shell::start("echo ready; read line");
+    assert_eq!(state(shell.pid()), Some(RunState::Runs));
+    let (shell, _) = Shell::start("echo ready; kill -STOP $$");
+    wait_for(shell.pid(), RunState::Stopped);
+    let (shell, _) = Shell::start("echo ready");
+    wait_for(shell.pid(), RunState::Ended);
+    let pid = shell.pid();
+    drop(shell);
+    assert_eq!(state(pid), None);
+}
+
+/// What is found of a process whose first thread is in state `first`, a second in
+/// state `second`, and for which these signals are pending.
+#[track_caller]
+fn check_threads(first: &str, second: &str, pending: &str, want: RunState) {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let process = folder.path().join("100");
+    let stat = |state| format!("100 (a) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 7 0 0\n");
+    for (thread, state) in [("100", first), ("101", second)] {
+        let task = process.join("task").join(thread);
+        fs::create_dir_all(&task).expect("it is ours");
+        fs::write(task.join("stat"), stat(state)).expect("it is ours");
+    }
+    fs::write(process.join("stat"), stat(first)).expect("it is ours");
+    let status = format!("Tgid:\t100\nShdPnd:\t{pending}\n");
+    fs::write(process.join("status"), status).expect("it is ours");
+    let found = PauseFiles::new(ProcRoot::at(folder.path())).run_state(100);
+    assert_eq!(found.expect("it makes sense"), Some((7, want)));
+    let has_ended = PauseFiles::new(ProcRoot::at(folder.path())).first_thread_has_ended(100);
+    assert_eq!(has_ended.expect("it makes sense"), first == "Z");
+}
+
+#[test]
+fn a_stop_shows_in_any_thread_or_is_pending() {
+    const NONE: &str = "0000000000000000";
+    const SIGSTOP: &str = "0000000000040000";
+    check_threads("S", "S", NONE, RunState::Runs);
+    check_threads("T", "S", NONE, RunState::Stopped);
+    check_threads("t", "S", NONE, RunState::Stopped);
+    // The first sleeps in the kernel, or has ended.
+    check_threads("D", "T", NONE, RunState::Stopped);
+    check_threads("Z", "T", NONE, RunState::Stopped);
+    check_threads("Z", "S", NONE, RunState::Runs);
+    check_threads("D", "D", SIGSTOP, RunState::Stopping);
+    check_threads("D", "D", NONE, RunState::Runs);
+}
+
+#[test]
+fn children_are_found_with_their_start() {
+    let (shell, said) = Shell::start("exec 3<&0; cat <&3 & echo $!; wait");
+    let child: u32 = said.parse().expect("a pid");
+    let mut found = Vec::new();
+    let files = files();
+    files
+        .children(&[shell.pid(), u32::MAX], &mut |child| found.push(child))
+        .expect("they can be read");
+    let started = files.run_state(child).expect("it can be read");
+    let (start_ticks, _) = started.expect("it is there");
+    let pid = child;
+    assert_eq!(found, [ProcessId { pid, start_ticks }]);
+}
+
+#[test]
+fn private_memory_and_swap_are_found() {
+    let (shell, _) = Shell::start("echo ready; read line");
+    let mut bytes = 0;
+    files()
+        .private_ranges(shell.pid(), &mut |range| bytes += range.end - range.start)
+        .expect("they can be read");
+    assert!(0 < bytes, "a shell has a stack and a heap");
+    let swapped = files().swapped_bytes(shell.pid()).expect("it can be read");
+    assert!(swapped.is_some_and(|swapped| swapped <= bytes));
+    files().paging().expect("the kernel tells");
+    let gone = files().swapped_bytes(u32::MAX).expect("it can be read");
+    assert_eq!(gone, None);
+}
+
+#[test]
+fn a_cgroup_has_those_that_are_in_it() {
+    let ourselves = std::process::id();
+    let cgroup = files().cgroup(ourselves).expect("it can be read");
+    let Some(cgroup) = cgroup.filter(|path| path.join("cgroup.procs").exists()) else {
+        println!("skipped: no cgroup v2 that we are in is mounted here");
+        return;
+    };
+    let mut found = Vec::new();
+    PauseFiles::processes_below(&cgroup, &mut |pid| found.push(pid)).expect("they can be read");
+    assert!(found.contains(&ourselves));
+    let nowhere = Path::new("/proc/none");
+    PauseFiles::processes_below(nowhere, &mut |pid| panic!("{pid}")).expect("it is gone");
+}
