@@ -18,6 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     statm(short);
     score(short);
     status(bytes);
+    environment(bytes);
     for line in bytes.split(|&byte| byte == b'\n') {
         unit(line);
     }
@@ -51,6 +52,16 @@ fn stat(text: &[u8]) {
         .as_bytes(),
     );
     assert_eq!(fuzzing::stat(&printed), Some(stat));
+}
+
+fn environment(text: &[u8]) {
+    let has = |name: &[u8]| text.windows(name.len()).any(|there| there == name);
+    let forbids = fuzzing::environment(text, b"0::/a.slice/b.service");
+    assert!(!forbids || has(b"MEMORY_PRESSURE_WATCH=") || has(b"WATCHDOG_USEC="));
+    // The first of a name counts.
+    let another = [b"WATCHDOG_USEC=1\0WATCHDOG_PID=7\0", text].concat();
+    let forbids = fuzzing::environment(&another, text);
+    assert!(!forbids || has(b"MEMORY_PRESSURE_WATCH="));
 }
 
 fn statm(text: &[u8]) {

@@ -18,22 +18,41 @@ pub(crate) struct Grouping {
 /// a unit of its (`.slice`, `.scope`, `.service`). `None` otherwise: another
 /// line, another init, or a process outside all units.
 pub(crate) fn unit_of_line(line: &[u8]) -> Option<Grouping> {
+    let path = unit_path_of_line(line)?;
+    Some(Grouping {
+        session: hashed(path),
+        login: path
+            .split(|&byte| byte == b'/')
+            .any(|name| name == b"user.slice"),
+    })
+}
+
+/// Whether one line of the file says that the process is in the unit `name`, and
+/// in none within that; `None` where it says nothing of units.
+pub(crate) fn line_names_unit(line: &[u8], name: &[u8]) -> Option<bool> {
+    let path = unit_path_of_line(line)?;
+    let mut names = path.rsplit(|&byte| byte == b'/');
+    Some(names.find_map(unit_name) == Some(name))
+}
+
+/// `name`, where it is that of a unit of systemd's.
+pub(crate) fn unit_name(name: &[u8]) -> Option<&[u8]> {
+    [&b".slice"[..], b".scope", b".service"]
+        .iter()
+        .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
+        .then_some(name)
+}
+
+/// The path that a line of the file names, where that holds a unit.
+fn unit_path_of_line(line: &[u8]) -> Option<&[u8]> {
     let mut parts = line.splitn(3, |&byte| byte == b':');
     let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
     let is_systemds = (number == b"0" && controllers.is_empty()) || controllers == b"name=systemd";
     if !is_systemds {
         return None;
     }
-    let names = || path.split(|&byte| byte == b'/');
-    let holds_a_unit = names().any(|name| {
-        [&b".slice"[..], b".scope", b".service"]
-            .iter()
-            .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
-    });
-    holds_a_unit.then(|| Grouping {
-        session: hashed(path),
-        login: names().any(|name| name == b"user.slice"),
-    })
+    let mut names = path.split(|&byte| byte == b'/');
+    names.any(|name| unit_name(name).is_some()).then_some(path)
 }
 
 /// A process without a unit has the number of its session, at most 31 bits
@@ -68,6 +87,16 @@ mod tests {
         );
         check("0::/system.slice/ssh.service", Some(false));
         check("0::/init.scope", Some(false));
+    }
+
+    #[test]
+    fn a_process_is_in_the_innermost_unit_of_its_path() {
+        let is_in = |line: &str, unit: &str| line_names_unit(line.as_bytes(), unit.as_bytes());
+        let line = "0::/user.slice/user@0.service/app.slice/vte-1.scope/sub";
+        assert_eq!(is_in(line, "vte-1.scope"), Some(true));
+        assert_eq!(is_in(line, "user@0.service"), Some(false));
+        assert_eq!(is_in(line, "sub"), Some(false));
+        assert_eq!(is_in("0::/docker/01", "docker"), None);
     }
 
     #[test]

@@ -9,11 +9,12 @@ use std::ops::ControlFlow;
 
 use model::{Name, SessionId};
 
-use crate::cgroup::unit_of_line;
+use crate::cgroup::{line_names_unit, unit_of_line};
 use crate::file;
 use crate::pid_files::{ProcessStatus, Stat, Statm, signed};
 use crate::share::OwnShare;
 use crate::smaps;
+use crate::ties::Environment;
 
 /// Name; parent, group and session; major faults, threads and start.
 #[must_use]
@@ -24,6 +25,15 @@ pub fn stat(text: &[u8]) -> Option<(Name, [u32; 3], [u64; 3])> {
         [stat.parent, stat.group, stat.session],
         [stat.major_faults, stat.threads, stat.start_ticks],
     ))
+}
+
+/// Whether an environment forbids to pause its process, which has no pid that it
+/// may name and is in the unit of this line of a cgroup file.
+#[must_use]
+pub fn environment(text: &[u8], cgroup: &[u8]) -> bool {
+    let is_in_unit = |name: &[u8]| line_names_unit(cgroup, name) == Some(true);
+    let environment = Environment::parse(text);
+    environment.forbids(|_| false, is_in_unit).is_some()
 }
 
 /// Resident pages, and of them those of files and of shared memory.

@@ -1,9 +1,9 @@
 //! What the table asks of the surveyor about what its processes are, and what it
 //! makes of the answers and of those that do not come.
 
-use model::{Depth, Dossier, ProcessId, Protection, Seen};
+use model::{Depth, Dossier, Pausing, ProcessId, Protection, Seen};
 
-use crate::process::{Correction, IDENTITY_READS, Owner};
+use crate::process::{Correction, IDENTITY_READS, Owner, Ties};
 use crate::share::OwnShare;
 use crate::survey::{Finding, Identity, Inquiry, Survey, What};
 use crate::table::ProcessTable;
@@ -47,12 +47,54 @@ impl ProcessTable {
         })
     }
 
+    /// Asks what would suffer if a process were paused: once of each that
+    /// `is_worth_it`, and again when it executes something else. Whether `ask`
+    /// took all; for quiet rounds.
+    pub fn ask_for_ties(
+        &mut self,
+        is_worth_it: impl Fn(&Seen) -> bool,
+        ask: &mut dyn FnMut(Inquiry) -> bool,
+    ) -> bool {
+        for index in 0..self.kept.len() {
+            let process = &self.processes[index];
+            let is_due = self.kept[index].ties == Ties::Due && !process.is_kernel_thread;
+            if is_due
+                && self.can_be_measured(index)
+                && is_worth_it(process)
+                && !self.ask_about_ties(index, ask)
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Asks again of the process of which that was found longest ago: it may have
+    /// opened a terminal since.
+    pub fn ask_for_oldest_ties(&mut self, ask: &mut dyn FnMut(Inquiry) -> bool) {
+        let known = (0..self.kept.len()).filter_map(|index| match self.kept[index].ties {
+            Ties::Known(round) if self.can_be_measured(index) => Some((round, index)),
+            _ => None,
+        });
+        if let Some((_, index)) = known.min() {
+            self.ask_about_ties(index, ask);
+        }
+    }
+
+    fn ask_about_ties(&mut self, index: usize, ask: &mut dyn FnMut(Inquiry) -> bool) -> bool {
+        let is_asked = ask(self.request(index, What::Ties));
+        if is_asked {
+            self.kept[index].ties = Ties::Asked;
+        }
+        is_asked
+    }
+
     /// Takes in what was found; allocates nothing. If that is what a process
     /// executes, the process is returned, to be classified.
     pub fn apply(&mut self, survey: &Survey) -> Option<(&Seen, &mut Dossier)> {
         let index = self.find_id(survey.id)?;
         match survey.found {
-            Finding::Nothing => self.kept[index].asked = false,
+            Finding::Nothing => self.kept[index].forget_asked(),
             Finding::Identity(identity) => {
                 self.identify(index, &identity);
                 return Some((&self.processes[index], &mut self.kept[index].dossier));
@@ -69,6 +111,14 @@ impl ProcessTable {
             Finding::LastMapped(bytes) => self.count_last_mapped(index, bytes),
             // It is not the table's to keep.
             Finding::CommandLine(_) => {}
+            Finding::Ties(pause) => {
+                let kept = &mut self.kept[index];
+                // Else it executes something else by now.
+                if kept.ties == Ties::Asked {
+                    kept.ties = Ties::Known(self.round);
+                    kept.dossier.pause = pause;
+                }
+            }
         }
         None
     }
@@ -80,7 +130,7 @@ impl ProcessTable {
     /// can be asked for again. For quiet rounds.
     pub fn give_up_on(&mut self, request: &Inquiry) {
         for kept in &mut self.kept {
-            kept.asked = false;
+            kept.forget_asked();
         }
         let Some(index) = self.find_id(request.id) else {
             return;
@@ -126,6 +176,8 @@ impl ProcessTable {
         if kept.executable != identity.executable {
             kept.executable = identity.executable;
             kept.correction = None;
+            kept.ties = Ties::Due;
+            kept.dossier.pause = Pausing::default();
         }
         kept.in_our_user_namespace = identity.in_our_user_namespace;
         kept.unit = identity.unit;

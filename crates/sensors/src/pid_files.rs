@@ -67,13 +67,13 @@ impl fmt::Write for PidPath {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) name: Name,
-    pub(crate) is_zombie: bool,
-    /// In a sleep that no signal ends.
-    pub(crate) is_uninterruptible: bool,
+    pub(crate) state: FirstThread,
     pub(crate) parent: u32,
     pub(crate) group: u32,
     pub(crate) session: u32,
     pub(crate) has_terminal: bool,
+    /// The process group in the foreground of its terminal; 0: none.
+    pub(crate) foreground: u32,
     pub(crate) is_kernel_thread: bool,
     pub(crate) major_faults: u64,
     pub(crate) threads: u64,
@@ -100,7 +100,8 @@ impl Stat {
         let group = id(fields.next()?)?; // 5
         let session = id(fields.next()?)?; // 6
         let terminal = fields.next()?; // 7
-        let flags = decimal(fields.nth(1)?)?; // 9
+        let foreground = id(fields.next()?).unwrap_or(0); // 8
+        let flags = decimal(fields.next()?)?; // 9
         let major_faults = decimal(fields.nth(2)?)?; // 12
         let threads = decimal(fields.nth(7)?)?; // 20
         // A text that is cut short within a number must not pass for another
@@ -109,12 +110,17 @@ impl Stat {
         fields.next()?;
         Some(Self {
             name,
-            is_zombie: matches!(state, b"Z" | b"X" | b"x"),
-            is_uninterruptible: state == b"D",
+            state: match state {
+                b"Z" | b"X" | b"x" => FirstThread::Zombie,
+                b"D" => FirstThread::Uninterruptible,
+                b"T" | b"t" => FirstThread::Stopped,
+                _ => FirstThread::Running,
+            },
             parent,
             group,
             session,
             has_terminal: terminal != b"0",
+            foreground,
             is_kernel_thread: flags & KERNEL_THREAD != 0,
             major_faults,
             threads,
@@ -126,8 +132,21 @@ impl Stat {
     /// shows the process without memory, in all files but those of its
     /// threads.
     pub(crate) fn outlived_its_first_thread(&self) -> bool {
-        self.is_zombie && self.threads > 1
+        self.state == FirstThread::Zombie && self.threads > 1
     }
+}
+
+/// What a process's first thread does, as far as we tell it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstThread {
+    /// It runs, or in a sleep that a signal ends.
+    Running,
+    /// In a sleep that no signal ends.
+    Uninterruptible,
+    /// By a signal or a tracer.
+    Stopped,
+    /// It has ended.
+    Zombie,
 }
 
 /// A pid; −1, as the kernel writes for one that is just being reaped, is 0.
@@ -176,6 +195,8 @@ pub(crate) struct ProcessStatus {
     pub(crate) swap_bytes: u64,
     /// Resident shared memory: tmpfs files, System V, anonymous.
     pub(crate) shmem_bytes: u64,
+    /// The signals that wait for the process, the lowest bit being signal 1.
+    pub(crate) pending_signals: u64,
 }
 
 impl ProcessStatus {
@@ -197,6 +218,10 @@ impl ProcessStatus {
             self.swap_bytes = plausible::quantity(value);
         } else if let Some(value) = line.strip_prefix(b"RssShmem:") {
             self.shmem_bytes = plausible::quantity(value);
+        } else if let Some(value) = line.strip_prefix(b"ShdPnd:") {
+            let mask = str::from_utf8(value.trim_ascii()).ok();
+            let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok());
+            self.pending_signals = mask.unwrap_or(0);
         }
         Ok(())
     }
@@ -228,6 +253,7 @@ mod tests {
         assert_eq!(stat.group, 1204);
         assert_eq!(stat.session, 1200);
         assert!(stat.has_terminal);
+        assert_eq!(stat.foreground, 1204);
         assert!(!stat.is_kernel_thread);
         assert_eq!(stat.major_faults, 77);
         assert_eq!(stat.threads, 4);
@@ -281,6 +307,16 @@ mod tests {
         // What it has in swap is not known; all else is.
         assert_eq!(status.take(b"VmSwap:\t12"), Ok(()));
         assert_eq!(status.swap_bytes, 0);
+    }
+
+    #[test]
+    fn a_stop_that_is_pending_is_bit_18() {
+        let mut status = ProcessStatus::default();
+        status.take(b"SigPnd:\t0000000000000001").unwrap();
+        status.take(b"ShdPnd:\t0000000000040000").unwrap();
+        assert_eq!(status.pending_signals, 1 << 18);
+        status.take(b"ShdPnd:\tx").unwrap();
+        assert_eq!(status.pending_signals, 0);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::error::{ReadError, beginning};
 use crate::file::{for_each_line, read_whole};
-use crate::pid_files::{PidPath, ProcessStatus, Stat, signed};
+use crate::pid_files::{FirstThread, PidPath, ProcessStatus, Stat, signed};
 
 /// Where procfs is mounted, or a directory that looks like it.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl ProcRoot {
                 name: stat.name,
                 process: status.process.unwrap_or(pid),
                 is_kernel_thread: stat.is_kernel_thread,
-                has_ended: stat.is_zombie && !stat.outlived_its_first_thread(),
+                has_ended: stat.state == FirstThread::Zombie && !stat.outlived_its_first_thread(),
             })
         })
     }
@@ -139,8 +139,9 @@ impl ProcRoot {
     /// [`ReadError`] names the file that could not be read or made no sense.
     pub fn stuck_in(&self, id: ProcessId) -> Result<Option<KernelFunction>, ReadError> {
         let stat = self.stat_of(id.pid)?;
-        let is_stuck =
-            stat.is_some_and(|stat| stat.start_ticks == id.start_ticks && stat.is_uninterruptible);
+        let is_stuck = stat.is_some_and(|stat| {
+            stat.start_ticks == id.start_ticks && stat.state == FirstThread::Uninterruptible
+        });
         if !is_stuck {
             return Ok(None);
         }
@@ -154,7 +155,7 @@ impl ProcRoot {
         })
     }
 
-    fn stat_of(&self, pid: u32) -> Result<Option<Stat>, ReadError> {
+    pub(crate) fn stat_of(&self, pid: u32) -> Result<Option<Stat>, ReadError> {
         self.look(|root| {
             let path = PidPath::new(pid, "stat");
             root.stat(root.open(&path)?, &path, &mut [0; 1024])
@@ -162,7 +163,7 @@ impl ProcRoot {
     }
 
     /// What `reading` finds, or `None` if it finds a process gone.
-    fn look<T>(
+    pub(crate) fn look<T>(
         &self,
         reading: impl FnOnce(OpenRoot<'_>) -> Result<T, Miss>,
     ) -> Result<Option<T>, ReadError> {

@@ -46,6 +46,12 @@ pub(crate) struct Kept {
     pub(crate) identity_reads: u8,
     /// Its identity was asked for, and no answer has come.
     pub(crate) asked: bool,
+    /// Whether it is known what would suffer if it were paused.
+    pub(crate) ties: Ties,
+    /// Its session, as the kernel has it.
+    pub(crate) kernel_session: u32,
+    /// Its process group is the one in the foreground of its terminal.
+    pub(crate) is_in_foreground: bool,
     /// An answer was waited for in vain.
     pub(crate) stuck: bool,
     /// What the kernel counts, of which [`Kept::correction`] leaves its share.
@@ -54,6 +60,17 @@ pub(crate) struct Kept {
     pub(crate) correction: Option<Correction>,
     pub(crate) rss_shmem_bytes: u64,
     pub(crate) last_mapped: Option<LastMapped>,
+}
+
+/// What is known of [`Dossier::pause`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ties {
+    /// Nothing.
+    Due,
+    /// It was asked for, and no answer has come.
+    Asked,
+    /// It was found in this round.
+    Known(u64),
 }
 
 /// See [`Kept::identity_reads`].
@@ -96,6 +113,9 @@ impl Kept {
             unit,
             identity_reads: IDENTITY_READS,
             asked: false,
+            ties: Ties::Due,
+            kernel_session: 0,
+            is_in_foreground: false,
             stuck: false,
             raw_anon_bytes: 0,
             raw_swap_bytes: 0,
@@ -131,7 +151,16 @@ impl Kept {
     /// Has the process classified anew, as if nothing were known of it.
     fn introduce(&mut self) {
         self.dossier = Dossier::default();
+        self.ties = Ties::Due;
         self.is_unclassified = true;
+    }
+
+    /// No answer comes to what was asked about it.
+    pub(crate) fn forget_asked(&mut self) {
+        self.asked = false;
+        if self.ties == Ties::Asked {
+            self.ties = Ties::Due;
+        }
     }
 
     /// Whose `process` is.
@@ -249,6 +278,8 @@ impl Reader<'_> {
         process.parent = stat.parent;
         process.group = stat.group;
         process.major_faults = stat.major_faults;
+        kept.kernel_session = stat.session;
+        kept.is_in_foreground = stat.has_terminal && stat.foreground == stat.group;
         if !stat.is_kernel_thread {
             if stat.outlived_its_first_thread() && kept.thread.is_none() {
                 kept.thread = self.other_thread(pid)?;

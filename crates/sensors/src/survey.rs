@@ -1,7 +1,7 @@
 //! What may keep its reader waiting: files of a process that take a lock
 //! which the process, or another, can hold for as long as it likes.
 //!
-//! `smaps`, `smaps_rollup` and `cmdline` take its mmap lock; a thread that waits for a
+//! `smaps`, `smaps_rollup`, `cmdline` and `environ` take its mmap lock; a thread that waits for a
 //! silent file server inside mmap(2) holds that for ever. `cgroup` takes the
 //! kernel's cgroup_mutex, and the owner of an executable is asked of the file
 //! system that it lies on. None of it is read but here, and [`survey`] belongs
@@ -9,27 +9,36 @@
 //! takes in what was found.
 //!
 //! Time is bounded as far as it is ours: of `smaps`, which a process can make
-//! gigabytes long, so many mappings are read and no more.
+//! gigabytes long, so many mappings are read and no more; and likewise of an
+//! environment and of open files.
 //!
 //! [`ProcessTable`]: crate::ProcessTable
 
 use std::fmt::{self, Write};
 use std::fs::File;
+use std::io::Read as _;
+use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use model::{ProcessId, SessionId};
+use model::{Pausing, ProcessId, SessionId, Unpausable};
 use procfs::ProcError;
 use procfs::process::Process;
-use rustix::fs::{AtFlags, CWD, StatxFlags, readlink, statx};
+use rustix::fs::{AtFlags, CWD, RawDir, StatxFlags, readlink, readlinkat_raw, statx};
 use rustix::io::pread;
 
-use crate::cgroup::{Grouping, hash, unit_of_line};
+use crate::cgroup::{Grouping, hash, line_names_unit, unit_of_line};
 use crate::file::for_each_line;
 use crate::pid_files::Stat;
 use crate::share::OwnShare;
 use crate::smaps::{UNSEEN, last_mapped_bytes};
+use crate::ties::{Environment, is_pty_master};
+
+/// No more of an environment is read,
+const ENVIRONMENT_BYTES: u64 = 256 << 10;
+/// and no more open files are looked at: 1 to 2 µs each.
+const OPEN_FILES: usize = 4096;
 
 /// What is asked of the surveyor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +62,15 @@ pub enum What {
     LastMapped,
     /// The command line that it was started with: `cmdline`.
     CommandLine,
+    /// What would suffer if it were paused: `environ` and `fd`.
+    Ties,
 }
 
 impl What {
     /// Whether reading it takes the process's mmap lock.
     #[must_use]
     pub fn takes_the_mmap_lock(self) -> bool {
-        matches!(self, Self::OwnMemory | Self::LastMapped | Self::CommandLine)
+        !matches!(self, Self::Identity)
     }
 }
 
@@ -82,6 +93,7 @@ pub(crate) enum Finding {
     /// In bytes; [`UNSEEN`] where not all of it was seen.
     LastMapped(u64),
     CommandLine(CommandLine),
+    Ties(Pausing),
 }
 
 impl Survey {
@@ -239,7 +251,64 @@ fn look(
             Err(_) => 0,
         }),
         What::CommandLine => Finding::CommandLine(command_line(&process)),
+        What::Ties => Finding::Ties(match forbids_pausing(&process) {
+            Ok(None) => Pausing::Allowed,
+            Ok(Some(reason)) => Pausing::Forbidden(reason),
+            Err(Unread) => Pausing::Forbidden(Unpausable::Unknown),
+        }),
     })
+}
+
+/// It cannot be read, or there is too much of it.
+struct Unread;
+
+/// What in its open files and its environment forbids to pause it.
+fn forbids_pausing(process: &Process) -> Result<Option<Unpausable>, Unread> {
+    if holds_a_pty_master(process)? {
+        return Ok(Some(Unpausable::PtyMaster));
+    }
+    let environ = process.open_relative("environ").map_err(|_| Unread)?;
+    let mut text = Vec::new();
+    let read = environ.take(ENVIRONMENT_BYTES).read_to_end(&mut text);
+    if read.map_err(|_| Unread)? as u64 == ENVIRONMENT_BYTES {
+        return Err(Unread);
+    }
+    let has_pid = |pid: u32| {
+        let pid = i32::try_from(pid);
+        // In each pid namespace that it is in, ours first.
+        let known_as = process.status().ok().and_then(|status| status.nspid);
+        pid.is_ok_and(|pid| pid == process.pid || known_as.is_some_and(|ids| ids.contains(&pid)))
+    };
+    Ok(Environment::parse(&text).forbids(has_pid, |unit| is_in_unit(process, unit)))
+}
+
+fn holds_a_pty_master(process: &Process) -> Result<bool, Unread> {
+    let directory = process.open_relative("fd").map_err(|_| Unread)?;
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut links = RawDir::new(&directory, &mut buffer);
+    let mut count = 0;
+    while let Some(link) = links.next() {
+        let link = link.map_err(|_| Unread)?;
+        count += 1;
+        if count > OPEN_FILES {
+            return Err(Unread);
+        }
+        let mut path = [MaybeUninit::uninit(); 4096];
+        // One that was closed meanwhile is none; `.` and `..` are no links.
+        if let Ok((path, _)) = readlinkat_raw(&directory, link.file_name(), &mut path)
+            && is_pty_master(path)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Where that is not known, it is taken to be.
+fn is_in_unit(process: &Process, name: &[u8]) -> bool {
+    let cgroup = process.open_relative("cgroup").ok();
+    let found = cgroup.and_then(|file| first_of_lines(&file, |line| line_names_unit(line, name)));
+    found.unwrap_or(true)
 }
 
 /// Empty where it cannot be read.
@@ -287,7 +356,7 @@ fn identity(
         unit: process
             .open_relative("cgroup")
             .ok()
-            .and_then(|file| unit(&file)),
+            .and_then(|file| first_of_lines(&file, unit_of_line)),
         alone: Grouping {
             session: SessionId(u64::from(stat.session)),
             login: stat.has_terminal,
@@ -305,19 +374,20 @@ fn is_in_our_user_namespace(root: &Path, process: &Path) -> bool {
     namespace(process.to_owned()) == namespace(root.join("self"))
 }
 
-/// Where systemd keeps it. By bytes: the procfs crate takes no path that is
-/// not UTF-8, and users name their cgroups as they like.
-fn unit(cgroup: &File) -> Option<Grouping> {
-    let mut unit = None;
+/// What `of_line` makes of the first line of `cgroup` that it knows. By bytes:
+/// the procfs crate takes no path that is not UTF-8, and users name their cgroups
+/// as they like.
+fn first_of_lines<T>(cgroup: &File, of_line: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    let mut found = None;
     for_each_line(cgroup, &mut [0; 8192], |_, line| {
-        unit = unit_of_line(line);
-        match unit {
+        found = of_line(line);
+        match found {
             Some(_) => ControlFlow::Break(()),
             None => ControlFlow::Continue(()),
         }
     })
     .ok()?;
-    unit
+    found
 }
 
 #[cfg(test)]

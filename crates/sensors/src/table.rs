@@ -19,6 +19,7 @@ use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, openat, seek};
 use rustix::io::Errno;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::ReadError;
 use crate::number::decimal;
@@ -68,6 +69,15 @@ impl ScanAccount {
     }
 }
 
+/// As the kernel counts start times (field 22 of proc_pid_stat(5)).
+fn ticks_since_boot() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let ticks = clock_ticks_per_second();
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
+    seconds * ticks + nanos * ticks / 1_000_000_000
+}
+
 /// All processes, and a descriptor of each.
 ///
 /// A zombie is in it, and holds nothing. So is a kernel thread.
@@ -89,6 +99,7 @@ pub struct ProcessTable {
     pub(crate) given_up_on: Vec<Owner>,
     /// No process is.
     pub(crate) measures_nothing: bool,
+    scanned_at_ticks: u64,
 }
 
 impl ProcessTable {
@@ -116,7 +127,15 @@ impl ProcessTable {
             round: 0,
             given_up_on: Vec::new(),
             measures_nothing: false,
+            scanned_at_ticks: 0,
         }
+    }
+
+    /// When the last scan began, in clock ticks since boot, as start times are:
+    /// what started later may have been missed.
+    #[must_use]
+    pub fn scanned_at_ticks(&self) -> u64 {
+        self.scanned_at_ticks
     }
 
     /// Looks at the processes. Those that are new or have become something else
@@ -132,6 +151,7 @@ impl ProcessTable {
     /// want of descriptors is not an error: [`Scan`] has the count.
     pub fn scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
         let mut account = ScanAccount::default();
+        self.scanned_at_ticks = ticks_since_boot();
         if depth == Depth::Held {
             self.scan_held(&mut account);
         } else {
@@ -140,6 +160,7 @@ impl ProcessTable {
                 Ok(()) => {
                     self.scan_known(depth, &mut account);
                     self.scan_newcomers(depth, &mut account);
+                    self.find_foreground_jobs();
                 }
                 Err(err) => {
                     account.failure = Some(err);
@@ -359,6 +380,25 @@ impl ProcessTable {
         }
         self.tell_the_new(known);
         merge(&mut self.processes, &mut self.kept, known);
+    }
+
+    /// An interactive shell puts what it starts into a process group of its own,
+    /// and has those in the foreground of the terminal that it waits for. What
+    /// a job starts in turn is in the group of its parent.
+    fn find_foreground_jobs(&mut self) {
+        for index in 0..self.kept.len() {
+            let is_job = self.kept[index].is_in_foreground && self.is_a_shells(index);
+            self.processes[index].is_foreground_job = is_job;
+        }
+    }
+
+    /// Whether its parent is in its session, but not in its process group.
+    fn is_a_shells(&self, index: usize) -> bool {
+        self.find(self.processes[index].parent)
+            .is_some_and(|parent| {
+                self.kept[parent].kernel_session == self.kept[index].kernel_session
+                    && self.processes[parent].group != self.processes[index].group
+            })
     }
 
     /// Of the newcomers, those from `known` on, only what has just started may

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use model::{Level, Memory, Moment};
-use oom_policy::{Effects, Event, Gate, Guard, Settings, Surroundings};
+use oom_policy::{Effects, Event, Gates, Guard, Settings, Surroundings};
 use proptest::prelude::*;
 use sensors::{Depth, Meminfo, Notifier, PressureFile, ProcRoot, Zoneinfo};
 use support::{Copy, tree};
@@ -190,7 +190,7 @@ thread_local! {
     /// Its level goes by memory alone.
     static GUARD: RefCell<Guard> = RefCell::new(Guard::new(
         Settings::default(),
-        Gate::default(),
+        Gates::default(),
         Surroundings::default(),
         0,
     ));

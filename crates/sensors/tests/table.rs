@@ -4,7 +4,9 @@ mod support;
 
 use std::fs;
 
-use model::{Dossier, Memory, Name, Preference, ProcessId, Protection, SessionId};
+use model::{
+    Dossier, Memory, Name, Pausing, Preference, ProcessId, Protection, SessionId, Unpausable,
+};
 use rustix::param::page_size;
 use sensors::{Depth, ReadError, survey};
 use support::{Copy, Table, chain, tree};
@@ -200,6 +202,146 @@ fn what_a_process_executes_is_told_apart_from_what_it_hides_and_what_it_has_not(
         ],
         "neither the kernel's thread nor the zombie"
     );
+}
+
+#[test]
+fn a_shells_job_in_the_foreground_is_told_from_the_shell_and_from_what_the_job_starts() {
+    let copy = Copy::of("good");
+    // Of the terminal of the shell 1200: its job is 1204, which has started 1205.
+    let set_foreground = |from: &str, to: &str| {
+        for pid in [1200, 1204, 1205] {
+            let (from, to) = (format!(" 34816 {from} "), format!(" 34816 {to} "));
+            copy.change(&format!("{pid}/stat"), &from, &to);
+        }
+    };
+    set_foreground("-1", "1204");
+    let mut table = copy.table();
+    let check = |table: &Table, want: bool| {
+        let found = [1200, 1204, 1205].map(|pid| table.get(pid).is_foreground_job);
+        assert_eq!(found, [false, want, false]);
+        let joined = table.joined();
+        let joined = joined.iter().find(|process| process.id.pid == 1204);
+        assert_eq!(joined.map(|process| process.is_foreground_job), Some(want));
+    };
+    table.scan(Depth::Full);
+    check(&table, true);
+    table.scan(Depth::Held);
+    check(&table, true);
+
+    // Moved to the background, as ^Z and bg do; and back, as fg does.
+    set_foreground("1204", "1200");
+    table.scan(Depth::Fast);
+    check(&table, true);
+    table.scan(Depth::Full);
+    check(&table, false);
+    set_foreground("1200", "1204");
+    table.scan(Depth::Full);
+    check(&table, true);
+
+    // The shell has gone: nothing waits for the job.
+    copy.remove("1200");
+    table.scan(Depth::Fast);
+    assert!(!table.get(1204).is_foreground_job);
+}
+
+#[test]
+fn a_foreground_group_that_makes_no_sense_costs_only_itself() {
+    let copy = Copy::of("good");
+    copy.change("1204/stat", " 34816 -1 ", " 34816 99999999999 ");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    assert!(!table.get(1204).is_foreground_job);
+}
+
+/// A tree in which 1204 may be paused, 1205 holds a pty master, and of 1200
+/// nothing can be read.
+fn tied() -> Copy {
+    let copy = Copy::of("good");
+    for pid in [1204, 1205] {
+        fs::create_dir(copy.path().join(format!("{pid}/fd"))).expect("the tree is ours");
+        copy.write(&format!("{pid}/environ"), "HOME=/\0");
+    }
+    let link = copy.path().join("1205/fd/5");
+    std::os::unix::fs::symlink("/dev/pts/ptmx", link).expect("the tree is ours");
+    copy
+}
+
+#[test]
+fn what_would_suffer_by_a_pause_is_read_once_where_that_is_worth_it() {
+    let copy = tied();
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    let all = [2, 1200, 1204, 1205];
+    assert_eq!(table.tie(&all), [], "not before it is known what they are");
+    table.identify(Depth::Full, &mut |_, _| {});
+    assert_eq!(table.tie(&[1204]), [1204]);
+    assert_eq!(table.dossier(1204).pause, Pausing::Allowed);
+    let forbidden = Pausing::Forbidden;
+    assert_eq!(table.dossier(1205).pause, forbidden(Unpausable::Unknown));
+    assert_eq!(table.tie(&all), [1200, 1205], "no thread of the kernel's");
+    assert_eq!(table.dossier(1205).pause, forbidden(Unpausable::PtyMaster));
+    assert_eq!(table.dossier(1200).pause, forbidden(Unpausable::Unknown));
+    table.survey(Depth::Full);
+    assert_eq!(table.tie(&all), [], "once");
+}
+
+#[test]
+fn what_would_suffer_by_a_pause_is_read_again_of_another_program() {
+    let copy = tied();
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    table.tie(&[1204, 1205]);
+
+    // Both execute something else.
+    copy.change("1204/stat", "(a) R (b)", "(vi)");
+    copy.change("1205/stat", "(python3)", "(tmux)");
+    let request = table.asked.iter().find(|request| request.id.pid == 1204);
+    let late = survey(copy.path(), request.unwrap(), &mut |_| {});
+    table.scan(Depth::Full);
+    for pid in [1204, 1205] {
+        assert_eq!(table.dossier(pid).pause, Pausing::default());
+    }
+    table.table.apply(&late);
+    assert_eq!(table.dossier(1204).pause, Pausing::default(), "it is late");
+    table.identify(Depth::Full, &mut |_, _| {});
+    assert_eq!(table.tie(&[1204, 1205]), [1204, 1205]);
+    assert_eq!(table.dossier(1204).pause, Pausing::Allowed);
+}
+
+#[test]
+fn a_terminal_that_is_opened_later_is_found_in_turn() {
+    let copy = tied();
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    assert_eq!(table.tie_oldest(), [], "nothing was read");
+    table.tie(&[1204, 1205]);
+    let link = copy.path().join("1204/fd/3");
+    std::os::unix::fs::symlink("/dev/ptmx", link).unwrap();
+    for pid in [1204, 1205, 1204] {
+        // Each call for measurements is a round.
+        table.correct_families(&Memory::default());
+        assert_eq!(table.tie_oldest(), [pid]);
+        let found = table.dossier(1204).pause;
+        assert_eq!(found, Pausing::Forbidden(Unpausable::PtyMaster));
+    }
+}
+
+#[test]
+fn a_request_that_is_given_up_on_is_made_again_but_for_its_process() {
+    let copy = tied();
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    let mut asked = Vec::new();
+    table.table.ask_for_ties(|_| true, &mut |request| {
+        asked.push(request);
+        asked.len() < 100
+    });
+    let stuck = asked.iter().find(|request| request.id.pid == 1205);
+    table.table.give_up_on(stuck.unwrap());
+    // It is a user's, whose other processes are not measured either; root's are.
+    let again = table.tie(&[1, 800, 1204, 1205]);
+    assert_eq!(again, [1, 800]);
+    assert_eq!(table.dossier(1205).pause, Pausing::default());
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::mem::{self, Discriminant, discriminant};
 use std::time::{Duration, Instant, SystemTime};
 
-use model::ProcessId;
+use model::{PauseWord, ProcessId};
 
 use crate::clear::{Effort, Removal};
 use crate::directory::Directory;
+use crate::entry::{Given, Slip};
 use crate::file::{FileIdentity, SeenFile, Traits};
 use crate::judge::verdict;
 use crate::limits::{Holder, Users};
@@ -85,6 +86,8 @@ pub(crate) struct Book {
 struct Entry {
     bearer: Bearer,
     value: u32,
+    pause: Option<PauseWord>,
+    slip: Option<Slip>,
     owner: u32,
     holder: Holder,
     identity: FileIdentity,
@@ -121,10 +124,11 @@ impl Book {
     }
 
     pub(crate) fn value(&self, id: ProcessId) -> Option<u32> {
-        self.entries
-            .get(&id.pid)
-            .filter(|entry| entry.bearer.id == id)
-            .map(|entry| entry.value)
+        self.known(id).map(|entry| entry.value)
+    }
+
+    pub(crate) fn pause_word(&self, id: ProcessId) -> Option<PauseWord> {
+        self.known(id)?.pause
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = (ProcessId, u32)> + '_ {
@@ -137,7 +141,8 @@ impl Book {
         self.entries.keys().copied().collect()
     }
 
-    /// Whether any value is another than when this was last asked.
+    /// Whether any value, or what an entry says of pausing, is another than when
+    /// this was last asked.
     pub(crate) fn has_changed(&mut self) -> bool {
         mem::take(&mut self.has_changed)
     }
@@ -324,7 +329,7 @@ impl Book {
     fn accept(
         &mut self,
         bearer: Bearer,
-        given: u32,
+        given: Given,
         seen: &SeenFile,
         file: &Traits,
         round: &mut Round<'_>,
@@ -339,9 +344,9 @@ impl Book {
             return;
         };
         let value = if file.owner == 0 {
-            given
+            given.value
         } else {
-            given.min(self.options.user_value_cap)
+            given.value.min(self.options.user_value_cap)
         };
         let mark = Mark::new(bearer.id, file.modified);
         // Not tried again where the file system knows no marks.
@@ -357,6 +362,8 @@ impl Book {
         let entry = Entry {
             bearer,
             value,
+            pause: given.pause,
+            slip: given.slip,
             owner: file.owner,
             holder,
             identity,
@@ -365,22 +372,48 @@ impl Book {
         self.entries.insert(pid, entry);
         let gone = self.withdrawn.remove(&pid).map(|gone| gone.entry);
         let before = known.or(gone.filter(|gone| gone.bearer.id == bearer.id));
-        self.has_changed |=
-            earlier.map(|entry| (entry.bearer.id, entry.value)) != Some((bearer.id, value));
-        let notice = match before {
-            Some(Entry { value: before, .. }) if before == value => return,
-            Some(Entry { value: before, .. }) => Notice::Changed {
-                process: bearer,
-                value,
-                before,
-            },
-            None => Notice::Registered {
-                process: bearer,
-                value,
-                given,
-            },
-        };
-        self.say(file.owner, notice, round);
+        let counted = earlier.map(|entry| (entry.bearer.id, entry.value, entry.pause));
+        self.has_changed |= counted != Some((bearer.id, value, given.pause));
+        self.say_accepted(&entry, before.as_ref(), given.value, round);
+    }
+
+    /// Says what is new of `entry`, which says `given` and was `before`.
+    fn say_accepted(
+        &mut self,
+        entry: &Entry,
+        before: Option<&Entry>,
+        given: u32,
+        round: &mut Round<'_>,
+    ) {
+        let (process, value) = (entry.bearer, entry.value);
+        match before.map(|before| before.value) {
+            Some(before) if before == value => {}
+            Some(before) => {
+                let notice = Notice::Changed {
+                    process,
+                    value,
+                    before,
+                };
+                self.say(entry.owner, notice, round);
+            }
+            None => {
+                let notice = Notice::Registered {
+                    process,
+                    value,
+                    given,
+                };
+                self.say(entry.owner, notice, round);
+            }
+        }
+        let word = entry.pause;
+        if before.and_then(|before| before.pause) != word {
+            self.say(entry.owner, Notice::Labelled { process, word }, round);
+        }
+        if let Some(slip) = entry.slip
+            && before.and_then(|before| before.slip) != Some(slip)
+        {
+            self.say(entry.owner, Notice::Slipped { process, slip }, round);
+        }
     }
 
     fn refuse(

@@ -1,4 +1,7 @@
-//! An entry as text: its name and its first word. No I/O.
+//! An entry as text: its name, its first word, and what it says of pausing. No
+//! I/O.
+
+use model::PauseWord;
 
 use crate::MAX_VALUE;
 
@@ -20,19 +23,106 @@ pub enum ValueError {
     OutOfRange,
 }
 
-/// The value that `text` gives: its first word, in plain digits. What follows
-/// is a comment.
-pub(crate) fn parse_value(text: &[u8]) -> Result<u32, ValueError> {
-    let word = text
+/// What an entry gives its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) value: u32,
+    pub(crate) pause: Option<PauseWord>,
+    pub(crate) slip: Option<Slip>,
+}
+
+/// What an entry says of pausing and cannot mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slip {
+    /// `pause` and `nopause`: the latter counts.
+    Both,
+    /// A word that has no effect, and nearly is this one.
+    Near(PauseWord),
+}
+
+/// What `text` gives: its first word, in plain digits, is the value. The words
+/// behind it on its line are labels, of which `pause` and `nopause` mean
+/// something; the other lines are a comment.
+pub(crate) fn parse_entry(text: &[u8]) -> Result<Given, ValueError> {
+    let line = text.trim_ascii_start().split(|byte| *byte == b'\n').next();
+    let mut words = line
+        .unwrap_or_default()
         .split(u8::is_ascii_whitespace)
-        .find(|word| !word.is_empty())
-        .ok_or(ValueError::Empty)?;
+        .filter(|word| !word.is_empty());
+    let value = parse_value(words.next().ok_or(ValueError::Empty)?)?;
+    let (mut asks, mut forbids, mut near) = (false, false, None);
+    let mut before: &[u8] = b"";
+    for word in words {
+        match word {
+            // "do not pause" asks for the opposite.
+            b"pause" if is_no(before) => near = Some(PauseWord::NoPause),
+            b"pause" => asks = true,
+            b"nopause" => forbids = true,
+            _ => near = near_miss(word).or(near),
+        }
+        before = word;
+    }
+    let pause = match (asks, forbids) {
+        (_, true) => Some(PauseWord::NoPause),
+        (true, false) => Some(PauseWord::Pause),
+        (false, false) => None,
+    };
+    let slip = match near.filter(|near| pause != Some(*near)) {
+        _ if asks && forbids => Some(Slip::Both),
+        near => near.map(Slip::Near),
+    };
+    Ok(Given { value, pause, slip })
+}
+
+fn parse_value(word: &[u8]) -> Result<u32, ValueError> {
     if !is_canonical(word) {
         return Err(ValueError::NotANumber);
     }
     parse(word)
         .filter(|value| *value <= MAX_VALUE)
         .ok_or(ValueError::OutOfRange)
+}
+
+fn is_no(word: &[u8]) -> bool {
+    [&b"no"[..], b"not", b"never", b"don't", b"dont"]
+        .iter()
+        .any(|no| word.eq_ignore_ascii_case(no))
+}
+
+/// Which word was meant by one that differs from it in case, in punctuation or
+/// by one slip behind the first letter.
+fn near_miss(word: &[u8]) -> Option<PauseWord> {
+    const LONGEST: usize = b"nopause".len() + 1;
+
+    let mut letters = [0; LONGEST];
+    let mut len = 0;
+    for letter in word.iter().filter(|byte| byte.is_ascii_alphabetic()) {
+        *letters.get_mut(len)? = letter.to_ascii_lowercase();
+        len += 1;
+    }
+    match &letters[..len] {
+        // What many a job does.
+        b"parse" => None,
+        letters if is_one_slip_from(letters, b"pause") => Some(PauseWord::Pause),
+        letters if is_one_slip_from(letters, b"nopause") => Some(PauseWord::NoPause),
+        _ => None,
+    }
+}
+
+/// Whether one letter behind the first is missing, too many or another, or two
+/// have changed places, at most.
+fn is_one_slip_from(word: &[u8], meant: &[u8]) -> bool {
+    let alike = |(one, other): &(&u8, &u8)| one == other;
+    let first = word.iter().zip(meant).take_while(alike).count();
+    let (word, meant) = (&word[first..], &meant[first..]);
+    let last = word.iter().rev().zip(meant.iter().rev());
+    let last = last.take_while(alike).count();
+    first > 0
+        && match (&word[..word.len() - last], &meant[..meant.len() - last]) {
+            ([] | [_], [] | [_]) => true,
+            ([a, b], [c, d]) => a == d && b == c,
+            _ => false,
+        }
 }
 
 /// The pid that `name` is, written as the kernel writes it; `None` for any
@@ -63,12 +153,99 @@ fn parse(digits: &[u8]) -> Option<u32> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{ValueError, parse_pid, parse_value};
+    use model::PauseWord;
+
+    use super::{Given, Slip, ValueError, parse_entry, parse_pid};
     use crate::MAX_VALUE;
+
+    fn parse_value(text: &[u8]) -> Result<u32, ValueError> {
+        parse_entry(text).map(|given| given.value)
+    }
 
     #[track_caller]
     fn check(text: &[u8], want: Result<u32, ValueError>) {
         assert_eq!(parse_value(text), want, "{}", text.escape_ascii());
+    }
+
+    #[track_caller]
+    fn check_pause(text: &str, pause: Option<PauseWord>, slip: Option<Slip>) {
+        let want = Given {
+            value: 8,
+            pause,
+            slip,
+        };
+        assert_eq!(parse_entry(text.as_bytes()), Ok(want), "{text:?}");
+    }
+
+    #[test]
+    fn a_word_behind_the_value_says_whether_the_process_may_be_paused() {
+        let (pause, nopause) = (Some(PauseWord::Pause), Some(PauseWord::NoPause));
+        check_pause("8\n", None, None);
+        check_pause("8 alice resnet\n", None, None);
+        check_pause("8 pause\n", pause, None);
+        check_pause("\t8\tnopause", nopause, None);
+        check_pause("8 alice pause resnet", pause, None);
+        check_pause("8 nopause nopause\r\n", nopause, None);
+        // The rest is a comment, as it always was.
+        check_pause("8\npause", None, None);
+        check_pause("\n\n8 alice\nnopause PAUSE", None, None);
+    }
+
+    #[test]
+    fn of_both_words_the_careful_one_counts() {
+        let nopause = Some(PauseWord::NoPause);
+        check_pause("8 pause nopause", nopause, Some(Slip::Both));
+        check_pause("8 nopause alice pause", nopause, Some(Slip::Both));
+    }
+
+    #[test]
+    fn what_is_nearly_one_of_the_words_means_nothing_and_is_said() {
+        for text in [
+            "pauze", "PAUSE", "Pause,", "paus", "puase", "paause", "paused", "pause!",
+        ] {
+            let slip = Some(Slip::Near(PauseWord::Pause));
+            check_pause(&format!("8 {text}"), None, slip);
+        }
+        for text in [
+            "no-pause",
+            "no_pause",
+            "noPause",
+            "nopuase",
+            "nopauze",
+            "nopauses",
+            "no pause",
+            "do not pause",
+            "Never pause",
+            "don't pause",
+        ] {
+            let slip = Some(Slip::Near(PauseWord::NoPause));
+            check_pause(&format!("8 {text}"), None, slip);
+        }
+        let slip = Some(Slip::Near(PauseWord::NoPause));
+        check_pause("8 pause no-pause", Some(PauseWord::Pause), slip);
+        check_pause("8 nopause NOPAUSE", Some(PauseWord::NoPause), None);
+    }
+
+    #[test]
+    fn other_words_are_labels() {
+        for text in [
+            "parse",
+            "cause",
+            "because",
+            "pass",
+            "phase",
+            "pulse",
+            "pauline",
+            "p",
+            "nop",
+            "noise",
+            "unpause",
+            "pausenopause",
+            "résumé",
+            "\u{1b}[2J",
+        ] {
+            check_pause(&format!("8 {text}"), None, None);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, futimens};
 use nix::sys::time::TimeSpec;
 
-use crate::entry::{MAX_BYTES, parse_value};
+use crate::entry::{Given, MAX_BYTES, parse_entry};
 use crate::stamp::Mark;
 use crate::{Obstacle, Reason};
 
@@ -116,7 +116,7 @@ impl FoundFile {
         let metadata = metadata(&file)?;
         let content = match flaw(&metadata) {
             Some(reason) => Err(reason),
-            None => read_value(&file),
+            None => read_entry(&file),
         };
         Ok(SeenFile::of(&metadata, Mark::on(&file, as_root), content))
     }
@@ -129,8 +129,8 @@ pub(crate) struct SeenFile {
     pub(crate) traits: Option<Traits>,
     /// What a daemon has left on it.
     pub(crate) mark: Option<Mark>,
-    /// The value it gives, or why it gives none.
-    pub(crate) content: Result<u32, Reason>,
+    /// What it gives, or why it gives nothing.
+    pub(crate) content: Result<Given, Reason>,
 }
 
 /// What a file is, whatever it holds.
@@ -147,7 +147,7 @@ pub(crate) struct Traits {
 
 impl SeenFile {
     /// `None` for a file that lost its last name since it was opened.
-    fn of(metadata: &Metadata, mark: Option<Mark>, content: Result<u32, Reason>) -> Option<Self> {
+    fn of(metadata: &Metadata, mark: Option<Mark>, content: Result<Given, Reason>) -> Option<Self> {
         let traits = Traits::of(metadata);
         (traits.links != 0).then_some(Self {
             traits: Some(traits),
@@ -316,7 +316,7 @@ fn flaw(metadata: &Metadata) -> Option<Reason> {
     }
 }
 
-fn read_value(file: &File) -> Result<u32, Reason> {
+fn read_entry(file: &File) -> Result<Given, Reason> {
     let mut text = [0; MAX_BYTES + 1];
     let mut len = 0;
     loop {
@@ -331,7 +331,7 @@ fn read_value(file: &File) -> Result<u32, Reason> {
     if len > MAX_BYTES {
         return Err(Reason::TooLarge { bytes: len as u64 });
     }
-    parse_value(&text[..len]).map_err(Reason::Value)
+    parse_entry(&text[..len]).map_err(Reason::Value)
 }
 
 #[cfg(test)]

@@ -3,16 +3,21 @@
 //! They are private: all but the registry itself gets values, not text.
 //! `cargo fuzz` sets `cfg(fuzzing)`, and nothing else does.
 
+use model::PauseWord;
+
 use crate::ValueError;
 use crate::{entry, stamp};
 
-/// The value that an entry's text gives.
+/// The value that an entry's text gives, and whether its process may be paused,
+/// where it says so.
 ///
 /// # Errors
 ///
 /// [`ValueError`]: it gives none.
-pub fn value(text: &[u8]) -> Result<u32, ValueError> {
-    entry::parse_value(text)
+pub fn entry(text: &[u8]) -> Result<(u32, Option<bool>), ValueError> {
+    let given = entry::parse_entry(text)?;
+    let may_pause = given.pause.map(|word| word == PauseWord::Pause);
+    Ok((given.value, may_pause))
 }
 
 /// The pid that an entry's name is.

@@ -1,18 +1,18 @@
 //! Whether an entry counts.
 
 use crate::Reason;
+use crate::entry::Given;
 use crate::file::{FileIdentity, Traits};
 use crate::occupant::Occupant;
 
-/// The value that a file gives the process that has its pid, or why it gives
-/// none. `known`: the file that counts for that process already.
+/// What a file gives the process that has its pid, or why it gives nothing. `known`: the file that counts for that process already.
 pub(crate) fn verdict(
     pid: u32,
-    content: Result<u32, Reason>,
+    content: Result<Given, Reason>,
     file: &Traits,
     runner: &Occupant,
     known: Option<&FileIdentity>,
-) -> Result<u32, Reason> {
+) -> Result<Given, Reason> {
     if let Err(reason @ (Reason::Symlink | Reason::Directory | Reason::Special)) = content {
         return Err(reason);
     }

@@ -2,7 +2,8 @@
 //!
 //! An entry is a file named after a pid whose first word is the process's value,
 //! 0 to 1 000 000, as any shell can write it:
-//! `echo 8 > /tmp/user_processes/$$`. [`Registry`] reads entries when they
+//! `echo 8 > /tmp/user_processes/$$`. Of the words behind it on the same line,
+//! `pause` and `nopause` say whether the process may be paused. [`Registry`] reads entries when they
 //! change, and answers from memory which value a process has; [`register`]
 //! writes one.
 //!
@@ -86,7 +87,7 @@ mod registration;
 mod registry;
 mod stamp;
 
-pub use crate::entry::ValueError;
+pub use crate::entry::{Slip, ValueError};
 pub use crate::error::RegistryError;
 pub use crate::notice::{Bearer, Notice, Obstacle};
 pub use crate::occupant::{Lookup, Occupant};

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use model::{Name, ProcessId};
+use model::{Name, PauseWord, ProcessId};
 
-use crate::Reason;
+use crate::{Reason, Slip};
 
 /// A process as the log names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,20 @@ pub enum Notice {
         value: u32,
         /// What it was.
         before: u32,
+    },
+    /// The entry of a registered process says something else of pausing.
+    Labelled {
+        /// Which.
+        process: Bearer,
+        /// What it says.
+        word: Option<PauseWord>,
+    },
+    /// An entry that counts says something of pausing that cannot be meant.
+    Slipped {
+        /// Which process it is for.
+        process: Bearer,
+        /// What it says.
+        slip: Slip,
     },
     /// A process runs on, but its entry has been gone for a second.
     Withdrawn {
@@ -175,6 +189,46 @@ impl fmt::Display for Notice {
                 "process {} has value {value} now (was {before}) {process}",
                 process.id.pid
             ),
+            Self::Labelled { process, word } => {
+                let pid = process.id.pid;
+                match word {
+                    Some(PauseWord::Pause) => write!(
+                        f,
+                        "process {pid} may be paused even as the foreground job of a shell \
+                         {process}: its entry says `pause`"
+                    ),
+                    Some(PauseWord::NoPause) => write!(
+                        f,
+                        "process {pid} is never paused {process}: its entry says `nopause`"
+                    ),
+                    None => write!(
+                        f,
+                        "process {pid} may be paused as any other {process}: its entry no longer \
+                         says `pause` or `nopause`"
+                    ),
+                }
+            }
+            Self::Slipped { process, slip } => {
+                let pid = process.id.pid;
+                match slip {
+                    Slip::Both => write!(
+                        f,
+                        "entry {pid} {process} says both `pause` and `nopause`: the process is \
+                         never paused; remove one of the words"
+                    ),
+                    Slip::Near(PauseWord::Pause) => write!(
+                        f,
+                        "entry {pid} {process} nearly says `pause`, which has no effect: write \
+                         `pause` behind the value if the process may be paused even as the \
+                         foreground job of a shell"
+                    ),
+                    Slip::Near(PauseWord::NoPause) => write!(
+                        f,
+                        "entry {pid} {process} nearly says `nopause`, which has no effect: write \
+                         `nopause` behind the value if the process must not be paused"
+                    ),
+                }
+            }
             Self::Withdrawn { process } => write!(
                 f,
                 "process {} is no longer registered {process}: it runs, but its entry was removed",

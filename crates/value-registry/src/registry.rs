@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use model::ProcessId;
+use model::{PauseWord, ProcessId};
 use nix::dir::OwningIter;
 
 use crate::book::{Book, Looked, Round, Why};
@@ -239,7 +239,8 @@ impl Registry {
         self.reread_due = Some(Instant::now());
     }
 
-    /// Whether any value is another than when this was last asked.
+    /// Whether any value, or what an entry says of pausing, is another than when
+    /// this was last asked.
     pub fn has_changed(&mut self) -> bool {
         self.book.has_changed()
     }
@@ -249,6 +250,12 @@ impl Registry {
     #[must_use]
     pub fn value(&self, id: ProcessId) -> Option<u32> {
         self.book.value(id)
+    }
+
+    /// What the entry of `id` says of pausing.
+    #[must_use]
+    pub fn pause_word(&self, id: ProcessId) -> Option<PauseWord> {
+        self.book.pause_word(id)
     }
 
     /// All registered processes with their values, by ascending pid.

@@ -152,6 +152,31 @@ impl Table {
         self.asked.len()
     }
 
+    /// Reads what would suffer by a pause of the processes in `worth`, as far as
+    /// that is asked for; their pids.
+    pub(crate) fn tie(&mut self, worth: &[u32]) -> Vec<u32> {
+        self.asked.clear();
+        let is_worth_it = |seen: &Seen| worth.contains(&seen.id.pid);
+        let is_all = self.table.ask_for_ties(is_worth_it, &mut |request| {
+            self.asked.push(request);
+            true
+        });
+        assert!(is_all, "there was room");
+        self.answer(&mut |_, _| {});
+        self.identified()
+    }
+
+    /// The same of the process of which it was read longest ago.
+    pub(crate) fn tie_oldest(&mut self) -> Vec<u32> {
+        self.asked.clear();
+        self.table.ask_for_oldest_ties(&mut |request| {
+            self.asked.push(request);
+            true
+        });
+        self.answer(&mut |_, _| {});
+        self.identified()
+    }
+
     fn answer(&mut self, each: &mut dyn FnMut(&Seen, &mut Dossier)) {
         for request in &self.asked {
             let found = survey(&self.root, request, &mut |_| {});

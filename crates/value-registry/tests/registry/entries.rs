@@ -8,14 +8,14 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
-use model::{Name, ProcessId};
+use model::{Name, PauseWord, ProcessId};
 use nix::poll::PollTimeout;
 use value_registry::{
-    Bearer, Lookup, Notice, Occupant, Options, Reason, RegistryError, ValueError, register,
+    Bearer, Lookup, Notice, Occupant, Options, Reason, RegistryError, Slip, ValueError, register,
 };
 
 use crate::town::{
-    NOBODY, SOMEBODY, Town, ago, bearer_of, changed, exists, is_readable, is_root, refused,
+    NOBODY, SOMEBODY, Town, ago, bearer, bearer_of, changed, exists, is_readable, is_root, refused,
     refused_of, registered, registered_of, withdrawn,
 };
 
@@ -565,4 +565,61 @@ fn live(pid: u32) -> Lookup {
         process: pid,
         is_kernel_thread: false,
     })
+}
+
+#[test]
+fn an_entry_says_whether_its_process_may_be_paused_and_a_slip_costs_it_no_value() {
+    let mut town = Town::new();
+    let id = town.run(100);
+    let labelled = |word| Notice::Labelled {
+        process: bearer(id),
+        word,
+    };
+    let slipped = |slip| Notice::Slipped {
+        process: bearer(id),
+        slip,
+    };
+    let check = |town: &mut Town, text: &str, word, notices: &[Notice]| {
+        town.write(100, text);
+        assert_eq!(town.refresh(), notices, "{text:?}");
+        assert_eq!(town.registry.value(id), Some(8), "{text:?}");
+        assert_eq!(town.registry.pause_word(id), word, "{text:?}");
+        assert_eq!(town.registry.has_changed(), !notices.is_empty(), "{text:?}");
+    };
+    check(&mut town, "8 alice resnet", None, &[registered(id, 8)]);
+    let pause = Some(PauseWord::Pause);
+    check(&mut town, "8 alice pause", pause, &[labelled(pause)]);
+    check(&mut town, "8 pause resnet", pause, &[]);
+    let nopause = Some(PauseWord::NoPause);
+    check(&mut town, "8 nopause", nopause, &[labelled(nopause)]);
+    town.write(100, "8 pause nopause");
+    let notices = town.refresh();
+    assert_eq!(notices, [slipped(Slip::Both)]);
+    assert_eq!(
+        notices[0].to_string(),
+        format!(
+            "entry 100 {} says both `pause` and `nopause`: the process is never paused; remove \
+             one of the words",
+            bearer(id)
+        )
+    );
+    check(&mut town, "8 nopause", nopause, &[]);
+    town.write(100, "8 no-pause");
+    let notices = town.refresh();
+    let near = Slip::Near(PauseWord::NoPause);
+    assert_eq!(notices, [labelled(None), slipped(near)]);
+    assert!(notices[1].to_string().contains("write `nopause`"));
+    assert_eq!(town.registry.value(id), Some(8));
+    assert_eq!(town.registry.pause_word(id), None);
+    // It is said once.
+    town.registry.reread();
+    assert_eq!(town.refresh(), []);
+
+    let other = ProcessId {
+        start_ticks: id.start_ticks + 1,
+        ..id
+    };
+    town.write(100, "8 nopause");
+    town.refresh();
+    assert_eq!(town.registry.pause_word(other), None, "another's");
 }
