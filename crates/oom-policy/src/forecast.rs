@@ -96,7 +96,8 @@ impl Forecast {
     }
 }
 
-fn left_bytes(memory: &Memory, levels: &Levels) -> u64 {
+/// What is left of memory and swap above the kill thresholds.
+pub(crate) fn left_bytes(memory: &Memory, levels: &Levels) -> u64 {
     match levels.pool(memory) {
         Pool::MemoryAndSwap => {
             let kill_bytes = levels.kill_memory.saturating_add(levels.kill_swap);

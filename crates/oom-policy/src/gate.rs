@@ -1,4 +1,5 @@
-//! The pressure gate: when stalls last, it asks for relief.
+//! The pressure gates: when stalls last, units are paused; when they are long,
+//! relief is asked for.
 //!
 //! It is fed with the times at which the kernel's pressure trigger fired. A
 //! trigger fires at most once a window, and in every window that stalls for
@@ -7,9 +8,18 @@
 
 use std::time::Duration;
 
-use model::{Ask, Moment};
+use model::Moment;
 
-/// Asks for relief after so many stalled windows in a row.
+/// Both gates: each counts the windows of a trigger of its own.
+#[derive(Clone, Debug)]
+pub struct Gates {
+    /// After it, units may be paused.
+    pub pause: Gate,
+    /// After it, units may be killed as well.
+    pub relief: Gate,
+}
+
+/// Opens after so many stalled windows in a row.
 #[derive(Clone, Debug)]
 pub struct Gate {
     window: Duration,
@@ -25,6 +35,11 @@ impl Gate {
     pub const STALL: Duration = Duration::from_millis(500);
     /// How many windows in a row, by default.
     pub const IN_A_ROW: u32 = 3;
+    /// What tasks are stalled for within a window before units are paused, by
+    /// default: a tenth of it.
+    pub const PAUSE_STALL: Duration = Duration::from_millis(100);
+    /// How many such windows in a row: one. A mistake costs a unit seconds.
+    pub const PAUSE_IN_A_ROW: u32 = 1;
 
     /// A gate for a trigger with this window.
     #[must_use]
@@ -43,10 +58,9 @@ impl Gate {
         self.seen = 0;
     }
 
-    /// The trigger fired at `now`, a time since any fixed origin.
-    ///
-    /// Windows in a row are counted anew after each relief asked for.
-    pub fn fired(&mut self, now: Moment) -> Ask {
+    /// The trigger fired at `now`, a time since any fixed origin: whether that
+    /// opens the gate. Windows in a row are counted anew after that.
+    pub fn fired(&mut self, now: Moment) -> bool {
         // The kernel looks ten times a window, so the next event is late by a
         // little; half a window later it is another stall.
         let limit = self.window.saturating_add(self.window / 2);
@@ -54,16 +68,26 @@ impl Gate {
         self.last = Some(now);
         self.seen = if follows { self.seen + 1 } else { 1 };
         if self.seen < self.in_a_row {
-            return Ask::None;
+            return false;
         }
         self.seen = 0;
-        Ask::Relief
+        true
     }
 }
 
-impl Default for Gate {
+impl Default for Gates {
     fn default() -> Self {
-        Self::new(Self::WINDOW, Self::IN_A_ROW)
+        Self {
+            pause: Gate::new(Gate::WINDOW, Gate::PAUSE_IN_A_ROW),
+            relief: Gate::new(Gate::WINDOW, Gate::IN_A_ROW),
+        }
+    }
+}
+
+impl Gates {
+    pub(crate) fn forget(&mut self) {
+        self.pause.forget();
+        self.relief.forget();
     }
 }
 
@@ -73,13 +97,11 @@ mod tests {
 
     #[track_caller]
     fn check(events_millis: &[u64], want: &[u64]) {
-        let mut gate = Gate::default();
+        let mut gate = Gates::default().relief;
         let asked: Vec<u64> = events_millis
             .iter()
             .copied()
-            .filter(|millis| {
-                gate.fired(Moment::after_origin(Duration::from_millis(*millis))) == Ask::Relief
-            })
+            .filter(|millis| gate.fired(Moment::after_origin(Duration::from_millis(*millis))))
             .collect();
         assert_eq!(asked, want);
     }
@@ -108,22 +130,16 @@ mod tests {
     #[test]
     fn a_trigger_with_a_longer_window_is_counted_by_that_window() {
         let mut gate = Gate::new(Duration::from_secs(2), 2);
-        assert_eq!(
-            gate.fired(Moment::ORIGIN + Duration::from_secs(2)),
-            Ask::None
-        );
-        assert_eq!(
-            gate.fired(Moment::ORIGIN + Duration::from_secs(4)),
-            Ask::Relief
-        );
+        assert!(!gate.fired(Moment::ORIGIN + Duration::from_secs(2)));
+        assert!(gate.fired(Moment::ORIGIN + Duration::from_secs(4)));
     }
 
     #[test]
     fn a_clock_that_stands_still_or_runs_back_harms_nothing() {
-        let mut gate = Gate::default();
+        let mut gate = Gates::default().relief;
         let now = Moment::ORIGIN + Duration::from_secs(9);
-        assert_eq!(gate.fired(now), Ask::None);
-        assert_eq!(gate.fired(Moment::ORIGIN), Ask::None);
-        assert_eq!(gate.fired(Moment::after_origin(Duration::MAX)), Ask::None);
+        assert!(!gate.fired(now));
+        assert!(!gate.fired(Moment::ORIGIN));
+        assert!(!gate.fired(Moment::after_origin(Duration::MAX)));
     }
 }

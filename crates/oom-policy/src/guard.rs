@@ -10,7 +10,7 @@ use model::{
     ProcessId, Refusal, Verdict,
 };
 
-use crate::gate::Gate;
+use crate::gate::Gates;
 use crate::policy::{NextKill, Policy, Situation};
 use crate::schedule::{Occasion, Schedule};
 use crate::settings::Settings;
@@ -20,6 +20,9 @@ use crate::settings::Settings;
 const LAST_CALL_TRIES: u32 = 8;
 /// Between two looks while a last call cannot be helped.
 const LAST_CALL_PAUSE: Duration = Duration::from_millis(10);
+/// A pause that waits for what is not known of a candidate is decided again after
+/// so long.
+const SURVEYED: Duration = Duration::from_millis(100);
 /// Memory that could not be read is read again after so long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -44,8 +47,8 @@ pub struct Guard {
     surroundings: Surroundings,
     memory: Memory,
     level: Level,
-    /// Relief was asked for and is not decided yet.
-    relief: bool,
+    /// What was asked for and is not decided yet.
+    asked: Ask,
     round: Round,
 }
 
@@ -67,22 +70,22 @@ struct Round {
 }
 
 impl Guard {
-    /// A guard with room for `processes` processes. `gate` counts the stalls
+    /// A guard with room for `processes` processes. `gates` count the stalls
     /// it is told of.
     #[must_use]
     pub fn new(
         settings: Settings,
-        gate: Gate,
+        gates: Gates,
         surroundings: Surroundings,
         processes: usize,
     ) -> Self {
         Self {
-            policy: Policy::new(settings, gate, processes),
+            policy: Policy::new(settings, gates, processes),
             schedule: Schedule::default(),
             surroundings,
             memory: Memory::default(),
             level: Level::Ok,
-            relief: false,
+            asked: Ask::None,
             round: Round::default(),
         }
     }
@@ -110,7 +113,7 @@ impl Guard {
         self.schedule = Schedule::default();
         self.memory = Memory::default();
         self.level = Level::Ok;
-        self.relief = false;
+        self.asked = Ask::None;
         self.round = Round::default();
     }
 
@@ -124,6 +127,11 @@ impl Guard {
     #[must_use]
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// The units that are paused, by their leaders.
+    pub fn paused(&self) -> impl Iterator<Item = ProcessId> {
+        self.policy.paused()
     }
 
     /// How long until memory is full, should it go on falling as it does:
@@ -182,11 +190,11 @@ impl Guard {
             Event::Memory(memory) => self.look(now, memory, effects),
             Event::Unreadable { last } => self.look_without(now, last, effects),
             Event::Table { depth, processes } => self.decide(now, depth, processes, effects),
-            Event::Stalled => {
+            Event::Stalled(gate) => {
                 self.schedule.stalled();
-                self.relief |= self.policy.stalled(now);
+                self.asked = self.asked.max(self.policy.stalled(now, gate));
             }
-            Event::Asked => self.relief = true,
+            Event::Asked => self.asked = self.asked.max(Ask::Relief),
             Event::Revalued => {
                 self.schedule.revalued();
                 self.look_for_the_will(now, effects);
@@ -205,6 +213,7 @@ impl Guard {
                 self.round.sent += 1;
                 self.settle_one(now, effects);
             }
+            Event::Ordered => self.settle_one(now, effects),
             Event::Gone(id) => {
                 self.policy.gone(id);
                 self.schedule.revalued();
@@ -219,14 +228,16 @@ impl Guard {
                 self.round.refused += 1;
                 self.settle_one(now, effects);
             }
+            Event::PagedOut(unit) => self.policy.paged_out(unit),
+            Event::Continued(unit) => self.policy.continued(now, unit),
             Event::Killed { process, lost } => self.policy.killed(now, process, lost),
         }
     }
 
     /// Memory was read: is there anything to decide?
     fn look(&mut self, now: Moment, memory: Memory, effects: &mut Effects) {
-        let asked = self.relief;
-        let look = self.policy.look(now, &memory, self.ask());
+        let look = self.policy.look(now, &memory, self.asked);
+        self.asked = look.ask;
         self.memory = memory;
         self.level = look.level;
         effects.push(Effect::LookAgain {
@@ -243,9 +254,10 @@ impl Guard {
             now,
             memory: &memory,
             level: look.level,
-            asked,
+            asked: self.asked != Ask::None,
             busy: self.policy.awaits_any(),
             is_news: look.wants_table,
+            follows: look.follows,
         });
         match depth {
             Some(depth) => self.read_table(depth, effects),
@@ -270,20 +282,16 @@ impl Guard {
             ..last
         };
         effects.push(Effect::LookAgain { after: RETRY });
-        let is_needed = self.relief || self.policy.awaits_any();
+        let is_needed = self.asked == Ask::Relief || self.policy.awaits_any();
         if !self.keeps_quiet(now, effects) && is_needed {
             self.read_table(Depth::Fast, effects);
         }
     }
 
-    fn ask(&self) -> Ask {
-        if self.relief { Ask::Relief } else { Ask::None }
-    }
-
     /// Whether a dry run has just reported a choice, and says nothing more.
     fn keeps_quiet(&mut self, now: Moment, effects: &mut Effects) -> bool {
         let is_quiet = self.schedule.is_quiet(now);
-        if is_quiet && std::mem::take(&mut self.relief) {
+        if is_quiet && std::mem::take(&mut self.asked) == Ask::Relief {
             effects.push(Effect::Answer(Answer::DryRun));
         }
         is_quiet
@@ -291,7 +299,7 @@ impl Guard {
 
     fn read_table(&mut self, depth: Depth, effects: &mut Effects) {
         self.round = Round {
-            ask: self.ask(),
+            ask: self.asked,
             ..Round::default()
         };
         effects.push(Effect::ReadTable(depth));
@@ -300,7 +308,9 @@ impl Guard {
     /// The table was read: decide, and have it done.
     fn decide(&mut self, now: Moment, depth: Depth, processes: &[Process], effects: &mut Effects) {
         self.schedule.was_read(now, depth);
-        self.relief &= self.round.ask != Ask::Relief;
+        if self.asked <= self.round.ask {
+            self.asked = Ask::None;
+        }
         let seen = Situation {
             memory: &self.memory,
             ask: self.round.ask,
@@ -353,7 +363,7 @@ impl Guard {
         if self.round.refused > 0 && self.round.sent == 0 && decision.cause == Some(Cause::Relief) {
             // It is asked for once, and reached nothing: the next choice is
             // made without those that refused.
-            self.relief = true;
+            self.asked = Ask::Relief;
             effects.push(Effect::Tell);
             effects.push(Effect::LookAgain {
                 after: Duration::ZERO,
@@ -361,11 +371,20 @@ impl Guard {
             self.round = Round::default();
             return;
         }
-        if let Some(answer) = answer(decision, self.round.sent, self.surroundings.dry_run) {
+        let is_for_one_who_asked = !matches!(decision.cause, Some(Cause::Stall | Cause::TimeSlice));
+        let answer = answer(decision, self.round.sent, self.surroundings.dry_run);
+        let is_postponed = decision.verdict == Verdict::Refused(Refusal::Unsurveyed);
+        if is_postponed {
+            // What is missing is being found out.
+            self.asked = self.round.ask;
+            effects.push(Effect::LookAgain { after: SURVEYED });
+        }
+        if let Some(answer) = answer.filter(|_| is_for_one_who_asked && !is_postponed) {
             effects.push(Effect::Answer(answer));
         }
         effects.push(Effect::Tell);
-        if self.surroundings.dry_run && decision.verdict == Verdict::Chosen {
+        let is_choice = matches!(decision.verdict, Verdict::Chosen | Verdict::Paused);
+        if self.surroundings.dry_run && is_choice {
             self.schedule.keep_quiet(now);
         }
         let is_settled = memory_will_come || decision.actions.is_empty();
@@ -409,7 +428,11 @@ fn answer(decision: &Decision, sent: usize, dry_run: bool) -> Option<Answer> {
         bytes: decision.frees_bytes,
     };
     match decision.verdict {
-        Verdict::Chosen if dry_run => Some(Answer::DryRun),
+        Verdict::Chosen | Verdict::Paused if dry_run => Some(Answer::DryRun),
+        Verdict::Paused => Some(Answer::Paused {
+            processes: sent,
+            bytes: decision.frees_bytes,
+        }),
         Verdict::Chosen => Some(granted),
         Verdict::Idle => decision.cause.map(|_: Cause| granted),
         Verdict::Refused(refusal) => Some(Answer::Refused(refusal)),

@@ -9,7 +9,7 @@
 //! use std::time::Duration;
 //!
 //! use oom_policy::{
-//!     Action, Depth, Dossier, Effect, Effects, Event, Gate, Guard, Memory, Moment, Name, Process,
+//!     Action, Depth, Dossier, Effect, Effects, Event, Gates, Guard, Memory, Moment, Name, Process,
 //!     ProcessId, Seen, Settings, Surroundings,
 //! };
 //!
@@ -30,7 +30,7 @@
 //! # }
 //! let mut guard = Guard::new(
 //!     Settings::default(),
-//!     Gate::default(),
+//!     Gates::default(),
 //!     Surroundings::default(),
 //!     64,
 //! );
@@ -65,6 +65,7 @@ mod growth;
 mod guard;
 mod levels;
 mod pace;
+mod pauses;
 mod policy;
 mod ranking;
 mod schedule;
@@ -76,12 +77,12 @@ mod victims;
 
 pub use crate::critical::{HIDDEN_BELOW_BYTES, critical_below_bytes};
 
-pub use crate::gate::Gate;
+pub use crate::gate::{Gate, Gates};
 pub use crate::guard::{Guard, Surroundings};
 pub use crate::policy::NextKill;
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
     Action, Answer, Ask, Basis, Candidate, Cause, Class, Cost, Decision, Depth, Dossier, Effect,
-    Effects, Event, Explanation, Level, Memory, Moment, Name, Preference, Process, ProcessId,
-    Protection, Refusal, Seen, SessionId, Verdict,
+    Effects, Event, Explanation, Level, Memory, Moment, Name, PauseWord, Pausing, Preference,
+    Process, ProcessId, Protection, Refusal, Seen, SessionId, Unpausable, Verdict,
 };

@@ -10,8 +10,10 @@ use model::{
 
 use crate::buffer::{at, reserve_to};
 use crate::choice::{Choice, Frees, choose_one};
-use crate::gate::Gate;
+use crate::forecast::left_bytes;
+use crate::gate::Gates;
 use crate::levels::{Levels, Pool, share};
+use crate::pauses::{Pauses, Turned};
 use crate::ranking::{Ranked, Ranking};
 use crate::scope::{Look, ScopeState, Severity};
 use crate::settings::Settings;
@@ -20,6 +22,13 @@ use crate::value::{self, Sessions};
 
 /// A last call is answered within milliseconds: about one of search.
 const LAST_CALL_BUDGET: Budget = Budget { states: 1 << 17 };
+
+/// Where memory and swap are full within so long, pausing what grows would only
+/// leave it with all of them.
+const TOO_FAST: u64 = 3;
+/// A unit that holds less than this part of all memory keeps no paused unit
+/// waiting.
+const NOTICEABLE: u64 = 100;
 
 /// What a decision is made of.
 #[derive(Clone, Copy, Debug)]
@@ -58,14 +67,14 @@ type Place = (bool, u64, u32);
 
 impl Policy {
     /// A policy with room for `processes` processes.
-    pub(crate) fn new(settings: Settings, gate: Gate, processes: usize) -> Self {
+    pub(crate) fn new(settings: Settings, gates: Gates, processes: usize) -> Self {
         let mut policy = Self {
             settings,
             capacity: 0,
             units: Units::default(),
             sessions: Sessions::default(),
             choice: Choice::with_capacity(processes),
-            scope: ScopeState::new(gate),
+            scope: ScopeState::new(gates),
             decision: Decision {
                 level: Level::Ok,
                 cause: None,
@@ -98,7 +107,8 @@ impl Policy {
         self.sessions.reserve(processes);
         self.choice.reserve(processes);
         reserve_to(&mut self.decision.candidates, processes);
-        reserve_to(&mut self.decision.actions, processes);
+        // Each process is signalled, and paused units are thawed, or made so.
+        reserve_to(&mut self.decision.actions, processes + Pauses::MOST);
         reserve_to(&mut self.weighed, processes);
         reserve_to(&mut self.line, processes);
     }
@@ -115,9 +125,33 @@ impl Policy {
         self.scope.forget();
     }
 
-    /// All tasks stalled for a window: whether that asks for relief.
-    pub(crate) fn stalled(&mut self, now: Moment) -> bool {
-        self.scope.gate.fired(now) == Ask::Relief
+    /// All tasks stalled for a window of `gate`: what that asks for.
+    pub(crate) fn stalled(&mut self, now: Moment, gate: Ask) -> Ask {
+        let gates = &mut self.scope.gates;
+        let opens = match gate {
+            Ask::None | Ask::LastCall => false,
+            Ask::Pause => {
+                self.scope.pauses.stalls(now);
+                gates.pause.fired(now)
+            }
+            Ask::Relief => gates.relief.fired(now),
+        };
+        if opens { gate } else { Ask::None }
+    }
+
+    /// As much as can be of the paused unit that `unit` leads is paged out.
+    pub(crate) fn paged_out(&mut self, unit: ProcessId) {
+        self.scope.pauses.paged_out(unit);
+    }
+
+    /// The paused unit that `unit` leads runs, though it was not thawed here.
+    pub(crate) fn continued(&mut self, now: Moment, unit: ProcessId) {
+        self.scope.pauses.continued(now, unit);
+    }
+
+    /// The units that are paused, by their leaders.
+    pub(crate) fn paused(&self) -> impl Iterator<Item = ProcessId> {
+        self.scope.pauses.paused()
     }
 
     /// What memory alone says: the level, whether a table is wanted, and when
@@ -159,11 +193,16 @@ impl Policy {
     /// run.
     pub(crate) fn unsent(&mut self, id: ProcessId) {
         self.scope.victims.forget(id);
+        self.scope.pauses.leave_out(id);
         self.retract(id);
     }
 
     /// A process could not be signalled.
     pub(crate) fn refused(&mut self, id: ProcessId) {
+        if self.scope.pauses.is_paused(id) {
+            self.scope.pauses.leave_out(id);
+            return;
+        }
         self.scope.victims.give_up_on(id);
         self.retract(id);
         self.scope.reconsider = true;
@@ -207,6 +246,7 @@ impl Policy {
         let followed = self.scope.victims.follow(seen.processes);
         self.scope.reconsider |= followed.any_protected;
         self.charge(followed.lost);
+        self.scope.pauses.follow(now, seen.processes);
         let (ask, actions) = (seen.ask, &mut self.decision.actions);
         self.scope
             .escalate(now, level, ask, seen.memory, &self.settings, actions);
@@ -215,7 +255,7 @@ impl Policy {
         // Memory was read before the table: it does not have what they held.
         let is_old = followed.any_gone && self.decision.cause.is_some();
         self.decision.verdict = match self.decision.cause {
-            None => Verdict::Idle,
+            None => self.turn(now, seen, &levels),
             Some(_) if is_old => Verdict::Refused(Refusal::Pending { bytes: pending }),
             Some(cause) => self.judge(now, seen, &levels, cause),
         };
@@ -253,6 +293,11 @@ impl Policy {
         self.scope
             .growth
             .measure(now, seen.memory, seen.processes, &mut self.units);
+        let pauses = &self.scope.pauses;
+        for (process, unit) in seen.processes.iter().zip(&self.units.unit_of) {
+            let unit = &mut self.units.units[at(*unit)];
+            unit.turned = unit.turned.max(pauses.turned(now, process.id));
+        }
     }
 
     fn judge(
@@ -271,7 +316,16 @@ impl Policy {
             ),
             Cause::Level(Level::Kill) => (Severity::Kill, levels.pool(memory), levels.need(memory)),
             Cause::Level(_) => (Severity::Warn, levels.pool(memory), levels.need(memory)),
-            Cause::Relief => {
+            Cause::Stall | Cause::TimeSlice | Cause::Relief => {
+                let is_pausing = self.settings.pause && !levels.has_recovered(memory);
+                let need = levels.relief_need(memory);
+                if is_pausing && !self.scope.victims.any_dying() {
+                    let verdict = self.pause(now, seen, levels, cause, need);
+                    if verdict == Verdict::Paused || cause == Cause::Stall {
+                        return verdict;
+                    }
+                    self.decision.candidates.clear();
+                }
                 if let Some(refusal) =
                     self.scope
                         .relief_refusal(now, memory, levels, &self.settings)
@@ -303,7 +357,7 @@ impl Policy {
         if cause == Cause::Relief {
             self.scope.last_relief = Some(now);
         }
-        self.weigh(seen, pool);
+        self.weigh(seen, pool, |_| true);
         let verdict = self.choose(severity, pending, bare_need.saturating_sub(pending));
         if verdict == Verdict::Chosen {
             self.sign(now, seen, severity);
@@ -314,11 +368,12 @@ impl Policy {
 
     /// Makes a candidate of every unit that may be chosen and gives something
     /// back.
-    fn weigh(&mut self, seen: Situation<'_>, pool: Pool) {
+    fn weigh(&mut self, seen: Situation<'_>, pool: Pool, may: impl Fn(&Unit) -> bool) {
         self.sessions.sum(&self.units.units);
         self.weighed.clear();
         for (index, unit) in (0..).zip(&self.units.units) {
-            let Some(class) = value::class(&self.settings, seen.memory, unit) else {
+            let class = value::class(&self.settings, seen.memory, unit);
+            let Some(class) = class.filter(|_| may(unit)) else {
                 continue;
             };
             let counts_swap = match pool {
@@ -345,6 +400,7 @@ impl Policy {
                 held_bytes: unit.held_bytes(),
                 growth_bytes_per_second: unit.growth.bytes_per_second,
                 frees_bytes: freed.saturating_add(self.over_horizon(unit)),
+                is_paused: unit.turned == Turned::Paused,
                 chosen: false,
             });
             self.weighed.push(index);
@@ -361,7 +417,7 @@ impl Policy {
     fn choose(&mut self, severity: Severity, pending: u64, bare_need: u64) -> Verdict {
         let frees = Frees::of(&self.decision.candidates);
         let (all_growth, ordinary_growth, weighed_growth) = self.growths();
-        let opens_system = severity != Severity::Warn;
+        let opens_system = severity >= Severity::Kill || severity == Severity::Relief;
         let with = |growth: u64| bare_need.saturating_add(growth);
         let both = frees.ordinary.saturating_add(frees.system);
         // What grows and cannot be ended counts as long as it can be covered:
@@ -375,7 +431,7 @@ impl Policy {
         if let Some(need) = ordinary_cover.or(merged_cover) {
             let budget = match severity {
                 Severity::LastCall => LAST_CALL_BUDGET,
-                Severity::Relief | Severity::Warn | Severity::Kill => Budget::default(),
+                _ => Budget::default(),
             };
             self.decision.need_bytes = need;
             self.decision.gap =
@@ -589,6 +645,199 @@ impl Policy {
             }
         }
         self.scope.victims.sort();
+        // What is stopped cannot save its work at SIGTERM, and a frozen cgroup is
+        // not left behind.
+        for unit in self.units.units.iter().filter(|unit| unit.chosen.is_some()) {
+            if unit.turned == Turned::Paused {
+                let leader = seen.processes[at(unit.leader)].id;
+                let paused = self.scope.pauses.paused_as(leader).unwrap_or(leader);
+                self.decision.actions.push(Action::Thaw(paused));
+                self.scope.pauses.thawed(now, paused, false);
+            }
+        }
+    }
+
+    /// Pauses what costs least among what may be paused, so that `need_bytes`
+    /// more are available.
+    fn pause(
+        &mut self,
+        now: Moment,
+        seen: Situation<'_>,
+        levels: &Levels,
+        cause: Cause,
+        need_bytes: u64,
+    ) -> Verdict {
+        let memory = seen.memory;
+        let room = memory.free_swap_bytes().saturating_sub(levels.warn_swap);
+        self.decision.need_bytes = need_bytes;
+        // In an exchange, as much comes back as goes out.
+        if room < need_bytes && cause != Cause::TimeSlice {
+            return Verdict::Refused(Refusal::SwapFull);
+        }
+        let rates = self
+            .units
+            .units
+            .iter()
+            .map(|unit| unit.growth.bytes_per_second);
+        let rate = rates.fold(0, u64::saturating_add);
+        if left_bytes(memory, levels) <= rate.saturating_mul(TOO_FAST) {
+            return Verdict::Refused(Refusal::FillsTooFast);
+        }
+        // The cheapest may be the one that has just started.
+        let is_unknown = |unit: &Unit| unit.unsurveyed && self.is_noticeable(memory, unit);
+        let may_wait = cause == Cause::Stall && self.units.units.iter().any(is_unknown);
+        if may_wait && self.scope.waits_for_survey(now) {
+            return Verdict::Refused(Refusal::Unsurveyed);
+        }
+        let mut units = self.units.units.iter();
+        let is_on_trial = units.any(|unit| unit.turned == Turned::Trial);
+        let waits = cause == Cause::Stall && self.scope.pauses.any_pages_out(now);
+        // One that is faulting in what it has in swap wants that in memory.
+        self.weigh(seen, Pool::MemoryAndActiveSwap, |unit| {
+            unit.pausable
+                && (unit.growth.is_growing || !waits)
+                && match unit.turned {
+                    Turned::Paused => false,
+                    Turned::Spared => cause == Cause::Relief && !is_on_trial,
+                    Turned::Never => !is_on_trial || cause == Cause::TimeSlice,
+                    Turned::Trial => true,
+                }
+        });
+        // What is left alone by default is not paused either.
+        self.keep_candidates(|candidate| candidate.class == Class::Ordinary);
+        let verdict = self.choose(Severity::Pause, 0, need_bytes);
+        if verdict != Verdict::Chosen {
+            return verdict;
+        }
+        let chosen = self.decision.candidates.iter().filter(|unit| unit.chosen);
+        let goes_on =
+            |unit: &Unit| unit.turned != Turned::Paused && self.is_noticeable(memory, unit);
+        let running = self.units.units.iter().filter(|unit| goes_on(unit)).count();
+        let exchanges = cause == Cause::TimeSlice;
+        if !exchanges && self.scope.pauses.any() && running <= chosen.clone().count() {
+            // Of those that do not fit together, one is to run.
+            return Verdict::Refused(Refusal::NothingHelps { eligible_bytes: 0 });
+        }
+        let (units, processes) = chosen.fold((0, 0), |(units, processes), unit| {
+            (units + 1, processes + at(unit.processes))
+        });
+        if !self.scope.pauses.has_room(units, processes) {
+            return Verdict::Refused(Refusal::FillsTooFast);
+        }
+        self.scope.last_relief = Some(now);
+        self.freeze(now, seen, room);
+        Verdict::Paused
+    }
+
+    /// Whether a unit is one of those that compete for memory.
+    fn is_noticeable(&self, memory: &Memory, unit: &Unit) -> bool {
+        value::class(&self.settings, memory, unit) == Some(Class::Ordinary)
+            && memory.total_bytes / NOTICEABLE <= unit.held_bytes()
+    }
+
+    fn keep_candidates(&mut self, keeps: impl Fn(&Candidate) -> bool) {
+        let mut kept = self.decision.candidates.iter().map(&keeps);
+        self.weighed.retain(|_| kept.next().unwrap_or(false));
+        self.decision.candidates.retain(keeps);
+    }
+
+    /// Writes out the actions that pause what was chosen, and remembers it. What
+    /// is pushed out is no more than `room_bytes`.
+    ///
+    /// The unit that holds the most goes first; in a unit its leader comes last:
+    /// it might start what was just stopped anew.
+    fn freeze(&mut self, now: Moment, seen: Situation<'_>, room_bytes: u64) {
+        let candidates = &self.decision.candidates;
+        for ((index, candidate), unit) in (0..).zip(candidates).zip(&self.weighed) {
+            if candidate.chosen {
+                let unit = &mut self.units.units[at(*unit)];
+                unit.chosen = Some(index);
+                let sum = &mut self.decision.frees_bytes;
+                *sum = sum.saturating_add(unit.resident_bytes);
+                let cost = candidate.explanation.cost;
+                self.scope.pauses.pause(now, candidate.leader, unit, cost);
+            }
+        }
+        self.line.clear();
+        for ((index, process), unit) in (0..).zip(seen.processes).zip(&self.units.unit_of) {
+            let Unit { chosen, leader, .. } = self.units.units[at(*unit)];
+            if chosen.is_some() {
+                let bytes = self.units.units[at(*unit)].resident_bytes;
+                // The youngest first.
+                let start = u64::MAX - process.id.start_ticks;
+                let place = (leader == index, start, process.id.pid);
+                self.line.push((!bytes, *unit, place, index));
+            }
+        }
+        self.line.sort_unstable();
+        let mut room_left = room_bytes;
+        for (_, unit, (leads, ..), index) in &self.line {
+            let process = seen.processes[at(*index)].id;
+            let unit = &self.units.units[at(*unit)];
+            let leader = seen.processes[at(unit.leader)].id;
+            let actions = &mut self.decision.actions;
+            self.scope.pauses.add(process, leader);
+            actions.push(Action::Freeze(process));
+            if *leads {
+                let bytes = unit.resident_bytes.min(room_left);
+                room_left -= bytes;
+                actions.push(Action::PageOut {
+                    unit: leader,
+                    mebibytes: u32::try_from(bytes >> 20).unwrap_or(u32::MAX),
+                });
+            }
+        }
+        self.scope.pauses.sort();
+    }
+
+    /// Lets a paused unit go on whose turn it is.
+    fn turn(&mut self, now: Moment, seen: Situation<'_>, levels: &Levels) -> Verdict {
+        if !self.scope.pauses.any() {
+            return Verdict::Idle;
+        }
+        let memory = seen.memory;
+        let pauses = &self.scope.pauses;
+        let is_unwanted = |process: &&Process| process.refuses_pause();
+        let mut unwanted = seen.processes.iter().filter(is_unwanted);
+        if let Some(unit) = unwanted.find_map(|process| pauses.paused_as(process.id)) {
+            self.thaw(now, unit, false);
+            return Verdict::Idle;
+        }
+        self.sessions.sum(&self.units.units);
+        let mut running = Cost::ZERO;
+        for unit in &self.units.units {
+            let cost = value::explain(&self.sessions, unit).cost;
+            if unit.turned == Turned::Paused {
+                let leader = seen.processes[at(unit.leader)].id;
+                self.scope.pauses.note_cost(leader, cost);
+            } else if unit.turned == Turned::Spared {
+                // It has its time, whatever its value.
+                running = Cost::from_parts(u64::MAX);
+            } else if self.is_noticeable(memory, unit) {
+                running = running.max(cost);
+            }
+        }
+        let Some(turn) = self.scope.pauses.turn(now, memory, levels, running) else {
+            return Verdict::Idle;
+        };
+        let mut verdict = Verdict::Idle;
+        if let Some(bytes) = turn.missing_bytes {
+            let missing = levels
+                .recovery_memory
+                .saturating_sub(memory.available_bytes);
+            let need = bytes.saturating_add(missing).max(1);
+            if self.pause(now, seen, levels, Cause::TimeSlice, need) == Verdict::Paused {
+                self.decision.cause = Some(Cause::TimeSlice);
+                verdict = Verdict::Paused;
+            }
+        }
+        self.thaw(now, turn.unit, turn.has_waited);
+        verdict
+    }
+
+    fn thaw(&mut self, now: Moment, unit: ProcessId, spared: bool) {
+        self.decision.actions.push(Action::Thaw(unit));
+        self.scope.pauses.thawed(now, unit, spared);
     }
 }
 
@@ -608,6 +857,7 @@ fn cause(level: Level, ask: Ask) -> Option<Cause> {
     match (ask, level) {
         (Ask::LastCall, _) => Some(Cause::LastCall),
         (_, Level::Warn | Level::Kill) => Some(Cause::Level(level)),
+        (Ask::Pause, Level::Ok) => Some(Cause::Stall),
         (Ask::Relief, Level::Ok) => Some(Cause::Relief),
         (Ask::None, Level::Ok) => None,
     }

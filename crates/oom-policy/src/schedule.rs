@@ -54,6 +54,8 @@ pub(crate) struct Occasion<'a> {
     pub(crate) busy: bool,
     /// Whether the table would tell something new.
     pub(crate) is_news: bool,
+    /// Whether units are paused that may be due to go on.
+    pub(crate) follows: bool,
 }
 
 impl Schedule {
@@ -108,12 +110,13 @@ impl Schedule {
             asked,
             busy,
             is_news,
+            follows,
         } = occasion;
         let has_rested = |last| !memory.is_plentiful() || PLENTY_REST <= now.since(last);
         let is_urgent = level != Level::Ok || busy;
         let is_due = is_news && (is_urgent || self.table_read.is_none_or(has_rested));
         let is_revalued = self.reads_revalued_in(now) == Some(Duration::ZERO);
-        if !(is_due || asked || self.stalled || is_revalued) {
+        if !(is_due || asked || follows || self.stalled || is_revalued) {
             return None;
         }
         // A deciding scan opens as little as it can; in quiet rounds all is
@@ -177,6 +180,7 @@ mod tests {
             asked: false,
             busy: false,
             is_news: true,
+            follows: false,
         }
     }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use model::{Action, Ask, Level, Memory, Moment, Refusal};
 
 use crate::forecast::Forecast;
-use crate::gate::Gate;
+use crate::gate::Gates;
 use crate::growth::Growth;
 use crate::levels::{Levels, Pool};
 use crate::pace::Pace;
+use crate::pauses::Pauses;
 use crate::settings::Settings;
 use crate::victims::Victims;
 
@@ -21,6 +22,10 @@ const SETTLED: u64 = 256;
 /// What memory may move by, as a part of all, before the table is read again to
 /// see which processes grew.
 const NOTICEABLE: u64 = 64;
+/// While units are paused, the table is read so often to see whether one fits.
+const FOLLOW: Duration = Duration::from_secs(1);
+/// Memory that is full sooner than this has units paused before tasks stall.
+const PAUSE_BEFORE: Duration = Duration::from_secs(10);
 
 /// What is known from memory alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +34,25 @@ pub(crate) struct Look {
     pub(crate) level: Level,
     /// Whether to read the process table and decide now.
     pub(crate) wants_table: bool,
+    /// Whether it is wanted to see which paused unit may go on.
+    pub(crate) follows: bool,
+    /// What is asked for beside the level.
+    pub(crate) ask: Ask,
     /// When to look again at the latest, from now. An event (a pressure
     /// trigger, a victim's end, a request) may come first.
     pub(crate) wake_after: Duration,
 }
 
+/// How long a pause may wait for what is not known of a candidate,
+const SURVEY: Duration = Duration::from_secs(2);
+/// and not again for so long: some processes cannot be looked at.
+const NEXT_SURVEY: Duration = Duration::from_secs(60);
+
 /// How bad it is: nothing else is killed while victims are pending, unless it
 /// got worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
+    Pause,
     Relief,
     Warn,
     Kill,
@@ -59,7 +74,8 @@ pub(crate) struct Table {
 pub(crate) struct ScopeState {
     pub(crate) growth: Growth,
     pub(crate) victims: Victims,
-    pub(crate) gate: Gate,
+    pub(crate) pauses: Pauses,
+    pub(crate) gates: Gates,
     pace: Pace,
     pub(crate) forecast: Forecast,
     /// The worst the present victims were chosen for.
@@ -67,20 +83,24 @@ pub(crate) struct ScopeState {
     /// A victim is stuck: choose again without it.
     pub(crate) reconsider: bool,
     pub(crate) last_relief: Option<Moment>,
+    /// Since when a pause waits for what is not known of a candidate.
+    pub(crate) awaits_survey: Option<Moment>,
     pub(crate) table: Option<Table>,
 }
 
 impl ScopeState {
-    pub(crate) fn new(gate: Gate) -> Self {
+    pub(crate) fn new(gates: Gates) -> Self {
         Self {
             growth: Growth::new(),
             victims: Victims::default(),
-            gate,
+            pauses: Pauses::default(),
+            gates,
             pace: Pace::default(),
             forecast: Forecast::default(),
             chosen_for: None,
             reconsider: false,
             last_relief: None,
+            awaits_survey: None,
             table: None,
         }
     }
@@ -89,6 +109,7 @@ impl ScopeState {
     pub(crate) fn reserve(&mut self, processes: usize) {
         self.growth.reserve(processes);
         self.victims.reserve(processes);
+        self.pauses.reserve(processes);
     }
 
     /// Forgets all that it has seen and done, and keeps its room: as new.
@@ -97,22 +118,26 @@ impl ScopeState {
         let Self {
             growth,
             victims,
-            gate,
+            pauses,
+            gates,
             pace,
             forecast,
             chosen_for,
             reconsider,
             last_relief,
+            awaits_survey,
             table,
         } = self;
         growth.forget();
         victims.forget_all();
-        gate.forget();
+        pauses.forget_all();
+        gates.forget();
         *pace = Pace::default();
         *forecast = Forecast::default();
         *chosen_for = None;
         *reconsider = false;
         *last_relief = None;
+        *awaits_survey = None;
         *table = None;
     }
 
@@ -130,21 +155,53 @@ impl ScopeState {
         let wait = self.pace.after_look(now, memory, &levels, level);
         self.forecast.look(now, memory, &levels);
         let due = self.victims.next_due();
-        let relief = match ask {
+        let ask = self.ask(now, memory, ask, &levels, settings);
+        let is_granted = match ask {
+            Ask::Pause => level == Level::Ok,
             Ask::Relief if level == Level::Ok => {
-                Some(self.relief_refusal(now, memory, &levels, settings))
+                let refusal = self.relief_refusal(now, memory, &levels, settings);
+                refusal.is_none() || (settings.pause && !levels.has_recovered(memory))
             }
-            Ask::None | Ask::Relief | Ask::LastCall => None,
+            Ask::None | Ask::Relief | Ask::LastCall => false,
         };
+        let last_table = self
+            .table
+            .map_or(Duration::MAX, |table| now.since(table.at));
+        let any_paused = self.pauses.any();
+        let follows = any_paused && FOLLOW <= last_table;
         let wants_table = due.is_some_and(|due| due <= now)
             || ask == Ask::LastCall
-            || relief == Some(None)
+            || is_granted
             || self.is_news(now, memory, level);
         let until_due = due.map_or(wait, |due| due.since(now));
+        let until_followed = if any_paused { FOLLOW } else { wait };
         Look {
             level,
             wants_table,
-            wake_after: wait.min(until_due),
+            follows,
+            ask,
+            wake_after: wait.min(until_due).min(until_followed),
+        }
+    }
+
+    /// `ask`, or [`Ask::Pause`] where memory is full within seconds. Where there
+    /// is enough, there is nothing to pause for.
+    fn ask(
+        &self,
+        now: Moment,
+        memory: &Memory,
+        ask: Ask,
+        levels: &Levels,
+        settings: &Settings,
+    ) -> Ask {
+        let full_in = self.forecast.full_in();
+        let is_refused = |table: Table| table.refused && now.since(table.at) < RECONSIDER_AFTER;
+        let is_soon_full = full_in.is_some_and(|full_in| full_in <= PAUSE_BEFORE)
+            && !self.table.is_some_and(is_refused);
+        match ask {
+            Ask::None | Ask::Pause if !settings.pause || levels.has_recovered(memory) => Ask::None,
+            Ask::None if is_soon_full || self.pauses.any_on_trial() => Ask::Pause,
+            ask => ask,
         }
     }
 
@@ -185,6 +242,16 @@ impl ScopeState {
         (!remaining.is_zero()).then_some(Refusal::RecoveryInterval { remaining })
     }
 
+    /// Whether a pause should wait for what is not yet known of a candidate.
+    pub(crate) fn waits_for_survey(&mut self, now: Moment) -> bool {
+        let over = |since: Moment| NEXT_SURVEY <= now.since(since);
+        if self.awaits_survey.is_none_or(over) {
+            self.awaits_survey = Some(now);
+        }
+        self.awaits_survey
+            .is_some_and(|since| now.since(since) < SURVEY)
+    }
+
     /// Graces and deadlines that are over; at kill, every grace is.
     pub(crate) fn escalate(
         &mut self,
@@ -198,7 +265,7 @@ impl ScopeState {
         let at_once = level == Level::Kill || ask == Ask::LastCall;
         let deadline = match ask {
             Ask::LastCall => settings.last_call_deadline,
-            Ask::None | Ask::Relief => settings.deadline,
+            Ask::None | Ask::Pause | Ask::Relief => settings.deadline,
         };
         let any_stuck = self
             .victims

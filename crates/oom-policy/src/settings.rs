@@ -90,6 +90,8 @@ pub struct Settings {
     pub horizon: Duration,
     /// After a relief, before the next (default 15 s).
     pub relief_interval: Duration,
+    /// At relief, pause what may be paused rather than kill (default: yes).
+    pub pause: bool,
     /// Leave all but registered units alone.
     pub registered_only: bool,
     /// A process dies with its whole process group.
@@ -116,6 +118,7 @@ impl Default for Settings {
             last_call_deadline: Duration::from_millis(500),
             horizon: Duration::from_secs(5),
             relief_interval: Duration::from_secs(15),
+            pause: true,
             registered_only: false,
             by_group: false,
             first_ordinary_uid: 1000,

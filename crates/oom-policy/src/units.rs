@@ -15,6 +15,7 @@ use model::{Cost, Preference, Process, SessionId};
 use crate::buffer::{at, reserve_to};
 use crate::critical::Critical;
 use crate::forest::Forest;
+use crate::pauses::Turned;
 use crate::settings::Settings;
 
 /// What can still be done to a unit.
@@ -40,6 +41,11 @@ pub(crate) struct Unit {
     pub(crate) value: Option<u32>,
     pub(crate) preference: Preference,
     pub(crate) critical: bool,
+    /// Whether each of its processes may be paused.
+    pub(crate) pausable: bool,
+    /// Of one it is not yet known.
+    pub(crate) unsurveyed: bool,
+    pub(crate) turned: Turned,
     /// Root's or a system account's, outside a login session.
     pub(crate) system: bool,
     pub(crate) session: SessionId,
@@ -157,6 +163,9 @@ impl Units {
             value,
             preference: Preference::None,
             critical: false,
+            pausable: true,
+            unsurveyed: false,
+            turned: Turned::Never,
             system: false,
             session: process.session,
             resident_bytes: 0,
@@ -171,6 +180,8 @@ impl Units {
         let unit = &mut self.units[at(unit)];
         unit.processes += 1;
         unit.critical |= self.critical.has(index);
+        unit.pausable &= process.may_be_paused();
+        unit.unsurveyed |= process.is_unsurveyed();
         unit.system |= is_system(settings, process);
         unit.preference = match (unit.preference, process.dossier.preference) {
             (Preference::Avoid, _) | (_, Preference::Avoid) => Preference::Avoid,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use machine::{GIB, at, registered};
 use oom_policy::{
-    Action, Answer, Depth, Effect, Effects, Event, Gate, Guard, Memory, Process, ProcessId,
+    Action, Answer, Ask, Depth, Effect, Effects, Event, Gates, Guard, Memory, Process, ProcessId,
     Refusal, Settings, Surroundings,
 };
 
@@ -41,7 +41,7 @@ struct Watched {
 impl Watched {
     fn new(surroundings: Surroundings) -> Self {
         Self {
-            guard: Guard::new(Settings::default(), Gate::default(), surroundings, 16),
+            guard: Guard::new(Settings::default(), Gates::default(), surroundings, 16),
             effects: Effects::default(),
             now: SECOND,
         }
@@ -260,7 +260,7 @@ fn three_stalled_windows_in_a_row_ask_for_relief() {
     let mut watched = Watched::settled(Surroundings::default(), &[job()]);
     for window in 1..=3 {
         watched.now += SECOND;
-        watched.tell(Event::Stalled);
+        watched.tell(Event::Stalled(Ask::Relief));
         watched.tell(Event::Memory(memory(12)));
         let wanted = watched.table(Depth::Fast, &[job()]);
         let acts = wanted.contains(&Effect::Act(Action::Terminate(job().id)));

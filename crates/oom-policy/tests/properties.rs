@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use machine::{Driven, Snapshot, process};
 use oom_policy::{
-    Action, Amount, Ask, Class, Cost, Decision, Dossier, Event, Floor, Level, Memory, Preference,
-    Process, ProcessId, Protection, Refusal, Seen, SessionId, Settings, Verdict,
+    Action, Amount, Ask, Class, Cost, Decision, Dossier, Event, Floor, Level, Memory, Pausing,
+    Preference, Process, ProcessId, Protection, Refusal, Seen, SessionId, Settings, Unpausable,
+    Verdict,
 };
 use proptest::prelude::*;
 
@@ -49,7 +50,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
     (
         (floor(), floor(), amount()),
         (duration(), duration(), duration(), duration(), duration()),
-        (any::<bool>(), any::<bool>(), any::<u32>()),
+        (any::<bool>(), any::<bool>(), any::<u32>(), any::<bool>()),
     )
         .prop_map(|(levels, times, flags)| Settings {
             warn: levels.0,
@@ -60,6 +61,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
             last_call_deadline: times.2,
             horizon: times.3,
             relief_interval: times.4,
+            pause: flags.3,
             registered_only: flags.0,
             by_group: flags.1,
             first_ordinary_uid: flags.2,
@@ -84,6 +86,14 @@ fn preference() -> impl Strategy<Value = Preference> {
     ]
 }
 
+fn pausing() -> impl Strategy<Value = Pausing> {
+    prop_oneof![
+        3 => Just(Pausing::Allowed),
+        1 => Just(Pausing::Asked),
+        1 => Just(Pausing::Forbidden(Unpausable::PtyMaster)),
+    ]
+}
+
 /// A process whose sizes come from `bytes`.
 fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy<Value = Process> {
     (
@@ -100,6 +110,7 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
             protection(),
             quantity(),
             preference(),
+            pausing(),
         ),
     )
         .prop_map(|(ids, owner, sizes, said)| Process {
@@ -127,12 +138,18 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
                 protection: said.1,
                 critical_below_bytes: said.2,
                 preference: said.3,
+                pause: said.4,
             },
         })
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
-    prop_oneof![Just(Ask::None), Just(Ask::Relief), Just(Ask::LastCall)]
+    prop_oneof![
+        Just(Ask::None),
+        Just(Ask::Pause),
+        Just(Ask::Relief),
+        Just(Ask::LastCall)
+    ]
 }
 
 fn any_memory() -> impl Strategy<Value = Memory> {
@@ -182,12 +199,14 @@ fn sound_snapshot() -> impl Strategy<Value = Snapshot> {
     )
 }
 
+/// What is killed or paused.
 fn ids(decision: &Decision) -> Vec<ProcessId> {
     decision
         .actions
         .iter()
-        .map(|action| match *action {
-            Action::Terminate(id) | Action::Kill(id) => id,
+        .filter_map(|action| match *action {
+            Action::Terminate(id) | Action::Kill(id) | Action::Freeze(id) => Some(id),
+            Action::PageOut { .. } | Action::Thaw(_) => None,
         })
         .collect()
 }
@@ -260,9 +279,11 @@ proptest! {
             .sum();
         match decision.verdict {
             Verdict::Idle => prop_assert!(decision.cause.is_none()),
-            Verdict::Chosen if decision.covers_need => {
+            Verdict::Chosen | Verdict::Paused if decision.covers_need => {
                 prop_assert!(chosen_bytes >= decision.need_bytes);
-                prop_assert_eq!(decision.frees_bytes, chosen_bytes);
+                if decision.verdict == Verdict::Chosen {
+                    prop_assert_eq!(decision.frees_bytes, chosen_bytes);
+                }
                 // Nobody could be spared, and the rest still cover it.
                 for spared in chosen.filter(|candidate| candidate.explanation.cost > Cost::ZERO) {
                     let rest = chosen_bytes - spared.frees_bytes;
@@ -272,7 +293,7 @@ proptest! {
                     prop_assert!(is_needed || spared.class == Class::System);
                 }
             }
-            Verdict::Chosen => {
+            Verdict::Chosen | Verdict::Paused => {
                 prop_assert_eq!(chosen.count(), 1);
                 prop_assert!(eligible_bytes < decision.need_bytes + PAGE);
             }
@@ -321,6 +342,7 @@ proptest! {
                 match *action {
                     Action::Terminate(id) => prop_assert!(terminated.insert(id)),
                     Action::Kill(id) => prop_assert!(killed.insert(id)),
+                    Action::Freeze(_) | Action::PageOut { .. } | Action::Thaw(_) => {}
                 }
             }
         }

@@ -205,8 +205,9 @@ mod signals {
         let pids: Vec<u32> = decision
             .actions
             .iter()
-            .map(|action| match action {
-                Action::Terminate(id) | Action::Kill(id) => id.pid,
+            .filter_map(|action| match action {
+                Action::Terminate(id) | Action::Kill(id) => Some(id.pid),
+                _ => None,
             })
             .collect();
         assert_eq!(pids, [50, 30, 20, 10]);

@@ -77,7 +77,9 @@ impl Run {
                 self.draw(&snapshot, &decision);
             }
             for action in &decision.actions {
-                let (Action::Terminate(id) | Action::Kill(id)) = *action;
+                let (Action::Terminate(id) | Action::Kill(id)) = *action else {
+                    panic!("nothing here may be paused: {action:?}");
+                };
                 self.policy.learn(now, Event::Gone(id));
                 self.gone.push(id.pid);
             }

@@ -7,6 +7,7 @@
 #![allow(
     dead_code,
     missing_debug_implementations,
+    clippy::missing_panics_doc,
     missing_docs,
     reason = "for tests, each of which uses a part of it"
 )]
@@ -14,7 +15,7 @@
 use std::time::Duration;
 
 use oom_policy::{
-    Action, Ask, Cause, Decision, Depth, Dossier, Effect, Effects, Event, Gate, Guard, Level,
+    Action, Ask, Cause, Decision, Depth, Dossier, Effect, Effects, Event, Gates, Guard, Level,
     Memory, Moment, Name, NextKill, Process, ProcessId, Refusal, Seen, SessionId, Settings,
     Surroundings, Verdict,
 };
@@ -110,18 +111,23 @@ impl Driven {
     pub fn new(settings: Settings, processes: usize) -> Self {
         let surroundings = Surroundings::default();
         Self {
-            guard: Guard::new(settings, Gate::default(), surroundings, processes),
+            guard: Guard::new(settings, Gates::default(), surroundings, processes),
             effects: Effects::default(),
         }
     }
 
     /// Memory is looked at, and relief asked for where `ask` says so.
     pub fn look(&mut self, now: Duration, memory: &Memory, ask: Ask) -> Look {
-        if ask == Ask::Relief {
-            self.guard.handle(at(now), Event::Asked, &mut self.effects);
+        match ask {
+            Ask::None | Ask::LastCall => {}
+            Ask::Pause => {
+                let stalled = Event::Stalled(Ask::Pause);
+                self.guard.handle(at(now), stalled, &mut self.effects);
+            }
+            Ask::Relief => self.guard.handle(at(now), Event::Asked, &mut self.effects),
         }
         let event = match ask {
-            Ask::None | Ask::Relief => Event::Memory(*memory),
+            Ask::None | Ask::Pause | Ask::Relief => Event::Memory(*memory),
             Ask::LastCall => Event::LastCall {
                 sequence: 1,
                 memory: *memory,
@@ -155,9 +161,14 @@ impl Driven {
         let table = Event::Table { depth, processes };
         self.guard.handle(at(now), table, &mut self.effects);
         while let Some(effect) = self.effects.next() {
-            if let Effect::Act(Action::Terminate(id) | Action::Kill(id)) = effect {
-                self.guard
-                    .handle(at(now), Event::Sent(id), &mut self.effects);
+            if let Effect::Act(action) = effect {
+                let outcome = match action {
+                    Action::Terminate(id) | Action::Kill(id) | Action::Freeze(id) => {
+                        Event::Sent(id)
+                    }
+                    Action::PageOut { .. } | Action::Thaw(_) => Event::Ordered,
+                };
+                self.guard.handle(at(now), outcome, &mut self.effects);
             }
         }
         self.guard.decision()
@@ -189,6 +200,11 @@ pub struct Task {
     heeds_term: bool,
     outlives_kill: bool,
     ends: Option<Duration>,
+    is_frozen: bool,
+    /// What was pushed out of it while it is frozen.
+    pushed_out_bytes: u64,
+    /// For how long it ran.
+    pub ran: Duration,
 }
 
 impl Task {
@@ -203,6 +219,9 @@ impl Task {
             heeds_term: true,
             outlives_kill: false,
             ends: None,
+            is_frozen: false,
+            pushed_out_bytes: 0,
+            ran: Duration::ZERO,
         }
     }
 
@@ -276,6 +295,10 @@ pub struct Machine {
     tmpfs_rate: u64,
     tmpfs_limit: u64,
     next_look: Duration,
+    next_stall: Duration,
+    /// What is paged out, and until when.
+    paging: Vec<(Duration, ProcessId)>,
+    paging_takes: Duration,
     ask: Ask,
 }
 
@@ -294,6 +317,9 @@ impl Machine {
             tmpfs_rate: 0,
             tmpfs_limit: 0,
             next_look: Duration::ZERO,
+            next_stall: Duration::ZERO,
+            paging: Vec::new(),
+            paging_takes: Duration::ZERO,
             ask: Ask::None,
         }
     }
@@ -306,6 +332,12 @@ impl Machine {
     pub fn tmpfs_filling(mut self, bytes_per_second: u64, up_to: u64) -> Self {
         self.tmpfs_rate = bytes_per_second;
         self.tmpfs_limit = up_to;
+        self
+    }
+
+    /// What is paged out takes so long until that is reported.
+    pub fn paging_out_for(mut self, takes: Duration) -> Self {
+        self.paging_takes = takes;
         self
     }
 
@@ -333,6 +365,12 @@ impl Machine {
         let end = self.now + time;
         while self.now < end {
             self.pass_time();
+            if self.stalls() && self.next_stall <= self.now {
+                self.next_stall = self.now + Duration::from_secs(1);
+                let stalled = Event::Stalled(Ask::Pause);
+                self.policy.learn(self.now, stalled);
+                self.next_look = self.now;
+            }
             if self.next_look <= self.now {
                 self.look();
             }
@@ -344,7 +382,9 @@ impl Machine {
         let now = self.now;
         let per_tick = |rate: u64| rate / 100;
         self.tmpfs_bytes = (self.tmpfs_bytes + per_tick(self.tmpfs_rate)).min(self.tmpfs_limit);
-        for task in self.tasks.iter_mut().filter(|task| task.runs(now)) {
+        let runs = |task: &&mut Task| task.runs(now) && !task.is_frozen;
+        for task in self.tasks.iter_mut().filter(runs) {
+            task.ran += TICK;
             let room = task.limit_bytes.saturating_sub(task.held_bytes);
             task.held_bytes += per_tick(task.rate).min(room);
         }
@@ -356,18 +396,38 @@ impl Machine {
             }
         }
         self.tasks.retain(|task| !gone(task));
+        let (done, paging) = self.paging.iter().partition(|(until, _)| *until <= now);
+        self.paging = paging;
+        let done: Vec<(Duration, ProcessId)> = done;
+        for (_, unit) in done {
+            self.policy.learn(now, Event::PagedOut(unit));
+        }
         let (_, missing) = self.in_swap();
         self.kernel_would_kill |= missing > 0;
     }
 
-    /// What must be in swap, and what finds no place there.
+    /// What is in swap, and what finds no place there.
     fn in_swap(&self) -> (u64, u64) {
-        let fits = self.total_bytes - self.total_bytes / 100;
-        let over = (self.kernel_bytes + self.tmpfs_bytes + self.held()).saturating_sub(fits);
+        let over = self.over();
         (
-            over.min(self.swap_bytes),
+            over.max(self.pushed_out()).min(self.swap_bytes),
             over.saturating_sub(self.swap_bytes),
         )
+    }
+
+    /// What does not fit in memory.
+    fn over(&self) -> u64 {
+        let fits = self.total_bytes - self.total_bytes / 100;
+        (self.kernel_bytes + self.tmpfs_bytes + self.held()).saturating_sub(fits)
+    }
+
+    fn pushed_out(&self) -> u64 {
+        self.tasks.iter().map(|task| task.pushed_out_bytes).sum()
+    }
+
+    /// Whether those that run need more than there is.
+    fn stalls(&self) -> bool {
+        self.over() > self.pushed_out()
     }
 
     fn held(&self) -> u64 {
@@ -377,13 +437,15 @@ impl Machine {
 
     pub fn snapshot(&self) -> Snapshot {
         let (in_swap, _) = self.in_swap();
-        let held = self.held();
+        let held = self.held() - self.pushed_out();
+        let in_swap = in_swap.saturating_sub(self.pushed_out());
         let processes = self
             .tasks
             .iter()
             .filter(|task| task.runs(self.now))
             .map(|task| {
-                let swap_bytes = share(in_swap, held, task.held_bytes);
+                let rest = task.held_bytes - task.pushed_out_bytes;
+                let swap_bytes = task.pushed_out_bytes + share(in_swap, held, rest);
                 let anon_bytes = task.held_bytes - swap_bytes;
                 Process {
                     seen: Seen {
@@ -454,13 +516,29 @@ impl Machine {
             let (id, takes) = match *action {
                 Action::Terminate(id) => (id, TERM_TAKES),
                 Action::Kill(id) => (id, KILL_TAKES),
+                Action::Freeze(id) => {
+                    self.unit(id).is_frozen = true;
+                    continue;
+                }
+                Action::PageOut { unit, mebibytes } => {
+                    let task = self.unit(unit);
+                    task.pushed_out_bytes = task.held_bytes.min(u64::from(mebibytes) * MIB);
+                    self.paging.push((self.now + self.paging_takes, unit));
+                    continue;
+                }
+                Action::Thaw(unit) => {
+                    let task = self.unit(unit);
+                    task.is_frozen = false;
+                    task.pushed_out_bytes = 0;
+                    continue;
+                }
             };
             let Some(task) = self.tasks.iter_mut().find(|task| task.process.id == id) else {
                 panic!("{action:?} is for a process that is not there");
             };
             let heeds = match action {
-                Action::Terminate(_) => task.heeds_term,
                 Action::Kill(_) => !task.outlives_kill,
+                _ => task.heeds_term,
             };
             if heeds {
                 let ends = self.now + takes;
@@ -469,7 +547,30 @@ impl Machine {
         }
     }
 
-    /// Leaders of all units that were killed, in that order.
+    /// A person continues it.
+    pub fn let_go_on(&mut self, pid: u32) {
+        let mut tasks = self.tasks.iter_mut();
+        let task = tasks.find(|task| task.process.id.pid == pid);
+        let task = task.expect("a process that is there");
+        task.is_frozen = false;
+        task.pushed_out_bytes = 0;
+        let continued = Event::Continued(task.process.id);
+        self.policy.learn(self.now, continued);
+    }
+
+    fn unit(&mut self, id: ProcessId) -> &mut Task {
+        let mut tasks = self.tasks.iter_mut();
+        let found = tasks.find(|task| task.process.id == id);
+        found.expect("an action is for a process that is there")
+    }
+
+    /// Names of those that are frozen.
+    pub fn frozen(&self) -> Vec<String> {
+        let frozen = self.tasks.iter().filter(|task| task.is_frozen);
+        frozen.map(|task| task.process.name.to_string()).collect()
+    }
+
+    /// Leaders of all units that were killed or paused, in that order.
     pub fn victims(&self) -> Vec<String> {
         let made = self.made.iter();
         made.flat_map(|made| made.chosen.iter().cloned()).collect()
@@ -484,7 +585,7 @@ impl Machine {
         let made = self.made.iter();
         made.filter_map(|made| match made.verdict {
             Verdict::Refused(refusal) => Some(refusal),
-            Verdict::Idle | Verdict::Chosen => None,
+            Verdict::Idle | Verdict::Chosen | Verdict::Paused => None,
         })
         .collect()
     }

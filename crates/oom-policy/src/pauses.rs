@@ -1,0 +1,395 @@
+//! Which units are paused, and when they go on.
+//!
+//! A paused unit goes on when it fits, most valuable first; when nothing of as
+//! much value runs; and after a [`SLICE`] in any case, in exchange for another,
+//! so that none waits for ever.
+
+use std::time::Duration;
+
+use model::{Cost, Memory, Moment, Process, ProcessId};
+
+use crate::buffer::reserve_to;
+use crate::forecast::left_bytes;
+use crate::levels::Levels;
+use crate::units::Unit;
+
+/// A unit waits so long, and is then given as long to run.
+pub(crate) const SLICE: Duration = Duration::from_secs(30);
+/// A unit that a person let go on is left alone for so long.
+const LEFT_ALONE: Duration = Duration::from_secs(300);
+/// Paging out takes no longer, or is not waited for.
+const PAGING_OUT: Duration = Duration::from_secs(5);
+/// One that had grown without end is let run only where it could for so long.
+const TRIAL: Duration = Duration::from_secs(10);
+/// No unit is thawed before tasks have not stalled for so long,
+const CALM: Duration = Duration::from_secs(2);
+/// nor before it was paused for so long,
+const LEAST: Duration = Duration::from_secs(5);
+/// nor so soon after another: what the last one takes is to be seen first.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// One unit that is or was paused.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    /// The process that leads it.
+    unit: ProcessId,
+    stage: Stage,
+    /// As of the last table, all its members together; in bytes.
+    swap_bytes: u64,
+    /// What it costs to kill, as of the last table.
+    cost: Cost,
+    /// How fast it grew when it was paused.
+    growth_bytes_per_second: u64,
+    /// Whether a member is in the last table.
+    is_there: bool,
+    /// As much as can be of it is paged out.
+    is_paged_out: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Paused {
+        since: Moment,
+    },
+    /// It runs, and is not paused again before then.
+    Spared {
+        until: Moment,
+    },
+    /// It runs until then, or until tasks stall: it had grown without end.
+    Trial {
+        until: Moment,
+    },
+}
+
+/// How a unit stands to pausing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Turned {
+    /// It was not paused lately.
+    #[default]
+    Never,
+    /// It goes on, and is the first to be paused should tasks stall.
+    Trial,
+    /// It goes on, and is not to be paused for now.
+    Spared,
+    /// It is paused.
+    Paused,
+}
+
+/// What is paused, and what was until lately.
+#[derive(Debug, Default)]
+pub(crate) struct Pauses {
+    units: Vec<Pause>,
+    /// Each process of them and the pid of its unit's leader, sorted.
+    members: Vec<(ProcessId, u32)>,
+    /// When tasks last stalled.
+    stalled: Option<Moment>,
+    last_thaw: Option<Moment>,
+    last_slice: Option<Moment>,
+}
+
+/// A unit that is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// The process that leads it.
+    pub(crate) unit: ProcessId,
+    /// What it needs in memory where there is no room for it: to be had by pausing
+    /// another. One that grew without end would take that room as well, and none
+    /// is made for it.
+    pub(crate) missing_bytes: Option<u64>,
+    /// Whether it is to be left running for as long as it has waited.
+    pub(crate) has_waited: bool,
+}
+
+impl Pauses {
+    /// How many units may be paused at once, and of how many processes: more are
+    /// a fork bomb, which is killed.
+    pub(crate) const MOST: usize = 64;
+    const MOST_PROCESSES: usize = 256;
+
+    /// Whether so many more units of so many processes may be paused.
+    pub(crate) fn has_room(&self, units: usize, processes: usize) -> bool {
+        self.units.len() + units <= Self::MOST
+            && self.members.len() + processes <= Self::MOST_PROCESSES
+    }
+
+    pub(crate) fn reserve(&mut self, processes: usize) {
+        reserve_to(&mut self.units, processes.min(Self::MOST));
+        reserve_to(&mut self.members, processes.min(Self::MOST_PROCESSES));
+    }
+
+    /// Forgets all, and keeps its room.
+    pub(crate) fn forget_all(&mut self) {
+        self.units.clear();
+        self.members.clear();
+        self.stalled = None;
+        self.last_thaw = None;
+        self.last_slice = None;
+    }
+
+    /// Whether any unit is paused.
+    pub(crate) fn any(&self) -> bool {
+        self.units.iter().any(Pause::is_paused)
+    }
+
+    /// Whether what was paused of late is still being paged out: what that comes
+    /// to is to be seen first.
+    pub(crate) fn any_pages_out(&self, now: Moment) -> bool {
+        self.units.iter().any(|pause| match pause.stage {
+            Stage::Paused { since } => !pause.is_paged_out && now.since(since) < PAGING_OUT,
+            Stage::Spared { .. } | Stage::Trial { .. } => false,
+        })
+    }
+
+    /// As much as can be of `unit` is paged out.
+    pub(crate) fn paged_out(&mut self, unit: ProcessId) {
+        if let Some(pause) = self.of_unit(unit) {
+            pause.is_paged_out = true;
+        }
+    }
+
+    /// Whether any unit runs on trial.
+    pub(crate) fn any_on_trial(&self) -> bool {
+        let is_on_trial = |pause: &Pause| matches!(pause.stage, Stage::Trial { .. });
+        self.units.iter().any(is_on_trial)
+    }
+
+    /// Whether the unit that `id` is a member of is paused.
+    pub(crate) fn is_paused(&self, id: ProcessId) -> bool {
+        self.of_member(id).is_some_and(Pause::is_paused)
+    }
+
+    /// The leader under which `id` was paused, where it is.
+    pub(crate) fn paused_as(&self, id: ProcessId) -> Option<ProcessId> {
+        let pause = self.of_member(id).filter(|pause| pause.is_paused())?;
+        Some(pause.unit)
+    }
+
+    /// How the unit that `id` is a member of stands.
+    pub(crate) fn turned(&self, now: Moment, id: ProcessId) -> Turned {
+        match self.of_member(id).map(|pause| pause.stage) {
+            Some(Stage::Paused { .. }) => Turned::Paused,
+            Some(Stage::Spared { until }) if now < until => Turned::Spared,
+            Some(Stage::Trial { until }) if now < until => Turned::Trial,
+            _ => Turned::Never,
+        }
+    }
+
+    fn of_member(&self, id: ProcessId) -> Option<&Pause> {
+        let found = self.members.binary_search_by_key(&id, |member| member.0);
+        let (_, unit) = self.members[found.ok()?];
+        self.units.iter().find(|pause| pause.unit.pid == unit)
+    }
+
+    fn of_unit(&mut self, unit: ProcessId) -> Option<&mut Pause> {
+        self.units.iter_mut().find(|pause| pause.unit == unit)
+    }
+
+    /// Tasks stall.
+    pub(crate) fn stalls(&mut self, now: Moment) {
+        self.stalled = Some(now);
+    }
+
+    /// The unit that `leader` leads is paused; its members are added next.
+    pub(crate) fn pause(&mut self, now: Moment, leader: ProcessId, unit: &Unit, cost: Cost) {
+        let grew = self
+            .of_unit(leader)
+            .map_or(0, |pause| pause.growth_bytes_per_second);
+        self.drop_unit(leader);
+        self.units.push(Pause {
+            unit: leader,
+            stage: Stage::Paused { since: now },
+            swap_bytes: unit.swap_bytes,
+            cost,
+            growth_bytes_per_second: if unit.growth.is_growing {
+                grew.max(unit.growth.bytes_per_second)
+            } else {
+                // In a short time slice that does not show.
+                grew
+            },
+            is_there: true,
+            is_paged_out: false,
+        });
+    }
+
+    /// `id` is paused with the unit that `leader` leads. [`Self::sort`] comes
+    /// after the last.
+    pub(crate) fn add(&mut self, id: ProcessId, leader: ProcessId) {
+        self.members.push((id, leader.pid));
+    }
+
+    /// To be called after additions: the members are searched by halves.
+    pub(crate) fn sort(&mut self) {
+        self.members.sort_unstable();
+        // One that had been in another unit is in the newer.
+        self.members.dedup_by_key(|member| member.0);
+    }
+
+    /// `id` could not be stopped, or is gone.
+    pub(crate) fn leave_out(&mut self, id: ProcessId) {
+        let Ok(found) = self.members.binary_search_by_key(&id, |member| member.0) else {
+            return;
+        };
+        let (_, unit) = self.members.remove(found);
+        if !self.members.iter().any(|member| member.1 == unit) {
+            self.units.retain(|pause| pause.unit.pid != unit);
+        }
+    }
+
+    fn drop_unit(&mut self, unit: ProcessId) {
+        self.units.retain(|pause| pause.unit != unit);
+        self.members.retain(|member| member.1 != unit.pid);
+    }
+
+    /// The unit goes on. One that has waited for its slice is given as long.
+    pub(crate) fn thawed(&mut self, now: Moment, unit: ProcessId, spared: bool) {
+        self.last_thaw = Some(now);
+        let Some(pause) = self.of_unit(unit) else {
+            return;
+        };
+        let is_leak = pause.growth_bytes_per_second > 0;
+        let until = now + SLICE;
+        match (spared, is_leak) {
+            (true, true) => pause.stage = Stage::Trial { until },
+            (true, false) => pause.stage = Stage::Spared { until },
+            (false, _) => self.drop_unit(unit),
+        }
+        if spared {
+            self.last_slice = Some(now);
+        }
+    }
+
+    /// The unit runs, though it was not thawed here.
+    pub(crate) fn continued(&mut self, now: Moment, unit: ProcessId) {
+        if let Some(pause) = self.of_unit(unit) {
+            pause.stage = Stage::Spared {
+                until: now + LEFT_ALONE,
+            };
+        }
+    }
+
+    /// Forgets what is not among `processes` any more or is spared no longer,
+    /// and notes what the others have in swap.
+    pub(crate) fn follow(&mut self, now: Moment, processes: &[Process]) {
+        if self.units.is_empty() {
+            return;
+        }
+        for pause in &mut self.units {
+            pause.swap_bytes = 0;
+            pause.is_there = false;
+        }
+        let units = &mut self.units;
+        self.members.retain(|(id, unit)| {
+            let Some(process) = Process::find(processes, *id) else {
+                return false;
+            };
+            if let Some(pause) = units.iter_mut().find(|pause| pause.unit.pid == *unit) {
+                pause.swap_bytes = pause.swap_bytes.saturating_add(process.swap_bytes);
+                pause.is_there = true;
+            }
+            true
+        });
+        units.retain(|pause| {
+            pause.is_there
+                && match pause.stage {
+                    Stage::Paused { .. } => true,
+                    Stage::Spared { until } | Stage::Trial { until } => now < until,
+                }
+        });
+        self.members
+            .retain(|member| units.iter().any(|pause| pause.unit.pid == member.1));
+    }
+
+    /// What it costs to kill the unit that `id` is paused in, as of now.
+    pub(crate) fn note_cost(&mut self, id: ProcessId, cost: Cost) {
+        let found = self.members.binary_search_by_key(&id, |member| member.0);
+        if let Ok(found) = found {
+            let unit = self.members[found].1;
+            let mut units = self.units.iter_mut();
+            if let Some(pause) = units.find(|pause| pause.unit.pid == unit) {
+                pause.cost = cost;
+            }
+        }
+    }
+
+    /// Which paused units there are, by their leaders.
+    pub(crate) fn paused(&self) -> impl Iterator<Item = ProcessId> {
+        let paused = self.units.iter().filter(|pause| pause.is_paused());
+        paused.map(|pause| pause.unit)
+    }
+
+    /// Which unit is to go on now, if any. `running`: what the most valuable
+    /// unit costs that runs and holds a noticeable amount.
+    pub(crate) fn turn(
+        &self,
+        now: Moment,
+        memory: &Memory,
+        levels: &Levels,
+        running: Cost,
+    ) -> Option<Turn> {
+        let has_passed =
+            |since: Option<Moment>, span| since.is_none_or(|since| span <= now.since(since));
+        if !has_passed(self.last_thaw, BETWEEN) {
+            return None;
+        }
+        let mut paused = self.units.iter().filter_map(|pause| match pause.stage {
+            Stage::Paused { since } => Some((pause, now.since(since))),
+            Stage::Spared { .. } | Stage::Trial { .. } => None,
+        });
+        let room = memory
+            .available_bytes
+            .saturating_sub(levels.recovery_memory);
+        let missing = |pause: &Pause| {
+            let is_leak = pause.growth_bytes_per_second > 0;
+            let fits = pause.needs_bytes() <= room;
+            (!fits && !is_leak).then_some(pause.swap_bytes)
+        };
+        if has_passed(self.stalled, CALM) {
+            let may_go_on = |(pause, waited): &(&Pause, Duration)| {
+                LEAST <= *waited && (pause.needs_bytes() <= room || running < pause.cost)
+            };
+            let best = paused
+                .clone()
+                .filter(may_go_on)
+                .max_by_key(|(pause, waited)| (pause.cost, *waited));
+            if let Some((pause, _)) = best {
+                return Some(Turn {
+                    unit: pause.unit,
+                    missing_bytes: missing(pause),
+                    has_waited: false,
+                });
+            }
+        }
+        if !has_passed(self.last_slice, SLICE) {
+            return None;
+        }
+        // A second trial is as good as the first: half of what is left.
+        let left = left_bytes(memory, levels) / 2;
+        let can_run = |pause: &Pause| {
+            let growth = pause.growth_bytes_per_second;
+            growth.saturating_mul(TRIAL.as_secs()) <= left
+        };
+        let (pause, _) = paused
+            .by_ref()
+            .filter(|(pause, waited)| SLICE <= *waited && can_run(pause))
+            .max_by_key(|(_, waited)| *waited)?;
+        Some(Turn {
+            unit: pause.unit,
+            missing_bytes: missing(pause),
+            has_waited: true,
+        })
+    }
+}
+
+impl Pause {
+    fn is_paused(&self) -> bool {
+        matches!(self.stage, Stage::Paused { .. })
+    }
+
+    /// What must be available for it to go on: what it has in swap, and for one
+    /// that grows what it takes within a slice.
+    fn needs_bytes(&self) -> u64 {
+        let growth = self.growth_bytes_per_second;
+        self.swap_bytes
+            .saturating_add(growth.saturating_mul(SLICE.as_secs()))
+    }
+}

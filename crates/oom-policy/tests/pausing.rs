@@ -1,0 +1,353 @@
+//! Pausing: which units, when, and that each goes on again.
+
+pub mod machine;
+
+use std::time::Duration;
+
+use machine::{GIB, MIB, Machine, Task, holding, registered, system};
+use oom_policy::{
+    Action, Ask, Cause, Dossier, Event, Pausing, Process, Settings, Unpausable, Verdict,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A machine like that of a small guest: 1 GiB, and half as much swap.
+fn small() -> Machine {
+    Machine::new(Settings::default(), GIB, 512 * MIB)
+}
+
+/// The same with as much swap as any working set needs.
+fn roomy() -> Machine {
+    Machine::new(Settings::default(), GIB, 4 * GIB)
+}
+
+/// The same process, of which it is known that it may be paused.
+fn pausable(process: Process) -> Process {
+    labelled(process, Pausing::Allowed)
+}
+
+fn labelled(process: Process, pause: Pausing) -> Process {
+    Process {
+        dossier: Dossier {
+            pause,
+            ..process.dossier
+        },
+        ..process
+    }
+}
+
+fn job(pid: u32, name: &str, value: u32, mebibytes: u64) -> Process {
+    pausable(registered(pid, name, value, mebibytes * MIB))
+}
+
+fn actions(machine: &Machine) -> Vec<Action> {
+    let made = machine.made.iter();
+    made.flat_map(|made| made.actions.iter().copied()).collect()
+}
+
+fn any_signal(machine: &Machine) -> bool {
+    let is_signal = |action: &Action| matches!(action, Action::Terminate(_) | Action::Kill(_));
+    actions(machine).iter().any(is_signal)
+}
+
+fn was_frozen(machine: &Machine, pid: u32) -> bool {
+    let freezes = |action: &Action| matches!(action, Action::Freeze(id) if id.pid == pid);
+    actions(machine).iter().any(freezes)
+}
+
+#[test]
+fn of_two_jobs_that_do_not_fit_the_cheaper_waits_until_the_other_is_done() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 665)).ending(20 * SECOND))
+        .with(Task::steady(job(20, "second", 5, 665)));
+    machine.run_for(5 * SECOND);
+    assert_eq!(machine.frozen(), ["second"]);
+    machine.run_for(20 * SECOND);
+    assert_eq!(machine.frozen(), [""; 0]);
+    assert_eq!(machine.alive(), ["second"]);
+    assert!(!any_signal(&machine));
+}
+
+#[test]
+fn of_three_no_more_are_paused_than_is_needed() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 420)))
+        .with(Task::steady(job(20, "second", 5, 420)))
+        .with(Task::steady(job(30, "third", 2, 200)));
+    machine.run_for(20 * SECOND);
+    assert_eq!(machine.frozen(), ["third"]);
+}
+
+#[test]
+fn while_one_is_paged_out_no_steady_one_is_paused_as_well() {
+    let three = |machine: Machine| {
+        let mut machine = machine
+            .with(Task::steady(job(10, "first", 9, 900)))
+            .with(Task::steady(job(20, "second", 5, 300)))
+            .with(Task::steady(job(30, "third", 2, 200)));
+        machine.run_for(3 * SECOND);
+        machine.frozen()
+    };
+    assert_eq!(three(roomy().paging_out_for(4 * SECOND)), ["second"]);
+    assert_eq!(three(roomy()), ["second", "third"]);
+}
+
+#[test]
+fn a_leak_is_let_run_only_where_it_could_for_a_while() {
+    let mut machine = small()
+        .with(Task::steady(job(10, "train", 9, 400)))
+        .with(Task::growing(job(20, "leak", 5, 10), 80 * MIB));
+    machine.run_for(120 * SECOND);
+    assert_eq!(machine.frozen(), ["leak"]);
+    assert!(!any_signal(&machine));
+}
+
+#[test]
+fn the_ancestors_four_all_live_while_swap_has_room() {
+    let mut machine = small()
+        .with(Task::steady(job(10, "ml1", 9, 180)))
+        .with(Task::steady(job(20, "ml2", 7, 200)))
+        .with(Task::growing(job(30, "proc1", 8, 10), 40 * MIB).ignoring_term())
+        .with(Task::growing(job(40, "proc2", 5, 10), 80 * MIB).ignoring_term());
+    machine.run_for(25 * SECOND);
+    assert_eq!(machine.frozen(), ["proc1", "proc2"]);
+    assert!(!any_signal(&machine));
+}
+
+#[test]
+fn a_bomb_is_killed_and_not_paused() {
+    let mut machine = small()
+        .with(Task::steady(job(10, "train", 9, 300)))
+        .with(Task::growing(job(20, "bomb", 1, 0), 200 * MIB));
+    machine.run_for(10 * SECOND);
+    assert!(!was_frozen(&machine, 20));
+    assert_eq!(machine.alive(), ["train"]);
+    assert!(!machine.kernel_would_kill);
+}
+
+#[test]
+fn where_swap_has_no_room_relief_kills_as_ever() {
+    let mut machine = Machine::new(Settings::default(), GIB, 64 * MIB)
+        .with(Task::steady(job(10, "first", 9, 460)))
+        .with(Task::steady(job(20, "second", 5, 460)));
+    machine.ask(Ask::Relief);
+    machine.run_for(2 * SECOND);
+    assert_eq!(actions(&machine).len(), 1);
+    assert_eq!(machine.alive(), ["first"]);
+}
+
+#[test]
+fn relief_that_a_person_asks_for_pauses_and_need_not_wait_for_the_interval() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 300)))
+        .with(Task::steady(job(20, "second", 5, 300)))
+        .with(Task::steady(job(30, "third", 2, 290)));
+    machine.run_for(SECOND);
+    assert_eq!(machine.frozen(), [""; 0], "it fits");
+    machine.ask(Ask::Relief);
+    machine.run_for(SECOND);
+    assert_eq!(machine.frozen(), ["third"]);
+}
+
+#[test]
+fn with_pausing_off_nothing_is_paused() {
+    let settings = Settings {
+        pause: false,
+        ..Settings::default()
+    };
+    let mut machine = Machine::new(settings, GIB, 4 * GIB)
+        .with(Task::steady(job(10, "first", 9, 665)))
+        .with(Task::steady(job(20, "second", 5, 665)));
+    machine.run_for(20 * SECOND);
+    assert!(actions(&machine).is_empty());
+}
+
+#[test]
+fn each_has_its_time_slice() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 665)))
+        .with(Task::steady(job(20, "second", 5, 665)));
+    machine.run_for(300 * SECOND);
+    for task in &machine.tasks {
+        let name = task.process.name;
+        assert!(task.ran > 100 * SECOND, "{name} ran for {:?}", task.ran);
+        assert!(task.ran < 200 * SECOND, "{name} ran for {:?}", task.ran);
+    }
+    let slices = machine
+        .made
+        .iter()
+        .filter(|made| made.cause == Some(Cause::TimeSlice))
+        .count();
+    assert!((7..=10).contains(&slices), "{slices}");
+    assert!(!any_signal(&machine));
+}
+
+#[test]
+fn a_leak_in_its_time_slice_is_paused_again_and_takes_nobodys_place() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "db", 30, 500)))
+        .with(Task::growing(job(20, "leak", 10, 20), 15 * MIB));
+    machine.run_for(120 * SECOND);
+    assert!(was_frozen(&machine, 20));
+    assert!(!was_frozen(&machine, 10));
+    assert!(!any_signal(&machine));
+}
+
+#[test]
+fn when_memory_and_swap_run_out_the_paused_are_killed_at_their_value() {
+    let mut machine = small()
+        .with(Task::steady(job(10, "train", 9, 400)))
+        .with(Task::steady(job(20, "paused", 2, 400)))
+        .with(Task::growing(job(30, "leak", 50, 100), 30 * MIB).starting(10 * SECOND));
+    machine.run_for(9 * SECOND);
+    machine.ask(Ask::Relief);
+    machine.run_for(40 * SECOND);
+    let first_signal = actions(&machine)
+        .into_iter()
+        .find(|action| matches!(action, Action::Terminate(_) | Action::Kill(_)));
+    let Some(Action::Terminate(id) | Action::Kill(id)) = first_signal else {
+        panic!("it ran out: {:?}", machine.made);
+    };
+    assert_eq!(id.pid, 20);
+    // It can save its work only where it runs.
+    let thaw = |action: &Action| matches!(action, Action::Thaw(id) if id.pid == 20);
+    assert!(actions(&machine).iter().any(thaw));
+}
+
+#[test]
+fn what_may_not_be_paused_or_is_not_known_is_not() {
+    for pause in [
+        Pausing::default(),
+        Pausing::Forbidden(Unpausable::ForegroundJob),
+    ] {
+        let mut machine = roomy()
+            .with(Task::steady(job(10, "first", 9, 665)))
+            .with(Task::steady(labelled(job(20, "second", 5, 665), pause)));
+        machine.run_for(20 * SECOND);
+        assert!(!was_frozen(&machine, 20), "{pause:?}");
+    }
+}
+
+#[test]
+fn a_pause_waits_until_the_cheapest_is_known_too_and_not_for_ever() {
+    for (is_found_out, want) in [(true, "second"), (false, "first")] {
+        let unknown = labelled(job(20, "second", 5, 665), Pausing::default());
+        let mut machine = roomy()
+            .with(Task::steady(job(10, "first", 9, 665)))
+            .with(Task::steady(unknown));
+        machine.run_for(SECOND);
+        assert_eq!(machine.frozen(), [""; 0]);
+        if is_found_out {
+            machine.tasks[1].process = job(20, "second", 5, 665);
+        }
+        machine.run_for(2 * SECOND);
+        assert_eq!(machine.frozen(), [want]);
+    }
+}
+
+#[test]
+fn services_of_the_machine_are_not_paused() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 300)))
+        .with(Task::steady(pausable(system(20, "service", 900 * MIB))));
+    machine.run_for(20 * SECOND);
+    assert!(!was_frozen(&machine, 20));
+}
+
+#[test]
+fn an_entry_that_forbids_it_later_ends_the_pause() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 665)))
+        .with(Task::steady(job(20, "second", 5, 665)));
+    machine.run_for(5 * SECOND);
+    assert_eq!(machine.frozen(), ["second"]);
+    machine.tasks[1].process = labelled(
+        machine.tasks[1].process,
+        Pausing::Forbidden(Unpausable::Entry),
+    );
+    machine.run_for(2 * SECOND);
+    assert!(!machine.frozen().contains(&"second".to_owned()));
+}
+
+#[test]
+fn a_paused_process_that_is_given_a_higher_value_goes_on_when_nothing_of_more_value_runs() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 665)))
+        .with(Task::steady(job(20, "second", 5, 665)));
+    machine.run_for(5 * SECOND);
+    assert_eq!(machine.frozen(), ["second"]);
+    machine.tasks[1].process.dossier.value = Some(50);
+    machine.run_for(8 * SECOND);
+    assert_eq!(machine.frozen(), ["first"]);
+}
+
+#[test]
+fn what_a_person_lets_go_on_is_left_alone() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 665)))
+        .with(Task::steady(job(20, "second", 5, 665)));
+    machine.run_for(5 * SECOND);
+    assert_eq!(machine.frozen(), ["second"]);
+    machine.let_go_on(20);
+    machine.run_for(20 * SECOND);
+    assert_eq!(machine.frozen(), ["first"]);
+}
+
+#[test]
+fn a_unit_that_shows_no_stall_is_not_paused() {
+    let mut machine = small()
+        .with(Task::steady(job(10, "first", 9, 300)))
+        .with(Task::steady(job(20, "second", 5, 300)));
+    machine.run_for(60 * SECOND);
+    assert!(actions(&machine).is_empty());
+}
+
+#[test]
+fn an_unregistered_hog_is_paused_before_what_is_registered() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "train", 9, 300)))
+        .with(Task::steady(job(20, "db", 8, 200)))
+        .with(Task::growing(
+            pausable(holding(30, "leaky", 20 * MIB)),
+            60 * MIB,
+        ));
+    machine.run_for(20 * SECOND);
+    assert_eq!(machine.frozen(), ["leaky"]);
+}
+
+#[test]
+fn a_tree_is_stopped_with_its_leader_last() {
+    let child = |pid| {
+        let mut child = pausable(holding(pid, "loader", 100 * MIB));
+        child.seen.parent = 20;
+        child
+    };
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 665)))
+        .with(Task::steady(job(20, "second", 5, 200)))
+        .with(Task::steady(child(30)))
+        .with(Task::steady(child(40)));
+    machine.run_for(5 * SECOND);
+    let pids: Vec<u32> = actions(&machine)
+        .iter()
+        .map(|action| match *action {
+            Action::Freeze(id) => id.pid,
+            Action::PageOut { unit, .. } => 1000 + unit.pid,
+            _ => panic!("{action:?}"),
+        })
+        .collect();
+    assert_eq!(pids, [40, 30, 20, 1020]);
+    let verdicts: Vec<Verdict> = machine.made.iter().map(|made| made.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Paused]);
+}
+
+#[test]
+fn a_unit_whose_processes_could_not_be_stopped_is_not_taken_for_paused() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 665)))
+        .with(Task::steady(job(20, "second", 5, 665)));
+    machine.run_for(5 * SECOND);
+    let id = machine.tasks[1].process.id;
+    machine.policy.learn(machine.now, Event::Unsent(id));
+    assert_eq!(machine.policy.guard.paused().count(), 0);
+}
