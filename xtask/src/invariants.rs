@@ -28,11 +28,12 @@ const CALLERS: [(&str, &[&str]); 3] = [
 ];
 
 /// Files of a process that may keep their reader waiting.
-const WAITING: [&str; 11] = [
+const WAITING: [&str; 12] = [
     "cgroup",
     "cmdline",
     "environ",
     "exe",
+    "fd",
     "fdinfo",
     "maps",
     "ns",
@@ -42,10 +43,12 @@ const WAITING: [&str; 11] = [
     "smaps_rollup",
 ];
 
-/// Where such files are opened, and the one from where that is called for: the
-/// thread that nothing waits for.
+/// Where such files are opened, and by what name, and the one from where that is
+/// called for: a thread that nothing waits for. What pauses is given its reader.
 const SURVEY: &str = "crates/sensors/src/survey.rs";
 const SURVEYOR: &str = "crates/user-oom/src/surveyor.rs";
+const PAUSING: &str = "crates/sensors/src/pausing.rs";
+const PAUSER: &str = "crates/user-oom/src/pause_reader.rs";
 
 /// From the bottom up; whatever is not named here is a binary, above them all.
 /// A crate uses rows below its own.
@@ -394,13 +397,13 @@ impl File {
     }
 
     /// 6, in as far as names show it: the files in [`WAITING`] are opened in
-    /// [`SURVEY`], and [`SURVEYOR`] has that done.
+    /// [`SURVEY`] and [`PAUSING`], and [`SURVEYOR`] and [`PAUSER`] have that done.
     fn what_may_wait_is_the_surveyors(&self) -> Vec<String> {
         let Some(shipped) = self.shipped.as_ref() else {
             return Vec::new();
         };
         let mut broken = Vec::new();
-        if self.path != Path::new(SURVEY) {
+        if ![SURVEY, PAUSING].map(Path::new).contains(&&*self.path) {
             let files = WAITING.iter().flat_map(|file| shipped.paths_with(file));
             let files = files.chain(shipped.word("procfs"));
             broken.extend(self.broken(files, "may keep its reader waiting (6)"));
@@ -408,6 +411,10 @@ impl File {
         if self.path != Path::new(SURVEYOR) {
             let calls = shipped.path("sensors", "survey");
             broken.extend(self.broken(calls, "waits on another thread than the surveyor (6)"));
+        }
+        if self.path != Path::new(PAUSER) {
+            let calls = shipped.path("PauseFiles", "new");
+            broken.extend(self.broken(calls, "waits on another thread than the pauser's (6)"));
         }
         broken
     }
@@ -622,6 +629,18 @@ mod tests {
                  than the surveyor (6)"
             ]
         );
+        let call = "fn f() { PauseFiles::new(root); }";
+        let broken = broken_by(&[
+            (
+                "crates/sensors/src/pausing.rs",
+                "fn f() { open(\"1/maps\"); }",
+            ),
+            ("crates/user-oom/src/pause_reader.rs", call),
+            ("crates/user-oom/src/daemon.rs", call),
+        ]);
+        let expected = "crates/user-oom/src/daemon.rs:1: `PauseFiles::new` waits on another \
+                        thread than the pauser's (6)";
+        assert_eq!(broken, [expected]);
         let own = "fn f() { open(\"/proc/self/exe\"); }";
         assert!(broken_by(&[("crates/user-oom/src/hook.rs", own)]).is_empty());
     }

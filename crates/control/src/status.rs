@@ -23,6 +23,8 @@ pub struct Status {
     pub registered: u32,
     /// How many processes the daemon has ended since it started.
     pub ended: u64,
+    /// How many units are paused.
+    pub paused: u32,
     /// The warn threshold: it acts when available memory is at or below this
     /// many bytes (and swap below its own).
     pub warn_bytes: u64,
@@ -60,7 +62,7 @@ impl Status {
     pub(crate) fn encode(&self) -> Message {
         Message::of(format_args!(
             "status pid={} level={} available={} total={} swap-free={} swap-total={} \
-             registered={} ended={} warn={}",
+             registered={} ended={} paused={} warn={}",
             self.pid,
             self.level.word(),
             self.available_bytes,
@@ -69,6 +71,7 @@ impl Status {
             self.swap_total_bytes,
             self.registered,
             self.ended,
+            self.paused,
             self.warn_bytes
         ))
     }
@@ -88,6 +91,7 @@ impl Status {
             swap_total_bytes: words.number("swap-total=")?,
             registered: words.number("registered=")?,
             ended: words.number("ended=")?,
+            paused: words.number("paused=")?,
             warn_bytes: words.number("warn=")?,
         })
     }
@@ -110,6 +114,10 @@ impl fmt::Display for Status {
                 Mebibytes(self.swap_total_bytes),
             )?;
         }
-        write!(f, ", {} registered, {} killed", self.registered, self.ended)
+        write!(f, ", {} registered, {} killed", self.registered, self.ended)?;
+        match self.paused {
+            0 => Ok(()),
+            paused => write!(f, ", {paused} paused"),
+        }
     }
 }

@@ -31,6 +31,13 @@ pub enum Reply {
         /// What killing them is expected to free, in bytes.
         bytes: u64,
     },
+    /// Units are paused for it: `paused processes=N bytes=N`.
+    Paused {
+        /// How many processes that are.
+        processes: u32,
+        /// What they hold in memory, in bytes.
+        bytes: u64,
+    },
     /// It is not, and why: `refused …`.
     Refused(Denial),
     /// How things are: `status …`.
@@ -115,6 +122,9 @@ impl Reply {
             Self::Granted { processes, bytes } => {
                 Message::of(format_args!("granted processes={processes} bytes={bytes}"))
             }
+            Self::Paused { processes, bytes } => {
+                Message::of(format_args!("paused processes={processes} bytes={bytes}"))
+            }
             Self::Refused(refusal) => refusal.encode(),
             Self::Status(status) => status.encode(),
             Self::Fate(fate) => fate.encode(),
@@ -133,13 +143,17 @@ impl Reply {
                 processes: words.number("processes=")?,
                 bytes: words.number("bytes=")?,
             },
+            "paused" => Self::Paused {
+                processes: words.number("processes=")?,
+                bytes: words.number("bytes=")?,
+            },
             "refused" => Self::Refused(Denial::decode(&mut words)?),
             "status" => Self::Status(Status::decode(&mut words)?),
             "fate" => Self::Fate(Fate::decode(&mut words)?),
             _ => {
-                return Err(
-                    words.expected(Expected::Word("`granted`, `refused`, `status` or `fate`"))
-                );
+                return Err(words.expected(Expected::Word(
+                    "`granted`, `paused`, `refused`, `status` or `fate`",
+                )));
             }
         };
         words.end()?;
@@ -193,17 +207,26 @@ impl Denial {
     }
 }
 
+fn noun(processes: u32) -> &'static str {
+    if processes == 1 {
+        "process"
+    } else {
+        "processes"
+    }
+}
+
 /// For people.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Granted { processes, bytes } => {
-                let noun = if *processes == 1 {
-                    "process"
-                } else {
-                    "processes"
-                };
+                let noun = noun(*processes);
                 write!(f, "kills {processes} {noun} to free {}", Mebibytes(*bytes))
+            }
+            Self::Paused { processes, bytes } => {
+                let noun = noun(*processes);
+                let held = Mebibytes(*bytes);
+                write!(f, "pauses {processes} {noun} with {held} in memory")
             }
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
             Self::Status(status) => status.fmt(f),
@@ -257,6 +280,7 @@ mod tests {
             swap_total_bytes: u64::MAX,
             registered: u32::MAX,
             ended: u64::MAX,
+            paused: u32::MAX,
             warn_bytes: u64::MAX,
         };
         let fate = Fate {
@@ -274,6 +298,10 @@ mod tests {
             Reply::Status(longest),
             Reply::Fate(fate),
             Reply::Granted {
+                processes: u32::MAX,
+                bytes: u64::MAX,
+            },
+            Reply::Paused {
                 processes: u32::MAX,
                 bytes: u64::MAX,
             },

@@ -41,11 +41,11 @@ fn statuses() -> impl Strategy<Value = Status> {
         any::<u32>(),
         level,
         any::<[u64; 4]>(),
-        any::<u32>(),
+        any::<(u32, u32)>(),
         any::<[u64; 2]>(),
     )
         .prop_map(
-            |(pid, level, memory, registered, [ended, warn_bytes])| Status {
+            |(pid, level, memory, (registered, paused), [ended, warn_bytes])| Status {
                 pid,
                 level,
                 available_bytes: memory[0],
@@ -54,6 +54,7 @@ fn statuses() -> impl Strategy<Value = Status> {
                 swap_total_bytes: memory[3],
                 registered,
                 ended,
+                paused,
                 warn_bytes,
             },
         )

@@ -10,6 +10,7 @@ use sensors::{CommandLine, ProcRoot, ProcessTable};
 
 use crate::error::errno;
 use crate::holds::Holds;
+use crate::paused::{self, PausedUnits};
 use crate::tell::episode::{Ending, Episode};
 use crate::tell::fates::Fates;
 use crate::tell::narrator::{Decided, Done, Narrator, Took};
@@ -34,6 +35,7 @@ pub(crate) struct Executor {
     pub(crate) holds: Holds,
     /// `None` where there was no thread for it.
     reaper: Option<Reaper>,
+    pub(crate) paused: PausedUnits,
     dryrun: bool,
     ended: u64,
     fates: Fates,
@@ -46,6 +48,7 @@ impl Executor {
     pub(crate) fn new(
         root: ProcRoot,
         reaper: Option<Reaper>,
+        paused: PausedUnits,
         dryrun: bool,
         capacity: usize,
     ) -> Self {
@@ -53,6 +56,7 @@ impl Executor {
             holds: Holds::new(root.clone(), capacity),
             root,
             reaper,
+            paused,
             dryrun,
             ended: 0,
             fates: Fates::new(),
@@ -104,6 +108,16 @@ impl Executor {
         let (id, signal) = match action {
             Action::Terminate(id) => (id, Signal::Term),
             Action::Kill(id) => (id, Signal::Kill),
+            Action::Freeze(id) => return self.freeze(id, decided.decision, means),
+            Action::PageOut { unit, mebibytes } => {
+                let bytes = u64::from(mebibytes) << 20;
+                self.page_out(now, unit, bytes, decided, means, table);
+                return Event::Ordered;
+            }
+            Action::Thaw(unit) => {
+                self.paused.thaw(unit);
+                return Event::Ordered;
+            }
         };
         // What is shown of it is read while it is there.
         let process = Process::find(decided.processes, id);
@@ -134,6 +148,7 @@ impl Executor {
                 }
                 let grounds = (decided.decision.cause, decided.decision.need_bytes);
                 self.fates.signalled(now, &victim, signal, grounds);
+                self.paused.is_victim_now(id);
                 self.narrator.note(Done::Signalled {
                     victim,
                     signal,
@@ -150,6 +165,44 @@ impl Executor {
                 self.narrator.note(Done::Unsignalled { victim, errno });
                 Event::Refused(id)
             }
+        }
+    }
+
+    /// Has `id` be frozen with its unit.
+    fn freeze(&mut self, id: ProcessId, decision: &Decision, means: Means<'_>) -> Event<'static> {
+        let (Means::Open(wait), Some(unit), false) =
+            (means, paused::leader(decision, id), self.dryrun)
+        else {
+            return Event::Unsent(id);
+        };
+        match self.holds.hold_and_watch(id, wait) {
+            Ok(None) => Event::Unsent(id),
+            Ok(Some(hold)) if self.paused.add(unit, &hold.process) => Event::Sent(id),
+            Ok(Some(_)) | Err(_) => Event::Refused(id),
+        }
+    }
+
+    /// All of the unit that `unit` leads is added: freezes it, and pages it out.
+    fn page_out(
+        &mut self,
+        now: Moment,
+        unit: ProcessId,
+        bytes: u64,
+        decided: Decided<'_>,
+        means: Means<'_>,
+        table: &mut ProcessTable,
+    ) {
+        let Some(cause) = decided.decision.cause else {
+            return;
+        };
+        let process = Process::find(decided.processes, unit);
+        let mut leader = Victim::new(unit, process, score(table, means, unit.pid));
+        leader.unit = self::unit(decided.decision, unit).map(UnitLine::new);
+        let dry = self.dryrun;
+        self.narrator.note(Done::Paused { leader, cause, dry });
+        if !dry {
+            let since = table.scanned_at_ticks();
+            self.paused.freeze(now, leader, since, bytes);
         }
     }
 
@@ -353,7 +406,8 @@ mod tests {
         let wait = Wait::new().expect("epoll");
         let means = Means::Open(&wait);
         let reaper = Reaper::spawn().expect("a thread");
-        let mut executor = Executor::new(root(), Some(reaper), false, 8);
+        let paused = PausedUnits::new(None);
+        let mut executor = Executor::new(root(), Some(reaper), paused, false, 8);
         let (mut scribe, mut desk) = Scribe::unwritten();
         let mut table = ProcessTable::new(root(), 8);
         let memory = Memory {

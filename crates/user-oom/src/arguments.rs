@@ -112,6 +112,21 @@ pub(crate) struct Arguments {
     )]
     pressure: Gate,
 
+    /// When to pause processes and push their memory out to swap instead of
+    /// killing them
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = PauseWhen::Relief)]
+    pause: PauseWhen,
+
+    /// Pause once all tasks have stalled on memory (PSI full) for this share of
+    /// a second
+    #[arg(
+        long,
+        value_name = "PERCENT|off",
+        default_value = "10",
+        allow_hyphen_values = true
+    )]
+    pause_pressure: Gate,
+
     /// Time between two status lines; 0: none [default: 1 on a terminal, else 3600]
     #[arg(short = 'r', value_name = "SECONDS", allow_hyphen_values = true)]
     report: Option<Seconds>,
@@ -292,6 +307,7 @@ impl Arguments {
             recovery,
             grace: self.grace.0,
             horizon: self.horizon.0,
+            pause: self.pause == PauseWhen::Relief,
             registered_only: self.registered_only,
             by_group: self.by_group,
             ..Settings::default()
@@ -328,10 +344,12 @@ impl Arguments {
     /// How much of a window full pressure must fill, or `None` when the gate
     /// is off.
     pub(crate) fn gate(&self) -> Option<psi::Percent> {
-        match self.pressure {
-            Gate::Off => None,
-            Gate::At(percent) => Some(percent),
-        }
+        self.pressure.percent()
+    }
+
+    /// The same of the gate to pausing.
+    pub(crate) fn pause_gate(&self) -> Option<psi::Percent> {
+        self.pause_pressure.percent()
     }
 
     /// What is to be said of arguments that change nothing.
@@ -365,6 +383,15 @@ impl Arguments {
             None => Some(Duration::from_secs(if terminal { 1 } else { 3600 })),
         }
     }
+}
+
+/// When processes are paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PauseWhen {
+    /// At relief, where swap has room; they are thawed when memory has
+    Relief,
+    /// Never: relief kills
+    Off,
 }
 
 /// Where memory is read.
@@ -532,6 +559,15 @@ enum Gate {
     At(psi::Percent),
 }
 
+impl Gate {
+    fn percent(self) -> Option<psi::Percent> {
+        match self {
+            Self::Off => None,
+            Self::At(percent) => Some(percent),
+        }
+    }
+}
+
 impl FromStr for Gate {
     type Err = String;
 
@@ -694,6 +730,9 @@ mod tests {
         refused("--horizon x", "--horizon");
         refused("--pressure 0", "--pressure");
         refused("--pressure on", "--pressure");
+        refused("--pause", "--pause");
+        refused("--pause on", "--pause");
+        refused("--pause-pressure 0", "--pause-pressure");
         refused("--user-value-cap 1000001", "--user-value-cap");
         refused("--user-value-cap -1", "--user-value-cap");
         refused("-N hook.sh", "-N");
@@ -760,6 +799,13 @@ mod tests {
             psi::Percent::from_hundredths(5000)
         );
         assert_eq!(arguments(&["user-oom", "--pressure", "off"]).gate(), None);
+    }
+
+    #[test]
+    fn relief_pauses_unless_that_is_off() {
+        let pauses = |line| settings(line).expect("fine").pause;
+        assert!(pauses("") && pauses("--pause relief"));
+        assert!(!pauses("--pause off"));
     }
 
     #[test]

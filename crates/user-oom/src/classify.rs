@@ -4,11 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use oom_policy::{
-    Dossier, HIDDEN_BELOW_BYTES, Preference, ProcessId, Protection, Seen, critical_below_bytes,
+    Dossier, HIDDEN_BELOW_BYTES, Name, PauseWord, Pausing, Preference, Process, ProcessId,
+    Protection, Seen, Unpausable, critical_below_bytes,
 };
 use sensors::{Executable, ProcessTable};
 
 use crate::pattern::Pattern;
+
+/// What the keeper is called: at most 15 bytes.
+const KEEPER: &[u8] = b"user-oom-keeper";
 
 /// What is known beforehand of the processes to leave alone.
 #[derive(Debug)]
@@ -148,7 +152,9 @@ impl Classifier {
         dossier.critical_below_bytes = program.critical_below_bytes;
         // A user can have any executable run other code (`LD_PRELOAD`).
         let is_trusted = seen.uid == 0 || seen.uid == self.own_uid;
-        dossier.protection = if pid == self.own || (program.is_psi_monitor && is_trusted) {
+        let is_keeper = seen.parent == self.own && seen.name == Name::new(KEEPER);
+        let is_ours = pid == self.own || is_keeper || (program.is_psi_monitor && is_trusted);
+        dossier.protection = if is_ours {
             Some(Protection::Ours)
         } else if self.ancestors.contains(&seen.id) {
             Some(Protection::Ancestor)
@@ -159,6 +165,21 @@ impl Classifier {
         } else {
             None
         };
+    }
+}
+
+/// Whether relief may pause `process`, whose dossier has what was found of it so
+/// far; `word` is its entry's.
+pub(crate) fn pausing(process: &Process, word: Option<PauseWord>) -> Pausing {
+    let may_be_foreground = word == Some(PauseWord::Pause);
+    match process.dossier.pause {
+        _ if word == Some(PauseWord::NoPause) => Pausing::Forbidden(Unpausable::Entry),
+        // Whatever it holds: what it serves would stop with it.
+        _ if process.dossier.critical_below_bytes > 0 => Pausing::Forbidden(Unpausable::Critical),
+        Pausing::Forbidden(reason) => Pausing::Forbidden(reason),
+        _ if may_be_foreground => Pausing::Asked,
+        _ if process.is_foreground_job => Pausing::Forbidden(Unpausable::ForegroundJob),
+        Pausing::Allowed | Pausing::Asked => Pausing::Allowed,
     }
 }
 
@@ -217,6 +238,19 @@ mod tests {
         check(&classifier, b"x", 30, Some(Protection::Ours));
         check(&classifier, b"x", 20, Some(Protection::Ancestor));
         check(&classifier, b"x", 31, None);
+        let keeper = Seen {
+            name: Name::new(b"user-oom-keeper"),
+            ..process(40, 30)
+        };
+        let mut dossier = Dossier::default();
+        classifier.classify(Program::default(), &keeper, &mut dossier);
+        assert_eq!(dossier.protection, Some(Protection::Ours));
+        let impostor = Seen {
+            parent: 20,
+            ..keeper
+        };
+        classifier.classify(Program::default(), &impostor, &mut dossier);
+        assert_eq!(dossier.protection, None);
     }
 
     #[test]
@@ -304,5 +338,46 @@ mod tests {
         classifier.ignore_root_user = true;
         let dossier = unknown(&classifier, &process);
         assert_eq!(dossier.protection, Some(Protection::Ignored));
+    }
+
+    #[test]
+    fn what_is_known_of_a_process_is_joined_with_what_its_entry_says() {
+        let (none, pause, nopause) = (None, Some(PauseWord::Pause), Some(PauseWord::NoPause));
+        let forbidden = Pausing::Forbidden;
+        let check = |found, foreground, critical, wants: [Pausing; 3]| {
+            let process = Process {
+                seen: Seen {
+                    is_foreground_job: foreground,
+                    ..process(31, 1)
+                },
+                dossier: Dossier {
+                    pause: found,
+                    critical_below_bytes: critical,
+                    ..Dossier::default()
+                },
+            };
+            let got = [none, pause, nopause].map(|word| pausing(&process, word));
+            assert_eq!(got, wants, "{found:?} {foreground} {critical}");
+        };
+        let entry = forbidden(Unpausable::Entry);
+        let (allowed, asked) = (Pausing::Allowed, Pausing::Asked);
+        check(allowed, false, 0, [allowed, asked, entry]);
+        // The word allows that one thing,
+        let foreground = forbidden(Unpausable::ForegroundJob);
+        check(allowed, true, 0, [foreground, asked, entry]);
+        // and nothing else.
+        for reason in [
+            Unpausable::Unknown,
+            Unpausable::PtyMaster,
+            Unpausable::PressureWatch,
+            Unpausable::Watchdog,
+        ] {
+            let reason = forbidden(reason);
+            check(reason, false, 0, [reason, reason, entry]);
+            check(reason, true, 0, [reason, reason, entry]);
+        }
+        let critical = forbidden(Unpausable::Critical);
+        check(allowed, true, 1, [critical, critical, entry]);
+        check(Pausing::default(), false, 1, [critical, critical, entry]);
     }
 }

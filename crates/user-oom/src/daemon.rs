@@ -14,8 +14,8 @@ use control::{Reply, Request};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signalfd::SignalFd;
 use oom_policy::{
-    Action, Answer, Depth, Effect, Effects, Event, Guard, Level, Memory, Moment, NextKill, Process,
-    ProcessId, Refusal,
+    Action, Answer, Ask, Depth, Effect, Effects, Event, Guard, Level, Memory, Moment, NextKill,
+    Process, ProcessId, Refusal,
 };
 use sensors::ReadError;
 
@@ -209,11 +209,13 @@ impl Daemon {
 
     /// Looks at pressure, and takes in what has come of earlier rounds.
     fn attend(&mut self, now: Moment) {
-        let (stalled, pause) = self.senses.look_at_pressure(now, &mut self.scribe);
-        if stalled {
-            self.handle(now, Event::Stalled);
+        for gate in [Ask::Pause, Ask::Relief] {
+            let (stalled, pause) = self.senses.look_at_pressure(now, gate, &mut self.scribe);
+            if stalled {
+                self.handle(now, Event::Stalled(gate));
+            }
+            self.rest_for(pause);
         }
-        self.rest_for(pause);
         self.senses.take_in(now);
         self.executor.holds.watch_signalled(&self.wait);
         while let Some(id) = self.executor.holds.ended_untold() {
@@ -260,9 +262,10 @@ impl Daemon {
     fn read_table(&mut self, now: Moment, depth: Depth) {
         let (values, memory) = (&self.values, self.guard.memory());
         let value = |id| values.get(id);
-        self.round.took.read = self
-            .senses
-            .read_table(now, depth, memory, value, &mut self.scribe);
+        let word = |id| values.pause_word(id);
+        self.round.took.read =
+            self.senses
+                .read_table(now, depth, memory, value, word, &mut self.scribe);
         // While the table was read, the watchdog may have thought that we hang.
         self.watchdog.comes_round();
         if !self.round.is_last_call && self.watchdog.has_acted() {
@@ -425,7 +428,9 @@ impl Daemon {
             self.scribe.tell(match &self.round.unseen {
                 None => {
                     let memory = *self.guard.memory();
-                    Record::Status(memory, self.guard.full_in(), self.shortfalls())
+                    let full_in = self.guard.full_in();
+                    let paused = self.executor.paused.words();
+                    Record::Status(memory, full_in, paused, self.shortfalls())
                 }
                 Some(why) => {
                     let unseen_for = now.since(self.round.seen);
@@ -457,9 +462,14 @@ impl Daemon {
             WakeSource::Notifier => {}
             // It would be ready for ever.
             WakeSource::Pressure if flags.contains(EpollFlags::EPOLLERR) => {
-                self.senses.lose_pressure(&mut self.scribe);
+                self.senses.lose_pressure(Ask::Relief, &mut self.scribe);
             }
-            WakeSource::Pressure => self.handle(now, Event::Stalled),
+            WakeSource::Pressure => self.handle(now, Event::Stalled(Ask::Relief)),
+            WakeSource::Stall if flags.contains(EpollFlags::EPOLLERR) => {
+                self.senses.lose_pressure(Ask::Pause, &mut self.scribe);
+            }
+            WakeSource::Stall => self.handle(now, Event::Stalled(Ask::Pause)),
+            WakeSource::Pauser => self.hear_pauser(now),
             WakeSource::Held(number) => {
                 if let Some(id) = self.executor.holds.ended(number) {
                     self.let_go(now, id);
@@ -468,6 +478,17 @@ impl Daemon {
             WakeSource::Peer(number) => self.hear_peer(now, number),
         }
         ControlFlow::Continue(())
+    }
+
+    fn hear_pauser(&mut self, now: Moment) {
+        while let Some((record, event)) = self.executor.paused.hear(now) {
+            if let Some(record) = record {
+                self.scribe.tell(record);
+            }
+            if let Some(event) = event {
+                self.handle(now, event);
+            }
+        }
     }
 
     fn hear_signal(&mut self) -> ControlFlow<()> {
@@ -497,7 +518,8 @@ impl Daemon {
             Request::Fate { pid } => executor.fate(now, pid),
             _ => {
                 let registered = values.registered().count();
-                status(guard, round, registered, executor.ended_in_all())
+                let paused = executor.paused.words().count;
+                status(guard, round, registered, executor.ended_in_all(), paused)
             }
         };
         if self.peers.hear(number, answer) {
@@ -524,7 +546,7 @@ fn means<'a>(wait: &'a Wait, round: &LoopState) -> Means<'a> {
 
 /// How things are, for those that ask. What cannot be read is not said as it
 /// was.
-fn status(guard: &Guard, round: &LoopState, registered: usize, ended: u64) -> Reply {
+fn status(guard: &Guard, round: &LoopState, registered: usize, ended: u64, paused: u32) -> Reply {
     let memory = match round.unseen {
         None => *guard.memory(),
         Some(_) => Memory::default(),
@@ -543,6 +565,7 @@ fn status(guard: &Guard, round: &LoopState, registered: usize, ended: u64) -> Re
         swap_total_bytes: memory.swap_total_bytes,
         registered: u32::try_from(registered).unwrap_or(u32::MAX),
         ended,
+        paused,
         warn_bytes: guard.warn_bytes(&memory),
     })
 }
@@ -556,6 +579,10 @@ fn reply(answer: Answer, memory: &Memory) -> Reply {
             let processes = u32::try_from(signals).unwrap_or(u32::MAX);
             return Reply::Granted { processes, bytes };
         }
+        Answer::Paused { processes, bytes } => {
+            let processes = u32::try_from(processes).unwrap_or(u32::MAX);
+            return Reply::Paused { processes, bytes };
+        }
         Answer::DryRun => Told::DryRun,
         Answer::Refused(Refusal::EnoughAvailable) => Told::EnoughAvailable {
             available_percent: available_percent(memory),
@@ -564,6 +591,10 @@ fn reply(answer: Answer, memory: &Memory) -> Reply {
             Told::RecoveryInterval { remaining }
         }
         Answer::Refused(Refusal::Pending { bytes }) => Told::Pending { bytes },
+        // Relief that cannot pause kills.
+        Answer::Refused(Refusal::Unsurveyed | Refusal::SwapFull | Refusal::FillsTooFast) => {
+            Told::NothingHelps { eligible_bytes: 0 }
+        }
         Answer::Refused(Refusal::NothingHelps { eligible_bytes }) => {
             Told::NothingHelps { eligible_bytes }
         }

@@ -139,6 +139,7 @@ pub(crate) fn errno(err: &reaper::ReapError) -> i32 {
     | reaper::ReapError::Signal { source, .. }
     | reaper::ReapError::Wait { source }
     | reaper::ReapError::Spawn { source }
+    | reaper::ReapError::Pauser { source }
     | reaper::ReapError::OomScoreAdj { source, .. }
     | reaper::ReapError::Priority { source, .. }) = err;
     source.raw_os_error().unwrap_or_default()

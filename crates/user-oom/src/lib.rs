@@ -16,6 +16,8 @@ mod error;
 mod holds;
 mod memory;
 mod pattern;
+mod pause_reader;
+mod paused;
 mod peers;
 mod pressure;
 mod privileges;
@@ -56,6 +58,9 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
         Some(word) if word == rehearsal::CHILD => {
             rehearsal::be_the_child();
             return Ok(());
+        }
+        Some(word) if word == pause_reader::KEEPER => {
+            return start::be_the_keeper(command_line.into_iter().skip(2));
         }
         Some(word) if word == tell::hook::CHILD => {
             return Err(start::become_hook(command_line.into_iter().skip(2)));

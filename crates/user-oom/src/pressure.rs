@@ -1,11 +1,11 @@
-//! Where the pressure gate gets its windows from: a trigger of the kernel's,
+//! Where the pressure gates get their windows from: a trigger of the kernel's,
 //! or a file given in its stead, whose averages are looked at.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use oom_policy::{Gate, Moment};
+use oom_policy::{Ask, Gate, Gates, Moment};
 use psi::{Percent, Share, Trigger, TriggerError};
 use sensors::{PressureFile, PressureTrigger, ReadError};
 
@@ -19,13 +19,42 @@ pub(crate) fn trigger(percent: Percent) -> Result<Trigger, TriggerError> {
     Trigger::new(Share::Full, stall, Gate::WINDOW)
 }
 
-/// How many windows in a row are at least as long as the gate's.
-fn in_a_row(window: Duration) -> u32 {
-    let gate = Gate::WINDOW * Gate::IN_A_ROW;
-    u32::try_from(gate.as_nanos().div_ceil(window.as_nanos())).unwrap_or(Gate::IN_A_ROW)
+/// How many windows of this length are at least as long as so many of the gate's.
+fn in_a_row(windows: u32, window: Duration) -> u32 {
+    let gate = Gate::WINDOW * windows;
+    u32::try_from(gate.as_nanos().div_ceil(window.as_nanos())).unwrap_or(windows)
 }
 
-/// What feeds the gate.
+/// What feeds both gates; `None` where one is off.
+#[derive(Debug)]
+pub(crate) struct PressureWatches {
+    pub(crate) pause: Option<PressureWatch>,
+    pub(crate) relief: Option<PressureWatch>,
+}
+
+impl PressureWatches {
+    /// The gates that count the stalled windows.
+    pub(crate) fn gates(&self) -> Gates {
+        let gate = |watch: Option<&PressureWatch>, windows| {
+            let window = watch.map_or(Gate::WINDOW, PressureWatch::window);
+            Gate::new(window, in_a_row(windows, window))
+        };
+        Gates {
+            pause: gate(self.pause.as_ref(), Gate::PAUSE_IN_A_ROW),
+            relief: gate(self.relief.as_ref(), Gate::IN_A_ROW),
+        }
+    }
+
+    /// What feeds the gate to `gate`.
+    pub(crate) fn of(&mut self, gate: Ask) -> &mut Option<PressureWatch> {
+        match gate {
+            Ask::Pause => &mut self.pause,
+            _ => &mut self.relief,
+        }
+    }
+}
+
+/// What feeds a gate.
 #[derive(Debug)]
 pub(crate) struct PressureWatch {
     source: Source,
@@ -96,11 +125,11 @@ impl PressureWatch {
         }
     }
 
-    /// The gate that counts its stalled windows.
-    pub(crate) fn gate(&self) -> Gate {
+    /// How long a window is.
+    fn window(&self) -> Duration {
         match &self.source {
-            Source::Trigger { window, .. } => Gate::new(*window, in_a_row(*window)),
-            Source::File { .. } => Gate::default(),
+            Source::Trigger { window, .. } => *window,
+            Source::File { .. } => Gate::WINDOW,
         }
     }
 

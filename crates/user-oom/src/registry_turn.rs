@@ -108,9 +108,13 @@ pub(crate) fn lookup(root: &ProcRoot, pid: u32) -> Lookup {
 pub(crate) fn severity(notice: &Notice) -> log::Level {
     match notice {
         Notice::Registered { value, given, .. } if value < given => log::Level::Warn,
-        Notice::Registered { .. } | Notice::TakenOver { .. } | Notice::Present => log::Level::Info,
+        Notice::Registered { .. }
+        | Notice::Labelled { .. }
+        | Notice::TakenOver { .. }
+        | Notice::Present => log::Level::Info,
         Notice::Changed { .. } | Notice::Swept { .. } => log::Level::Debug,
         Notice::Withdrawn { .. }
+        | Notice::Slipped { .. }
         | Notice::Refused { .. }
         | Notice::Aside { .. }
         | Notice::LeftOut { .. }

@@ -4,22 +4,25 @@
 
 use std::time::{Duration, Instant};
 
-use oom_policy::{Depth, Memory, Moment, Process, ProcessId};
+use oom_policy::{Ask, Depth, Memory, Moment, PauseWord, Process, ProcessId, Seen};
 use sensors::{ProcessTable, ReadError};
 
-use crate::classify::Classifier;
+use crate::classify::{Classifier, pausing};
 use crate::error::chain;
 use crate::memory::MemorySource;
-use crate::pressure::PressureWatch;
+use crate::pressure::PressureWatches;
 use crate::surveyor::Surveyor;
 use crate::tell::record::Record;
 use crate::tell::scribe::Scribe;
+
+/// So far up a process is looked for among the descendants of a registered one.
+const GENERATIONS: usize = 32;
 
 /// What is read, and what could not be.
 #[derive(Debug)]
 pub(crate) struct Senses {
     pub(crate) memory: MemorySource,
-    pub(crate) pressure: Option<PressureWatch>,
+    pub(crate) pressure: PressureWatches,
     pub(crate) table: ProcessTable,
     pub(crate) surveyor: Surveyor,
     pub(crate) classifier: Classifier,
@@ -27,6 +30,8 @@ pub(crate) struct Senses {
     pub(crate) processes: Vec<Process>,
     /// What is due is measured once all is known.
     to_measure: bool,
+    /// The table has changed, and with it what may be paused.
+    to_tie: bool,
     said: Said,
     /// Of the last table: processes without a descriptor kept, and processes that
     /// could not be read.
@@ -48,7 +53,7 @@ impl Senses {
     /// `processes` is overwritten: what counts is its room.
     pub(crate) fn new(
         memory: MemorySource,
-        pressure: Option<PressureWatch>,
+        pressure: PressureWatches,
         table: ProcessTable,
         surveyor: Surveyor,
         classifier: Classifier,
@@ -62,6 +67,7 @@ impl Senses {
             classifier,
             processes,
             to_measure: true,
+            to_tie: true,
             said: Said::default(),
             unheld: 0,
             unread: 0,
@@ -92,14 +98,15 @@ impl Senses {
         }
     }
 
-    /// Whether a pressure window has stalled, where a file is read in the
-    /// kernel's stead, and for how long it need not be looked at.
+    /// Whether a pressure window of `gate` has stalled, where a file is read in
+    /// the kernel's stead, and for how long it need not be looked at.
     pub(crate) fn look_at_pressure(
         &mut self,
         now: Moment,
+        gate: Ask,
         scribe: &mut Scribe,
     ) -> (bool, Duration) {
-        let Some(pressure) = &mut self.pressure else {
+        let Some(pressure) = self.pressure.of(gate) else {
             return (false, Duration::MAX);
         };
         let stalled = match pressure.look(now) {
@@ -122,13 +129,17 @@ impl Senses {
         (stalled, pressure.pause(now))
     }
 
-    /// The kernel's trigger says that it is none any longer.
-    pub(crate) fn lose_pressure(&mut self, scribe: &mut Scribe) {
+    /// The kernel's trigger for `gate` says that it is none any longer.
+    pub(crate) fn lose_pressure(&mut self, gate: Ask, scribe: &mut Scribe) {
         // Closing it ends its watch.
-        self.pressure = None;
+        *self.pressure.of(gate) = None;
+        let what = match gate {
+            Ask::Pause => "pausing",
+            _ => "relief",
+        };
         scribe.note(
             log::Level::Warn,
-            "relief by pressure is off: the kernel has dropped the trigger",
+            format_args!("{what} by pressure is off: the kernel has dropped the trigger"),
         );
     }
 
@@ -150,6 +161,20 @@ impl Senses {
         let (table, surveyor) = (&mut self.table, &mut self.surveyor);
         if let Some(unanswered) = surveyor.give_up(now, is_quiet, table) {
             scribe.note(log::Level::Warn, unanswered);
+        }
+        // First: a pause waits for it.
+        if self.to_tie && is_quiet {
+            // Others are not worth a pause.
+            let least_bytes = memory.usable_bytes() / 100;
+            let processes = &self.processes;
+            let is_registered = |process: &Process| process.dossier.value.is_some();
+            let is_any = processes.iter().any(is_registered);
+            let is_worth_it = |seen: &Seen| {
+                least_bytes <= seen.held_bytes()
+                    || (is_any && descends_from_registered(processes, seen))
+            };
+            let mut ask = |request| surveyor.ask(now, request);
+            self.to_tie = !table.ask_for_ties(is_worth_it, &mut ask);
         }
         if self.to_measure && is_quiet {
             self.to_measure = !surveyor.ask_for_measurements(now, table, memory);
@@ -180,7 +205,7 @@ impl Senses {
     }
 
     /// Reads the process table into [`Self::processes`]; what that took.
-    /// `value` is that of the registry; what holds more than `memory` is
+    /// `value` and `word` are the registry's; what holds more than `memory` is
     /// taken as holding all of it.
     pub(crate) fn read_table(
         &mut self,
@@ -188,6 +213,7 @@ impl Senses {
         depth: Depth,
         memory: &Memory,
         value: impl Fn(ProcessId) -> Option<u32>,
+        word: impl Fn(ProcessId) -> Option<PauseWord>,
         scribe: &mut Scribe,
     ) -> Duration {
         let began = Instant::now();
@@ -197,6 +223,7 @@ impl Senses {
         if depth != Depth::Held {
             let surveyor = &mut self.surveyor;
             table.ask_for_identities(depth, &mut |request| surveyor.ask(now, request));
+            self.to_tie = true;
         }
         match scanned {
             // Those held are the ones that could be read.
@@ -222,6 +249,8 @@ impl Senses {
             if sensors::bound(&mut process.seen, memory) {
                 beyond_memory = Some(process.id.pid);
             }
+            let word = process.dossier.value.and_then(|_| word(process.id));
+            process.dossier.pause = pausing(process, word);
         }
         self.say_beyond(beyond_memory, scribe);
         began.elapsed()
@@ -238,6 +267,16 @@ impl Senses {
             );
         }
     }
+}
+
+/// Whether a process is registered, or one that it descends from. `processes`: by
+/// ascending pid, with their values.
+fn descends_from_registered(processes: &[Process], seen: &Seen) -> bool {
+    let find = |pid| Some(&processes[Seen::position(processes, pid)?]);
+    std::iter::successors(find(seen.id.pid), |process| find(process.parent))
+        // A line of parents that is read while it changes may be a circle.
+        .take(GENERATIONS)
+        .any(|process| process.dossier.value.is_some())
 }
 
 fn say_hidden(unread: usize, scribe: &mut Scribe) {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use oom_policy::{Gate, Guard, Moment, Name, ProcessId, Seen, SessionId, Settings, Surroundings};
+use oom_policy::{Gates, Guard, Moment, Name, ProcessId, Seen, SessionId, Settings, Surroundings};
 use sensors::ProcRoot;
 
 /// So long after the origin.
@@ -15,7 +15,7 @@ pub(crate) fn at(span: Duration) -> Moment {
 /// One that has seen nothing, with the default settings.
 pub(crate) fn guard() -> Guard {
     let surroundings = Surroundings::default();
-    Guard::new(Settings::default(), Gate::default(), surroundings, 64)
+    Guard::new(Settings::default(), Gates::default(), surroundings, 64)
 }
 
 /// The kernel's own view.
@@ -40,11 +40,16 @@ pub(crate) struct Waiter(Child);
 
 impl Waiter {
     pub(crate) fn new() -> Self {
-        let mut child = Command::new("cat")
+        Self::started_by(&mut Command::new("cat"))
+    }
+
+    /// By a command that does as cat(1) does in the end.
+    pub(crate) fn started_by(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("coreutils");
+            .expect("it is installed");
         // Only then is execve(2) over, and what it executes to be seen.
         let (stdin, stdout) = (child.stdin.as_mut(), child.stdout.as_mut());
         stdin.expect("a pipe").write_all(b"\n").expect("it reads");

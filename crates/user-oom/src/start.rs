@@ -16,8 +16,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
-use oom_policy::{Gate, Guard, Memory, Seen, Settings, Surroundings};
-use reaper::{Calls, Reaper, protect_ourselves, trim_heap};
+use oom_policy::{Ask, Guard, Memory, Seen, Settings, Surroundings};
+use reaper::{Calls, Pauser, Reaper, protect_ourselves, trim_heap};
 use sensors::{
     Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError, Zoneinfo,
 };
@@ -30,8 +30,10 @@ use crate::classify::{Classifier, Programs};
 use crate::daemon::{Daemon, LoopState, StatusLine, room_for};
 use crate::error::{Error, chain, system};
 use crate::memory::{self, Busy, ListenTarget, MemorySource};
+use crate::pause_reader::{self, PauseReader};
+use crate::paused::PausedUnits;
 use crate::peers::{self, Peers};
-use crate::pressure::{self, PressureWatch};
+use crate::pressure::{self, PressureWatch, PressureWatches};
 use crate::privileges::Privileges;
 use crate::registry_turn::RegistryTurn;
 use crate::rehearsal;
@@ -83,7 +85,7 @@ pub(crate) fn daemon(
     signals: SignalFd,
     descriptors: u64,
 ) -> Result<Daemon, Error> {
-    let (memory_source, settings) = memory(arguments)?;
+    let (memory_source, mut settings) = memory(arguments)?;
     let memory = memory_source.last();
 
     let root = ProcRoot::at(PROC);
@@ -97,7 +99,7 @@ pub(crate) fn daemon(
     };
     let registry = Registry::open(&arguments.registry, options).map_err(Error::Registry)?;
 
-    let pressure = watch_pressure(arguments)?;
+    let pressure = watch_pressure(arguments, settings.pause)?;
 
     let (classifier, processes) = classifier(arguments, &root, privileges)?;
     // As much as it would make room for by itself, and so without a hole in
@@ -108,14 +110,10 @@ pub(crate) fn daemon(
     let judged = |process: &&Seen| !process.is_kernel_thread;
     let capacity = room_for(table.processes().iter().filter(judged).count());
 
-    let gate = pressure
-        .as_ref()
-        .map_or_else(Gate::default, PressureWatch::gate);
     let surroundings = Surroundings {
         dry_run: arguments.dryrun,
         kernel_asks: memory_source.notifier().is_some(),
     };
-    let mut guard = Guard::new(settings.clone(), gate, surroundings, capacity);
     let hooks = Hooks {
         executable: executable(),
         before: arguments.before.clone(),
@@ -135,7 +133,8 @@ pub(crate) fn daemon(
     let introduction = Introduction {
         settings: &settings,
         memory: &memory,
-        gate: pressure.as_ref().and(arguments.gate()),
+        gate: pressure.relief.as_ref().and(arguments.gate()),
+        pause_gate: pressure.pause.as_ref().and(arguments.pause_gate()),
         registry: &arguments.registry,
         socket: place.as_ref().map(Place::socket),
         dryrun: arguments.dryrun,
@@ -153,6 +152,13 @@ pub(crate) fn daemon(
             );
         })
         .ok();
+    let paused = PausedUnits::new(spawn_pauser(
+        arguments,
+        &root,
+        place.as_ref(),
+        &mut settings,
+    ));
+    let mut guard = Guard::new(settings.clone(), pressure.gates(), surroundings, capacity);
     let surveyor = Surveyor::spawn(surveyor::read(Path::new(PROC), Programs::new()));
     let watchdog = Watchdog::spawn(
         settings.clone(),
@@ -164,7 +170,7 @@ pub(crate) fn daemon(
     let rehearsed = rehearsal::decide(&mut guard, capacity);
     rehearsal::end_a_child(&root, &executable(), reaper.as_ref())?;
 
-    let executor = Executor::new(root.clone(), reaper, arguments.dryrun, capacity);
+    let executor = Executor::new(root.clone(), reaper, paused, arguments.dryrun, capacity);
     let aligner = match &place {
         Some(place) if arguments.align_kernel => Some(aligner(&root, place)),
         None if arguments.align_kernel => {
@@ -184,6 +190,10 @@ pub(crate) fn daemon(
         rehearsed.processes,
     );
     let wait = wire(&signals, &peers, &mut senses)?;
+    if let Some(reports) = executor.paused.descriptor() {
+        wait.add(reports, EpollFlags::EPOLLIN, WakeSource::Pauser)
+            .map_err(system(WAITING))?;
+    }
     let turn = RegistryTurn::new(&registry, &wait).map_err(system(WAITING))?;
     Ok(Daemon {
         origin: Instant::now(),
@@ -223,10 +233,22 @@ fn wire(signals: &SignalFd, peers: &Peers, senses: &mut Senses) -> Result<Wait, 
         }
         watched.is_ok()
     };
-    if let Some(trigger) = senses.pressure.as_ref().and_then(PressureWatch::trigger) {
-        let cost = "relief by pressure is off: its trigger cannot be waited for";
-        if !watch(trigger, WakeSource::Pressure, cost) {
-            senses.pressure = None;
+    for (gate, source, cost) in [
+        (
+            Ask::Relief,
+            WakeSource::Pressure,
+            "relief by pressure is off: its trigger cannot be waited for",
+        ),
+        (
+            Ask::Pause,
+            WakeSource::Stall,
+            "pausing by pressure is off: its trigger cannot be waited for",
+        ),
+    ] {
+        let pressure = senses.pressure.of(gate);
+        let trigger = pressure.as_ref().and_then(PressureWatch::trigger);
+        if trigger.is_some_and(|trigger| !watch(trigger, source, cost)) {
+            *pressure = None;
         }
     }
     if let Some(notifier) = senses.memory.notifier() {
@@ -350,11 +372,25 @@ pub(crate) fn become_hook(command: impl Iterator<Item = OsString>) -> Error {
     hook::become_hook(Path::new(PROC), command)
 }
 
+/// Becomes the keeper that the pauser starts: see [`pause_reader::be_the_keeper`].
+pub(crate) fn be_the_keeper(arguments: impl Iterator<Item = OsString>) -> Result<(), Error> {
+    pause_reader::be_the_keeper(ProcRoot::at(PROC), arguments).map_err(system(
+        "keep what is paused (standard input is not the daemon's socket)",
+    ))
+}
+
+/// The path of the control socket with `ending` behind it.
+fn beside(place: &Place, ending: &str) -> PathBuf {
+    let mut path = place.socket().as_os_str().to_owned();
+    path.push(ending);
+    // The keeper is at home in `/`.
+    std::path::absolute(&path).unwrap_or(path.into())
+}
+
 /// Its memo lies beside the socket.
 fn aligner(root: &ProcRoot, place: &Place) -> Aligner {
-    let mut memo = place.socket().as_os_str().to_owned();
-    memo.push(".aligned");
-    let mut aligner = Aligner::new(root.clone(), memo.into());
+    let memo = beside(place, ".aligned");
+    let mut aligner = Aligner::new(root.clone(), memo);
     if let Err(err) = aligner.put_back_earlier() {
         log::warn!(
             "oom_score_adj values that an earlier daemon set remain: {}",
@@ -451,8 +487,22 @@ pub(crate) fn take_descriptors() -> Result<u64, Error> {
     Ok(limit)
 }
 
-fn watch_pressure(arguments: &Arguments) -> Result<Option<PressureWatch>, Error> {
-    let Some(percent) = arguments.gate() else {
+/// What feeds the gates; without a gate, the levels are there.
+fn watch_pressure(arguments: &Arguments, pauses: bool) -> Result<PressureWatches, Error> {
+    let pause = arguments.pause_gate().filter(|_| pauses);
+    Ok(PressureWatches {
+        relief: watch_for(arguments, arguments.gate(), "relief by pressure is off")?,
+        pause: watch_for(arguments, pause, "pausing by pressure is off")?,
+    })
+}
+
+/// Watches for full pressure of `percent`. `cost`: of doing without.
+fn watch_for(
+    arguments: &Arguments,
+    percent: Option<psi::Percent>,
+    cost: &str,
+) -> Result<Option<PressureWatch>, Error> {
+    let Some(percent) = percent else {
         return Ok(None);
     };
     if let Some(path) = &arguments.pressure_file {
@@ -464,11 +514,54 @@ fn watch_pressure(arguments: &Arguments) -> Result<Option<PressureWatch>, Error>
     match PressureWatch::of_kernel(&path, &trigger) {
         Ok(pressure) => Ok(Some(pressure)),
         Err(err) => {
-            // It adds warning time; without it, the levels are there.
-            log::warn!("relief by pressure is off: {}", chain(&err));
+            log::warn!("{cost}: {}", chain(&err));
             Ok(None)
         }
     }
+}
+
+/// What pauses, where that is wanted and can be; else `settings` says that it is
+/// off.
+fn spawn_pauser(
+    arguments: &Arguments,
+    root: &ProcRoot,
+    place: Option<&Place>,
+    settings: &mut Settings,
+) -> Option<Pauser> {
+    let Some(place) = place else {
+        if settings.pause {
+            log::warn!(
+                "pausing is off: it keeps its notes beside the control socket, and there is none"
+            );
+        }
+        settings.pause = false;
+        return None;
+    };
+    let leftover = beside(place, ".paused");
+    let reader = PauseReader::new(root.clone());
+    // Whatever is wanted now, an earlier daemon may have left something.
+    match reaper::thaw_leftover(&leftover, &reader) {
+        Ok(None) => {}
+        Ok(Some(thawing)) => {
+            log::info!(
+                "thawed {} that an earlier user-oom had paused",
+                thawing.thawed
+            );
+            for failure in &thawing.failures {
+                log::warn!("{}", chain(failure));
+            }
+        }
+        Err(err) => log::warn!("{}", chain(&err)),
+    }
+    if !settings.pause || arguments.dryrun {
+        return None;
+    }
+    Pauser::spawn(reader, pause_reader::keeper(executable(), leftover))
+        .inspect_err(|err| {
+            log::warn!("pausing is off: {}", chain(err));
+            settings.pause = false;
+        })
+        .ok()
 }
 
 /// Looks at all processes. What could not be read of some the first round

@@ -205,6 +205,7 @@ impl Surveyor {
         }
         table.ask_for_families(memory, &mut |request| self.ask(now, request));
         table.ask_for_shared_memory(memory, &mut |request| self.ask(now, request));
+        table.ask_for_oldest_ties(&mut |request| self.ask(now, request));
         true
     }
 
@@ -319,6 +320,7 @@ impl fmt::Display for Unanswered {
             What::OwnMemory => "its smaps_rollup",
             What::LastMapped => "its smaps",
             What::CommandLine => "its cmdline",
+            What::Ties => "its environ or open files",
         };
         write!(f, "{file} did not come within {seconds} s; ")?;
         match (self.what, self.uid) {
@@ -340,7 +342,7 @@ impl fmt::Display for Unanswered {
 fn patience(request: &Inquiry) -> Duration {
     match request.what {
         What::Identity => IDENTITY_PATIENCE,
-        What::OwnMemory | What::LastMapped | What::CommandLine => {
+        What::OwnMemory | What::LastMapped | What::CommandLine | What::Ties => {
             let mib = u32::try_from(request.rss_bytes >> 20).unwrap_or(u32::MAX);
             MEASURE_PATIENCE + PATIENCE_PER_MIB * mib
         }
@@ -418,12 +420,16 @@ fn answer_all(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Condvar, Mutex};
 
+    use oom_policy::{Pausing, Unpausable};
     use sensors::ProcRoot;
 
     use super::*;
+    use crate::classify::pausing;
     use crate::stand_in::at;
     use crate::stand_in::{Waiter, root};
 
@@ -482,9 +488,13 @@ mod tests {
 
     impl Town {
         fn of(waiters: &[Waiter]) -> Self {
+            Self::with(waiters.iter().map(|waiter| waiter.id().pid))
+        }
+
+        fn with(pids: impl IntoIterator<Item = u32>) -> Self {
             let tree = tempfile::tempdir().unwrap();
-            for waiter in waiters {
-                let pid = waiter.id().pid.to_string();
+            for pid in pids {
+                let pid = pid.to_string();
                 let there = root().path().join(&pid);
                 std::os::unix::fs::symlink(there, tree.path().join(pid)).unwrap();
             }
@@ -512,6 +522,195 @@ mod tests {
             surveyor.wait(LIMIT);
             surveyor.deliver(Moment::ORIGIN, &mut town.table, &town.classifier);
         }
+    }
+
+    /// Whether relief may pause these processes, once all is known of them.
+    fn pausing_of(pids: &[u32]) -> Vec<Pausing> {
+        let mut town = Town::with(pids.iter().copied());
+        let mut surveyor = Surveyor::spawn(Silent::about([]).read());
+        surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
+        take_all(&mut surveyor, &mut town);
+        let mut ask = |request| surveyor.ask(Moment::ORIGIN, request);
+        assert!(town.table.ask_for_ties(|_| true, &mut ask));
+        take_all(&mut surveyor, &mut town);
+        let mut asked_again = false;
+        town.table.ask_for_ties(|_| true, &mut |_| {
+            asked_again = true;
+            true
+        });
+        assert!(!asked_again, "each is read once");
+        let mut joined = Vec::new();
+        town.table.join(|_| None, &mut joined);
+        let found = pids.iter().map(|pid| {
+            let process = joined.iter().find(|process| process.id.pid == *pid);
+            process.map(|process| pausing(process, None)).unwrap()
+        });
+        found.collect()
+    }
+
+    /// Without what the test's own service manager may have told it.
+    fn untold(program: &str) -> Command {
+        let mut command = Command::new(program);
+        for name in ["MEMORY_PRESSURE_WATCH", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    #[track_caller]
+    fn check_pausing(command: &mut Command, want: Pausing) {
+        let waiter = Waiter::started_by(command);
+        assert_eq!(pausing_of(&[waiter.id().pid]), [want]);
+    }
+
+    #[test]
+    fn an_ordinary_process_may_be_paused() {
+        check_pausing(&mut untold("cat"), Pausing::Allowed);
+    }
+
+    #[test]
+    fn what_watches_memory_pressure_may_not_be_paused() {
+        let watches = Pausing::Forbidden(Unpausable::PressureWatch);
+        let told = |path: &str| {
+            let mut command = untold("cat");
+            command.env("MEMORY_PRESSURE_WATCH", path);
+            command
+        };
+        check_pausing(&mut told("/run/pressure"), watches);
+        check_pausing(&mut told("/dev/null"), Pausing::Allowed);
+        // Behind much else.
+        check_pausing(told("/run/pressure").env("A", "a".repeat(100_000)), watches);
+    }
+
+    #[test]
+    fn what_a_watchdog_watches_may_not_be_paused_and_its_children_may() {
+        let watchdog = Pausing::Forbidden(Unpausable::Watchdog);
+        let shell = |script: &str| {
+            let mut command = untold("sh");
+            command
+                .env("WATCHDOG_USEC", "30000000")
+                .args(["-c", script]);
+            command
+        };
+        check_pausing(&mut shell("exec cat"), watchdog);
+        check_pausing(&mut shell("WATCHDOG_PID=$$ exec cat"), watchdog);
+        let mut child = shell("exec cat");
+        child.env("WATCHDOG_PID", std::process::id().to_string());
+        check_pausing(&mut child, Pausing::Allowed);
+    }
+
+    #[test]
+    fn a_process_whose_environment_or_files_are_too_many_may_not_be_paused() {
+        let unknown = Pausing::Forbidden(Unpausable::Unknown);
+        // One word may have 128 KiB.
+        let half = "a".repeat(130_000);
+        check_pausing(
+            untold("cat")
+                .env("A", &half)
+                .env("B", &half)
+                .env("C", &half),
+            unknown,
+        );
+        let script = "ulimit -n 5000 && for n in $(seq 10 4200); do eval \"exec $n</dev/null\"; \
+                      done && exec cat";
+        check_pausing(untold("bash").args(["-c", script]), unknown);
+    }
+
+    /// An interactive shell on a terminal, whose other side script(1) holds.
+    struct Terminal {
+        script: std::process::Child,
+        shell: u32,
+    }
+
+    impl Terminal {
+        /// `None` without script(1).
+        fn open() -> Option<Self> {
+            let mut command = untold("script");
+            command
+                .args(["-qc", "exec bash --norc --noprofile -i", "/dev/null"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null());
+            let script = command.spawn().ok()?;
+            let shell = child_of(script.id(), "bash");
+            Some(Self { script, shell })
+        }
+
+        fn type_in(&mut self, text: &str) {
+            let stdin = self.script.stdin.as_mut().unwrap();
+            stdin.write_all(text.as_bytes()).unwrap();
+        }
+
+        /// Waits until relief may do `want` to `pid`.
+        #[track_caller]
+        fn awaits(&self, pid: u32, want: Pausing) {
+            let began = Instant::now();
+            loop {
+                let found = pausing_of(&[self.script.id(), self.shell, pid])[2];
+                if found == want {
+                    return;
+                }
+                assert!(began.elapsed() < LIMIT, "{found:?}, not {want:?}");
+            }
+        }
+    }
+
+    impl Drop for Terminal {
+        fn drop(&mut self) {
+            // The terminal hangs up on the shell and its jobs.
+            let _ = self.script.kill();
+            let _ = self.script.wait();
+        }
+    }
+
+    /// Waits for a child of `parent` with this name.
+    #[track_caller]
+    fn child_of(parent: u32, name: &str) -> u32 {
+        let began = Instant::now();
+        let name = Name::new(name.as_bytes());
+        loop {
+            let mut table = ProcessTable::new(root(), 1024);
+            // What goes meanwhile, or cannot be read, is none of ours.
+            let _ = table.scan(Depth::Fast);
+            let mut processes = table.processes().iter();
+            let child = processes.find(|seen| seen.parent == parent && seen.name == name);
+            if let Some(child) = child {
+                return child.id.pid;
+            }
+            assert!(began.elapsed() < LIMIT, "{parent} has no child {name}");
+        }
+    }
+
+    #[test]
+    fn of_a_terminal_its_holder_and_the_job_that_its_shell_waits_for_may_not_be_paused() {
+        let Some(mut terminal) = Terminal::open() else {
+            println!("skipped: script(1) is not installed (bsdutils)");
+            return;
+        };
+        let (holder, shell) = (terminal.script.id(), terminal.shell);
+        let found = pausing_of(&[holder, shell]);
+        assert_eq!(
+            found,
+            [Pausing::Forbidden(Unpausable::PtyMaster), Pausing::Allowed]
+        );
+
+        let foreground = Pausing::Forbidden(Unpausable::ForegroundJob);
+        terminal.type_in("tail -f /dev/null | sh -c 'sleep 1000; true'\n");
+        let job = child_of(shell, "tail");
+        terminal.awaits(job, foreground);
+        // The shell waits for each of a pipeline, and not for what they start.
+        let other = child_of(shell, "sh");
+        terminal.awaits(other, foreground);
+        let inner = child_of(other, "sleep");
+        let found = pausing_of(&[shell, job, other, inner]);
+        assert_eq!(found[1..], [foreground, foreground, Pausing::Allowed]);
+
+        // ^Z, then in the background, and back.
+        terminal.type_in("\x1a");
+        terminal.awaits(job, Pausing::Allowed);
+        terminal.type_in("bg\n");
+        terminal.awaits(job, Pausing::Allowed);
+        terminal.type_in("fg\n");
+        terminal.awaits(job, foreground);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use oom_policy::{Moment, ProcessId};
+use oom_policy::{Moment, PauseWord, ProcessId};
 use sensors::ProcRoot;
 use value_registry::{Notice, Registry};
 
@@ -51,6 +51,11 @@ impl Values {
     /// The value of `id`; `None` where it is not registered.
     pub(crate) fn get(&self, id: ProcessId) -> Option<u32> {
         self.registry.value(id)
+    }
+
+    /// What the entry of `id` says of pausing.
+    pub(crate) fn pause_word(&self, id: ProcessId) -> Option<PauseWord> {
+        self.registry.pause_word(id)
     }
 
     /// All that are registered.

@@ -23,8 +23,12 @@ pub(crate) enum WakeSource {
     PublicSocket,
     /// The removal of a control socket.
     Removals,
-    /// The kernel's pressure trigger.
+    /// The kernel's pressure trigger after which units may be killed.
     Pressure,
+    /// The one after which they may be paused.
+    Stall,
+    /// Reports of the pauser.
+    Pauser,
     /// The kernel module.
     Notifier,
     /// A control connection, by its number.
@@ -49,6 +53,8 @@ impl WakeSource {
             Self::Notifier => (7, 0),
             Self::Peer(number) => (8, number),
             Self::Held(number) => (9, number),
+            Self::Stall => (10, 0),
+            Self::Pauser => (11, 0),
         };
         kind << NUMBER_BITS | (number & NUMBER)
     }
@@ -65,6 +71,8 @@ impl WakeSource {
             7 => Self::Notifier,
             8 => Self::Peer(number),
             9 => Self::Held(number),
+            10 => Self::Stall,
+            11 => Self::Pauser,
             _ => return None,
         })
     }

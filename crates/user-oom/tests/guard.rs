@@ -173,7 +173,7 @@ fn lasting_stalls_are_relieved_while_memory_is_below_recovery() {
 #[test]
 fn a_lasting_stall_is_relieved_by_all_there_is_though_it_is_less_than_is_needed() {
     let stage = Stage::new();
-    let mut daemon = stage.daemon(&["--grace", "1"]);
+    let mut daemon = stage.daemon(&["--grace", "1", "--pause", "off"]);
     let mut one = stage.process(1);
     daemon.line_with("is registered");
     // Nearly nothing is available; that swap is free keeps it from warning.

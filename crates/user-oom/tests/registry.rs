@@ -42,6 +42,27 @@ fn it_guards_without_a_registry_and_takes_its_place_once_that_is_free() {
 }
 
 #[test]
+fn what_an_entry_says_of_pausing_is_said_and_a_near_miss_is_warned_of() {
+    let stage = Stage::new();
+    let one = stage.process(1);
+    let pid = one.pid();
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with(&format!("process {pid} is registered: value 1 "));
+    let write = |text: &str| fs::write(stage.entry(pid), text).expect("the folder is ours");
+    write("1 alice nopause\n");
+    daemon.line_with(&format!("process {pid} is never paused (test_proc1, uid "));
+    write("1 no-pause\n");
+    let said = daemon.line_with(&format!("entry {pid} (test_proc1, uid "));
+    assert!(
+        said.contains("nearly says `nopause`") && said.contains("WARN"),
+        "{said}"
+    );
+    // Its value counts as before.
+    stage.set_available(SHORT);
+    daemon.line_with(&format!("kill pid={pid} signal=SIGTERM"));
+}
+
+#[test]
 fn a_registry_that_is_a_loop_of_links_or_has_no_parent_is_no_end_either() {
     let stage = Stage::new();
     fs::remove_dir(stage.registry()).expect("it is empty");

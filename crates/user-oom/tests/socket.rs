@@ -193,7 +193,8 @@ fn without_a_runtime_directory_a_users_daemon_guards_without_a_socket() {
         .uid(65534)
         .gid(65534);
     let mut daemon = support::Daemon::start(&mut command);
-    daemon.line_with("running without a control socket: XDG_RUNTIME_DIR does not name a directory");
-    daemon.line_with("socket      none");
+    // On two streams.
+    daemon.says("running without a control socket: XDG_RUNTIME_DIR does not name a directory");
+    daemon.says("socket      none");
     assert!(daemon.is_running());
 }

@@ -8,7 +8,7 @@ use oom_policy::{Candidate, Cause, Decision, Memory, Process, ProcessId, Refusal
 use sensors::CommandLine;
 
 use crate::buffer::touched;
-use crate::tell::record::{Heading, KillReason, Legend, Record, Row, Signal, Victim};
+use crate::tell::record::{Heading, KillReason, Legend, Record, Row, Signal, Treatment, Victim};
 use crate::tell::scribe::Scribe;
 
 /// Candidates that are printed beside the chosen and the registered.
@@ -46,6 +46,11 @@ pub(crate) enum Done {
         victim: Victim,
         errno: i32,
     },
+    Paused {
+        leader: Victim,
+        cause: Cause,
+        dry: bool,
+    },
 }
 
 impl Done {
@@ -66,6 +71,12 @@ impl Done {
                 dry,
             },
             Self::Unsignalled { victim, errno } => Record::Unsignalled { victim, errno },
+            Self::Paused { leader, cause, dry } => Record::Paused {
+                command: command(leader.id),
+                leader,
+                cause,
+                dry,
+            },
         }
     }
 }
@@ -125,7 +136,11 @@ impl Narrator {
         let mut is_chosen = false;
         match (decided.decision.cause, decided.decision.verdict) {
             (None, _) => self.said = None,
-            (Some(_), Verdict::Idle) => {}
+            // Tasks may stall for long, and nothing is the matter: what may be
+            // killed for it is asked for as relief.
+            (Some(_), Verdict::Idle)
+            | (Some(Cause::Stall | Cause::TimeSlice), Verdict::Refused(_))
+            | (Some(_), Verdict::Refused(Refusal::Unsurveyed)) => {}
             (Some(cause), Verdict::Refused(refusal)) => {
                 let reason = (cause, std::mem::discriminant(&refusal));
                 // While it lasts it is said once, not every 50 ms.
@@ -138,7 +153,7 @@ impl Narrator {
                     });
                 }
             }
-            (Some(cause), Verdict::Chosen) => {
+            (Some(cause), Verdict::Chosen | Verdict::Paused) => {
                 self.said = None;
                 scribe.tell(Record::Decision(heading(cause, decided, took)));
                 is_chosen = true;
@@ -185,7 +200,7 @@ impl Narrator {
                 oom_score: score(unit.leader.pid),
                 rss_bytes: leader.map_or(0, |process| process.rss_bytes),
                 growth_bytes_per_second: unit.growth_bytes_per_second,
-                chosen: unit.chosen,
+                treatment: Treatment::of(unit, decided.decision.verdict),
             };
             legend.add(&row);
             scribe.tell(Record::Candidate(row));
@@ -208,6 +223,7 @@ fn heading(cause: Cause, decided: Decided<'_>, took: Took) -> Heading {
         need_bytes: decision.need_bytes,
         candidates: count(decision.candidates.len()),
         chosen: count(chosen.count()),
+        pauses: decision.verdict == Verdict::Paused,
         covers_need: decision.covers_need,
         gap: decision.gap,
         read: took.read,

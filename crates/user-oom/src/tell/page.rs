@@ -14,7 +14,8 @@ use sensors::{CommandLine, KernelFunction};
 
 use crate::tell::accounts::Accounts;
 use crate::tell::record::{
-    Deed, Folded, Heading, KillReason, Legend, Record, Row, Shortfalls, Signal, Victim,
+    Deed, Folded, Heading, KillReason, Legend, PausedWords, Record, Row, Shortfalls, Signal,
+    Treatment, Victim,
 };
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -71,12 +72,12 @@ impl<W: Write> Page<W> {
 
     fn format(&mut self, out: &mut Vec<u8>, time: Time, record: &Record) -> io::Result<()> {
         match record {
-            Record::Status(memory, full_in, shortfalls) => {
+            Record::Status(memory, full_in, paused, shortfalls) => {
                 write!(out, "{}", MemoryLine(memory))?;
                 if let Some(full_in) = full_in {
                     write!(out, ", full in {}", About(*full_in))?;
                 }
-                writeln!(out, "{}", ShortfallWords(shortfalls))
+                writeln!(out, "{paused}{}", ShortfallWords(shortfalls))
             }
             Record::Forewarned { full_in, next } => {
                 let about = About(*full_in);
@@ -146,6 +147,69 @@ impl<W: Write> Page<W> {
                     Word(&victim.name),
                     idle.as_secs_f64(),
                     MemoryLine(memory),
+                )
+            }
+            Record::Paused {
+                leader,
+                command,
+                cause,
+                dry,
+            } => {
+                let verb = if *dry { "would-pause" } else { "pause" };
+                let reason = CauseName(*cause);
+                let fields = self.fields(leader);
+                writeln!(
+                    out,
+                    "{time} {CAREFUL}{verb}{CAREFUL:#} {} reason=\"{reason}\" {fields}{}",
+                    Identity(leader),
+                    CommandField(command.as_ref())
+                )
+            }
+            Record::Unpaused { leader, errno } => {
+                let err = io::Error::from_raw_os_error(*errno);
+                writeln!(
+                    out,
+                    "{time} {CAREFUL}cannot-pause{CAREFUL:#} {} error=\"{err}\"",
+                    Identity(leader),
+                )
+            }
+            Record::PushedOut {
+                leader,
+                bytes,
+                is_complete,
+            } => {
+                let rest = if *is_complete {
+                    ""
+                } else {
+                    " (swap is nearly full, or the rest cannot be paged out)"
+                };
+                writeln!(
+                    out,
+                    "{time} {GOOD}paged-out{GOOD:#} {} {} MiB to swap{rest}",
+                    Identity(leader),
+                    bytes >> 20
+                )
+            }
+            Record::Thawed {
+                leader,
+                after,
+                pushed_out_bytes,
+                by_us,
+            } => {
+                let (verb, rest) = if *by_us {
+                    ("thaw", "")
+                } else {
+                    (
+                        "continued",
+                        " by another program; not paused again for 5 min",
+                    )
+                };
+                writeln!(
+                    out,
+                    "{time} {GOOD}{verb}{GOOD:#} {} after={:.1}s paged-out={}MiB{rest}",
+                    Identity(leader),
+                    after.as_secs_f64(),
+                    pushed_out_bytes >> 20
                 )
             }
             Record::Unsignalled { victim, errno } => {
@@ -284,6 +348,7 @@ pub(crate) struct Introduction<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) memory: &'a Memory,
     pub(crate) gate: Option<psi::Percent>,
+    pub(crate) pause_gate: Option<psi::Percent>,
     pub(crate) registry: &'a Path,
     pub(crate) socket: Option<&'a Path>,
     pub(crate) dryrun: bool,
@@ -303,6 +368,7 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
         settings,
         memory,
         gate,
+        pause_gate,
         registry,
         socket,
         dryrun,
@@ -336,6 +402,14 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
             of_swap(settings.warn.swap),
             of_swap(settings.kill.swap),
         )?;
+    }
+    match pause_gate {
+        _ if !settings.pause => {}
+        Some(percent) => writeln!(
+            out,
+            "  pause       once all tasks stall for {percent} % of a second, where swap has room"
+        )?,
+        None => writeln!(out, "  pause       at relief, where swap has room")?,
     }
     match gate {
         Some(percent) => writeln!(
@@ -375,6 +449,7 @@ fn decision(out: &mut impl Write, time: Time, heading: &Heading) -> io::Result<(
         Seen(heading.memory.as_ref()),
         heading.need_bytes >> 20,
     )?;
+    let to_pause = if heading.pauses { " to pause" } else { "" };
     let outcome = if !heading.covers_need {
         "no choice frees the need; this one frees the most for its cost".to_owned()
     } else if heading.gap == Cost::ZERO {
@@ -384,7 +459,7 @@ fn decision(out: &mut impl Write, time: Time, heading: &Heading) -> io::Result<(
     };
     writeln!(
         out,
-        "{QUIET}  chose {} of {} {}: {outcome} (read in {:.3} ms, chosen in {:.3} ms){QUIET:#}",
+        "{QUIET}  chose {} of {} {}{to_pause}: {outcome} (read in {:.3} ms, chosen in {:.3} ms){QUIET:#}",
         heading.chosen,
         heading.candidates,
         plural(heading.candidates, "candidate", "candidates"),
@@ -415,10 +490,11 @@ fn columns(out: &mut impl Write, width: Option<usize>) -> io::Result<()> {
 }
 
 fn candidate(out: &mut impl Write, row: &Row, width: Option<usize>) -> io::Result<()> {
-    let (style, fate) = if row.chosen {
-        (CAREFUL, "kill")
-    } else {
-        (Style::new(), "keep")
+    let (style, fate) = match row.treatment {
+        Treatment::Kill => (CAREFUL, "kill"),
+        Treatment::Pause => (CAREFUL, "pause"),
+        Treatment::StaysPaused => (QUIET, "paused"),
+        Treatment::Keep => (Style::new(), "keep"),
     };
     let value = row.explanation.value();
     let value = value.map_or_else(|| "-".to_owned(), |value| value.to_string());
@@ -507,6 +583,9 @@ fn refused(
             "{:.0} s left of the interval since the last relief",
             remaining.as_secs_f64().ceil()
         ),
+        Refusal::Unsurveyed => writeln!(out, "not yet known which candidates may be paused"),
+        Refusal::SwapFull => writeln!(out, "swap has no room for what would be paused"),
+        Refusal::FillsTooFast => writeln!(out, "memory fills too fast to pause for it"),
         Refusal::Pending { bytes } => {
             writeln!(out, "victims still hold {} MiB (pending)", bytes >> 20)
         }
@@ -533,7 +612,7 @@ fn refused(
 fn cause_style(cause: Cause) -> Style {
     match cause {
         Cause::Level(Level::Kill) | Cause::LastCall => BAD,
-        Cause::Level(_) | Cause::Relief => CAREFUL,
+        Cause::Level(_) | Cause::Stall | Cause::TimeSlice | Cause::Relief => CAREFUL,
     }
 }
 
@@ -564,6 +643,8 @@ impl Display for CauseName {
             Cause::Level(Level::Ok) => "enough memory (ok)",
             Cause::Level(Level::Warn) => "low memory (warn)",
             Cause::Level(Level::Kill) => "low memory (kill)",
+            Cause::Stall => "memory pressure",
+            Cause::TimeSlice => "time slice of another",
             Cause::Relief => "relief (memory stalls)",
             Cause::LastCall => "last call (kernel about to kill)",
         })
@@ -638,6 +719,17 @@ impl Display for NextLine<'_> {
         match value {
             Some(value) => write!(f, "{name} (pid {}, value {value})", id.pid),
             None => write!(f, "{name} (pid {}, not registered)", id.pid),
+        }
+    }
+}
+
+/// What is paused, where anything is.
+impl Display for PausedWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.first, self.count) {
+            (Some(first), 1) => write!(f, "; paused: {first}"),
+            (Some(first), count) => write!(f, "; paused: {first} and {} more", count - 1),
+            (None, _) => Ok(()),
         }
     }
 }
@@ -918,14 +1010,19 @@ mod tests {
             oom_score: Some(700),
             rss_bytes: 300 * MIB,
             growth_bytes_per_second: 0,
-            chosen: false,
+            treatment: Treatment::Keep,
         }
     }
 
     #[test]
     fn status_says_memory_and_swap() {
         assert_eq!(
-            plain(&Record::Status(memory(), None, Shortfalls::default())),
+            plain(&Record::Status(
+                memory(),
+                None,
+                PausedWords::default(),
+                Shortfalls::default()
+            )),
             "memory 95 of 1000 MiB available (9.50 %), swap 10 of 400 MiB free (2.50 %)\n"
         );
     }
@@ -936,6 +1033,7 @@ mod tests {
             plain(&Record::Status(
                 memory(),
                 Some(Duration::from_secs(seconds)),
+                PausedWords::default(),
                 Shortfalls::default(),
             ))
         };
@@ -995,7 +1093,12 @@ mod tests {
             },
         };
         assert_eq!(
-            plain(&Record::Status(memory(), None, shortfalls)),
+            plain(&Record::Status(
+                memory(),
+                None,
+                PausedWords::default(),
+                shortfalls
+            )),
             "memory 95 of 1000 MiB available (9.50 %), swap 10 of 400 MiB free (2.50 %); 12 \
              processes not held (raise RLIMIT_NOFILE); 1 process hidden (hidepid, or \
              RLIMIT_NOFILE); reaper: 5 freed, 0 had exited, 2 busy, 0 not tried\n"
@@ -1076,7 +1179,7 @@ mod tests {
 
     fn killed_and_kept() -> [Record; 4] {
         let mut killed = row(12, Basis::Value(8));
-        killed.chosen = true;
+        killed.treatment = Treatment::Kill;
         killed.processes = 3;
         killed.growth_bytes_per_second = 40 * MIB;
         killed.explanation = Explanation::new(Basis::Value(8), true, Cost::of_value(2));
@@ -1107,6 +1210,7 @@ mod tests {
                 need_bytes: 60 * MIB,
                 candidates: 2,
                 chosen: 1,
+                pauses: false,
                 covers_need: true,
                 gap: Cost::ZERO,
                 read: Duration::from_micros(900),
@@ -1177,6 +1281,7 @@ mod tests {
             need_bytes: 0,
             candidates: 0,
             chosen: 0,
+            pauses: false,
             covers_need: true,
             gap: Cost::from_parts(Cost::PARTS * 3 / 2),
             read: Duration::ZERO,

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub(crate) use control::Signal;
 use oom_policy::{
     Basis, Candidate, Cause, Class, Cost, Explanation, Memory, Name, Process, ProcessId, Refusal,
+    Verdict,
 };
 use reaper::Tally;
 use sensors::{CommandLine, Implausible, KernelFunction};
@@ -18,7 +19,7 @@ pub(crate) enum Record {
     /// Lines that are there already.
     Page(Box<str>),
     /// How things are, and in how long memory is full, where it falls.
-    Status(Memory, Option<Duration>, Shortfalls),
+    Status(Memory, Option<Duration>, PausedWords, Shortfalls),
     /// Memory is full soon.
     Forewarned {
         /// In so long, should it go on falling as it does.
@@ -72,6 +73,44 @@ pub(crate) enum Record {
         memory: Memory,
         /// Whether it was only said (`--dryrun`).
         dry: bool,
+    },
+    /// A unit is paused, or would have been.
+    Paused {
+        /// Its leader.
+        leader: Victim,
+        /// How it was started, where that is known.
+        command: Option<CommandLine>,
+        /// What for.
+        cause: Cause,
+        /// Whether it was only said (`--dryrun`).
+        dry: bool,
+    },
+    /// A unit could not be paused.
+    Unpaused {
+        /// Its leader.
+        leader: Victim,
+        /// The error's number.
+        errno: i32,
+    },
+    /// Memory of a paused unit is in swap.
+    PushedOut {
+        /// Its leader.
+        leader: Victim,
+        /// How much.
+        bytes: u64,
+        /// Whether that is all that was to be.
+        is_complete: bool,
+    },
+    /// A paused unit goes on.
+    Thawed {
+        /// Its leader.
+        leader: Victim,
+        /// Since it was paused.
+        after: Duration,
+        /// What was pushed out of it.
+        pushed_out_bytes: u64,
+        /// Whether the daemon thawed it.
+        by_us: bool,
     },
     /// A signal could not be sent.
     Unsignalled {
@@ -156,6 +195,15 @@ impl Record {
     }
 }
 
+/// What the status says of paused units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PausedWords {
+    /// How many.
+    pub(crate) count: u32,
+    /// What the leader of the first is called.
+    pub(crate) first: Option<Name>,
+}
+
 /// What does not go as it should, as far as it is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shortfalls {
@@ -206,6 +254,8 @@ pub(crate) struct Heading {
     pub(crate) need_bytes: u64,
     pub(crate) candidates: u32,
     pub(crate) chosen: u32,
+    /// Whether they are paused, not killed.
+    pub(crate) pauses: bool,
     /// Whether the choice covers the need: where nothing can, the one that
     /// frees the most for its cost is chosen.
     pub(crate) covers_need: bool,
@@ -228,7 +278,28 @@ pub(crate) struct Row {
     pub(crate) oom_score: Option<u16>,
     pub(crate) rss_bytes: u64,
     pub(crate) growth_bytes_per_second: u64,
-    pub(crate) chosen: bool,
+    pub(crate) treatment: Treatment,
+}
+
+/// What a decision does to a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Treatment {
+    Keep,
+    Kill,
+    Pause,
+    /// It was paused earlier, and stays so.
+    StaysPaused,
+}
+
+impl Treatment {
+    pub(crate) fn of(unit: &Candidate, verdict: Verdict) -> Self {
+        match (unit.chosen, verdict) {
+            (true, Verdict::Paused) => Self::Pause,
+            (true, _) => Self::Kill,
+            (false, _) if unit.is_paused => Self::StaysPaused,
+            (false, _) => Self::Keep,
+        }
+    }
 }
 
 /// A process that was signalled.

@@ -1,0 +1,168 @@
+//! The units that are paused: hands the guard's orders to the pauser, and keeps
+//! account of what comes of them.
+
+use std::os::fd::BorrowedFd;
+
+use oom_policy::{Action, Decision, Event, Moment, ProcessId};
+use reaper::{Held, Pauser, Report};
+
+use crate::tell::record::{PausedWords, Record, Victim};
+
+/// As many as the guard pauses at once, and some that it has thawed since.
+const ROOM: usize = 128;
+
+/// Which units are paused, as far as was asked for and reported.
+#[derive(Debug)]
+pub(crate) struct PausedUnits {
+    /// `None`: nothing is paused, or it is a dry run.
+    pauser: Option<Pauser>,
+    list: Vec<PausedUnit>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PausedUnit {
+    leader: Victim,
+    since: Moment,
+    pushed_out_bytes: u64,
+    /// It was signalled meanwhile: its end is said, and not that it was thawed.
+    is_victim: bool,
+}
+
+impl PausedUnits {
+    pub(crate) fn new(pauser: Option<Pauser>) -> Self {
+        Self {
+            pauser,
+            list: Vec::with_capacity(ROOM),
+        }
+    }
+
+    /// What is ready when there is something to [`Self::hear`].
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.pauser.as_ref().map(Pauser::reports)
+    }
+
+    /// `process` is to be frozen with the unit that `unit` leads; whether there
+    /// was room to ask.
+    pub(crate) fn add(&self, unit: ProcessId, process: &Held) -> bool {
+        let pauser = self.pauser.as_ref();
+        pauser.is_some_and(|pauser| pauser.add(unit, process))
+    }
+
+    /// Freezes what was added for the unit that `leader` leads, and pages it out,
+    /// at most `bytes`. `newborn_since_ticks`: children of it that started then
+    /// or later are of the unit too.
+    pub(crate) fn freeze(
+        &mut self,
+        now: Moment,
+        leader: Victim,
+        newborn_since_ticks: u64,
+        bytes: u64,
+    ) {
+        let Some(pauser) = &self.pauser else {
+            return;
+        };
+        pauser.freeze(leader.id, newborn_since_ticks, bytes);
+        self.list.retain(|unit| unit.leader.id != leader.id);
+        // One that is not on the list is thawed all the same.
+        if self.list.len() < ROOM {
+            self.list.push(PausedUnit {
+                leader,
+                since: now,
+                pushed_out_bytes: 0,
+                is_victim: false,
+            });
+        }
+    }
+
+    pub(crate) fn thaw(&self, unit: ProcessId) {
+        if let Some(pauser) = &self.pauser {
+            pauser.thaw(unit);
+        }
+    }
+
+    /// `id` was signalled.
+    pub(crate) fn is_victim_now(&mut self, id: ProcessId) {
+        if let Some(unit) = self.find(id) {
+            unit.is_victim = true;
+        }
+    }
+
+    /// What has come of the orders: what is to be said of it, and what the guard is
+    /// told. `None`: nothing (more) yet.
+    pub(crate) fn hear(&mut self, now: Moment) -> Option<(Option<Record>, Option<Event<'static>>)> {
+        let report = self.pauser.as_ref()?.report()?;
+        Some(match report {
+            // That it would be was said.
+            Report::Frozen { .. } => (None, None),
+            Report::Unfrozen { unit, errno } => {
+                let record = self.remove(unit).map(|unit| Record::Unpaused {
+                    leader: unit.leader,
+                    errno,
+                });
+                (record, Some(Event::Continued(unit)))
+            }
+            Report::PushedOut {
+                unit,
+                bytes,
+                is_complete,
+            } => {
+                let record = self.find(unit).map(|unit| {
+                    unit.pushed_out_bytes = bytes;
+                    Record::PushedOut {
+                        leader: unit.leader,
+                        bytes,
+                        is_complete,
+                    }
+                });
+                (record, Some(Event::PagedOut(unit)))
+            }
+            Report::Thawed { unit } => {
+                let ended = self.remove(unit).filter(|unit| !unit.is_victim);
+                let record = ended.map(|unit| unit.thawed(now, true));
+                (record, None)
+            }
+            Report::Continued { unit } => {
+                let record = self.remove(unit).map(|unit| unit.thawed(now, false));
+                (record, Some(Event::Continued(unit)))
+            }
+        })
+    }
+
+    /// For the status line.
+    pub(crate) fn words(&self) -> PausedWords {
+        PausedWords {
+            count: u32::try_from(self.list.len()).unwrap_or(u32::MAX),
+            first: self.list.first().map(|unit| unit.leader.name),
+        }
+    }
+
+    fn find(&mut self, id: ProcessId) -> Option<&mut PausedUnit> {
+        self.list.iter_mut().find(|unit| unit.leader.id == id)
+    }
+
+    fn remove(&mut self, id: ProcessId) -> Option<PausedUnit> {
+        let position = self.list.iter().position(|unit| unit.leader.id == id)?;
+        Some(self.list.remove(position))
+    }
+}
+
+impl PausedUnit {
+    fn thawed(self, now: Moment, by_us: bool) -> Record {
+        Record::Thawed {
+            leader: self.leader,
+            after: now.since(self.since),
+            pushed_out_bytes: self.pushed_out_bytes,
+            by_us,
+        }
+    }
+}
+
+/// The leader of the unit that `decision` pauses `process` with.
+pub(crate) fn leader(decision: &Decision, process: ProcessId) -> Option<ProcessId> {
+    let mut actions = decision.actions.iter();
+    actions.find(|action| **action == Action::Freeze(process))?;
+    actions.find_map(|action| match *action {
+        Action::PageOut { unit, .. } => Some(unit),
+        _ => None,
+    })
+}

@@ -1,0 +1,192 @@
+//! The daemon pauses processes where tasks stall and swap has room, and whatever
+//! becomes of it, they go on.
+
+#[expect(dead_code, reason = "each test file uses a part of it")]
+mod support;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use support::{Process, Stage, TOTAL_MIB};
+
+/// What does not come about within this long does not.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// As much swap as the machine of the meminfo file has.
+const SWAP_MIB: u64 = 1000;
+
+/// So much is available, and there is swap, so much of it free.
+fn set_memory(stage: &Stage, available_mib: u64, swap_free_mib: u64) {
+    let text = format!(
+        "MemTotal: {} kB\nMemFree: 0 kB\nMemAvailable: {} kB\nSwapTotal: {} kB\nSwapFree: {} kB\n\
+         AnonPages: 0 kB\nShmem: 0 kB\nSUnreclaim: 0 kB\nHugetlb: 0 kB\n",
+        TOTAL_MIB << 10,
+        available_mib << 10,
+        SWAP_MIB << 10,
+        swap_free_mib << 10,
+    );
+    stage.replace("meminfo", &text);
+}
+
+fn plenty(stage: &Stage) {
+    stage.set_pressure(0.0);
+    set_memory(stage, TOTAL_MIB, SWAP_MIB);
+}
+
+/// Above the warn threshold, below recovery; swap has room.
+fn stall(stage: &Stage) {
+    set_memory(stage, 450, SWAP_MIB / 2);
+    stage.set_pressure(20.0);
+}
+
+fn is_stopped(process: &Process) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid()));
+    status.expect("it is there").contains("\nState:\tT")
+}
+
+#[track_caller]
+fn wait_until(is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < LIMIT, "it did not come about");
+        std::thread::yield_now();
+    }
+}
+
+/// The cheaper of two is paused, as `daemon` has said.
+fn paused(stage: &Stage, daemon: &mut support::Daemon) -> [Process; 2] {
+    plenty(stage);
+    let [nine, one] = [9, 1].map(|value| stage.process(value));
+    for process in [&nine, &one] {
+        daemon.line_with(&format!("process {} is registered", process.pid()));
+    }
+    stall(stage);
+    let said = daemon.line_with(" pause pid=");
+    assert!(
+        said.contains(&format!(" pause pid={} ", one.pid())),
+        "{said}"
+    );
+    assert!(said.contains("reason=\"memory pressure\""), "{said}");
+    // Said once it is frozen.
+    daemon.line_with(" paged-out pid=");
+    assert!(is_stopped(&one));
+    [nine, one]
+}
+
+#[test]
+fn a_stall_pauses_the_cheaper_until_there_is_room() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    let [_nine, one] = paused(&stage, &mut daemon);
+    assert!(stage.told("status").contains(" paused=1 "));
+    plenty(&stage);
+    let said = daemon.line_with(" thaw pid=");
+    assert!(
+        said.contains(&format!(" thaw pid={} ", one.pid())),
+        "{said}"
+    );
+    wait_until(|| !is_stopped(&one));
+    assert!(stage.told("status").contains(" paused=0 "));
+}
+
+#[test]
+fn where_swap_is_full_a_stall_kills_as_ever() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--grace", "1"]);
+    plenty(&stage);
+    let mut one = stage.process(1);
+    daemon.line_with("is registered");
+    set_memory(&stage, 450, SWAP_MIB / 10);
+    stage.set_pressure(80.0);
+    daemon.line_with("relief (memory stalls): ");
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
+}
+
+#[test]
+fn what_is_paused_goes_on_when_the_daemon_ends() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    let [_nine, one] = paused(&stage, &mut daemon);
+    daemon.end_by(Signal::SIGTERM);
+    wait_until(|| !is_stopped(&one));
+}
+
+#[test]
+fn what_is_paused_goes_on_when_the_daemon_is_killed() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    let [_nine, one] = paused(&stage, &mut daemon);
+    daemon.end_by(Signal::SIGKILL);
+    wait_until(|| !is_stopped(&one));
+}
+
+#[test]
+fn what_a_person_continues_is_left_alone() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    let [nine, one] = paused(&stage, &mut daemon);
+    let pid = one.pid();
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pidfd = pidfd_open(raw.expect("it is a pid"), PidfdFlags::empty()).expect("it is there");
+    pidfd_send_signal(pidfd, rustix::process::Signal::CONT).expect("it is ours");
+    let said = daemon.line_with(" continued pid=");
+    assert!(said.contains(&format!(" continued pid={pid} ")), "{said}");
+    // The stall lasts: the other is next.
+    daemon.line_with(&format!(" pause pid={} ", nine.pid()));
+    assert!(!is_stopped(&one));
+    plenty(&stage);
+    wait_until(|| !is_stopped(&nine));
+}
+
+#[test]
+fn an_entry_that_says_nopause_ends_the_pause() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    let [_nine, one] = paused(&stage, &mut daemon);
+    fs::write(stage.entry(one.pid()), "1 nopause\n").expect("the registry is ours");
+    daemon.line_with(&format!(" thaw pid={} ", one.pid()));
+    wait_until(|| !is_stopped(&one));
+    plenty(&stage);
+}
+
+#[test]
+fn a_paused_process_that_is_killed_in_a_shortage_ends() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--grace", "1"]);
+    let [mut nine, mut one] = paused(&stage, &mut daemon);
+    // 200 MiB are missing.
+    set_memory(&stage, 400, 0);
+    daemon.line_with(&format!(" kill pid={} signal=SIGTERM", one.pid()));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
+    plenty(&stage);
+    assert!(nine.lives());
+}
+
+#[test]
+fn a_dry_run_says_what_it_would_pause_and_stops_nothing() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--dryrun"]);
+    plenty(&stage);
+    let one = stage.process(1);
+    daemon.line_with("is registered");
+    stall(&stage);
+    daemon.line_with(&format!(" would-pause pid={} ", one.pid()));
+    assert!(!is_stopped(&one));
+}
+
+#[test]
+fn with_pausing_off_nothing_is_stopped() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--pause", "off", "--grace", "1"]);
+    plenty(&stage);
+    let mut one = stage.process(1);
+    daemon.line_with("is registered");
+    set_memory(&stage, 450, SWAP_MIB / 2);
+    stage.set_pressure(80.0);
+    daemon.line_with(&format!(" kill pid={} signal=SIGTERM", one.pid()));
+    assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
+    let heard = daemon.heard().iter();
+    assert_eq!(heard.filter(|line| line.contains(" pause pid=")).count(), 0);
+}
