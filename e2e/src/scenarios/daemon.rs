@@ -37,7 +37,8 @@ pub(super) fn with_the_module_the_steady_live_too(report: &mut Report) -> Result
 fn the_growing_go(report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
     let mut steady = [Program::holding(60)?, Program::holding(60)?];
-    let mut daemon = daemon(&["--registered-only", "--grace", "1"])?;
+    // What is paused where there is swap is for other scenarios.
+    let mut daemon = daemon(&["--registered-only", "--grace", "1", "--pause", "off"])?;
     give_value(&steady[0], 20)?;
     give_value(&steady[1], 15)?;
     let mut more = test_process("test_proc1", &[])?;
@@ -116,7 +117,16 @@ fn two_that_thrash(report: &mut Report) -> Result<()> {
     // They count as growing for a while after they have filled what they walk
     // through. What that adds to the need is another matter: with it, the one
     // of less value alone need not be enough.
-    let mut daemon = daemon(&["--registered-only", "--pressure", "off", "--horizon", "0"])?;
+    let arguments = [
+        "--registered-only",
+        "--pressure",
+        "off",
+        "--pause",
+        "off",
+        "--horizon",
+        "0",
+    ];
+    let mut daemon = daemon(&arguments)?;
     let mut valuable = Program::role(&["walk", "350"])?;
     let mut other = Program::role(&["walk", "350"])?;
     give_value(&valuable, 9)?;
@@ -253,6 +263,8 @@ fn the_bomb_alone_goes(mut larger: Program, mut bomb: Program, report: &mut Repo
         "--source",
         "module",
         "--pressure",
+        "off",
+        "--pause",
         "off",
     ];
     let mut daemon = daemon(&arguments)?;

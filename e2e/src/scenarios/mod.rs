@@ -7,6 +7,7 @@
 mod answers;
 mod daemon;
 mod file;
+mod pausing;
 mod rules;
 mod walkthrough;
 
@@ -261,6 +262,17 @@ pub const ALL: &[Scenario] = &[
     ),
     scenario!(
         daemon::pressure_makes_the_monitor_ask_and_the_daemon_relieve,
+        WITH_DISK,
+        alone
+    ),
+    scenario!(
+        pausing::of_two_that_thrash_one_waits_for_the_other,
+        WITH_DISK,
+        alone
+    ),
+    scenario!(pausing::those_that_grow_are_paused, WITH_DISK, alone),
+    scenario!(
+        pausing::a_bomb_is_killed_though_swap_has_room,
         WITH_DISK,
         alone
     ),
