@@ -13,9 +13,13 @@ use crate::guest::{Report, wait};
 /// On a machine that is emulated, and short of memory.
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn with_swap(report: &mut Report, scenario: fn(&mut Report) -> Result<()>) -> Result<()> {
+fn with_swap(
+    mebibytes: u64,
+    report: &mut Report,
+    scenario: fn(&mut Report) -> Result<()>,
+) -> Result<()> {
     let kills = kernel_kills()?;
-    busybox(&["mkswap", "/dev/vda"])?;
+    busybox(&["mkswap", "/dev/vda", &(mebibytes << 10).to_string()])?;
     busybox(&["swapon", "/dev/vda"])?;
     let outcome = scenario(report);
     busybox(&["swapoff", "/dev/vda"])?;
@@ -30,7 +34,7 @@ fn is_stopped(program: &Program) -> Result<bool> {
 
 /// Two that do not fit: the one of less value waits until the other is done.
 pub(super) fn of_two_that_thrash_one_waits_for_the_other(report: &mut Report) -> Result<()> {
-    with_swap(report, |_| {
+    with_swap(1000, report, |_| {
         let mut daemon = daemon(&["--registered-only", "--horizon", "0"])?;
         let mut valuable = Program::role(&["walk", "350"])?;
         let mut other = Program::role(&["walk", "350"])?;
@@ -50,7 +54,7 @@ pub(super) fn of_two_that_thrash_one_waits_for_the_other(report: &mut Report) ->
 /// Two that grow without end beside two that do not: nothing is lost while swap
 /// has room.
 pub(super) fn those_that_grow_are_paused(report: &mut Report) -> Result<()> {
-    with_swap(report, |_| {
+    with_swap(1000, report, |_| {
         let mut steady = [Program::holding(60)?, Program::holding(60)?];
         let mut daemon = daemon(&["--registered-only"])?;
         give_value(&steady[0], 20)?;
@@ -74,9 +78,9 @@ pub(super) fn those_that_grow_are_paused(report: &mut Report) -> Result<()> {
     })
 }
 
-/// A bomb fills swap as well: it is killed.
+/// A bomb that would fill swap within seconds is killed.
 pub(super) fn a_bomb_is_killed_though_swap_has_room(report: &mut Report) -> Result<()> {
-    with_swap(report, |_| {
+    with_swap(200, report, |_| {
         let mut larger = Program::holding(240)?;
         let mut bomb = Program::bomb()?;
         let mut daemon = daemon(&["--registered-only"])?;
