@@ -986,26 +986,23 @@ static const char *enter_call(void)
 }
 
 /*
- * Sleeps until the call goes on, the current task is killed, or the slice is
- * over.  Once the listener has answered, a slice is a tick: then a victim may be
- * in need of oom_lock.
+ * Sleeps until there is an answer, the current task is killed, or the slice is
+ * over.  Not once there is one: then a victim may be in need of oom_lock, and
+ * the kernel does not sleep either while it waits for a victim of its own.
  */
 static void sleep_slice(void)
 {
-	enum call_state before = READ_ONCE(call.state);
-	unsigned long slice = is_pending(before) ? msecs_to_jiffies(SLICE_MS) : 1;
+	unsigned long slice = msecs_to_jiffies(SLICE_MS);
 	unsigned long stall;
 
-	if (current_is_kswapd())
+	if (!is_pending(READ_ONCE(call.state)) || current_is_kswapd())
 		return;
 	psi_memstall_enter(&stall);
 	if (fatal_signal_pending(current))
 		/* It is killed, and the kernel does not let it go: is_let_go(). */
 		schedule_timeout_uninterruptible(slice);
-	else if (is_pending(before))
-		wait_event_killable_timeout(callers, !is_awaited(), slice);
 	else
-		wait_event_killable_timeout(callers, READ_ONCE(call.state) != before, slice);
+		wait_event_killable_timeout(callers, !is_awaited(), slice);
 	psi_memstall_leave(&stall);
 }
 
@@ -1075,18 +1072,20 @@ static void note_hold(ktime_t since)
  *
  * Told of a page that was freed, the kernel kills nothing, lets go of oom_lock,
  * tries the allocation again and, where it fails, calls again.  So a call is
- * waited for in slices: one run of the callback sleeps for SLICE_MS at most and
- * says 1.  The call and its deadline are kept from one run to the next,
- * whichever task that is of.
+ * waited for in slices: until the listener has answered, one run of the
+ * callback sleeps for SLICE_MS at most and says 1; after that it does not sleep.
+ * The call and its deadline are kept from one run to the next, whichever task
+ * that is of.
  *
- * Held when it runs, for a slice and a tick at a stretch:
+ * Held when it runs, for a slice and a tick at a stretch, and for as long as
+ * other tasks then keep the current one from a processor:
  *  - oom_lock, a mutex.  An allocation that fails meanwhile finds it taken
- *    (mutex_trylock), sleeps for a tick and tries again; a killed process that
+ *    (mutex_trylock), sleeps for a tick and tries again.  A killed process that
  *    is in a page fault does the same, and gets into the kernel's reserves only
- *    with it, which it has at the end of the slice (its tick is ours).  Memory
- *    cgroups' OOM, SysRq-f's worker and the freezing of tasks for suspend sleep
- *    on it (mutex_lock) and are handed it at the end of the slice.  kswapd with
- *    MGLRU's min_ttl_ms only tries.
+ *    with it: it is killed before the answer, from which on nothing sleeps with
+ *    the lock.  Memory cgroups' OOM, SysRq-f's worker and the freezing of tasks
+ *    for suspend sleep on it (mutex_lock) and are handed it at the end of the
+ *    slice.  kswapd with MGLRU's min_ttl_ms only tries.
  *  - the chain's rwsem, for reading.  rmmod waits for it in
  *    unregister_oom_notifier(), and so do other modules that register here.
  *  - whatever the current task held when it began to allocate, and that for as

@@ -5,7 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::system::{delete_module, finit_module};
 
@@ -200,6 +201,25 @@ pub fn wait_for_last_calls(key: &str, count: u64) -> Result<()> {
         Duration::from_secs(60),
         || Ok(Notice::read()?.number(key)? >= count),
     )
+}
+
+/// Waits for a last call by the file, opened beforehand: where memory is short,
+/// to open anything takes as long as the call.
+///
+/// # Errors
+///
+/// There was none within a minute, or it could not be read.
+pub fn wait_for_last_call(file: &File) -> Result<()> {
+    let limit = Timespec::try_from(Duration::from_secs(60))?;
+    let mut text = [0; 1024];
+    loop {
+        rustix::io::pread(file, &mut text, 0)?;
+        if text.starts_with(b"3\n") {
+            return Ok(());
+        }
+        let mut fds = [PollFd::new(file, PollFlags::PRI)];
+        ensure!(poll(&mut fds, Some(&limit))? > 0, "there was no last call");
+    }
 }
 
 /// Fails unless a parameter's value is refused.

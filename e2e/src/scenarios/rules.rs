@@ -2,6 +2,8 @@
 //! without the module leaves alone, nothing is held up, and the kernel is not
 //! kept from killing.
 
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -85,15 +87,20 @@ pub(super) fn a_cgroup_does_not_wait_for_the_call(report: &mut Report) -> Result
     limited.says("holding")?;
     let mut bomb = Program::bomb()?;
     let listener = listener::start(Manner::Ignores, &[])?;
+    let notifier = File::open(module::PATH).context("cannot open the notifier")?;
+    let limit = OpenOptions::new()
+        .write(true)
+        .open(format!("{GROUP}/memory.max"))
+        .context("cannot open the limit")?;
     bomb.go()?;
-    wait_for_last_calls("LastCallsAsked", 1)?;
+    module::wait_for_last_call(&notifier)?;
     let began = Instant::now();
-    files::write(format!("{GROUP}/memory.max"), "1M")?;
+    (&limit).write_all(b"1M").context("cannot set the limit")?;
     limited.ends_within(LIMIT)?;
     let waited = began.elapsed();
     report.figure("the cgroup's process is gone", format!("after {waited:?}"))?;
     ensure!(waited < Duration::from_secs(5), "after {waited:?}");
-    drop((bomb, limited, listener));
+    drop((bomb, limited, listener, notifier));
     wait::until("the cgroup is removed", LIMIT, || {
         Ok(std::fs::remove_dir(GROUP).is_ok())
     })?;
