@@ -172,7 +172,7 @@ answers=no # whether a user-oom has answered
 ask_daemon() {
 	local check=0
 	answer=$("$programs/psi-monitor" --check "${daemon[@]}" 2>&1) || check=$?
-	((check <= 1)) || fail "psi-monitor --check ended with status $check${answer:+: $answer}"
+	((check <= 1)) || [[ ${stopping-no} == yes ]] || fail "psi-monitor --check ended with status $check${answer:+: $answer}"
 	return "$check"
 }
 
@@ -297,7 +297,9 @@ release() {
 			running "$pid" || return 0 # said as any other end
 		done
 		if [[ $stopping == yes ]]; then return; fi
-		ask_daemon || fail "user-oom has ended"
+		ask_daemon || [[ $stopping == yes ]] || fail "user-oom has ended"
+		# A signal can cut the answer short.
+		if [[ $stopping == yes ]]; then return; fi
 		read_answer
 		if ((before + ${#held[@]} <= registered)); then
 			for pid in "${held[@]}"; do
