@@ -326,6 +326,11 @@ impl Policy {
                     }
                     self.decision.candidates.clear();
                 }
+                if cause != Cause::Relief {
+                    // Nothing is killed for a stall.
+                    let bytes = self.scope.pending_bytes(Pool::MemoryAndActiveSwap);
+                    return Verdict::Refused(Refusal::Pending { bytes });
+                }
                 if let Some(refusal) =
                     self.scope
                         .relief_refusal(now, memory, levels, &self.settings)

@@ -4,9 +4,9 @@ pub mod machine;
 
 use std::time::Duration;
 
-use machine::{GIB, MIB, Machine, Task, holding, registered, system};
+use machine::{Driven, GIB, MIB, Machine, Snapshot, Task, holding, registered, system};
 use oom_policy::{
-    Action, Ask, Cause, Dossier, Event, Pausing, Process, Settings, Unpausable, Verdict,
+    Action, Ask, Cause, Dossier, Event, Memory, Pausing, Process, Settings, Unpausable, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -350,4 +350,35 @@ fn a_unit_whose_processes_could_not_be_stopped_is_not_taken_for_paused() {
     let id = machine.tasks[1].process.id;
     machine.policy.learn(machine.now, Event::Unsent(id));
     assert_eq!(machine.policy.guard.paused().count(), 0);
+}
+
+#[test]
+fn for_a_stall_nothing_is_killed_though_a_victim_is_stuck() {
+    // It has room in swap, and nothing may be paused.
+    let memory = Memory {
+        total_bytes: 100 * GIB,
+        available_bytes: 10 * GIB,
+        swap_total_bytes: 50 * GIB,
+        swap_free_bytes: 40 * GIB,
+        ..Memory::default()
+    };
+    let processes = vec![
+        registered(10, "one", 1, 3 * GIB),
+        registered(20, "other", 1, 3 * GIB),
+        registered(30, "dear", 9, 20 * GIB),
+    ];
+    let seen = |ask| Snapshot {
+        memory,
+        ask,
+        processes: processes.clone(),
+    };
+    let mut policy = Driven::new(Settings::default(), 8);
+    let victims = policy.step(SECOND, &seen(Ask::Relief)).actions.clone();
+    assert_eq!(victims.len(), 2);
+    let stuck = Event::Refused(processes[0].id);
+    policy.learn(SECOND, stuck);
+    let decision = policy.step(20 * SECOND, &seen(Ask::Pause));
+    // The grace of the other is over.
+    assert_eq!(decision.actions, [Action::Kill(processes[1].id)]);
+    assert!(matches!(decision.verdict, Verdict::Refused(_)));
 }
