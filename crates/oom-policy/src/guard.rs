@@ -129,11 +129,6 @@ impl Guard {
         &self.memory
     }
 
-    /// The units that are paused, by their leaders.
-    pub fn paused(&self) -> impl Iterator<Item = ProcessId> {
-        self.policy.paused()
-    }
-
     /// How long until memory is full, should it go on falling as it does:
     /// down to the kill thresholds, memory and swap together. `None` where it
     /// does not fall, or not for long enough to tell, or takes over an hour.

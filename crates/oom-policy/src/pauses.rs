@@ -14,7 +14,7 @@ use crate::levels::Levels;
 use crate::units::Unit;
 
 /// A unit waits so long, and is then given as long to run.
-pub(crate) const SLICE: Duration = Duration::from_secs(30);
+const SLICE: Duration = Duration::from_secs(30);
 /// A unit that a person let go on is left alone for so long.
 const LEFT_ALONE: Duration = Duration::from_secs(300);
 /// Paging out takes no longer, or is not waited for.
@@ -126,6 +126,11 @@ impl Pauses {
         self.last_slice = None;
     }
 
+    /// Whether no unit is or was lately paused.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
     /// Whether any unit is paused.
     pub(crate) fn any(&self) -> bool {
         self.units.iter().any(Pause::is_paused)
@@ -151,11 +156,6 @@ impl Pauses {
     pub(crate) fn any_on_trial(&self) -> bool {
         let is_on_trial = |pause: &Pause| matches!(pause.stage, Stage::Trial { .. });
         self.units.iter().any(is_on_trial)
-    }
-
-    /// Whether the unit that `id` is a member of is paused.
-    pub(crate) fn is_paused(&self, id: ProcessId) -> bool {
-        self.of_member(id).is_some_and(Pause::is_paused)
     }
 
     /// The leader under which `id` was paused, where it is.
@@ -246,9 +246,8 @@ impl Pauses {
         let Some(pause) = self.of_unit(unit) else {
             return;
         };
-        let is_leak = pause.growth_bytes_per_second > 0;
         let until = now + SLICE;
-        match (spared, is_leak) {
+        match (spared, pause.is_leak()) {
             (true, true) => pause.stage = Stage::Trial { until },
             (true, false) => pause.stage = Stage::Spared { until },
             (false, _) => self.drop_unit(unit),
@@ -301,20 +300,9 @@ impl Pauses {
 
     /// What it costs to kill the unit that `id` is paused in, as of now.
     pub(crate) fn note_cost(&mut self, id: ProcessId, cost: Cost) {
-        let found = self.members.binary_search_by_key(&id, |member| member.0);
-        if let Ok(found) = found {
-            let unit = self.members[found].1;
-            let mut units = self.units.iter_mut();
-            if let Some(pause) = units.find(|pause| pause.unit.pid == unit) {
-                pause.cost = cost;
-            }
+        if let Some(pause) = self.paused_as(id).and_then(|unit| self.of_unit(unit)) {
+            pause.cost = cost;
         }
-    }
-
-    /// Which paused units there are, by their leaders.
-    pub(crate) fn paused(&self) -> impl Iterator<Item = ProcessId> {
-        let paused = self.units.iter().filter(|pause| pause.is_paused());
-        paused.map(|pause| pause.unit)
     }
 
     /// Which unit is to go on now, if any. `running`: what the most valuable
@@ -338,14 +326,14 @@ impl Pauses {
         let room = memory
             .available_bytes
             .saturating_sub(levels.recovery_memory);
+        let fits = |pause: &Pause| pause.needs_bytes() <= room;
         let missing = |pause: &Pause| {
-            let is_leak = pause.growth_bytes_per_second > 0;
-            let fits = pause.needs_bytes() <= room;
-            (!fits && !is_leak).then_some(pause.swap_bytes)
+            let may_be_exchanged = !fits(pause) && !pause.is_leak();
+            may_be_exchanged.then_some(pause.swap_bytes)
         };
         if has_passed(self.stalled, CALM) {
             let may_go_on = |(pause, waited): &(&Pause, Duration)| {
-                LEAST <= *waited && (pause.needs_bytes() <= room || running < pause.cost)
+                LEAST <= *waited && (fits(pause) || running < pause.cost)
             };
             let best = paused
                 .clone()
@@ -383,6 +371,11 @@ impl Pauses {
 impl Pause {
     fn is_paused(&self) -> bool {
         matches!(self.stage, Stage::Paused { .. })
+    }
+
+    /// Whether it grew when it was paused, and would take any room there is.
+    fn is_leak(&self) -> bool {
+        self.growth_bytes_per_second > 0
     }
 
     /// What must be available for it to go on: what it has in swap, and for one

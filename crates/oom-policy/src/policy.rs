@@ -149,11 +149,6 @@ impl Policy {
         self.scope.pauses.continued(now, unit);
     }
 
-    /// The units that are paused, by their leaders.
-    pub(crate) fn paused(&self) -> impl Iterator<Item = ProcessId> {
-        self.scope.pauses.paused()
-    }
-
     /// What memory alone says: the level, whether a table is wanted, and when
     /// to look again.
     pub(crate) fn look(&mut self, now: Moment, memory: &Memory, ask: Ask) -> Look {
@@ -199,7 +194,7 @@ impl Policy {
 
     /// A process could not be signalled.
     pub(crate) fn refused(&mut self, id: ProcessId) {
-        if self.scope.pauses.is_paused(id) {
+        if self.scope.pauses.paused_as(id).is_some() {
             self.scope.pauses.leave_out(id);
             return;
         }
@@ -272,12 +267,18 @@ impl Policy {
         let decision = &mut self.decision;
         decision.level = level;
         decision.need_bytes = 0;
-        decision.candidates.clear();
         decision.lost = Cost::ZERO;
         decision.frees_bytes = 0;
-        decision.covers_need = false;
-        decision.gap = Cost::ZERO;
         decision.actions.clear();
+        self.clear_choice();
+    }
+
+    /// As before anything was weighed.
+    fn clear_choice(&mut self) {
+        self.weighed.clear();
+        self.decision.candidates.clear();
+        self.decision.covers_need = false;
+        self.decision.gap = Cost::ZERO;
     }
 
     /// Groups and measures.
@@ -294,6 +295,9 @@ impl Policy {
             .growth
             .measure(now, seen.memory, seen.processes, &mut self.units);
         let pauses = &self.scope.pauses;
+        if pauses.is_empty() {
+            return;
+        }
         for (process, unit) in seen.processes.iter().zip(&self.units.unit_of) {
             let unit = &mut self.units.units[at(*unit)];
             unit.turned = unit.turned.max(pauses.turned(now, process.id));
@@ -317,19 +321,11 @@ impl Policy {
             Cause::Level(Level::Kill) => (Severity::Kill, levels.pool(memory), levels.need(memory)),
             Cause::Level(_) => (Severity::Warn, levels.pool(memory), levels.need(memory)),
             Cause::Stall | Cause::TimeSlice | Cause::Relief => {
-                let is_pausing = self.settings.pause && !levels.has_recovered(memory);
                 let need = levels.relief_need(memory);
-                if is_pausing && !self.scope.victims.any_dying() {
-                    let verdict = self.pause(now, seen, levels, cause, need);
-                    if verdict == Verdict::Paused || cause == Cause::Stall {
-                        return verdict;
-                    }
-                    self.decision.candidates.clear();
-                }
-                if cause != Cause::Relief {
-                    // Nothing is killed for a stall.
-                    let bytes = self.scope.pending_bytes(Pool::MemoryAndActiveSwap);
-                    return Verdict::Refused(Refusal::Pending { bytes });
+                let verdict = self.pause_for(now, seen, levels, cause, need);
+                // Nothing is killed for a stall.
+                if verdict == Verdict::Paused || cause != Cause::Relief {
+                    return verdict;
                 }
                 if let Some(refusal) =
                     self.scope
@@ -337,11 +333,7 @@ impl Policy {
                 {
                     return Verdict::Refused(refusal);
                 }
-                (
-                    Severity::Relief,
-                    Pool::MemoryAndActiveSwap,
-                    levels.relief_need(memory),
-                )
+                (Severity::Relief, Pool::MemoryAndActiveSwap, need)
             }
         };
         let bare_need = bare_need.max(1);
@@ -362,7 +354,7 @@ impl Policy {
         if cause == Cause::Relief {
             self.scope.last_relief = Some(now);
         }
-        self.weigh(seen, pool, |_| true);
+        self.weigh(seen, pool, |_, _| true);
         let verdict = self.choose(severity, pending, bare_need.saturating_sub(pending));
         if verdict == Verdict::Chosen {
             self.sign(now, seen, severity);
@@ -373,12 +365,12 @@ impl Policy {
 
     /// Makes a candidate of every unit that may be chosen and gives something
     /// back.
-    fn weigh(&mut self, seen: Situation<'_>, pool: Pool, may: impl Fn(&Unit) -> bool) {
+    fn weigh(&mut self, seen: Situation<'_>, pool: Pool, may: impl Fn(&Unit, Class) -> bool) {
+        self.clear_choice();
         self.sessions.sum(&self.units.units);
-        self.weighed.clear();
         for (index, unit) in (0..).zip(&self.units.units) {
             let class = value::class(&self.settings, seen.memory, unit);
-            let Some(class) = class.filter(|_| may(unit)) else {
+            let Some(class) = class.filter(|class| may(unit, *class)) else {
                 continue;
             };
             let counts_swap = match pool {
@@ -422,7 +414,7 @@ impl Policy {
     fn choose(&mut self, severity: Severity, pending: u64, bare_need: u64) -> Verdict {
         let frees = Frees::of(&self.decision.candidates);
         let (all_growth, ordinary_growth, weighed_growth) = self.growths();
-        let opens_system = severity >= Severity::Kill || severity == Severity::Relief;
+        let opens_system = !matches!(severity, Severity::Pause | Severity::Warn);
         let with = |growth: u64| bare_need.saturating_add(growth);
         let both = frees.ordinary.saturating_add(frees.system);
         // What grows and cannot be ended counts as long as it can be covered:
@@ -613,27 +605,14 @@ impl Policy {
             _ if kills => now + self.settings.deadline,
             _ => now + self.settings.grace,
         };
-        let candidates = &self.decision.candidates;
-        for ((index, candidate), unit) in (0..).zip(candidates).zip(&self.weighed) {
-            if candidate.chosen {
-                self.units.units[at(*unit)].chosen = Some(index);
-                let sum = &mut self.decision.frees_bytes;
-                *sum = sum.saturating_add(candidate.frees_bytes);
-            }
-        }
-        let chosen = candidates.iter().filter(|candidate| candidate.chosen);
+        self.line_up(
+            seen,
+            |candidate, _| candidate.frees_bytes,
+            |leads, id| (!leads, id.start_ticks, id.pid),
+        );
+        let chosen = |unit: &&Candidate| unit.chosen;
+        let chosen = self.decision.candidates.iter().filter(chosen);
         self.decision.lost = chosen.map(Candidate::lost).sum();
-        self.line.clear();
-        for ((index, process), unit) in (0..).zip(seen.processes).zip(&self.units.unit_of) {
-            let Unit { chosen, leader, .. } = self.units.units[at(*unit)];
-            if let Some(candidate) = chosen {
-                let bytes = self.decision.candidates[at(candidate)].frees_bytes;
-                let place = (leader != index, process.id.start_ticks, process.id.pid);
-                // The unit that frees the most comes first.
-                self.line.push((!bytes, *unit, place, index));
-            }
-        }
-        self.line.sort_unstable();
         for (_, unit, (follows, ..), index) in &self.line {
             let process = &seen.processes[at(*index)];
             let leads = self.units.units[at(*unit)].chosen.filter(|_| !follows);
@@ -662,9 +641,76 @@ impl Policy {
         }
     }
 
+    /// Puts the processes of the chosen units in line: the units that free the most
+    /// by `frees` first, in a unit by `place`, which is told whether a process leads
+    /// it. Adds up what is freed.
+    fn line_up(
+        &mut self,
+        seen: Situation<'_>,
+        frees: impl Fn(&Candidate, &Unit) -> u64,
+        place: impl Fn(bool, ProcessId) -> Place,
+    ) {
+        let candidates = &self.decision.candidates;
+        for ((index, candidate), unit) in (0..).zip(candidates).zip(&self.weighed) {
+            if candidate.chosen {
+                let unit = &mut self.units.units[at(*unit)];
+                unit.chosen = Some(index);
+                let sum = &mut self.decision.frees_bytes;
+                *sum = sum.saturating_add(frees(candidate, unit));
+            }
+        }
+        self.line.clear();
+        for ((index, process), number) in (0..).zip(seen.processes).zip(&self.units.unit_of) {
+            let unit = &self.units.units[at(*number)];
+            if let Some(candidate) = unit.chosen {
+                let bytes = frees(&candidates[at(candidate)], unit);
+                let place = place(unit.leader == index, process.id);
+                self.line.push((!bytes, *number, place, index));
+            }
+        }
+        self.line.sort_unstable();
+    }
+
+    /// [`Self::pause`], where that may be done now.
+    fn pause_for(
+        &mut self,
+        now: Moment,
+        seen: Situation<'_>,
+        levels: &Levels,
+        cause: Cause,
+        need_bytes: u64,
+    ) -> Verdict {
+        if levels.has_recovered(seen.memory) {
+            return Verdict::Refused(Refusal::EnoughAvailable);
+        }
+        if self.scope.victims.any_dying() {
+            let bytes = self.scope.pending_bytes(Pool::MemoryAndActiveSwap);
+            return Verdict::Refused(Refusal::Pending { bytes });
+        }
+        if !self.settings.pause {
+            return Verdict::Refused(Refusal::NothingHelps { eligible_bytes: 0 });
+        }
+        self.pause(now, seen, levels, cause, need_bytes)
+    }
+
     /// Pauses what costs least among what may be paused, so that `need_bytes`
-    /// more are available.
+    /// more are available. Where that is refused, nothing stays chosen.
     fn pause(
+        &mut self,
+        now: Moment,
+        seen: Situation<'_>,
+        levels: &Levels,
+        cause: Cause,
+        need_bytes: u64,
+    ) -> Verdict {
+        let verdict = self.choose_pause(now, seen, levels, cause, need_bytes);
+        if verdict != Verdict::Paused {
+            self.clear_choice();
+        }
+        verdict
+    }
+
+    fn choose_pause(
         &mut self,
         now: Moment,
         seen: Situation<'_>,
@@ -698,8 +744,10 @@ impl Policy {
         let is_on_trial = units.any(|unit| unit.turned == Turned::Trial);
         let waits = cause == Cause::Stall && self.scope.pauses.any_pages_out(now);
         // One that is faulting in what it has in swap wants that in memory.
-        self.weigh(seen, Pool::MemoryAndActiveSwap, |unit| {
-            unit.pausable
+        // What is left alone by default is not paused either.
+        self.weigh(seen, Pool::MemoryAndActiveSwap, |unit, class| {
+            class == Class::Ordinary
+                && unit.pausable
                 && (unit.growth.is_growing || !waits)
                 && match unit.turned {
                     Turned::Paused => false,
@@ -708,8 +756,6 @@ impl Policy {
                     Turned::Trial => true,
                 }
         });
-        // What is left alone by default is not paused either.
-        self.keep_candidates(|candidate| candidate.class == Class::Ordinary);
         let verdict = self.choose(Severity::Pause, 0, need_bytes);
         if verdict != Verdict::Chosen {
             return verdict;
@@ -740,41 +786,25 @@ impl Policy {
             && memory.total_bytes / NOTICEABLE <= unit.held_bytes()
     }
 
-    fn keep_candidates(&mut self, keeps: impl Fn(&Candidate) -> bool) {
-        let mut kept = self.decision.candidates.iter().map(&keeps);
-        self.weighed.retain(|_| kept.next().unwrap_or(false));
-        self.decision.candidates.retain(keeps);
-    }
-
     /// Writes out the actions that pause what was chosen, and remembers it. What
     /// is pushed out is no more than `room_bytes`.
     ///
     /// The unit that holds the most goes first; in a unit its leader comes last:
     /// it might start what was just stopped anew.
     fn freeze(&mut self, now: Moment, seen: Situation<'_>, room_bytes: u64) {
-        let candidates = &self.decision.candidates;
-        for ((index, candidate), unit) in (0..).zip(candidates).zip(&self.weighed) {
+        self.line_up(
+            seen,
+            |_, unit| unit.resident_bytes,
+            // The youngest first.
+            |leads, id| (leads, u64::MAX - id.start_ticks, id.pid),
+        );
+        for (candidate, unit) in self.decision.candidates.iter().zip(&self.weighed) {
             if candidate.chosen {
-                let unit = &mut self.units.units[at(*unit)];
-                unit.chosen = Some(index);
-                let sum = &mut self.decision.frees_bytes;
-                *sum = sum.saturating_add(unit.resident_bytes);
+                let unit = &self.units.units[at(*unit)];
                 let cost = candidate.explanation.cost;
                 self.scope.pauses.pause(now, candidate.leader, unit, cost);
             }
         }
-        self.line.clear();
-        for ((index, process), unit) in (0..).zip(seen.processes).zip(&self.units.unit_of) {
-            let Unit { chosen, leader, .. } = self.units.units[at(*unit)];
-            if chosen.is_some() {
-                let bytes = self.units.units[at(*unit)].resident_bytes;
-                // The youngest first.
-                let start = u64::MAX - process.id.start_ticks;
-                let place = (leader == index, start, process.id.pid);
-                self.line.push((!bytes, *unit, place, index));
-            }
-        }
-        self.line.sort_unstable();
         let mut room_left = room_bytes;
         for (_, unit, (leads, ..), index) in &self.line {
             let process = seen.processes[at(*index)].id;

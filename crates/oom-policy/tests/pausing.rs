@@ -343,13 +343,23 @@ fn a_tree_is_stopped_with_its_leader_last() {
 
 #[test]
 fn a_unit_whose_processes_could_not_be_stopped_is_not_taken_for_paused() {
-    let mut machine = roomy()
-        .with(Task::steady(job(10, "first", 9, 665)))
-        .with(Task::steady(job(20, "second", 5, 665)));
-    machine.run_for(5 * SECOND);
-    let id = machine.tasks[1].process.id;
-    machine.policy.learn(machine.now, Event::Unsent(id));
-    assert_eq!(machine.policy.guard.paused().count(), 0);
+    for is_stopped in [true, false] {
+        let mut machine = roomy()
+            .with(Task::steady(job(10, "first", 9, 665)))
+            .with(Task::steady(job(20, "second", 5, 665)));
+        machine.run_for(5 * SECOND);
+        let id = machine.tasks[1].process.id;
+        if !is_stopped {
+            machine.policy.learn(machine.now, Event::Unsent(id));
+        }
+        // Each candidate for a kill says whether it is paused.
+        let mut snapshot = machine.snapshot();
+        snapshot.memory.available_bytes = 0;
+        snapshot.memory.swap_free_bytes = 0;
+        let decision = machine.policy.step(machine.now, &snapshot);
+        let second = decision.candidates.iter().find(|unit| unit.leader == id);
+        assert_eq!(second.map(|unit| unit.is_paused), Some(is_stopped));
+    }
 }
 
 #[test]
