@@ -40,9 +40,6 @@ use crate::leftover;
 use crate::process_reader::ProcessReader;
 use crate::protection::trim_heap;
 
-/// As `ps` shows it; at most 15 bytes.
-const NAME: &CStr = c"user-oom-keeper";
-
 /// How many descriptors go with one message; the kernel takes 253.
 const AT_ONCE: usize = 64;
 
@@ -65,6 +62,11 @@ pub struct Keeper {
     /// The file that says what is paused, in a directory that only we can write
     /// to.
     pub leftover: PathBuf,
+}
+
+impl Keeper {
+    /// What the process is called, in `ps` and in its `comm`; at most 15 bytes.
+    pub const NAME: &CStr = c"user-oom-keeper";
 }
 
 /// What a message is about.
@@ -141,7 +143,7 @@ impl RunningKeeper {
             None,
         )?;
         let child = Command::new(&how.executable)
-            .arg0(OsStr::from_bytes(NAME.to_bytes()))
+            .arg0(OsStr::from_bytes(Keeper::NAME.to_bytes()))
             .arg(&how.argument)
             .arg(&how.leftover)
             .stdin(Stdio::from(its))
@@ -317,7 +319,7 @@ pub fn keep(reader: &dyn ProcessReader, leftover: &Path) -> io::Result<()> {
     // Inherited, unless it leads a group already.
     let _ = setsid();
     let _ = chdir("/");
-    let _ = set_name(NAME);
+    let _ = set_name(Keeper::NAME);
     trim_heap();
     let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
 

@@ -48,6 +48,7 @@
 //! the calls of `process_mrelease` and `process_madvise`, which have no safe
 //! wrapper.
 
+mod bell;
 mod calls;
 mod cgroup;
 mod error;

@@ -21,10 +21,10 @@ use model::ProcessId;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
+use crate::bell::ring;
 use crate::calls::is_missing;
 use crate::held::{Held, is_readable};
 use crate::process_reader::ProcessReader;
-use crate::reaper::ring;
 
 /// As `ps -T` shows it; at most 15 bytes.
 const NAME: &str = "oom-pageout";

@@ -24,8 +24,9 @@ use std::time::{Duration, Instant};
 use model::{ProcessId, RunState};
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::io::{Errno, read};
+use rustix::io::Errno;
 
+use crate::bell::{RingsAtEnd, ring, silence};
 use crate::calls::{Calls, page_out};
 use crate::cgroup::Freezer;
 use crate::error::ReapError;
@@ -34,7 +35,6 @@ use crate::keeper::{Keeper, RunningKeeper};
 use crate::leftover::{self, LeftPaused};
 use crate::page_out::{Job, PageOut, PageOutCall, PushedOut};
 use crate::process_reader::ProcessReader;
-use crate::reaper::ring;
 
 /// As `ps -T` shows it; at most 15 bytes.
 const NAME: &str = "oom-pauser";
@@ -192,7 +192,7 @@ impl Pauser {
         let shared = Arc::new(Shared {
             wake: eventfd(0, flags)?,
             reported: eventfd(0, flags)?,
-            ended: eventfd(0, flags)?,
+            ended: Arc::new(eventfd(0, flags)?),
             stop: AtomicBool::new(false),
         });
         let worker = Worker {
@@ -307,21 +307,8 @@ struct Shared {
     /// eventfd(2): there is a report.
     reported: OwnedFd,
     /// eventfd(2): the thread is no more.
-    ended: OwnedFd,
+    ended: Arc<OwnedFd>,
     stop: AtomicBool,
-}
-
-/// Says, however the thread ends, that it has.
-struct Ended(Arc<Shared>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        ring(self.0.ended.as_fd());
-    }
-}
-
-fn silence(bell: BorrowedFd<'_>) {
-    let _ = read(bell, &mut [0; 8]);
 }
 
 /// A unit that is frozen, or about to be.
@@ -366,7 +353,7 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        let _ended = Ended(Arc::clone(&self.shared));
+        let _ended = RingsAtEnd(Arc::clone(&self.shared.ended));
         let mut next_look = Instant::now();
         loop {
             silence(self.shared.wake.as_fd());

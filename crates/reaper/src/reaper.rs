@@ -22,8 +22,9 @@ use std::time::{Duration, Instant};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::{Errno, read, retry_on_intr, write};
+use rustix::io::{Errno, read, retry_on_intr};
 
+use crate::bell::{RingsAtEnd, ring};
 use crate::calls::{Calls, is_missing, process_mrelease};
 use crate::error::ReapError;
 use crate::held::{Held, is_readable};
@@ -169,7 +170,7 @@ impl Reaper {
         let shared = Arc::new(Shared {
             // Each reads one of it, so each victim wakes one.
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::SEMAPHORE)?,
-            ended: eventfd(0, EventfdFlags::CLOEXEC)?,
+            ended: Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?),
             stop: AtomicBool::new(false),
             missing: AtomicBool::new(!calls.process_mrelease),
             released: AtomicU64::new(0),
@@ -232,7 +233,7 @@ struct Shared {
     /// eventfd(2): there is something to do.
     wake: OwnedFd,
     /// eventfd(2): how many workers have ended.
-    ended: OwnedFd,
+    ended: Arc<OwnedFd>,
     stop: AtomicBool,
     missing: AtomicBool,
     released: AtomicU64,
@@ -251,7 +252,7 @@ struct Worker {
 
 impl Worker {
     fn run(self) {
-        let _ended = Ended(Arc::clone(&self.shared));
+        let _ended = RingsAtEnd(Arc::clone(&self.shared.ended));
         loop {
             while let Some(victim) = self.next() {
                 self.count(release(&victim, self.mrelease));
@@ -284,15 +285,6 @@ impl Worker {
             }
         };
         counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Says, however a worker ends, that it has.
-struct Ended(Arc<Shared>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        ring(self.0.ended.as_fd());
     }
 }
 
@@ -329,12 +321,6 @@ fn release(
         }
     }
     Released::Failed
-}
-
-/// Adds one to an eventfd. That cannot fail, and would wait only after 2⁶⁴ − 2
-/// of them.
-pub(crate) fn ring(bell: BorrowedFd<'_>) {
-    let _ = retry_on_intr(|| write(bell, &1_u64.to_ne_bytes()));
 }
 
 #[cfg(test)]

@@ -7,12 +7,10 @@ use oom_policy::{
     Dossier, HIDDEN_BELOW_BYTES, Name, PauseWord, Pausing, Preference, Process, ProcessId,
     Protection, Seen, Unpausable, critical_below_bytes,
 };
+use reaper::Keeper;
 use sensors::{Executable, ProcessTable};
 
 use crate::pattern::Pattern;
-
-/// What the keeper is called: at most 15 bytes.
-const KEEPER: &[u8] = b"user-oom-keeper";
 
 /// What is known beforehand of the processes to leave alone.
 #[derive(Debug)]
@@ -152,7 +150,8 @@ impl Classifier {
         dossier.critical_below_bytes = program.critical_below_bytes;
         // A user can have any executable run other code (`LD_PRELOAD`).
         let is_trusted = seen.uid == 0 || seen.uid == self.own_uid;
-        let is_keeper = seen.parent == self.own && seen.name == Name::new(KEEPER);
+        let has_its_name = seen.name == Name::new(Keeper::NAME.to_bytes());
+        let is_keeper = seen.parent == self.own && has_its_name;
         let is_ours = pid == self.own || is_keeper || (program.is_psi_monitor && is_trusted);
         dossier.protection = if is_ours {
             Some(Protection::Ours)
