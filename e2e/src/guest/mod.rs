@@ -4,12 +4,14 @@
 //! environment, and restarts the machine, which ends QEMU. The same binary
 //! under the word `role` is a helper: see [`roles`].
 
+pub mod cgroup;
 pub mod daemon;
 pub mod files;
 pub mod listener;
 pub mod module;
 pub mod program;
 pub mod roles;
+pub mod swap;
 pub mod timeline;
 pub mod wait;
 

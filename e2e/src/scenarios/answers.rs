@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
+use crate::guest::cgroup::Cgroup;
 use crate::guest::files::{self, KernelLog, exists, kernel_kills, text};
 use crate::guest::listener::{self, Manner};
 use crate::guest::module::{self, Module, Notice, wait_for_last_calls};
@@ -334,37 +335,31 @@ pub(super) fn sysrq_is_not_waited_for(_: &mut Report) -> Result<()> {
 
 /// One node is full, the machine is not: no business of ours.
 pub(super) fn a_bound_allocation_is_not_waited_for(_: &mut Report) -> Result<()> {
-    const GROUP: &str = "/sys/fs/cgroup/bound";
-    files::write("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset")?;
-    std::fs::create_dir(GROUP)?;
-    files::write(format!("{GROUP}/cpuset.mems"), "1")?;
+    let group = Cgroup::make("bound", "cpuset")?;
+    files::write(group.file("cpuset.mems"), "1")?;
     let module = Module::load("grace_ms=10000")?;
     let mut log = KernelLog::from_now()?;
     let mut bomb = Program::bomb()?;
     let listener = listener::start(Manner::Answers, &[])?;
-    files::write(format!("{GROUP}/cgroup.procs"), &bomb.pid().to_string())?;
+    group.take(&bomb)?;
     goes_off(&mut bomb)?;
     ensure!(log.says("not waited for: the task may not use all memory")?);
     ensure!(Notice::read()?.number("LastCallsAsked")? == 0);
     drop(listener);
-    wait::until("the cgroup is removed", LIMIT, || {
-        Ok(std::fs::remove_dir(GROUP).is_ok())
-    })?;
+    group.remove()?;
     module.unload()
 }
 
 /// What is over its own limit dies of it; the machine is not short.
 pub(super) fn a_cgroup_is_left_to_the_kernel(_: &mut Report) -> Result<()> {
-    const GROUP: &str = "/sys/fs/cgroup/limited";
-    files::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory")?;
-    std::fs::create_dir(GROUP)?;
-    files::write(format!("{GROUP}/memory.max"), "50M")?;
+    let group = Cgroup::make("limited", "memory")?;
+    files::write(group.file("memory.max"), "50M")?;
     let module = Module::load("grace_ms=10000")?;
     let mut bomb = Program::bomb()?;
     let listener = listener::start(Manner::Answers, &[])?;
-    files::write(format!("{GROUP}/cgroup.procs"), &bomb.pid().to_string())?;
+    group.take(&bomb)?;
     goes_off(&mut bomb)?;
-    let events = text(format!("{GROUP}/memory.events"))?;
+    let events = text(group.file("memory.events"))?;
     ensure!(events.contains("oom_kill 1"), "{events}");
     ensure!(
         Notice::read()?.number("LastCalls")? == 0,
@@ -372,9 +367,7 @@ pub(super) fn a_cgroup_is_left_to_the_kernel(_: &mut Report) -> Result<()> {
         Notice::read()?.text()
     );
     drop(listener);
-    wait::until("the cgroup is removed", LIMIT, || {
-        Ok(std::fs::remove_dir(GROUP).is_ok())
-    })?;
+    group.remove()?;
     module.unload()
 }
 

@@ -11,11 +11,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
+use crate::guest::cgroup::Cgroup;
 use crate::guest::daemon::{daemon, give_value, knows_of, monitor, test_process};
 use crate::guest::files::{self, kernel_kills, meminfo_bytes, text};
 use crate::guest::listener::{self, Manner};
 use crate::guest::module::{Module, Notice, wait_for_last_calls};
-use crate::guest::program::{Program, busybox};
+use crate::guest::program::Program;
+use crate::guest::swap::with_swap;
 use crate::guest::{Report, wait};
 
 /// On a machine that is emulated, and short of memory.
@@ -64,22 +66,14 @@ fn the_growing_go(report: &mut Report) -> Result<()> {
 
 /// The same where a disk takes what memory does not.
 pub(super) fn with_swap_on_a_disk_the_steady_live_too(report: &mut Report) -> Result<()> {
-    with_swap("/dev/vda", report)
+    with_swap("/dev/vda", None, || the_growing_go(report))
 }
 
 /// And where memory itself does, compressed.
 pub(super) fn with_swap_in_zram_the_steady_live_too(report: &mut Report) -> Result<()> {
     files::write("/sys/block/zram0/disksize", "128M")?;
-    let outcome = with_swap("/dev/zram0", report);
+    let outcome = with_swap("/dev/zram0", None, || the_growing_go(report));
     files::write("/sys/block/zram0/reset", "1")?;
-    outcome
-}
-
-fn with_swap(device: &str, report: &mut Report) -> Result<()> {
-    busybox(&["mkswap", device])?;
-    busybox(&["swapon", device])?;
-    let outcome = the_growing_go(report);
-    busybox(&["swapoff", device])?;
     outcome
 }
 
@@ -106,11 +100,7 @@ pub(super) fn a_bomb_and_the_daemon_without_the_module(report: &mut Report) -> R
 pub(super) fn pressure_makes_the_monitor_ask_and_the_daemon_relieve(
     report: &mut Report,
 ) -> Result<()> {
-    busybox(&["mkswap", "/dev/vda"])?;
-    busybox(&["swapon", "/dev/vda"])?;
-    let outcome = two_that_thrash(report);
-    busybox(&["swapoff", "/dev/vda"])?;
-    outcome
+    with_swap("/dev/vda", None, || two_that_thrash(report))
 }
 
 fn two_that_thrash(report: &mut Report) -> Result<()> {
@@ -171,26 +161,22 @@ pub(super) fn two_hundred_processes_come_and_go(report: &mut Report) -> Result<(
 
 /// What is over its own limit is the kernel's to end: the machine is not short.
 pub(super) fn the_daemon_leaves_a_cgroup_to_the_kernel(_: &mut Report) -> Result<()> {
-    const GROUP: &str = "/sys/fs/cgroup/limited";
-    files::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory")?;
-    std::fs::create_dir(GROUP)?;
-    files::write(format!("{GROUP}/memory.max"), "50M")?;
+    let group = Cgroup::make("limited", "memory")?;
+    files::write(group.file("memory.max"), "50M")?;
     let kills = kernel_kills()?;
     let mut daemon = daemon(&[])?;
     let mut worthless = Program::holding(60)?;
     give_value(&worthless, 0)?;
     knows_of(1)?;
     let mut bomb = Program::bomb()?;
-    files::write(format!("{GROUP}/cgroup.procs"), &bomb.pid().to_string())?;
+    group.take(&bomb)?;
     bomb.go()?;
     bomb.ends_within(LIMIT)?;
     ensure!(kernel_kills()? == kills + 1, "the kernel did not kill it");
     worthless.has_to_live("one that had nothing to do with it")?;
     daemon.has_to_live("the daemon")?;
     drop(bomb);
-    wait::until("the cgroup is removed", LIMIT, || {
-        Ok(std::fs::remove_dir(GROUP).is_ok())
-    })
+    group.remove()
 }
 
 /// Not even where it looks on while the kernel kills.
@@ -232,11 +218,9 @@ pub(super) fn the_daemon_answers_the_last_call_without_a_reserve(
 }
 
 fn answers_the_last_call(parameters: &str, report: &mut Report) -> Result<()> {
-    busybox(&["mkswap", "/dev/vda"])?;
-    busybox(&["swapon", "/dev/vda"])?;
-    let outcome = a_bomb_in_locked_memory(parameters, report);
-    busybox(&["swapoff", "/dev/vda"])?;
-    outcome
+    with_swap("/dev/vda", None, || {
+        a_bomb_in_locked_memory(parameters, report)
+    })
 }
 
 fn a_bomb_in_locked_memory(parameters: &str, report: &mut Report) -> Result<()> {

@@ -10,7 +10,8 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::guest::files::{KernelLog, MIB, exists, meminfo_bytes};
 use crate::guest::module::{self, Module, Notice, open_to_listen, refuses};
-use crate::guest::program::{Program, busybox};
+use crate::guest::program::Program;
+use crate::guest::swap::with_swap;
 use crate::guest::{Report, listener, wait};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -189,7 +190,7 @@ pub(super) fn others_do_not_keep_the_module(_: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Whether an applet of busybox gets along with the file as the user `nobody`.
+/// Whether a busybox applet can use the file as the user `nobody`.
 fn as_nobody(applet: &str) -> Result<bool> {
     Ok(Command::new("/bin/busybox")
         .args([applet, module::PATH])
@@ -257,14 +258,10 @@ pub(super) fn loads_and_unloads_a_hundred_times_under_load(_: &mut Report) -> Re
 
 /// Memory alone does not make a level where swap is free.
 pub(super) fn the_level_counts_swap(_: &mut Report) -> Result<()> {
-    busybox(&["mkswap", "/dev/vda"])?;
-    busybox(&["swapon", "/dev/vda"])?;
-    let outcome = with_swap();
-    busybox(&["swapoff", "/dev/vda"])?;
-    outcome
+    with_swap("/dev/vda", None, the_level_follows_both)
 }
 
-fn with_swap() -> Result<()> {
+fn the_level_follows_both() -> Result<()> {
     let module = Module::load("warn_percent=100,90 kill_percent=100,20 sample_ms=50")?;
     let notice = Notice::read()?;
     ensure!(notice.number("SwapTotalBytes")? == meminfo_bytes("SwapTotal")?);

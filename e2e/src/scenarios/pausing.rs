@@ -7,23 +7,17 @@ use rustix::process::Signal;
 
 use crate::guest::daemon::{daemon, give_value, knows_of, test_process};
 use crate::guest::files::{kernel_kills, text};
-use crate::guest::program::{Program, busybox};
+use crate::guest::program::Program;
+use crate::guest::swap::with_swap;
 use crate::guest::{Report, wait};
 
 /// On a machine that is emulated, and short of memory.
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn with_swap(
-    mebibytes: u64,
-    report: &mut Report,
-    scenario: fn(&mut Report) -> Result<()>,
-) -> Result<()> {
+/// Runs `scenario` with so much swap; the kernel is to kill nothing.
+fn with_room(mebibytes: u64, scenario: impl FnOnce() -> Result<()>) -> Result<()> {
     let kills = kernel_kills()?;
-    busybox(&["mkswap", "/dev/vda", &(mebibytes << 10).to_string()])?;
-    busybox(&["swapon", "/dev/vda"])?;
-    let outcome = scenario(report);
-    busybox(&["swapoff", "/dev/vda"])?;
-    outcome?;
+    with_swap("/dev/vda", Some(mebibytes), scenario)?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
     Ok(())
 }
@@ -33,8 +27,8 @@ fn is_stopped(program: &Program) -> Result<bool> {
 }
 
 /// Two that do not fit: the one of less value waits until the other is done.
-pub(super) fn of_two_that_thrash_one_waits_for_the_other(report: &mut Report) -> Result<()> {
-    with_swap(1000, report, |_| {
+pub(super) fn of_two_that_thrash_one_waits_for_the_other(_: &mut Report) -> Result<()> {
+    with_room(1000, || {
         let mut daemon = daemon(&["--registered-only", "--horizon", "0"])?;
         let mut valuable = Program::role(&["walk", "350"])?;
         let mut other = Program::role(&["walk", "350"])?;
@@ -53,8 +47,8 @@ pub(super) fn of_two_that_thrash_one_waits_for_the_other(report: &mut Report) ->
 
 /// Two that grow without end beside two that do not: nothing is lost while swap
 /// has room.
-pub(super) fn those_that_grow_are_paused(report: &mut Report) -> Result<()> {
-    with_swap(1000, report, |_| {
+pub(super) fn those_that_grow_are_paused(_: &mut Report) -> Result<()> {
+    with_room(1000, || {
         let mut steady = [Program::holding(60)?, Program::holding(60)?];
         let mut daemon = daemon(&["--registered-only"])?;
         give_value(&steady[0], 20)?;
@@ -79,8 +73,8 @@ pub(super) fn those_that_grow_are_paused(report: &mut Report) -> Result<()> {
 }
 
 /// A bomb that would fill swap within seconds is killed.
-pub(super) fn a_bomb_is_killed_though_swap_has_room(report: &mut Report) -> Result<()> {
-    with_swap(200, report, |_| {
+pub(super) fn a_bomb_is_killed_though_swap_has_room(_: &mut Report) -> Result<()> {
+    with_room(200, || {
         let mut larger = Program::holding(240)?;
         let mut bomb = Program::bomb()?;
         let mut daemon = daemon(&["--registered-only"])?;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
+use crate::guest::cgroup::Cgroup;
 use crate::guest::files::{self, KernelLog, MIB, kernel_kills, meminfo_bytes, text};
 use crate::guest::listener::{self, Manner};
 use crate::guest::module::{self, Module, Notice, wait_for_last_calls};
@@ -76,13 +77,11 @@ fn three_bombs(parameters: &str, report: &mut Report) -> Result<()> {
 
 /// A memory cgroup that is over its limit waits for the same lock.
 pub(super) fn a_cgroup_does_not_wait_for_the_call(report: &mut Report) -> Result<()> {
-    const GROUP: &str = "/sys/fs/cgroup/limited";
-    files::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory")?;
-    std::fs::create_dir(GROUP)?;
+    let group = Cgroup::make("limited", "memory")?;
     let module = Module::load("grace_ms=10000")?;
     // What it holds is charged where it was taken, so it takes in the group.
     let mut limited = Program::role(&["take", "60"])?;
-    files::write(format!("{GROUP}/cgroup.procs"), &limited.pid().to_string())?;
+    group.take(&limited)?;
     limited.go()?;
     limited.says("holding")?;
     let mut bomb = Program::bomb()?;
@@ -90,7 +89,7 @@ pub(super) fn a_cgroup_does_not_wait_for_the_call(report: &mut Report) -> Result
     let notifier = File::open(module::PATH).context("cannot open the notifier")?;
     let limit = OpenOptions::new()
         .write(true)
-        .open(format!("{GROUP}/memory.max"))
+        .open(group.file("memory.max"))
         .context("cannot open the limit")?;
     bomb.go()?;
     module::wait_for_last_call(&notifier)?;
@@ -101,9 +100,7 @@ pub(super) fn a_cgroup_does_not_wait_for_the_call(report: &mut Report) -> Result
     report.figure("the cgroup's process is gone", format!("after {waited:?}"))?;
     ensure!(waited < Duration::from_secs(5), "after {waited:?}");
     drop((bomb, limited, listener, notifier));
-    wait::until("the cgroup is removed", LIMIT, || {
-        Ok(std::fs::remove_dir(GROUP).is_ok())
-    })?;
+    group.remove()?;
     module.unload()
 }
 
@@ -324,17 +321,15 @@ fn only_a_filesystem_allocates(report: &mut Report) -> Result<()> {
 /// Memory elsewhere does not help one that is bound to a node, so the machine
 /// is not asked, be it short or not.
 pub(super) fn one_bound_to_a_node_is_left_to_the_kernel(report: &mut Report) -> Result<()> {
-    const GROUP: &str = "/sys/fs/cgroup/bound";
-    files::write("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset")?;
-    std::fs::create_dir(GROUP)?;
-    files::write(format!("{GROUP}/cpuset.mems"), "1")?;
+    let group = Cgroup::make("bound", "cpuset")?;
+    files::write(group.file("cpuset.mems"), "1")?;
     // Any machine is short of memory by this.
     let module = Module::load("warn_percent=100 kill_percent=100 grace_ms=10000")?;
     let kills = kernel_kills()?;
     let mut bomb = Program::bomb()?;
     bomb.set_oom_score_adj(1000)?;
     let listener = listener::start(Manner::Sleeps, &[])?;
-    files::write(format!("{GROUP}/cgroup.procs"), &bomb.pid().to_string())?;
+    group.take(&bomb)?;
     let began = Instant::now();
     bomb.go()?;
     bomb.ends_within(LIMIT)?;
@@ -343,9 +338,7 @@ pub(super) fn one_bound_to_a_node_is_left_to_the_kernel(report: &mut Report) -> 
     let notice = Notice::read()?;
     ensure!(notice.number("LastCallsAsked")? == 0, "{}", notice.text());
     drop(listener);
-    wait::until("the cgroup is removed", LIMIT, || {
-        Ok(std::fs::remove_dir(GROUP).is_ok())
-    })?;
+    group.remove()?;
     module.unload()
 }
 
