@@ -17,17 +17,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// As much swap as the machine of the meminfo file has.
 const SWAP_MIB: u64 = 1000;
 
-/// So much is available, and there is swap, so much of it free.
+/// So much is available, and so much of the swap free.
 fn set_memory(stage: &Stage, available_mib: u64, swap_free_mib: u64) {
-    let text = format!(
-        "MemTotal: {} kB\nMemFree: 0 kB\nMemAvailable: {} kB\nSwapTotal: {} kB\nSwapFree: {} kB\n\
-         AnonPages: 0 kB\nShmem: 0 kB\nSUnreclaim: 0 kB\nHugetlb: 0 kB\n",
-        TOTAL_MIB << 10,
-        available_mib << 10,
-        SWAP_MIB << 10,
-        swap_free_mib << 10,
-    );
-    stage.replace("meminfo", &text);
+    stage.set_memory(available_mib, SWAP_MIB, swap_free_mib);
 }
 
 fn plenty(stage: &Stage) {

@@ -81,11 +81,18 @@ impl Stage {
 
     /// From now on so much memory is available, without swap.
     pub(crate) fn set_available(&self, available_mib: u64) {
+        self.set_memory(available_mib, 0, 0);
+    }
+
+    /// From now on so much memory is available, and of so much swap so much free.
+    pub(crate) fn set_memory(&self, available_mib: u64, swap_mib: u64, swap_free_mib: u64) {
         let text = format!(
-            "MemTotal: {} kB\nMemFree: 0 kB\nMemAvailable: {} kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n\
-             AnonPages: 0 kB\nShmem: 0 kB\nSUnreclaim: 0 kB\nHugetlb: 0 kB\n",
+            "MemTotal: {} kB\nMemFree: 0 kB\nMemAvailable: {} kB\nSwapTotal: {} kB\n\
+             SwapFree: {} kB\nAnonPages: 0 kB\nShmem: 0 kB\nSUnreclaim: 0 kB\nHugetlb: 0 kB\n",
             TOTAL_MIB << 10,
             available_mib << 10,
+            swap_mib << 10,
+            swap_free_mib << 10,
         );
         self.replace("meminfo", &text);
     }
