@@ -68,7 +68,7 @@ impl Listener {
                 None,
             )?;
             bind(descriptor.as_raw_fd(), &place.address(door)?)?;
-            // Before listen(2), so that nobody has connected under another
+            // Before listen(2), so that no client has connected under another
             // mode.
             fs::set_permissions(path, Permissions::from_mode(mode))?;
             listen(&descriptor, Backlog::new(BACKLOG)?)?;

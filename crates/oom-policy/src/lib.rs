@@ -36,7 +36,7 @@
 //! );
 //! let mut effects = Effects::default();
 //!
-//! // 4 % of memory is available and there is no swap: asks for the processes.
+//! // With 4 % of memory available and no swap, it asks for the process table.
 //! let memory = Memory {
 //!     total_bytes: 100 << 30,
 //!     available_bytes: 4 << 30,
