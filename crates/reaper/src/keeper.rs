@@ -38,7 +38,7 @@ use crate::cgroup;
 use crate::held::is_readable;
 use crate::leftover;
 use crate::process_reader::ProcessReader;
-use crate::protection::trim_heap;
+use crate::protection::{Code, trim_memory};
 
 /// How many descriptors go with one message; the kernel takes 253.
 const AT_ONCE: usize = 64;
@@ -320,7 +320,7 @@ pub fn keep(reader: &dyn ProcessReader, leftover: &Path) -> io::Result<()> {
     let _ = setsid();
     let _ = chdir("/");
     let _ = set_name(Keeper::NAME);
-    trim_heap();
+    trim_memory(Code::All);
     let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
 
     let socket = io::stdin();

@@ -44,7 +44,7 @@
 //! # }
 //! ```
 //!
-//! This is the only crate with unsafe code, in three functions: [`trim_heap`], and
+//! This is the only crate with unsafe code: in what [`trim_memory`] calls, and in
 //! the calls of `process_mrelease` and `process_madvise`, which have no safe
 //! wrapper.
 
@@ -70,6 +70,8 @@ pub use crate::keeper::{Keeper, keep};
 pub use crate::leftover::{LeftoverError, Thawing, thaw_leftover};
 pub use crate::pauser::{FrozenBy, Pauser, Report};
 pub use crate::process_reader::ProcessReader;
-pub use crate::protection::{SelfProtection, protect_ourselves, resign_protection, trim_heap};
+pub use crate::protection::{
+    Code, SelfProtection, protect_ourselves, resign_protection, trim_memory,
+};
 pub use crate::reaper::{Reaper, Tally};
 pub use model::{Paging, RunState};

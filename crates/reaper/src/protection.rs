@@ -3,10 +3,14 @@
 //! Locking our memory is not here: nix has mlockall(2), and the daemon knows
 //! when its buffers are made.
 
+use std::ffi::CStr;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
+use std::{ptr, slice};
 
+use rustix::mm::{Advice, madvise};
+use rustix::param::page_size;
 use rustix::process::setpriority_process;
 
 use crate::error::ReapError;
@@ -69,10 +73,29 @@ pub fn resign_protection(proc_root: &Path) -> Result<(), ReapError> {
     write_oom_score_adj(proc_root, "0")
 }
 
-/// Returns unused heap to the kernel: to be called before memory is locked,
-/// since parsing arguments and reading tables for the first time leaves holes
-/// of hundreds of KiB that would be locked with the rest.
-///
+/// Whose code [`trim_memory`] unmaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// That of shared libraries, so that a daemon's own stays mapped, and will be
+    /// locked, whether it ran before or not.
+    OfLibraries,
+    /// The program's own as well.
+    All,
+}
+
+/// Returns to the kernel what the start took and what comes after needs no more,
+/// to be called before memory is locked, which would lock that too: holes of
+/// hundreds of KiB in the heap, from parsing arguments and reading tables for the
+/// first time; and pages of code, of which the kernel maps up to 16 around each
+/// that is touched. What is needed again is mapped again.
+pub fn trim_memory(code: Code) {
+    trim_heap();
+    // Code for 32 bits may have been written to, where it was relocated.
+    if cfg!(target_pointer_width = "64") {
+        unmap_code(code);
+    }
+}
+
 /// It is here because what is unsafe is here.
 #[cfg_attr(
     target_env = "gnu",
@@ -81,13 +104,79 @@ pub fn resign_protection(proc_root: &Path) -> Result<(), ReapError> {
         reason = "the standard library does not ask its allocator to trim"
     )
 )]
-pub fn trim_heap() {
+fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) takes no pointer, locks what it needs, and gives
     // back only pages that no allocation lies in.
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "the standard library does not tell which libraries are loaded"
+)]
+fn unmap_code(mut code: Code) {
+    // SAFETY: dl_iterate_phdr(3) calls the function before it returns, with
+    // pointers that are valid meanwhile and the one to `code`, which outlives it.
+    unsafe {
+        libc::dl_iterate_phdr(Some(unmap_code_of), (&raw mut code).cast());
+    }
+}
+
+/// Unmaps the code and the constants of one program or library.
+#[expect(
+    unsafe_code,
+    reason = "called by C, and unmaps pages by their addresses"
+)]
+unsafe extern "C" fn unmap_code_of(
+    object: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    code: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the pointers are valid, as said above; the name is a C string, and
+    // the headers are as many as it says and not written to once they are loaded.
+    let (object, code, name, headers) = unsafe {
+        let object = &*object;
+        let headers = slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum));
+        let name = CStr::from_ptr(object.dlpi_name).to_bytes();
+        (object, *code.cast::<Code>(), name, headers)
+    };
+    // The program has no name, and the kernel's own (vdso(7)) no path.
+    let is_wanted = match name.first() {
+        None => code == Code::All,
+        Some(first) => *first == b'/',
+    };
+    if !is_wanted {
+        return 0;
+    }
+    let page_bytes = page_size();
+    for header in headers {
+        // What may be written to, even if only while it was loaded, is not as it
+        // is in the file.
+        if header.p_type != libc::PT_LOAD || header.p_flags & libc::PF_W != 0 {
+            continue;
+        }
+        let (Ok(address), Ok(bytes)) = (
+            usize::try_from(object.dlpi_addr + header.p_vaddr),
+            usize::try_from(header.p_memsz),
+        ) else {
+            continue;
+        };
+        let first = address - address % page_bytes;
+        // SAFETY: these pages are mapped from a file, and were never written to:
+        // neither we nor the loader may. When they are touched again they are read from there again, as
+        // they are when the kernel has dropped them for want of memory.
+        let _ = unsafe {
+            madvise(
+                ptr::with_exposed_provenance_mut(first),
+                address - first + bytes,
+                Advice::LinuxDontNeed,
+            )
+        };
+    }
+    0
 }
 
 fn write_oom_score_adj(proc_root: &Path, oom_score_adj: &str) -> Result<(), ReapError> {

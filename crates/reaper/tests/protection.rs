@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use reaper::{ReapError, protect_ourselves};
+use reaper::{Code, ReapError, protect_ourselves, trim_memory};
 use rustix::process::getpriority_process;
 
 /// On a thread of its own: a nice value is a thread's, and the test's other
@@ -62,4 +63,49 @@ fn the_priority_is_what_we_say_it_is() {
             }
         }
     });
+}
+
+/// Of the files at paths that `is_meant`, in KiB.
+fn mapped_kib(is_meant: impl Fn(&str) -> bool) -> u64 {
+    let mut sum = 0;
+    let mut counts = false;
+    let smaps = fs::read_to_string("/proc/self/smaps").expect("it is ours");
+    for line in smaps.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["Rss:", kib, _] if counts => sum += kib.parse::<u64>().unwrap_or(0),
+            // Only what is not written to.
+            [_, permissions, _, _, _, path] => {
+                counts = !permissions.contains('w') && is_meant(path);
+            }
+            [_, _, _, _, _] => counts = false,
+            _ => {}
+        }
+    }
+    sum
+}
+
+/// In the writable part of the program, which may not be lost.
+static TOUCHED: AtomicUsize = AtomicUsize::new(1);
+
+#[test]
+fn code_that_only_the_start_needed_does_not_stay_in_memory() {
+    let ours = std::env::current_exe().unwrap();
+    let is_ours = |path: &str| Path::new(path) == ours;
+    let is_library = |path: &str| path.contains(".so") && !is_ours(path);
+    TOUCHED.store(2, Ordering::Relaxed);
+
+    let (program_kib, libraries_kib) = (mapped_kib(is_ours), mapped_kib(is_library));
+    assert!(0 < program_kib && 0 < libraries_kib);
+    trim_memory(Code::OfLibraries);
+    let left_kib = mapped_kib(is_library);
+    assert!(
+        left_kib < libraries_kib,
+        "{left_kib} of {libraries_kib} KiB"
+    );
+    trim_memory(Code::All);
+    let left_kib = mapped_kib(is_ours);
+    assert!(left_kib < program_kib, "{left_kib} of {program_kib} KiB");
+
+    assert_eq!(TOUCHED.load(Ordering::Relaxed), 2);
 }

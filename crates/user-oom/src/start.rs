@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
 use oom_policy::{Ask, Guard, Memory, Seen, Settings, Surroundings};
-use reaper::{Calls, Pauser, Reaper, protect_ourselves, trim_heap};
+use reaper::{Calls, Code, Pauser, Reaper, protect_ourselves, trim_memory};
 use sensors::{
     Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError, Zoneinfo,
 };
@@ -615,7 +615,7 @@ fn harden(root: &ProcRoot, privileges: Privileges) {
     for missing in Calls::available().missing() {
         log::warn!("{missing}");
     }
-    trim_heap();
+    trim_memory(Code::OfLibraries);
     let locked = mlockall(
         MlockAllFlags::MCL_CURRENT
             | MlockAllFlags::MCL_FUTURE
