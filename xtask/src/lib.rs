@@ -8,6 +8,8 @@
 //! - `cargo xtask fuzz`: the fuzz targets of `fuzz/`, each for a minute.
 //! - `cargo xtask e2e`: the scenarios of `e2e/`, in virtual machines.
 //! - `cargo xtask arena`: figures of our daemon beside earlyoom's.
+//! - `cargo xtask simulate`: random machines through the policy, beside the best
+//!   choice and what others keep.
 //! - `cargo xtask walkthrough`: the walk-through on one's own machine.
 //! - `cargo xtask picture`: `docs/picture.svg` and the transcripts, from the
 //!   log of a run in a virtual machine.
@@ -76,6 +78,13 @@ enum Task {
     },
     /// Figures of our daemon beside earlyoom's; takes minutes, and a quiet machine
     Arena,
+    /// What the policy keeps of the value on random machines, beside the best
+    /// possible and what others keep
+    Simulate {
+        /// --machines N, --seed S, --jobs N, --show; --help says more
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// The walk-through on one's own machine, as README.md has it; takes half a
     /// minute each time, and a GiB of memory
     Walkthrough {
@@ -115,6 +124,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
             e2e(&root, arguments, &mut Tally::default())
         }
         Task::Arena => arena::run(&root),
+        Task::Simulate { arguments } => simulate(&root, arguments),
         Task::Walkthrough { times } => walkthrough::run(&root, times),
         Task::Picture { run, console } => {
             if run {
@@ -265,6 +275,23 @@ fn miri(root: &Path, tally: &mut Tally) -> Result<()> {
         ],
     )
     .run_counted("Miri", root, tally)
+}
+
+/// It runs the policy's own crate, so it is an example there.
+fn simulate(root: &Path, arguments: Vec<OsString>) -> Result<()> {
+    let mut command = [
+        "run",
+        "--release",
+        "--package",
+        "oom-policy",
+        "--example",
+        "simulate",
+        "--",
+    ]
+    .map(OsString::from)
+    .to_vec();
+    command.extend(arguments);
+    Chore::new("cargo", command).run("random machines", root)
 }
 
 /// `e2e` is a workspace of its own: what runs in the virtual machine is built

@@ -6,6 +6,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use oom_policy::{Ask, Dossier, Memory, Name, Process, ProcessId, Seen, SessionId, Settings};
 
+use machine::dice::Dice;
 use machine::{Driven, Snapshot};
 
 #[path = "../tests/machine/mod.rs"]
@@ -13,18 +14,6 @@ pub mod machine;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-
-/// Numbers that look like a table's: the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 /// A third registered, most of them small, a few of them large.
 fn snapshot(processes: u32, available_bytes: u64, grown: u64) -> Snapshot {

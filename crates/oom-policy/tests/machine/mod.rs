@@ -1,8 +1,8 @@
 //! A machine small enough to reason about: memory, swap, processes that grow.
 //!
 //! Time is a number, so minutes pass in microseconds. The kernel here has no
-//! page cache and swaps from all processes alike; it kills none, but says when
-//! it would have ([`Machine::kernel_would_kill`]).
+//! page cache and swaps from all processes alike; it says when it would have
+//! killed ([`Machine::kernel_would_kill`]), and does so where that is wanted.
 
 #![allow(
     dead_code,
@@ -12,12 +12,14 @@
     reason = "for tests, each of which uses a part of it"
 )]
 
+pub mod dice;
+
 use std::time::Duration;
 
 use oom_policy::{
-    Action, Ask, Cause, Decision, Depth, Dossier, Effect, Effects, Event, Gates, Guard, Level,
-    Memory, Moment, Name, NextKill, Process, ProcessId, Refusal, Seen, SessionId, Settings,
-    Surroundings, Verdict,
+    Action, Ask, Candidate, Cause, Cost, Decision, Depth, Dossier, Effect, Effects, Event, Gates,
+    Guard, Level, Memory, Moment, Name, NextKill, Process, ProcessId, Refusal, Seen, SessionId,
+    Settings, Surroundings, Verdict,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -201,6 +203,7 @@ pub struct Task {
     outlives_kill: bool,
     ends: Option<Duration>,
     is_frozen: bool,
+    killed_by: Option<Killer>,
     /// What was pushed out of it while it is frozen.
     pushed_out_bytes: u64,
     /// For how long it ran.
@@ -220,6 +223,7 @@ impl Task {
             outlives_kill: false,
             ends: None,
             is_frozen: false,
+            killed_by: None,
             pushed_out_bytes: 0,
             ran: Duration::ZERO,
         }
@@ -264,9 +268,101 @@ impl Task {
         }
     }
 
+    /// The same, started again as another process.
+    pub fn again(&self, pid: u32) -> Self {
+        let id = process(pid, "").id;
+        let seen = Seen {
+            id,
+            ..self.process.seen
+        };
+        Self {
+            process: Process {
+                seen,
+                ..self.process
+            },
+            ..self.clone()
+        }
+    }
+
+    pub fn grows(&self) -> bool {
+        self.rate > 0
+    }
+
+    /// What it holds after `time` if it is left alone, before it is added to a
+    /// machine.
+    pub fn held_after(&self, time: Duration) -> u64 {
+        if time < self.starts || self.ends.is_some_and(|ends| ends <= time) {
+            return 0;
+        }
+        let grown = share(millis(time - self.starts), 1000, self.rate);
+        let limit_bytes = self.limit_bytes.max(self.held_bytes);
+        self.held_bytes.saturating_add(grown).min(limit_bytes)
+    }
+
+    /// When it starts, when it has grown to its limit, and the last moment before
+    /// it ends by itself.
+    pub fn turns(&self) -> impl Iterator<Item = Duration> {
+        let room = self.limit_bytes.saturating_sub(self.held_bytes);
+        let full = room
+            .saturating_mul(1000)
+            .checked_div(self.rate)
+            .filter(|_| self.limit_bytes < u64::MAX);
+        let full = full.map(|grows| self.starts + Duration::from_millis(grows + 1));
+        let last = self.ends.map(|ends| ends - Duration::from_millis(1));
+        [Some(self.starts), full, last].into_iter().flatten()
+    }
+
+    /// In words; `None`: it stays as it is.
+    pub fn does(&self) -> Option<String> {
+        let seconds = |time: Duration| format!("{:.0} s", time.as_secs_f64());
+        let mut does = Vec::new();
+        if self.starts > Duration::ZERO {
+            does.push(format!("starts at {}", seconds(self.starts)));
+        }
+        if self.rate > 0 {
+            does.push(format!("grows by {} MiB/s", self.rate / MIB));
+        }
+        if self.limit_bytes < u64::MAX {
+            does.push(format!("to {} MiB", self.limit_bytes / MIB));
+        }
+        if let Some(ends) = self.ends {
+            does.push(format!("ends at {}", seconds(ends)));
+        }
+        if !self.heeds_term {
+            does.push("ignores SIGTERM".to_owned());
+        }
+        (!does.is_empty()).then(|| does.join(", "))
+    }
+
     fn runs(&self, now: Duration) -> bool {
         self.starts <= now
     }
+
+    fn end_at(&mut self, ends: Duration) {
+        self.ends = Some(self.ends.map_or(ends, |sooner| sooner.min(ends)));
+    }
+}
+
+/// What killed a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Killer {
+    Daemon,
+    Kernel,
+}
+
+/// A process that is there no more.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub at: Duration,
+    pub id: ProcessId,
+    /// `None`: it ended by itself.
+    pub by: Option<Killer>,
+}
+
+/// How the kernel ranks what it may kill: oom_badness() counts memory and swap,
+/// and `oom_score_adj` in thousandths of all of both.
+pub fn badness(process: &Process, held_bytes: u64, all_bytes: u64) -> i128 {
+    i128::from(held_bytes) + i128::from(process.oom_score_adj) * i128::from(all_bytes) / 1000
 }
 
 /// What a test may want to know of a decision.
@@ -278,6 +374,11 @@ pub struct Made {
     pub verdict: Verdict,
     pub chosen: Vec<String>,
     pub covers_need: bool,
+    pub gap: Cost,
+    pub need_bytes: u64,
+    pub memory: Memory,
+    /// Where some were chosen.
+    pub candidates: Vec<Candidate>,
     pub actions: Vec<Action>,
 }
 
@@ -288,6 +389,9 @@ pub struct Machine {
     /// Decisions with a verdict or an action.
     pub made: Vec<Made>,
     pub kernel_would_kill: bool,
+    pub ended: Vec<Ended>,
+    kernel_kills: bool,
+    tick: Duration,
     total_bytes: u64,
     swap_bytes: u64,
     kernel_bytes: u64,
@@ -310,6 +414,9 @@ impl Machine {
             tasks: Vec::new(),
             made: Vec::new(),
             kernel_would_kill: false,
+            ended: Vec::new(),
+            kernel_kills: false,
+            tick: TICK,
             total_bytes,
             swap_bytes,
             kernel_bytes: total_bytes / 64,
@@ -326,6 +433,18 @@ impl Machine {
 
     pub fn kernel(mut self, bytes: u64) -> Self {
         self.kernel_bytes = bytes;
+        self
+    }
+
+    /// Where memory and swap are full, nothing grows, and the kernel kills.
+    pub fn kernel_killing(mut self) -> Self {
+        self.kernel_kills = true;
+        self
+    }
+
+    /// Time passes in steps of `tick`.
+    pub fn ticking(mut self, tick: Duration) -> Self {
+        self.tick = tick;
         self
     }
 
@@ -365,32 +484,45 @@ impl Machine {
         let end = self.now + time;
         while self.now < end {
             self.pass_time();
-            if self.stalls() && self.next_stall <= self.now {
-                self.next_stall = self.now + Duration::from_secs(1);
-                let stalled = Event::Stalled(Ask::Pause);
-                self.policy.learn(self.now, stalled);
-                self.next_look = self.now;
-            }
-            if self.next_look <= self.now {
-                self.look();
-            }
+            self.guard();
         }
     }
 
-    fn pass_time(&mut self) {
-        self.now += TICK;
+    /// What the guard does now, if anything.
+    pub fn guard(&mut self) {
+        if self.stalls() && self.next_stall <= self.now {
+            self.next_stall = self.now + Duration::from_secs(1);
+            let stalled = Event::Stalled(Ask::Pause);
+            self.policy.learn(self.now, stalled);
+            self.next_look = self.now;
+        }
+        if self.next_look <= self.now {
+            self.look();
+        }
+    }
+
+    /// A tick, without the guard.
+    pub fn pass_time(&mut self) {
+        self.now += self.tick;
         let now = self.now;
-        let per_tick = |rate: u64| rate / 100;
+        let tick = self.tick;
+        let per_tick = |rate: u64| share(millis(tick), 1000, rate);
+        let is_full = self.kernel_kills && self.in_swap().1 > 0;
         self.tmpfs_bytes = (self.tmpfs_bytes + per_tick(self.tmpfs_rate)).min(self.tmpfs_limit);
-        let runs = |task: &&mut Task| task.runs(now) && !task.is_frozen;
+        let runs = |task: &&mut Task| task.runs(now) && !task.is_frozen && !is_full;
         for task in self.tasks.iter_mut().filter(runs) {
-            task.ran += TICK;
+            task.ran += tick;
             let room = task.limit_bytes.saturating_sub(task.held_bytes);
             task.held_bytes += per_tick(task.rate).min(room);
         }
         let gone = |task: &Task| task.ends.is_some_and(|ends| ends <= now);
         for task in &self.tasks {
             if gone(task) {
+                self.ended.push(Ended {
+                    at: now,
+                    id: task.process.id,
+                    by: task.killed_by,
+                });
                 self.policy.learn(now, Event::Gone(task.process.id));
                 self.next_look = now;
             }
@@ -404,6 +536,25 @@ impl Machine {
         }
         let (_, missing) = self.in_swap();
         self.kernel_would_kill |= missing > 0;
+        if self.kernel_kills && missing > 0 {
+            self.kill_as_the_kernel();
+        }
+    }
+
+    /// None while one that was killed is yet to end.
+    fn kill_as_the_kernel(&mut self) {
+        if self.tasks.iter().any(|task| task.killed_by.is_some()) {
+            return;
+        }
+        let (now, all_bytes) = (self.now, self.total_bytes + self.swap_bytes);
+        let running = self.tasks.iter_mut().filter(|task| task.runs(now));
+        let largest = running
+            .filter(|task| !task.process.is_never_killed())
+            .max_by_key(|task| badness(&task.process, task.held_bytes, all_bytes));
+        if let Some(largest) = largest {
+            largest.killed_by = Some(Killer::Kernel);
+            largest.end_at(now + KILL_TAKES);
+        }
     }
 
     /// What is in swap, and what finds no place there.
@@ -498,6 +649,13 @@ impl Machine {
                 verdict: decision.verdict,
                 chosen: chosen(decision),
                 covers_need: decision.covers_need,
+                gap: decision.gap,
+                need_bytes: decision.need_bytes,
+                memory: snapshot.memory,
+                candidates: match decision.verdict {
+                    Verdict::Chosen => decision.candidates.clone(),
+                    Verdict::Idle | Verdict::Paused | Verdict::Refused(_) => Vec::new(),
+                },
                 actions: decision.actions.clone(),
             };
             if let Some(wake_after) = decision.wake_after {
@@ -511,7 +669,7 @@ impl Machine {
         self.ask = Ask::None;
     }
 
-    fn carry_out(&mut self, actions: &[Action]) {
+    pub fn carry_out(&mut self, actions: &[Action]) {
         for action in actions {
             let (id, takes) = match *action {
                 Action::Terminate(id) => (id, TERM_TAKES),
@@ -541,8 +699,8 @@ impl Machine {
                 _ => task.heeds_term,
             };
             if heeds {
-                let ends = self.now + takes;
-                task.ends = Some(task.ends.map_or(ends, |sooner| sooner.min(ends)));
+                task.killed_by = Some(Killer::Daemon);
+                task.end_at(self.now + takes);
             }
         }
     }
@@ -600,6 +758,10 @@ pub fn chosen(decision: &Decision) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn share(part: u64, whole: u64, of: u64) -> u64 {
