@@ -25,7 +25,8 @@ impl ProcessTable {
                 0 => depth == Depth::Full && is_favoured,
                 _ => depth == Depth::Full,
             };
-            if !is_due || kept.asked || kept.stuck || process.is_kernel_thread {
+            let is_vain = kept.asked || kept.stuck || kept.missed;
+            if !is_due || is_vain || process.is_kernel_thread {
                 continue;
             }
             if !ask(self.request(index, What::Identity)) {
@@ -48,25 +49,28 @@ impl ProcessTable {
     }
 
     /// Asks what would suffer if a process were paused: once of each that
-    /// `is_worth_it`, and again when it executes something else. Whether `ask`
-    /// took all; for quiet rounds.
+    /// `is_worth_it`, and again when it executes something else. Whether all were
+    /// asked about: not those that are still unknown; for quiet rounds.
     pub fn ask_for_ties(
         &mut self,
         is_worth_it: impl Fn(&Seen) -> bool,
         ask: &mut dyn FnMut(Inquiry) -> bool,
     ) -> bool {
+        let mut all_are_known = true;
         for index in 0..self.kept.len() {
             let process = &self.processes[index];
-            let is_due = self.kept[index].ties == Ties::Due && !process.is_kernel_thread;
-            if is_due
-                && self.can_be_measured(index)
-                && is_worth_it(process)
-                && !self.ask_about_ties(index, ask)
-            {
+            let is_due = self.kept[index].ties == Ties::Due
+                && !process.is_kernel_thread
+                && !self.is_given_up_on(index)
+                && !self.kept[index].missed
+                && is_worth_it(process);
+            if is_due && !self.is_known(index) {
+                all_are_known = false;
+            } else if is_due && !self.ask_about_ties(index, ask) {
                 return false;
             }
         }
-        true
+        all_are_known
     }
 
     /// Asks again of the process of which that was found longest ago: it may have
@@ -94,7 +98,10 @@ impl ProcessTable {
     pub fn apply(&mut self, survey: &Survey) -> Option<(&Seen, &mut Dossier)> {
         let index = self.find_id(survey.id)?;
         match survey.found {
-            Finding::Nothing => self.kept[index].forget_asked(),
+            Finding::Nothing => {
+                self.kept[index].forget_asked();
+                self.kept[index].missed = true;
+            }
             Finding::Identity(identity) => {
                 self.identify(index, &identity);
                 return Some((&self.processes[index], &mut self.kept[index].dossier));
@@ -150,8 +157,24 @@ impl ProcessTable {
     }
 
     pub(crate) fn can_be_measured(&self, index: usize) -> bool {
-        let is_known = self.kept[index].identity_reads < IDENTITY_READS;
-        is_known && !self.is_given_up_on(index)
+        self.is_known(index) && !self.is_given_up_on(index)
+    }
+
+    /// Whether all that had started by then, in clock ticks since boot, were
+    /// looked at, as far as they can be.
+    #[must_use]
+    pub fn knows_all_of(&self, ticks: u64) -> bool {
+        (0..self.kept.len()).all(|index| {
+            let process = &self.processes[index];
+            let is_vain = self.is_given_up_on(index) || self.kept[index].missed;
+            let is_later = ticks < process.id.start_ticks;
+            self.is_known(index) || is_vain || is_later || process.is_kernel_thread
+        })
+    }
+
+    /// Whether it was looked at.
+    fn is_known(&self, index: usize) -> bool {
+        self.kept[index].identity_reads < IDENTITY_READS
     }
 
     pub(crate) fn is_given_up_on(&self, index: usize) -> bool {

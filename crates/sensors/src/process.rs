@@ -54,6 +54,9 @@ pub(crate) struct Kept {
     pub(crate) is_in_foreground: bool,
     /// An answer was waited for in vain.
     pub(crate) stuck: bool,
+    /// Nothing was found where it was to be read: it is gone, unless a later
+    /// scan finds it.
+    pub(crate) missed: bool,
     /// What the kernel counts, of which [`Kept::correction`] leaves its share.
     pub(crate) raw_anon_bytes: u64,
     pub(crate) raw_swap_bytes: u64,
@@ -117,6 +120,7 @@ impl Kept {
             kernel_session: 0,
             is_in_foreground: false,
             stuck: false,
+            missed: false,
             raw_anon_bytes: 0,
             raw_swap_bytes: 0,
             correction: None,

@@ -328,7 +328,10 @@ impl ProcessTable {
                 reader.look(process, kept)
             };
             match looked {
-                Ok(()) => true,
+                Ok(()) => {
+                    kept.missed = false;
+                    true
+                }
                 // It is there, and we have no means to look. It will have
                 // moved little.
                 Err(Miss::Failed(err)) if err.is_out_of_descriptors() => true,

@@ -272,7 +272,14 @@ fn what_would_suffer_by_a_pause_is_read_once_where_that_is_worth_it() {
     let mut table = copy.table();
     table.scan(Depth::Full);
     let all = [2, 1200, 1204, 1205];
-    assert_eq!(table.tie(&all), [], "not before it is known what they are");
+    // Not before it is known what they are, and then they are to be asked about.
+    let is_all = |table: &mut Table| {
+        let asks = |seen: &model::Seen| all.contains(&seen.id.pid);
+        table
+            .table
+            .ask_for_ties(asks, &mut |request| panic!("{request:?}"))
+    };
+    assert!(!is_all(&mut table));
     table.identify(Depth::Full, &mut |_, _| {});
     assert_eq!(table.tie(&[1204]), [1204]);
     assert_eq!(table.dossier(1204).pause, Pausing::Allowed);
@@ -282,7 +289,7 @@ fn what_would_suffer_by_a_pause_is_read_once_where_that_is_worth_it() {
     assert_eq!(table.dossier(1205).pause, forbidden(Unpausable::PtyMaster));
     assert_eq!(table.dossier(1200).pause, forbidden(Unpausable::Unknown));
     table.survey(Depth::Full);
-    assert_eq!(table.tie(&all), [], "once");
+    assert!(is_all(&mut table), "once");
 }
 
 #[test]
@@ -342,6 +349,25 @@ fn a_request_that_is_given_up_on_is_made_again_but_for_its_process() {
     let again = table.tie(&[1, 800, 1204, 1205]);
     assert_eq!(again, [1, 800]);
     assert_eq!(table.dossier(1205).pause, Pausing::default());
+}
+
+#[test]
+fn a_process_that_is_gone_is_not_asked_about_again_unless_a_scan_finds_it() {
+    let copy = tied();
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    let stat = fs::read_to_string(copy.path().join("1204/stat")).unwrap();
+    fs::remove_file(copy.path().join("1204/stat")).unwrap();
+    table.identify(Depth::Fast, &mut |_, _| {});
+    assert!(table.identified().contains(&1204));
+    table.identify(Depth::Fast, &mut |_, _| {});
+    assert_eq!(table.identified(), []);
+    assert_eq!(table.tie(&[1204, 1205]), [1205], "nothing waits for it");
+
+    fs::write(copy.path().join("1204/stat"), stat).unwrap();
+    table.scan(Depth::Fast);
+    table.identify(Depth::Fast, &mut |_, _| {});
+    assert_eq!(table.identified(), [1204]);
 }
 
 #[test]

@@ -263,9 +263,9 @@ impl Daemon {
         let (values, memory) = (&self.values, self.guard.memory());
         let value = |id| values.get(id);
         let word = |id| values.pause_word(id);
-        self.round.took.read =
-            self.senses
-                .read_table(now, depth, memory, value, word, &mut self.scribe);
+        self.round.took.read = self
+            .senses
+            .read_table(depth, memory, value, word, &mut self.scribe);
         // While the table was read, the watchdog may have thought that we hang.
         self.watchdog.comes_round();
         if !self.round.is_last_call && self.watchdog.has_acted() {

@@ -28,8 +28,9 @@ pub(crate) struct Senses {
     pub(crate) classifier: Classifier,
     /// As of the last table, by ascending pid, kernel threads left out.
     pub(crate) processes: Vec<Process>,
-    /// What is due is measured once all is known.
-    to_measure: bool,
+    /// What is due is measured once all are known that had started by then, in
+    /// clock ticks since boot.
+    to_measure: Option<u64>,
     /// The table has changed, and with it what may be paused.
     to_tie: bool,
     said: Said,
@@ -62,11 +63,11 @@ impl Senses {
         Self {
             memory,
             pressure,
+            to_measure: Some(table.scanned_at_ticks()),
             table,
             surveyor,
             classifier,
             processes,
-            to_measure: true,
             to_tie: true,
             said: Said::default(),
             unheld: 0,
@@ -158,9 +159,17 @@ impl Senses {
         memory: &Memory,
         scribe: &mut Scribe,
     ) {
-        let (table, surveyor) = (&mut self.table, &mut self.surveyor);
-        if let Some(unanswered) = surveyor.give_up(now, is_quiet, table) {
+        let unanswered = self.surveyor.give_up(now, is_quiet, &mut self.table);
+        if let Some(unanswered) = unanswered {
             scribe.note(log::Level::Warn, unanswered);
+        }
+        self.ask(is_quiet, memory);
+    }
+
+    fn ask(&mut self, is_quiet: bool, memory: &Memory) {
+        let (table, surveyor) = (&mut self.table, &mut self.surveyor);
+        if (self.to_tie || self.to_measure.is_some()) && is_quiet {
+            surveyor.ask_for_unknown(table);
         }
         // First: a pause waits for it.
         if self.to_tie && is_quiet {
@@ -173,14 +182,17 @@ impl Senses {
                 least_bytes <= seen.held_bytes()
                     || (is_any && descends_from_registered(processes, seen))
             };
-            let mut ask = |request| surveyor.ask(now, request);
+            let mut ask = |request| surveyor.ask(request);
             self.to_tie = !table.ask_for_ties(is_worth_it, &mut ask);
         }
-        if self.to_measure && is_quiet {
-            self.to_measure = !surveyor.ask_for_measurements(now, table, memory);
+        if let Some(ticks) = self.to_measure
+            && is_quiet
+            && surveyor.ask_for_measurements(ticks, table, memory)
+        {
+            self.to_measure = None;
         }
-        if !self.to_measure {
-            surveyor.ask_for_commands(now, table);
+        if self.to_measure.is_none() {
+            surveyor.ask_for_commands(table);
         }
     }
 
@@ -188,7 +200,7 @@ impl Senses {
     /// of the next.
     pub(crate) fn refresh(&mut self) {
         self.memory.refresh();
-        self.to_measure = true;
+        self.to_measure = Some(self.table.scanned_at_ticks());
     }
 
     /// Says what the kernel's text has that cannot be true.
@@ -209,7 +221,6 @@ impl Senses {
     /// taken as holding all of it.
     pub(crate) fn read_table(
         &mut self,
-        now: Moment,
         depth: Depth,
         memory: &Memory,
         value: impl Fn(ProcessId) -> Option<u32>,
@@ -222,7 +233,7 @@ impl Senses {
         self.classifier.classify_new(table);
         if depth != Depth::Held {
             let surveyor = &mut self.surveyor;
-            table.ask_for_identities(depth, &mut |request| surveyor.ask(now, request));
+            table.ask_for_identities(depth, &mut |request| surveyor.ask(request));
             self.to_tie = true;
         }
         match scanned {
@@ -297,5 +308,76 @@ pub(crate) fn say_once(said: &mut bool, scribe: &mut Scribe, cost: &str, err: &R
             log::Level::Error,
             format_args!("{cost}: {}; trying again", chain(err)),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::symlink;
+    use std::sync::{Arc, Mutex};
+    use std::thread;
+
+    use sensors::{Meminfo, ProcRoot, What};
+
+    use super::*;
+    use crate::classify::Programs;
+    use crate::stand_in::{Waiter, root};
+    use crate::surveyor::read;
+
+    /// What does not come within this long does not come.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_a_busy_start_did_not_get_to_is_looked_at_and_then_measured() {
+        let [gone, waiters @ ..] = [Waiter::new(), Waiter::new(), Waiter::new()];
+        let folder = tempfile::tempdir().unwrap();
+        for waiter in waiters.iter().chain([&gone]) {
+            let pid = waiter.id().pid.to_string();
+            symlink(root().path().join(&pid), folder.path().join(pid)).unwrap();
+        }
+        let mut table = ProcessTable::new(ProcRoot::at(folder.path()), 16);
+        table.scan(Depth::Full).unwrap();
+        drop(gone);
+
+        let answered: Arc<Mutex<BTreeSet<_>>> = Arc::default();
+        let noted = Arc::clone(&answered);
+        let read = read(root().path(), Programs::new());
+        let surveyor = Surveyor::spawn(Arc::new(move |request| {
+            let measures = matches!(request.what, What::OwnMemory);
+            if measures || matches!(request.what, What::Ties) {
+                noted.lock().unwrap().insert((request.id.pid, measures));
+            }
+            read(request)
+        }));
+        let meminfo = folder.path().join("meminfo");
+        std::fs::write(&meminfo, "MemTotal: 4096 kB\nMemAvailable: 4096 kB\n").unwrap();
+        let meminfo = Meminfo::open(&meminfo).unwrap();
+        // Less in use than they seem to hold: each is to be measured.
+        let memory = Memory::default();
+        let mut senses = Senses::new(
+            MemorySource::new(meminfo, memory, None, None),
+            PressureWatches {
+                pause: None,
+                relief: None,
+            },
+            table,
+            surveyor,
+            Classifier::new(1, 0, true, &[]),
+            Vec::new(),
+        );
+
+        let pids = waiters.iter().map(|waiter| waiter.id().pid);
+        let wanted: Vec<_> = pids.flat_map(|pid| [(pid, false), (pid, true)]).collect();
+        let began = Instant::now();
+        while !wanted
+            .iter()
+            .all(|one| answered.lock().unwrap().contains(one))
+        {
+            assert!(began.elapsed() < LIMIT, "{answered:?}, not {wanted:?}");
+            senses.take_in(Moment::ORIGIN);
+            senses.ask(true, &memory);
+            thread::yield_now();
+        }
     }
 }

@@ -73,8 +73,9 @@ pub(crate) struct Surveyor {
     left_behind: u32,
     /// What is not answered yet, in order: the first is being read.
     asked: VecDeque<Inquiry>,
-    /// Since when the first is waited for, or later.
-    since: Moment,
+    /// When the loop first came round and found that one unanswered. Not when it
+    /// was asked: on a busy machine a round takes long, and began before that.
+    since: Option<Moment>,
     commands: Commands,
 }
 
@@ -119,14 +120,14 @@ impl Surveyor {
             read,
             left_behind: 0,
             asked: VecDeque::with_capacity(QUEUE),
-            since: Moment::ORIGIN,
+            since: None,
             commands: Commands::new(),
         }
     }
 
     /// Asks, unless there is no room; whether there was. Takes no lock and no
     /// memory.
-    pub(crate) fn ask(&mut self, now: Moment, request: Inquiry) -> bool {
+    pub(crate) fn ask(&mut self, request: Inquiry) -> bool {
         let Some(Worker {
             requests: Some(requests),
             shared,
@@ -138,9 +139,6 @@ impl Surveyor {
         // Its answer has room as well, then.
         if self.asked.len() == QUEUE || requests.push(request).is_err() {
             return false;
-        }
-        if self.asked.is_empty() {
-            self.since = now;
         }
         self.asked.push_back(request);
         // Fails only where the bell has rung 2^64 − 2 times unheard.
@@ -156,11 +154,14 @@ impl Surveyor {
         table: &mut ProcessTable,
         classifier: &Classifier,
     ) {
-        while let Some(Surveyed { survey, program }) = self.answer(now) {
+        while let Some(Surveyed { survey, program }) = self.answer() {
             self.commands.learn(&survey);
             if let Some((seen, dossier)) = table.apply(&survey) {
                 classifier.classify(program, seen, dossier);
             }
+        }
+        if !self.asked.is_empty() {
+            self.since.get_or_insert(now);
         }
     }
 
@@ -173,39 +174,46 @@ impl Surveyor {
         memory: &Memory,
     ) {
         let began = Instant::now();
-        let now = Moment::ORIGIN;
         let wait = |surveyor: &mut Self, table: &mut ProcessTable| {
             let left = FIRST_LOOK.saturating_sub(began.elapsed());
             surveyor.wait(left);
-            surveyor.deliver(now, table, classifier);
+            surveyor.deliver(Moment::ORIGIN, table, classifier);
             !left.is_zero()
         };
         // As many at a time as there is room for.
         loop {
-            table.ask_for_identities(Depth::Fast, &mut |request| self.ask(now, request));
+            self.ask_for_unknown(table);
             if self.asked.is_empty() || !wait(self, table) {
                 break;
             }
         }
-        self.ask_for_measurements(now, table, memory);
+        self.ask_for_measurements(table.scanned_at_ticks(), table, memory);
         while !self.asked.is_empty() && wait(self, table) {}
+        // Nothing is held against what the start did not wait for.
+        self.since = None;
     }
 
-    /// Has measured what is due of `table`, once all is answered that was asked
-    /// before: what is not known yet is not measured. Whether it was asked; for
-    /// quiet rounds.
+    /// Has those looked at that were not yet: at a busy start, or of many
+    /// newcomers, not all have been asked about.
+    pub(crate) fn ask_for_unknown(&mut self, table: &mut ProcessTable) {
+        table.ask_for_identities(Depth::Fast, &mut |request| self.ask(request));
+    }
+
+    /// Has measured what is due of `table`, where there is room, and once all are
+    /// known that had started by `ticks`: what is not known is not measured, and
+    /// newcomers may come without end. Whether it was asked; for quiet rounds.
     pub(crate) fn ask_for_measurements(
         &mut self,
-        now: Moment,
+        ticks: u64,
         table: &mut ProcessTable,
         memory: &Memory,
     ) -> bool {
-        if !self.asked.is_empty() {
+        if QUEUE / 2 < self.asked.len() || !table.knows_all_of(ticks) {
             return false;
         }
-        table.ask_for_families(memory, &mut |request| self.ask(now, request));
-        table.ask_for_shared_memory(memory, &mut |request| self.ask(now, request));
-        table.ask_for_oldest_ties(&mut |request| self.ask(now, request));
+        table.ask_for_families(memory, &mut |request| self.ask(request));
+        table.ask_for_shared_memory(memory, &mut |request| self.ask(request));
+        table.ask_for_oldest_ties(&mut |request| self.ask(request));
         true
     }
 
@@ -221,9 +229,9 @@ impl Surveyor {
     /// Has the command lines read that are wanted and not known; once what is due
     /// is measured, which would find no room beside them. Takes no lock and no
     /// memory.
-    pub(crate) fn ask_for_commands(&mut self, now: Moment, table: &ProcessTable) {
+    pub(crate) fn ask_for_commands(&mut self, table: &ProcessTable) {
         let mut commands = std::mem::take(&mut self.commands);
-        commands.ask(|id| table.ask_for_command_line(id, &mut |request| self.ask(now, request)));
+        commands.ask(|id| table.ask_for_command_line(id, &mut |request| self.ask(request)));
         self.commands = commands;
     }
 
@@ -233,10 +241,10 @@ impl Surveyor {
     }
 
     /// The next answer that is there.
-    fn answer(&mut self, now: Moment) -> Option<Surveyed> {
+    fn answer(&mut self) -> Option<Surveyed> {
         let answer = self.worker.as_mut()?.answers.pop().ok()?;
         self.asked.pop_front();
-        self.since = now;
+        self.since = None;
         Some(answer)
     }
 
@@ -265,13 +273,14 @@ impl Surveyor {
     ) -> Option<Unanswered> {
         let request = *self.asked.front()?;
         if !is_quiet {
-            self.since = now;
+            self.since = Some(now);
         }
-        let after = now.since(self.since);
+        let after = now.since(self.since?);
         if after < patience(&request) {
             return None;
         }
         self.asked.clear();
+        self.since = None;
         self.left_behind += 1;
         self.worker = None;
         // One more reads identities, once nothing is measured.
@@ -530,7 +539,7 @@ mod tests {
         let mut surveyor = Surveyor::spawn(Silent::about([]).read());
         surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
         take_all(&mut surveyor, &mut town);
-        let mut ask = |request| surveyor.ask(Moment::ORIGIN, request);
+        let mut ask = |request| surveyor.ask(request);
         assert!(town.table.ask_for_ties(|_| true, &mut ask));
         take_all(&mut surveyor, &mut town);
         let mut asked_again = false;
@@ -748,7 +757,7 @@ mod tests {
             assert!(began.elapsed() < LIMIT, "{surveyor:?}");
             surveyor.wait(Duration::from_millis(1));
             surveyor.deliver(Moment::ORIGIN, table, &town.classifier);
-            surveyor.ask_for_measurements(Moment::ORIGIN, table, &town.memory);
+            surveyor.ask_for_measurements(0, table, &town.memory);
         }
 
         // Nothing is held against it early, nor while memory is short.
@@ -768,7 +777,7 @@ mod tests {
         table.scan(Depth::Full).unwrap();
         table.ask_for_identities(Depth::Full, &mut |request| {
             assert_ne!(request.id.pid, stuck);
-            surveyor.ask(at(2 * LATE), request)
+            surveyor.ask(request)
         });
         assert_eq!(surveyor.asked.len(), 2);
         take_all(&mut surveyor, &mut town);
@@ -780,7 +789,7 @@ mod tests {
             assert!(began.elapsed() < LIMIT);
             thread::yield_now();
         }
-        assert!(surveyor.answer(at(2 * LATE)).is_none());
+        assert!(surveyor.answer().is_none());
     }
 
     #[test]
@@ -800,16 +809,19 @@ mod tests {
             ..request.unwrap()
         };
         for left_behind in 1..=LEFT_BEHIND {
-            assert!(surveyor.ask(Moment::ORIGIN, request));
+            assert!(surveyor.ask(request));
+            // On a busy machine it may be asked long after a round began.
+            assert!(surveyor.give_up(at(LATE), true, &mut town.table).is_none());
+            surveyor.deliver(Moment::ORIGIN, &mut town.table, &town.classifier);
             let given_up = surveyor.give_up(at(LATE), true, &mut town.table).unwrap();
             assert_eq!(given_up.measures_on, left_behind < LEFT_BEHIND);
         }
         town.table.scan(Depth::Full).unwrap();
-        surveyor.ask_for_measurements(at(LATE), &mut town.table, &town.memory);
+        surveyor.ask_for_measurements(0, &mut town.table, &town.memory);
         assert!(surveyor.asked.is_empty(), "nothing is measured");
         // What takes no lock of a process is still read.
         town.table
-            .ask_for_identities(Depth::Full, &mut |request| surveyor.ask(at(LATE), request));
+            .ask_for_identities(Depth::Full, &mut |request| surveyor.ask(request));
         assert!(!surveyor.asked.is_empty());
         take_all(&mut surveyor, &mut town);
         silent.answer_at_last();
@@ -825,9 +837,7 @@ mod tests {
             what: What::OwnMemory,
             rss_bytes: 0,
         };
-        let taken = (0..2 * QUEUE)
-            .filter(|_| surveyor.ask(Moment::ORIGIN, request))
-            .count();
+        let taken = (0..2 * QUEUE).filter(|_| surveyor.ask(request)).count();
         assert_eq!(taken, QUEUE);
         silent.answer_at_last();
     }
