@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use model::Memory;
+use rustix::system::sysinfo;
 
 use crate::error::ReadError;
 use crate::file::WatchedFile;
-use crate::plausible::{self, Implausible, Key, MeminfoFindings};
+use crate::plausible::{self, Implausible, Key, KnownTotal, MeminfoFindings};
 
 /// How much memory the machine has left.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub struct Meminfo {
     file: WatchedFile<8192>,
     /// Of the last reading that had one.
     total_bytes: Option<u64>,
+    is_this_machines: bool,
     findings: MeminfoFindings,
 }
 
@@ -31,8 +33,18 @@ impl Meminfo {
         Ok(Self {
             file,
             total_bytes: None,
+            is_this_machines: false,
             findings: MeminfoFindings::default(),
         })
+    }
+
+    /// It is about this machine, and so says no more than this machine has.
+    #[must_use]
+    pub fn of_this_machine(self) -> Self {
+        Self {
+            is_this_machines: true,
+            ..self
+        }
     }
 
     /// Reads it: on procfs one or two pread(2), no heap.
@@ -49,10 +61,14 @@ impl Meminfo {
     /// - [`ReadError::Read`], [`ReadError::Open`], [`ReadError::TooLong`]: it
     ///   could not be read.
     /// - [`ReadError::Missing`], [`ReadError::Implausible`]: it has no
-    ///   `MemTotal` and never had, or neither `MemAvailable` nor `MemFree`.
+    ///   `MemTotal` and none is known, or neither `MemAvailable` nor `MemFree`.
     pub fn read(&mut self) -> Result<Memory, ReadError> {
         let text = self.file.read_lines()?;
-        match plausible::memory(text, self.total_bytes, &mut self.findings) {
+        let known = KnownTotal {
+            before: self.total_bytes,
+            machine: self.is_this_machines.then(machine_bytes),
+        };
+        match plausible::memory(text, known, &mut self.findings) {
             Ok(memory) => {
                 self.total_bytes = Some(memory.total_bytes);
                 Ok(memory)
@@ -78,4 +94,11 @@ impl Meminfo {
     pub fn path(&self) -> &Path {
         self.file.path()
     }
+}
+
+/// All memory of the machine. Memory may be added while we run, so it is asked
+/// for with each reading: a fraction of a microsecond.
+fn machine_bytes() -> u64 {
+    let info = sysinfo();
+    info.totalram.saturating_mul(info.mem_unit.into())
 }

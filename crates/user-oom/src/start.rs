@@ -272,12 +272,12 @@ fn page(syslog: Option<&Syslog>) -> Page<Box<dyn Write + Send>> {
 /// Opens what memory is read from, and makes the policy's settings of it.
 fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
     let source = arguments.source().map_err(Error::Unusable)?;
+    let mut meminfo = meminfo(arguments).map_err(Error::Memory)?;
     // What the kernel's own leaves out says nothing about another.
-    let (path, zoneinfo) = match &arguments.meminfo {
-        Some(path) => (path.clone(), None),
-        None => (Path::new(PROC).join("meminfo"), zoneinfo()),
+    let zoneinfo = match &arguments.meminfo {
+        Some(_) => None,
+        None => zoneinfo(),
     };
-    let mut meminfo = Meminfo::open(&path).map_err(Error::Memory)?;
     let memory = meminfo.read().map_err(Error::Memory)?;
     let mut settings = arguments.settings(&memory).map_err(Error::Unusable)?;
     let (notifier, busy) = match source {
@@ -298,17 +298,22 @@ fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
     Ok((source, settings))
 }
 
+/// The kernel's own, or the one that is asked for, which may be another machine's.
+fn meminfo(arguments: &Arguments) -> Result<Meminfo, ReadError> {
+    match &arguments.meminfo {
+        Some(path) => Meminfo::open(path),
+        None => Meminfo::open(&Path::new(PROC).join("meminfo")).map(Meminfo::of_this_machine),
+    }
+}
+
 /// The same memory once more, by descriptors of its own and without the module.
 fn memory_beside(arguments: &Arguments, last: Memory) -> Option<MemorySource> {
-    let (path, zoneinfo) = match &arguments.meminfo {
-        Some(path) => (path.clone(), None),
+    let zoneinfo = match &arguments.meminfo {
+        Some(_) => None,
         // Where it cannot be read, that was said.
-        None => (
-            Path::new(PROC).join("meminfo"),
-            Zoneinfo::open(&Path::new(PROC).join("zoneinfo")).ok(),
-        ),
+        None => Zoneinfo::open(&Path::new(PROC).join("zoneinfo")).ok(),
     };
-    let meminfo = Meminfo::open(&path)
+    let meminfo = meminfo(arguments)
         .inspect_err(|err| watchdog::lacks(chain(err)))
         .ok()?;
     Some(MemorySource::new(meminfo, last, zoneinfo, None))

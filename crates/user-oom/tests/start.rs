@@ -144,6 +144,45 @@ fn where_pressure_is_masked_it_says_so_and_guards_the_levels() {
     }
 }
 
+#[test]
+fn no_machine_is_believed_to_have_more_memory_than_the_kernel_knows_of() {
+    let stage = Stage::new();
+    let kernels = fs::read_to_string("/proc/meminfo").expect("procfs");
+    let (first, rest) = kernels.split_once('\n').expect("lines");
+    let word = first.split_whitespace().nth(1).expect("a total");
+    let total_kib: u64 = word.parse().expect("a number");
+    let ours = without_option(&command(&stage, &["--dryrun"]), "--meminfo");
+    // In a container there is less than the machine has, and that is right.
+    for (said_kib, want_kib) in [
+        (total_kib * 1000, total_kib),
+        (total_kib / 2, total_kib / 2),
+    ] {
+        let file = stage.path("meminfo");
+        fs::write(&file, format!("MemTotal: {said_kib} kB\n{rest}")).expect("ours");
+        let Some(mut mounted) = mounted(&file, Path::new("/proc/meminfo"), &ours) else {
+            println!("{NO_MOUNTS}");
+            return;
+        };
+        let mut daemon = Daemon::start(&mut mounted);
+        daemon.line_with(&format!("of {} MiB available", want_kib >> 10));
+        if said_kib != want_kib {
+            daemon.says(&format!("MemTotal cannot be {said_kib} kB"));
+        }
+        let (status, heard) = daemon.end_by(Signal::SIGTERM);
+        assert!(status.success(), "{status}, {heard:#?}");
+        let said = heard.iter().filter(|line| line.contains("MemTotal cannot"));
+        assert_eq!(
+            said.count(),
+            usize::from(said_kib != want_kib),
+            "{heard:#?}"
+        );
+        assert!(
+            !heard.iter().any(|line| line.contains("low memory")),
+            "{heard:#?}"
+        );
+    }
+}
+
 /// `command` without `option` and its value.
 fn without_option(command: &Command, option: &str) -> Command {
     let arguments: Vec<_> = command.get_args().collect();

@@ -70,6 +70,8 @@ pub(crate) enum Used {
     Reckoned(u64),
     /// What the same line said before.
     Before(u64),
+    /// What the machine has.
+    Machine(u64),
 }
 
 /// The beginning of what was found, without the heap.
@@ -189,6 +191,9 @@ impl fmt::Display for Implausible {
                 Quantity(bytes, unit)
             ),
             Used::Before(bytes) => write!(f, "; using {}, as before", Quantity(bytes, unit)),
+            Used::Machine(bytes) => {
+                write!(f, "; using {}, by sysinfo(2)", Quantity(bytes, unit))
+            }
         }
     }
 }

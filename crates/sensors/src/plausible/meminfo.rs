@@ -93,21 +93,30 @@ const LESS_THAN_ALL: [Key; 8] = [
 ];
 const HOSTS: usize = 4;
 
-/// Memory by the text of meminfo. `known_total` is the MemTotal of an earlier
-/// reading, which stands in for one that is wrong.
+/// What is known of MemTotal beside the text.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KnownTotal {
+    /// That of an earlier reading, which stands in for one that is wrong.
+    pub(crate) before: Option<u64>,
+    /// All that the machine has, where the text is about this machine. A
+    /// container may be shown less.
+    pub(crate) machine: Option<u64>,
+}
+
+/// Memory by the text of meminfo.
 ///
 /// # Errors
 ///
-/// There is no MemTotal, or neither MemAvailable nor MemFree: nothing can be
-/// told by the rest.
+/// There is no MemTotal and none is known, or neither MemAvailable nor MemFree:
+/// nothing can be told by the rest.
 pub(crate) fn memory(
     text: &[u8],
-    known_total: Option<u64>,
+    known: KnownTotal,
     findings: &mut MeminfoFindings,
 ) -> Result<Memory, Unfit> {
     let fields = MeminfoFields::of(&KEYS, text);
     findings.begin();
-    let total_bytes = total(&fields, known_total, findings)?;
+    let total_bytes = total(&fields, known, findings)?;
     // No part of memory is larger than all of it.
     let part = |key: Key, findings: &mut _| fields.at_most(key as usize, total_bytes, findings);
     let free = part(Key::MemFree, findings);
@@ -211,17 +220,21 @@ impl Room {
 
 fn total(
     fields: &MeminfoFields,
-    known_total: Option<u64>,
+    known: KnownTotal,
     findings: &mut MeminfoFindings,
 ) -> Result<u64, Unfit> {
     const TOTAL: usize = Key::MemTotal as usize;
-    let found = fields.at_most(TOTAL, ABSURD_BYTES, findings);
+    // A balloon may have taken some since the text was read.
+    let limit = |machine: u64| machine.saturating_add(slack(machine));
+    let found = fields.at_most(TOTAL, known.machine.map_or(ABSURD_BYTES, limit), findings);
     if let Some(bytes) = found.filter(|&bytes| bytes > 0) {
-        return Ok(summed(fields, bytes, known_total, findings).unwrap_or(bytes));
+        return Ok(summed(fields, bytes, known.before, findings).unwrap_or(bytes));
     }
-    let known = known_total.ok_or_else(|| fields.unfit(TOTAL))?;
-    fields.use_instead(TOTAL, Used::Before(known), findings);
-    Ok(known)
+    let before = known.before.map(|bytes| (bytes, Used::Before(bytes)));
+    let machine = known.machine.map(|bytes| (bytes, Used::Machine(bytes)));
+    let (bytes, used) = before.or(machine).ok_or_else(|| fields.unfit(TOTAL))?;
+    fields.use_instead(TOTAL, used, findings);
+    Ok(bytes)
 }
 
 /// What is taken for a MemTotal of `found` that cannot be, by what its parts add
