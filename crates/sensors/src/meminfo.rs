@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use model::Memory;
+use model::{Memory, Paging};
 use rustix::system::sysinfo;
 
 use crate::error::ReadError;
@@ -75,6 +75,18 @@ impl Meminfo {
             }
             Err(unfit) => Err(ReadError::unfit(self.file.path(), unfit)),
         }
+    }
+
+    /// Reads from it how busy swap is, and how full. What is implausible in it is
+    /// not told.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`]; [`ReadError::Missing`] and [`ReadError::Implausible`]
+    /// where it does not say.
+    pub fn paging(&mut self) -> Result<Paging, ReadError> {
+        let text = self.file.read_lines()?;
+        plausible::paging(text).map_err(|unfit| ReadError::unfit(self.file.path(), unfit))
     }
 
     /// What was implausible in the last reading and was not yet asked for here.

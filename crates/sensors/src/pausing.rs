@@ -14,8 +14,9 @@ use model::{Paging, ProcessId, RunState};
 use rustix::io::Errno;
 
 use crate::error::ReadError;
-use crate::file::{for_each_line, read_whole};
-use crate::number::{decimal, kibibytes};
+use crate::file::for_each_line;
+use crate::meminfo::Meminfo;
+use crate::number::decimal;
 use crate::pid_files::{FirstThread, PidPath};
 use crate::proc_root::ProcRoot;
 
@@ -278,28 +279,9 @@ impl PauseFiles {
     ///
     /// # Errors
     ///
-    /// [`ReadError`]: `meminfo` cannot be read, or does not say.
+    /// Those of [`Meminfo::open`] and [`Meminfo::paging`].
     pub fn paging(&self) -> Result<Paging, ReadError> {
-        let path = self.root.path().join("meminfo");
-        let mut text = [0; 8192];
-        let read = File::open(&path).and_then(|file| Ok(read_whole(&file, &mut text)?));
-        let len = read.map_err(|source| ReadError::Read {
-            path: path.clone(),
-            source,
-        })?;
-        let bytes_of = |key: &'static str| {
-            text[..len]
-                .split(|byte| *byte == b'\n')
-                .find_map(|line| kibibytes(line.strip_prefix(key.as_bytes())?))
-                .ok_or_else(|| ReadError::Missing {
-                    path: path.clone(),
-                    key,
-                })
-        };
-        Ok(Paging {
-            writeback_bytes: bytes_of("Writeback:")?,
-            swap_free_bytes: bytes_of("SwapFree:")?,
-        })
+        Meminfo::open(&self.root.path().join("meminfo"))?.paging()
     }
 }
 

@@ -20,7 +20,7 @@ use crate::number::kibibytes;
 
 pub(crate) use self::fields::Unfit;
 pub use self::implausible::Implausible;
-pub(crate) use self::meminfo::{Key, KnownTotal, MeminfoFindings, memory};
+pub(crate) use self::meminfo::{Key, KnownTotal, MeminfoFindings, memory, paging};
 #[cfg(test)]
 pub(crate) use self::notified::NOTIFIER_KEYS;
 pub use self::notified::{Notified, NotifierLevel};

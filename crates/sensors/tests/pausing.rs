@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use model::{ProcessId, RunState};
+use model::{Paging, ProcessId, RunState};
 use sensors::{PauseFiles, ProcRoot};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -138,6 +138,29 @@ fn private_memory_and_swap_are_found() {
     files().paging().expect("the kernel tells");
     let gone = files().swapped_bytes(u32::MAX).expect("it can be read");
     assert_eq!(gone, None);
+}
+
+/// What is found to be free of swap where meminfo says this of it.
+#[track_caller]
+fn check_swap(swap_total: &str, swap_free: &str, want_kib: u64) {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let text = format!("SwapTotal: {swap_total} kB\nSwapFree: {swap_free} kB\nWriteback: 8 kB\n");
+    fs::write(folder.path().join("meminfo"), text).expect("it is ours");
+    let files = PauseFiles::new(ProcRoot::at(folder.path()));
+    let want = Paging {
+        writeback_bytes: 8 << 10,
+        swap_free_bytes: want_kib << 10,
+    };
+    assert_eq!(files.paging().expect("it makes sense"), want);
+}
+
+#[test]
+fn no_more_is_paged_out_than_there_can_be_room_for_in_swap() {
+    check_swap("1000", "700", 700);
+    check_swap("1000", "7000", 1000);
+    // As lxcfs has it: less than nothing.
+    check_swap("1000", "18446744073709551411", 0);
+    check_swap("0", "700", 0);
 }
 
 #[test]

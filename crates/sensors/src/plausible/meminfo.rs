@@ -1,6 +1,6 @@
 //! What meminfo may say of memory.
 
-use model::Memory;
+use model::{Memory, Paging};
 
 use super::fields::{Fields, Findings, Unfit};
 use super::implausible::{Fault, Measure, Used};
@@ -42,9 +42,10 @@ pub(crate) enum Key {
     Hugepagesize,
     SwapTotal,
     SwapFree,
+    Writeback,
 }
 
-pub(crate) const KEYS: [(&str, Measure); 17] = [
+pub(crate) const KEYS: [(&str, Measure); 18] = [
     ("MemTotal", Measure::Kib),
     ("MemAvailable", Measure::Kib),
     ("MemFree", Measure::Kib),
@@ -62,6 +63,7 @@ pub(crate) const KEYS: [(&str, Measure); 17] = [
     ("Hugepagesize", Measure::Kib),
     ("SwapTotal", Measure::Kib),
     ("SwapFree", Measure::Kib),
+    ("Writeback", Measure::Kib),
 ];
 
 type MeminfoFields = Fields<{ KEYS.len() }>;
@@ -164,6 +166,26 @@ pub(crate) fn memory(
         anon_bytes: anon.unwrap_or(0),
         shmem_bytes: shmem.unwrap_or(0),
         unreclaimable_slab_bytes: slab.unwrap_or(0),
+    })
+}
+
+/// What page-out is paced by, by the text of meminfo. What is implausible in it
+/// is not noted: [`memory`] does that.
+///
+/// # Errors
+///
+/// It does not say how much is under writeback, or nothing of swap.
+pub(crate) fn paging(text: &[u8]) -> Result<Paging, Unfit> {
+    let fields = MeminfoFields::of(&KEYS, text);
+    let unfit = |key: Key| fields.unfit(key as usize);
+    if !fields.is_there(Key::SwapFree as usize) {
+        return Err(unfit(Key::SwapFree));
+    }
+    let (_, swap_free_bytes) = swap(&fields, &mut MeminfoFindings::default());
+    let writeback = fields.sound(Key::Writeback as usize);
+    Ok(Paging {
+        writeback_bytes: writeback.ok_or_else(|| unfit(Key::Writeback))?,
+        swap_free_bytes,
     })
 }
 
