@@ -34,6 +34,13 @@ impl Memory {
         self.total_bytes.saturating_sub(self.hugetlb_bytes)
     }
 
+    /// Whether a process or a unit that holds so much matters to the others: a
+    /// hundredth. What holds less is not worth a pause, and keeps nothing paused.
+    #[must_use]
+    pub fn is_noticeable(&self, bytes: u64) -> bool {
+        self.usable_bytes() / 100 <= bytes
+    }
+
     /// Free swap, and no more than there is: swap that was just turned off may
     /// still be listed as free.
     #[must_use]

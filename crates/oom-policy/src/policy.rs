@@ -26,9 +26,6 @@ const LAST_CALL_BUDGET: Budget = Budget { states: 1 << 17 };
 /// Where memory and swap are full within so long, pausing what grows would only
 /// leave it with all of them.
 const TOO_FAST: u64 = 3;
-/// A unit that holds less than this part of all memory keeps no paused unit
-/// waiting.
-const NOTICEABLE: u64 = 100;
 
 /// What a decision is made of.
 #[derive(Clone, Copy, Debug)]
@@ -783,7 +780,7 @@ impl Policy {
     /// Whether a unit is one of those that compete for memory.
     fn is_noticeable(&self, memory: &Memory, unit: &Unit) -> bool {
         value::class(&self.settings, memory, unit) == Some(Class::Ordinary)
-            && memory.total_bytes / NOTICEABLE <= unit.held_bytes()
+            && memory.is_noticeable(unit.held_bytes())
     }
 
     /// Writes out the actions that pause what was chosen, and remembers it. What

@@ -173,13 +173,11 @@ impl Senses {
         }
         // First: a pause waits for it.
         if self.to_tie && is_quiet {
-            // Others are not worth a pause.
-            let least_bytes = memory.usable_bytes() / 100;
             let processes = &self.processes;
             let is_registered = |process: &Process| process.dossier.value.is_some();
             let is_any = processes.iter().any(is_registered);
             let is_worth_it = |seen: &Seen| {
-                least_bytes <= seen.held_bytes()
+                memory.is_noticeable(seen.held_bytes())
                     || (is_any && descends_from_registered(processes, seen))
             };
             let mut ask = |request| surveyor.ask(request);
