@@ -47,6 +47,19 @@ fn wait_until(is_so: impl Fn() -> bool) {
     }
 }
 
+#[test]
+fn at_start_pausing_is_spoken_of_where_there_is_swap() {
+    for swap_mib in [0, SWAP_MIB] {
+        let stage = Stage::new();
+        stage.set_memory(TOTAL_MIB, swap_mib, swap_mib);
+        let mut daemon = stage.daemon(&[]);
+        daemon.line_with("  pressure ");
+        let (_, heard) = daemon.end_by(Signal::SIGTERM);
+        let is_said = heard.iter().any(|line| line.starts_with("  pause "));
+        assert_eq!(is_said, swap_mib > 0, "{heard:#?}");
+    }
+}
+
 /// The cheaper of two is paused, as `daemon` has said.
 fn paused(stage: &Stage, daemon: &mut support::Daemon) -> [Process; 2] {
     plenty(stage);

@@ -404,7 +404,8 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
         )?;
     }
     match pause_gate {
-        _ if !settings.pause => {}
+        // Nothing is paused meanwhile.
+        _ if !settings.pause || memory.swap_total_bytes == 0 => {}
         Some(percent) => writeln!(
             out,
             "  pause       once all tasks stall for {percent} % of a second, where swap has room"
