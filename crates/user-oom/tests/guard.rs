@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
-use support::{Stage, TOTAL_MIB};
+use support::{Daemon, Stage, TOTAL_MIB};
 
 /// At or below 10 % (400 MiB of 4000) it warns, and 12 % (480) is enough again.
 const SHORT_OF_ONE: u64 = 350;
@@ -276,7 +276,11 @@ fn what_ends_it_ends_it_cleanly() {
         Signal::SIGTSTP,
     ] {
         let stage = Stage::new();
-        let mut daemon = stage.daemon(&[]);
+        // Where nohup(1) started the tests, SIGHUP is ignored and would not end it.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_user-oom")]);
+        let command = stage.set(&mut command);
+        let mut daemon = Daemon::start(command.args(["--registered-only", "-r", "0"]));
         daemon.line_with("socket");
         let (status, heard) = daemon.end_by(signal);
         assert!(status.success(), "{signal}: {status}, {heard:#?}");
