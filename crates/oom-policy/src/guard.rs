@@ -168,6 +168,13 @@ impl Guard {
         self.policy.will(&self.memory, processes, will);
     }
 
+    /// Whether memory and swap are both below their recovery thresholds, as last
+    /// told: the kernel may kill soon.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.policy.is_short(&self.memory)
+    }
+
     /// Whether the free pages in the per-CPU lists matter for `memory`: victims
     /// are pending, or memory is not so ample that nothing is decided anyway.
     /// Reading them takes time.

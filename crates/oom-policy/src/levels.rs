@@ -109,6 +109,14 @@ impl Levels {
         memory.available_bytes >= self.recovery_memory
     }
 
+    /// Whether memory and, where that counts, swap are below their recovery
+    /// thresholds.
+    pub(crate) fn is_short(&self, memory: &Memory) -> bool {
+        let counts_swap = self.pool(memory) == Pool::MemoryAndSwap;
+        !self.has_recovered(memory)
+            && (!counts_swap || memory.free_swap_bytes() < self.recovery_swap)
+    }
+
     /// What the levels look at. A pool that holds the recovery share of memory
     /// and swap together has one of the two above its own recovery share, and
     /// so above its threshold, as long as recovery is above both. Where it
@@ -311,6 +319,30 @@ mod tests {
         assert_eq!(levels.relief_need(&memory), 14 * GIB);
         assert_eq!(levels.last_call_need(&memory), 14 * GIB);
         assert!(!levels.has_recovered(&memory));
+    }
+
+    #[track_caller]
+    fn check_short(settings: &Settings, memory: Memory, want: bool) {
+        let levels = Levels::of(settings, &memory);
+        assert_eq!(levels.is_short(&memory), want, "{memory:?}");
+    }
+
+    #[test]
+    fn short_is_below_the_recovery_thresholds_of_memory_and_swap() {
+        let settings = Settings::default();
+        check_short(&settings, machine(15, 14), false);
+        check_short(&settings, machine(14, 15), false);
+        check_short(&settings, machine(14, 14), true);
+        check_short(&settings, machine(1, 1), true);
+        let mut ignores_swap = Settings::default();
+        ignores_swap.warn.swap = Amount::percent(100);
+        check_short(&ignores_swap, machine(14, 100), true);
+        let without = Memory {
+            swap_total_bytes: 0,
+            swap_free_bytes: 0,
+            ..machine(14, 0)
+        };
+        check_short(&settings, without, true);
     }
 
     #[test]

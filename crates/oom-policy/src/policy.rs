@@ -163,6 +163,11 @@ impl Policy {
         Levels::of(&self.settings, memory).has_recovered(memory)
     }
 
+    /// Whether memory and swap are both below their recovery thresholds.
+    pub(crate) fn is_short(&self, memory: &Memory) -> bool {
+        Levels::of(&self.settings, memory).is_short(memory)
+    }
+
     /// The warn threshold for available memory, in bytes.
     pub(crate) fn warn_bytes(&self, memory: &Memory) -> u64 {
         Levels::of(&self.settings, memory).warn_memory

@@ -45,6 +45,17 @@ pub struct Runner {
     pub has_ended: bool,
 }
 
+/// Where a process comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    /// Pid of its parent.
+    pub parent: u32,
+    /// Its session id; 0 where that is of another pid namespace.
+    pub session: u32,
+    /// When it started, in clock ticks since boot.
+    pub start_ticks: u64,
+}
+
 /// The name of a function of the kernel's, or its beginning: proc_pid_wchan(5).
 ///
 /// Empty where the kernel does not tell.
@@ -89,6 +100,20 @@ impl ProcRoot {
     pub fn start_ticks(&self, pid: u32) -> Result<Option<u64>, ReadError> {
         self.stat_of(pid)
             .map(|stat| stat.map(|stat| stat.start_ticks))
+    }
+
+    /// Where `pid` comes from, or `None` once it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn lineage(&self, pid: u32) -> Result<Option<Lineage>, ReadError> {
+        let lineage = |stat: Stat| Lineage {
+            parent: stat.parent,
+            session: stat.session,
+            start_ticks: stat.start_ticks,
+        };
+        self.stat_of(pid).map(|stat| stat.map(lineage))
     }
 
     /// The user `pid` runs as and when it started, or `None` once it is gone.

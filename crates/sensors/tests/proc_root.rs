@@ -47,6 +47,7 @@ fn a_process_that_is_gone_is_no_error() {
         assert_eq!(root.start_ticks(pid).unwrap(), None, "{pid}");
         assert_eq!(root.runner(pid).unwrap(), None, "{pid}");
         assert_eq!(root.oom_score(pid).unwrap(), None, "{pid}");
+        assert_eq!(root.lineage(pid).unwrap(), None, "{pid}");
     }
     assert_eq!(root.runner(9).unwrap(), None, "its status is gone");
 }
@@ -81,6 +82,9 @@ fn the_kernels_own_agrees_with_procfs() {
     let runner = root.runner(me).unwrap().unwrap();
     assert_eq!(runner.uid, theirs.status().unwrap().ruid);
     assert_eq!(runner.start_ticks, theirs.stat().unwrap().starttime);
+    let lineage = root.lineage(me).unwrap().unwrap();
+    assert_eq!(lineage.start_ticks, runner.start_ticks);
+    assert_eq!(lineage.parent, std::os::unix::process::parent_id());
     assert_eq!(root.start_ticks(me).unwrap(), Some(runner.start_ticks));
     assert!(!runner.is_kernel_thread);
     assert!(root.oom_score(me).unwrap().is_some());

@@ -187,10 +187,15 @@ pub(crate) struct Arguments {
     )]
     pub(crate) syslog: Option<PathBuf>,
 
-    /// Raise oom_score_adj of registered processes, more for lower values, so
-    /// that the kernel's own choice agrees; undone at exit
+    /// Leave oom_score_adj alone. Without this, the processes to be killed next
+    /// are raised to 1000 while memory is below the recovery threshold, so that
+    /// the kernel's own choice agrees; undone when memory is back, and at exit
     #[arg(long)]
-    pub(crate) align_kernel: bool,
+    pub(crate) no_align_kernel: bool,
+
+    /// What an earlier version had instead.
+    #[arg(long, hide = true)]
+    align_kernel: bool,
 
     /// Log each registry entry and each look at memory
     #[arg(short = 'd', long = "debug")]
@@ -267,6 +272,13 @@ impl Arguments {
             return Err(Unusable(
                 "`--kernel-oom` would leave the choice to the kernel, which has no values: leave it \
                  out, or use `psi-monitor --action sysrq`"
+                    .to_owned(),
+            ));
+        }
+        if self.align_kernel {
+            return Err(Unusable(
+                "`--align-kernel` is the default by now: leave it out (`--no-align-kernel` is the \
+                 opposite)"
                     .to_owned(),
             ));
         }

@@ -20,6 +20,7 @@ use oom_policy::{
 use sensors::ReadError;
 
 use crate::act::{Executor, Means};
+use crate::align::{Aligner, Outlook};
 use crate::error::{Error, chain, system};
 use crate::memory::Sight;
 use crate::peers::Peers;
@@ -46,6 +47,7 @@ pub(crate) struct Daemon {
     pub(crate) guard: Guard,
     pub(crate) effects: Effects,
     pub(crate) executor: Executor,
+    pub(crate) aligner: Aligner,
     pub(crate) peers: Peers,
     pub(crate) scribe: Scribe,
     pub(crate) watchdog: Watchdog,
@@ -193,6 +195,7 @@ impl Daemon {
         self.executor
             .settle(now, memory.pool_bytes(), &mut self.scribe);
         self.handle(now, Event::Memory(memory));
+        self.align(now);
         let is_quiet = self.guard.level() == Level::Ok && !self.executor.is_busy();
         self.senses
             .measure(now, is_quiet, self.guard.memory(), &mut self.scribe);
@@ -325,6 +328,20 @@ impl Daemon {
         surveyor.want_commands(wanted);
     }
 
+    /// Should the kernel come first, it is to choose as we would.
+    fn align(&mut self, now: Moment) {
+        let outlook = Outlook {
+            will: &self.will,
+            processes: &self.senses.processes,
+            memory: self.guard.memory(),
+            since_ticks: self.senses.table.scanned_at_ticks(),
+        };
+        let dying = self.executor.holds.pending();
+        let is_short = self.guard.is_short();
+        let pause = self.aligner.follow(now, is_short, dying, outlook);
+        self.rest_for(pause);
+    }
+
     fn let_go(&mut self, now: Moment, id: ProcessId) {
         let (was_victim, was_registered) =
             self.executor.let_go(now, id, &self.wait, &mut self.scribe);
@@ -360,8 +377,6 @@ impl Daemon {
         if has_changed {
             self.revalue();
         }
-        let pause = self.values.align(now, &mut self.scribe);
-        self.rest_for(pause);
         self.peers
             .restore(now, &self.wait, &mut self.scribe)
             .map_err(Error::Control)?;

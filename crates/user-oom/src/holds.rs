@@ -74,8 +74,14 @@ impl Holds {
 
     /// Whether a victim is still expected to end.
     pub(crate) fn any_pending(&self) -> bool {
-        let is_pending = |hold: &Hold| hold.ending.is_some_and(|ending| ending.is_pending);
-        self.list.iter().any(is_pending)
+        self.pending().next().is_some()
+    }
+
+    /// The victims that are still expected to end.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = ProcessId> {
+        let is_pending = |hold: &&Hold| hold.ending.is_some_and(|ending| ending.is_pending);
+        let pending = self.list.iter().filter(is_pending);
+        pending.map(|hold| hold.process.id())
     }
 
     /// The hold on `id`, where there is one.

@@ -24,7 +24,7 @@ use sensors::{
 use value_registry::{Options, Registry};
 
 use crate::act::Executor;
-use crate::align::Aligner;
+use crate::align::{self, Aligner};
 use crate::arguments::{Arguments, Source};
 use crate::classify::{Classifier, Programs};
 use crate::daemon::{Daemon, LoopState, StatusLine, room_for};
@@ -41,7 +41,7 @@ use crate::senses::Senses;
 use crate::surveyor::{self, Surveyor};
 use crate::tell::accounts::Accounts;
 use crate::tell::hook::{self, Hooks};
-use crate::tell::lane::Desk;
+use crate::tell::lane::{Desk, Lane};
 use crate::tell::main_log;
 use crate::tell::page::{self, Introduction, Page};
 use crate::tell::scribe::Scribe;
@@ -127,6 +127,7 @@ pub(crate) fn daemon(
     }
     let mut desk = Desk::new().map_err(system("wake the thread that writes"))?;
     let watchdogs_lane = desk.lane(watchdog::LINES);
+    let aligners_lane = desk.lane(align::LINES);
     let mut scribe = Scribe::spawn(desk, hooks, page(syslog));
     main_log::hand_over(|level, text| scribe.note(level, text));
 
@@ -171,16 +172,7 @@ pub(crate) fn daemon(
     rehearsal::end_a_child(&root, &executable(), reaper.as_ref())?;
 
     let executor = Executor::new(root.clone(), reaper, paused, arguments.dryrun, capacity);
-    let aligner = match &place {
-        Some(place) if arguments.align_kernel => Some(aligner(&root, place)),
-        None if arguments.align_kernel => {
-            log::warn!(
-                "`--align-kernel` is off: it keeps its notes beside the control socket, and there is none"
-            );
-            None
-        }
-        _ => None,
-    };
+    let aligner = aligner(arguments, &root, place.as_ref(), &watchdog, aligners_lane);
     let mut senses = Senses::new(
         memory_source,
         pressure,
@@ -200,10 +192,11 @@ pub(crate) fn daemon(
         wait,
         signals,
         senses,
-        values: Values::new(root, registry, turn, aligner),
+        values: Values::new(root, registry, turn),
         guard,
         effects: rehearsed.effects,
         executor,
+        aligner,
         peers,
         scribe,
         will: Vec::with_capacity(watchdog.room()),
@@ -392,17 +385,31 @@ fn beside(place: &Place, ending: &str) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path.into())
 }
 
-/// Its memo lies beside the socket.
-fn aligner(root: &ProcRoot, place: &Place) -> Aligner {
-    let memo = beside(place, ".aligned");
-    let mut aligner = Aligner::new(root.clone(), memo);
-    if let Err(err) = aligner.put_back_earlier() {
-        log::warn!(
-            "oom_score_adj values that an earlier daemon set remain: {}",
-            chain(&err)
-        );
+/// What raises the next victims for the kernel, as far as that is wanted and can
+/// be. Its memo lies beside the socket; whatever is wanted now, an earlier daemon
+/// may have left one.
+fn aligner(
+    arguments: &Arguments,
+    root: &ProcRoot,
+    place: Option<&Place>,
+    watchdog: &Watchdog,
+    lane: Lane,
+) -> Aligner {
+    let lacks = match place {
+        _ if arguments.no_align_kernel || arguments.dryrun => None,
+        None => Some("it keeps its notes beside the control socket, and there is none"),
+        // It takes descriptors too.
+        Some(_) if watchdog.room() == 0 => Some("it needs the watchdog's order of kills"),
+        Some(_) => None,
+    };
+    if let Some(why) = lacks {
+        log::warn!("the kernel's own choice is not aligned: {why}");
     }
-    aligner
+    let is_wanted = !arguments.no_align_kernel && !arguments.dryrun && lacks.is_none();
+    match place {
+        Some(place) => Aligner::spawn(root.clone(), beside(place, ".aligned"), is_wanted, lane),
+        None => Aligner::off(),
+    }
 }
 
 /// What ends us is read like any other event. SIGTSTP (^Z) ends us too: a

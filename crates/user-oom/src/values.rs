@@ -1,6 +1,5 @@
 //! The values that users give their processes, as the loop keeps them: read
-//! from the registry and, where asked for, passed on to the kernel's own
-//! choice.
+//! from the registry.
 
 use std::time::Duration;
 
@@ -8,15 +7,9 @@ use oom_policy::{Moment, PauseWord, ProcessId};
 use sensors::ProcRoot;
 use value_registry::{Notice, Registry};
 
-use crate::align::Aligner;
-use crate::error::chain;
 use crate::registry_turn::{RegistryTurn, lookup, severity};
 use crate::tell::scribe::Scribe;
 use crate::wait::Wait;
-
-/// Between two changes of `oom_score_adj` by the registry: all that are
-/// registered are read for it, however few entries a user keeps changing.
-const ALIGN_REST: Duration = Duration::from_secs(1);
 
 /// The registry, and what follows from its changes.
 #[derive(Debug)]
@@ -24,27 +17,14 @@ pub(crate) struct Values {
     root: ProcRoot,
     registry: Registry,
     turn: RegistryTurn,
-    aligner: Option<Aligner>,
-    /// The registry has changed since the kernel's choice was last aligned,
-    is_unaligned: bool,
-    /// which is not done again before then.
-    next_align: Moment,
 }
 
 impl Values {
-    pub(crate) fn new(
-        root: ProcRoot,
-        registry: Registry,
-        turn: RegistryTurn,
-        aligner: Option<Aligner>,
-    ) -> Self {
+    pub(crate) fn new(root: ProcRoot, registry: Registry, turn: RegistryTurn) -> Self {
         Self {
             root,
             registry,
             turn,
-            aligner,
-            is_unaligned: true,
-            next_align: Moment::ORIGIN,
         }
     }
 
@@ -100,30 +80,6 @@ impl Values {
         for notice in notices {
             scribe.chat(severity(notice), notice);
         }
-        let has_changed = self.registry.has_changed();
-        self.is_unaligned |= has_changed;
-        has_changed
-    }
-
-    /// Has the kernel's choice follow the registry; how long it may lag.
-    pub(crate) fn align(&mut self, now: Moment, scribe: &mut Scribe) -> Duration {
-        let Some(aligner) = &mut self.aligner else {
-            return Duration::MAX;
-        };
-        if !self.is_unaligned {
-            return Duration::MAX;
-        }
-        if now < self.next_align {
-            return self.next_align.since(now);
-        }
-        self.is_unaligned = false;
-        self.next_align = now + ALIGN_REST;
-        if let Err(err) = aligner.align(self.registry.entries()) {
-            scribe.note(
-                log::Level::Warn,
-                format_args!("cannot align the kernel's choice: {}", chain(&err)),
-            );
-        }
-        Duration::MAX
+        self.registry.has_changed()
     }
 }

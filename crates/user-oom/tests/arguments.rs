@@ -54,6 +54,11 @@ fn refuses(arguments: &[&str], why: &str) {
     assert_eq!(output.status.code(), Some(2), "{said}");
 }
 
+#[test]
+fn what_is_the_default_by_now_is_refused() {
+    refuses(&["--align-kernel"], "is the default by now: leave it out");
+}
+
 mod earlyooms_lines {
     use super::*;
 

@@ -333,9 +333,11 @@ fn open_place(stage: &Stage) -> PathBuf {
     place
 }
 
-/// The daemon that aligns the kernel's choice, with its socket in `place`.
+/// The daemon with its socket in `place`, while memory is short enough for the
+/// kernel's choice to be aligned, and not for a kill.
 fn aligning(stage: &Stage, place: &Path) -> Command {
-    let mut ours = command(stage, &["--align-kernel", "--socket"]);
+    stage.set_available(450);
+    let mut ours = command(stage, &["--socket"]);
     ours.arg(place.join("socket"));
     ours
 }
@@ -355,9 +357,6 @@ fn links_and_memos_that_others_have_planted_beside_the_socket_are_not_followed()
     let precious = stage.path("precious");
     fs::write(&precious, "as it was").expect("the folder is ours");
     let [nine, one] = [9, 1].map(|value| stage.process(value));
-    for process in [&nine, &one] {
-        fs::write(oom_score_adj(process.pid()), "0").expect("we are root");
-    }
     // Another user would have this one spared.
     let stat = fs::read_to_string(format!("/proc/{}/stat", nine.pid())).expect("it runs");
     let start_ticks = stat
@@ -366,21 +365,20 @@ fn links_and_memos_that_others_have_planted_beside_the_socket_are_not_followed()
         .and_then(|rest| rest.split(' ').nth(20));
     let start_ticks = start_ticks.expect("proc_pid_stat(5)");
     let memo = place.join("socket.aligned");
-    fs::write(&memo, format!("{} {start_ticks} -1000 0\n", nine.pid())).expect("ours");
+    let line = format!("{} {start_ticks} -999 0 0\n", nine.pid());
+    fs::write(&memo, line).expect("ours");
     chown(&memo, Some(65_533), None).expect("we are root");
     symlink(&precious, place.join("socket.aligned.new")).expect("ours");
 
     let mut daemon = Daemon::start(&mut aligning(&stage, &place));
     let said = daemon.line_with("that an earlier daemon set remain");
     assert!(said.contains("socket.aligned` is not ours"), "{said}");
-    daemon.line_with(&format!("process {} is registered", one.pid()));
     let raised = wait_for(|| {
-        let text = fs::read_to_string(oom_score_adj(one.pid())).expect("it runs");
-        text == "450\n"
+        let [nine, one] = [&nine, &one]
+            .map(|process| fs::read_to_string(oom_score_adj(process.pid())).expect("it runs"));
+        nine == "500\n" && one == "1000\n"
     });
-    assert!(raised, "the less valuable is raised");
-    let spared = fs::read_to_string(oom_score_adj(nine.pid())).expect("it runs");
-    assert_eq!(spared, "0\n");
+    assert!(raised, "the less valuable comes first");
     assert_eq!(fs::read_to_string(&precious).expect("ours"), "as it was");
     assert_eq!(fs::symlink_metadata(&memo).expect("it is there").uid(), 0);
 }
@@ -396,8 +394,8 @@ fn with_a_full_disk_nothing_is_aligned_and_all_is_guarded() {
         println!("{NO_MOUNTS}");
         return;
     };
-    let mut daemon = Daemon::start(mounted.arg("--grace").arg("0.1"));
     let one = stage.process(1);
+    let mut daemon = Daemon::start(mounted.arg("--grace").arg("0.1"));
     let said = daemon.line_with("cannot align the kernel's choice");
     assert!(said.contains("No space left"), "{said}");
     let adj = fs::read_to_string(oom_score_adj(one.pid())).expect("it runs");
