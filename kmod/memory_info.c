@@ -20,6 +20,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
+#include <linux/hrtimer.h>
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/ktime.h>
@@ -68,8 +69,10 @@ enum {
 	RELEASE_BLOCKS = SZ_4M / PAGE_SIZE / BLOCK_PAGES,
 	/* Taken back at most, a sample. */
 	REFILL_BLOCKS = 1 + SZ_1M / PAGE_SIZE / BLOCK_PAGES,
-	/* As long as the callback sleeps at most, and between two looks. */
-	SLICE_MS = 8,
+	/* As long as the callback sleeps at most. */
+	SLICE_US = 4 * USEC_PER_MSEC,
+	/* Between the worker's looks at an open call. */
+	LOOK_MS = 8,
 	/* So much above its high watermark, and a zone has memory again. */
 	BACK_PAGES = SZ_1M / PAGE_SIZE,
 	/* Calls that did not help: so many in a row, then the kernel's turn ... */
@@ -572,7 +575,7 @@ static struct {
 	bool deaf; /* It left a call unread, and has not read since. */
 	unsigned int unhelped; /* Calls in a row that did not help, ... */
 	s64 unhelped_us; /* ... and how long they took. */
-	/* Of all calls, for those who read: */
+	/* Of all calls, to be read: */
 	u64 asked;
 	u64 answered;
 	s64 answer_us;
@@ -987,22 +990,27 @@ static const char *enter_call(void)
 
 /*
  * Sleeps until there is an answer, the current task is killed, or the slice is
- * over.  Not once there is one: then a victim may be in need of oom_lock, and
- * the kernel does not sleep either while it waits for a victim of its own.
+ * over, which takes a high-resolution timer, not ticks.  Not once there is one:
+ * then a victim may be in need of oom_lock, and the kernel does not sleep
+ * either while it waits for a victim of its own.
  */
 static void sleep_slice(void)
 {
-	unsigned long slice = msecs_to_jiffies(SLICE_MS);
+	ktime_t slice = ns_to_ktime(SLICE_US * NSEC_PER_USEC);
+	unsigned int state = TASK_KILLABLE;
 	unsigned long stall;
+	DEFINE_WAIT(wait);
 
 	if (!is_pending(READ_ONCE(call.state)) || current_is_kswapd())
 		return;
-	psi_memstall_enter(&stall);
+	/* It is killed, and the kernel does not let it go: is_let_go(). */
 	if (fatal_signal_pending(current))
-		/* It is killed, and the kernel does not let it go: is_let_go(). */
-		schedule_timeout_uninterruptible(slice);
-	else
-		wait_event_killable_timeout(callers, !is_awaited(), slice);
+		state = TASK_UNINTERRUPTIBLE;
+	psi_memstall_enter(&stall);
+	prepare_to_wait(&callers, &wait, state);
+	if (is_awaited())
+		schedule_hrtimeout(&slice, HRTIMER_MODE_REL);
+	finish_wait(&callers, &wait);
 	psi_memstall_leave(&stall);
 }
 
@@ -1073,12 +1081,13 @@ static void note_hold(ktime_t since)
  * Told of a page that was freed, the kernel kills nothing, lets go of oom_lock,
  * tries the allocation again and, where it fails, calls again.  So a call is
  * waited for in slices: until the listener has answered, one run of the
- * callback sleeps for SLICE_MS at most and says 1; after that it does not sleep.
+ * callback sleeps for SLICE_US at most and says 1; after that it does not sleep.
  * The call and its deadline are kept from one run to the next, whichever task
  * that is of.
  *
- * Held when it runs, for a slice and a tick at a stretch, and for as long as
- * other tasks then keep the current one from a processor:
+ * Held when it runs, for one slice at a stretch (where the kernel has no
+ * high-resolution timers: for a tick more), and for as long as other tasks
+ * then keep the current one from a processor, as they may any that holds a lock:
  *  - oom_lock, a mutex.  An allocation that fails meanwhile finds it taken
  *    (mutex_trylock), sleeps for a tick and tries again.  A killed process that
  *    is in a page fault does the same, and gets into the kernel's reserves only
@@ -1114,6 +1123,7 @@ static void note_hold(ktime_t since)
  * after the call.
  *
  * The callback allocates nothing.  It runs for one task at a time (oom_lock).
+ * It wakes whatever polls the file, which only root can open.
  */
 static int on_oom(struct notifier_block *notifier, unsigned long unused, void *data)
 {
@@ -1188,7 +1198,7 @@ static void sample_later(void)
 	unsigned int ms = READ_ONCE(sample_ms);
 
 	if (READ_ONCE(call.state) != CALL_NONE)
-		ms = SLICE_MS;
+		ms = LOOK_MS;
 	else if (!atomic_read(&readers) && !READ_ONCE(report_ms) &&
 		 READ_ONCE(reserve_blocks) == wanted_blocks())
 		return;
@@ -1344,7 +1354,7 @@ static int open_file(struct inode *inode, struct file *file)
 		return -EPERM;
 
 	/*
-	 * Who sleeps in poll() is in our wait queue until it wakes, and nothing
+	 * A task in poll() is in our wait queue until it wakes, and nothing
 	 * else would keep the module until then.
 	 */
 	if (!try_module_get(THIS_MODULE))

@@ -60,19 +60,19 @@
  * MEMORY_INFO_LAST_CALL and "Sequence" has a new number.  The listener writes
  * that number, as decimal text with or without a newline, in one write(2):
  *
- *	"17 claim"	before it ends any process: it is about to
+ *	"17 claim"	before it kills anything: it is about to
  *	"17"		after that: memory will come
- *	"17 none"	instead: it can end no process, and need not be waited
+ *	"17 none"	instead: it can kill nothing, and need not be waited
  *			for
  *
  *	EINVAL	none of these
  *	ESTALE	not the latest call's number
  *	ETIME	that call is over: memory is back, or the kernel's turn has
- *		come.  One that was told so for a claim ends no process.
+ *		come.  A listener told so for its claim kills nothing.
  *
  * Each step has grace_ms: from the call to the claim, from there to the
  * answer, from there to memory.  A claim may be left out, but then what is
- * ended for a call may be ended for one that is over.  After the answer the
+ * killed for a call may be killed for one that is over.  After the answer the
  * level is what memory says again (mostly MEMORY_INFO_KILL), and the kernel
  * goes on as soon as memory comes back.  Where none comes, it asks again, each
  * call with a number of its own, and kills after four calls in a row that have
@@ -98,7 +98,7 @@
  * oom_kill_allocating_task come after the call.
  *
  * From the change of level to the answer the listener must not depend on
- * memory or on anyone who waits for memory: no open(2), no pidfd_open(2), no
+ * memory or on any task that waits for memory: no open(2), no pidfd_open(2), no
  * page fault, no file that takes a process's mmap lock (cmdline, environ,
  * maps, smaps) or cgroup_mutex (/proc/<pid>/cgroup, cgroup.kill), no
  * process_mrelease(2).  poll, pread and write of this file and
@@ -114,8 +114,8 @@
  *			of memory and the free one of swap are both at or
  *			below it (default 10,10)
  *	kill_percent	the same for MEMORY_INFO_KILL (default 5,5); neither
- *			number may be above that of warn_percent.  Who sets
- *			both writes kill_percent 0, then warn_percent, then
+ *			number may be above that of warn_percent.  To set
+ *			both, write kill_percent 0, then warn_percent, then
  *			kill_percent.
  *	sample_ms	milliseconds between two looks, 10 to 10000 (default
  *			200)
