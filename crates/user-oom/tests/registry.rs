@@ -4,12 +4,15 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::Stage;
+use support::{Running, Stage};
 
 /// At or below 10 % (400 MiB of 4000) it warns, and 12 % (480) is enough again.
 const SHORT: u64 = 350;
@@ -139,4 +142,54 @@ fn an_ordinary_users_value_is_capped_and_an_entry_that_is_removed_is_a_warning()
     assert!(said.contains("WARN"), "{said}");
     let want = "(test_proc1, uid 65534): it runs, but its entry was removed";
     assert!(said.ends_with(want), "{said}");
+}
+
+/// Makes and removes a directory, as fast as it can.
+const REMAKE: &str = r#"
+import os, sys
+print("remaking", flush=True)
+while True:
+    for call in (os.mkdir, os.rmdir):
+        try:
+            call(sys.argv[1])
+        except OSError:
+            pass
+"#;
+
+#[test]
+fn a_job_that_registers_once_is_registered_though_another_user_keeps_taking_its_name() {
+    const LIMIT: Duration = Duration::from_secs(60);
+    const OWNER: u32 = 65_534;
+    const OTHER: u32 = 65_533;
+
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not run: only root can run processes as other users");
+        return;
+    }
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    let job = stage.process_of(1, Some(OWNER));
+    let entry = stage.entry(job.pid());
+    let mut other = Command::new("python3");
+    other.args(["-c", REMAKE]).arg(&entry).uid(OTHER).gid(OTHER);
+    let mut other = Running::start(&mut other);
+    other.line_with("remaking");
+    let began = Instant::now();
+    let is_owners = || {
+        let found = fs::symlink_metadata(&entry);
+        found.is_ok_and(|found| found.is_file() && found.uid() == OWNER)
+    };
+    while !is_owners() {
+        assert!(began.elapsed() < LIMIT, "{:#?}", daemon.heard());
+        thread::yield_now();
+    }
+    let mut register = Command::new("sh");
+    register.args(["-c", "echo 7 > \"$1\"", "sh"]).arg(&entry);
+    let registered = register.uid(OWNER).gid(OWNER).status();
+    assert!(registered.expect("sh").success());
+    daemon.line_with(&format!(
+        "process {} is registered: value 7 (test_proc1, uid {OWNER}",
+        job.pid()
+    ));
 }

@@ -15,7 +15,7 @@ use crate::limits::{Holder, Users};
 use crate::occupant::{Lookup, Occupant};
 use crate::options::Options;
 use crate::stamp::Mark;
-use crate::{Bearer, Notice, Reason};
+use crate::{Bearer, Notice, Reason, ValueError};
 
 /// A file that makes no sense is given this long to be written to its end, a
 /// process this long to be seen, and an entry that was removed this long to be
@@ -291,6 +291,10 @@ impl Book {
             self.remove_left_behind(pid, &file, round);
             return;
         }
+        if is_blank(&bearer, seen, &file) {
+            self.withdraw(pid, round.now);
+            return;
+        }
         let known = self.known(bearer.id);
         match verdict(
             pid,
@@ -430,9 +434,15 @@ impl Book {
             && reason.blocks()
             && let Some(file) = file
         {
-            let removal = round
-                .directory
-                .remove_whole(pid, &file.identity, &mut round.effort);
+            let Round {
+                directory, effort, ..
+            } = round;
+            let removal = if file.owner != 0 && file.owner != bearer.uid && reason.names_a_process()
+            {
+                directory.reserve(bearer.id, bearer.uid, &file.identity, effort)
+            } else {
+                directory.remove_whole(pid, &file.identity, effort)
+            };
             removed = removal != Removal::Stays;
             self.say_aside(pid, file.owner, removal, round);
         }
@@ -550,4 +560,13 @@ impl Book {
         }
         false
     }
+}
+
+/// Whether it is the empty file that keeps the name of `bearer`'s entry for its
+/// user: see [`Directory::reserve`].
+fn is_blank(bearer: &Bearer, seen: &SeenFile, file: &Traits) -> bool {
+    let mark = Mark::new(bearer.id, file.modified);
+    seen.content == Err(Reason::Value(ValueError::Empty))
+        && seen.mark == Some(mark)
+        && file.owner == bearer.uid
 }

@@ -1,16 +1,19 @@
-//! Removes what stands in an entry's way.
+//! Removes what stands in an entry's way, and keeps the name for the process's
+//! user where another would put something there again.
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::AsFd;
 
+use model::ProcessId;
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, renameat2};
-use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::fcntl::{OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Uid, UnlinkatFlags, fchown, unlinkat};
 
-use crate::file::{FileIdentity, FoundFile, open_entry};
+use crate::file::{FileIdentity, FoundFile, Traits, metadata, open_entry};
+use crate::stamp::Mark;
 
 /// Files in directories that are removed between two rests. What is left is
 /// moved aside: a user can make more than the loop has time to remove.
@@ -91,13 +94,87 @@ pub(crate) fn remove_whole(
     }
 }
 
+/// Puts an empty file of `owner`'s, the user of the process `id`, in the place
+/// of what another user has put there, and removes that. In a sticky directory
+/// that other user cannot touch the name any more: one that puts something there
+/// in a loop is there again before the process's one attempt to register.
+///
+/// `None`: it could not be done, and what is there is as it was.
+pub(crate) fn reserve(
+    directory: &File,
+    id: ProcessId,
+    owner: u32,
+    effort: &mut Effort,
+) -> Option<Removal> {
+    let name = id.pid.to_string();
+    let name = name.as_str();
+    let aside = aside_of(name);
+    let rename = |flags| renameat2(directory, aside.as_str(), directory, name, flags);
+    if leave_blank(directory, &aside, id, owner).is_ok() {
+        for _ in 0..TRIES {
+            match rename(RenameFlags::RENAME_EXCHANGE) {
+                Ok(()) => return Some(remove_exchanged(directory, &aside, name, owner, effort)),
+                // Gone just now, and soon there again.
+                Err(Errno::ENOENT) => {}
+                Err(_) => break,
+            }
+            match rename(RenameFlags::RENAME_NOREPLACE) {
+                Ok(()) => return Some(Removal::Removed),
+                Err(Errno::EEXIST) => {}
+                Err(_) => break,
+            }
+        }
+    }
+    let _ = unlinkat(directory, aside.as_str(), UnlinkatFlags::NoRemoveDir);
+    None
+}
+
+/// Makes an empty file of `owner`'s, marked as one that stands for `id`.
+fn leave_blank(directory: &File, name: &str, id: ProcessId, owner: u32) -> Result<(), Errno> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let blank = File::from(openat(directory, name, flags, Mode::S_IRUSR)?);
+    let modified = Traits::of(&metadata(&blank)?).modified;
+    Mark::new(id, modified).leave(&blank, true);
+    fchmod(&blank, Mode::from_bits_truncate(0o644))?;
+    fchown(&blank, Some(Uid::from_raw(owner)), None)
+}
+
+/// Removes what had the name `name` and is `aside` now, unless `owner` or root
+/// has put it there in the last moment.
+fn remove_exchanged(
+    directory: &File,
+    aside: &str,
+    name: &str,
+    owner: u32,
+    effort: &mut Effort,
+) -> Removal {
+    let found = FoundFile::at(directory, aside);
+    let is_theirs = |found: &FoundFile| found.owner() == owner || found.owner() == 0;
+    if found.is_ok_and(|found| is_theirs(&found) && !found.is_flawed())
+        && renameat(directory, aside, directory, name).is_ok()
+    {
+        return Removal::Stays;
+    }
+    match unlinkat(directory, aside, UnlinkatFlags::NoRemoveDir) {
+        Err(Errno::EISDIR) if !remove_below(directory, aside, effort, DEPTH) => {
+            Removal::Aside(aside.to_owned())
+        }
+        _ => Removal::Removed,
+    }
+}
+
+/// A name for what stood at `name`, with a part that cannot be foretold: names
+/// that can be are taken beforehand by a user that wants it to stay.
+fn aside_of(name: &str) -> String {
+    let random = RandomState::new().build_hasher().finish();
+    format!(".in-the-way-{name}-{random:016x}")
+}
+
 /// Gives the directory another name, and back the old one if it was another
-/// directory by then. The name has a part that cannot be foretold: names that
-/// can be are taken beforehand by a user that wants the directory to stay.
+/// directory by then.
 fn move_aside(directory: &File, name: &str, identity: &FileIdentity) -> Option<String> {
     for _ in 0..TRIES {
-        let random = RandomState::new().build_hasher().finish();
-        let aside = format!(".in-the-way-{name}-{random:016x}");
+        let aside = aside_of(name);
         let rename = |from: &str, to: &str| {
             renameat2(
                 directory,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use model::ProcessId;
 use nix::dir::{Dir, OwningIter};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -11,7 +12,7 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::clear::{Effort, Removal, remove, remove_whole};
+use crate::clear::{Effort, Removal, remove, remove_whole, reserve};
 use crate::entry::parse_pid;
 use crate::file::{
     FileIdentity, FoundFile, Inode, READ, SeenFile, Traits, may_succeed_later, metadata,
@@ -174,6 +175,19 @@ impl Directory {
         effort: &mut Effort,
     ) -> Removal {
         remove_whole(&self.descriptor, pid, identity, effort)
+    }
+
+    /// The same where another user put it in the place of `id`, a process of
+    /// `owner`'s: an empty file of that user's takes the place, if it can.
+    pub(crate) fn reserve(
+        &self,
+        id: ProcessId,
+        owner: u32,
+        identity: &FileIdentity,
+        effort: &mut Effort,
+    ) -> Removal {
+        reserve(&self.descriptor, id, owner, effort)
+            .unwrap_or_else(|| self.remove_whole(id.pid, identity, effort))
     }
 
     /// Root's part: root's directory, mode 1777, without an ACL.

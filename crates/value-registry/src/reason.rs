@@ -70,6 +70,11 @@ impl Reason {
             Self::Unreadable(_) | Self::Writable { .. } | Self::TooMany
         )
     }
+
+    /// Whether its name is a process's pid.
+    pub(crate) fn names_a_process(self) -> bool {
+        !matches!(self, Self::Thread { .. } | Self::KernelThread)
+    }
 }
 
 impl fmt::Display for Reason {

@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
@@ -178,6 +180,80 @@ fn names_that_were_taken_beforehand_keep_no_directory_in_its_place() {
     assert_eq!(town.refresh(), [refused(id, Reason::Directory, true)]);
     town.write(100, "8");
     assert_eq!(town.refresh(), [registered(id, 8)]);
+}
+
+#[test]
+fn a_name_that_another_user_has_taken_is_kept_for_its_processs_user() {
+    if !town::is_root("gives files to two users") {
+        return;
+    }
+    let make: [fn(&Path); 4] = [
+        |path| fs::create_dir(path).unwrap(),
+        |path| fs::create_dir_all(path.join("in/it")).unwrap(),
+        |path| fs::write(path, "900").unwrap(),
+        |path| symlink("nowhere", path).unwrap(),
+    ];
+    for make in make {
+        let mut town = Town::new();
+        let id = town.run_as(100, NOBODY);
+        let place = town.path(100);
+        make(&place);
+        lchown(&place, Some(SOMEBODY), None).unwrap();
+        let said = town.refresh();
+        assert!(
+            matches!(said[..], [Notice::Refused { removed: true, .. }]),
+            "{said:?}"
+        );
+        assert_eq!(fs::read_dir(town.directory()).unwrap().count(), 1);
+        let kept = fs::symlink_metadata(&place).unwrap();
+        assert!(kept.is_file() && kept.len() == 0, "{kept:?}");
+        assert_eq!((kept.uid(), kept.mode() & 0o7777), (NOBODY, 0o644));
+
+        // That user cannot have it again.
+        let script = "cd \"$1\" && : > mine && ! mv -T mine 100 && ! rm -f 100 && ! mkdir 100 && \
+                      ! true > 100 && rm mine";
+        let mut other = Command::new("sh");
+        other.args(["-c", script, "sh"]).arg(town.directory());
+        let output = other.uid(SOMEBODY).gid(SOMEBODY).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+
+        // It is no entry, and nothing is to be said of it, also by a later daemon.
+        assert_eq!(town.registry.value(id), None);
+        for _ in 0..2 {
+            assert_eq!(town.refresh(), []);
+            assert_eq!(town.registry.pause(), None);
+            town.restart();
+        }
+        assert!(exists(&place));
+
+        fs::write(&place, "5").unwrap();
+        assert_eq!(town.refresh(), [town::registered_of(NOBODY, id, 5)]);
+        town.run_as(100, NOBODY);
+        town.registry.reread();
+        assert_eq!(town.refresh(), [Notice::Swept { count: 1 }]);
+    }
+}
+
+#[test]
+fn a_name_that_was_kept_goes_with_its_process() {
+    if !town::is_root("gives files to two users") {
+        return;
+    }
+    let mut town = Town::new();
+    for next in [Some(NOBODY), Some(SOMEBODY), None] {
+        town.run_as(100, NOBODY);
+        fs::create_dir(town.path(100)).unwrap();
+        chown(town.path(100), Some(SOMEBODY), None).unwrap();
+        town.refresh();
+        assert!(exists(&town.path(100)));
+        match next {
+            Some(uid) => drop(town.run_as(100, uid)),
+            None => drop(town.processes.remove(&100)),
+        }
+        town.registry.reread();
+        assert_eq!(town.refresh(), [Notice::Swept { count: 1 }]);
+        assert!(!exists(&town.path(100)));
+    }
 }
 
 #[test]
