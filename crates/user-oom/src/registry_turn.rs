@@ -1,6 +1,7 @@
 //! The registry's turn in the loop: when it is read, and how loudly what it
 //! has to say is said.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -72,6 +73,9 @@ impl RegistryTurn {
             self.next_reread = now + REREAD;
         }
         let began = Instant::now();
+        if registry.begins_anew() {
+            registry.begin_with(pids(root));
+        }
         let notices = registry.refresh(&|pid| lookup(root, pid));
         let is_busy = !self.is_armed || registry.more();
         if let Some(descriptor) = registry.descriptor()
@@ -87,6 +91,14 @@ impl RegistryTurn {
         self.next = now + began.elapsed() + BREATH;
         (notices, pause.max(BREATH))
     }
+}
+
+/// Of all processes that run; none where that cannot be listed.
+fn pids(root: &ProcRoot) -> Vec<u32> {
+    let entries = fs::read_dir(root.path()).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Which process has `pid`.

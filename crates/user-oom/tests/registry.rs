@@ -193,3 +193,40 @@ fn a_job_that_registers_once_is_registered_though_another_user_keeps_taking_its_
         job.pid()
     ));
 }
+
+#[test]
+fn what_runs_is_looked_at_first_where_more_has_changed_than_the_kernel_tells() {
+    const JUNK: usize = 40_000;
+    const OTHER: u32 = 65_533;
+
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not run: only root can own files as another user");
+        return;
+    }
+    let stage = Stage::new();
+    // In memory: so many files take long on a busy disk.
+    let memory = tempfile::tempdir_in("/dev/shm").expect("tmpfs");
+    let registry = memory.path().join("registry");
+    let mut daemon = stage.daemon(&["--registry", registry.to_str().expect("plain")]);
+    daemon.line_with("socket");
+    let mut job = Command::new("tail");
+    job.args(["-f", "/dev/null"]);
+    let jobs: Vec<Running> = (0..20).map(|_| Running::start(&mut job)).collect();
+
+    // Until it goes on, more happens than is kept for it (inotify(7)).
+    daemon.send(Signal::SIGSTOP);
+    for pid in (1 << 22)..(1 << 22) + JUNK {
+        let path = registry.join(pid.to_string());
+        fs::write(&path, "1\n").expect("the folder is ours");
+        chown(&path, Some(OTHER), None).expect("we are root");
+    }
+    for job in &jobs {
+        fs::write(registry.join(job.pid().to_string()), "7\n").expect("the folder is ours");
+    }
+    daemon.send(Signal::SIGCONT);
+    for job in &jobs {
+        daemon.says(&format!("process {} is registered", job.pid()));
+    }
+    let left = fs::read_dir(registry).expect("a folder").count();
+    assert!(left > JUNK / 10 * 3, "{left} of {JUNK} were left");
+}

@@ -72,6 +72,8 @@ pub struct Registry {
     has_more_events: bool,
     /// From when on all is to be looked at (again).
     reread_due: Option<Instant>,
+    /// What it is to begin with.
+    running: Vec<u32>,
     reread: Option<Reread>,
     last_reread: Option<Instant>,
     last_overflow: Option<Instant>,
@@ -80,7 +82,8 @@ pub struct Registry {
 /// A look at everything, a batch at a time.
 #[derive(Debug)]
 struct Reread {
-    /// Pids of entries that counted when it began: their files may be gone.
+    /// Pids that are looked at first: of entries that counted when it began,
+    /// whose files may be gone, and of processes.
     known: Vec<u32>,
     names: OwningIter,
 }
@@ -119,6 +122,7 @@ impl Registry {
             changed: Queue::default(),
             has_more_events: false,
             reread_due: Some(now),
+            running: Vec::new(),
             reread: None,
             last_reread: None,
             last_overflow: None,
@@ -237,6 +241,19 @@ impl Registry {
     /// that started after it was looked at, and times are renewed.
     pub fn reread(&mut self) {
         self.reread_due = Some(Instant::now());
+    }
+
+    /// Whether the next refresh begins to look at everything. That takes long
+    /// where users have put many files there: [`Registry::begin_with`].
+    #[must_use]
+    pub fn begins_anew(&self) -> bool {
+        self.reread_due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Has it begin with the entries of `pids`: those of the processes that run
+    /// are the ones that matter, however many other files there are.
+    pub fn begin_with(&mut self, pids: Vec<u32>) {
+        self.running = pids;
     }
 
     /// Whether any value, or what an entry says of pausing, is another than when
@@ -393,18 +410,25 @@ impl Registry {
     /// Looks at the next batch of all there is, where that is due.
     fn continue_reread(&mut self, round: &mut Round<'_>) {
         let is_due = self.reread_due.is_some_and(|due| due <= round.now);
-        if self.reread.is_none() && is_due {
-            let Ok(names) = round.directory.list() else {
-                return;
+        let mut under_way = self.reread.take();
+        if is_due {
+            let names = match under_way {
+                // It goes on: what it has passed by is no process's, and waits.
+                Some(reread) => reread.names,
+                None => match round.directory.list() {
+                    Ok(names) => names,
+                    Err(_) => return,
+                },
             };
             // Where another kept us from it, it may be free now.
             round.directory.lock();
-            let known = self.book.pids();
-            self.reread = Some(Reread { known, names });
+            let mut known = self.book.pids();
+            known.append(&mut self.running);
+            under_way = Some(Reread { known, names });
             self.reread_due = None;
             self.last_reread = Some(round.now);
         }
-        let Some(mut reread) = self.reread.take() else {
+        let Some(mut reread) = under_way else {
             return;
         };
         for _ in 0..BATCH {

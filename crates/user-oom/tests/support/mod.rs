@@ -310,6 +310,10 @@ impl Running {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for a line that contains `text`, and returns it.
     #[track_caller]
     pub(crate) fn line_with(&mut self, text: &str) -> String {
@@ -352,7 +356,7 @@ impl Daemon {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.running.child.id()
+        self.running.pid()
     }
 
     /// Waits for a line that contains `text`, and returns it.
@@ -388,12 +392,16 @@ impl Daemon {
         self.running.child.wait().expect("it is our child")
     }
 
-    /// Sends `signal` and waits for the end; how it ended and what it printed.
-    pub(crate) fn end_by(mut self, signal: Signal) -> (ExitStatus, Vec<String>) {
+    pub(crate) fn send(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         let pidfd = pidfd_open(pid.expect("a pid"), PidfdFlags::empty()).expect("it runs");
         let signal = rustix::process::Signal::from_named_raw(signal as i32).expect("named");
         pidfd_send_signal(pidfd, signal).expect("it is our child");
+    }
+
+    /// Sends `signal` and waits for the end; how it ended and what it printed.
+    pub(crate) fn end_by(mut self, signal: Signal) -> (ExitStatus, Vec<String>) {
+        self.send(signal);
         let status = self.running.child.wait().expect("it is our child");
         let mut heard = std::mem::take(&mut self.running.heard);
         while let Ok(line) = self.running.lines.recv() {
@@ -420,7 +428,7 @@ impl Process {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.running.child.id()
+        self.running.pid()
     }
 
     pub(crate) fn lives(&mut self) -> bool {
