@@ -378,7 +378,8 @@ impl Policy {
             let counts_swap = match pool {
                 Pool::MemoryAndSwap => true,
                 Pool::Memory => false,
-                Pool::MemoryAndActiveSwap => unit.growth.is_active,
+                // What is paused wants nothing of that in memory.
+                Pool::MemoryAndActiveSwap => unit.growth.is_active && unit.turned != Turned::Paused,
             };
             let freed = if counts_swap {
                 unit.held_bytes()
@@ -406,8 +407,11 @@ impl Policy {
         }
     }
 
-    /// What a unit takes more until the horizon.
+    /// What a unit takes more until the horizon: nothing where it is paused.
     fn over_horizon(&self, unit: &Unit) -> u64 {
+        if unit.turned == Turned::Paused {
+            return 0;
+        }
         let millis = u64::try_from(self.settings.horizon.as_millis()).unwrap_or(u64::MAX);
         share(millis, 1000, unit.growth.bytes_per_second)
     }
@@ -737,7 +741,13 @@ impl Policy {
             return Verdict::Refused(Refusal::FillsTooFast);
         }
         // The cheapest may be the one that has just started.
-        let is_unknown = |unit: &Unit| unit.unsurveyed && self.is_noticeable(memory, unit);
+        let is_known = |unit: &Unit| {
+            // What is newborn has the environment and the files of its parent.
+            let leader = &seen.processes[at(unit.leader)];
+            !leader.is_unsurveyed() && !memory.is_noticeable(unit.unsurveyed_bytes)
+        };
+        let is_unknown =
+            |unit: &Unit| unit.pausable && !is_known(unit) && self.is_noticeable(memory, unit);
         let may_wait = cause == Cause::Stall && self.units.units.iter().any(is_unknown);
         if may_wait && self.scope.waits_for_survey(now) {
             return Verdict::Refused(Refusal::Unsurveyed);
@@ -750,6 +760,7 @@ impl Policy {
         self.weigh(seen, Pool::MemoryAndActiveSwap, |unit, class| {
             class == Class::Ordinary
                 && unit.pausable
+                && is_known(unit)
                 && (unit.growth.is_growing || !waits)
                 && match unit.turned {
                     Turned::Paused => false,

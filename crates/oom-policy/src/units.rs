@@ -41,10 +41,10 @@ pub(crate) struct Unit {
     pub(crate) value: Option<u32>,
     pub(crate) preference: Preference,
     pub(crate) critical: bool,
-    /// Whether each of its processes may be paused.
+    /// Whether each of its processes may be paused of which that is known.
     pub(crate) pausable: bool,
-    /// Of one it is not yet known.
-    pub(crate) unsurveyed: bool,
+    /// What those hold of which it is not yet known.
+    pub(crate) unsurveyed_bytes: u64,
     pub(crate) turned: Turned,
     /// Root's or a system account's, outside a login session.
     pub(crate) system: bool,
@@ -164,7 +164,7 @@ impl Units {
             preference: Preference::None,
             critical: false,
             pausable: true,
-            unsurveyed: false,
+            unsurveyed_bytes: 0,
             turned: Turned::Never,
             system: false,
             session: process.session,
@@ -180,8 +180,11 @@ impl Units {
         let unit = &mut self.units[at(unit)];
         unit.processes += 1;
         unit.critical |= self.critical.has(index);
-        unit.pausable &= process.may_be_paused();
-        unit.unsurveyed |= process.is_unsurveyed();
+        if process.is_unsurveyed() {
+            unit.unsurveyed_bytes = unit.unsurveyed_bytes.saturating_add(process.held_bytes());
+        } else {
+            unit.pausable &= process.may_be_paused();
+        }
         unit.system |= is_system(settings, process);
         unit.preference = match (unit.preference, process.dossier.preference) {
             (Preference::Avoid, _) | (_, Preference::Avoid) => Preference::Avoid,

@@ -245,6 +245,49 @@ fn a_pause_waits_until_the_cheapest_is_known_too_and_not_for_ever() {
     }
 }
 
+/// Of a unit, as yet unknown.
+fn newborn(pid: u32, parent: u32, bytes: u64) -> Process {
+    let mut process = labelled(holding(pid, "cc1", bytes), Pausing::default());
+    process.seen.parent = parent;
+    process
+}
+
+#[test]
+fn a_tree_is_paused_though_its_newborn_are_not_known_yet() {
+    for (newborn_bytes, want) in [(2 * MIB, 20), (20 * MIB, 10)] {
+        let mut machine = roomy()
+            .with(Task::steady(job(10, "first", 9, 665)))
+            .with(Task::steady(job(20, "make", 5, 665)));
+        // There are some at any time, whatever becomes known of them.
+        for pid in 30..33 {
+            machine.add(Task::steady(newborn(pid, 20, newborn_bytes)));
+        }
+        machine.run_for(5 * SECOND);
+        let frozen = [10, 20].map(|pid| was_frozen(&machine, pid));
+        assert_eq!(frozen, [want == 10, want == 20], "{newborn_bytes}");
+    }
+}
+
+#[test]
+fn relief_does_not_kill_what_is_paged_out() {
+    let settings = Settings {
+        relief_interval: Duration::ZERO,
+        horizon: Duration::ZERO,
+        ..Settings::default()
+    };
+    let entry = Pausing::Forbidden(Unpausable::Entry);
+    let mut machine = Machine::new(settings, GIB, 4 * GIB)
+        .with(Task::steady(labelled(job(10, "db", 9, 300), entry)))
+        .with(Task::growing(job(20, "leak", 1, 20), 60 * MIB))
+        .with(Task::steady(labelled(job(30, "late", 5, 650), entry)).starting(12 * SECOND));
+    machine.run_for(13 * SECOND);
+    assert_eq!(machine.frozen(), ["leak"]);
+    machine.ask(Ask::Relief);
+    machine.run_for(SECOND);
+    let last = machine.made.last().map(|made| made.chosen.clone());
+    assert_eq!(last, Some(vec!["late".to_owned()]));
+}
+
 #[test]
 fn services_of_the_machine_are_not_paused() {
     let mut machine = roomy()
