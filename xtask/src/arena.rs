@@ -23,16 +23,16 @@ use tempfile::TempDir;
 use crate::chore::{Chore, say, step};
 
 /// For how many processes on the machine the bounds are stated.
-const PROCESSES: usize = 500;
+pub(crate) const PROCESSES: usize = 500;
 /// As many are made that lack to that, but some at least, to be chosen from.
 const CROWD: usize = 100;
 /// How often each daemon decides.
-const DECISIONS: usize = 7;
+pub(crate) const DECISIONS: usize = 7;
 /// How often the idle daemons' processor time is counted, and how long.
-const WINDOWS: usize = 4;
-const WINDOW: Duration = Duration::from_secs(30);
+pub(crate) const WINDOWS: usize = 4;
+pub(crate) const WINDOW: Duration = Duration::from_secs(30);
 /// A daemon that has said its first word is at rest after so long.
-const REST: Duration = Duration::from_secs(3);
+pub(crate) const REST: Duration = Duration::from_secs(3);
 /// How many hogs are wanted, and how many are let loose at most: what else the
 /// machine does may hide one.
 const HOGS: usize = 5;
@@ -46,10 +46,10 @@ const RELIEF_MIB: u64 = 64;
 /// Between two samples of the memory that is available.
 const SAMPLE: Duration = Duration::from_millis(1);
 /// What has not come by then will not come.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The kernel's view of memory and processes.
-const PROC: &str = "/proc";
+pub(crate) const PROC: &str = "/proc";
 
 /// Runs all parts and prints their figures.
 ///
@@ -70,23 +70,21 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     arena.introduce()?;
     let repeat = "cargo xtask arena";
     step("a crowd", repeat, || {
-        let crowd = Crowd::gather()?;
+        let crowd = Crowd::gather(PROCESSES)?;
         arena.decide(&crowd)?;
         arena.idle()
     })?;
     step("a hog", repeat, || arena.hogs())
 }
 
-/// The programs, and a folder for what they write.
-struct Arena {
-    ours: PathBuf,
-    hog: PathBuf,
-    earlyoom: PathBuf,
+/// Our programs, and a folder for what they write.
+pub(crate) struct Ours {
+    release: PathBuf,
     folder: TempDir,
 }
 
-impl Arena {
-    fn open() -> Result<Self> {
+impl Ours {
+    pub(crate) fn open() -> Result<Self> {
         // Cargo puts what it builds beside us, wherever that is.
         let ourselves = std::env::current_exe().context("cannot tell where we are")?;
         let release = ourselves
@@ -95,11 +93,74 @@ impl Arena {
             .context("we are not where cargo puts programs")?
             .join("release");
         let folder = tempfile::tempdir().context("cannot make a folder")?;
+        Ok(Self { release, folder })
+    }
+
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.release.join(name)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Our daemon, reading the registry `name`, at the socket of that name.
+    pub(crate) fn daemon(&self, name: &str) -> Command {
+        let mut command = Command::new(self.program("user-oom"));
+        command
+            .arg("--registry")
+            .arg(self.path(name))
+            .arg("--socket")
+            .arg(self.socket(name));
+        command
+    }
+
+    pub(crate) fn socket(&self, name: &str) -> PathBuf {
+        self.path(name).with_extension("socket")
+    }
+
+    /// The same, guarding registered processes only, on a machine of which
+    /// `meminfo` tells.
+    pub(crate) fn staged(&self, name: &str, meminfo: &Path) -> Command {
+        let mut command = self.daemon(name);
+        command.args(["--registered-only", "--recover", "12", "--horizon", "0"]);
+        command.args(["--pressure", "off", "-r", "0", "--meminfo"]);
+        command.arg(meminfo);
+        command
+    }
+
+    /// A meminfo file of a machine that lacks half of what `crowd` holds:
+    /// 10 % are available, and 12 % are to be.
+    pub(crate) fn short_by_half_of(&self, crowd: &Crowd) -> Result<PathBuf> {
+        let mut held_kib = 0;
+        for member in &crowd.members {
+            held_kib += status(member.id())?.anon_kib;
+        }
+        let total_kib = held_kib / 2 * 50;
+        let text = format!(
+            "MemTotal: {total_kib} kB\nMemAvailable: {} kB\nAnonPages: {} kB\n",
+            total_kib / 10,
+            // More would leave less available than that, and be taken for wrong.
+            total_kib - total_kib / 10
+        );
+        let path = self.path("meminfo");
+        write(&path, &text)?;
+        Ok(path)
+    }
+}
+
+/// Our daemon and earlyoom.
+struct Arena {
+    ours: Ours,
+    earlyoom: PathBuf,
+}
+
+impl Arena {
+    fn open() -> Result<Self> {
+        let ours = Ours::open()?;
         Ok(Self {
-            ours: release.join("user-oom"),
-            hog: release.join("test_proc2"),
-            earlyoom: earlyoom(folder.path())?,
-            folder,
+            earlyoom: earlyoom(ours.folder.path())?,
+            ours,
         })
     }
 
@@ -117,29 +178,14 @@ impl Arena {
         ))
     }
 
-    /// Our daemon, reading the registry `name`, at the socket of that name.
-    fn ours(&self, name: &str) -> Command {
-        let mut command = Command::new(&self.ours);
-        command
-            .arg("--registry")
-            .arg(self.registry(name))
-            .arg("--socket")
-            .arg(self.folder.path().join(name).with_extension("socket"));
-        command
-    }
-
-    fn registry(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     /// Three daemons in turns, so that what else the machine does meets them
     /// alike. Ours says a choice again after 10 s only.
     fn decide(&self, crowd: &Crowd) -> Result<()> {
         let count = processes()?;
         say(format_args!("decisions, {count} processes, {}:", load()?))?;
-        let meminfo = self.short_by_half_of(crowd)?;
+        let meminfo = self.ours.short_by_half_of(crowd)?;
         let ours = |name| {
-            let mut ours = self.ours(name);
+            let mut ours = self.ours.daemon(name);
             ours.args(["--dryrun", "-m", "10,10", "--recover", "12"]);
             ours.args(["--horizon", "0", "--pressure", "off", "-r", "0"]);
             ours.arg("--meminfo").arg(&meminfo);
@@ -206,28 +252,9 @@ impl Arena {
         Ok(())
     }
 
-    /// A meminfo file of a machine that lacks half of what `crowd` holds:
-    /// 10 % are available, and 12 % are to be.
-    fn short_by_half_of(&self, crowd: &Crowd) -> Result<PathBuf> {
-        let mut held_kib = 0;
-        for member in &crowd.members {
-            held_kib += status(member.id())?.anon_kib;
-        }
-        let total_kib = held_kib / 2 * 50;
-        let text = format!(
-            "MemTotal: {total_kib} kB\nMemAvailable: {} kB\nAnonPages: {} kB\n",
-            total_kib / 10,
-            // More would leave less available than that, and be taken for wrong.
-            total_kib - total_kib / 10
-        );
-        let path = self.folder.path().join("meminfo");
-        write(&path, &text)?;
-        Ok(path)
-    }
-
     /// Gives each of `crowd` a value in the registry `name`.
     fn register(&self, crowd: &Crowd, name: &str) -> Result<()> {
-        let registry = self.registry(name);
+        let registry = self.ours.path(name);
         fs::create_dir(&registry)
             .with_context(|| format!("cannot make `{}`", registry.display()))?;
         for (number, member) in crowd.members.iter().enumerate() {
@@ -259,7 +286,7 @@ impl Arena {
 
     /// What a daemon at rest takes, thresholds at their defaults.
     fn idle(&self) -> Result<()> {
-        let mut ours = self.ours("idle");
+        let mut ours = self.ours.daemon("idle");
         ours.args(["-r", "3600", "--registered-only"]);
         let ours = Running::start(ours)?;
         // The first status line ends the first round.
@@ -338,7 +365,7 @@ impl Arena {
         let threshold_kib = before_kib.saturating_sub(CROSSING_MIB << 10);
         let relieved_kib = threshold_kib + (RELIEF_MIB << 10);
         let total_kib = meminfo.read("MemTotal")? - meminfo.read("Hugetlb").unwrap_or(0);
-        let mut ours = self.ours(name);
+        let mut ours = self.ours.daemon(name);
         ours.args(["--registered-only", "--horizon", "0", "--pressure", "off"]);
         ours.args(["-r", "3600", "-M"])
             .arg(format!("{threshold_kib},{threshold_kib}"))
@@ -356,11 +383,11 @@ impl Arena {
             return Ok(None);
         }
 
-        let mut hog = Command::new(&self.hog);
+        let mut hog = Command::new(self.ours.program("test_proc2"));
         hog.args(["--value", "1", "--rate-mib-s", "100000", "--max-mib"])
             .arg(HOG_MIB.to_string())
             .arg("--registry")
-            .arg(self.registry(name));
+            .arg(self.ours.path(name));
         let hog = Running::start(hog)?;
         let mut samples = Samples::new(before_kib);
         let mut crossed = None;
@@ -422,20 +449,21 @@ fn earlyoom(folder: &Path) -> Result<PathBuf> {
 }
 
 /// Processes that wait until we are gone.
-struct Crowd {
+pub(crate) struct Crowd {
     members: Vec<Child>,
     /// Each reads from it, and nothing comes.
     silence: Option<PipeWriter>,
 }
 
 impl Crowd {
-    fn gather() -> Result<Self> {
+    /// So many that there are `count` processes on the machine.
+    pub(crate) fn gather(count: usize) -> Result<Self> {
         let (silent, silence) = io::pipe().context("cannot make a pipe")?;
         let mut crowd = Self {
             members: Vec::new(),
             silence: Some(silence),
         };
-        for _ in 0..PROCESSES.saturating_sub(processes()?).max(CROWD) {
+        for _ in 0..count.saturating_sub(processes()?).max(CROWD) {
             let silent = silent.try_clone().context("cannot share a pipe")?;
             let member = Command::new("cat")
                 .stdin(silent)
@@ -459,7 +487,7 @@ impl Drop for Crowd {
 }
 
 /// A program, ended with its owner.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     name: String,
     /// What it prints, to either stream.
@@ -467,7 +495,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(mut command: Command) -> Result<Self> {
+    pub(crate) fn start(mut command: Command) -> Result<Self> {
         let name = Path::new(command.get_program()).display().to_string();
         let (reader, writer) = io::pipe().context("cannot make a pipe")?;
         let also = writer.try_clone().context("cannot share a pipe")?;
@@ -486,21 +514,21 @@ impl Running {
         })
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// The next line that contains `text`.
-    fn line_with(&self, text: &str) -> Result<String> {
+    pub(crate) fn line_with(&self, text: &str) -> Result<String> {
         self.line(text, |line| line.contains(text))
     }
 
     /// The next line that begins with `text`.
-    fn line_beginning(&self, text: &str) -> Result<String> {
+    pub(crate) fn line_beginning(&self, text: &str) -> Result<String> {
         self.line(text, |line| line.starts_with(text))
     }
 
-    fn line(&self, text: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+    pub(crate) fn line(&self, text: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
         self.lines_until(Instant::now() + LIMIT, LIMIT, |line| {
             Ok(line.filter(|line| wanted(line)))
         })?
@@ -508,14 +536,14 @@ impl Running {
     }
 
     /// Lets it run for `span`, whatever it says.
-    fn rest(&self, span: Duration) -> Result<()> {
+    pub(crate) fn rest(&self, span: Duration) -> Result<()> {
         self.lines_until(Instant::now() + span, span, |_| Ok(None::<()>))?;
         Ok(())
     }
 
     /// Calls `look` for each line, and whenever `interval` is over without one,
     /// until it has found something or `end` has come.
-    fn lines_until<T>(
+    pub(crate) fn lines_until<T>(
         &self,
         end: Instant,
         interval: Duration,
@@ -647,7 +675,7 @@ impl Meminfo {
 }
 
 /// What a process takes.
-struct Status {
+pub(crate) struct Status {
     rss_kib: u64,
     anon_kib: u64,
     threads: u64,
@@ -670,7 +698,7 @@ impl fmt::Display for Status {
 /// # Errors
 ///
 /// Also where there is no such process any longer.
-fn status(pid: u32) -> Result<Status> {
+pub(crate) fn status(pid: u32) -> Result<Status> {
     let path = Path::new(PROC).join(format!("{pid}/status"));
     let text = read(&path)?;
     let field =
@@ -683,7 +711,7 @@ fn status(pid: u32) -> Result<Status> {
 }
 
 /// What all threads of `pid` have run for, to the nanosecond.
-fn processor_time(pid: u32) -> Result<Duration> {
+pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
     let tasks = Path::new(PROC).join(format!("{pid}/task"));
     let listed =
         fs::read_dir(&tasks).with_context(|| format!("cannot list `{}`", tasks.display()))?;
@@ -713,7 +741,7 @@ fn is_gone(err: &io::Error) -> bool {
 }
 
 /// How many processes there are.
-fn processes() -> Result<usize> {
+pub(crate) fn processes() -> Result<usize> {
     let listed = fs::read_dir(PROC).context("cannot list processes")?;
     Ok(listed
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
@@ -721,22 +749,22 @@ fn processes() -> Result<usize> {
 }
 
 /// How many tasks wanted a processor in the last minute.
-fn load() -> Result<String> {
+pub(crate) fn load() -> Result<String> {
     let text = read(&Path::new(PROC).join("loadavg"))?;
     let average = text.split(' ').next().unwrap_or_default();
     Ok(format!("load average {average}"))
 }
 
-fn read(path: &Path) -> Result<String> {
+pub(crate) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// The number in the line `key: number …`.
-fn field<T: FromStr>(text: &str, key: &str) -> Option<T> {
+pub(crate) fn field<T: FromStr>(text: &str, key: &str) -> Option<T> {
     text.lines()
         .filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
         .find_map(|rest| rest.split_whitespace().next()?.parse().ok())
@@ -762,7 +790,7 @@ fn percent_above(part: u64, whole: u64) -> String {
     format!("{}.{:04}", parts / 10_000, parts % 10_000)
 }
 
-fn millis(span: Duration) -> f64 {
+pub(crate) fn millis(span: Duration) -> f64 {
     1e3 * span.as_secs_f64()
 }
 
@@ -773,15 +801,15 @@ fn mib(kib: u64) -> f64 {
 
 /// What our decisions took.
 #[derive(Default)]
-struct Took {
+pub(crate) struct Took {
     all: Figures,
     choosing: Figures,
 }
 
 impl Took {
-    const BEGINS: &str = "(read in ";
+    pub(crate) const BEGINS: &str = "(read in ";
 
-    fn push(&mut self, line: &str) -> Result<()> {
+    pub(crate) fn push(&mut self, line: &str) -> Result<()> {
         let read = millis_after(line, Self::BEGINS)?;
         let choose = millis_after(line, "chosen in ")?;
         self.all.push(read + choose);
@@ -798,15 +826,15 @@ impl fmt::Display for Took {
 
 /// Figures of one kind.
 #[derive(Default)]
-struct Figures(Vec<f64>);
+pub(crate) struct Figures(pub(crate) Vec<f64>);
 
 impl Figures {
-    fn push(&mut self, figure: f64) {
+    pub(crate) fn push(&mut self, figure: f64) {
         self.0.push(figure);
     }
 
     /// The middle one; of an even number, the greater of the two.
-    fn median(&self) -> f64 {
+    pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)

@@ -7,7 +7,8 @@
 //!   and `e2e`.
 //! - `cargo xtask fuzz`: the fuzz targets of `fuzz/`, each for a minute.
 //! - `cargo xtask e2e`: the scenarios of `e2e/`, in virtual machines.
-//! - `cargo xtask arena`: figures of our daemon beside earlyoom's.
+//! - `cargo xtask arena`: figures of our daemon beside earlyoom's; with `--cost`,
+//!   beside its bounds.
 //! - `cargo xtask simulate`: random machines through the policy, beside the best
 //!   choice and what others keep.
 //! - `cargo xtask walkthrough`: the walk-through on one's own machine.
@@ -20,6 +21,7 @@
 
 mod arena;
 mod chore;
+mod cost;
 mod fuzz;
 mod invariants;
 mod pages;
@@ -77,7 +79,12 @@ enum Task {
         arguments: Vec<OsString>,
     },
     /// Figures of our daemon beside earlyoom's; takes minutes, and a quiet machine
-    Arena,
+    Arena {
+        /// Our daemon alone: what it costs and how soon it answers, at rest and
+        /// under attack, beside the bounds; as root
+        #[arg(long)]
+        cost: bool,
+    },
     /// What the policy keeps of the value on random machines, beside the best
     /// possible and what others keep
     Simulate {
@@ -123,7 +130,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
             tools::provide(&root, FOR_MACHINES)?;
             e2e(&root, arguments, &mut Tally::default())
         }
-        Task::Arena => arena::run(&root),
+        Task::Arena { cost: false } => arena::run(&root),
+        Task::Arena { cost: true } => cost::run(&root),
         Task::Simulate { arguments } => simulate(&root, arguments),
         Task::Walkthrough { times } => walkthrough::run(&root, times),
         Task::Picture { run, console } => {
