@@ -88,7 +88,7 @@ enum Task {
     /// What the policy keeps of the value on random machines, beside the best
     /// possible and what others keep
     Simulate {
-        /// --machines N, --seed S, --jobs N, --show; --help says more
+        /// --machines N, --seed S, --jobs N, --show: see `cargo xtask simulate -- --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },

@@ -12,6 +12,7 @@ use std::num::NonZero;
 use std::thread;
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use machine::{Killer, Made};
 use oom_policy::Candidate;
 use simulator::best::best;
@@ -33,8 +34,9 @@ struct Options {
     /// The first machine; the next ones have the next numbers
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// How many jobs each machine has, at least; 3 to 10 if this is not given
-    #[arg(long, value_name = "N")]
+    /// How many jobs each machine has at least, up to 16; 3 to 10 if this is not
+    /// given
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=16))]
     jobs: Option<usize>,
     /// Show the first machine, and each of the policy's decisions on it
     #[arg(long)]
