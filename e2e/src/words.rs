@@ -10,6 +10,9 @@ use std::fmt;
 /// line; the kernel hands it to `/init` as a variable of the environment.
 pub const SCENARIOS_VARIABLE: &str = "E2E_SCENARIOS";
 
+/// Says how many times as long as otherwise anything may take, likewise.
+pub const PATIENCE_VARIABLE: &str = "E2E_PATIENCE";
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {

@@ -210,7 +210,7 @@ pub fn wait_for_last_calls(key: &str, count: u64) -> Result<()> {
 ///
 /// There was none within a minute, or it could not be read.
 pub fn wait_for_last_call(file: &File) -> Result<()> {
-    let limit = Timespec::try_from(Duration::from_secs(60))?;
+    let limit = Timespec::try_from(Duration::from_secs(60) * wait::patience())?;
     let mut text = [0; 1024];
     loop {
         rustix::io::pread(file, &mut text, 0)?;

@@ -114,7 +114,7 @@ impl Program {
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         if self.stdout.buffer().is_empty() {
-            let limit = Timespec::try_from(LIMIT)?;
+            let limit = Timespec::try_from(LIMIT * wait::patience())?;
             let mut fds = [PollFd::new(self.stdout.get_ref(), PollFlags::IN)];
             let ready = poll(&mut fds, Some(&limit)).context("cannot wait for a line")?;
             ensure!(ready > 0, "`{}` says nothing", self.name);

@@ -10,12 +10,16 @@
 //! | `churn MIB` | takes it, frees it, and again |
 //! | `walk MIB` | fills it with noise, says `walking`, and touches all of it for ever |
 //! | `write DIRECTORY` | told to go, writes small files there without end |
+//! | `exec FILE TEXT` | a thread writes the text to the file; told to go, execs |
 //! | `watch` | says every level that poll announces |
 //! | `listen …` | see [`super::listener`] |
 
 use std::fs;
 use std::hint::black_box;
 use std::io::{Read, Write, stdin, stdout};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -53,6 +57,10 @@ pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
         "churn" => churn(number(words.next())?),
         "walk" => walk(number(words.next())?),
         "write" => write_files(&words.next().context("where?")?),
+        "exec" => exec(
+            words.next().context("where?")?,
+            words.next().context("what?")?,
+        ),
         "watch" => watch(),
         "listen" => listener::run(words),
         other => bail!("`{other}` is no role"),
@@ -175,6 +183,14 @@ fn write_files(directory: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The kernel kills the other thread on behalf of the one that execs.
+fn exec(path: String, text: String) -> Result<()> {
+    thread::spawn(move || fs::write(path, text));
+    say("ready")?;
+    wait_for_go()?;
+    Err(Command::new("/bin/busybox").arg("true").exec()).context("cannot exec")
 }
 
 fn watch() -> Result<()> {

@@ -9,9 +9,12 @@ use crate::scenarios;
 pub(crate) const HELP: &str = "\
 Boots real kernels in QEMU and tries the module and the programs on them.
 
-Usage: e2e [--kernel 6.1|6.12|7.2|all] [--full] [--list] [SCENARIO…]
+Usage: e2e [--kernel 6.1|6.12|7.2|all | --debug-kernel] [--full] [--list] [SCENARIO…]
 
   --kernel VERSION  on this kernel (6.1 unless said otherwise), or on all
+  --debug-kernel    the module's scenarios, on a kernel that is built here and that
+                    looks for mistakes (KASAN, lockdep and others); the first time
+                    that takes a quarter of an hour, and 3 GiB of disk meanwhile
   --full            also those that take minutes each and show little more
   --list            say which scenarios there are, and on which kernels
   SCENARIO          these alone, on any kernel
@@ -43,6 +46,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--help" | "-h" => return Ok(Wanted::Help),
+            "--debug-kernel" => kernels = vec![kernel::DEBUG],
             "--full" => full = true,
             "--list" => return Ok(Wanted::List),
             "--kernel" => kernels = kernels_named(&args.next().context("`--kernel` which?")?)?,

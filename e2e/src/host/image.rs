@@ -114,7 +114,10 @@ pub(crate) fn pack(places: &Places, kernel: &Ready, programs: &Programs) -> Resu
         )?;
     }
     archive.file("memory_info.ko", &bytes(&kernel.module)?)?;
-    archive.file("nofs.ko", &bytes(&kernel.nofs)?)?;
+    for helper in &kernel.helpers {
+        let name = helper.file_name().and_then(|name| name.to_str());
+        archive.file(name.context("a helper has no name")?, &bytes(helper)?)?;
+    }
     for (number, module) in kernel.modules.iter().enumerate() {
         let name = format!("modules/{number:02}.ko");
         archive.file(&name, &kernel::uncompressed(module)?)?;

@@ -1,4 +1,5 @@
-//! Debian's kernels, and the module built against each.
+//! Debian's kernels, one of our own from Debian's sources, and the module built
+//! against each.
 //!
 //! A kernel's packages are unpacked with the compiler of the same release into
 //! a directory of their own, and the module is built in there: the programs of
@@ -19,31 +20,72 @@ pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     /// Debian's release with that kernel.
     suite: &'static str,
+    /// Where it is built from the release's source package: what it has beside
+    /// the least that a kernel can have, in `e2e/kernel`.
+    config: Option<&'static str>,
 }
 
 /// Every scenario runs on this one.
 pub(crate) const MAIN: Kernel = ALL[0];
 
-/// All of them.
+/// One that looks for mistakes: see `e2e/kernel/debug.config`.
+pub(crate) const DEBUG: Kernel = Kernel {
+    name: "debug",
+    suite: "trixie",
+    config: Some("debug.config"),
+};
+
+/// All of Debian's.
 pub(crate) const ALL: [Kernel; 3] = [
     Kernel {
         name: "6.1",
         suite: "bookworm",
+        config: None,
     },
     Kernel {
         name: "6.12",
         suite: "trixie",
+        config: None,
     },
     Kernel {
         name: "7.2",
         suite: "sid",
+        config: None,
     },
 ];
 
 /// The kernel for virtual machines: the same as for hardware, but fewer
-/// drivers. The rest is what building a module takes.
-const PACKAGES: &str = "linux-image-cloud-amd64,linux-headers-cloud-amd64,busybox-static,kmod,\
-                        xz-utils,gcc,make,libc6-dev,dash,coreutils,sed,grep,mawk,findutils";
+/// drivers.
+const KERNEL: &str = "linux-image-cloud-amd64,linux-headers-cloud-amd64";
+
+/// The source, and what building it takes.
+const SOURCE: &str = "linux-source,flex,bison,m4,bc,libelf-dev,tar,gzip,diffutils,perl-base";
+
+/// What building a module takes, and a shell for the guest.
+const PACKAGES: &str = "busybox-static,kmod,xz-utils,gcc,make,libc6-dev,dash,coreutils,sed,grep,\
+                        mawk,findutils";
+
+/// Builds `/kernel.config` on top of the least that a kernel can have, puts it
+/// where Debian's packages put theirs, and removes what modules do not need: it
+/// is 3 GiB. A line of the configuration without effect is a mistake.
+const BUILD: &str = r#"
+mkdir /source /build
+tar --extract --directory=/source --strip-components=1 --file /usr/src/linux-source-*.tar.xz
+rm /usr/src/linux-source-*.tar.xz
+cd /source
+make -s O=/build tinyconfig
+scripts/kconfig/merge_config.sh -m -O /build /build/.config /kernel.config > /build/merged
+make -s O=/build olddefconfig
+grep CONFIG_ /kernel.config | grep -vxFf /build/.config && exit 1
+make -s O=/build -j"$(nproc)" bzImage modules 2> /build/said || { cat /build/said; exit 1; }
+at=/usr/lib/modules/$(make -s O=/build kernelrelease)
+mkdir -p "$at"
+make -s O=/build run-command \
+    KBUILD_RUN_COMMAND="+\$(srctree)/scripts/package/install-extmod-build $at/build"
+cp /build/arch/x86/boot/bzImage "$at/vmlinuz"
+cp /build/modules.order /build/modules.builtin /build/modules.builtin.modinfo "$at"
+rm -r /source /build
+"#;
 
 /// Packages are unpacked, not configured, so these links are ours to make:
 /// first the merged /usr, afterwards awk.
@@ -53,6 +95,9 @@ const LINK_AWK: &str = r#"ln -sf mawk "$1/usr/bin/awk"; mkdir -p "$1/proc" "$1/m
 
 /// Modules of the kernel's own that scenarios need, and what these need.
 const MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "zram", "lzo_rle"];
+
+/// Of `e2e/module`.
+const HELPERS: [&str; 2] = ["nofs.ko", "killed.ko"];
 
 /// A kernel that is fetched, with the module built for it.
 #[derive(Clone, Debug)]
@@ -67,8 +112,8 @@ pub(crate) struct Ready {
     pub(crate) busybox: PathBuf,
     /// `memory_info.ko`.
     pub(crate) module: PathBuf,
-    /// `nofs.ko`, a helper of scenarios.
-    pub(crate) nofs: PathBuf,
+    /// Modules that help scenarios.
+    pub(crate) helpers: Vec<PathBuf>,
     /// The kernel's own, in the order to load them.
     pub(crate) modules: Vec<PathBuf>,
 }
@@ -77,23 +122,30 @@ impl Kernel {
     /// Fetches it if it is not there, and builds the module.
     pub(crate) fn prepare(self, places: &Places) -> Result<Ready> {
         let root = places.cache().join(self.name);
-        if !root.exists() {
-            self.fetch(&root)?;
+        let config = self.config.map(|name| places.e2e.join("kernel").join(name));
+        if !root.exists() || !is_built_with(config.as_deref(), &root)? {
+            self.fetch(&root, config.as_deref())?;
         }
         let release = release(&root)?;
         let ready = Ready {
             kernel: self,
             image: image(&root, &release)?,
             busybox: root.join("usr/bin/busybox"),
-            module: build_module(&places.root.join("kmod"), "memory_info", &root, &release)?,
-            nofs: build_module(&places.e2e.join("module"), "nofs", &root, &release)?,
+            module: build_modules(&places.root.join("kmod"), "memory_info", &root, &release)?
+                .join("memory_info.ko"),
+            helpers: helpers(places, &root, &release)?,
             modules: own_modules(&root, &release)?,
             release,
         };
         Ok(ready)
     }
 
-    fn fetch(self, root: &Path) -> Result<()> {
+    /// Whether it is one of our own.
+    pub(crate) fn is_built_here(self) -> bool {
+        self.config.is_some()
+    }
+
+    fn fetch(self, root: &Path, config: Option<&Path>) -> Result<()> {
         ensure!(
             rustix::process::geteuid().is_root(),
             "unpacking the packages of Linux {} takes root, once; run this as root",
@@ -104,8 +156,10 @@ impl Kernel {
             self.name, self.suite
         ))?;
         let unfinished = root.with_extension("unfinished");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished).context("cannot remove what was fetched in part")?;
+        for old in [&unfinished, root] {
+            if old.exists() {
+                fs::remove_dir_all(old).context("cannot remove what was fetched before")?;
+            }
         }
         if let Some(parent) = root.parent() {
             fs::create_dir_all(parent).context("cannot make the cache")?;
@@ -116,12 +170,30 @@ impl Kernel {
         mmdebstrap.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
         mmdebstrap.arg(format!("--setup-hook={MERGE_USR}"));
         mmdebstrap.arg(format!("--extract-hook={LINK_AWK}"));
-        mmdebstrap.arg(format!("--include={PACKAGES}"));
+        let kernel = if config.is_some() { SOURCE } else { KERNEL };
+        mmdebstrap.arg(format!("--include={kernel},{PACKAGES}"));
         run(mmdebstrap.arg(self.suite).arg(&unfinished))?;
+        if let Some(config) = config {
+            say("building it; on two processors that takes a quarter of an hour")?;
+            fs::copy(config, unfinished.join(CONFIG)).context("cannot copy the configuration")?;
+            run(&mut inside(&unfinished, "sh", &["-e", "-c", BUILD]))?;
+        }
         let release = release(&unfinished)?;
         run(&mut inside(&unfinished, "depmod", &[&release]))?;
         fs::rename(&unfinished, root).context("cannot move the fetched packages in place")
     }
+}
+
+/// In the root of one that is built here.
+const CONFIG: &str = "kernel.config";
+
+/// Whether what is there was built with this configuration.
+fn is_built_with(config: Option<&Path>, root: &Path) -> Result<bool> {
+    let Some(config) = config else {
+        return Ok(true);
+    };
+    let wanted = fs::read(config).with_context(|| format!("cannot read `{}`", config.display()))?;
+    Ok(fs::read(root.join(CONFIG)).is_ok_and(|built| built == wanted))
 }
 
 /// The one kernel that was unpacked there.
@@ -145,8 +217,15 @@ fn image(root: &Path, release: &str) -> Result<PathBuf> {
     found.with_context(|| format!("Linux {release} has no image"))
 }
 
-/// Builds `NAME.ko` from the sources in `from`, without what was built there.
-fn build_module(from: &Path, name: &str, root: &Path, release: &str) -> Result<PathBuf> {
+/// Builds the modules of [`HELPERS`].
+fn helpers(places: &Places, root: &Path, release: &str) -> Result<Vec<PathBuf>> {
+    let built = build_modules(&places.e2e.join("module"), "helpers", root, release)?;
+    Ok(HELPERS.iter().map(|name| built.join(name)).collect())
+}
+
+/// Builds the modules of the sources in `from`, without what was built there,
+/// and returns where.
+fn build_modules(from: &Path, name: &str, root: &Path, release: &str) -> Result<PathBuf> {
     let at = root.join("module").join(name);
     fs::create_dir_all(&at).with_context(|| format!("cannot make `{}`", at.display()))?;
     let sources =
@@ -173,15 +252,15 @@ fn build_module(from: &Path, name: &str, root: &Path, release: &str) -> Result<P
     let said = String::from_utf8_lossy(&make.stdout) + String::from_utf8_lossy(&make.stderr);
     ensure!(
         make.status.success(),
-        "{name}.ko does not build for Linux {release}:\n{said}"
+        "{name} does not build for Linux {release}:\n{said}"
     );
     // That of BTF is about a file that Debian's headers do not have.
     let warning = said.lines().find(|line| line.contains("warning:"));
     ensure!(
         warning.is_none(),
-        "{name}.ko builds with warnings for Linux {release}:\n{said}"
+        "{name} builds with warnings for Linux {release}:\n{said}"
     );
-    Ok(at.join(format!("{name}.ko")))
+    Ok(at)
 }
 
 /// Runs a program of the unpacked release.

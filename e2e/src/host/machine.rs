@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::kernel::Ready;
 use crate::scenarios::{Machine, Scenario};
-use crate::words::{SCENARIOS_VARIABLE, Word};
+use crate::words::{PATIENCE_VARIABLE, SCENARIOS_VARIABLE, Word};
 
 /// From power-on to the first word, on a busy machine.
 const BOOT: Duration = Duration::from_secs(120);
@@ -18,6 +19,9 @@ const BOOT: Duration = Duration::from_secs(120);
 /// Without what is fast on hardware and slow where it is emulated byte by byte:
 /// the kernel clears each page with it.
 const CPU: &str = "max,-erms,-fsrm";
+
+/// How many times as long anything may take on a kernel that looks for mistakes.
+const PATIENCE: u32 = 8;
 
 /// How a boot ended.
 #[derive(Clone, Debug)]
@@ -36,7 +40,7 @@ pub(crate) struct Ended {
 /// The emulator emulates: some hosts' virtualization hangs an unmodified
 /// kernel, and a test shall run everywhere alike.
 pub(crate) fn run(
-    kernel: &Path,
+    kernel: &Ready,
     initramfs: &Path,
     debian: Option<&Path>,
     logs: &Path,
@@ -57,6 +61,12 @@ pub(crate) fn run(
     }
     let names: Vec<_> = boot.iter().map(|scenario| scenario.name).collect();
     let limit = BOOT + boot.iter().map(|scenario| scenario.limit).sum::<Duration>();
+    let checked = kernel.kernel.is_built_here();
+    let (machine, patience) = match checked {
+        true => (first.machine.for_a_debug_kernel(), PATIENCE),
+        false => (first.machine, 1),
+    };
+    let limit = limit * patience;
 
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args([
@@ -67,17 +77,17 @@ pub(crate) fn run(
         "-cpu",
         CPU,
         "-smp",
-        "2",
+        "2,sockets=2",
     ]);
     qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
     qemu.arg("-kernel")
-        .arg(kernel)
+        .arg(&kernel.image)
         .arg("-initrd")
         .arg(initramfs);
     qemu.arg("-serial").arg(file_of("file:", &console));
     qemu.arg("-serial").arg(file_of("file:", &words));
-    qemu.args(["-append", &command_line(&names, first.machine)]);
-    add_machine(&mut qemu, first.machine, logs)?;
+    qemu.args(["-append", &command_line(&names, machine, patience)]);
+    add_machine(&mut qemu, machine, logs)?;
     if let Some(image) = debian {
         // Nothing that a guest writes gets into the image.
         let drive = file_of("if=virtio,format=raw,cache=unsafe,snapshot=on,file=", image);
@@ -115,7 +125,7 @@ fn file_of(prefix: &str, path: &Path) -> std::ffi::OsString {
     word
 }
 
-fn command_line(names: &[&str], machine: Machine) -> String {
+fn command_line(names: &[&str], machine: Machine, patience: u32) -> String {
     let names = names.join(",");
     // Lest it run out of huge pages, the kernel moves small ones beforehand, tens
     // of thousands where Debian runs, and interrupts the other processor for each:
@@ -125,7 +135,11 @@ fn command_line(names: &[&str], machine: Machine) -> String {
     } else {
         ""
     };
-    format!("console=ttyS0 quiet panic=-1 psi=1{pages} {SCENARIOS_VARIABLE}={names}")
+    let more = machine.parameters;
+    format!(
+        "console=ttyS0 quiet panic=-1 psi=1 printk.time=1{pages} {more} \
+         {PATIENCE_VARIABLE}={patience} {SCENARIOS_VARIABLE}={names}"
+    )
 }
 
 fn add_machine(qemu: &mut Command, machine: Machine, logs: &Path) -> Result<()> {

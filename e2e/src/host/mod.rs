@@ -6,6 +6,7 @@ mod debian;
 mod image;
 mod kernel;
 mod machine;
+mod splat;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -100,10 +101,12 @@ fn say(text: impl fmt::Display) -> Result<()> {
 
 fn list() -> Result<()> {
     for scenario in ALL {
-        let kernels = if scenario.everywhere {
-            "all"
-        } else {
-            kernel::MAIN.name
+        let kernels = match scenario {
+            Scenario { faults: true, .. } => kernel::DEBUG.name,
+            Scenario {
+                everywhere: true, ..
+            } => "all",
+            _ => kernel::MAIN.name,
         };
         say(format_args!("{:<5} {}", kernels, scenario.name))?;
     }
@@ -136,6 +139,13 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool) -> Result<bool> {
                     Some(_) => failed += 1,
                 }
             }
+            if kernel.is_built_here() {
+                let log = read_console(&ended.console)?;
+                for line in splat::splats(&log) {
+                    failed += 1;
+                    say(format_args!("  FAILED  the kernel found a mistake: {line}"))?;
+                }
+            }
             if failed > failed_before {
                 say_console(&ended.console)?;
             }
@@ -165,7 +175,12 @@ impl Progress {
 fn boots(kernel: Kernel, names: &[String], full: bool) -> Vec<Vec<&'static Scenario>> {
     let wanted = ALL.iter().filter(|scenario| {
         if names.is_empty() {
-            (scenario.everywhere || kernel == kernel::MAIN) && (full || !scenario.long)
+            let is_for = match kernel {
+                kernel::MAIN => !scenario.faults,
+                kernel::DEBUG => scenario.is_of_the_module() && !scenario.stock,
+                _ => scenario.everywhere,
+            };
+            is_for && (full || !scenario.long)
         } else {
             names.iter().any(|name| name == scenario.name)
         }
@@ -202,7 +217,7 @@ fn run_boot(
     };
     let mut run = || {
         let begun = &mut |name: &str| progress.begin(name);
-        machine::run(&kernel.image, image, debian.as_deref(), &logs, boot, begun)
+        machine::run(kernel, image, debian.as_deref(), &logs, boot, begun)
     };
     let mut ended = run()?;
     if ended.words.is_empty() {
@@ -223,12 +238,17 @@ fn run_boot(
 /// Why a scenario failed is in what the daemon and the kernel said, and where
 /// this runs unattended the file is gone by the time it is read.
 fn say_console(console: &Path) -> Result<()> {
-    let text = fs::read(console).with_context(|| format!("cannot read `{}`", console.display()))?;
+    let text = read_console(console)?;
     say(format_args!(
         "  the end of {}:\n{}",
         console.display(),
-        tail(&String::from_utf8_lossy(&text))
+        tail(&text)
     ))
+}
+
+fn read_console(console: &Path) -> Result<String> {
+    let text = fs::read(console).with_context(|| format!("cannot read `{}`", console.display()))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The last lines of a console: a kernel's report of one OOM kill is some
@@ -341,7 +361,11 @@ mod tests {
             .iter()
             .map(|scenario| scenario.name)
             .collect();
-        let all: Vec<_> = ALL.iter().map(|scenario| scenario.name).collect();
+        let all: Vec<_> = ALL
+            .iter()
+            .filter(|scenario| !scenario.faults)
+            .map(|scenario| scenario.name)
+            .collect();
         assert_eq!(names, all);
     }
 

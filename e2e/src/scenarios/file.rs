@@ -1,16 +1,18 @@
 //! The module's file and its parameters, with memory to spare.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
-use crate::guest::files::{KernelLog, MIB, exists, meminfo_bytes};
+use crate::guest::files::{self, KernelLog, MIB, exists, meminfo_bytes};
 use crate::guest::module::{self, Module, Notice, open_to_listen, refuses};
-use crate::guest::program::Program;
+use crate::guest::program::{Program, busybox};
 use crate::guest::swap::with_swap;
 use crate::guest::{Report, listener, wait};
 
@@ -280,4 +282,75 @@ fn the_level_follows_both() -> Result<()> {
     })?;
     drop(holding);
     module.unload()
+}
+
+/// With no reader it does not look at memory at all, and with one a processor
+/// that is idle is not woken for it. The kernel's own tracing sees both.
+pub(super) fn an_idle_machine_is_left_alone(report: &mut Report) -> Result<()> {
+    const TRACING: &str = "/sys/kernel/tracing";
+    busybox(&["mount", "-t", "tracefs", "tracefs", TRACING])?;
+    let outcome = leaves_alone(TRACING, report);
+    busybox(&["umount", TRACING])?;
+    outcome
+}
+
+fn leaves_alone(tracing: &str, report: &mut Report) -> Result<()> {
+    const SAMPLES: &str = "function sample [memory_info]";
+    // Of all timers, its own is known by this.
+    const PERIOD: &str = "sample_ms=777";
+    const PERIODS: [&str; 3] = ["[timeout=78]", "[timeout=195]", "[timeout=777]"];
+    let trace = format!("{tracing}/trace");
+    let module = Module::load(PERIOD)?;
+    for event in ["workqueue/workqueue_execute_start", "timer/timer_start"] {
+        files::write(format!("{tracing}/events/{event}/enable"), "1")?;
+    }
+    // What loading has begun is over by then.
+    pass(2)?;
+    files::write(&trace, "")?;
+    pass(4)?;
+    let unread = files::text(&trace)?.matches(SAMPLES).count();
+    report.figure("looks in 4 s without a reader", unread)?;
+    let reader = File::open(module::PATH)?;
+    let mut own = String::new();
+    wait::until("it looks for a reader", SOON, || {
+        let text = files::text(&trace)?;
+        let line = text
+            .lines()
+            .find(|line| PERIODS.iter().any(|period| line.contains(period)));
+        own = line.unwrap_or_default().to_owned();
+        Ok(line.is_some() && text.matches(SAMPLES).count() >= 2)
+    })?;
+    drop(reader);
+    for event in ["workqueue/workqueue_execute_start", "timer/timer_start"] {
+        files::write(format!("{tracing}/events/{event}/enable"), "0")?;
+    }
+    module.unload()?;
+    report.figure("its timer", own.trim())?;
+    ensure!(unread == 0, "it looked {unread} times");
+    let (_, flags) = own.split_once("flags=").context("a timer has no flags")?;
+    ensure!(
+        flags.split(['|', ' ']).any(|flag| flag == "D"),
+        "it is not deferrable"
+    );
+    Ok(())
+}
+
+/// Lets seconds pass: that something does not happen is no state to wait for.
+fn pass(seconds: u64) -> Result<()> {
+    let time = Timespec::try_from(Duration::from_secs(seconds))?;
+    poll(&mut [], Some(&time)).context("cannot wait")?;
+    Ok(())
+}
+
+/// There is little memory in a kernel that saves the crash of another.
+pub(super) fn a_crash_kernel_does_not_load_it(_: &mut Report) -> Result<()> {
+    let Err(err) = module::insert("/memory_info.ko".as_ref(), "") else {
+        Module::loaded().unload()?;
+        bail!("it was loaded");
+    };
+    ensure!(
+        err.downcast_ref::<Errno>() == Some(&Errno::NODEV),
+        "{err:#}"
+    );
+    Ok(())
 }

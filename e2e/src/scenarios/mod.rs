@@ -6,6 +6,7 @@
 
 mod answers;
 mod daemon;
+mod faults;
 mod file;
 mod pausing;
 mod rules;
@@ -27,6 +28,8 @@ pub struct Machine {
     /// Whether its disk, `/dev/vda`, is instead a Debian with the packages of the
     /// machine-learning jobs. What is written to it is gone with the machine.
     pub debian: bool,
+    /// Words for the kernel's command line.
+    pub parameters: &'static str,
     /// NUMA nodes, which share the memory evenly; each has one of the CPUs.
     pub nodes: u32,
 }
@@ -36,7 +39,14 @@ pub const SMALL: Machine = Machine {
     memory_mebibytes: 512,
     disk_mebibytes: None,
     debian: false,
+    parameters: "",
     nodes: 1,
+};
+
+/// A kernel that believes that it has been started to save another's memory.
+pub const CRASH: Machine = Machine {
+    parameters: "elfcorehdr=0x1000",
+    ..SMALL
 };
 
 /// The same with a disk.
@@ -61,17 +71,35 @@ pub const ROOMY: Machine = Machine {
 /// Two nodes of 256 MiB.
 pub const TWO_NODES: Machine = Machine { nodes: 2, ..SMALL };
 
+impl Machine {
+    /// Twice the memory, which KASAN takes a part of, and two nodes.
+    #[must_use]
+    pub fn for_a_debug_kernel(self) -> Self {
+        Self {
+            memory_mebibytes: 2 * self.memory_mebibytes,
+            nodes: 2,
+            ..self
+        }
+    }
+}
+
 /// What is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     /// The function's name: a sentence.
     pub name: &'static str,
+    /// The module that it is in.
+    pub room: &'static str,
     /// Where it is tried.
     pub machine: Machine,
     /// Whether it has the machine for itself: it is brought to its knees.
     pub alone: bool,
     /// Whether it runs on every kernel, rather than on the first alone.
     pub everywhere: bool,
+    /// Whether it is of no use on a kernel that looks for mistakes.
+    pub stock: bool,
+    /// Whether it runs on such a kernel alone, which it has make mistakes.
+    pub faults: bool,
     /// Whether it runs only where it is named, or with `--full`.
     pub long: bool,
     /// In which it has to end, on a busy machine.
@@ -80,15 +108,26 @@ pub struct Scenario {
     pub run: fn(&mut Report) -> Result<()>,
 }
 
+impl Scenario {
+    /// Whether it is about the kernel's module, rather than the daemon.
+    #[must_use]
+    pub fn is_of_the_module(&self) -> bool {
+        ["file", "answers", "rules", "faults"].contains(&self.room)
+    }
+}
+
 /// Lets the table name a scenario once.
 macro_rules! scenario {
     ($room:ident :: $name:ident, $machine:expr $(, $flag:ident)*) => {{
         #[allow(unused_mut, reason = "without a flag nothing is changed")]
         let mut scenario = Scenario {
             name: stringify!($name),
+            room: stringify!($room),
             machine: $machine,
             alone: false,
             everywhere: false,
+            stock: false,
+            faults: false,
             long: false,
             limit: Duration::from_secs(120),
             run: $room::$name,
@@ -111,7 +150,11 @@ pub const ALL: &[Scenario] = &[
     scenario!(file::others_do_not_keep_the_module, SMALL),
     scenario!(file::a_change_of_level_wakes_poll, SMALL, everywhere),
     scenario!(file::loads_and_unloads_a_hundred_times_under_load, SMALL),
+    scenario!(file::an_idle_machine_is_left_alone, SMALL, stock),
+    scenario!(file::a_crash_kernel_does_not_load_it, CRASH, alone, stock),
     scenario!(file::the_level_counts_swap, WITH_DISK),
+    scenario!(faults::what_opening_takes_may_fail, SMALL, alone, faults),
+    scenario!(faults::what_loading_takes_may_fail, SMALL, alone, faults),
     scenario!(
         answers::the_kernel_asks_and_kills_nothing,
         SMALL,
@@ -198,6 +241,16 @@ pub const ALL: &[Scenario] = &[
         everywhere
     ),
     scenario!(rules::a_filesystems_allocation_kills_nothing, SMALL, alone),
+    scenario!(
+        rules::a_thread_that_exec_kills_costs_one_victim,
+        SMALL,
+        alone
+    ),
+    scenario!(
+        rules::a_process_that_shares_its_memory_costs_one_victim,
+        SMALL,
+        alone
+    ),
     scenario!(
         rules::one_bound_to_a_node_is_left_to_the_kernel,
         TWO_NODES,
