@@ -4,6 +4,7 @@
 //! functions. A scenario passes by returning `Ok`, and has to leave the
 //! machine as it found it: others of the same boot come after.
 
+mod aligning;
 mod answers;
 mod daemon;
 mod faults;
@@ -310,6 +311,28 @@ pub const ALL: &[Scenario] = &[
     scenario!(daemon::with_swap_in_zram_the_steady_live_too, SMALL, alone),
     scenario!(
         daemon::a_bomb_and_the_daemon_without_the_module,
+        SMALL,
+        alone
+    ),
+    minutes(
+        5,
+        scenario!(
+            aligning::the_kernel_kills_what_the_stopped_daemon_would_have,
+            SMALL,
+            alone
+        ),
+    ),
+    minutes(
+        15,
+        scenario!(
+            aligning::of_twenty_bombs_each_kills_the_least_valuable,
+            SMALL,
+            alone,
+            long
+        ),
+    ),
+    scenario!(
+        aligning::what_was_raised_is_as_it_was_when_memory_is_back,
         SMALL,
         alone
     ),
