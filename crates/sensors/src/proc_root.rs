@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use model::{Name, ProcessId};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::Errno;
+use rustix::io::{Errno, pread};
 
 use crate::error::{ReadError, beginning};
 use crate::file::{for_each_line, read_whole};
@@ -349,9 +349,49 @@ impl OpenRoot<'_> {
     ) -> Result<T, Miss> {
         let mut buffer = [0; 32];
         let file = self.open(path)?;
-        let len = read_whole(file, &mut buffer).map_err(|errno| self.read_failed(errno, path))?;
+        // Once: the kernel writes the number anew for each read, and what is
+        // behind `0` of `1000` is `00`.
+        let len = pread(file, &mut buffer, 0).map_err(|errno| self.read_failed(errno, path))?;
         signed(&buffer[..len])
             .and_then(fit)
             .ok_or_else(|| self.malformed(path, 1, expected, &buffer[..len]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_number_that_changes_while_it_is_read_is_the_one_or_the_other() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        let over = AtomicBool::new(false);
+        let root = ProcRoot::at("/proc");
+        let before = root.look(|root| root.score_adj(pid)).unwrap().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let path = format!("/proc/{pid}/oom_score_adj");
+                while !over.load(Ordering::SeqCst) {
+                    fs::write(&path, "1000").unwrap();
+                    fs::write(&path, before.to_string()).unwrap();
+                }
+            });
+            let read = || root.look(|root| root.score_adj(pid));
+            let odd = (0..50_000)
+                .map(|_| read())
+                .find(|found| !matches!(found, Ok(Some(adj)) if [before, 1000].contains(adj)));
+            over.store(true, Ordering::SeqCst);
+            assert!(odd.is_none(), "{odd:?}");
+        });
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 }

@@ -549,10 +549,11 @@ impl Adjuster {
 
     /// Its `oom_score_adj`, or `None` once it is gone.
     fn read(&self, id: ProcessId) -> Option<i16> {
-        let mut text = String::new();
+        let mut text = [0; 16];
         let mut file = self.open(id, OpenOptions::new().read(true))?;
-        file.read_to_string(&mut text).ok()?;
-        text.trim().parse().ok()
+        // Once: the kernel writes the number anew for each read.
+        let len = file.read(&mut text).ok()?;
+        str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
     }
 
     fn write(&self, id: ProcessId, oom_score_adj: i16) {
