@@ -76,6 +76,8 @@ pub(crate) struct Surveyor {
     /// When the loop first came round and found that one unanswered. Not when it
     /// was asked: on a busy machine a round takes long, and began before that.
     since: Option<Moment>,
+    /// Families have been measured, and shared memory is next.
+    is_shareds_turn: bool,
     commands: Commands,
 }
 
@@ -121,6 +123,7 @@ impl Surveyor {
             left_behind: 0,
             asked: VecDeque::with_capacity(QUEUE),
             since: None,
+            is_shareds_turn: false,
             commands: Commands::new(),
         }
     }
@@ -187,8 +190,10 @@ impl Surveyor {
                 break;
             }
         }
-        self.ask_for_measurements(table.scanned_at_ticks(), table, memory);
-        while !self.asked.is_empty() && wait(self, table) {}
+        for _families_and_shared in 0..2 {
+            self.ask_for_measurements(table.scanned_at_ticks(), table, memory);
+            while !self.asked.is_empty() && wait(self, table) {}
+        }
         // Nothing is held against what the start did not wait for.
         self.since = None;
     }
@@ -201,7 +206,9 @@ impl Surveyor {
 
     /// Has measured what is due of `table`, where there is room, and once all are
     /// known that had started by `ticks`: what is not known is not measured, and
-    /// newcomers may come without end. Whether it was asked; for quiet rounds.
+    /// newcomers may come without end. In two calls, for families leave no room
+    /// for shared memory where there are many. Whether all of it was asked; for
+    /// quiet rounds.
     pub(crate) fn ask_for_measurements(
         &mut self,
         ticks: u64,
@@ -211,7 +218,11 @@ impl Surveyor {
         if QUEUE / 2 < self.asked.len() || !table.knows_all_of(ticks) {
             return false;
         }
-        table.ask_for_families(memory, &mut |request| self.ask(request));
+        self.is_shareds_turn = !self.is_shareds_turn;
+        if self.is_shareds_turn {
+            table.ask_for_families(memory, &mut |request| self.ask(request));
+            return false;
+        }
         table.ask_for_shared_memory(memory, &mut |request| self.ask(request));
         table.ask_for_oldest_ties(&mut |request| self.ask(request));
         true
@@ -825,6 +836,23 @@ mod tests {
         assert!(!surveyor.asked.is_empty());
         take_all(&mut surveyor, &mut town);
         silent.answer_at_last();
+    }
+
+    #[test]
+    fn however_large_families_are_there_is_room_for_shared_memory() {
+        let waiters: Vec<Waiter> = (0..QUEUE + 2).map(|_| Waiter::new()).collect();
+        let mut town = Town::of(&waiters);
+        let mut surveyor = Surveyor::spawn(Silent::about([]).read());
+        let began = Instant::now();
+        loop {
+            assert!(began.elapsed() < LIMIT, "{surveyor:?}");
+            surveyor.ask_for_unknown(&mut town.table);
+            if surveyor.ask_for_measurements(u64::MAX, &mut town.table, &town.memory) {
+                break;
+            }
+            take_all(&mut surveyor, &mut town);
+        }
+        assert!(surveyor.asked.len() <= QUEUE / 2, "{surveyor:?}");
     }
 
     #[test]
