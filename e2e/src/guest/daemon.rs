@@ -76,6 +76,15 @@ pub fn test_process(name: &str, arguments: &[&str]) -> Result<Program> {
 ///
 /// The registry cannot be written to: no daemon has made it.
 pub fn give_value(program: &Program, value: u32) -> Result<()> {
-    let entry = format!("{REGISTRY}/{}", program.pid());
-    fs::write(&entry, format!("{value}\n")).with_context(|| format!("cannot write `{entry}`"))
+    give_entry(program, &value.to_string())
+}
+
+/// The same, with labels.
+///
+/// # Errors
+///
+/// As above.
+pub fn give_entry(program: &Program, entry: &str) -> Result<()> {
+    let path = format!("{REGISTRY}/{}", program.pid());
+    fs::write(&path, format!("{entry}\n")).with_context(|| format!("cannot write `{path}`"))
 }

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod files;
 pub mod listener;
 pub mod module;
+pub mod probe;
 pub mod program;
 pub mod roles;
 pub mod swap;

@@ -4,25 +4,31 @@
 //! |---|---|
 //! | `hold MIB` | takes it, says `holding`, waits |
 //! | `bomb` | says `ready`; told to go, takes memory at full speed for ever |
+//! | `leak MIB` | says `ready`; told to go, takes so much each second for ever |
 //! | `hold MIB locked`, `bomb locked` | the same, in memory that cannot be swapped |
 //! | `take MIB` | says `ready`; told to go, takes it, says `holding`, waits |
 //! | `stuck MIB FILE` | takes it, says `holding`; told to go, writes to the file |
 //! | `churn MIB` | takes it, frees it, and again |
 //! | `walk MIB` | fills it with noise, says `walking`, and touches all of it for ever |
+//! | `work MIB PASSES` | the same so many times, and reads all of it each time |
+//! | `brood MIB` | as `walk`, and has children all the while |
 //! | `write DIRECTORY` | told to go, writes small files there without end |
 //! | `exec FILE TEXT` | a thread writes the text to the file; told to go, execs |
 //! | `watch` | says every level that poll announces |
 //! | `listen …` | see [`super::listener`] |
 
+use std::collections::VecDeque;
 use std::fs;
 use std::hint::black_box;
 use std::io::{Read, Write, stdin, stdout};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mm::{MlockAllFlags, mlockall};
 
 use super::files::MIB;
@@ -54,8 +60,11 @@ pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
             lock_if_asked(words.next())?;
             bomb()
         }
+        "leak" => leak(number(words.next())?),
         "churn" => churn(number(words.next())?),
         "walk" => walk(number(words.next())?),
+        "work" => work(number(words.next())?, number(words.next())?),
+        "brood" => brood(number(words.next())?),
         "write" => write_files(&words.next().context("where?")?),
         "exec" => exec(
             words.next().context("where?")?,
@@ -131,6 +140,17 @@ fn bomb() -> Result<()> {
     }
 }
 
+fn leak(mebibytes: u64) -> Result<()> {
+    say("ready")?;
+    wait_for_go()?;
+    let pause = Timespec::try_from(Duration::from_secs(1) / u32::try_from(mebibytes)?)?;
+    let mut held = Vec::new();
+    loop {
+        held.push(one_mebibyte());
+        poll(&mut [], Some(&pause))?;
+    }
+}
+
 fn lock_if_asked(word: Option<String>) -> Result<()> {
     match word.as_deref() {
         None => Ok(()),
@@ -148,8 +168,65 @@ fn churn(mebibytes: u64) -> Result<()> {
     }
 }
 
-/// Noise, which no swap in memory could make smaller.
+/// A file in memory that is a byte longer for each time that this process has gone
+/// through what it holds.
+#[must_use]
+pub fn passes(pid: u32) -> PathBuf {
+    format!("/tmp/{pid}.passes").into()
+}
+
 fn walk(mebibytes: u64) -> Result<()> {
+    let mut pages = noise(mebibytes);
+    let mut passed = fs::File::create(passes(std::process::id()))?;
+    say("walking")?;
+    loop {
+        for page in &mut pages {
+            page[0] = black_box(page[0].wrapping_add(1));
+        }
+        passed.write_all(b".")?;
+    }
+}
+
+fn work(mebibytes: u64, passes_wanted: u64) -> Result<()> {
+    let mut pages = noise(mebibytes);
+    let mut passed = fs::File::create(passes(std::process::id()))?;
+    say("working")?;
+    for _ in 0..passes_wanted {
+        for page in &mut pages {
+            let sum = page
+                .iter()
+                .fold(0, |sum: u64, word| sum.wrapping_add(*word));
+            page[0] = black_box(sum);
+        }
+        passed.write_all(b".")?;
+    }
+    Ok(())
+}
+
+/// There are some children at any time, and others a moment later.
+fn brood(mebibytes: u64) -> Result<()> {
+    const AT_ONCE: usize = 20;
+    const BETWEEN: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
+    thread::spawn(|| -> Result<()> {
+        let mut children = VecDeque::new();
+        loop {
+            poll(&mut [], Some(&BETWEEN))?;
+            children.push_back(Command::new("/bin/busybox").args(["sleep", "2"]).spawn()?);
+            if children.len() == AT_ONCE
+                && let Some(mut eldest) = children.pop_front()
+            {
+                eldest.wait()?;
+            }
+        }
+    });
+    walk(mebibytes)
+}
+
+/// Which no swap in memory could make smaller.
+fn noise(mebibytes: u64) -> Vec<Box<[u64]>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::from(std::process::id());
     let mut pages = Vec::new();
     for _ in 0..mebibytes * 256 {
@@ -163,12 +240,7 @@ fn walk(mebibytes: u64) -> Result<()> {
         }
         pages.push(page);
     }
-    say("walking")?;
-    loop {
-        for page in &mut pages {
-            page[0] = black_box(page[0].wrapping_add(1));
-        }
-    }
+    pages
 }
 
 fn write_files(directory: &str) -> Result<()> {

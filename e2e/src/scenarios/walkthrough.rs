@@ -21,17 +21,15 @@
 
 use std::fs;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::event::{Timespec, poll};
 use rustix::mount::{MountFlags, mount, mount_bind};
 use rustix::process::Signal;
 
 use crate::guest::files::{kernel_kills, meminfo_bytes, text};
 use crate::guest::module::Module;
+use crate::guest::probe::{Probe, middle};
 use crate::guest::program::Program;
 use crate::guest::timeline::{Levels, Timeline};
 use crate::guest::{Report, wait};
@@ -316,57 +314,9 @@ fn told(name: &str) -> Result<usize> {
     Ok(said.lines().filter(is_progress).count())
 }
 
-/// Starts a small program every 100 ms and measures how long that takes: what
-/// a user of this machine feels.
-#[derive(Debug)]
-struct Probe {
-    thread: thread::JoinHandle<Vec<Duration>>,
-}
-
-/// Whether the probe is to end.
-static ENOUGH: AtomicBool = AtomicBool::new(false);
-
-impl Probe {
-    fn start() -> Self {
-        ENOUGH.store(false, Ordering::Relaxed);
-        let thread = thread::spawn(|| {
-            let pause = Timespec {
-                tv_sec: 0,
-                tv_nsec: 100_000_000,
-            };
-            let mut times = Vec::new();
-            while !ENOUGH.load(Ordering::Relaxed) {
-                let start = Instant::now();
-                // One that cannot be started counts as one that took for ever.
-                let ran = Command::new("/bin/busybox").arg("true").status();
-                times.push(match ran {
-                    Ok(status) if status.success() => start.elapsed(),
-                    _ => Duration::MAX,
-                });
-                let _ = poll(&mut [], Some(&pause));
-            }
-            times
-        });
-        Self { thread }
-    }
-
-    fn end(self) -> Vec<Duration> {
-        ENOUGH.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_default()
-    }
-}
-
-/// The median; zero of nothing.
-fn middle(times: &[Duration]) -> Duration {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{DAEMON, LEVELS, is_end_of, middle, values_lost};
-    use std::time::Duration;
+    use super::{DAEMON, LEVELS, is_end_of, values_lost};
 
     #[test]
     fn the_sums_of_several_rounds_are_added() {
@@ -389,12 +339,5 @@ mod tests {
         let told = DAEMON.windows(2).find(|pair| pair[0] == "--recover");
         let told = told.map(|pair| pair[1].to_owned());
         assert_eq!(told, Some(LEVELS.recover.to_string()));
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        let times = [5, 1, 3].map(Duration::from_secs);
-        assert_eq!(middle(&times), Duration::from_secs(3));
-        assert_eq!(middle(&[]), Duration::ZERO);
     }
 }
