@@ -437,8 +437,10 @@ impl Book {
             let Round {
                 directory, effort, ..
             } = round;
-            let removal = if file.owner != 0 && file.owner != bearer.uid && reason.names_a_process()
-            {
+            // A process of root's may be about to become another user's, which
+            // could not write to a file of root's.
+            let is_anothers = ![0, bearer.uid].contains(&file.owner) && bearer.uid != 0;
+            let removal = if is_anothers && reason.names_a_process() {
                 directory.reserve(bearer.id, bearer.uid, &file.identity, effort)
             } else {
                 directory.remove_whole(pid, &file.identity, effort)

@@ -235,6 +235,19 @@ fn a_name_that_another_user_has_taken_is_kept_for_its_processs_user() {
 }
 
 #[test]
+fn no_name_is_kept_for_root_whose_process_may_become_another_users() {
+    if !town::is_root("gives files to two users") {
+        return;
+    }
+    let mut town = Town::new();
+    town.run_as(100, 0);
+    fs::create_dir(town.path(100)).unwrap();
+    chown(town.path(100), Some(SOMEBODY), None).unwrap();
+    town.refresh();
+    assert!(!exists(&town.path(100)));
+}
+
+#[test]
 fn a_name_that_was_kept_goes_with_its_process() {
     if !town::is_root("gives files to two users") {
         return;
