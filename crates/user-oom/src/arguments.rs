@@ -208,7 +208,7 @@ pub(crate) struct Arguments {
         value_name = "N",
         default_value_t = value_registry::DEFAULT_USER_VALUE_CAP,
         allow_hyphen_values = true,
-        value_parser = clap::value_parser!(u32).range(..=i64::from(value_registry::MAX_VALUE))
+        value_parser = value
     )]
     pub(crate) user_value_cap: u32,
 
@@ -544,6 +544,14 @@ impl FromStr for Recovery {
             Percent::from_str(text).map(|percent| Self(Amount::PartsPerMillion(percent.0)))
         }
     }
+}
+
+/// A value as an entry gives it.
+fn value(text: &str) -> Result<u32, String> {
+    let most = value_registry::MAX_VALUE;
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let value = text.parse().ok().filter(|value| is_plain && *value <= most);
+    value.ok_or_else(|| format!("`{text}` is not a value (expected a whole number, 0 to {most})"))
 }
 
 /// A span in whole or broken seconds, up to a year.

@@ -59,6 +59,25 @@ fn what_is_the_default_by_now_is_refused() {
     refuses(&["--align-kernel"], "is the default by now: leave it out");
 }
 
+#[test]
+fn a_cap_that_is_no_value_is_refused_with_what_would_be_right() {
+    for cap in [
+        "",
+        "-1",
+        "-0",
+        "+8",
+        "0x10",
+        "1e9",
+        "nan",
+        "5,",
+        "1000001",
+        "99999999999",
+    ] {
+        let why = format!("`{cap}` is not a value (expected a whole number, 0 to 1000000)");
+        refuses(&["--user-value-cap", cap], &why);
+    }
+}
+
 mod earlyooms_lines {
     use super::*;
 
