@@ -249,9 +249,11 @@ pub(super) fn a_service_with_a_watchdog_is_never_paused(_: &mut Report) -> Resul
     // As systemd does: the variables name the service's main process.
     const SERVICE: &str = "export WATCHDOG_USEC=30000000 WATCHDOG_PID=$$; exec /init role walk 350";
     with_room(1000, || {
-        let daemon = daemon(&["--registered-only", "--horizon", "0"])?;
+        // What a process executes later is seen within a minute.
         let mut shell = Command::new("/bin/busybox");
         let mut service = Program::start(shell.args(["sh", "-c", SERVICE]))?;
+        service.says("walking")?;
+        let daemon = daemon(&["--registered-only", "--horizon", "0"])?;
         let mut other = Program::role(&["walk", "350"])?;
         give_value(&service, 2)?;
         give_value(&other, 9)?;
