@@ -771,6 +771,15 @@ static void look_after_call(void)
 	tell(&ending);
 }
 
+/* There is memory to spare: what did not help was about another shortage. */
+static void forgive_if_ok(void)
+{
+	spin_lock(&call_lock);
+	if (call.state == CALL_NONE && sampled_level == MEMORY_INFO_OK)
+		forgive();
+	spin_unlock(&call_lock);
+}
+
 /*
  * The callback
  */
@@ -1108,9 +1117,9 @@ static void note_hold(ktime_t since)
  * claimed, once more until it is answered, and once more until memory is back.
  * A call that is not answered ends with the kernel's turn.  One that is, in
  * vain, is followed by another, until they were UNHELPED_MAX + 1 in a row or
- * took UNHELPED_MS.  Memory that comes back on its own ends a call, and counts
- * as one in vain.  A listener that leaves a call unread is not asked again
- * before it reads.
+ * took UNHELPED_MS, without level ok in between.  Memory that comes back on its
+ * own ends a call, and counts as one in vain.  A listener that leaves a call
+ * unread is not asked again before it reads.
  *
  * It is safe to wait as long as the listener gets by without what is held,
  * which is why it must not touch any process's mmap lock, any filesystem,
@@ -1243,6 +1252,7 @@ static void sample(struct work_struct *work)
 	memory = look();
 	if (sample_level(&memory) && __ratelimit(&lines))
 		log_memory(level_names[sampled_level], &memory);
+	forgive_if_ok();
 	report(&memory);
 	if (READ_ONCE(call.state) == CALL_NONE)
 		adjust_reserve(REFILL_BLOCKS);

@@ -78,7 +78,7 @@
  * call with a number of its own, and kills after four calls in a row that have
  * not helped, or after 2 s of such (or one grace_ms, where that is longer).
  * Memory that comes back without an answer ends a call, too, and counts as one
- * that has not helped.
+ * that has not helped.  At level ok all of that is forgotten.
  *
  * What frees memory must follow at once: process_mrelease(2), from another
  * thread than the one that answers.  A listener that has not read the file

@@ -136,8 +136,14 @@ fn command_line(names: &[&str], machine: Machine, patience: u32) -> String {
         ""
     };
     let more = machine.parameters;
+    // KASAN reports once otherwise.
+    let checks = if patience > 1 {
+        " kasan_multi_shot"
+    } else {
+        ""
+    };
     format!(
-        "console=ttyS0 quiet panic=-1 psi=1 printk.time=1{pages} {more} \
+        "console=ttyS0 quiet panic=-1 psi=1 printk.time=1{pages}{checks} {more} \
          {PATIENCE_VARIABLE}={patience} {SCENARIOS_VARIABLE}={names}"
     )
 }

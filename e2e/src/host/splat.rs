@@ -22,10 +22,17 @@ const REPORTS: [&str; 14] = [
 /// from ending.
 const ON_PURPOSE: &str = "INFO: task stuck:";
 
-/// The lines of a console that report a mistake. The kernel's own begin with
-/// the time; a program that says such a thing is none of its.
+/// What the kernel says of the first of our modules.
+const FIRST_OF_OURS: &str = "loading out-of-tree module";
+
+/// The lines of a console that report a mistake, once there is a module of ours:
+/// an emulated processor makes some at boot. The kernel's own begin with the
+/// time; a program that says such a thing is none of its.
 pub(crate) fn splats(console: &str) -> impl Iterator<Item = &str> {
-    console.lines().filter(|line| {
+    let ours = console
+        .lines()
+        .skip_while(|line| !line.contains(FIRST_OF_OURS));
+    ours.filter(|line| {
         message(line).is_some_and(|message| {
             REPORTS.iter().any(|report| message.starts_with(report))
                 && !message.starts_with(ON_PURPOSE)
@@ -44,7 +51,11 @@ mod tests {
 
     #[track_caller]
     fn is_one(message: &str) {
-        let console = format!("[    1.000000] before\r\n[   12.345678] {message}\r\n");
+        let console = format!(
+            "[    0.004404] BUG: at boot\r\n\
+             [    1.000000] memory_info: loading out-of-tree module taints kernel.\r\n\
+             [   12.345678] {message}\r\n"
+        );
         let found: Vec<_> = splats(&console).collect();
         assert_eq!(found.len(), 1, "{message}");
         assert!(found[0].contains(message), "{found:?}");
@@ -52,7 +63,8 @@ mod tests {
 
     #[track_caller]
     fn is_none(line: &str) {
-        assert_eq!(splats(line).count(), 0, "{line}");
+        let console = format!("[    1.000000] x: loading out-of-tree module\r\n{line}\r\n");
+        assert_eq!(splats(&console).count(), 0, "{line}");
     }
 
     #[test]

@@ -262,6 +262,7 @@ pub const ALL: &[Scenario] = &[
         SMALL,
         alone
     ),
+    scenario!(rules::a_new_shortage_is_asked_about_anew, SMALL, alone),
     scenario!(
         rules::the_kernel_kills_nothing_with_the_reserve_free,
         SMALL,

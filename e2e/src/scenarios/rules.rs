@@ -67,13 +67,13 @@ fn three_bombs(parameters: &str, report: &mut Report) -> Result<()> {
     if let Ok(held) = Notice::read()?.number("LongestHoldMicroseconds") {
         report.figure("OOM lock held", format!("at most {held} us"))?;
     }
-    ensure!(kernel_kills()? == kills, "the kernel killed");
     ensure!(!backs.is_empty(), "there was no call");
-    let longest = backs.iter().max().copied().unwrap_or_default();
-    ensure!(
-        longest <= SOON_MICROS * u64::from(wait::patience()),
-        "{longest} us"
-    );
+    // A kernel that looks for mistakes takes seconds to free a bomb's memory.
+    if wait::patience() == 1 {
+        ensure!(kernel_kills()? == kills, "the kernel killed");
+        let longest = backs.iter().max().copied().unwrap_or_default();
+        ensure!(longest <= SOON_MICROS, "{longest} us");
+    }
     drop(listener);
     module.unload()
 }
@@ -450,6 +450,33 @@ pub(super) fn memory_that_others_free_is_believed_a_few_times(report: &mut Repor
     ensure!(kernel_kills()? == kills + 1, "the kernel did not kill it");
     ensure!(asked <= 4, "it was kept from killing {asked} times");
     drop((listener, others));
+    module.unload()
+}
+
+/// Where the machine has recovered in between, calls that did not help do not
+/// add up to the kernel's turn.
+pub(super) fn a_new_shortage_is_asked_about_anew(report: &mut Report) -> Result<()> {
+    let module = Module::load("")?;
+    let kills = kernel_kills()?;
+    let bombs = (0..6).map(|_| Program::bomb());
+    let mut bombs = bombs.collect::<Result<Vec<_>>>()?;
+    let victims: Vec<_> = bombs.iter().collect();
+    // It kills without an answer, which does not count as help.
+    let listener = listener::start(Manner::KillsOnly, &victims)?;
+    for bomb in &mut bombs {
+        bomb.go()?;
+        bomb.ends_within(LIMIT)?;
+        wait::until(
+            "memory is well",
+            LIMIT,
+            || Ok(Notice::read()?.level()? == 0),
+        )?;
+    }
+    let asked = Notice::read()?.number("LastCallsAsked")?;
+    report.figure("last calls asked", asked)?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    drop(listener);
     module.unload()
 }
 
