@@ -166,8 +166,9 @@ unsafe extern "C" fn unmap_code_of(
         };
         let first = address - address % page_bytes;
         // SAFETY: these pages are mapped from a file, and were never written to:
-        // neither we nor the loader may. When they are touched again they are read from there again, as
-        // they are when the kernel has dropped them for want of memory.
+        // neither we nor the loader may. When they are touched again they are
+        // read from there again, as they are when the kernel has dropped them
+        // for want of memory.
         let _ = unsafe {
             madvise(
                 ptr::with_exposed_provenance_mut(first),

@@ -163,11 +163,7 @@ impl PauseFiles {
         parents: &[u32],
         each: &mut dyn FnMut(ProcessId),
     ) -> Result<(), ReadError> {
-        let listed = fs::read_dir(self.root.path()).map_err(|source| ReadError::Open {
-            path: self.root.path().to_owned(),
-            source,
-        })?;
-        for pid in listed.filter_map(|entry| pid(entry.ok()?.file_name().as_bytes())) {
+        for pid in self.root.pids()? {
             if let Some(stat) = self.root.stat_of(pid)?
                 && parents.contains(&stat.parent)
             {

@@ -1,6 +1,7 @@
 //! One process at a time, from procfs.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -91,6 +92,19 @@ impl ProcRoot {
         &self.path
     }
 
+    /// The pids of all processes there are, in no order.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Open`]: the directory cannot be listed.
+    pub fn pids(&self) -> Result<impl Iterator<Item = u32>, ReadError> {
+        let listed = fs::read_dir(&self.path).map_err(|source| ReadError::Open {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+    }
+
     /// When `pid` started, in clock ticks since boot, or `None` once it is
     /// gone. Pid and start time together are used only once.
     ///
@@ -153,6 +167,18 @@ impl ProcRoot {
     /// [`ReadError`] names the file that could not be read or made no sense.
     pub fn oom_score(&self, pid: u32) -> Result<Option<u16>, ReadError> {
         self.look(|root| root.score(pid))
+    }
+
+    /// The `oom_score_adj` of `id`, −1000 to 1000, or `None` once it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn oom_score_adj(&self, id: ProcessId) -> Result<Option<i16>, ReadError> {
+        let found = self.look(|root| root.score_adj(id.pid))?;
+        // Of a later process with that pid, if that is there by now.
+        let is_its = self.start_ticks(id.pid)? == Some(id.start_ticks);
+        Ok(found.filter(|_| is_its))
     }
 
     /// The kernel's function that `id` waits in, where no signal ends that

@@ -517,8 +517,7 @@ impl Adjuster {
 
     /// Of all processes.
     fn lineages(&self) -> BTreeMap<u32, Lineage> {
-        let listed = fs::read_dir(self.root.path()).into_iter().flatten();
-        let pids = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let pids = self.root.pids().into_iter().flatten();
         let lineage = |pid| Some((pid, self.root.lineage(pid).ok()??));
         pids.filter_map(lineage).collect()
     }
@@ -549,25 +548,24 @@ impl Adjuster {
 
     /// Its `oom_score_adj`, or `None` once it is gone.
     fn read(&self, id: ProcessId) -> Option<i16> {
-        let mut text = [0; 16];
-        let mut file = self.open(id, OpenOptions::new().read(true))?;
-        // Once: the kernel writes the number anew for each read.
-        let len = file.read(&mut text).ok()?;
-        str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
+        self.root.oom_score_adj(id).ok()?
     }
 
     fn write(&self, id: ProcessId, oom_score_adj: i16) {
-        if let Some(mut file) = self.open(id, OpenOptions::new().write(true)) {
+        if let Some(mut file) = self.open(id) {
             // Where it is not permitted the kernel's choice stays its own.
             let _ = file.write_all(oom_score_adj.to_string().as_bytes());
         }
     }
 
-    /// The file of the process that `id` names, and of no later one: what is
-    /// open cannot become another's, so its start time is asked after.
-    fn open(&self, id: ProcessId, options: &OpenOptions) -> Option<File> {
+    /// The file of the process that `id` names, to be written to, and of no later
+    /// one: what is open cannot become another's, so its start time is asked after.
+    fn open(&self, id: ProcessId) -> Option<File> {
         let path = self.root.path().join(id.pid.to_string());
-        let file = options.open(path.join("oom_score_adj")).ok()?;
+        let file = OpenOptions::new()
+            .write(true)
+            .open(path.join("oom_score_adj"))
+            .ok()?;
         let start_ticks = self.root.start_ticks(id.pid).ok()??;
         (start_ticks == id.start_ticks).then_some(file)
     }

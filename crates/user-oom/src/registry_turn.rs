@@ -1,7 +1,6 @@
 //! The registry's turn in the loop: when it is read, and how loudly what it
 //! has to say is said.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -74,7 +73,8 @@ impl RegistryTurn {
         }
         let began = Instant::now();
         if registry.begins_anew() {
-            registry.begin_with(pids(root));
+            // None where they cannot be listed.
+            registry.begin_with(root.pids().into_iter().flatten().collect());
         }
         let notices = registry.refresh(&|pid| lookup(root, pid));
         let is_busy = !self.is_armed || registry.more();
@@ -91,14 +91,6 @@ impl RegistryTurn {
         self.next = now + began.elapsed() + BREATH;
         (notices, pause.max(BREATH))
     }
-}
-
-/// Of all processes that run; none where that cannot be listed.
-fn pids(root: &ProcRoot) -> Vec<u32> {
-    let entries = fs::read_dir(root.path()).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
 }
 
 /// Which process has `pid`.

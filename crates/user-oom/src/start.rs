@@ -395,17 +395,17 @@ fn aligner(
     watchdog: &Watchdog,
     lane: Lane,
 ) -> Aligner {
+    let is_asked_for = !arguments.no_align_kernel && !arguments.dryrun;
     let lacks = match place {
-        _ if arguments.no_align_kernel || arguments.dryrun => None,
         None => Some("it keeps its notes beside the control socket, and there is none"),
         // It takes descriptors too.
         Some(_) if watchdog.room() == 0 => Some("it needs the watchdog's order of kills"),
         Some(_) => None,
     };
-    if let Some(why) = lacks {
+    if is_asked_for && let Some(why) = lacks {
         log::warn!("the kernel's own choice is not aligned: {why}");
     }
-    let is_wanted = !arguments.no_align_kernel && !arguments.dryrun && lacks.is_none();
+    let is_wanted = is_asked_for && lacks.is_none();
     match place {
         Some(place) => Aligner::spawn(root.clone(), beside(place, ".aligned"), is_wanted, lane),
         None => Aligner::off(),
