@@ -67,12 +67,14 @@ impl RegistryTurn {
         if now < self.next {
             return (Vec::new(), self.next.since(now));
         }
+        let began = Instant::now();
+        // Of what the look of each minute comes to, nothing was missed.
+        let may_have_missed = registry.is_to_reread();
         if self.next_reread <= now {
             registry.reread();
             self.next_reread = now + REREAD;
         }
-        let began = Instant::now();
-        if registry.begins_anew() {
+        if may_have_missed && registry.begins_anew() {
             // None where they cannot be listed.
             registry.begin_with(root.pids().into_iter().flatten().collect());
         }

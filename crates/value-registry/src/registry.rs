@@ -243,6 +243,12 @@ impl Registry {
         self.reread_due = Some(Instant::now());
     }
 
+    /// Whether everything is to be looked at, now or once that has rested.
+    #[must_use]
+    pub fn is_to_reread(&self) -> bool {
+        self.reread_due.is_some()
+    }
+
     /// Whether the next refresh begins to look at everything. That takes long
     /// where users have put many files there: [`Registry::begin_with`].
     #[must_use]
