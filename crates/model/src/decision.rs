@@ -75,7 +75,8 @@ pub struct Candidate {
     pub class: Class,
     /// What killing it costs, step by step.
     pub explanation: Explanation,
-    /// Anonymous resident, swap and last-mapped shared memory in bytes.
+    /// Anonymous resident, swap, page tables and last-mapped shared memory in
+    /// bytes.
     pub held_bytes: u64,
     /// Bytes per second, never negative.
     pub growth_bytes_per_second: u64,

@@ -206,6 +206,8 @@ pub struct Seen {
     pub swap_bytes: u64,
     /// Shared memory in bytes of which it holds the last mapping.
     pub shmem_bytes: u64,
+    /// Its page tables in bytes: `VmPTE` of proc_pid_status(5).
+    pub page_table_bytes: u64,
     /// Major faults since it started.
     pub major_faults: u64,
     /// A kernel thread: it has no memory of its own, and is never killed.
@@ -283,6 +285,7 @@ impl Seen {
             anon_bytes: 0,
             swap_bytes: 0,
             shmem_bytes: 0,
+            page_table_bytes: 0,
             major_faults: 0,
             is_kernel_thread: false,
             is_foreground_job: false,
@@ -297,11 +300,13 @@ impl Seen {
             .ok()
     }
 
-    /// Its anonymous and last-mapped shared memory and its swap, in bytes.
+    /// Its anonymous and last-mapped shared memory, its page tables and its swap,
+    /// in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
         self.anon_bytes
             .saturating_add(self.shmem_bytes)
+            .saturating_add(self.page_table_bytes)
             .saturating_add(self.swap_bytes)
     }
 }

@@ -212,7 +212,7 @@ impl Critical {
         self.is_critical.resize(processes.len(), false);
         self.order.clear();
         for (index, process) in (0..).zip(processes) {
-            if held_bytes(process) < process.dossier.critical_below_bytes {
+            if process.held_bytes() < process.dossier.critical_below_bytes {
                 self.order.push(index);
             }
         }
@@ -221,7 +221,7 @@ impl Critical {
             (
                 process.uid,
                 process.dossier.critical_below_bytes,
-                held_bytes(process),
+                process.held_bytes(),
             )
         });
         let mut sharers = (0, 0);
@@ -233,18 +233,10 @@ impl Critical {
                 sharers = (process.uid, below_bytes);
                 sum_bytes = 0;
             }
-            sum_bytes = sum_bytes.saturating_add(held_bytes(process));
+            sum_bytes = sum_bytes.saturating_add(process.held_bytes());
             self.is_critical[at(index)] = sum_bytes < below_bytes;
         }
     }
-}
-
-/// All that it holds, resident and swapped.
-fn held_bytes(process: &Process) -> u64 {
-    process
-        .anon_bytes
-        .saturating_add(process.shmem_bytes)
-        .saturating_add(process.swap_bytes)
 }
 
 #[cfg(test)]

@@ -293,12 +293,7 @@ impl Growth {
             let known = known.next_if(|record| record.id == process.id);
             let unit = &units.units[at(*unit)];
             let leader = processes[at(unit.leader)].id.pid;
-            let held = pages(
-                process
-                    .anon_bytes
-                    .saturating_add(process.shmem_bytes)
-                    .saturating_add(process.swap_bytes),
-            );
+            let held = pages(process.held_bytes());
             let faults_now = low_half(process.major_faults);
             // Of the first table nobody is known to have grown; whoever is new
             // in a later one grew from nothing.

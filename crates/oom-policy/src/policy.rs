@@ -356,7 +356,7 @@ impl Policy {
         if cause == Cause::Relief {
             self.scope.last_relief = Some(now);
         }
-        self.weigh(seen, pool, |_, _| true);
+        self.weigh(seen, |_, _| true, |unit| freed_bytes(unit, pool));
         let verdict = self.choose(severity, pending, bare_need.saturating_sub(pending));
         if verdict == Verdict::Chosen {
             self.sign(now, seen, severity);
@@ -365,9 +365,14 @@ impl Policy {
         verdict
     }
 
-    /// Makes a candidate of every unit that may be chosen and gives something
-    /// back.
-    fn weigh(&mut self, seen: Situation<'_>, pool: Pool, may: impl Fn(&Unit, Class) -> bool) {
+    /// Makes a candidate of every unit that may be chosen and of which something
+    /// is freed.
+    fn weigh(
+        &mut self,
+        seen: Situation<'_>,
+        may: impl Fn(&Unit, Class) -> bool,
+        freed: impl Fn(&Unit) -> u64,
+    ) {
         self.clear_choice();
         self.sessions.sum(&self.units.units);
         for (index, unit) in (0..).zip(&self.units.units) {
@@ -375,17 +380,7 @@ impl Policy {
             let Some(class) = class.filter(|class| may(unit, *class)) else {
                 continue;
             };
-            let counts_swap = match pool {
-                Pool::MemoryAndSwap => true,
-                Pool::Memory => false,
-                // What is paused wants nothing of that in memory.
-                Pool::MemoryAndActiveSwap => unit.growth.is_active && unit.turned != Turned::Paused,
-            };
-            let freed = if counts_swap {
-                unit.held_bytes()
-            } else {
-                unit.resident_bytes
-            };
+            let freed = freed(unit);
             if freed == 0 {
                 continue;
             }
@@ -548,7 +543,7 @@ impl Policy {
                 continue;
             };
             let frees_bytes = match pool {
-                Pool::Memory => unit.resident_bytes,
+                Pool::Memory => unit.in_memory_bytes(),
                 Pool::MemoryAndSwap | Pool::MemoryAndActiveSwap => unit.held_bytes(),
             };
             if frees_bytes == 0 {
@@ -755,9 +750,8 @@ impl Policy {
         let mut units = self.units.units.iter();
         let is_on_trial = units.any(|unit| unit.turned == Turned::Trial);
         let waits = cause == Cause::Stall && self.scope.pauses.any_pages_out(now);
-        // One that is faulting in what it has in swap wants that in memory.
         // What is left alone by default is not paused either.
-        self.weigh(seen, Pool::MemoryAndActiveSwap, |unit, class| {
+        let may = |unit: &Unit, class| {
             class == Class::Ordinary
                 && unit.pausable
                 && is_known(unit)
@@ -768,6 +762,11 @@ impl Policy {
                     Turned::Never => !is_on_trial || cause == Cause::TimeSlice,
                     Turned::Trial => true,
                 }
+        };
+        // Page tables stay where they are.
+        let pool = Pool::MemoryAndActiveSwap;
+        self.weigh(seen, may, |unit| {
+            freed_bytes(unit, pool).saturating_sub(unit.page_table_bytes)
         });
         let verdict = self.choose(Severity::Pause, 0, need_bytes);
         if verdict != Verdict::Chosen {
@@ -898,6 +897,22 @@ pub struct NextKill {
     pub place: u32,
     /// What is lost with it; a unit's value goes with its leader.
     pub lost: Cost,
+}
+
+/// What killing `unit` frees, in bytes, of what counts.
+fn freed_bytes(unit: &Unit, pool: Pool) -> u64 {
+    let counts_swap = match pool {
+        Pool::MemoryAndSwap => true,
+        Pool::Memory => false,
+        // One that is faulting in what it has in swap wants that in memory. What
+        // is paused wants nothing of it.
+        Pool::MemoryAndActiveSwap => unit.growth.is_active && unit.turned != Turned::Paused,
+    };
+    if counts_swap {
+        unit.held_bytes()
+    } else {
+        unit.in_memory_bytes()
+    }
 }
 
 /// Why there is something to decide.

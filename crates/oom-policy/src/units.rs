@@ -49,8 +49,10 @@ pub(crate) struct Unit {
     /// Root's or a system account's, outside a login session.
     pub(crate) system: bool,
     pub(crate) session: SessionId,
-    /// Anonymous resident and last-mapped shared memory, in bytes.
+    /// Anonymous resident and last-mapped shared memory, in bytes: what can be
+    /// paged out.
     pub(crate) resident_bytes: u64,
+    pub(crate) page_table_bytes: u64,
     pub(crate) swap_bytes: u64,
     pub(crate) growth: UnitGrowth,
     /// Its place among the candidates, once it is chosen.
@@ -77,7 +79,12 @@ pub(crate) struct UnitGrowth {
 
 impl Unit {
     pub(crate) fn held_bytes(&self) -> u64 {
-        self.resident_bytes.saturating_add(self.swap_bytes)
+        self.in_memory_bytes().saturating_add(self.swap_bytes)
+    }
+
+    /// What it holds without its swap.
+    pub(crate) fn in_memory_bytes(&self) -> u64 {
+        self.resident_bytes.saturating_add(self.page_table_bytes)
     }
 }
 
@@ -169,6 +176,7 @@ impl Units {
             system: false,
             session: process.session,
             resident_bytes: 0,
+            page_table_bytes: 0,
             swap_bytes: 0,
             growth: UnitGrowth::default(),
             chosen: None,
@@ -195,6 +203,9 @@ impl Units {
             .resident_bytes
             .saturating_add(process.anon_bytes)
             .saturating_add(process.shmem_bytes);
+        unit.page_table_bytes = unit
+            .page_table_bytes
+            .saturating_add(process.page_table_bytes);
         unit.swap_bytes = unit.swap_bytes.saturating_add(process.swap_bytes);
     }
 }

@@ -38,7 +38,7 @@ struct Victim {
     /// When the stage ends.
     until: Moment,
     /// Anonymous resident and last-mapped shared memory when it last showed
-    /// some, in pages; and its swap.
+    /// some, with its page tables, in pages; and its swap.
     resident: u32,
     swap: u32,
     /// The least memory and swap that was free since its deadline began, in
@@ -87,7 +87,8 @@ impl Victim {
     fn note(&mut self, process: &Process) {
         let resident_bytes = process.anon_bytes.saturating_add(process.shmem_bytes);
         if resident_bytes > 0 || process.swap_bytes > 0 {
-            self.resident = pages(resident_bytes);
+            // Page tables are as they were when all of it was last read.
+            self.resident = pages(resident_bytes.saturating_add(process.page_table_bytes));
             self.swap = pages(process.swap_bytes);
         }
     }

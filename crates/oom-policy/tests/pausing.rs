@@ -4,7 +4,7 @@ pub mod machine;
 
 use std::time::Duration;
 
-use machine::{Driven, GIB, MIB, Machine, Snapshot, Task, holding, registered, system};
+use machine::{Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, registered, system};
 use oom_policy::{
     Action, Ask, Cause, Dossier, Event, Memory, Pausing, Process, Settings, Unpausable, Verdict,
 };
@@ -76,6 +76,27 @@ fn of_three_no_more_are_paused_than_is_needed() {
         .with(Task::steady(job(30, "third", 2, 200)));
     machine.run_for(20 * SECOND);
     assert_eq!(machine.frozen(), ["third"]);
+}
+
+#[test]
+fn page_tables_cannot_be_paged_out() {
+    let mut tables = job(10, "tables", 1, 0);
+    tables.seen.page_table_bytes = 300 * MIB;
+    let snapshot = Snapshot {
+        memory: Memory {
+            total_bytes: GIB,
+            available_bytes: 50 * MIB,
+            swap_total_bytes: GIB,
+            swap_free_bytes: GIB,
+            ..Memory::default()
+        },
+        ask: Ask::Pause,
+        processes: vec![tables, job(20, "other", 5, 300)],
+    };
+    let mut policy = Driven::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &snapshot);
+    assert_eq!(decision.verdict, Verdict::Paused);
+    assert_eq!(chosen(decision), ["other"]);
 }
 
 #[test]

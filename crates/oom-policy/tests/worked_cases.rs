@@ -540,3 +540,38 @@ fn those_that_have_just_loaded_outlive_those_that_grow() {
         assert!(!machine.kernel_would_kill);
     }
 }
+
+/// A machine at warn that is `need_bytes` below its recovery threshold.
+fn missing(need_bytes: u64, processes: Vec<Process>) -> Snapshot {
+    Snapshot {
+        memory: Memory {
+            total_bytes: 5000 * MIB,
+            available_bytes: 750 * MIB - need_bytes,
+            ..Memory::default()
+        },
+        ask: Ask::None,
+        processes,
+    }
+}
+
+/// 300 MiB of page tables, worth 3; other worth 50 (300 MiB); need 290.
+#[test]
+fn page_tables_count_as_what_their_process_frees() {
+    let mut tables = registered(100, "tables", 3, 0);
+    tables.seen.page_table_bytes = 300 * MIB;
+    let other = registered(200, "other", 50, 300 * MIB);
+    let snapshot = missing(290 * MIB, vec![tables, other]);
+    for ask in [Ask::None, Ask::LastCall] {
+        let mut policy = Driven::new(Settings::default(), 8);
+        let decision = policy.step(
+            SECOND,
+            &Snapshot {
+                ask,
+                ..snapshot.clone()
+            },
+        );
+        assert_eq!(decision.need_bytes, 290 * MIB);
+        assert_eq!(chosen(decision), ["tables"]);
+        assert_eq!(decision.frees_bytes, 300 * MIB);
+    }
+}

@@ -195,6 +195,7 @@ pub(crate) struct ProcessStatus {
     pub(crate) swap_bytes: u64,
     /// Resident shared memory: tmpfs files, System V, anonymous.
     pub(crate) shmem_bytes: u64,
+    pub(crate) page_table_bytes: u64,
     /// The signals that wait for the process, the lowest bit being signal 1.
     pub(crate) pending_signals: u64,
 }
@@ -218,6 +219,8 @@ impl ProcessStatus {
             self.swap_bytes = plausible::quantity(value);
         } else if let Some(value) = line.strip_prefix(b"RssShmem:") {
             self.shmem_bytes = plausible::quantity(value);
+        } else if let Some(value) = line.strip_prefix(b"VmPTE:") {
+            self.page_table_bytes = plausible::quantity(value);
         } else if let Some(value) = line.strip_prefix(b"ShdPnd:") {
             let mask = str::from_utf8(value.trim_ascii()).ok();
             let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok());

@@ -61,6 +61,7 @@ pub fn bound(process: &mut Seen, memory: &Memory) -> bool {
     bound(&mut process.rss_bytes, memory.total_bytes);
     bound(&mut process.anon_bytes, memory.total_bytes);
     bound(&mut process.shmem_bytes, memory.total_bytes);
+    bound(&mut process.page_table_bytes, memory.total_bytes);
     bound(&mut process.swap_bytes, memory.swap_total_bytes);
     bounded
 }

@@ -296,6 +296,7 @@ impl Reader<'_> {
             })?;
             kept.raw_swap_bytes = status.swap_bytes;
             kept.rss_shmem_bytes = status.shmem_bytes;
+            process.page_table_bytes = status.page_table_bytes;
             process.oom_score_adj = self.root.score_adj(pid)?;
             if depth == Depth::Full {
                 process.oom_score = match self.root.score(pid) {

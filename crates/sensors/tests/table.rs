@@ -68,6 +68,7 @@ fn all_of_a_process_is_read() {
     assert_eq!(process.rss_bytes, pages(100_000));
     assert_eq!(process.anon_bytes, pages(75_000));
     assert_eq!(process.swap_bytes, 2048 * KIB);
+    assert_eq!(process.page_table_bytes, 1500 * KIB);
     assert_eq!(process.shmem_bytes, 0, "until it was measured");
     assert_eq!(process.major_faults, 77);
     assert_eq!(process.oom_score, Some(812));
