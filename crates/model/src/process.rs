@@ -208,6 +208,9 @@ pub struct Seen {
     pub shmem_bytes: u64,
     /// Its page tables in bytes: `VmPTE` of proc_pid_status(5).
     pub page_table_bytes: u64,
+    /// The process whose memory it runs in (CLONE_VM of clone(2)) and which
+    /// that memory is counted for: of its own it shows none.
+    pub memory_of: Option<ProcessId>,
     /// Major faults since it started.
     pub major_faults: u64,
     /// A kernel thread: it has no memory of its own, and is never killed.
@@ -286,6 +289,7 @@ impl Seen {
             swap_bytes: 0,
             shmem_bytes: 0,
             page_table_bytes: 0,
+            memory_of: None,
             major_faults: 0,
             is_kernel_thread: false,
             is_foreground_job: false,
@@ -298,6 +302,14 @@ impl Seen {
         processes
             .binary_search_by_key(&pid, |process| process.as_ref().id.pid)
             .ok()
+    }
+
+    /// Where `id` is among `processes`, by ascending pid; `None` where its pid is
+    /// another's by now.
+    #[must_use]
+    pub fn place(processes: &[impl AsRef<Self>], id: ProcessId) -> Option<usize> {
+        let found = Self::position(processes, id.pid);
+        found.filter(|found| processes[*found].as_ref().id == id)
     }
 
     /// Its anonymous and last-mapped shared memory, its page tables and its swap,
@@ -316,8 +328,7 @@ impl Process {
     /// pid is missing or another process's by now.
     #[must_use]
     pub fn find(processes: &[Self], id: ProcessId) -> Option<&Self> {
-        let found = &processes[Seen::position(processes, id.pid)?];
-        (found.id == id).then_some(found)
+        Some(&processes[Seen::place(processes, id)?])
     }
 
     /// Whether it may be paused.

@@ -1,8 +1,9 @@
 //! The processes as one forest: which stands below which, and whose entry
 //! covers it.
 //!
-//! A node is a process or, where process groups die together, the one process
-//! that stands for its group. Each way up is walked once per table.
+//! A node is a process or, where several always die together, the one that
+//! stands for them: for a process group, where those do, and for processes that
+//! have one memory. Each way up is walked once per table.
 
 use model::{Process, Seen};
 
@@ -60,11 +61,12 @@ impl Forest {
     }
 
     /// Takes in a table. `dies_with_its_group` says so of a process and its
-    /// place.
+    /// place; `is_free`, that a process may be ended.
     pub(crate) fn plant(
         &mut self,
         processes: &[Process],
         dies_with_its_group: impl Fn(u32, &Process) -> bool,
+        is_free: impl Fn(&Process) -> bool,
     ) {
         self.nodes.clear();
         self.groups.clear();
@@ -82,6 +84,7 @@ impl Forest {
             }
         }
         self.join_groups();
+        self.join_memories(processes, is_free);
         self.find_entries(processes);
     }
 
@@ -96,6 +99,35 @@ impl Forest {
             current = Some((group, node));
             self.nodes[at(index)].node = node;
         }
+    }
+
+    /// What has one memory frees none of it before all have ended.
+    fn join_memories(&mut self, processes: &[Process], is_free: impl Fn(&Process) -> bool) {
+        let mut any_joined = false;
+        for (index, process) in (0..).zip(processes) {
+            let owner = process.memory_of.filter(|_| is_free(process));
+            let Some(owner) = owner.and_then(|id| Seen::place(processes, id)) else {
+                continue;
+            };
+            if is_free(&processes[owner]) {
+                let (owner, node) = (self.top(self.nodes[owner].node), self.top(index));
+                self.nodes[at(node)].node = owner;
+                any_joined = true;
+            }
+        }
+        if any_joined {
+            for index in (0..).take(self.nodes.len()) {
+                self.nodes[at(index)].node = self.top(index);
+            }
+        }
+    }
+
+    /// What stands for a node, and nothing for that.
+    fn top(&self, mut node: u32) -> u32 {
+        while self.nodes[at(node)].node != node {
+            node = self.nodes[at(node)].node;
+        }
+        node
     }
 
     fn find_entries(&mut self, processes: &[Process]) {

@@ -1,10 +1,11 @@
 //! What dies together.
 //!
-//! A process is a unit, but for two rules. A process that registered a value
+//! A process is a unit, but for three rules. A process that registered a value
 //! takes with it those descendants that have no entry of their own and that
-//! its owner may signal: a training run and its loaders are one. And where the
-//! administrator says so, a process group is one, whose value is the sum of its
-//! entries.
+//! its owner may signal: a training run and its loaders are one. Processes that
+//! have one memory are one, because none of it comes back before all have ended.
+//! And where the administrator says so, a process group is one. The value of
+//! these two is the sum of their entries.
 //!
 //! What is never killed, and what is already dying, is a unit of its own that
 //! cannot be chosen: it still counts where growth is measured. This module does
@@ -116,9 +117,12 @@ impl Units {
     ) {
         self.critical.weigh(processes);
         let critical = &self.critical;
-        self.forest.plant(processes, |index, process| {
-            settings.by_group && !critical.has(index) && standing(process) == Standing::Free
-        });
+        let is_free = |process: &Process| standing(process) == Standing::Free;
+        self.forest.plant(
+            processes,
+            |index, process| settings.by_group && !critical.has(index) && is_free(process),
+            is_free,
+        );
         self.units.clear();
         self.unit_of.clear();
         for (index, process) in (0..).zip(processes) {

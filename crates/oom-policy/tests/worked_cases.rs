@@ -8,7 +8,7 @@ use machine::{
     Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, process, registered, system,
 };
 use oom_policy::{
-    Amount, Ask, Cause, Level, Memory, Process, Refusal, Seen, SessionId, Settings, Verdict,
+    Amount, Ask, Cause, Cost, Level, Memory, Process, Refusal, Seen, SessionId, Settings, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -574,4 +574,35 @@ fn page_tables_count_as_what_their_process_frees() {
         assert_eq!(chosen(decision), ["tables"]);
         assert_eq!(decision.frees_bytes, 300 * MIB);
     }
+}
+
+#[test]
+fn two_processes_with_one_memory_end_together_and_cost_both_values() {
+    let one = registered(200, "one", 1, 0);
+    let snapshot = |other: u32| {
+        missing(
+            475 * MIB,
+            vec![
+                registered(100, "nine", 9, 500 * MIB),
+                Process {
+                    seen: Seen {
+                        memory_of: Some(registered(100, "nine", 9, 0).id),
+                        ..one.seen
+                    },
+                    ..one
+                },
+                registered(300, "other", other, 520 * MIB),
+            ],
+        )
+    };
+    let mut policy = Driven::new(Settings::default(), 8);
+    assert_eq!(chosen(policy.step(SECOND, &snapshot(5))), ["other"]);
+
+    // And they are chosen where the other costs more than both.
+    let mut policy = Driven::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &snapshot(11));
+    assert_eq!(chosen(decision), ["nine"]);
+    assert_eq!(decision.lost, Cost::of_value(10));
+    assert_eq!(decision.frees_bytes, 500 * MIB);
+    assert_eq!(decision.actions.len(), 2);
 }

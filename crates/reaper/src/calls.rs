@@ -231,6 +231,32 @@ pub(crate) fn page_out(pidfd: BorrowedFd<'_>, addresses: Range<u64>) -> Result<(
     Ok(())
 }
 
+/// kcmp(2): whether two processes have one memory (clone(2) with CLONE_VM).
+/// Not, where the kernel does not tell: without `CONFIG_KCMP` or the right to
+/// trace both.
+///
+/// It waits while one of them is inside execve(2): call it where waiting harms
+/// nothing.
+#[must_use]
+#[expect(unsafe_code, reason = "neither rustix nor nix nor std has kcmp")]
+pub fn have_one_memory(one: u32, other: u32) -> bool {
+    // KCMP_VM of linux/kcmp.h, which the libc crate lacks.
+    const VM: libc::c_long = 1;
+    // SAFETY: the call takes no pointers; a pid that is none's is ESRCH. The
+    // arguments are passed as `long`, as syscall(2) takes them.
+    let order = unsafe {
+        libc::syscall(
+            libc::SYS_kcmp,
+            libc::c_long::from(one),
+            libc::c_long::from(other),
+            VM,
+            0 as libc::c_long,
+            0 as libc::c_long,
+        )
+    };
+    order == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,8 +45,8 @@
 //! ```
 //!
 //! This is the only crate with unsafe code: in what [`trim_memory`] calls, and in
-//! the calls of `process_mrelease` and `process_madvise`, which have no safe
-//! wrapper.
+//! the calls of `process_mrelease`, `process_madvise` and `kcmp`, which have no
+//! safe wrapper.
 
 mod bell;
 mod calls;
@@ -62,7 +62,7 @@ mod process_reader;
 mod protection;
 mod reaper;
 
-pub use crate::calls::{Calls, Missing};
+pub use crate::calls::{Calls, Missing, have_one_memory};
 pub use crate::error::ReapError;
 pub use crate::held::{Held, Signalled, wait_gone};
 pub use crate::helper::kill_session;

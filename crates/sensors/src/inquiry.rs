@@ -118,6 +118,7 @@ impl ProcessTable {
             Finding::LastMapped(bytes) => self.count_last_mapped(index, bytes),
             // It is not the table's to keep.
             Finding::CommandLine(_) => {}
+            Finding::SameMemory { with, is_same } => self.compared(index, with, is_same),
             Finding::Ties(pause) => {
                 let kept = &mut self.kept[index];
                 // Else it executes something else by now.
@@ -199,6 +200,7 @@ impl ProcessTable {
         if kept.executable != identity.executable {
             kept.executable = identity.executable;
             kept.correction = None;
+            kept.compared = None;
             kept.ties = Ties::Due;
             kept.dossier.pause = Pausing::default();
         }

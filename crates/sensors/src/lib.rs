@@ -63,6 +63,7 @@ mod inquiry;
 mod meminfo;
 mod notifier;
 mod number;
+mod one_memory;
 mod pausing;
 mod pid_files;
 mod plausible;

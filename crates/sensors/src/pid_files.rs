@@ -160,6 +160,8 @@ fn id(text: &[u8]) -> Option<u32> {
 /// What we use of `/proc/<pid>/statm`, proc_pid_statm(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Statm {
+    /// Of all its mappings.
+    pub(crate) size_pages: u64,
     pub(crate) resident_pages: u64,
     /// Of them, pages of files and of shared memory.
     pub(crate) shared_pages: u64,
@@ -178,6 +180,7 @@ impl Statm {
         fields.next()?;
         let resident_pages = plausible::resident_pages(size_pages, resident_pages);
         Some(Self {
+            size_pages,
             resident_pages,
             shared_pages: shared_pages.min(resident_pages),
         })
@@ -285,6 +288,7 @@ mod tests {
         assert_eq!(
             Statm::parse(statm),
             Some(Statm {
+                size_pages: 1000,
                 resident_pages: 200,
                 shared_pages: 50
             })

@@ -57,6 +57,11 @@ pub(crate) struct Kept {
     /// Nothing was found where it was to be read: it is gone, unless a later
     /// scan finds it.
     pub(crate) missed: bool,
+    /// What it was compared with, to see whether both have one memory, and what
+    /// was found.
+    pub(crate) compared: Option<Compared>,
+    /// The size of all its mappings.
+    pub(crate) size_pages: u64,
     /// What the kernel counts, of which [`Kept::correction`] leaves its share.
     pub(crate) raw_anon_bytes: u64,
     pub(crate) raw_swap_bytes: u64,
@@ -94,6 +99,14 @@ pub(crate) struct Correction {
     pub(crate) round: u64,
 }
 
+/// See [`Kept::compared`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compared {
+    pub(crate) with: ProcessId,
+    /// `None`: no answer has come.
+    pub(crate) is_same: Option<bool>,
+}
+
 /// The user responsible for a process that keeps its reader waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
@@ -121,6 +134,8 @@ impl Kept {
             is_in_foreground: false,
             stuck: false,
             missed: false,
+            compared: None,
+            size_pages: 0,
             raw_anon_bytes: 0,
             raw_swap_bytes: 0,
             correction: None,
@@ -133,6 +148,7 @@ impl Kept {
     fn weigh(&mut self, process: &mut Seen, statm: Statm, page_bytes: u64) {
         let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
         process.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
+        self.size_pages = statm.size_pages;
         self.raw_anon_bytes = anon_pages.saturating_mul(page_bytes);
         self.show(process);
     }
@@ -150,6 +166,19 @@ impl Kept {
             .as_ref()
             .map_or(0, |measured| measured.bytes);
         process.shmem_bytes = last_mapped_bytes.min(self.rss_shmem_bytes);
+        process.memory_of = self.memory_of();
+        if process.memory_of.is_some() {
+            process.anon_bytes = 0;
+            process.swap_bytes = 0;
+            process.shmem_bytes = 0;
+            process.page_table_bytes = 0;
+        }
+    }
+
+    /// The process whose memory it was found to have.
+    pub(crate) fn memory_of(&self) -> Option<ProcessId> {
+        let same = self.compared.filter(|it| it.is_same == Some(true));
+        same.map(|compared| compared.with)
     }
 
     /// Has the process classified anew, as if nothing were known of it.
@@ -165,6 +194,7 @@ impl Kept {
         if self.ties == Ties::Asked {
             self.ties = Ties::Due;
         }
+        self.compared = self.compared.filter(|it| it.is_same.is_some());
     }
 
     /// Whose `process` is.

@@ -64,13 +64,15 @@ pub enum What {
     CommandLine,
     /// What would suffer if it were paused: `environ` and `fd`.
     Ties,
+    /// Whether it has one memory with another.
+    SameMemory(ProcessId),
 }
 
 impl What {
     /// Whether reading it takes the process's mmap lock.
     #[must_use]
     pub fn takes_the_mmap_lock(self) -> bool {
-        !matches!(self, Self::Identity)
+        !matches!(self, Self::Identity | Self::SameMemory(_))
     }
 }
 
@@ -94,6 +96,10 @@ pub(crate) enum Finding {
     LastMapped(u64),
     CommandLine(CommandLine),
     Ties(Pausing),
+    SameMemory {
+        with: ProcessId,
+        is_same: bool,
+    },
 }
 
 impl Survey {
@@ -208,8 +214,9 @@ impl Executable<'_> {
     }
 }
 
-/// Answers `request` from the processes below `root`, and has `recognise` look
-/// at the executable, where that is asked for and there is one.
+/// Answers `request` from the processes below `root`. Has `recognise` look
+/// at the executable, where that is asked for and there is one, and
+/// `have_one_memory` at two pids.
 ///
 /// May wait for ever.
 #[must_use]
@@ -217,10 +224,12 @@ pub fn survey(
     root: &Path,
     request: &Inquiry,
     recognise: &mut dyn FnMut(&Executable<'_>),
+    have_one_memory: &dyn Fn(u32, u32) -> bool,
 ) -> Survey {
+    let found = look(root, request, recognise, have_one_memory);
     Survey {
         id: request.id,
-        found: look(root, request, recognise).unwrap_or(Finding::Nothing),
+        found: found.unwrap_or(Finding::Nothing),
     }
 }
 
@@ -228,14 +237,12 @@ fn look(
     root: &Path,
     request: &Inquiry,
     recognise: &mut dyn FnMut(&Executable<'_>),
+    have_one_memory: &dyn Fn(u32, u32) -> bool,
 ) -> Option<Finding> {
-    let id = request.id;
-    let path = root.join(id.pid.to_string());
     // Holds the directory of this one process: once that is gone, nothing can
     // be read in it, whatever has the pid by then. What little is read by its
     // path is then said of a process that is gone.
-    let process = Process::new_with_root(path.clone()).ok()?;
-    let stat = stat(&process).filter(|stat| stat.start_ticks == id.start_ticks)?;
+    let (process, stat, path) = find(root, request.id)?;
     Some(match request.what {
         What::Identity => Finding::Identity(identity(root, &path, &process, &stat, recognise)),
         What::OwnMemory => Finding::Own(
@@ -256,7 +263,22 @@ fn look(
             Ok(Some(reason)) => Pausing::Forbidden(reason),
             Err(Unread) => Pausing::Forbidden(Unpausable::Unknown),
         }),
+        What::SameMemory(with) => {
+            let (other, ..) = find(root, with)?;
+            let is_same = have_one_memory(request.id.pid, with.pid);
+            // Neither pid was another's meanwhile.
+            self::stat(&process).and(self::stat(&other))?;
+            Finding::SameMemory { with, is_same }
+        }
     })
+}
+
+/// The process `id`, and its directory.
+fn find(root: &Path, id: ProcessId) -> Option<(Process, Stat, PathBuf)> {
+    let path = root.join(id.pid.to_string());
+    let process = Process::new_with_root(path.clone()).ok()?;
+    let stat = stat(&process).filter(|stat| stat.start_ticks == id.start_ticks)?;
+    Some((process, stat, path))
 }
 
 /// It cannot be read, or there is too much of it.

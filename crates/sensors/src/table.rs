@@ -168,6 +168,7 @@ impl ProcessTable {
                 }
             }
         }
+        self.part_memories();
         if depth == Depth::Full {
             self.make_room();
         }
@@ -234,14 +235,13 @@ impl ProcessTable {
         Ok(score)
     }
 
-    fn find(&self, pid: u32) -> Option<usize> {
+    pub(crate) fn find(&self, pid: u32) -> Option<usize> {
         Seen::position(&self.processes, pid)
     }
 
     /// Where `id` is; `None` where its pid is another's by now.
     pub(crate) fn find_id(&self, id: ProcessId) -> Option<usize> {
-        let found = self.find(id.pid);
-        found.filter(|&index| self.processes[index].id == id)
+        Seen::place(&self.processes, id)
     }
 
     fn held(&self) -> usize {

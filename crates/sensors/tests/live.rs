@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use model::Memory;
 use procfs::ProcResult;
 use procfs::process::Process;
-use sensors::{Depth, survey};
+use sensors::{Depth, Executable, survey};
 use support::Table;
 
 const MIB: u64 = 1 << 20;
@@ -108,10 +108,12 @@ fn an_executable_is_told_with_its_owner() {
     table.survey(Depth::Fast);
     let mut asked = table.asked.iter();
     let request = asked.find(|request| request.id.pid == child.pid());
-    let _ = survey(Path::new("/proc"), request.unwrap(), &mut |executable| {
+    let mut recognise = |executable: &Executable<'_>| {
         let path = executable.path().map(<[u8]>::to_vec);
         told = Some((path, executable.is_roots()));
-    });
+    };
+    let root = Path::new("/proc");
+    let _ = survey(root, request.unwrap(), &mut recognise, &|_, _| false);
     let exe = fs::canonicalize(format!("/proc/{}/exe", child.pid())).unwrap();
     let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&exe).unwrap());
     let path = exe.into_os_string().into_encoded_bytes();

@@ -8,7 +8,7 @@ use model::{
     Dossier, Memory, Name, Pausing, Preference, ProcessId, Protection, SessionId, Unpausable,
 };
 use rustix::param::page_size;
-use sensors::{Depth, ReadError, survey};
+use sensors::{Depth, Executable, ReadError, survey};
 use support::{Copy, Table, chain, tree};
 
 const KIB: u64 = 1024;
@@ -183,11 +183,12 @@ fn what_a_process_executes_is_told_apart_from_what_it_hides_and_what_it_has_not(
     table.scan(Depth::Full);
     let mut seen = Vec::new();
     table.table.ask_for_identities(Depth::Full, &mut |request| {
-        let _ = survey(copy.path(), &request, &mut |executable| {
+        let mut recognise = |executable: &Executable<'_>| {
             assert!(!executable.is_roots(), "it is nowhere");
             let path = executable.path().map(String::from_utf8_lossy);
             seen.push((request.id.pid, path.map(|path| path.into_owned())));
-        });
+        };
+        let _ = survey(copy.path(), &request, &mut recognise, &|_, _| false);
         true
     });
     let exe = |path: &str| Some(path.to_owned());
@@ -304,7 +305,7 @@ fn what_would_suffer_by_a_pause_is_read_again_of_another_program() {
     copy.change("1204/stat", "(a) R (b)", "(vi)");
     copy.change("1205/stat", "(python3)", "(tmux)");
     let request = table.asked.iter().find(|request| request.id.pid == 1204);
-    let late = survey(copy.path(), request.unwrap(), &mut |_| {});
+    let late = survey(copy.path(), request.unwrap(), &mut |_| {}, &|_, _| false);
     table.scan(Depth::Full);
     for pid in [1204, 1205] {
         assert_eq!(table.dossier(pid).pause, Pausing::default());
@@ -417,7 +418,7 @@ fn an_answer_about_an_earlier_process_of_the_same_pid_is_not_taken() {
     let mut table = copy.table();
     table.survey(Depth::Full);
     let late = table.asked.iter().find(|request| request.id.pid == 1204);
-    let late = survey(copy.path(), late.unwrap(), &mut |_| {});
+    let late = survey(copy.path(), late.unwrap(), &mut |_| {}, &|_, _| false);
     copy.change("1204/stat", " 20150 ", " 99999 ");
     table.scan(Depth::Full);
     assert!(table.table.apply(&late).is_none());
@@ -804,6 +805,60 @@ fn pages_of_a_forked_family_count_once() {
         assert_eq!(table.get(1204).anon_bytes, want, "{depth:?}");
         assert_eq!(table.get(1204).swap_bytes, 1024 * KIB);
     }
+}
+
+#[test]
+fn one_memory_of_two_processes_counts_once_until_one_executes_another_program() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    let held = table.get(1205).held_bytes();
+    assert!(held > 0);
+    // Their mappings have the same size; what else does in the tree holds little.
+    assert!(
+        table
+            .find_one_memory(&memory(0), &[(1205, 1204)])
+            .contains(&1205)
+    );
+    let shows = |table: &Table| {
+        let seen = table.get(1205);
+        (seen.memory_of.map(|id| id.pid), seen.held_bytes())
+    };
+    assert_eq!(shows(&table), (Some(1204), 0));
+    assert!(table.get(1204).held_bytes() > held);
+    // It is asked once; and both grow.
+    assert_eq!(table.find_one_memory(&memory(0), &[]), []);
+    copy.write("1204/statm", "210000 100000 25000 10 0 90 0\n");
+    table.scan(Depth::Fast);
+    assert_eq!(shows(&table), (Some(1204), 0));
+    copy.write("1205/statm", "20000 9000 2500 10 0 90 0\n");
+    table.scan(Depth::Fast);
+    let (memory_of, held) = shows(&table);
+    assert_eq!(memory_of, None);
+    assert!(held >= pages(6_500));
+}
+
+#[test]
+fn one_memory_counts_for_the_other_once_the_first_has_ended() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    let held = table.get(1205).held_bytes();
+    table.find_one_memory(&memory(0), &[(1205, 1204)]);
+    copy.remove("1204");
+    table.scan(Depth::Fast);
+    assert_eq!(table.get(1205).memory_of, None);
+    assert_eq!(table.get(1205).held_bytes(), held);
+}
+
+#[test]
+fn of_equal_size_is_not_yet_of_one_memory() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    assert!(table.find_one_memory(&memory(0), &[]).contains(&1205));
+    assert_eq!(table.get(1205).memory_of, None);
+    assert!(table.get(1205).held_bytes() > 0);
 }
 
 #[test]

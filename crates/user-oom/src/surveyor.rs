@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use oom_policy::{Memory, Moment, Name, Process, ProcessId};
-use sensors::{CommandLine, Depth, Inquiry, ProcessTable, Survey, What};
+use sensors::{CommandLine, Depth, Executable, Inquiry, ProcessTable, Survey, What};
 
 use crate::classify::{Classifier, Program, Programs};
 use crate::commands::Commands;
@@ -58,9 +58,10 @@ pub(crate) fn read(root: &Path, programs: Programs) -> Arc<Read> {
     let root = root.to_owned();
     Arc::new(move |request| {
         let mut program = Program::default();
-        let survey = sensors::survey(&root, request, &mut |executable| {
+        let mut recognise = |executable: &Executable<'_>| {
             program = programs.recognise(executable);
-        });
+        };
+        let survey = sensors::survey(&root, request, &mut recognise, &reaper::have_one_memory);
         Surveyed { survey, program }
     })
 }
@@ -220,6 +221,7 @@ impl Surveyor {
         }
         self.is_shareds_turn = !self.is_shareds_turn;
         if self.is_shareds_turn {
+            table.ask_for_one_memory(memory, &mut |request| self.ask(request));
             table.ask_for_families(memory, &mut |request| self.ask(request));
             return false;
         }
@@ -341,6 +343,7 @@ impl fmt::Display for Unanswered {
             What::LastMapped => "its smaps",
             What::CommandLine => "its cmdline",
             What::Ties => "its environ or open files",
+            What::SameMemory(_) => "whether it shares its memory",
         };
         write!(f, "{file} did not come within {seconds} s; ")?;
         match (self.what, self.uid) {
@@ -348,7 +351,7 @@ impl fmt::Display for Unanswered {
                 f,
                 "neither did others, so shared memory is no longer measured and counts in full for each process"
             ),
-            (What::Identity, _) | (_, Some(0) | None) => {
+            (What::Identity | What::SameMemory(_), _) | (_, Some(0) | None) => {
                 write!(f, "all that it maps is counted")
             }
             _ => write!(
@@ -361,7 +364,7 @@ impl fmt::Display for Unanswered {
 
 fn patience(request: &Inquiry) -> Duration {
     match request.what {
-        What::Identity => IDENTITY_PATIENCE,
+        What::Identity | What::SameMemory(_) => IDENTITY_PATIENCE,
         What::OwnMemory | What::LastMapped | What::CommandLine | What::Ties => {
             let mib = u32::try_from(request.rss_bytes >> 20).unwrap_or(u32::MAX);
             MEASURE_PATIENCE + PATIENCE_PER_MIB * mib
@@ -486,7 +489,7 @@ mod tests {
                     silent.has_returned.store(true, Ordering::Release);
                 }
                 Surveyed {
-                    survey: sensors::survey(root().path(), request, &mut |_| {}),
+                    survey: sensors::survey(root().path(), request, &mut |_| {}, &|_, _| false),
                     program: Program::default(),
                 }
             })

@@ -152,6 +152,21 @@ impl Table {
         self.asked.len()
     }
 
+    /// Compares what is to be compared, where `same` has one memory; the pids.
+    pub(crate) fn find_one_memory(&mut self, memory: &Memory, same: &[(u32, u32)]) -> Vec<u32> {
+        self.asked.clear();
+        self.table.ask_for_one_memory(memory, &mut |request| {
+            self.asked.push(request);
+            true
+        });
+        let have_one = |one, other| same.contains(&(one, other));
+        for request in &self.asked {
+            let found = survey(&self.root, request, &mut |_| {}, &have_one);
+            self.table.apply(&found);
+        }
+        self.identified()
+    }
+
     /// Reads what would suffer by a pause of the processes in `worth`, as far as
     /// that is asked for; their pids.
     pub(crate) fn tie(&mut self, worth: &[u32]) -> Vec<u32> {
@@ -179,7 +194,7 @@ impl Table {
 
     fn answer(&mut self, each: &mut dyn FnMut(&Seen, &mut Dossier)) {
         for request in &self.asked {
-            let found = survey(&self.root, request, &mut |_| {});
+            let found = survey(&self.root, request, &mut |_| {}, &|_, _| false);
             if let Some((seen, dossier)) = self.table.apply(&found) {
                 each(seen, dossier);
             }

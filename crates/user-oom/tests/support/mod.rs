@@ -24,6 +24,19 @@ pub(crate) const TOTAL_MIB: u64 = 4000;
 /// What each process of ours holds.
 pub(crate) const HELD_MIB: u64 = 200;
 
+/// Waits until `found` finds something: what is waited for.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let limit = Instant::now() + LIMIT;
+    while Instant::now() < limit {
+        if let Some(found) = found() {
+            return found;
+        }
+        thread::yield_now();
+    }
+    panic!("in vain: {what}");
+}
+
 /// The folder of the built programs, the test processes among them.
 fn programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
