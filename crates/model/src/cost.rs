@@ -118,7 +118,7 @@ impl fmt::Display for Basis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value(value) => write!(f, "value {value}"),
-            Self::Share(cost) => write!(f, "{cost} (its share of its session's 1)"),
+            Self::Share(cost) => write!(f, "{cost} (its share of its group's 1)"),
             Self::Critical(cost) => write!(f, "{cost} (session-critical)"),
             Self::Preferred => f.write_str("0 (--prefer)"),
         }
@@ -240,13 +240,13 @@ mod tests {
             share,
             false,
             0,
-            "cost 0.02 = 0.02 (its share of its session's 1)",
+            "cost 0.02 = 0.02 (its share of its group's 1)",
         );
         check(
             share,
             true,
             0,
-            "cost 0.01 = 0.02 (its share of its session's 1) × ½ (growing)",
+            "cost 0.01 = 0.02 (its share of its group's 1) × ½ (growing)",
         );
     }
 

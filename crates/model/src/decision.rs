@@ -56,9 +56,11 @@ pub enum Action {
 /// Which units are chosen first: all of a class before any of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// Registered units, ordinary users' units, and what grew like a bomb.
+    /// Registered units, ordinary users' units, and what grew like a bomb, alone
+    /// or as part of its group.
     Ordinary,
-    /// Unregistered, of root or a system account, outside a login session.
+    /// Unregistered, of root or a system account, outside a login session, and
+    /// not part of what grew like a bomb.
     System,
 }
 
@@ -89,7 +91,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// What is lost with it: its value, or its share of its session's 1.
+    /// What is lost with it: its value, or its share of its group's 1.
     #[must_use]
     pub const fn lost(&self) -> Cost {
         self.explanation.basis.cost()
@@ -152,7 +154,7 @@ pub struct Decision {
     pub need_bytes: u64,
     /// All candidates, in no particular order; empty when nothing was decided.
     pub candidates: Vec<Candidate>,
-    /// Sum of the chosen units' given values, shares of a session's 1 counted
+    /// Sum of the chosen units' given values, shares of a group's 1 counted
     /// as such.
     pub lost: Cost,
     /// What killing the chosen units is expected to free, in bytes.

@@ -83,6 +83,15 @@ pub enum RunState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
+impl SessionId {
+    /// Whether it is a cgroup, not a session as the kernel numbers them: those
+    /// are pids.
+    #[must_use]
+    pub const fn is_cgroup(self) -> bool {
+        self.0 > u32::MAX as u64
+    }
+}
+
 /// Why a process is never killed. What the policy can see for itself (pid 1,
 /// oom_score_adj −1000) need not be said with this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -326,7 +326,6 @@ impl Growth {
     }
 
     fn write(&mut self, now: Moment, memory: &Memory, units: &mut Units) {
-        let noise = memory.total_bytes / NOISE;
         let from: [(From, Mark); WINDOWS] =
             array::from_fn(|window| self.windows[window].from(now, SPANS[window]));
         let ages = from.map(|(_, mark)| now.since(mark.at));
@@ -362,7 +361,7 @@ impl Growth {
             let [rate, recent, minute] = grown.map(|pages| u64::try_from(pages).unwrap_or(0));
             let record = &mut self.records[at(unit.leader)];
             let minute_bytes = scales[MINUTE].taken(minute, SPANS[MINUTE]);
-            if ages[MINUTE] >= SPANS[MINUTE] && minute_bytes <= noise {
+            if ages[MINUTE] >= SPANS[MINUTE] && !is_noticed(minute_bytes, memory) {
                 record.charged = 0;
             }
             let recent_bytes = scales[RECENT].taken(recent, SPANS[RECENT]);
@@ -370,11 +369,12 @@ impl Growth {
                 bytes_per_second: scales[RATE].per_second(rate, SPANS[RATE]),
                 recent_bytes,
                 minute_bytes,
-                is_growing: recent_bytes > noise
+                is_growing: is_noticed(recent_bytes, memory)
                     && is_a_tenth(recent_bytes, self.recent_bytes)
                     && rate > 0
                     && is_a_tenth(rate, totals[RATE].grown),
                 is_active: unit.growth.is_active || recent > 0,
+                took_part: u64::from(pages(unit.held_bytes())) <= minute.saturating_mul(4),
                 penalty: Cost::from_parts(u64::from(record.charged)),
             };
         }
@@ -428,7 +428,12 @@ impl Scale {
     }
 }
 
-fn is_a_tenth(part: u64, whole: u64) -> bool {
+/// Whether growth is more than noise.
+pub(crate) fn is_noticed(bytes: u64, memory: &Memory) -> bool {
+    bytes > memory.total_bytes / NOISE
+}
+
+pub(crate) fn is_a_tenth(part: u64, whole: u64) -> bool {
     part.saturating_mul(10) >= whole
 }
 

@@ -64,6 +64,7 @@ mod gate;
 mod growth;
 mod guard;
 mod levels;
+mod lineage;
 mod pace;
 mod pauses;
 mod policy;

@@ -18,7 +18,7 @@ use crate::ranking::{Ranked, Ranking};
 use crate::scope::{Look, ScopeState, Severity};
 use crate::settings::Settings;
 use crate::units::{Standing, Unit, Units};
-use crate::value::{self, Sessions};
+use crate::value::{self, Groups};
 
 /// A last call is answered within milliseconds: about one of search.
 const LAST_CALL_BUDGET: Budget = Budget { states: 1 << 17 };
@@ -47,7 +47,7 @@ pub(crate) struct Policy {
     settings: Settings,
     capacity: usize,
     units: Units,
-    sessions: Sessions,
+    groups: Groups,
     choice: Choice,
     /// What is remembered from one decision to the next.
     scope: ScopeState,
@@ -69,7 +69,7 @@ impl Policy {
             settings,
             capacity: 0,
             units: Units::default(),
-            sessions: Sessions::default(),
+            groups: Groups::default(),
             choice: Choice::with_capacity(processes),
             scope: ScopeState::new(gates),
             decision: Decision {
@@ -101,7 +101,7 @@ impl Policy {
         self.capacity = processes;
         self.units.reserve(processes);
         self.scope.reserve(processes);
-        self.sessions.reserve(processes);
+        self.groups.reserve(processes);
         self.choice.reserve(processes);
         reserve_to(&mut self.decision.candidates, processes);
         // Each process is signalled, and paused units are thawed, or made so.
@@ -285,14 +285,18 @@ impl Policy {
 
     /// Groups and measures.
     fn take_in(&mut self, now: Moment, seen: Situation<'_>) {
-        let victims = &self.scope.victims;
-        self.units.group(&self.settings, seen.processes, |process| {
-            match victims.standing(process.id) {
+        self.scope.lineage.take_in(&self.settings, seen.processes);
+        let (lineage, victims) = (&self.scope.lineage, &self.scope.victims);
+        self.units.group(
+            &self.settings,
+            seen.processes,
+            lineage,
+            |process| match victims.standing(process.id) {
                 Some(standing) => standing,
                 None if process.is_never_killed() => Standing::Never,
                 None => Standing::Free,
-            }
-        });
+            },
+        );
         self.scope
             .growth
             .measure(now, seen.memory, seen.processes, &mut self.units);
@@ -314,6 +318,7 @@ impl Policy {
         cause: Cause,
     ) -> Verdict {
         let memory = seen.memory;
+        self.groups.sum(memory, &mut self.units.units);
         let (severity, pool, bare_need) = match cause {
             Cause::LastCall => (
                 Severity::LastCall,
@@ -374,7 +379,6 @@ impl Policy {
         freed: impl Fn(&Unit) -> u64,
     ) {
         self.clear_choice();
-        self.sessions.sum(&self.units.units);
         for (index, unit) in (0..).zip(&self.units.units) {
             let class = value::class(&self.settings, seen.memory, unit);
             let Some(class) = class.filter(|class| may(unit, *class)) else {
@@ -384,7 +388,7 @@ impl Policy {
             if freed == 0 {
                 continue;
             }
-            let explanation = value::explain(&self.sessions, unit);
+            let explanation = value::explain(unit);
             let leader = &seen.processes[at(unit.leader)];
             self.decision.candidates.push(Candidate {
                 leader: leader.id,
@@ -516,7 +520,7 @@ impl Policy {
         self.line.sort_unstable();
         let left = room.saturating_sub(will.len());
         for (place, unit, (follows, ..), index) in self.line.iter().take(left) {
-            let explained = value::explain(&self.sessions, &self.units.units[at(*unit)]);
+            let explained = value::explain(&self.units.units[at(*unit)]);
             will.push(NextKill {
                 id: processes[at(*index)].id,
                 place: u32::try_from(*place).unwrap_or(u32::MAX),
@@ -534,7 +538,7 @@ impl Policy {
     fn rank(&mut self, memory: &Memory) -> Ranking {
         let levels = Levels::of(&self.settings, memory);
         let pool = levels.pool(memory);
-        self.sessions.sum(&self.units.units);
+        self.groups.sum(memory, &mut self.units.units);
         let mut ranking = Ranking::default();
         let mut frees: u64 = 0;
         for (index, unit) in (0..).zip(&self.units.units) {
@@ -554,7 +558,7 @@ impl Policy {
                 unit: index,
                 class,
                 frees_bytes,
-                cost: value::explain(&self.sessions, unit).cost,
+                cost: value::explain(unit).cost,
             });
         }
         if frees < levels.kill_need(memory) {
@@ -850,10 +854,10 @@ impl Policy {
             self.thaw(now, unit, false);
             return Verdict::Idle;
         }
-        self.sessions.sum(&self.units.units);
+        self.groups.sum(memory, &mut self.units.units);
         let mut running = Cost::ZERO;
         for unit in &self.units.units {
-            let cost = value::explain(&self.sessions, unit).cost;
+            let cost = value::explain(unit).cost;
             if unit.turned == Turned::Paused {
                 let leader = seen.processes[at(unit.leader)].id;
                 self.scope.pauses.note_cost(leader, cost);

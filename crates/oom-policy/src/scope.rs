@@ -9,6 +9,7 @@ use crate::forecast::Forecast;
 use crate::gate::Gates;
 use crate::growth::Growth;
 use crate::levels::{Levels, Pool};
+use crate::lineage::Births;
 use crate::pace::Pace;
 use crate::pauses::Pauses;
 use crate::settings::Settings;
@@ -68,10 +69,11 @@ pub(crate) struct Table {
     refused: bool,
 }
 
-/// How fast memory fills, which units grew, which victims are pending, and what
+/// How fast memory fills, where processes were born, which units grew, which victims are pending, and what
 /// was decided last.
 #[derive(Debug)]
 pub(crate) struct ScopeState {
+    pub(crate) lineage: Births,
     pub(crate) growth: Growth,
     pub(crate) victims: Victims,
     pub(crate) pauses: Pauses,
@@ -91,6 +93,7 @@ pub(crate) struct ScopeState {
 impl ScopeState {
     pub(crate) fn new(gates: Gates) -> Self {
         Self {
+            lineage: Births::default(),
             growth: Growth::new(),
             victims: Victims::default(),
             pauses: Pauses::default(),
@@ -107,6 +110,7 @@ impl ScopeState {
 
     /// Makes room for `processes` processes.
     pub(crate) fn reserve(&mut self, processes: usize) {
+        self.lineage.reserve(processes);
         self.growth.reserve(processes);
         self.victims.reserve(processes);
         self.pauses.reserve(processes);
@@ -116,6 +120,7 @@ impl ScopeState {
     pub(crate) fn forget(&mut self) {
         // Named one by one, so that what is added here is thought of.
         let Self {
+            lineage,
             growth,
             victims,
             pauses,
@@ -128,6 +133,7 @@ impl ScopeState {
             awaits_survey,
             table,
         } = self;
+        lineage.forget();
         growth.forget();
         victims.forget_all();
         pauses.forget_all();

@@ -127,6 +127,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether `uid` is root or a system account. systemd's dynamic users (61184
+    /// to 65519, systemd.exec(5)) and `nobody` are services too.
+    pub(crate) fn is_service_account(&self, uid: u32) -> bool {
+        uid < self.first_ordinary_uid || (61_184..=65_519).contains(&uid) || uid == 65_534
+    }
+
     /// Refuses what cannot be meant on any machine. Percent and bytes can be
     /// compared only where the totals are known: see [`Self::checked_on`].
     ///

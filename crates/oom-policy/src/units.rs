@@ -11,13 +11,15 @@
 //! cannot be chosen: it still counts where growth is measured. This module does
 //! not weigh anything.
 
-use model::{Cost, Preference, Process, SessionId};
+use model::{Cost, Preference, Process};
 
 use crate::buffer::{at, reserve_to};
 use crate::critical::Critical;
 use crate::forest::Forest;
+use crate::lineage::{Births, Group};
 use crate::pauses::Turned;
 use crate::settings::Settings;
+use crate::value::Part;
 
 /// What can still be done to a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,10 @@ pub(crate) struct Unit {
     pub(crate) turned: Turned,
     /// Root's or a system account's, outside a login session.
     pub(crate) system: bool,
-    pub(crate) session: SessionId,
+    /// What its leader belongs to.
+    pub(crate) group: Group,
+    /// Written by [`crate::value::Groups`].
+    pub(crate) part: Part,
     /// Anonymous resident and last-mapped shared memory, in bytes: what can be
     /// paged out.
     pub(crate) resident_bytes: u64,
@@ -74,6 +79,9 @@ pub(crate) struct UnitGrowth {
     pub(crate) is_growing: bool,
     /// Whether it grew or had major faults in the last 10 s.
     pub(crate) is_active: bool,
+    /// Whether much of what it holds was taken in the last minute: it is new, or
+    /// grew by a quarter or more.
+    pub(crate) took_part: bool,
     /// What earlier losses add against it.
     pub(crate) penalty: Cost,
 }
@@ -113,6 +121,7 @@ impl Units {
         &mut self,
         settings: &Settings,
         processes: &[Process],
+        lineage: &Births,
         standing: impl Fn(&Process) -> Standing,
     ) {
         self.critical.weigh(processes);
@@ -128,8 +137,11 @@ impl Units {
         for (index, process) in (0..).zip(processes) {
             let unit = match standing(process) {
                 Standing::Free => self.unit_for(processes, index),
-                other => self.new_unit(index, process, other, None),
+                other => self.new_unit(index, other, None),
             };
+            if self.units[at(unit)].leader == index {
+                self.units[at(unit)].group = lineage.group(settings, index, process);
+            }
             self.unit_of.push(unit);
             self.add(settings, unit, index, process);
         }
@@ -147,25 +159,18 @@ impl Units {
         };
         let Some(unit) = self.forest.unit(root) else {
             let value = self.forest.entry(root);
-            let unit = self.new_unit(index, process, Standing::Free, value);
+            let unit = self.new_unit(index, Standing::Free, value);
             self.forest.set_unit(root, unit);
             return unit;
         };
         if index == root {
             // After pids wrapped, a leader may come after what it leads.
             self.units[at(unit)].leader = index;
-            self.units[at(unit)].session = process.session;
         }
         unit
     }
 
-    fn new_unit(
-        &mut self,
-        leader: u32,
-        process: &Process,
-        standing: Standing,
-        value: Option<u32>,
-    ) -> u32 {
+    fn new_unit(&mut self, leader: u32, standing: Standing, value: Option<u32>) -> u32 {
         let unit = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
         self.units.push(Unit {
             leader,
@@ -178,7 +183,8 @@ impl Units {
             unsurveyed_bytes: 0,
             turned: Turned::Never,
             system: false,
-            session: process.session,
+            group: Group::default(),
+            part: Part::default(),
             resident_bytes: 0,
             page_table_bytes: 0,
             swap_bytes: 0,
@@ -214,11 +220,7 @@ impl Units {
     }
 }
 
-/// Root or a system account, outside a login session. systemd's dynamic users
-/// (61184 to 65519, systemd.exec(5)) and `nobody` are services too.
+/// Root or a system account, outside a login session.
 fn is_system(settings: &Settings, process: &Process) -> bool {
-    let is_service_account = process.uid < settings.first_ordinary_uid
-        || (61_184..=65_519).contains(&process.uid)
-        || process.uid == 65_534;
-    is_service_account && !process.login
+    settings.is_service_account(process.uid) && !process.login
 }

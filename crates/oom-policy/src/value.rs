@@ -1,55 +1,119 @@
 //! The value of a unit, and what killing it costs.
 
-use model::{Basis, Class, Cost, Explanation, Memory, Preference, SessionId};
+use model::{Basis, Class, Cost, Explanation, Memory, Preference};
 
-use crate::buffer::reserve_to;
+use crate::buffer::{at, reserve_to};
+use crate::growth;
+use crate::lineage::Group;
 use crate::settings::{MAX_VALUE, Settings};
 use crate::units::{Standing, Unit};
 
 /// Growth by this part of all memory within a minute makes a bomb.
 const BOMB: u64 = 20;
 
-/// Shares the default value of each session among its unregistered units.
+/// Weighs each group as a whole: shares its default value among its unregistered
+/// units, and finds those that took part where it took memory.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions {
-    /// Sorted; what a session's unregistered units hold, in bytes.
-    held: Vec<(SessionId, u64)>,
+pub(crate) struct Groups {
+    /// The units that share a value, by group.
+    order: Vec<(Group, u32)>,
 }
 
-impl Sessions {
-    pub(crate) fn reserve(&mut self, processes: usize) {
-        reserve_to(&mut self.held, processes);
-    }
+/// What a unit is to its group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    /// Its share of the group's 1.
+    share: Cost,
+    /// The group is growing, and it took part.
+    is_growing: bool,
+    /// The group grew like a bomb, and it took part.
+    is_bomb: bool,
+}
 
-    pub(crate) fn sum(&mut self, units: &[Unit]) {
-        self.held.clear();
-        for unit in units.iter().filter(|unit| shares_default(unit)) {
-            self.held.push((unit.session, unit.held_bytes()));
+impl Default for Part {
+    /// Of no group.
+    fn default() -> Self {
+        Self {
+            share: Cost::ONE,
+            is_growing: false,
+            is_bomb: false,
         }
-        self.held.sort_unstable();
-        self.held.dedup_by(|next, first| {
-            let same = next.0 == first.0;
-            if same {
-                first.1 = first.1.saturating_add(next.1);
-            }
-            same
-        });
+    }
+}
+
+/// What the units of a group come to, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    units: u64,
+    held: u64,
+    recent: u64,
+    minute: u64,
+    per_second: u64,
+}
+
+impl Sum {
+    fn add(self, unit: &Unit) -> Self {
+        let growth = &unit.growth;
+        Self {
+            units: self.units + 1,
+            held: self.held.saturating_add(unit.held_bytes()),
+            recent: self.recent.saturating_add(growth.recent_bytes),
+            minute: self.minute.saturating_add(growth.minute_bytes),
+            per_second: self.per_second.saturating_add(growth.bytes_per_second),
+        }
+    }
+}
+
+impl Groups {
+    pub(crate) fn reserve(&mut self, processes: usize) {
+        reserve_to(&mut self.order, processes);
     }
 
-    /// The unit's share of its session's 1, scaled, by what it holds; rounded
-    /// down, so that forty thousand forks together count for no more than 1.
-    fn share(&self, unit: &Unit) -> Cost {
-        let Ok(found) = self
-            .held
-            .binary_search_by_key(&unit.session, |(session, _)| *session)
-        else {
-            return Cost::ONE;
-        };
-        let all = u128::from(self.held[found].1.max(1));
-        let scaled = u128::from(unit.held_bytes()) * u128::from(Cost::PARTS);
-        u64::try_from(scaled / all)
-            .map_or(Cost::ONE, |parts| Cost::from_parts(parts).min(Cost::ONE))
+    /// Writes to each unit what it is to its group.
+    pub(crate) fn sum(&mut self, memory: &Memory, units: &mut [Unit]) {
+        self.order.clear();
+        let mut all = Sum::default();
+        for (index, unit) in (0..).zip(units.iter()) {
+            all = all.add(unit);
+            if shares_default(unit) {
+                self.order.push((unit.group, index));
+            }
+        }
+        self.order.sort_unstable();
+        for group in self.order.chunk_by(|one, other| one.0 == other.0) {
+            let members = group.iter().map(|(_, index)| &units[at(*index)]);
+            let sum = members.fold(Sum::default(), Sum::add);
+            let is_growing = growth::is_noticed(sum.recent, memory)
+                && growth::is_a_tenth(sum.recent, all.recent)
+                && sum.per_second > 0
+                && growth::is_a_tenth(sum.per_second, all.per_second);
+            let is_bomb = is_bomb(memory, sum.minute);
+            for (_, index) in group {
+                let unit = &mut units[at(*index)];
+                unit.part = Part {
+                    share: share(unit, &sum),
+                    is_growing: is_growing && unit.growth.took_part,
+                    is_bomb: is_bomb && unit.growth.took_part,
+                };
+            }
+        }
     }
+}
+
+/// A unit's share of its group's 1, scaled: by what it holds, but no more than if
+/// all held the same, and then no less than one part. So one large process costs
+/// less than a hundred small ones, and forty thousand forks together no more than 1.
+fn share(unit: &Unit, group: &Sum) -> Cost {
+    let parts = |part: u64, of: u64| {
+        let scaled = u128::from(part) * u128::from(Cost::PARTS) / u128::from(of.max(1));
+        u64::try_from(scaled).unwrap_or(Cost::PARTS)
+    };
+    let most = parts(1, group.units);
+    Cost::from_parts(parts(unit.held_bytes(), group.held).max(1).min(most))
+}
+
+fn is_bomb(memory: &Memory, minute_bytes: u64) -> bool {
+    memory.total_bytes > 0 && minute_bytes >= memory.total_bytes.div_ceil(BOMB)
 }
 
 fn shares_default(unit: &Unit) -> bool {
@@ -70,8 +134,7 @@ pub(crate) fn class(settings: &Settings, memory: &Memory, unit: &Unit) -> Option
     if settings.registered_only {
         return None;
     }
-    let is_bomb =
-        memory.total_bytes > 0 && unit.growth.minute_bytes >= memory.total_bytes.div_ceil(BOMB);
+    let is_bomb = unit.part.is_bomb || is_bomb(memory, unit.growth.minute_bytes);
     let last = unit.critical
         || unit.preference == Preference::Avoid
         || (unit.system && unit.preference != Preference::Prefer && !is_bomb);
@@ -79,13 +142,14 @@ pub(crate) fn class(settings: &Settings, memory: &Memory, unit: &Unit) -> Option
 }
 
 /// What killing a unit costs.
-pub(crate) fn explain(sessions: &Sessions, unit: &Unit) -> Explanation {
+pub(crate) fn explain(unit: &Unit) -> Explanation {
     let basis = match unit.value {
         Some(value) => Basis::Value(value.min(MAX_VALUE)),
         // The last of its class.
         None if unit.critical => Basis::Critical(Cost::of_value(MAX_VALUE)),
         None if unit.preference == Preference::Prefer => Basis::Preferred,
-        None => Basis::Share(sessions.share(unit)),
+        None => Basis::Share(unit.part.share),
     };
-    Explanation::new(basis, unit.growth.is_growing, unit.growth.penalty)
+    let is_growing = unit.growth.is_growing || unit.part.is_growing;
+    Explanation::new(basis, is_growing, unit.growth.penalty)
 }

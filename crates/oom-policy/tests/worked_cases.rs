@@ -196,6 +196,106 @@ fn of_four_hundred_forks_train_and_db_only_forks_go() {
     assert!(!machine.kernel_would_kill);
 }
 
+/// 2 GiB, of which two registered jobs hold 400 MiB; a process each 50 ms, each
+/// with a session of its own and 4 MiB to come.
+fn beside_forks_that_leave_their_session(fork: impl Fn(u32) -> Process) -> Machine {
+    let mut machine = Machine::new(Settings::default(), 2 * GIB, 0)
+        .with(Task::steady(registered(100, "train", 9, 250 * MIB)))
+        .with(Task::steady(registered(200, "db", 8, 150 * MIB)))
+        .with(Task::steady(system(300, "crond", 10 * MIB)))
+        .with(Task::steady(below(300, system(400, "sh", 10 * MIB))));
+    machine.run_for(70 * SECOND);
+    for number in 0..300 {
+        let born = Duration::from_millis(50 * u64::from(number));
+        let fork = fork(1000 + number);
+        let growing = Task::growing(fork, 20 * MIB).up_to(6 * MIB);
+        machine.add(growing.starting(born));
+    }
+    machine.run_for(60 * SECOND);
+    machine
+}
+
+fn below(parent: u32, process: Process) -> Process {
+    let seen = Seen {
+        parent,
+        ..process.seen
+    };
+    Process { seen, ..process }
+}
+
+/// As many as there are live on, and so does the shell that they come from.
+#[test]
+fn of_three_hundred_forks_of_roots_each_with_setsid_only_forks_go() {
+    let roots = |pid| system(pid, "fork", 0);
+    let users = |pid| {
+        let seen = Seen {
+            login: false,
+            ..process(pid, "fork").seen
+        };
+        Process {
+            seen,
+            ..process(pid, "fork")
+        }
+    };
+    let children = |pid| below(400, roots(pid));
+    let each_forks_the_next = |pid| below(if pid == 1000 { 400 } else { pid - 1 }, roots(pid));
+    let forks: [(&str, &dyn Fn(u32) -> Process); 4] = [
+        ("orphans of root's", &roots),
+        ("a user's orphans", &users),
+        ("a shell's children", &children),
+        ("children of each other", &each_forks_the_next),
+    ];
+    for (whose, fork) in forks {
+        let machine = beside_forks_that_leave_their_session(fork);
+        let victims = machine.victims();
+        assert!(!victims.is_empty(), "{whose}");
+        assert!(
+            victims.iter().all(|name| name == "fork"),
+            "{whose}: {victims:?}"
+        );
+        assert!(!machine.kernel_would_kill, "{whose}");
+    }
+}
+
+/// 64 GiB. All are a user's, in the scope of one terminal, and not registered.
+#[test]
+fn of_twenty_agents_in_one_terminal_only_the_tool_that_grows_goes() {
+    const SCOPE: SessionId = SessionId(1 << 63);
+    let member = |parent, process: Process| {
+        let seen = Seen {
+            parent,
+            session: SCOPE,
+            ..process.seen
+        };
+        Process { seen, ..process }
+    };
+    for gibibytes_per_minute in [10, 60] {
+        let mut machine = Machine::new(Settings::default(), 64 * GIB, 0)
+            .with(Task::steady(member(1, holding(100, "tmux", 20 * MIB))))
+            .with(Task::steady(member(100, holding(101, "shell", 5 * MIB))));
+        for agent in 0..20 {
+            let leader = 1000 + agent * 100;
+            let process = member(101, holding(leader, "agent", 300 * MIB));
+            machine.add(Task::steady(process));
+            for tool in 1..100 {
+                let process = member(leader, holding(leader + tool, "small", 2 * MIB));
+                machine.add(Task::steady(process));
+            }
+        }
+        machine = machine.ticking(Duration::from_millis(500));
+        machine.run_for(10 * SECOND);
+        for tool in 0..2 {
+            let process = member(1500, holding(5000 + tool, "tool", 10 * MIB));
+            let rate = gibibytes_per_minute * GIB / 60 / 2;
+            machine.add(Task::growing(process, rate).up_to(26 * GIB));
+        }
+        machine.run_for(60 * 60 / u32::try_from(gibibytes_per_minute).unwrap() * SECOND);
+        let mut victims = machine.victims();
+        victims.dedup();
+        assert_eq!(victims, ["tool"], "{gibibytes_per_minute} GiB a minute");
+    }
+}
+
 #[test]
 fn thrashing_by_a_leak_most_of_which_is_in_swap() {
     let memory = |swapped: u64| Memory {

@@ -27,8 +27,8 @@ const SLIP_BYTES: u64 = 1 << 20;
 /// Before memory runs out, kills the processes whose loss costs the least value
 ///
 /// A file named after its pid gives a process a value:
-/// `echo 8 > /tmp/user_processes/$$`. Unregistered processes share a value of 1
-/// in each session.
+/// `echo 8 > /tmp/user_processes/$$`. Unregistered processes that belong together
+/// (a service, or a login and all that came of it) share a value of 1.
 #[derive(Debug, Parser)]
 #[command(
     name = "user-oom",

@@ -154,7 +154,7 @@ impl<'a> Stage<'a> {
             if let Some(by) = ended.by {
                 self.lost[index].get_or_insert((ended.at - self.began, by));
                 if self.scenario.workloads[index].restarts {
-                    self.start(index);
+                    self.start(index, 1);
                 }
             }
         }
@@ -170,8 +170,9 @@ impl<'a> Stage<'a> {
                 continue;
             };
             let mut tasks = self.machine.tasks.iter();
-            if tasks.any(|task| self.workload_of[at(task.process.id.pid)] == index) {
-                self.start(index);
+            let oldest = tasks.find(|task| self.workload_of[at(task.process.id.pid)] == index);
+            if let Some(parent) = oldest.map(|task| task.process.id.pid) {
+                self.start(index, parent);
                 let every = self.scenario.workloads[index].forks_every;
                 self.next_fork[index] = every.map(|every| due + every);
             } else {
@@ -184,9 +185,9 @@ impl<'a> Stage<'a> {
         &self.scenario.workloads[self.workload_of[at(process.id.pid)]]
     }
 
-    fn start(&mut self, index: usize) {
+    fn start(&mut self, index: usize, parent: u32) {
         let pid = u32::try_from(self.workload_of.len()).expect("few processes");
-        if let Some(task) = self.scenario.workloads[index].next(pid) {
+        if let Some(task) = self.scenario.workloads[index].next(pid, parent) {
             self.workload_of.push(index);
             self.machine.add(task);
         }

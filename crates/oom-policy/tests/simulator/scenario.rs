@@ -94,11 +94,11 @@ impl Workload {
 
     /// The process that a bomb starts next, or that a supervisor starts after the
     /// one before has ended.
-    pub fn next(&self, pid: u32) -> Option<Task> {
+    pub fn next(&self, pid: u32, parent: u32) -> Option<Task> {
         let first = self.tasks.first()?;
         if self.forks_every.is_some() {
             let mut fork = first.again(pid).starting(Duration::ZERO);
-            fork.process.seen.parent = first.process.id.pid;
+            fork.process.seen.parent = parent;
             if self.leaves_session {
                 fork.process.seen.session = SessionId(u64::from(pid));
             }
@@ -277,7 +277,9 @@ impl Draft<'_> {
 
     fn service(&mut self) {
         let bytes = self.permille(10, 60);
-        let process = machine::system(self.pid(), "service", bytes);
+        let pid = self.pid();
+        // Daemons have names of their own.
+        let process = machine::system(pid, &format!("service-{pid}"), bytes);
         let (worth, tasks) = (SERVICE_WORTH * ONE, vec![Task::steady(process)]);
         self.push(Kind::Service, "service", None, worth, tasks);
     }

@@ -431,7 +431,7 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
         if settings.registered_only {
             "registered processes only"
         } else {
-            "all processes; unregistered ones share a value of 1 in each session"
+            "all processes; unregistered ones share a value of 1 in each group"
         }
     )?;
     writeln!(out, "  registry    {}", registry.display())?;
@@ -541,7 +541,7 @@ fn explain(out: &mut impl Write, legend: Legend) -> io::Result<()> {
         ),
         (
             legend.share,
-            "session's 1: its unregistered processes share a value of 1, by memory held",
+            "group's 1: its unregistered processes share a value of 1, by memory held",
         ),
         (
             legend.critical,
@@ -1225,10 +1225,10 @@ mod tests {
             table(None),
             "\x20   PID  NAME             procs  oom_score    value      VmRSS      growth\n\
              \x20    12  train                3        700        8    300 MiB   +40 MiB/s  kill, cost 2 = value 8 × ½ (growing) − penalty 2\n\
-             4194304  train                1        700        -    300 MiB              keep, cost 0.02 = 0.02 (its share of its session's 1)\n\
+             4194304  train                1        700        -    300 MiB              keep, cost 0.02 = 0.02 (its share of its group's 1)\n\
              \x20 growing: took a tenth or more of what memory fell by in 10 s; counts half\n\
              \x20 penalty: its share of the values lost earlier because it grew\n\
-             \x20 session's 1: its unregistered processes share a value of 1, by memory held\n"
+             \x20 group's 1: its unregistered processes share a value of 1, by memory held\n"
         );
     }
 
@@ -1240,10 +1240,10 @@ mod tests {
              \x20    12  train                3        700        8    300 MiB   +40 MiB/s  kill\n\
              \x20        cost 2 = value 8 × ½ (growing) − penalty 2\n\
              4194304  train                1        700        -    300 MiB              keep\n\
-             \x20        cost 0.02 = 0.02 (its share of its session's 1)\n\
+             \x20        cost 0.02 = 0.02 (its share of its group's 1)\n\
              \x20 growing: took a tenth or more of what memory fell by in 10 s; counts half\n\
              \x20 penalty: its share of the values lost earlier because it grew\n\
-             \x20 session's 1: its unregistered processes share a value of 1, by memory held\n"
+             \x20 group's 1: its unregistered processes share a value of 1, by memory held\n"
         );
         for (width, growth, processes) in [(80, true, true), (79, false, true), (67, false, false)]
         {
