@@ -19,6 +19,10 @@ pub struct Memory {
     pub swap_total_bytes: u64,
     /// `SwapFree`.
     pub swap_free_bytes: u64,
+    /// Of it, what filling it would not gain: swap in zram takes memory itself.
+    pub worthless_swap_bytes: u64,
+    /// What zram holds in memory of what was swapped out to it.
+    pub zram_bytes: u64,
     /// `AnonPages`.
     pub anon_bytes: u64,
     /// `Shmem`: tmpfs and shared memory; killing a process need not free it.
@@ -41,11 +45,21 @@ impl Memory {
         self.usable_bytes() / 100 <= bytes
     }
 
-    /// Free swap, and no more than there is: swap that was just turned off may
-    /// still be listed as free.
+    /// Free swap, without what filling it would take of memory, and no more than
+    /// there is: swap that was just turned off may still be listed as free.
     #[must_use]
     pub fn free_swap_bytes(&self) -> u64 {
-        self.swap_free_bytes.min(self.swap_total_bytes)
+        let free_bytes = self.swap_free_bytes.min(self.swap_total_bytes);
+        free_bytes.saturating_sub(self.worthless_swap_bytes)
+    }
+
+    /// All that swap can add to memory: `SwapTotal`, without what of it zram
+    /// takes or would take of memory.
+    #[must_use]
+    pub fn usable_swap_bytes(&self) -> u64 {
+        self.swap_total_bytes
+            .saturating_sub(self.zram_bytes)
+            .saturating_sub(self.worthless_swap_bytes)
     }
 
     /// Available memory and free swap together.
@@ -94,6 +108,21 @@ mod tests {
         };
         assert_eq!(memory.free_swap_bytes(), 10);
         assert_eq!(memory.pool_bytes(), 17);
+    }
+
+    #[test]
+    fn swap_in_zram_is_worth_what_filling_it_would_gain() {
+        let memory = Memory {
+            available_bytes: 7,
+            swap_total_bytes: 100,
+            swap_free_bytes: 60,
+            worthless_swap_bytes: 45,
+            zram_bytes: 30,
+            ..Memory::default()
+        };
+        assert_eq!(memory.free_swap_bytes(), 15);
+        assert_eq!(memory.pool_bytes(), 22);
+        assert_eq!(memory.usable_swap_bytes(), 25);
     }
 
     #[test]

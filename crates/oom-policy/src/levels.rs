@@ -19,6 +19,9 @@ pub(crate) struct Levels {
     pub(crate) recovery_memory: u64,
     /// The same share of swap.
     recovery_swap: u64,
+    /// The same share of what swap can add to memory; above the warn threshold of
+    /// swap, where that is no more than it can add.
+    needed_swap: u64,
 }
 
 /// What of a unit's memory counts, and against what.
@@ -71,14 +74,19 @@ impl Levels {
             .of(memory_base)
             .min(memory_base)
             .max(warn_memory.saturating_add(1));
+        let warn_swap = settings.warn.swap.of(swap_base);
+        let usable_swap = memory.usable_swap_bytes();
         Self {
             memory_base,
             warn_memory,
-            warn_swap: settings.warn.swap.of(swap_base),
+            warn_swap,
             kill_memory: settings.kill.memory.of(memory_base),
             kill_swap: settings.kill.swap.of(swap_base),
             recovery_memory,
             recovery_swap: share(recovery_memory, memory_base, swap_base),
+            needed_swap: share(recovery_memory, memory_base, usable_swap)
+                .max(warn_swap)
+                .min(usable_swap),
         }
     }
 
@@ -133,7 +141,7 @@ impl Levels {
     pub(crate) fn need(&self, memory: &Memory) -> u64 {
         let (target, free) = match self.pool(memory) {
             Pool::MemoryAndSwap => (
-                self.recovery_memory.saturating_add(self.recovery_swap),
+                self.recovery_memory.saturating_add(self.needed_swap),
                 memory.pool_bytes(),
             ),
             Pool::Memory | Pool::MemoryAndActiveSwap => {
@@ -147,7 +155,8 @@ impl Levels {
     pub(crate) fn kill_need(&self, memory: &Memory) -> u64 {
         self.need(&Memory {
             available_bytes: self.kill_memory.min(memory.available_bytes),
-            swap_free_bytes: self.kill_swap.min(memory.swap_free_bytes),
+            swap_free_bytes: self.kill_swap.min(memory.free_swap_bytes()),
+            worthless_swap_bytes: 0,
             ..*memory
         })
     }
@@ -305,6 +314,51 @@ mod tests {
             let levels = Levels::of(&settings, &memory);
             assert_eq!(levels.need(&memory), 0);
             assert_eq!(levels.level(&memory), Level::Ok);
+        }
+    }
+
+    /// `machine`, with all its swap in zram, of which each byte takes this part of
+    /// one in memory.
+    fn with_zram(available: u64, swap: u64, takes_percent: u64) -> Memory {
+        Memory {
+            zram_bytes: (100 - swap) * takes_percent * GIB / 100,
+            worthless_swap_bytes: swap * takes_percent * GIB / 100,
+            ..machine(available, swap)
+        }
+    }
+
+    #[test]
+    fn free_swap_in_zram_that_does_not_compress_holds_back_no_level() {
+        let settings = Settings::default();
+        check(&settings, with_zram(9, 58, 0), Level::Ok);
+        check(&settings, with_zram(9, 58, 50), Level::Ok);
+        check(&settings, with_zram(9, 58, 90), Level::Warn);
+        check(&settings, with_zram(4, 58, 100), Level::Kill);
+        let memory = with_zram(4, 58, 100);
+        assert_eq!(Levels::of(&settings, &memory).need(&memory), 11 * GIB);
+    }
+
+    /// Whatever is killed, and however well it compresses.
+    #[test]
+    fn meeting_the_need_ends_the_level_with_swap_in_zram() {
+        let settings = Settings::default();
+        for takes_percent in 0..=100 {
+            for swap in 0..=100 {
+                let before = with_zram(5, swap, takes_percent);
+                let need = Levels::of(&settings, &before).need(&before);
+                for swapped in [0, need / 2, need] {
+                    let swapped = swapped.min((100 - swap) * GIB);
+                    let taken = swapped * takes_percent / 100;
+                    let after = Memory {
+                        available_bytes: before.available_bytes + need - swapped + taken,
+                        swap_free_bytes: before.swap_free_bytes + swapped,
+                        zram_bytes: before.zram_bytes - taken,
+                        worthless_swap_bytes: before.worthless_swap_bytes + taken,
+                        ..before
+                    };
+                    check(&settings, after, Level::Ok);
+                }
+            }
         }
     }
 

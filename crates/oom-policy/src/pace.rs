@@ -51,7 +51,7 @@ impl Pace {
             memory_rate,
         );
         let until_swap = time_to_fill(
-            memory.swap_free_bytes.saturating_sub(swap_floor),
+            memory.free_swap_bytes().saturating_sub(swap_floor),
             SWAP_BYTES_PER_SECOND,
         );
         // A level begins when the later of the two arrives.

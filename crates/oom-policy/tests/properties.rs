@@ -153,7 +153,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 }
 
 fn any_memory() -> impl Strategy<Value = Memory> {
-    proptest::array::uniform9(quantity()).prop_map(|bytes| Memory {
+    proptest::array::uniform11(quantity()).prop_map(|bytes| Memory {
         total_bytes: bytes[0],
         available_bytes: bytes[1],
         hugetlb_bytes: bytes[2],
@@ -163,6 +163,8 @@ fn any_memory() -> impl Strategy<Value = Memory> {
         shmem_bytes: bytes[6],
         unreclaimable_slab_bytes: bytes[7],
         at_least_bytes: bytes[8],
+        worthless_swap_bytes: bytes[9],
+        zram_bytes: bytes[10],
     })
 }
 

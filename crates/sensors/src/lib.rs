@@ -4,9 +4,9 @@
 //! directory. This crate decides nothing, and writes nothing but the lines that
 //! arm a [`PressureTrigger`].
 //!
-//! - [`Meminfo`] and [`PressureFile`] keep their file open and read it into a
-//!   buffer of their own: no heap, no open(2). [`Zoneinfo`] does the same, with
-//!   its buffer on the stack.
+//! - [`Meminfo`], [`Zram`], [`Arcstats`] and [`PressureFile`] keep their files
+//!   open and read them into a buffer of their own: no heap, no open(2).
+//!   [`Zoneinfo`] does the same, with its buffer on the stack.
 //! - [`ProcessTable`] keeps a descriptor for each process, so that the scan
 //!   before a decision costs one read per process, and the scan during the
 //!   kernel's last call opens nothing.
@@ -53,6 +53,7 @@
 //! A process that exits while it is being read is ordinary: it is `None`, or
 //! absent, not an error.
 
+mod arcstats;
 mod cgroup;
 mod error;
 mod families;
@@ -77,7 +78,9 @@ mod survey;
 mod table;
 mod ties;
 mod zoneinfo;
+mod zram;
 
+pub use crate::arcstats::Arcstats;
 pub use crate::error::ReadError;
 pub use crate::meminfo::Meminfo;
 pub use crate::notifier::{Notifier, NotifierParameters, Percentages};
@@ -88,4 +91,5 @@ pub use crate::proc_root::{KernelFunction, Lineage, ProcRoot, Runner};
 pub use crate::survey::{CommandLine, Executable, Inquiry, Survey, What, survey};
 pub use crate::table::{ProcessTable, Scan};
 pub use crate::zoneinfo::Zoneinfo;
+pub use crate::zram::Zram;
 pub use model::Depth;

@@ -29,7 +29,7 @@ pub(crate) use self::per_cpu::{PerCpu, PerCpuFindings};
 
 /// No machine has more of anything: 64 PiB. A counter that has wrapped below
 /// zero is far above.
-const ABSURD_BYTES: u64 = 1 << 56;
+pub(crate) const ABSURD_BYTES: u64 = 1 << 56;
 
 /// The counters of one reading are not all of the same moment.
 fn slack(total_bytes: u64) -> u64 {

@@ -65,6 +65,7 @@ fn good() -> Memory {
         anon_bytes: 18_500_000 * KIB,
         shmem_bytes: 512_000 * KIB,
         unreclaimable_slab_bytes: 150_000 * KIB,
+        ..Memory::default()
     }
 }
 

@@ -188,6 +188,9 @@ impl Daemon {
         self.see(now);
         self.senses.say_what_was_implausible(&mut self.scribe);
         // Where there is enough without it, it is not worth a read.
+        if !memory.is_plentiful() {
+            self.senses.measure_zram(&mut memory, &mut self.scribe);
+        }
         if self.guard.needs_exact(&memory) {
             self.senses.make_exact(&mut memory, &mut self.scribe);
         }

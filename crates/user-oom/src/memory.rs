@@ -10,15 +10,15 @@ use std::time::Duration;
 use oom_policy::{Amount, Floor, Memory, Moment, Settings};
 use rustix::io::Errno;
 use sensors::{
-    Implausible, Meminfo, Notified, Notifier, NotifierLevel, NotifierParameters, Percentages,
-    ReadError, Zoneinfo,
+    Arcstats, Implausible, Meminfo, Notified, Notifier, NotifierLevel, NotifierParameters,
+    Percentages, ReadError, Zoneinfo, Zram,
 };
 
 /// Meminfo, what it leaves out, and the module where it is loaded.
 #[derive(Debug)]
 pub(crate) struct MemorySource {
     meminfo: Meminfo,
-    zoneinfo: Option<Zoneinfo>,
+    beside: Beside,
     notifier: Option<Notifier>,
     /// What the module does not say is as of the last quiet round.
     rest: Memory,
@@ -39,6 +39,14 @@ struct Paths {
     notifier: Option<Arc<Path>>,
 }
 
+/// What meminfo leaves out, as far as it is there.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    pub(crate) zoneinfo: Option<Zoneinfo>,
+    pub(crate) zram: Option<Zram>,
+    pub(crate) arcstats: Option<Arcstats>,
+}
+
 /// What was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sight {
@@ -52,17 +60,20 @@ impl MemorySource {
     pub(crate) fn new(
         meminfo: Meminfo,
         last: Memory,
-        zoneinfo: Option<Zoneinfo>,
+        beside: Beside,
         notifier: Option<Notifier>,
     ) -> Self {
         let paths = Paths {
             meminfo: meminfo.path().into(),
-            zoneinfo: zoneinfo.as_ref().map(|zoneinfo| zoneinfo.path().into()),
+            zoneinfo: beside
+                .zoneinfo
+                .as_ref()
+                .map(|zoneinfo| zoneinfo.path().into()),
             notifier: notifier.as_ref().map(|notifier| notifier.path().into()),
         };
         Self {
             meminfo,
-            zoneinfo,
+            beside,
             notifier,
             rest: last,
             answered: 0,
@@ -143,11 +154,12 @@ impl MemorySource {
         // Both ask the same function of the kernel's: where meminfo's answer is
         // overruled, the module's needs to be.
         let believed = notified.filter(|_| !self.meminfo.overrules_available());
-        if let Some(memory) = believed.and_then(|notified| notified.updated(self.rest)) {
+        if let Some(mut memory) = believed.and_then(|notified| notified.updated(self.rest)) {
+            self.count_zram(&mut memory);
             return Ok(Sight { memory, last_call });
         }
         match self.meminfo.read() {
-            Ok(memory) => self.rest = memory,
+            Ok(memory) => self.take(memory),
             // The call is answered by what is held, whatever memory is left.
             Err(_) if last_call.is_some() => {}
             Err(err) => return Err(err),
@@ -168,7 +180,8 @@ impl MemorySource {
         if let Some(found) = self.meminfo.next_implausible() {
             return Some((Arc::clone(meminfo), found));
         }
-        if let Some(found) = self.zoneinfo.as_mut().and_then(Zoneinfo::next_implausible) {
+        let zoneinfo_read = self.beside.zoneinfo.as_mut();
+        if let Some(found) = zoneinfo_read.and_then(Zoneinfo::next_implausible) {
             return Some((Arc::clone(zoneinfo.as_ref()?), found));
         }
         let found = self
@@ -190,12 +203,49 @@ impl MemorySource {
     ///
     /// They could not be read, and nothing was added.
     pub(crate) fn add_per_cpu(&mut self, memory: &mut Memory) -> Result<(), ReadError> {
-        if let Some(zoneinfo) = &mut self.zoneinfo {
+        if let Some(zoneinfo) = &mut self.beside.zoneinfo {
             let bytes = zoneinfo.per_cpu_bytes()?;
             let more = memory.available_bytes.saturating_add(bytes);
             memory.available_bytes = more.min(memory.usable_bytes());
         }
         Ok(())
+    }
+
+    /// Counts what the cache of ZFS can shrink by as available. Not for a last
+    /// call: it did not shrink then.
+    ///
+    /// # Errors
+    ///
+    /// It could not be read, and nothing was added.
+    pub(crate) fn add_arc(&mut self, memory: &mut Memory) -> Result<(), ReadError> {
+        if let Some(arcstats) = &mut self.beside.arcstats {
+            memory.available_bytes += arcstats.shrinkable_bytes(memory)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what the free swap in zram is worth, for `memory` and those read
+    /// from now on.
+    ///
+    /// # Errors
+    ///
+    /// Not all of it could be read.
+    pub(crate) fn measure_zram(&mut self, memory: &mut Memory) -> Result<(), ReadError> {
+        let measured = self.beside.zram.as_mut().map(Zram::measure);
+        self.count_zram(memory);
+        measured.unwrap_or(Ok(()))
+    }
+
+    /// As it was measured last.
+    fn count_zram(&self, memory: &mut Memory) {
+        if let Some(zram) = &self.beside.zram {
+            zram.count(memory);
+        }
+    }
+
+    fn take(&mut self, mut memory: Memory) {
+        self.count_zram(&mut memory);
+        self.rest = memory;
     }
 
     fn unanswered(&self, notified: &Notified) -> Option<u64> {
@@ -208,7 +258,10 @@ impl MemorySource {
     /// Reads what the module does not say; for quiet rounds.
     pub(crate) fn refresh(&mut self) {
         if let Ok(memory) = self.meminfo.read() {
-            self.rest = memory;
+            self.take(memory);
+        }
+        if let Some(zram) = &mut self.beside.zram {
+            zram.refresh();
         }
     }
 
@@ -358,13 +411,13 @@ mod tests {
         let by_meminfo = Memory {
             total_bytes: 1000 * MIB,
             available_bytes: 60 * MIB,
-            at_least_bytes: 0,
             hugetlb_bytes: 40 * MIB,
             swap_total_bytes: 500 * MIB,
             swap_free_bytes: 20 * MIB,
             anon_bytes: 700 * MIB,
             shmem_bytes: 30 * MIB,
             unreclaimable_slab_bytes: 50 * MIB,
+            ..Memory::default()
         };
         let notified = Notified {
             level: Some(NotifierLevel::Warn),
@@ -427,7 +480,11 @@ mod tests {
         let mut meminfo = Meminfo::open(&write("meminfo", MEMINFO)).unwrap();
         let last = meminfo.read().unwrap();
         let zoneinfo = Zoneinfo::open(&write("zoneinfo", &zoneinfo)).unwrap();
-        let mut source = MemorySource::new(meminfo, last, Some(zoneinfo), None);
+        let beside = Beside {
+            zoneinfo: Some(zoneinfo),
+            ..Beside::default()
+        };
+        let mut source = MemorySource::new(meminfo, last, beside, None);
         let mut memory = source.read().unwrap().memory;
         source.add_per_cpu(&mut memory).unwrap();
         (memory.available_bytes, told(&mut source))
@@ -450,6 +507,75 @@ mod tests {
         assert_eq!(told, [want]);
     }
 
+    #[test]
+    fn what_swap_in_zram_takes_of_memory_is_counted_by_meminfo_and_by_the_module() {
+        const MIB: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let swap = "SwapTotal: 1024000 kB\nSwapFree: 614400 kB\n";
+        let path = write("meminfo", &(MEMINFO.to_owned() + swap));
+        let swaps = write("swaps", "\n/dev/zram0 partition 1024000 409600 100\n");
+        let mm_stat = |used: u64| {
+            let text = format!("{} 1 {} 0 0\n", 400 * MIB, used * MIB);
+            write("zram0/mm_stat", &text);
+        };
+        let module = write(
+            "oom_notifier",
+            "3\nMemTotalBytes: 4194304000\nMemAvailableBytes: 524288000\nHugetlbBytes: 0\n\
+             SwapTotalBytes: 1048576000\nSwapFreeBytes: 629145600\nSequence: 3\n",
+        );
+        mm_stat(400);
+        for notifier in [None, Notifier::open(&module).unwrap()] {
+            let mut meminfo = Meminfo::open(&path).unwrap();
+            let last = meminfo.read().unwrap();
+            let beside = Beside {
+                zram: Zram::open(&swaps, folder.path()).ok(),
+                ..Beside::default()
+            };
+            let mut source = MemorySource::new(meminfo, last, beside, notifier);
+            let mut memory = source.read().unwrap().memory;
+            source.measure_zram(&mut memory).unwrap();
+            assert_eq!(memory.swap_free_bytes, 600 * MIB);
+            assert!(memory.free_swap_bytes() < 25 * MIB, "{memory:?}");
+            // What is read next, at a last call too, has what was measured last.
+            assert_eq!(
+                source.read().unwrap().memory.free_swap_bytes(),
+                memory.free_swap_bytes()
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_cache_of_zfs_can_shrink_by_is_available_and_junk_costs_that_alone() {
+        const MIB: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("meminfo");
+        std::fs::write(&path, MEMINFO).unwrap();
+        let available = |size: &str| {
+            let arcstats = folder.path().join("arcstats");
+            std::fs::write(&arcstats, format!("c_min 4 104857600\nsize 4 {size}\n")).unwrap();
+            let mut meminfo = Meminfo::open(&path).unwrap();
+            let last = meminfo.read().unwrap();
+            let beside = Beside {
+                arcstats: Arcstats::open(&arcstats).ok(),
+                ..Beside::default()
+            };
+            let mut source = MemorySource::new(meminfo, last, beside, None);
+            let mut memory = source.read().unwrap().memory;
+            let counted = source.add_arc(&mut memory);
+            (memory.available_bytes / MIB, counted.is_ok())
+        };
+        assert_eq!(available("629145600"), (1500, true));
+        for junk in ["-1", "18446744073709551615", "4194304001", "many"] {
+            assert_eq!(available(junk), (1000, false), "{junk}");
+        }
+    }
+
     /// A module's file beside a meminfo, and what is made of both.
     #[track_caller]
     fn check_module(meminfo: &str, module: &str, want_available_kib: u64, want_told: &[&str]) {
@@ -461,7 +587,7 @@ mod tests {
         let path = folder.path().join("oom_notifier");
         std::fs::write(&path, module).unwrap();
         let notifier = Notifier::open(&path).unwrap();
-        let mut source = MemorySource::new(meminfo, last, None, notifier);
+        let mut source = MemorySource::new(meminfo, last, Beside::default(), notifier);
         let sight = source.read().unwrap();
         assert_eq!(sight.memory.available_bytes, want_available_kib << 10);
         assert_eq!(sight.last_call, Some(3));

@@ -44,6 +44,8 @@ pub(crate) struct Senses {
 #[derive(Clone, Copy, Debug, Default)]
 struct Said {
     per_cpu: bool,
+    arc: bool,
+    zram: bool,
     pressure: bool,
     processes: bool,
     /// A process holds more than there is.
@@ -85,18 +87,22 @@ impl Senses {
         self.table.join(|_| None, &mut self.processes);
     }
 
-    /// Counts what `memory` leaves out, the free pages in the lists of each
-    /// CPU.
+    /// Counts what `memory` leaves out: the free pages in the lists of each CPU,
+    /// and what the cache of ZFS can shrink by.
     pub(crate) fn make_exact(&mut self, memory: &mut Memory, scribe: &mut Scribe) {
-        match self.memory.add_per_cpu(memory) {
-            Ok(()) => self.said.per_cpu = false,
-            Err(err) => say_once(
-                &mut self.said.per_cpu,
-                scribe,
-                "freed memory is counted late",
-                &err,
-            ),
-        }
+        let per_cpu = self.memory.add_per_cpu(memory);
+        let late = "freed memory is counted late";
+        say_if_failed(&mut self.said.per_cpu, scribe, late, per_cpu);
+        let arc = self.memory.add_arc(memory);
+        let cost = "the cache of ZFS is not counted as available";
+        say_if_failed(&mut self.said.arc, scribe, cost, arc);
+    }
+
+    /// Reads what the free swap in zram is worth.
+    pub(crate) fn measure_zram(&mut self, memory: &mut Memory, scribe: &mut Scribe) {
+        let measured = self.memory.measure_zram(memory);
+        let cost = "free swap in zram is counted by half";
+        say_if_failed(&mut self.said.zram, scribe, cost, measured);
     }
 
     /// Whether a pressure window of `gate` has stalled, where a file is read in
@@ -298,6 +304,13 @@ fn say_hidden(unread: usize, scribe: &mut Scribe) {
     );
 }
 
+fn say_if_failed(said: &mut bool, scribe: &mut Scribe, cost: &str, outcome: Result<(), ReadError>) {
+    match outcome {
+        Ok(()) => *said = false,
+        Err(err) => say_once(said, scribe, cost, &err),
+    }
+}
+
 /// Says what could not be read and what that costs, once until it could be
 /// again.
 pub(crate) fn say_once(said: &mut bool, scribe: &mut Scribe, cost: &str, err: &ReadError) {
@@ -320,6 +333,7 @@ mod tests {
 
     use super::*;
     use crate::classify::Programs;
+    use crate::memory::Beside;
     use crate::stand_in::{Waiter, root};
     use crate::surveyor::read;
 
@@ -354,7 +368,7 @@ mod tests {
         // Less in use than they seem to hold: each is to be measured.
         let memory = Memory::default();
         let mut senses = Senses::new(
-            MemorySource::new(meminfo, memory, None, None),
+            MemorySource::new(meminfo, memory, Beside::default(), None),
             PressureWatches {
                 pause: None,
                 relief: None,

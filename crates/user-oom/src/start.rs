@@ -19,7 +19,8 @@ use nix::unistd::geteuid;
 use oom_policy::{Ask, Guard, Memory, Seen, Settings, Surroundings};
 use reaper::{Calls, Code, Pauser, Reaper, protect_ourselves, trim_memory};
 use sensors::{
-    Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError, Zoneinfo,
+    Arcstats, Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError,
+    Zoneinfo, Zram,
 };
 use value_registry::{Options, Registry};
 
@@ -29,7 +30,7 @@ use crate::arguments::{Arguments, Source};
 use crate::classify::{Classifier, Programs};
 use crate::daemon::{Daemon, LoopState, StatusLine, room_for};
 use crate::error::{Error, chain, system};
-use crate::memory::{self, Busy, ListenTarget, MemorySource};
+use crate::memory::{self, Beside, Busy, ListenTarget, MemorySource};
 use crate::pause_reader::{self, PauseReader};
 use crate::paused::PausedUnits;
 use crate::peers::{self, Peers};
@@ -56,8 +57,8 @@ pub(crate) const PROC: &str = "/proc";
 /// The names of users: passwd(5).
 const PASSWD: &str = "/etc/passwd";
 
-/// The kernel module's parameters.
-const MODULE: &str = "/sys/module/memory_info/parameters";
+/// The kernel's view of its modules and devices.
+const SYS: &str = "/sys";
 
 /// Other daemons that kill when memory is short: two of them kill more than
 /// one would.
@@ -266,11 +267,7 @@ fn page(syslog: Option<&Syslog>) -> Page<Box<dyn Write + Send>> {
 fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
     let source = arguments.source().map_err(Error::Unusable)?;
     let mut meminfo = meminfo(arguments).map_err(Error::Memory)?;
-    // What the kernel's own leaves out says nothing about another.
-    let zoneinfo = match &arguments.meminfo {
-        Some(_) => None,
-        None => zoneinfo(),
-    };
+    let beside = beside_meminfo(arguments, zoneinfo);
     let memory = meminfo.read().map_err(Error::Memory)?;
     let mut settings = arguments.settings(&memory).map_err(Error::Unusable)?;
     let (notifier, busy) = match source {
@@ -284,7 +281,7 @@ fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
             heard => heard,
         },
     };
-    let mut source = MemorySource::new(meminfo, memory, zoneinfo, notifier);
+    let mut source = MemorySource::new(meminfo, memory, beside, notifier);
     if let Some(busy) = busy {
         source.wait_for_notifier(busy);
     }
@@ -301,15 +298,27 @@ fn meminfo(arguments: &Arguments) -> Result<Meminfo, ReadError> {
 
 /// The same memory once more, by descriptors of its own and without the module.
 fn memory_beside(arguments: &Arguments, last: Memory) -> Option<MemorySource> {
-    let zoneinfo = match &arguments.meminfo {
-        Some(_) => None,
-        // Where it cannot be read, that was said.
-        None => Zoneinfo::open(&Path::new(PROC).join("zoneinfo")).ok(),
-    };
+    // Where it cannot be read, that was said.
+    let zoneinfo = || Zoneinfo::open(&Path::new(PROC).join("zoneinfo")).ok();
+    let beside = beside_meminfo(arguments, zoneinfo);
     let meminfo = meminfo(arguments)
         .inspect_err(|err| watchdog::lacks(chain(err)))
         .ok()?;
-    Some(MemorySource::new(meminfo, last, zoneinfo, None))
+    Some(MemorySource::new(meminfo, last, beside, None))
+}
+
+/// What the kernel's own meminfo leaves out; it says nothing about another.
+fn beside_meminfo(arguments: &Arguments, zoneinfo: impl FnOnce() -> Option<Zoneinfo>) -> Beside {
+    if arguments.meminfo.is_some() {
+        return Beside::default();
+    }
+    let root = Path::new(PROC);
+    Beside {
+        zoneinfo: zoneinfo(),
+        // A kernel without swap has none, and most have no ZFS.
+        zram: Zram::open(&root.join("swaps"), &Path::new(SYS).join("block")).ok(),
+        arcstats: Arcstats::open(&root.join("spl/kstat/zfs/arcstats")).ok(),
+    }
 }
 
 /// Read once here, so that the kernel has the room it writes it to.
@@ -333,7 +342,7 @@ fn listen(
     settings: &mut Settings,
     memory: &Memory,
 ) -> Result<(Option<Notifier>, Option<Busy>), ReadError> {
-    let parameters = NotifierParameters::at(MODULE);
+    let parameters = NotifierParameters::at(Path::new(SYS).join("module/memory_info/parameters"));
     let path = Path::new(PROC).join("oom_notifier");
     let target = ListenTarget::new(path, parameters.clone(), settings, memory);
     let heard = match target.listen() {

@@ -397,8 +397,10 @@ impl Dog {
 
     fn look(&mut self) -> Option<Memory> {
         let mut memory = self.memory.read().ok()?.memory;
-        // Without the lists of each CPU it is less, as it is for the loop.
+        // What cannot be read counts as it does for the loop.
+        let _ = self.memory.measure_zram(&mut memory);
         let _ = self.memory.add_per_cpu(&mut memory);
+        let _ = self.memory.add_arc(&mut memory);
         Some(memory)
     }
 

@@ -629,6 +629,7 @@ impl Machine {
             anon_bytes: self.held() - in_swap,
             shmem_bytes: self.tmpfs_bytes,
             unreclaimable_slab_bytes: self.kernel_bytes,
+            ..Memory::default()
         }
     }
 

@@ -166,6 +166,9 @@ pub(crate) fn memory(
         anon_bytes: anon.unwrap_or(0),
         shmem_bytes: shmem.unwrap_or(0),
         unreclaimable_slab_bytes: slab.unwrap_or(0),
+        // It does not say where swap is.
+        worthless_swap_bytes: 0,
+        zram_bytes: 0,
     })
 }
 

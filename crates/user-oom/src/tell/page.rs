@@ -691,7 +691,11 @@ impl Display for MemoryLine<'_> {
                 swap_free_bytes >> 20,
                 swap_total_bytes >> 20,
                 percent_of(swap_free_bytes, swap_total_bytes)
-            )
+            )?;
+            match self.0.worthless_swap_bytes {
+                0 => Ok(()),
+                _ => write!(f, ", worth {} MiB (zram)", self.0.free_swap_bytes() >> 20),
+            }
         }
     }
 }
