@@ -220,6 +220,8 @@ def parse_arguments(name, value, about, argv):
     add = parser.add_argument
     add("--value", type=whole(0, 1_000_000), default=value, metavar="VALUE",
         help="what to be worth, 0 to 1000000 (default: %(default)s)")
+    add("--per-hour", type=whole(0, 1_000_000), default=0, metavar="N",
+        help="how much each hour since the last checkpoint adds to that (default: %(default)s)")
     add("--working-set-mib", type=whole(1), default=300, metavar="N",
         help="memory to fill with data and to go through (default: %(default)s)")
     add("--epochs", type=whole(1), default=1000, metavar="N",
@@ -306,7 +308,7 @@ def live(arguments, make_work, signals, voice):
     while epoch < arguments.epochs:
         while step < steps:
             if signals.came:
-                voice.say(f"{signals.came.name}: {save(work, checkpoint, epoch, step)}")
+                voice.say(f"{signals.came.name}: {save(work, checkpoint, epoch, step, arguments.registry)}")
                 return
             told = meter.add(work.step(epoch, step))
             step += 1
@@ -316,7 +318,7 @@ def live(arguments, make_work, signals, voice):
                 # A daemon that was started after us has made the registry since.
                 registered = registered or enlist(arguments, None)
         epoch, step = epoch + 1, 0
-        words = save(work, checkpoint, epoch, step)
+        words = save(work, checkpoint, epoch, step, arguments.registry)
         voice.say(f"{work.epoch_word} {epoch}/{arguments.epochs} done: {words}")
 
 
@@ -326,7 +328,7 @@ def enlist(arguments, voice):
     Where there is no daemon there is nothing to be worth something to.
     """
     try:
-        user_value.register(arguments.value, arguments.registry)
+        user_value.register(arguments.value, arguments.registry, arguments.per_hour)
     except OSError as err:
         what, done = f"not registered ({err})", False
     else:
@@ -350,12 +352,13 @@ def resume(work, checkpoint, voice):
     return position
 
 
-def save(work, checkpoint, epoch, step):
-    """Writes the checkpoint; returns what became of it, in words."""
+def save(work, checkpoint, epoch, step, registry):
+    """Writes the checkpoint, and tells user-oom; returns what became of it, in words."""
     try:
         checkpoint.write(lambda file: work.save(file, epoch, step))
     except Exception as err:  # PyTorch has no error of its own for a full disk
         return f"cannot write the checkpoint {checkpoint.path}: {err}"
+    user_value.saved(registry)
     return f"checkpoint after {work.epoch_word} {epoch}, {work.step_word} {step} in {checkpoint.path}"
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import job
@@ -177,6 +178,30 @@ class Life(unittest.TestCase):
         self.line_with(toy, f"PID {toy.pid}, value 1000000, registered in {self.registry}")
         with open(os.path.join(self.registry, str(toy.pid)), encoding="ascii") as entry:
             self.assertEqual(entry.read(), "1000000\n")
+
+    def test_each_checkpoint_says_that_the_work_is_saved(self):
+        toy = self.start("--working-set-mib", "10", "--epochs", str(10**9), "--per-hour", "7")
+        self.line_with(toy, "epoch 1/")
+        entry = os.path.join(self.registry, str(toy.pid))
+        with open(entry, encoding="ascii") as file:
+            self.assertEqual(file.read(), "3 +7/h\n")
+        os.utime(entry, (0, 0))
+        end = time.monotonic() + LIMIT
+        while os.stat(entry).st_mtime == 0:
+            self.assertLess(time.monotonic(), end)
+            self.line_with(toy, "epoch ")
+
+    def test_a_checkpoint_that_fails_saves_nothing(self):
+        toy = self.start(
+            "--working-set-mib", "10", "--epochs", str(10**9), "--per-hour", "7",
+            TOY_SAVES_HALF="yes",
+        )
+        self.line_with(toy, "cannot write the checkpoint")
+        entry = os.path.join(self.registry, str(toy.pid))
+        os.utime(entry, (0, 0))
+        self.line_with(toy, "cannot write the checkpoint")
+        self.line_with(toy, "cannot write the checkpoint")
+        self.assertEqual(os.stat(entry).st_mtime, 0)
 
     def test_it_is_called_by_its_name(self):
         toy = self.start(*ENDLESS)

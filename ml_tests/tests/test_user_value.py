@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import user_value
@@ -29,6 +30,24 @@ class UserValue(unittest.TestCase):
         user_value.register(9, self.directory)
         user_value.register(4, self.directory)
         self.assertEqual(self.read(), "4\n")
+
+    def test_it_says_what_unsaved_work_adds_and_when_that_was_saved(self):
+        user_value.register(9, self.directory, per_hour=3)
+        self.assertEqual(self.read(), "9 +3/h\n")
+        os.utime(self.entry, (0, 0))
+        user_value.saved(self.directory)
+        self.assertLess(abs(os.stat(self.entry).st_mtime - time.time()), 3600)
+        self.assertEqual(self.read(), "9 +3/h\n")
+
+    def test_saved_makes_no_entry_and_touches_nothing_behind_a_link(self):
+        user_value.saved(self.directory)
+        self.assertEqual(os.listdir(self.directory), [])
+        treasure = os.path.join(self.directory, "treasure")
+        with open(treasure, "w", encoding="ascii"):
+            os.utime(treasure, (0, 0))
+        os.symlink(treasure, self.entry)
+        user_value.saved(self.directory)
+        self.assertEqual(os.stat(treasure).st_mtime, 0)
 
     def test_a_link_that_stands_there_is_replaced_and_not_followed(self):
         treasure = os.path.join(self.directory, "treasure")

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::iter::Sum;
 
+use crate::worth::Gain;
+
 /// A cost as the choice counts it, in parts of a value: [`Cost::PARTS`] to a
 /// value of 1.
 ///
@@ -93,6 +95,8 @@ impl fmt::Display for Cost {
 pub enum Basis {
     /// The value of its entries, 0 to 1 000 000.
     Value(u32),
+    /// The same, of an entry whose value grows with unsaved work.
+    Gained(Gain),
     /// It is not registered: its share of the 1 that all unregistered units of
     /// its session share by what they hold.
     Share(Cost),
@@ -105,9 +109,10 @@ pub enum Basis {
 impl Basis {
     /// What it costs before growth and penalty.
     #[must_use]
-    pub const fn cost(self) -> Cost {
+    pub fn cost(self) -> Cost {
         match self {
             Self::Value(value) => Cost::of_value(value),
+            Self::Gained(gain) => Cost::of_value(gain.value()),
             Self::Share(cost) | Self::Critical(cost) => cost,
             Self::Preferred => Cost::ZERO,
         }
@@ -118,6 +123,7 @@ impl fmt::Display for Basis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value(value) => write!(f, "value {value}"),
+            Self::Gained(gain) => write!(f, "value {} ({gain})", gain.value()),
             Self::Share(cost) => write!(f, "{cost} (its share of its group's 1)"),
             Self::Critical(cost) => write!(f, "{cost} (session-critical)"),
             Self::Preferred => f.write_str("0 (--prefer)"),
@@ -145,7 +151,7 @@ pub struct Explanation {
 impl Explanation {
     /// Counts.
     #[must_use]
-    pub const fn new(basis: Basis, growing: bool, penalty: Cost) -> Self {
+    pub fn new(basis: Basis, growing: bool, penalty: Cost) -> Self {
         let cost = if growing {
             basis.cost().half()
         } else {
@@ -159,11 +165,25 @@ impl Explanation {
         }
     }
 
+    /// The same, where its value came about by `gain`; not where it is the sum of
+    /// several entries.
+    #[must_use]
+    pub fn by(self, gain: Option<Gain>) -> Self {
+        match gain {
+            Some(gain) if self.basis == Basis::Value(gain.value()) => Self {
+                basis: Basis::Gained(gain),
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// The value it is registered with; `None`: it is not registered.
     #[must_use]
-    pub const fn value(&self) -> Option<u32> {
+    pub fn value(&self) -> Option<u32> {
         match self.basis {
             Basis::Value(value) => Some(value),
+            Basis::Gained(gain) => Some(gain.value()),
             Basis::Share(_) | Basis::Critical(_) | Basis::Preferred => None,
         }
     }
@@ -171,7 +191,7 @@ impl Explanation {
     /// Whether it costs what its value says, with nothing to explain.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.value().is_some() && self.cost == self.basis.cost()
+        matches!(self.basis, Basis::Value(_)) && self.cost == self.basis.cost()
     }
 }
 
@@ -191,6 +211,7 @@ impl fmt::Display for Explanation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worth::{Per, Rate};
 
     #[track_caller]
     fn check(basis: Basis, growing: bool, penalty_parts: u64, want: &str) {
@@ -230,6 +251,27 @@ mod tests {
             false,
             9 * Cost::PARTS,
             "cost 0 = value 8 − penalty 9",
+        );
+    }
+
+    #[test]
+    fn a_value_that_has_grown_says_from_what() {
+        let gain = Gain {
+            base: 2,
+            rate: Rate {
+                points: 7,
+                per: Per::Hour,
+            },
+            unsaved_millis: 4_680_000,
+            most: 1000,
+        };
+        let basis = Basis::Gained(gain);
+        check(basis, false, 0, "cost 11 = value 11 (2 + 7/h × 1.3 h)");
+        check(
+            basis,
+            true,
+            0,
+            "cost 5.5 = value 11 (2 + 7/h × 1.3 h) × ½ (growing)",
         );
     }
 

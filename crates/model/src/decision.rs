@@ -93,7 +93,7 @@ pub struct Candidate {
 impl Candidate {
     /// What is lost with it: its value, or its share of its group's 1.
     #[must_use]
-    pub const fn lost(&self) -> Cost {
+    pub fn lost(&self) -> Cost {
         self.explanation.basis.cost()
     }
 }

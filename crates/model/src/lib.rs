@@ -25,6 +25,7 @@ mod event;
 mod memory;
 mod moment;
 mod process;
+mod worth;
 
 pub use crate::ask::Ask;
 pub use crate::cost::{Basis, Cost, Explanation};
@@ -36,3 +37,4 @@ pub use crate::process::{
     Dossier, Name, PauseWord, Pausing, Preference, Process, ProcessId, Protection, RunState, Seen,
     SessionId, Unpausable,
 };
+pub use crate::worth::{Gain, Per, Rate, Worth};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
+use crate::worth::Gain;
+
 /// Identifies one process: a pid is reused, a pid with its start time is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId {
@@ -235,6 +237,8 @@ pub struct Dossier {
     /// The value its registry entry gives it, checked and capped. `None`: not
     /// registered.
     pub value: Option<u32>,
+    /// How its value came about, where that grows with unsaved work.
+    pub gain: Option<Gain>,
     /// Why it is never killed, if anything says so.
     pub protection: Option<Protection>,
     /// It is session-critical (systemd, dbus, sshd, login, display server,

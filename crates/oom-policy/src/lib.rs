@@ -84,6 +84,7 @@ pub use crate::policy::NextKill;
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
     Action, Answer, Ask, Basis, Candidate, Cause, Class, Cost, Decision, Depth, Dossier, Effect,
-    Effects, Event, Explanation, Level, Memory, Moment, Name, PauseWord, Pausing, Preference,
-    Process, ProcessId, Protection, Refusal, Seen, SessionId, Unpausable, Verdict,
+    Effects, Event, Explanation, Gain, Level, Memory, Moment, Name, PauseWord, Pausing, Per,
+    Preference, Process, ProcessId, Protection, Rate, Refusal, Seen, SessionId, Unpausable,
+    Verdict, Worth,
 };

@@ -388,8 +388,8 @@ impl Policy {
             if freed == 0 {
                 continue;
             }
-            let explanation = value::explain(unit);
             let leader = &seen.processes[at(unit.leader)];
+            let explanation = value::explain(unit).by(leader.dossier.gain);
             self.decision.candidates.push(Candidate {
                 leader: leader.id,
                 name: leader.name,

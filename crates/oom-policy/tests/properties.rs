@@ -139,6 +139,7 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
                 critical_below_bytes: said.2,
                 preference: said.3,
                 pause: said.4,
+                ..Dossier::default()
             },
         })
 }

@@ -8,7 +8,8 @@ use machine::{
     Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, process, registered, system,
 };
 use oom_policy::{
-    Amount, Ask, Cause, Cost, Level, Memory, Process, Refusal, Seen, SessionId, Settings, Verdict,
+    Amount, Ask, Cause, Cost, Dossier, Gain, Level, Memory, Per, Process, Rate, Refusal, Seen,
+    SessionId, Settings, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -528,6 +529,60 @@ fn a_registered_shell_and_a_registered_child_are_two_units() {
     );
     assert_eq!(chosen(decision), ["shell"]);
     assert_eq!(decision.frees_bytes, 700 * MIB);
+}
+
+/// A job of `2 +7/h` that saved so many minutes ago.
+fn unsaved(pid: u32, name: &str, minutes: u64, bytes: u64) -> Process {
+    let gain = Gain {
+        base: 2,
+        rate: Rate {
+            points: 7,
+            per: Per::Hour,
+        },
+        unsaved_millis: minutes * 60_000,
+        most: 1000,
+    };
+    Process {
+        dossier: Dossier {
+            value: Some(gain.value()),
+            gain: Some(gain),
+            ..Dossier::default()
+        },
+        ..holding(pid, name, bytes)
+    }
+}
+
+#[test]
+fn of_9_saved_a_minute_ago_and_8_without_saving_the_first_goes() {
+    let snapshot = |first| Snapshot {
+        memory: Memory {
+            total_bytes: 16 * GIB,
+            available_bytes: GIB,
+            ..Memory::default()
+        },
+        ask: Ask::None,
+        processes: vec![
+            unsaved(100, "first", first, 4 * GIB),
+            registered(200, "second", 8, 4 * GIB),
+        ],
+    };
+    let mut policy = Driven::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &snapshot(1));
+    assert_eq!(chosen(decision), ["first"]);
+    let first = &decision.candidates[0];
+    assert_eq!(
+        first.explanation.to_string(),
+        "cost 2 = value 2 (2 + 7/h × 0.0 h)"
+    );
+    // After an hour without, it is the 9.
+    let mut policy = Driven::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &snapshot(60));
+    assert_eq!(chosen(decision), ["second"]);
+    let first = &decision.candidates[0];
+    assert_eq!(
+        first.explanation.to_string(),
+        "cost 9 = value 9 (2 + 7/h × 1.0 h)"
+    );
 }
 
 #[test]

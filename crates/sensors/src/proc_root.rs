@@ -7,14 +7,17 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use model::{Name, ProcessId};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, pread};
+use rustix::param::clock_ticks_per_second;
 
 use crate::error::{ReadError, beginning};
 use crate::file::{for_each_line, read_whole};
 use crate::pid_files::{FirstThread, PidPath, ProcessStatus, Stat, signed};
+use crate::table::ticks_since_boot;
 
 /// Where procfs is mounted, or a directory that looks like it.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub struct Runner {
     /// When it started, in clock ticks since boot: field 22 of
     /// `/proc/<pid>/stat`.
     pub start_ticks: u64,
+    /// How long ago that was.
+    pub age: Duration,
     /// What it calls itself.
     pub name: Name,
     /// The process it is a thread of: its own pid, unless it was asked for by
@@ -148,9 +153,11 @@ impl ProcRoot {
                 path: root.path.join(PidPath::new(pid, "status").as_str()),
                 key: "Uid:",
             })?;
+            let age = ticks_since_boot().saturating_sub(stat.start_ticks);
             Ok(Runner {
                 uid,
                 start_ticks: stat.start_ticks,
+                age: Duration::from_millis(age * 1000 / clock_ticks_per_second()),
                 name: stat.name,
                 process: status.process.unwrap_or(pid),
                 is_kernel_thread: stat.is_kernel_thread,

@@ -14,7 +14,7 @@
 use std::fmt;
 use std::mem::{self, MaybeUninit};
 
-use model::{Depth, Dossier, Process, ProcessId, Seen};
+use model::{Depth, Dossier, Process, ProcessId, Seen, Worth};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, openat, seek};
 use rustix::io::Errno;
 use rustix::param::{clock_ticks_per_second, page_size};
@@ -70,7 +70,7 @@ impl ScanAccount {
 }
 
 /// As the kernel counts start times (field 22 of proc_pid_stat(5)).
-fn ticks_since_boot() -> u64 {
+pub(crate) fn ticks_since_boot() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     let ticks = clock_ticks_per_second();
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
@@ -206,17 +206,21 @@ impl ProcessTable {
     }
 
     /// Puts every process but kernel threads into `processes`, in place of what
-    /// is there: what was seen of it, its dossier, and in that its `value`.
-    pub fn join(&self, value: impl Fn(ProcessId) -> Option<u32>, processes: &mut Vec<Process>) {
+    /// is there: what was seen of it, its dossier, and in that its `worth`.
+    pub fn join(&self, worth: impl Fn(ProcessId) -> Option<Worth>, processes: &mut Vec<Process>) {
         let both = self.processes.iter().zip(&self.kept);
         let ordinary = both.filter(|(seen, _)| !seen.is_kernel_thread);
         processes.clear();
-        processes.extend(ordinary.map(|(seen, kept)| Process {
-            seen: *seen,
-            dossier: Dossier {
-                value: value(seen.id),
-                ..kept.dossier
-            },
+        processes.extend(ordinary.map(|(seen, kept)| {
+            let worth = worth(seen.id);
+            Process {
+                seen: *seen,
+                dossier: Dossier {
+                    value: worth.map(|worth| worth.value),
+                    gain: worth.and_then(|worth| worth.gain),
+                    ..kept.dossier
+                },
+            }
         }));
     }
 

@@ -267,11 +267,12 @@ impl Daemon {
 
     fn read_table(&mut self, now: Moment, depth: Depth) {
         let (values, memory) = (&self.values, self.guard.memory());
-        let value = |id| values.get(id);
+        let began = Instant::now();
+        let worth = |id| values.get(id, began);
         let word = |id| values.pause_word(id);
         self.round.took.read = self
             .senses
-            .read_table(depth, memory, value, word, &mut self.scribe);
+            .read_table(depth, memory, worth, word, &mut self.scribe);
         // While the table was read, the watchdog may have thought that we hang.
         self.watchdog.comes_round();
         if !self.round.is_last_call && self.watchdog.has_acted() {

@@ -101,6 +101,7 @@ pub(crate) fn lookup(root: &ProcRoot, pid: u32) -> Lookup {
         Ok(Some(runner)) if !runner.has_ended => Lookup::Runs(Occupant {
             uid: runner.uid,
             start_ticks: runner.start_ticks,
+            age: runner.age,
             name: runner.name,
             process: runner.process,
             is_kernel_thread: runner.is_kernel_thread,

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use oom_policy::{Ask, Depth, Memory, Moment, PauseWord, Process, ProcessId, Seen};
+use oom_policy::{Ask, Depth, Memory, Moment, PauseWord, Process, ProcessId, Seen, Worth};
 use sensors::{ProcessTable, ReadError};
 
 use crate::classify::{Classifier, pausing};
@@ -221,13 +221,13 @@ impl Senses {
     }
 
     /// Reads the process table into [`Self::processes`]; what that took.
-    /// `value` and `word` are the registry's; what holds more than `memory` is
+    /// `worth` and `word` are the registry's; what holds more than `memory` is
     /// taken as holding all of it.
     pub(crate) fn read_table(
         &mut self,
         depth: Depth,
         memory: &Memory,
-        value: impl Fn(ProcessId) -> Option<u32>,
+        worth: impl Fn(ProcessId) -> Option<Worth>,
         word: impl Fn(ProcessId) -> Option<PauseWord>,
         scribe: &mut Scribe,
     ) -> Duration {
@@ -258,7 +258,7 @@ impl Senses {
                 &err,
             ),
         }
-        self.table.join(value, &mut self.processes);
+        self.table.join(worth, &mut self.processes);
         let mut beyond_memory = None;
         for process in &mut self.processes {
             if sensors::bound(&mut process.seen, memory) {

@@ -1,9 +1,9 @@
 //! The values that users give their processes, as the loop keeps them: read
 //! from the registry.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use oom_policy::{Moment, PauseWord, ProcessId};
+use oom_policy::{Moment, PauseWord, ProcessId, Worth};
 use sensors::ProcRoot;
 use value_registry::{Notice, Registry};
 
@@ -28,9 +28,9 @@ impl Values {
         }
     }
 
-    /// The value of `id`; `None` where it is not registered.
-    pub(crate) fn get(&self, id: ProcessId) -> Option<u32> {
-        self.registry.value(id)
+    /// What `id` is worth at the time `now`; `None` where it is not registered.
+    pub(crate) fn get(&self, id: ProcessId, now: Instant) -> Option<Worth> {
+        self.registry.worth(id, now)
     }
 
     /// What the entry of `id` says of pausing.
@@ -40,7 +40,7 @@ impl Values {
 
     /// All that are registered.
     pub(crate) fn registered(&self) -> impl Iterator<Item = ProcessId> {
-        self.registry.entries().map(|(id, _)| id)
+        self.registry.ids()
     }
 
     /// `id` has ended.

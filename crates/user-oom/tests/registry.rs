@@ -66,6 +66,25 @@ fn what_an_entry_says_of_pausing_is_said_and_a_near_miss_is_warned_of() {
 }
 
 #[test]
+fn what_has_not_saved_outlives_what_has_a_higher_value_in_its_entry() {
+    let stage = Stage::new();
+    let (unsaved, steady) = (stage.process(1), stage.process(5));
+    // 16 in each thousandth of a second since it started.
+    let text = "1 +1000000/m nopause\n";
+    fs::write(stage.entry(unsaved.pid()), text).expect("the folder is ours");
+    let mut daemon = stage.daemon(&["--dryrun"]);
+    daemon.line_with(&format!(
+        "process {} is registered: value 1 +1000000/m (test_proc1, uid ",
+        unsaved.pid()
+    ));
+    stage.set_available(SHORT);
+    let said = daemon.line_with("would-kill pid=");
+    assert!(said.contains(&format!("pid={} ", steady.pid())), "{said}");
+    let said = daemon.line_with("keep, cost ");
+    assert!(said.contains(" (1 + 1000000/m × 0."), "{said}");
+}
+
+#[test]
 fn a_registry_that_is_a_loop_of_links_or_has_no_parent_is_no_end_either() {
     let stage = Stage::new();
     fs::remove_dir(stage.registry()).expect("it is empty");

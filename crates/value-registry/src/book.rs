@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::mem::{self, Discriminant, discriminant};
 use std::time::{Duration, Instant, SystemTime};
 
-use model::{PauseWord, ProcessId};
+use model::{Gain, PauseWord, ProcessId, Rate, Worth};
 
 use crate::clear::{Effort, Removal};
 use crate::directory::Directory;
@@ -15,7 +15,7 @@ use crate::limits::{Holder, Users};
 use crate::occupant::{Lookup, Occupant};
 use crate::options::Options;
 use crate::stamp::Mark;
-use crate::{Bearer, Notice, Reason, ValueError};
+use crate::{Bearer, MAX_VALUE, Notice, Reason, ValueError};
 
 /// A file that makes no sense is given this long to be written to its end, a
 /// process this long to be seen, and an entry that was removed this long to be
@@ -86,12 +86,34 @@ pub(crate) struct Book {
 struct Entry {
     bearer: Bearer,
     value: u32,
+    rate: Option<Rate>,
+    /// What its value grows to at most.
+    most: u32,
+    /// When the process last saved, or started. Its entry's time is a user's to
+    /// set, and the clock anyone's: that a time is another than before says that
+    /// it has saved, and when is our own.
+    saved: Instant,
     pause: Option<PauseWord>,
     slip: Option<Slip>,
     owner: u32,
     holder: Holder,
     identity: FileIdentity,
     modified: SystemTime,
+}
+
+impl Entry {
+    fn worth(&self, now: Instant) -> Worth {
+        self.rate.map_or(self.value.into(), |rate| {
+            let unsaved = now.saturating_duration_since(self.saved);
+            let gain = Gain {
+                base: self.value,
+                rate,
+                unsaved_millis: u64::try_from(unsaved.as_millis()).unwrap_or(u64::MAX),
+                most: self.most,
+            };
+            gain.into()
+        })
+    }
 }
 
 /// An entry that is gone.
@@ -123,18 +145,16 @@ impl Book {
         }
     }
 
-    pub(crate) fn value(&self, id: ProcessId) -> Option<u32> {
-        self.known(id).map(|entry| entry.value)
+    pub(crate) fn worth(&self, id: ProcessId, now: Instant) -> Option<Worth> {
+        self.known(id).map(|entry| entry.worth(now))
     }
 
     pub(crate) fn pause_word(&self, id: ProcessId) -> Option<PauseWord> {
         self.known(id)?.pause
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (ProcessId, u32)> + '_ {
-        self.entries
-            .values()
-            .map(|entry| (entry.bearer.id, entry.value))
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ProcessId> + '_ {
+        self.entries.values().map(|entry| entry.bearer.id)
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
@@ -155,7 +175,7 @@ impl Book {
     /// Forgets an entry whose process has ended, and the file it was.
     pub(crate) fn ended(&mut self, id: ProcessId) -> Option<FileIdentity> {
         self.withdrawn.remove(&id.pid);
-        self.value(id)?;
+        self.known(id)?;
         self.forget(id.pid).map(|entry| entry.identity)
     }
 
@@ -303,7 +323,7 @@ impl Book {
             runner,
             known.map(|entry| &entry.identity),
         ) {
-            Ok(given) => self.accept(bearer, given, seen, &file, round),
+            Ok(given) => self.accept(bearer, runner.age, given, seen, &file, round),
             Err(reason) => {
                 if !reason.may_pass() || self.is_settled(pid, &file, waited, round.now) {
                     self.refuse(bearer, Some(&file), reason, round);
@@ -333,6 +353,7 @@ impl Book {
     fn accept(
         &mut self,
         bearer: Bearer,
+        age: Duration,
         given: Given,
         seen: &SeenFile,
         file: &Traits,
@@ -347,10 +368,9 @@ impl Book {
             self.refuse(bearer, Some(file), Reason::TooMany, round);
             return;
         };
-        let value = if file.owner == 0 {
-            given.value
-        } else {
-            given.value.min(self.options.user_value_cap)
+        let most = match file.owner {
+            0 => MAX_VALUE,
+            _ => self.options.user_value_cap,
         };
         let mark = Mark::new(bearer.id, file.modified);
         // Not tried again where the file system knows no marks.
@@ -363,9 +383,22 @@ impl Book {
                 .directory
                 .keep(pid, file, Some(mark).filter(|_| !is_marked))
         };
+        let gone = self.withdrawn.remove(&pid).map(|gone| gone.entry);
+        let before = known.or(gone.filter(|gone| gone.bearer.id == bearer.id));
+        let saved = match &before {
+            Some(before) if before.modified == file.modified => before.saved,
+            Some(_) => round.now,
+            None => {
+                let span = file.unsaved().map_or(age, |unsaved| unsaved.min(age));
+                round.now.checked_sub(span).unwrap_or(round.now)
+            }
+        };
         let entry = Entry {
             bearer,
-            value,
+            value: given.value.min(most),
+            rate: given.rate,
+            most,
+            saved,
             pause: given.pause,
             slip: given.slip,
             owner: file.owner,
@@ -374,10 +407,11 @@ impl Book {
             modified: file.modified,
         };
         self.entries.insert(pid, entry);
-        let gone = self.withdrawn.remove(&pid).map(|gone| gone.entry);
-        let before = known.or(gone.filter(|gone| gone.bearer.id == bearer.id));
-        let counted = earlier.map(|entry| (entry.bearer.id, entry.value, entry.pause));
-        self.has_changed |= counted != Some((bearer.id, value, given.pause));
+        let counts_as = |entry: &Entry| {
+            let saved = entry.rate.map(|_| entry.saved);
+            (entry.bearer.id, entry.value, entry.rate, saved, entry.pause)
+        };
+        self.has_changed |= earlier.as_ref().map(counts_as) != Some(counts_as(&entry));
         self.say_accepted(&entry, before.as_ref(), given.value, round);
     }
 
@@ -389,13 +423,14 @@ impl Book {
         given: u32,
         round: &mut Round<'_>,
     ) {
-        let (process, value) = (entry.bearer, entry.value);
-        match before.map(|before| before.value) {
-            Some(before) if before == value => {}
+        let (process, value, rate) = (entry.bearer, entry.value, entry.rate);
+        match before.map(|before| (before.value, before.rate)) {
+            Some(before) if before == (value, rate) => {}
             Some(before) => {
                 let notice = Notice::Changed {
                     process,
                     value,
+                    rate,
                     before,
                 };
                 self.say(entry.owner, notice, round);
@@ -404,6 +439,7 @@ impl Book {
                 let notice = Notice::Registered {
                     process,
                     value,
+                    rate,
                     given,
                 };
                 self.say(entry.owner, notice, round);

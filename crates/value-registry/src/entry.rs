@@ -1,7 +1,7 @@
 //! An entry as text: its name, its first word, and what it says of pausing. No
 //! I/O.
 
-use model::PauseWord;
+use model::{PauseWord, Per, Rate};
 
 use crate::MAX_VALUE;
 
@@ -21,12 +21,25 @@ pub enum ValueError {
     /// Its first word is a number that is too large.
     #[error("its value is above {MAX_VALUE}")]
     OutOfRange,
+    /// Something like `+3/h` is not written so, or not right behind the value.
+    #[error(
+        "what unsaved work adds is not a whole number from 0 to {MAX_VALUE} right behind the \
+         value, per hour, minute (`m`) or day (`d`): write `8 +3/h`"
+    )]
+    Rate,
+    /// It would fall with unsaved work.
+    #[error("its value would fall with unsaved work, and can only grow: write `8 +3/h`")]
+    NegativeRate,
+    /// What unsaved work adds is too large.
+    #[error("what unsaved work adds is above {MAX_VALUE}: write `8 +3/h`")]
+    RateOutOfRange,
 }
 
 /// What an entry gives its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Given {
     pub(crate) value: u32,
+    pub(crate) rate: Option<Rate>,
     pub(crate) pause: Option<PauseWord>,
     pub(crate) slip: Option<Slip>,
 }
@@ -40,16 +53,19 @@ pub enum Slip {
     Near(PauseWord),
 }
 
-/// What `text` gives: its first word, in plain digits, is the value. The words
-/// behind it on its line are labels, of which `pause` and `nopause` mean
-/// something; the other lines are a comment.
+/// What `text` gives: its first word, in plain digits, is the value, to which a
+/// word like `+3/h` may add. The words behind on its line are labels, of which
+/// `pause` and `nopause` mean something; the other lines are a comment.
 pub(crate) fn parse_entry(text: &[u8]) -> Result<Given, ValueError> {
     let line = text.trim_ascii_start().split(|byte| *byte == b'\n').next();
     let mut words = line
         .unwrap_or_default()
         .split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty());
+        .filter(|word| !word.is_empty())
+        .peekable();
     let value = parse_value(words.next().ok_or(ValueError::Empty)?)?;
+    let rate = words.next_if(|word| looks_like_rate(word));
+    let rate = rate.map(parse_rate).transpose()?;
     let (mut asks, mut forbids, mut near) = (false, false, None);
     let mut before: &[u8] = b"";
     for word in words {
@@ -58,6 +74,7 @@ pub(crate) fn parse_entry(text: &[u8]) -> Result<Given, ValueError> {
             b"pause" if is_no(before) => near = Some(PauseWord::NoPause),
             b"pause" => asks = true,
             b"nopause" => forbids = true,
+            _ if looks_like_rate(word) => return Err(ValueError::Rate),
             _ => near = near_miss(word).or(near),
         }
         before = word;
@@ -71,7 +88,12 @@ pub(crate) fn parse_entry(text: &[u8]) -> Result<Given, ValueError> {
         _ if asks && forbids => Some(Slip::Both),
         near => near.map(Slip::Near),
     };
-    Ok(Given { value, pause, slip })
+    Ok(Given {
+        value,
+        rate,
+        pause,
+        slip,
+    })
 }
 
 fn parse_value(word: &[u8]) -> Result<u32, ValueError> {
@@ -81,6 +103,42 @@ fn parse_value(word: &[u8]) -> Result<u32, ValueError> {
     parse(word)
         .filter(|value| *value <= MAX_VALUE)
         .ok_or(ValueError::OutOfRange)
+}
+
+/// Whether `word` can only be meant as a rate: `+3/h`, and `+3`, `-3/h`, `3/h`,
+/// `+3h`, `+x/h` too; `+gpu`, `-v`, `3/5` and `3/nodes` are labels.
+fn looks_like_rate(word: &[u8]) -> bool {
+    const UNITS: [&[u8]; 7] = [b"s", b"m", b"min", b"h", b"hour", b"d", b"day"];
+
+    let signed = word.strip_prefix(b"+").or(word.strip_prefix(b"-"));
+    let number = signed.unwrap_or(word);
+    let has_number = number.first().is_some_and(u8::is_ascii_digit);
+    let unit = number.rsplit(|byte| *byte == b'/').next();
+    let unit = unit.filter(|unit| unit.len() < number.len());
+    let is_per_time =
+        unit.is_some_and(|unit| UNITS.iter().any(|known| unit.eq_ignore_ascii_case(known)));
+    (signed.is_some() && (has_number || is_per_time)) || (has_number && is_per_time)
+}
+
+fn parse_rate(word: &[u8]) -> Result<Rate, ValueError> {
+    if word.starts_with(b"-") {
+        return Err(ValueError::NegativeRate);
+    }
+    let (points, per) = word
+        .strip_prefix(b"+")
+        .and_then(|rate| rate.split_last_chunk())
+        .ok_or(ValueError::Rate)?;
+    let per = match per {
+        b"/m" => Per::Minute,
+        b"/h" => Per::Hour,
+        b"/d" => Per::Day,
+        _ => return Err(ValueError::Rate),
+    };
+    let points = parse_value(points).map_err(|err| match err {
+        ValueError::OutOfRange => ValueError::RateOutOfRange,
+        _ => ValueError::Rate,
+    })?;
+    Ok(Rate { points, per })
 }
 
 fn is_no(word: &[u8]) -> bool {
@@ -153,7 +211,7 @@ fn parse(digits: &[u8]) -> Option<u32> {
 mod tests {
     use proptest::prelude::*;
 
-    use model::PauseWord;
+    use model::{PauseWord, Per, Rate};
 
     use super::{Given, Slip, ValueError, parse_entry, parse_pid};
     use crate::MAX_VALUE;
@@ -171,6 +229,7 @@ mod tests {
     fn check_pause(text: &str, pause: Option<PauseWord>, slip: Option<Slip>) {
         let want = Given {
             value: 8,
+            rate: None,
             pause,
             slip,
         };
@@ -189,6 +248,84 @@ mod tests {
         // The rest is a comment, as it always was.
         check_pause("8\npause", None, None);
         check_pause("\n\n8 alice\nnopause PAUSE", None, None);
+    }
+
+    #[test]
+    fn a_word_behind_the_value_says_what_unsaved_work_adds() {
+        #[track_caller]
+        fn check(text: &str, points: u32, per: Per, pause: Option<PauseWord>) {
+            let want = Given {
+                value: 8,
+                rate: Some(Rate { points, per }),
+                pause,
+                slip: None,
+            };
+            assert_eq!(parse_entry(text.as_bytes()), Ok(want), "{text:?}");
+        }
+
+        check("8 +3/h", 3, Per::Hour, None);
+        check("8\t+0/m\r\n", 0, Per::Minute, None);
+        check("8 +1000000/d\n+x/h", 1_000_000, Per::Day, None);
+        let (pause, nopause) = (Some(PauseWord::Pause), Some(PauseWord::NoPause));
+        check("8 +3/h pause alice", 3, Per::Hour, pause);
+        check("8 +3/h resnet nopause", 3, Per::Hour, nopause);
+    }
+
+    #[test]
+    fn what_can_only_be_meant_as_a_rate_and_is_none_is_refused() {
+        for text in [
+            "+3",
+            "+3h",
+            "+3/H",
+            "+3/s",
+            "+3/hour",
+            "+3/",
+            "+03/h",
+            "+1.5/h",
+            "+3,5/h",
+            "+/h",
+            "+x/h",
+            "+٣/h",
+            "++3/h",
+            "+-3/h",
+            "3/h",
+            "3/hour",
+            "+3/h/h",
+            "+3/h +3/h",
+            "pause +3/h",
+            "+ 3/h",
+            "alice +3",
+        ] {
+            check(format!("8 {text}").as_bytes(), Err(ValueError::Rate));
+        }
+        for text in ["-3/h", "-3", "-0/h", "-x/h"] {
+            check(
+                format!("8 {text}").as_bytes(),
+                Err(ValueError::NegativeRate),
+            );
+        }
+        for text in ["+1000001/h", "+99999999999999999999/h"] {
+            check(
+                format!("8 {text}").as_bytes(),
+                Err(ValueError::RateOutOfRange),
+            );
+        }
+        check(b"8+3/h", Err(ValueError::NotANumber));
+        for text in [
+            "+gpu",
+            "-v",
+            "3/5",
+            "3/nodes",
+            "+a/b",
+            "+",
+            "-",
+            "x/h",
+            "1/2 of it",
+            "/h",
+            "3/",
+        ] {
+            check(format!("8 {text}").as_bytes(), Ok(8));
+        }
     }
 
     #[test]

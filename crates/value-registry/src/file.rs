@@ -30,6 +30,9 @@ pub(crate) const READ: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOCTTY);
 
+/// What is made is written within so long: its writer may wait for a disk.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
+
 /// Times are renewed this often. What clears `/tmp` looks for times that are
 /// 10 days old.
 const RENEWED_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -141,6 +144,8 @@ pub(crate) struct Traits {
     pub(crate) links: u64,
     pub(crate) mode: u32,
     pub(crate) modified: SystemTime,
+    /// When it was made, where the file system knows.
+    created: Option<SystemTime>,
     /// The latest of its times that systemd-tmpfiles(8) looks at.
     latest: SystemTime,
 }
@@ -183,6 +188,7 @@ impl Traits {
             links: metadata.nlink(),
             mode: metadata.mode() & 0o7777,
             modified,
+            created: metadata.created().ok(),
             latest: modified.max(accessed).max(changed.unwrap_or(modified)),
         }
     }
@@ -190,6 +196,17 @@ impl Traits {
     /// Whether others than the owner and root may write to it.
     pub(crate) fn others_may_write(&self) -> bool {
         self.mode & OTHERS_WRITE != 0
+    }
+
+    /// How long ago it was written or touched, by the clock; `None` where it was
+    /// not since it was made. A time to come is now.
+    pub(crate) fn unsaved(&self) -> Option<Duration> {
+        let as_made = |created: SystemTime| {
+            let later = self.modified.duration_since(created);
+            later.is_ok_and(|later| later < WRITTEN_WITHIN)
+        };
+        let is_as_made = self.created.is_some_and(as_made);
+        (!is_as_made).then(|| self.modified.elapsed().unwrap_or_default())
     }
 
     /// Whether its times are so old that they should be renewed.

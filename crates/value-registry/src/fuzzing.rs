@@ -3,21 +3,21 @@
 //! They are private: all but the registry itself gets values, not text.
 //! `cargo fuzz` sets `cfg(fuzzing)`, and nothing else does.
 
-use model::PauseWord;
+use model::{PauseWord, Rate};
 
 use crate::ValueError;
 use crate::{entry, stamp};
 
-/// The value that an entry's text gives, and whether its process may be paused,
-/// where it says so.
+/// What an entry's text gives: a value, what unsaved work adds, and whether its
+/// process may be paused, where it says so.
 ///
 /// # Errors
 ///
 /// [`ValueError`]: it gives none.
-pub fn entry(text: &[u8]) -> Result<(u32, Option<bool>), ValueError> {
+pub fn entry(text: &[u8]) -> Result<(u32, Option<Rate>, Option<bool>), ValueError> {
     let given = entry::parse_entry(text)?;
     let may_pause = given.pause.map(|word| word == PauseWord::Pause);
-    Ok((given.value, may_pause))
+    Ok((given.value, given.rate, may_pause))
 }
 
 /// The pid that an entry's name is.

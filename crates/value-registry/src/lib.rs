@@ -2,13 +2,15 @@
 //!
 //! An entry is a file named after a pid whose first word is the process's value,
 //! 0 to 1 000 000, as any shell can write it:
-//! `echo 8 > /tmp/user_processes/$$`. Of the words behind it on the same line,
-//! `pause` and `nopause` say whether the process may be paused. [`Registry`] reads entries when they
-//! change, and answers from memory which value a process has; [`register`]
-//! writes one.
+//! `echo 8 > /tmp/user_processes/$$`. With `8 +3/h` it is 3 more for each hour of
+//! work that is not saved; a job that has saved touches its entry. Of the words
+//! behind that on the same line, `pause` and `nopause` say whether the process may
+//! be paused. [`Registry`] reads entries when they change, and answers from memory
+//! which value a process has; [`register`] writes one.
 //!
 //! ```
-//! use std::{fs, os::unix::fs::MetadataExt};
+//! use std::os::unix::fs::MetadataExt;
+//! use std::{fs, time::Duration, time::Instant};
 //!
 //! use model::{Name, ProcessId};
 //! use value_registry::{Lookup, Occupant, Options, Registry, register};
@@ -24,13 +26,14 @@
 //! let we = Occupant {
 //!     uid,
 //!     start_ticks: 1204,
+//!     age: Duration::from_secs(60),
 //!     name: Name::new(b"example"),
 //!     process: pid,
 //!     is_kernel_thread: false,
 //! };
 //! registry.refresh(&|asked| if asked == pid { Lookup::Runs(we) } else { Lookup::Gone });
 //! let id = ProcessId { pid, start_ticks: 1204 };
-//! assert_eq!(registry.value(id), Some(8));
+//! assert_eq!(registry.worth(id, Instant::now()), Some(8.into()));
 //! # Ok(())
 //! # }
 //! ```
@@ -64,7 +67,7 @@
 //!
 //! It does not look at processes: it asks the caller which process has a pid. It
 //! decides nothing, sends no signal, prints nothing, and reads nothing during a
-//! decision: [`Registry::value`] is a lookup in memory.
+//! decision: [`Registry::worth`] is a lookup in memory.
 
 mod acl;
 mod book;

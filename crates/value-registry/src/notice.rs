@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use model::{Name, PauseWord, ProcessId};
+use model::{Name, PauseWord, ProcessId, Rate};
 
 use crate::{Reason, Slip};
 
@@ -28,6 +28,8 @@ pub enum Notice {
         process: Bearer,
         /// The value that counts.
         value: u32,
+        /// What unsaved work adds to it.
+        rate: Option<Rate>,
         /// What its entry says; more than `value` where that is capped.
         given: u32,
     },
@@ -37,8 +39,10 @@ pub enum Notice {
         process: Bearer,
         /// Its value.
         value: u32,
-        /// What it was.
-        before: u32,
+        /// What unsaved work adds to it.
+        rate: Option<Rate>,
+        /// What both were.
+        before: (u32, Option<Rate>),
     },
     /// The entry of a registered process says something else of pausing.
     Labelled {
@@ -155,6 +159,16 @@ impl fmt::Display for Obstacle {
     }
 }
 
+/// A value as an entry gives it.
+struct Value(u32, Option<Rate>);
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        self.1.map_or(Ok(()), |rate| write!(f, " {rate}"))
+    }
+}
+
 impl fmt::Display for Bearer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({}, uid {})", self.name, self.uid)
@@ -167,10 +181,12 @@ impl fmt::Display for Notice {
             Self::Registered {
                 process,
                 value,
+                rate,
                 given,
             } => {
                 let pid = process.id.pid;
-                write!(f, "process {pid} is registered: value {value} {process}")?;
+                let counts = Value(*value, *rate);
+                write!(f, "process {pid} is registered: value {counts} {process}")?;
                 if value < given {
                     write!(
                         f,
@@ -183,11 +199,14 @@ impl fmt::Display for Notice {
             Self::Changed {
                 process,
                 value,
-                before,
+                rate,
+                before: (value_before, rate_before),
             } => write!(
                 f,
-                "process {} has value {value} now (was {before}) {process}",
-                process.id.pid
+                "process {} has value {} now (was {}) {process}",
+                process.id.pid,
+                Value(*value, *rate),
+                Value(*value_before, *rate_before)
             ),
             Self::Labelled { process, word } => {
                 let pid = process.id.pid;

@@ -1,5 +1,7 @@
 //! Which process has a pid, as the caller says.
 
+use std::time::Duration;
+
 use model::Name;
 
 /// The process that has a pid now.
@@ -10,6 +12,8 @@ pub struct Occupant {
     /// When it started, in clock ticks since boot, as in
     /// [`ProcessId`](model::ProcessId).
     pub start_ticks: u64,
+    /// How long ago that was, by a clock that no one sets.
+    pub age: Duration,
     /// What it calls itself.
     pub name: Name,
     /// The process it is a thread of; its own pid, unless that is a thread's.

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use model::{PauseWord, ProcessId};
+use model::{PauseWord, ProcessId, Worth};
 use nix::dir::OwningIter;
 
 use crate::book::{Book, Looked, Round, Why};
@@ -268,11 +268,11 @@ impl Registry {
         self.book.has_changed()
     }
 
-    /// The value of `id`, 0 to [`crate::MAX_VALUE`]; `None` if it is not
-    /// registered.
+    /// The value of `id` at the time `now`, 0 to [`crate::MAX_VALUE`]; `None` if
+    /// it is not registered.
     #[must_use]
-    pub fn value(&self, id: ProcessId) -> Option<u32> {
-        self.book.value(id)
+    pub fn worth(&self, id: ProcessId, now: Instant) -> Option<Worth> {
+        self.book.worth(id, now)
     }
 
     /// What the entry of `id` says of pausing.
@@ -281,9 +281,9 @@ impl Registry {
         self.book.pause_word(id)
     }
 
-    /// All registered processes with their values, by ascending pid.
-    pub fn entries(&self) -> impl Iterator<Item = (ProcessId, u32)> + '_ {
-        self.book.entries()
+    /// All registered processes, by ascending pid.
+    pub fn ids(&self) -> impl Iterator<Item = ProcessId> + '_ {
+        self.book.ids()
     }
 
     /// Forgets the entry of a process that has ended and removes it, if it is

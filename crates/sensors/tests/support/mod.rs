@@ -214,7 +214,7 @@ impl Table {
     /// All but kernel threads; 7 is the value of pid 1204.
     pub(crate) fn joined(&self) -> Vec<Process> {
         let mut processes = Vec::new();
-        let value = |id: ProcessId| (id.pid == 1204).then_some(7);
+        let value = |id: ProcessId| (id.pid == 1204).then_some(7.into());
         self.table.join(value, &mut processes);
         processes
     }

@@ -189,7 +189,7 @@ fn an_empty_directory_that_was_cleared_away_is_made_again() {
     town.refresh();
     fs::remove_dir_all(town.directory()).unwrap();
     assert_eq!(town.refresh(), [Notice::Replaced]);
-    assert_eq!(town.registry.value(id), None);
+    assert_eq!(town.value(id), None);
     if geteuid().is_root() {
         assert_eq!(mode(&town.directory()), 0o1777);
     }
@@ -209,7 +209,7 @@ fn a_directory_put_in_its_place_is_read() {
     // What happens to the one that was moved is nobody's business.
     fs::write(town.folder.path().join("moved/100"), "1").unwrap();
     assert_eq!(town.refresh(), []);
-    assert_eq!(town.registry.value(id), Some(8));
+    assert_eq!(town.value(id), Some(8));
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_lost_directory_is_said_once_and_values_stay_until_it_is_back() {
         other => panic!("{other:?}"),
     }
     assert_eq!(town.refresh(), []);
-    assert_eq!(town.registry.value(id), Some(8));
+    assert_eq!(town.value(id), Some(8));
     fs::remove_file(town.directory()).unwrap();
     fs::rename(&moved, town.directory()).unwrap();
     town.write(100, "5");

@@ -6,10 +6,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use model::{Name, PauseWord, ProcessId};
 use nix::poll::PollTimeout;
+use nix::unistd::geteuid;
 use value_registry::{
     Bearer, Lookup, Notice, Occupant, Options, Reason, RegistryError, Slip, ValueError, register,
 };
@@ -25,8 +26,8 @@ fn an_entry_gives_its_process_a_value() {
     let id = town.run(100);
     town.write(100, "8\n");
     assert_eq!(town.refresh(), [registered(id, 8)]);
-    assert_eq!(town.registry.value(id), Some(8));
-    assert_eq!(town.registry.entries().collect::<Vec<_>>(), [(id, 8)]);
+    assert_eq!(town.value(id), Some(8));
+    assert_eq!(town.registry.ids().collect::<Vec<_>>(), [id]);
     assert_eq!(town.refresh(), []);
 }
 
@@ -47,11 +48,11 @@ fn an_entry_is_read_again_when_it_changes() {
     town.refresh();
     town.write(100, "5 and a comment");
     assert_eq!(town.refresh(), [changed(id, 8, 5)]);
-    assert_eq!(town.registry.value(id), Some(5));
+    assert_eq!(town.value(id), Some(5));
 
     fs::remove_file(town.path(100)).unwrap();
     assert_eq!(town.refresh(), []);
-    assert_eq!(town.registry.value(id), None);
+    assert_eq!(town.value(id), None);
     assert_eq!(town.refresh_until_said(), [withdrawn(id)]);
 }
 
@@ -108,13 +109,13 @@ fn what_a_shell_writes_counts_until_the_shell_ends() {
     };
     let id = process.id;
     assert_eq!(id.pid, shell.id());
-    assert_eq!(town.registry.value(id), Some(8));
+    assert_eq!(town.value(id), Some(8));
 
     drop(shell.stdin.take());
     shell.wait().unwrap();
     assert!(town.registry.ended(id));
     assert!(!exists(&town.path(id.pid)));
-    assert_eq!(town.registry.value(id), None);
+    assert_eq!(town.value(id), None);
 }
 
 #[test]
@@ -124,8 +125,8 @@ fn a_value_is_the_processs_and_not_the_pids() {
     town.write(100, "8");
     town.refresh();
     let second = town.run(100);
-    assert_eq!(town.registry.value(first), Some(8));
-    assert_eq!(town.registry.value(second), None);
+    assert_eq!(town.value(first), Some(8));
+    assert_eq!(town.value(second), None);
 }
 
 #[test]
@@ -139,10 +140,10 @@ fn an_entry_is_removed_when_its_process_has_ended() {
     town.processes.remove(&100);
     assert!(town.registry.ended(id));
     assert!(!exists(&town.path(100)));
-    assert_eq!(town.registry.value(id), None);
+    assert_eq!(town.value(id), None);
     assert!(!town.registry.ended(id));
     assert_eq!(town.refresh(), []);
-    assert_eq!(town.registry.value(other), Some(8));
+    assert_eq!(town.value(other), Some(8));
 }
 
 #[test]
@@ -174,8 +175,8 @@ fn an_entry_of_an_earlier_process_does_not_speak_for_a_later_one() {
     town.registry.reread();
     assert_eq!(town.refresh(), [Notice::Swept { count: 1 }]);
     assert!(!exists(&town.path(100)));
-    assert_eq!(town.registry.value(first), None);
-    assert_eq!(town.registry.value(second), None);
+    assert_eq!(town.value(first), None);
+    assert_eq!(town.value(second), None);
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn a_daemon_that_was_started_again_knows_an_entry_that_an_earlier_process_left()
     let second = town.run(100);
     town.restart();
     assert_eq!(town.refresh(), [Notice::Swept { count: 1 }]);
-    assert_eq!(town.registry.value(second), None);
+    assert_eq!(town.value(second), None);
     assert!(!exists(&town.path(100)));
 
     // Written to in place by the later process, it is that one's.
@@ -249,11 +250,11 @@ fn an_entry_whose_process_cannot_be_looked_up_counts_once_it_can() {
     town.unknown.insert(100);
     town.registry.reread();
     assert_eq!(town.refresh(), []);
-    assert_eq!(town.registry.value(id), Some(8));
+    assert_eq!(town.value(id), Some(8));
     town.unknown.clear();
     town.processes.clear();
     assert_eq!(town.refresh_until_said(), [Notice::Swept { count: 1 }]);
-    assert_eq!(town.registry.value(id), None);
+    assert_eq!(town.value(id), None);
 }
 
 #[test]
@@ -269,7 +270,7 @@ fn what_is_no_entry_and_has_no_process_is_left_alone_by_a_users_daemon() {
     town.run(1);
     assert_eq!(town.refresh(), []);
     assert_eq!(fs::read_dir(town.directory()).unwrap().count(), 10);
-    assert_eq!(town.registry.entries().count(), 0);
+    assert_eq!(town.registry.ids().count(), 0);
 }
 
 #[test]
@@ -286,16 +287,17 @@ fn a_users_word_counts_up_to_the_cap_and_roots_in_full() {
     town.write(100, "5000");
     assert_eq!(town.refresh(), [registered_of(NOBODY, id, 5000)]);
     chown(town.path(100), Some(NOBODY), None).unwrap();
-    let (process, value, before) = (bearer_of(NOBODY, id), 100, 5000);
+    let process = bearer_of(NOBODY, id);
     assert_eq!(
         town.refresh(),
         [Notice::Changed {
             process,
-            value,
-            before
+            value: 100,
+            rate: None,
+            before: (5000, None)
         }]
     );
-    assert_eq!(town.registry.value(id), Some(100));
+    assert_eq!(town.value(id), Some(100));
 
     let another = town.run_as(101, NOBODY);
     let prepared = town.folder.path().join("prepared");
@@ -309,6 +311,7 @@ fn a_users_word_counts_up_to_the_cap_and_roots_in_full() {
         [Notice::Registered {
             process: bearer_of(NOBODY, another),
             value,
+            rate: None,
             given
         }]
     );
@@ -410,7 +413,7 @@ fn a_half_written_entry_is_given_time() {
 
     cut_just_now(&town.path(100));
     assert_eq!(town.refresh(), []);
-    assert_eq!(town.registry.value(id), Some(8));
+    assert_eq!(town.value(id), Some(8));
     town.write(100, "5");
     assert_eq!(town.refresh(), [changed(id, 8, 5)]);
 }
@@ -424,7 +427,7 @@ fn what_a_program_registers_counts_until_it_lets_go() {
     drop(registration);
     assert!(!exists(&town.path(100)));
     assert_eq!(town.refresh(), []);
-    assert_eq!(town.registry.value(id), None);
+    assert_eq!(town.value(id), None);
 
     register(&town.directory(), 100, 7).unwrap().keep();
     assert_eq!(fs::read_to_string(town.path(100)).unwrap(), "7\n");
@@ -561,6 +564,7 @@ fn live(pid: u32) -> Lookup {
         start_ticks: start_ticks
             .and_then(|ticks| ticks.parse().ok())
             .expect("proc_pid_stat(5)"),
+        age: Duration::ZERO,
         name: Name::default(),
         process: pid,
         is_kernel_thread: false,
@@ -582,7 +586,7 @@ fn an_entry_says_whether_its_process_may_be_paused_and_a_slip_costs_it_no_value(
     let check = |town: &mut Town, text: &str, word, notices: &[Notice]| {
         town.write(100, text);
         assert_eq!(town.refresh(), notices, "{text:?}");
-        assert_eq!(town.registry.value(id), Some(8), "{text:?}");
+        assert_eq!(town.value(id), Some(8), "{text:?}");
         assert_eq!(town.registry.pause_word(id), word, "{text:?}");
         assert_eq!(town.registry.has_changed(), !notices.is_empty(), "{text:?}");
     };
@@ -609,7 +613,7 @@ fn an_entry_says_whether_its_process_may_be_paused_and_a_slip_costs_it_no_value(
     let near = Slip::Near(PauseWord::NoPause);
     assert_eq!(notices, [labelled(None), slipped(near)]);
     assert!(notices[1].to_string().contains("write `nopause`"));
-    assert_eq!(town.registry.value(id), Some(8));
+    assert_eq!(town.value(id), Some(8));
     assert_eq!(town.registry.pause_word(id), None);
     // It is said once.
     town.registry.reread();
@@ -622,4 +626,161 @@ fn an_entry_says_whether_its_process_may_be_paused_and_a_slip_costs_it_no_value(
     town.write(100, "8 nopause");
     town.refresh();
     assert_eq!(town.registry.pause_word(other), None, "another's");
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Sets when an entry was written, as touch(1) does.
+fn touch(town: &Town, pid: u32, modified: SystemTime) {
+    let entry = fs::File::options().write(true).open(town.path(pid));
+    let entry = entry.expect("it is ours");
+    entry.set_modified(modified).expect("it is ours");
+}
+
+#[test]
+fn a_value_grows_from_the_process_s_start_until_its_entry_is_touched() {
+    let mut town = Town::new();
+    let id = town.run(100);
+    town.write(100, "2 +7/h pause alice\n");
+    let notices = town.refresh();
+    assert_eq!(
+        notices[0].to_string(),
+        format!(
+            "process 100 is registered: value 2 +7/h (train.py, uid {})",
+            geteuid()
+        )
+    );
+    assert_eq!(town.registry.pause_word(id), Some(PauseWord::Pause));
+    // It has run for three hours.
+    let worth = |town: &Town, after| {
+        let worth = town.registry.worth(id, Instant::now() + after).unwrap();
+        let said = worth.gain.map(|gain| gain.to_string());
+        (worth.value, said.unwrap_or_default())
+    };
+    let unsaved = (23, "2 + 7/h × 3.0 h".to_owned());
+    assert_eq!(worth(&town, Duration::ZERO), unsaved);
+    assert!(town.registry.has_changed());
+
+    // Other changes save nothing.
+    fs::set_permissions(town.path(100), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(town.refresh(), []);
+    assert_eq!(worth(&town, Duration::ZERO), unsaved);
+    assert!(!town.registry.has_changed());
+
+    touch(&town, 100, SystemTime::now());
+    assert_eq!(town.refresh(), []);
+    assert_eq!(worth(&town, Duration::ZERO).0, 2);
+    assert!(town.registry.has_changed());
+    assert_eq!(worth(&town, HOUR), (9, "2 + 7/h × 1.0 h".to_owned()));
+    assert_eq!(
+        worth(&town, HOUR * 1000).0,
+        if is_roots() { 7002 } else { 1000 }
+    );
+
+    town.write(100, "3\n");
+    let notices = town.refresh();
+    let want = "process 100 has value 3 now (was 2 +7/h)";
+    assert!(notices[0].to_string().starts_with(want), "{notices:?}");
+    assert_eq!(worth(&town, HOUR), (3, String::new()));
+}
+
+fn is_roots() -> bool {
+    geteuid().is_root()
+}
+
+#[test]
+fn an_entrys_time_may_be_anything_and_the_clock_may_jump() {
+    let mut town = Town::new();
+    let id = town.run(100);
+    town.write(100, "2 +7/h");
+    town.refresh();
+    let now = SystemTime::now();
+    // It has saved, whatever it says of when.
+    for modified in [
+        now - HOUR,
+        now + 1000 * HOUR,
+        SystemTime::UNIX_EPOCH,
+        SystemTime::UNIX_EPOCH - HOUR,
+        now,
+    ] {
+        touch(&town, 100, modified);
+        town.refresh();
+        assert_eq!(town.value(id), Some(2), "{modified:?}");
+    }
+    // A daemon that has not seen it has but the entry's word, for no longer
+    // than the process has run.
+    for (modified, want) in [
+        (now - HOUR, 9),
+        (now + 1000 * HOUR, 2),
+        (now - 4 * HOUR, 23),
+        (SystemTime::UNIX_EPOCH, 23),
+        (SystemTime::UNIX_EPOCH - HOUR, 23),
+    ] {
+        touch(&town, 100, modified);
+        town.restart();
+        town.refresh();
+        assert_eq!(town.value(id), Some(want), "{modified:?}");
+    }
+}
+
+#[test]
+fn an_entry_that_is_replaced_has_saved() {
+    let mut town = Town::new();
+    let id = town.run(100);
+    town.write(100, "2 +7/h");
+    town.refresh();
+    assert_eq!(town.value(id), Some(23));
+    let prepared = town.folder.path().join("prepared");
+    fs::write(&prepared, "2 +7/h").unwrap();
+    fs::rename(&prepared, town.path(100)).unwrap();
+    town.refresh();
+    assert_eq!(town.value(id), Some(2));
+    fs::remove_file(town.path(100)).unwrap();
+    town.refresh();
+    town.write(100, "2 +7/h");
+    town.refresh();
+    assert_eq!(town.value(id), Some(2));
+}
+
+#[test]
+fn what_unsaved_work_adds_is_refused_where_it_is_not_written_so() {
+    let mut town = Town::new();
+    let mut pid = 100;
+    for (text, why) in [
+        ("8 +3/s", ValueError::Rate),
+        ("8 pause +3/h", ValueError::Rate),
+        ("8 -3/h", ValueError::NegativeRate),
+        ("8 +1000001/h", ValueError::RateOutOfRange),
+    ] {
+        pid += 1;
+        let id = town.run(pid);
+        town.write_long_ago(pid, text);
+        let removed = is_roots();
+        let want = refused(id, Reason::Value(why), removed);
+        assert_eq!(town.refresh(), [want], "{text}");
+        assert_eq!(town.value(id), None);
+        assert!(why.to_string().ends_with("write `8 +3/h`"), "{why}");
+    }
+}
+
+#[test]
+fn growth_is_capped_as_values_are() {
+    if !is_root("gives an entry to uid 65534, and caps what it grows to") {
+        return;
+    }
+    let mut town = Town::with(
+        Options {
+            user_value_cap: 10,
+            ..Options::default()
+        },
+        |_| {},
+    );
+    let id = town.run_as(100, NOBODY);
+    town.write(100, "2 +7/h");
+    chown(town.path(100), Some(NOBODY), None).unwrap();
+    town.refresh();
+    assert_eq!(town.value(id), Some(10));
+    town.write(100, "11 +7/h");
+    town.refresh();
+    assert_eq!(town.value(id), Some(10));
 }

@@ -32,7 +32,7 @@ fn check(reason: Reason, make: impl Fn(&Path)) {
         make(&town.path(100));
         assert_eq!(town.refresh(), [refused(id, reason, is_root)]);
         assert_eq!(exists(&town.path(100)), !is_root, "{reason}");
-        assert_eq!(town.registry.value(id), None);
+        assert_eq!(town.value(id), None);
 
         // Said once, however often it is looked at or made.
         town.registry.reread();
@@ -218,7 +218,7 @@ fn a_name_that_another_user_has_taken_is_kept_for_its_processs_user() {
         assert!(output.status.success(), "{output:?}");
 
         // It is no entry, and nothing is to be said of it, also by a later daemon.
-        assert_eq!(town.registry.value(id), None);
+        assert_eq!(town.value(id), None);
         for _ in 0..2 {
             assert_eq!(town.refresh(), []);
             assert_eq!(town.registry.pause(), None);
@@ -320,7 +320,7 @@ fn an_entry_for_a_kernel_thread_or_for_a_thread_does_not_count() {
                 .to_string()
                 .contains("a thread of process 7: name the entry `7`")
         );
-        assert_eq!(town.registry.entries().count(), 0);
+        assert_eq!(town.registry.ids().count(), 0);
     }
 }
 
@@ -342,7 +342,7 @@ fn an_entry_of_a_process_that_changed_its_user_does_not_count_any_more() {
         town.refresh(),
         [town::refused_of(SOMEBODY, id, reason, true)]
     );
-    assert_eq!(town.registry.value(id), None);
+    assert_eq!(town.value(id), None);
 }
 
 /// One user has 900 entries, all of them written and removed again and again;
@@ -371,11 +371,11 @@ fn a_user_who_makes_junk_without_end_takes_no_looks_from_others() {
             let runner = town.processes.get(&pid).copied();
             runner.map_or(Lookup::Gone, Lookup::Runs)
         });
-        if town.registry.value(other) == Some(5) {
+        if town.value(other) == Some(5) {
             break;
         }
     }
-    assert_eq!(town.registry.value(other), Some(5));
+    assert_eq!(town.value(other), Some(5));
     let seconds = usize::try_from(began.elapsed().as_secs() + 1).unwrap();
     let most = 512 + 500 * seconds + 4;
     assert!(looks.get() <= most, "{} looks, not {most}", looks.get());
@@ -416,7 +416,7 @@ fn a_user_who_changes_entries_without_end_takes_neither_looks_nor_lines_from_oth
                 break;
             }
         }
-        assert_eq!(town.registry.value(other), Some(5));
+        assert_eq!(town.value(other), Some(5));
     }
     // 512 at once and then 500 a second, and each of the other's; 10 lines and
     // then one a second, and the other's. However slow this machine is.
@@ -433,7 +433,7 @@ fn a_user_who_changes_entries_without_end_takes_neither_looks_nor_lines_from_oth
 
     // In the end all are read, and what was left out is said.
     for _ in 0..500 {
-        let all = theirs.iter().all(|id| town.registry.value(*id) == Some(5));
+        let all = theirs.iter().all(|id| town.value(*id) == Some(5));
         let told = notices
             .iter()
             .any(|notice| matches!(notice, Notice::LeftOut { .. }));
@@ -498,7 +498,7 @@ fn a_second_name_does_not_end_an_entry_that_counts() {
     assert_eq!(town.refresh(), []);
     town.registry.reread();
     assert_eq!(town.refresh(), []);
-    assert_eq!(town.registry.value(id), Some(8));
+    assert_eq!(town.value(id), Some(8));
 }
 
 #[test]
@@ -510,7 +510,7 @@ fn an_entry_spoilt_gives_no_value_any_more() {
     town.write_long_ago(100, "eight");
     let reason = Reason::Value(ValueError::NotANumber);
     assert_eq!(town.refresh(), [refused(id, reason, false)]);
-    assert_eq!(town.registry.value(id), None);
+    assert_eq!(town.value(id), None);
 }
 
 /// Twice as many names as the kernel's queue holds by default, most of them
@@ -535,8 +535,8 @@ fn a_hundred_thousand_entries_are_read_in_bounded_steps_and_not_kept() {
     }
     assert!(notices.contains(&registered(first, 8)));
     assert!(notices.contains(&registered(last, 8)));
-    assert_eq!(town.registry.entries().count(), 2);
-    assert_eq!(town.registry.value(last), Some(8));
+    assert_eq!(town.registry.ids().count(), 2);
+    assert_eq!(town.value(last), Some(8));
 }
 
 /// One thread swaps what stands at a live process's name as fast as it can,
@@ -580,11 +580,11 @@ fn no_swap_in_the_middle_makes_a_wrong_value_or_a_wait() {
                         .copied()
                         .map_or(Lookup::Gone, Lookup::Runs)
                 });
-                let value = town.registry.value(id);
+                let value = town.value(id);
                 assert!(value.is_none_or(|value| value < 4), "{value:?}");
             }
             town.registry.ended(id);
-            assert_eq!(town.registry.value(id), None);
+            assert_eq!(town.value(id), None);
         }
     });
     assert_eq!(fs::read_to_string(&outside).unwrap(), "777");
@@ -595,7 +595,7 @@ fn no_swap_in_the_middle_makes_a_wrong_value_or_a_wait() {
     town.refresh();
     town.write(100, "9");
     town.refresh();
-    assert_eq!(town.registry.value(id), Some(9));
+    assert_eq!(town.value(id), Some(9));
 }
 
 /// Writes to a file of that name, but follows no link and waits for no reader
@@ -632,6 +632,6 @@ proptest! {
             .and_then(|word| word.parse().ok())
             .filter(|value: &u32| *value <= 1_000_000 && value.to_string().as_bytes() == word)
             .filter(|_| text.len() <= 256);
-        prop_assert_eq!(town.registry.value(id), want);
+        prop_assert_eq!(town.value(id), want);
     }
 }

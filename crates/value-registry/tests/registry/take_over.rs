@@ -194,7 +194,7 @@ fn an_entry_that_others_may_write_to_counts_once_they_may_not() {
         town.write(100, "8");
         fs::set_permissions(town.path(100), fs::Permissions::from_mode(mode)).unwrap();
         let notices = town.refresh();
-        assert_eq!(town.registry.value(id), None, "{mode:o}");
+        assert_eq!(town.value(id), None, "{mode:o}");
         if mode == 0o646 {
             assert_eq!(notices, [refused(id, Reason::Writable { mode }, false)]);
             let said = notices[0].to_string();
@@ -234,5 +234,5 @@ fn systemd_tmpfiles_leaves_a_registry_alone_while_it_is_watched() {
     }
     assert!(!exists(&other.join("100")), "it did clear");
     assert!(exists(&town.path(100)));
-    assert_eq!(town.registry.value(id), Some(8));
+    assert_eq!(town.value(id), Some(8));
 }

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use model::{Name, ProcessId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,6 +16,9 @@ use value_registry::{Bearer, Lookup, Notice, Occupant, Options, Reason, Registry
 
 pub(crate) const NOBODY: u32 = 65534;
 pub(crate) const SOMEBODY: u32 = 65533;
+
+/// Each process started so long ago.
+pub(crate) const AGE: Duration = Duration::from_secs(3 * 3600);
 
 /// A refresh looks at 64 files that have settled, 64 that were deferred, 128
 /// that have changed and 64 names, and asks after 64 that are gone.
@@ -114,12 +117,19 @@ impl Town {
         let runner = Occupant {
             uid,
             start_ticks,
+            age: AGE,
             name: Name::new(b"train.py"),
             process: pid,
             is_kernel_thread: false,
         };
         self.processes.insert(pid, runner);
         ProcessId { pid, start_ticks }
+    }
+
+    /// The value of `id` now.
+    pub(crate) fn value(&self, id: ProcessId) -> Option<u32> {
+        let worth = self.registry.worth(id, Instant::now())?;
+        Some(worth.value)
     }
 
     /// Another daemon on the same directory, started after this one has gone.
@@ -207,6 +217,7 @@ pub(crate) fn registered_of(uid: u32, id: ProcessId, value: u32) -> Notice {
     Notice::Registered {
         process: bearer_of(uid, id),
         value,
+        rate: None,
         given: value,
     }
 }
@@ -215,7 +226,8 @@ pub(crate) fn changed(id: ProcessId, before: u32, value: u32) -> Notice {
     Notice::Changed {
         process: bearer(id),
         value,
-        before,
+        rate: None,
+        before: (before, None),
     }
 }
 
