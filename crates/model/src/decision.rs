@@ -84,6 +84,11 @@ pub struct Candidate {
     pub growth_bytes_per_second: u64,
     /// What killing it is expected to free, in bytes.
     pub frees_bytes: u64,
+    /// The candidate whose end ends this one too: its place among them all. Where
+    /// that one is chosen, so is this.
+    pub ends_with: Option<u32>,
+    /// How many other candidates end with this one.
+    pub ends: u32,
     /// Whether it is paused, by an earlier decision.
     pub is_paused: bool,
     /// Whether it was chosen.

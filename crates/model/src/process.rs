@@ -222,6 +222,8 @@ pub struct Seen {
     /// The process whose memory it runs in (CLONE_VM of clone(2)) and which
     /// that memory is counted for: of its own it shows none.
     pub memory_of: Option<ProcessId>,
+    /// The process whose end ends this one too.
+    pub ends_with: Option<ProcessId>,
     /// Major faults since it started.
     pub major_faults: u64,
     /// A kernel thread: it has no memory of its own, and is never killed.
@@ -303,6 +305,7 @@ impl Seen {
             shmem_bytes: 0,
             page_table_bytes: 0,
             memory_of: None,
+            ends_with: None,
             major_faults: 0,
             is_kernel_thread: false,
             is_foreground_job: false,

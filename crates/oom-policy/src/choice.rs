@@ -6,6 +6,7 @@ use knapsack::{Budget, Item, Workspace};
 use model::{Candidate, Class, Cost};
 
 use crate::buffer::{at, reserve_to};
+use crate::together::{Choosing, Together, holders};
 
 /// The search weighs memory in pages: 2^40 of them, the most it takes, are
 /// more than any machine has.
@@ -21,6 +22,7 @@ pub(crate) struct Choice {
     candidate_of: Vec<u32>,
     /// Candidates of one class, by cost and what they free.
     order: Vec<u32>,
+    together: Together,
 }
 
 /// What killing all candidates of each class would free, in bytes.
@@ -52,6 +54,7 @@ impl Choice {
             items: Vec::with_capacity(processes),
             candidate_of: Vec::with_capacity(processes),
             order: Vec::with_capacity(processes),
+            together: Together::default(),
         }
     }
 
@@ -63,6 +66,12 @@ impl Choice {
         reserve_to(&mut self.items, processes);
         reserve_to(&mut self.candidate_of, processes);
         reserve_to(&mut self.order, processes);
+        self.together.reserve(processes);
+    }
+
+    /// Room for two sums for each of so many.
+    pub(crate) fn sums(&mut self, count: usize) -> &mut [(u64, u64)] {
+        self.together.sums(count)
     }
 
     /// Writes to all the memory that a choice may need.
@@ -86,7 +95,9 @@ impl Choice {
         let mut left = need_bytes;
         if missing > 0 {
             gap = self.cover_within(candidates, Class::System, missing, budget);
+            end_together(candidates);
             left = left.saturating_sub(chosen_bytes(candidates, Class::System));
+            left = left.saturating_sub(chosen_bytes(candidates, Class::Ordinary));
         }
         [
             gap,
@@ -106,43 +117,63 @@ impl Choice {
         if need_bytes == 0 {
             return Cost::ZERO;
         }
-        self.items.clear();
-        self.candidate_of.clear();
-        for (index, candidate) in (0..).zip(candidates.iter()) {
-            if candidate.class == class {
-                self.candidate_of.push(index);
-                self.items.push(Item {
-                    weight: (candidate.frees_bytes / PAGE).min(Item::MAX_WEIGHT),
-                    value: candidate.explanation.cost.parts().min(Item::MAX_VALUE),
-                });
+        let before = chosen_bytes(candidates, class);
+        let takes_part = |it: &&Candidate| it.class == class && !it.chosen;
+        let count = candidates.iter().filter(takes_part).count();
+        let gap = if count > Workspace::MAX_ITEMS {
+            self.cover_greedily(candidates, class, need_bytes);
+            end_together(candidates);
+            chosen_cost(candidates, class)
+        } else {
+            let parts = self.together.choose(Choosing {
+                candidates,
+                class,
+                need_pages: need_bytes.div_ceil(PAGE),
+                budget,
+                workspace: &mut self.workspace,
+                items: &mut self.items,
+                candidate_of: &mut self.candidate_of,
+            });
+            for (index, candidate) in (0..).zip(candidates.iter_mut()) {
+                candidate.chosen |= self.together.has(index);
             }
-        }
-        let gap = match self
-            .workspace
-            .choose(&self.items, need_bytes.div_ceil(PAGE), budget)
-        {
-            Ok(selection) => {
-                for item in selection.chosen {
-                    candidates[at(self.candidate_of[at(*item)])].chosen = true;
-                }
-                Cost::from_parts(selection.gap)
-            }
-            // More than the search takes. (It is not too little: the need was
-            // compared with the sum before; and every item is in range.)
-            Err(_) => {
-                self.cover_greedily(candidates, class, need_bytes);
-                chosen_cost(candidates, class)
-            }
+            Cost::from_parts(parts)
         };
-        self.prefer_the_youngest(candidates, class, need_bytes);
+        self.prefer_the_youngest(candidates, class, before.saturating_add(need_bytes));
         gap
+    }
+
+    /// Chooses the one ordinary candidate that frees the most for its cost, with
+    /// all that ends with it.
+    pub(crate) fn choose_one(&mut self, candidates: &mut [Candidate]) {
+        let whole = self.together.sum_up(candidates, |_| true);
+        let rated = |index: &u32| {
+            let (frees_bytes, cost) = whole[at(*index)];
+            let start_ticks = candidates[at(*index)].leader.start_ticks;
+            (frees_bytes, Cost::from_parts(cost), start_ticks)
+        };
+        let is_eligible = |index: &u32| {
+            let candidate = &candidates[at(*index)];
+            candidate.class == Class::Ordinary && !candidate.chosen && rated(index).0 > 0
+        };
+        let indices = 0..u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+        let best = indices.filter(is_eligible).max_by(|one, other| {
+            let (one, other) = (rated(one), rated(other));
+            rate((one.0, one.1), (other.0, other.1)).then(one.2.cmp(&other.2))
+        });
+        if let Some(best) = best {
+            candidates[at(best)].chosen = true;
+            end_together(candidates);
+        }
     }
 
     /// Without the search, for more candidates than it takes (a fork bomb):
     /// those that cost the least for what they free, until it is enough; then,
     /// dearest first, those that turn out not to be needed are left out.
     fn cover_greedily(&mut self, candidates: &mut [Candidate], class: Class, need_bytes: u64) {
-        self.order_by(candidates, class, |one, other| frees_for_value(other, one));
+        self.order_by(candidates, class, false, |one, other| {
+            frees_for_value(other, one)
+        });
         let mut sum: u64 = 0;
         for index in &self.order {
             if sum >= need_bytes {
@@ -168,7 +199,7 @@ impl Choice {
     /// Exchanges the chosen for younger candidates that cost and free the same,
     /// as long as the need stays covered: the least work is lost with them.
     fn prefer_the_youngest(&mut self, candidates: &mut [Candidate], class: Class, need_bytes: u64) {
-        self.order_by(candidates, class, |one, other| {
+        self.order_by(candidates, class, true, |one, other| {
             let key = |this: &Candidate| (likeness(this), this.leader.start_ticks);
             key(one).cmp(&key(other))
         });
@@ -190,11 +221,14 @@ impl Choice {
         &mut self,
         candidates: &[Candidate],
         class: Class,
+        alone: bool,
         mut by: impl FnMut(&Candidate, &Candidate) -> Ordering,
     ) {
         self.order.clear();
         for (index, candidate) in (0..).zip(candidates) {
-            if candidate.class == class {
+            // What ends with another, or ends others, is not exchanged.
+            let is_alone = candidate.ends == 0 && candidate.ends_with.is_none();
+            if candidate.class == class && (is_alone || !alone) {
                 self.order.push(index);
             }
         }
@@ -231,14 +265,21 @@ fn exchange(candidates: &mut [Candidate], alike: &[u32], mut spare_bytes: u64) -
     spare_bytes
 }
 
-/// Chooses the one ordinary candidate that frees the most for its cost.
-pub(crate) fn choose_one(candidates: &mut [Candidate]) {
-    let best = candidates
-        .iter_mut()
-        .filter(|candidate| candidate.class == Class::Ordinary && !candidate.chosen)
-        .max_by(|one, other| frees_for_value(one, other));
-    if let Some(best) = best {
-        best.chosen = true;
+/// What the search knows of a candidate.
+pub(crate) fn item(candidate: &Candidate) -> Item {
+    Item {
+        weight: (candidate.frees_bytes / PAGE).min(Item::MAX_WEIGHT),
+        value: candidate.explanation.cost.parts().min(Item::MAX_VALUE),
+    }
+}
+
+/// Chooses all that ends with what is chosen.
+fn end_together(candidates: &mut [Candidate]) {
+    for index in 0..candidates.len() {
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        if holders(candidates, number).any(|holder| candidates[at(holder)].chosen) {
+            candidates[index].chosen = true;
+        }
     }
 }
 

@@ -72,6 +72,7 @@ mod ranking;
 mod schedule;
 mod scope;
 mod settings;
+mod together;
 mod units;
 mod value;
 mod victims;

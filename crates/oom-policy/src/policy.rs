@@ -9,7 +9,7 @@ use model::{
 };
 
 use crate::buffer::{at, reserve_to};
-use crate::choice::{Choice, Frees, choose_one};
+use crate::choice::{Choice, Frees};
 use crate::forecast::left_bytes;
 use crate::gate::Gates;
 use crate::levels::{Levels, Pool, share};
@@ -362,6 +362,7 @@ impl Policy {
             self.scope.last_relief = Some(now);
         }
         self.weigh(seen, |_, _| true, |unit| freed_bytes(unit, pool));
+        self.tie();
         let verdict = self.choose(severity, pending, bare_need.saturating_sub(pending));
         if verdict == Verdict::Chosen {
             self.sign(now, seen, severity);
@@ -379,13 +380,16 @@ impl Policy {
         freed: impl Fn(&Unit) -> u64,
     ) {
         self.clear_choice();
-        for (index, unit) in (0..).zip(&self.units.units) {
+        for index in 0..self.units.units.len() {
+            self.units.units[index].candidate = None;
+            let unit = &self.units.units[index];
             let class = value::class(&self.settings, seen.memory, unit);
             let Some(class) = class.filter(|class| may(unit, *class)) else {
                 continue;
             };
             let freed = freed(unit);
-            if freed == 0 {
+            // What ends with another costs something, whatever it holds.
+            if freed == 0 && unit.ends_with.is_none() {
                 continue;
             }
             let leader = &seen.processes[at(unit.leader)];
@@ -399,10 +403,34 @@ impl Policy {
                 held_bytes: unit.held_bytes(),
                 growth_bytes_per_second: unit.growth.bytes_per_second,
                 frees_bytes: freed.saturating_add(self.over_horizon(unit)),
+                ends_with: None,
+                ends: 0,
                 is_paused: unit.turned == Turned::Paused,
                 chosen: false,
             });
-            self.weighed.push(index);
+            let place = u32::try_from(self.weighed.len()).unwrap_or(u32::MAX);
+            self.units.units[index].candidate = Some(place);
+            self.weighed.push(u32::try_from(index).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Finds which candidates end with which. To kill one is as grave as to kill
+    /// the gravest that ends with it.
+    fn tie(&mut self) {
+        for (index, unit) in (0..).zip(&self.weighed) {
+            let class = self.decision.candidates[index].class;
+            let mut is_nearest = true;
+            for holder in self.units.holders(*unit) {
+                let Some(place) = self.units.units[at(holder)].candidate else {
+                    continue;
+                };
+                if std::mem::take(&mut is_nearest) {
+                    self.decision.candidates[index].ends_with = Some(place);
+                }
+                let holder = &mut self.decision.candidates[at(place)];
+                holder.ends += 1;
+                holder.class = holder.class.max(class);
+            }
         }
     }
 
@@ -454,7 +482,7 @@ impl Policy {
             }
             // Less than is needed ends a stall, or gets the kernel through.
             _ if frees.ordinary > 0 => {
-                choose_one(&mut self.decision.candidates);
+                self.choice.choose_one(&mut self.decision.candidates);
                 Verdict::Chosen
             }
             _ => Verdict::Refused(Refusal::NothingHelps {
@@ -520,20 +548,28 @@ impl Policy {
         self.line.sort_unstable();
         let left = room.saturating_sub(will.len());
         for (place, unit, (follows, ..), index) in self.line.iter().take(left) {
-            let explained = value::explain(&self.units.units[at(*unit)]);
             will.push(NextKill {
                 id: processes[at(*index)].id,
                 place: u32::try_from(*place).unwrap_or(u32::MAX),
                 lost: if *follows {
                     Cost::ZERO
                 } else {
-                    explained.basis.cost()
+                    self.lost_with(*unit)
                 },
             });
         }
     }
 
-    /// The units to be killed first, one at a time: as [`choose_one`] does
+    /// What is lost with a unit and all that ends with it.
+    fn lost_with(&self, unit: u32) -> Cost {
+        let units = (0..).zip(&self.units.units);
+        let ends = |other: u32| other == unit || self.units.holders(other).any(|it| it == unit);
+        let lost = units.filter(|(other, it)| it.standing == Standing::Free && ends(*other));
+        lost.map(|(_, it)| value::explain(it).basis.cost())
+            .sum()
+    }
+
+    /// The units to be killed first, one at a time: as [`Choice::choose_one`] does
     /// among the ordinary; then the system class, where that may be opened.
     fn rank(&mut self, memory: &Memory) -> Ranking {
         let levels = Levels::of(&self.settings, memory);
@@ -541,25 +577,36 @@ impl Policy {
         self.groups.sum(memory, &mut self.units.units);
         let mut ranking = Ranking::default();
         let mut frees: u64 = 0;
-        for (index, unit) in (0..).zip(&self.units.units) {
+        let class_of = |unit: &Unit| {
             let class = value::class(&self.settings, memory, unit);
-            let Some(class) = class.filter(|_| unit.chosen.is_none()) else {
+            class.filter(|_| !unit.chosen)
+        };
+        let whole = self.choice.sums(self.units.units.len());
+        for (index, unit) in (0..).zip(&self.units.units) {
+            if class_of(unit).is_none() {
                 continue;
-            };
+            }
             let frees_bytes = match pool {
                 Pool::Memory => unit.in_memory_bytes(),
                 Pool::MemoryAndSwap | Pool::MemoryAndActiveSwap => unit.held_bytes(),
             };
-            if frees_bytes == 0 {
-                continue;
-            }
             frees = frees.saturating_add(frees_bytes);
-            ranking.add(Ranked {
-                unit: index,
-                class,
-                frees_bytes,
-                cost: value::explain(unit).cost,
-            });
+            let parts = value::explain(unit).cost.parts();
+            for it in std::iter::once(index).chain(self.units.holders(index)) {
+                let (frees_bytes_of, parts_of) = &mut whole[at(it)];
+                *frees_bytes_of = frees_bytes_of.saturating_add(frees_bytes);
+                *parts_of = parts_of.saturating_add(parts);
+            }
+        }
+        for ((index, unit), (frees_bytes, parts)) in (0..).zip(&self.units.units).zip(whole) {
+            if let Some(class) = class_of(unit).filter(|_| *frees_bytes > 0) {
+                ranking.add(Ranked {
+                    unit: index,
+                    class,
+                    frees_bytes: *frees_bytes,
+                    cost: Cost::from_parts(*parts),
+                });
+            }
         }
         if frees < levels.kill_need(memory) {
             ranking.leave_out(Class::System);
@@ -587,8 +634,7 @@ impl Policy {
         };
         let taken = self.scope.growth.recent_bytes();
         for unit in &self.units.units {
-            let stays = unit.chosen.is_none()
-                && value::class(&self.settings, &table.memory, unit).is_some();
+            let stays = !unit.chosen && value::class(&self.settings, &table.memory, unit).is_some();
             if stays {
                 let penalty = share(unit.growth.recent_bytes, taken, lost.parts());
                 self.scope
@@ -620,7 +666,7 @@ impl Policy {
         self.decision.lost = chosen.map(Candidate::lost).sum();
         for (_, unit, (follows, ..), index) in &self.line {
             let process = &seen.processes[at(*index)];
-            let leads = self.units.units[at(*unit)].chosen.filter(|_| !follows);
+            let leads = self.units.units[at(*unit)].candidate.filter(|_| !follows);
             let cost = leads.map_or(Cost::ZERO, |candidate| {
                 self.decision.candidates[at(candidate)].lost()
             });
@@ -636,7 +682,7 @@ impl Policy {
         self.scope.victims.sort();
         // What is stopped cannot save its work at SIGTERM, and a frozen cgroup is
         // not left behind.
-        for unit in self.units.units.iter().filter(|unit| unit.chosen.is_some()) {
+        for unit in self.units.units.iter().filter(|unit| unit.chosen) {
             if unit.turned == Turned::Paused {
                 let leader = seen.processes[at(unit.leader)].id;
                 let paused = self.scope.pauses.paused_as(leader).unwrap_or(leader);
@@ -656,10 +702,10 @@ impl Policy {
         place: impl Fn(bool, ProcessId) -> Place,
     ) {
         let candidates = &self.decision.candidates;
-        for ((index, candidate), unit) in (0..).zip(candidates).zip(&self.weighed) {
+        for (candidate, unit) in candidates.iter().zip(&self.weighed) {
             if candidate.chosen {
                 let unit = &mut self.units.units[at(*unit)];
-                unit.chosen = Some(index);
+                unit.chosen = true;
                 let sum = &mut self.decision.frees_bytes;
                 *sum = sum.saturating_add(frees(candidate, unit));
             }
@@ -667,7 +713,7 @@ impl Policy {
         self.line.clear();
         for ((index, process), number) in (0..).zip(seen.processes).zip(&self.units.unit_of) {
             let unit = &self.units.units[at(*number)];
-            if let Some(candidate) = unit.chosen {
+            if let Some(candidate) = unit.candidate.filter(|_| unit.chosen) {
                 let bytes = frees(&candidates[at(candidate)], unit);
                 let place = place(unit.leader == index, process.id);
                 self.line.push((!bytes, *number, place, index));

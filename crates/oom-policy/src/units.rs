@@ -11,7 +11,7 @@
 //! cannot be chosen: it still counts where growth is measured. This module does
 //! not weigh anything.
 
-use model::{Cost, Preference, Process};
+use model::{Cost, Preference, Process, Protection, Seen};
 
 use crate::buffer::{at, reserve_to};
 use crate::critical::Critical;
@@ -61,8 +61,12 @@ pub(crate) struct Unit {
     pub(crate) page_table_bytes: u64,
     pub(crate) swap_bytes: u64,
     pub(crate) growth: UnitGrowth,
-    /// Its place among the candidates, once it is chosen.
-    pub(crate) chosen: Option<u32>,
+    /// The unit whose end ends this one too.
+    pub(crate) ends_with: Option<u32>,
+    /// Its place among the candidates, where it is one.
+    pub(crate) candidate: Option<u32>,
+    /// Whether it is chosen.
+    pub(crate) chosen: bool,
 }
 
 /// How a unit grew: written by [`crate::growth::Growth`].
@@ -145,6 +149,58 @@ impl Units {
             self.unit_of.push(unit);
             self.add(settings, unit, index, process);
         }
+        self.tie(processes);
+    }
+
+    /// Finds which unit's end ends which other. Of a unit that would end with
+    /// several, that is the one its leader ends with.
+    fn tie(&mut self, processes: &[Process]) {
+        let mut any_tied = false;
+        for (index, process) in (0..).zip(processes) {
+            let holder = process.ends_with.or(process.memory_of);
+            let Some(holder) = holder.and_then(|id| Seen::place(processes, id)) else {
+                continue;
+            };
+            let (unit, with) = (self.unit_of[at(index)], self.unit_of[holder]);
+            let age = |unit: u32| {
+                let leader = processes[at(self.units[at(unit)].leader)].id;
+                (leader.start_ticks, leader.pid)
+            };
+            // Never in a circle: what holds others is older than they are.
+            if age(with) < age(unit) {
+                let unit = &mut self.units[at(unit)];
+                if unit.ends_with.is_none() || unit.leader == index {
+                    unit.ends_with = Some(with);
+                    any_tied = true;
+                }
+            }
+        }
+        if any_tied {
+            self.spare_holders(processes);
+        }
+    }
+
+    /// What is never killed does not end with what is killed either. (But what we
+    /// may not signal is not spared by us.)
+    fn spare_holders(&mut self, processes: &[Process]) {
+        for (process, unit) in processes.iter().zip(&self.unit_of) {
+            let is_spared = process.is_never_killed()
+                && process.dossier.protection != Some(Protection::NotPermitted);
+            let mut holder = self.units[at(*unit)].ends_with.filter(|_| is_spared);
+            while let Some(unit) = holder {
+                let unit = &mut self.units[at(unit)];
+                if unit.standing == Standing::Free {
+                    unit.standing = Standing::Never;
+                }
+                holder = unit.ends_with;
+            }
+        }
+    }
+
+    /// The units whose end ends `unit`: its holder, that one's, and so on.
+    pub(crate) fn holders(&self, unit: u32) -> impl Iterator<Item = u32> {
+        let above = |unit: &u32| self.units[at(*unit)].ends_with;
+        std::iter::successors(above(&unit), above)
     }
 
     /// The unit of a process that may be ended.
@@ -189,7 +245,9 @@ impl Units {
             page_table_bytes: 0,
             swap_bytes: 0,
             growth: UnitGrowth::default(),
-            chosen: None,
+            ends_with: None,
+            candidate: None,
+            chosen: false,
         });
         unit
     }

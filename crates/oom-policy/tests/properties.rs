@@ -2,10 +2,11 @@
 
 pub mod machine;
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use machine::{Driven, Snapshot, process};
+use machine::{Driven, Snapshot, process, registered};
 use oom_policy::{
     Action, Amount, Ask, Class, Cost, Decision, Dossier, Event, Floor, Level, Memory, Pausing,
     Preference, Process, ProcessId, Protection, Refusal, Seen, SessionId, Settings, Unpausable,
@@ -94,10 +95,30 @@ fn pausing() -> impl Strategy<Value = Pausing> {
     ]
 }
 
+/// To which process another is tied, where it is.
+fn tie() -> impl Strategy<Value = Option<(u32, u64)>> {
+    prop_oneof![
+        6 => Just(None),
+        1 => (0..40_u32, 0..4_u64).prop_map(Some),
+    ]
+}
+
+fn tied(to: Option<(u32, u64)>) -> Option<ProcessId> {
+    to.map(|(pid, start_ticks)| ProcessId { pid, start_ticks })
+}
+
 /// A process whose sizes come from `bytes`.
 fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy<Value = Process> {
     (
-        (0..40_u32, 0..4_u64, 0..40_u32, 0..40_u32, 0..4_u64),
+        (
+            0..40_u32,
+            0..4_u64,
+            0..40_u32,
+            0..40_u32,
+            0..4_u64,
+            tie(),
+            tie(),
+        ),
         (
             any::<bool>(),
             prop_oneof![Just(0), Just(1000), Just(1001)],
@@ -131,6 +152,8 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
                 swap_bytes: sizes.1,
                 shmem_bytes: sizes.2,
                 major_faults: sizes.3,
+                memory_of: tied(ids.5),
+                ends_with: tied(ids.6),
                 ..process(1, "any").seen
             },
             dossier: Dossier {
@@ -223,6 +246,87 @@ fn may_be_killed(process: &Process) -> bool {
 
 /// What of a candidate's yield may be lost to whole pages.
 const PAGE: u64 = 4096;
+
+/// Up to twelve registered processes, of which some end with an older one.
+fn forest() -> impl Strategy<Value = Vec<Process>> {
+    let one = (0..12_u32, 1..40_u64, 0..12_usize, any::<bool>());
+    proptest::collection::vec(one, 1..=12).prop_map(|all| {
+        let mut processes: Vec<Process> = Vec::new();
+        for (pid, (value, size, holder, ends_with)) in (100..).zip(all) {
+            let mut process = registered(pid, "unit", value, size * PAGE * 256);
+            let holder = processes.get(holder).filter(|_| ends_with);
+            process.seen.ends_with = holder.map(|holder| holder.id);
+            processes.push(process);
+        }
+        processes
+    })
+}
+
+/// Of all sets that have with each candidate all that ends with it, and cover the
+/// need: what the best costs, has, and frees.
+fn best_of_all_sets(decision: &Decision) -> Option<(Cost, usize, Reverse<u64>)> {
+    let candidates = &decision.candidates;
+    let sets = (0..1_u32 << candidates.len()).filter_map(|set| {
+        let has = |index: usize| set >> index & 1 == 1;
+        let is_whole = (0..candidates.len()).all(|index| {
+            let holder = candidates[index].ends_with;
+            has(index) || !holder.is_some_and(|holder| has(holder as usize))
+        });
+        let chosen = (0..candidates.len()).filter(|index| has(*index));
+        let frees = chosen.clone().map(|index| candidates[index].frees_bytes);
+        let freed: u64 = frees.sum();
+        let cost = chosen
+            .clone()
+            .map(|index| candidates[index].explanation.cost);
+        (is_whole && freed >= decision.need_bytes)
+            .then(|| (cost.sum(), chosen.count(), Reverse(freed)))
+    });
+    sets.min()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn what_ends_together_is_chosen_at_the_least_cost(
+        processes in forest(),
+        need_percent in 1..100_u64,
+    ) {
+        let held: u64 = processes.iter().map(|process| process.anon_bytes).sum();
+        let need = (held * need_percent / 100 / PAGE * PAGE).max(PAGE);
+        let recovery = 2 * held;
+        let snapshot = Snapshot {
+            memory: Memory {
+                total_bytes: 4 * held,
+                available_bytes: recovery - need,
+                ..Memory::default()
+            },
+            ask: Ask::None,
+            processes,
+        };
+        let floor = |bytes| Floor { memory: Amount::Bytes(bytes), swap: Amount::percent(100) };
+        let settings = Settings {
+            warn: floor(recovery - 1),
+            kill: floor(0),
+            recovery: Amount::Bytes(recovery),
+            ..Settings::default()
+        };
+        let mut policy = Driven::new(settings, 16);
+        let decision = policy.step(Duration::from_secs(1), &snapshot);
+        prop_assert!(decision.covers_need);
+        prop_assert_eq!(decision.gap, Cost::ZERO);
+        let chosen = decision.candidates.iter().filter(|candidate| candidate.chosen);
+        let cost = chosen.clone().map(|candidate| candidate.explanation.cost).sum();
+        let freed = chosen.clone().map(|candidate| candidate.frees_bytes).sum();
+        let found = Some((cost, chosen.clone().count(), Reverse(freed)));
+        prop_assert_eq!(found, best_of_all_sets(decision));
+        for candidate in chosen {
+            // Each is told, signalled and counted once.
+            let signalled = ids(decision).into_iter().filter(|id| *id == candidate.leader);
+            prop_assert_eq!(signalled.count(), 1);
+        }
+    }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]

@@ -761,3 +761,71 @@ fn two_processes_with_one_memory_end_together_and_cost_both_values() {
     assert_eq!(decision.frees_bytes, 500 * MIB);
     assert_eq!(decision.actions.len(), 2);
 }
+
+fn ending_with(holder: &Process, process: Process) -> Process {
+    Process {
+        seen: Seen {
+            ends_with: Some(holder.id),
+            ..process.seen
+        },
+        ..process
+    }
+}
+
+/// What is chosen among a holder worth 1 (500 MiB), what is worth 50 (20 MiB) and
+/// ends with it, and another worth this (520 MiB); need 475.
+fn beside_a_holder(other: u32) -> Vec<String> {
+    let holder = registered(100, "holder", 1, 500 * MIB);
+    let job = ending_with(&holder, registered(200, "job", 50, 20 * MIB));
+    let other = registered(300, "other", other, 520 * MIB);
+    let mut policy = Driven::new(Settings::default(), 8);
+    let snapshot = missing(475 * MIB, vec![holder, job, other]);
+    let decision = policy.step(SECOND, &snapshot);
+    let of_chosen = decision.candidates.iter().filter(|it| it.chosen);
+    let lost: Cost = of_chosen.map(oom_policy::Candidate::lost).sum();
+    assert_eq!(decision.lost, lost);
+    assert_eq!(decision.gap, Cost::ZERO);
+    chosen(decision)
+}
+
+/// Be it the holder of a pty, or the first of a pid namespace: to kill it costs what
+/// ends with it.
+#[test]
+fn a_holder_costs_what_ends_with_it() {
+    assert_eq!(beside_a_holder(5), ["other"]);
+    assert_eq!(beside_a_holder(50), ["other"]);
+    assert_eq!(beside_a_holder(52), ["holder", "job"]);
+}
+
+#[test]
+fn a_holder_of_what_is_never_killed_is_never_killed() {
+    let holder = registered(100, "holder", 1, 500 * MIB);
+    let job = ending_with(&holder, registered(200, "job", 50, 20 * MIB));
+    let kept = Process {
+        seen: Seen {
+            oom_score_adj: -1000,
+            ..process(300, "kept").seen
+        },
+        ..process(300, "kept")
+    };
+    let kept = ending_with(&job, kept);
+    let other = registered(400, "other", 90, 520 * MIB);
+    let mut policy = Driven::new(Settings::default(), 8);
+    let snapshot = missing(475 * MIB, vec![holder, job, kept, other]);
+    assert_eq!(chosen(policy.step(SECOND, &snapshot)), ["other"]);
+}
+
+#[test]
+fn the_will_of_a_loop_that_hangs_counts_what_ends_with_a_holder() {
+    let holder = registered(100, "holder", 1, 500 * MIB);
+    let job = ending_with(&holder, registered(200, "job", 50, 20 * MIB));
+    let other = registered(300, "other", 5, 520 * MIB);
+    let mut policy = Driven::new(Settings::default(), 8);
+    let snapshot = missing(0, vec![holder, job, other]);
+    policy.step(SECOND, &snapshot);
+    let mut will = Vec::with_capacity(8);
+    policy.will(&snapshot.processes, &mut will);
+    let said = will.iter().map(|next| (next.id.pid, next.lost));
+    let want = [(300, 5), (100, 51), (200, 50)].map(|(pid, value)| (pid, Cost::of_value(value)));
+    assert_eq!(said.collect::<Vec<_>>(), want);
+}
