@@ -565,8 +565,7 @@ impl Policy {
         let units = (0..).zip(&self.units.units);
         let ends = |other: u32| other == unit || self.units.holders(other).any(|it| it == unit);
         let lost = units.filter(|(other, it)| it.standing == Standing::Free && ends(*other));
-        lost.map(|(_, it)| value::explain(it).basis.cost())
-            .sum()
+        lost.map(|(_, it)| value::explain(it).basis.cost()).sum()
     }
 
     /// The units to be killed first, one at a time: as [`Choice::choose_one`] does

@@ -47,7 +47,7 @@ pub(crate) struct Together {
     /// Two sums over what ends with it.
     below: Vec<(u64, u64)>,
     best: Vec<bool>,
-    best_sum: Option<Sum>,
+    best_sum: Option<SetSum>,
     /// The least that what was not looked into could cost.
     unseen: u64,
     searches: usize,
@@ -62,13 +62,13 @@ enum Fixed {
 
 /// Of a set: the less, the better it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Sum {
+struct SetSum {
     cost: u64,
     units: u32,
     freed: Reverse<u64>,
 }
 
-impl Sum {
+impl SetSum {
     fn add(&mut self, candidate: &Candidate) {
         let item = item(candidate);
         self.cost += item.value;
@@ -168,8 +168,8 @@ impl Together {
 
     /// The best set for what is fixed, as if each ended alone, and the gap to the
     /// least cost of those.
-    fn search(&mut self, asked: &mut Choosing<'_>) -> Option<(Sum, u64)> {
-        let mut sum = Sum::default();
+    fn search(&mut self, asked: &mut Choosing<'_>) -> Option<(SetSum, u64)> {
+        let mut sum = SetSum::default();
         self.picked.clear();
         asked.items.clear();
         asked.candidate_of.clear();
@@ -242,8 +242,8 @@ impl Together {
         self.offer(sum);
     }
 
-    fn sum_of_picked(&self, asked: &Choosing<'_>) -> Sum {
-        let mut sum = Sum::default();
+    fn sum_of_picked(&self, asked: &Choosing<'_>) -> SetSum {
+        let mut sum = SetSum::default();
         let picked = asked.candidates.iter().zip(&self.picked);
         picked
             .filter(|(_, picked)| **picked)
@@ -264,7 +264,7 @@ impl Together {
         asked.indices().filter(is_needless).max_by_key(dearest)
     }
 
-    fn offer(&mut self, sum: Sum) {
+    fn offer(&mut self, sum: SetSum) {
         if self.best_sum.is_none_or(|best| sum < best) {
             self.best_sum = Some(sum);
             self.best.copy_from_slice(&self.picked);

@@ -3,7 +3,7 @@
 
 use model::{Depth, Dossier, Pausing, ProcessId, Protection, Seen};
 
-use crate::process::{Correction, IDENTITY_READS, Owner, Ties};
+use crate::process::{Correction, Hangup, IDENTITY_READS, Owner, Ties};
 use crate::share::OwnShare;
 use crate::survey::{Finding, Identity, Inquiry, Survey, What};
 use crate::table::ProcessTable;
@@ -118,6 +118,10 @@ impl ProcessTable {
             Finding::LastMapped(bytes) => self.count_last_mapped(index, bytes),
             // It is not the table's to keep.
             Finding::CommandLine(_) => {}
+            Finding::Terminal(holder) => {
+                self.kept[index].hangup = Hangup::Known(holder);
+                self.find_holders();
+            }
             Finding::SameMemory { with, is_same } => self.compared(index, with, is_same),
             Finding::Ties(pause) => {
                 let kept = &mut self.kept[index];
@@ -205,6 +209,7 @@ impl ProcessTable {
             kept.dossier.pause = Pausing::default();
         }
         kept.in_our_user_namespace = identity.in_our_user_namespace;
+        kept.pid_namespace = identity.pid_namespace;
         kept.unit = identity.unit;
         kept.identity_reads = kept.identity_reads.saturating_sub(1);
         kept.asked = false;

@@ -60,6 +60,7 @@ mod families;
 mod file;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod holders;
 mod inquiry;
 mod meminfo;
 mod notifier;

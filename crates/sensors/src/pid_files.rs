@@ -71,7 +71,8 @@ pub(crate) struct Stat {
     pub(crate) parent: u32,
     pub(crate) group: u32,
     pub(crate) session: u32,
-    pub(crate) has_terminal: bool,
+    /// Its controlling terminal, as the kernel numbers devices; 0: none.
+    pub(crate) terminal: u32,
     /// The process group in the foreground of its terminal; 0: none.
     pub(crate) foreground: u32,
     pub(crate) is_kernel_thread: bool,
@@ -99,7 +100,7 @@ impl Stat {
         let parent = id(fields.next()?)?; // 4
         let group = id(fields.next()?)?; // 5
         let session = id(fields.next()?)?; // 6
-        let terminal = fields.next()?; // 7
+        let terminal = id(fields.next()?).unwrap_or(0); // 7
         let foreground = id(fields.next()?).unwrap_or(0); // 8
         let flags = decimal(fields.next()?)?; // 9
         let major_faults = decimal(fields.nth(2)?)?; // 12
@@ -119,13 +120,27 @@ impl Stat {
             parent,
             group,
             session,
-            has_terminal: terminal != b"0",
+            terminal,
             foreground,
             is_kernel_thread: flags & KERNEL_THREAD != 0,
             major_faults,
             threads,
             start_ticks,
         })
+    }
+
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.terminal != 0
+    }
+
+    /// The number of its terminal, where that is a pty: pts(4). Majors from 136 on
+    /// are theirs, of which the kernel uses the first.
+    pub(crate) fn pty(&self) -> Option<u32> {
+        let (major, minor) = (
+            (self.terminal >> 8) & 0xfff,
+            (self.terminal & 0xff) | ((self.terminal >> 12) & 0x000f_ff00),
+        );
+        (major == 136).then_some(minor)
     }
 
     /// Whether the first thread has ended and others run on. The kernel then
@@ -199,6 +214,10 @@ pub(crate) struct ProcessStatus {
     /// Resident shared memory: tmpfs files, System V, anonymous.
     pub(crate) shmem_bytes: u64,
     pub(crate) page_table_bytes: u64,
+    /// It ignores SIGHUP.
+    pub(crate) ignores_hangup: bool,
+    /// It is the first process of a pid namespace that is not ours.
+    pub(crate) is_first: bool,
     /// The signals that wait for the process, the lowest bit being signal 1.
     pub(crate) pending_signals: u64,
 }
@@ -225,12 +244,22 @@ impl ProcessStatus {
         } else if let Some(value) = line.strip_prefix(b"VmPTE:") {
             self.page_table_bytes = plausible::quantity(value);
         } else if let Some(value) = line.strip_prefix(b"ShdPnd:") {
-            let mask = str::from_utf8(value.trim_ascii()).ok();
-            let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok());
-            self.pending_signals = mask.unwrap_or(0);
+            self.pending_signals = signals(value);
+        } else if let Some(value) = line.strip_prefix(b"SigIgn:") {
+            self.ignores_hangup = signals(value) & 1 == 1;
+        } else if let Some(value) = line.strip_prefix(b"NSpid:") {
+            // Its pid in each namespace that it is in, ours first.
+            self.is_first = value.trim_ascii().ends_with(b"\t1");
         }
         Ok(())
     }
+}
+
+/// A set of signals, the lowest bit being signal 1.
+fn signals(mask: &[u8]) -> u64 {
+    let mask = str::from_utf8(mask.trim_ascii()).ok();
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok());
+    mask.unwrap_or(0)
 }
 
 /// The number of `oom_score` (0 to 2000) or `oom_score_adj` (−1000 to 1000).
@@ -258,7 +287,8 @@ mod tests {
         assert_eq!(stat.parent, 1);
         assert_eq!(stat.group, 1204);
         assert_eq!(stat.session, 1200);
-        assert!(stat.has_terminal);
+        assert!(stat.has_terminal());
+        assert_eq!(stat.pty(), Some(0));
         assert_eq!(stat.foreground, 1204);
         assert!(!stat.is_kernel_thread);
         assert_eq!(stat.major_faults, 77);
@@ -324,6 +354,50 @@ mod tests {
         assert_eq!(status.pending_signals, 1 << 18);
         status.take(b"ShdPnd:\tx").unwrap();
         assert_eq!(status.pending_signals, 0);
+    }
+
+    #[test]
+    fn the_first_process_of_a_namespace_is_1_in_the_innermost_but_for_ours() {
+        for (text, want) in [
+            ("NSpid:\t1", false),
+            ("NSpid:\t31\t1", true),
+            ("NSpid:\t31\t12\t1", true),
+            ("NSpid:\t31\t1\t12", false),
+            ("NSpid:\t", false),
+        ] {
+            let mut status = ProcessStatus::default();
+            status.take(text.as_bytes()).unwrap();
+            assert_eq!(status.is_first, want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_ignores_a_hangup_ignores_signal_1() {
+        for (text, want) in [
+            ("SigIgn:\t0000000000001001", true),
+            ("SigIgn:\t0000000000001000", false),
+            ("SigIgn:\tx", false),
+        ] {
+            let mut status = ProcessStatus::default();
+            status.take(text.as_bytes()).unwrap();
+            assert_eq!(status.ignores_hangup, want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pty_is_told_from_other_terminals() {
+        let pty = |terminal| {
+            let stat = Stat {
+                terminal,
+                ..Stat::parse(STAT).unwrap()
+            };
+            stat.pty()
+        };
+        // makedev(136, 3), makedev(136, 300), makedev(4, 1), none.
+        assert_eq!(pty(34_819), Some(3));
+        assert_eq!(pty(34_816 | 0x2c | 1 << 20), Some(300));
+        assert_eq!(pty(4 << 8 | 1), None);
+        assert_eq!(pty(0), None);
     }
 
     #[test]

@@ -52,6 +52,14 @@ pub(crate) struct Kept {
     pub(crate) kernel_session: u32,
     /// Its process group is the one in the foreground of its terminal.
     pub(crate) is_in_foreground: bool,
+    pub(crate) has_terminal: bool,
+    pub(crate) ignores_hangup: bool,
+    /// What holds the master side of its terminal, where it leads a session.
+    pub(crate) hangup: Hangup,
+    /// It is the first process of a pid namespace that is not ours.
+    pub(crate) is_first: bool,
+    /// What tells its pid namespace from others; 0: not known.
+    pub(crate) pid_namespace: u64,
     /// An answer was waited for in vain.
     pub(crate) stuck: bool,
     /// Nothing was found where it was to be read: it is gone, unless a later
@@ -99,6 +107,16 @@ pub(crate) struct Correction {
     pub(crate) round: u64,
 }
 
+/// See [`Kept::hangup`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hangup {
+    /// Not known.
+    Due,
+    /// It was asked for, and no answer has come.
+    Asked,
+    Known(Option<ProcessId>),
+}
+
 /// See [`Kept::compared`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Compared {
@@ -132,6 +150,11 @@ impl Kept {
             ties: Ties::Due,
             kernel_session: 0,
             is_in_foreground: false,
+            has_terminal: false,
+            ignores_hangup: false,
+            hangup: Hangup::Due,
+            is_first: false,
+            pid_namespace: 0,
             stuck: false,
             missed: false,
             compared: None,
@@ -195,6 +218,9 @@ impl Kept {
             self.ties = Ties::Due;
         }
         self.compared = self.compared.filter(|it| it.is_same.is_some());
+        if self.hangup == Hangup::Asked {
+            self.hangup = Hangup::Due;
+        }
     }
 
     /// Whose `process` is.
@@ -313,7 +339,8 @@ impl Reader<'_> {
         process.group = stat.group;
         process.major_faults = stat.major_faults;
         kept.kernel_session = stat.session;
-        kept.is_in_foreground = stat.has_terminal && stat.foreground == stat.group;
+        kept.has_terminal = stat.has_terminal();
+        kept.is_in_foreground = kept.has_terminal && stat.foreground == stat.group;
         if !stat.is_kernel_thread {
             if stat.outlived_its_first_thread() && kept.thread.is_none() {
                 kept.thread = self.other_thread(pid)?;
@@ -324,6 +351,8 @@ impl Reader<'_> {
                 path: self.root.path.join(PidPath::new(pid, "status").as_str()),
                 key: "Uid:",
             })?;
+            kept.is_first = status.is_first;
+            kept.ignores_hangup = status.ignores_hangup;
             kept.raw_swap_bytes = status.swap_bytes;
             kept.rss_shmem_bytes = status.shmem_bytes;
             process.page_table_bytes = status.page_table_bytes;
@@ -338,7 +367,7 @@ impl Reader<'_> {
         }
         let alone = Grouping {
             session: SessionId(u64::from(stat.session)),
-            login: stat.has_terminal,
+            login: stat.has_terminal(),
         };
         kept.place(process, alone);
         self.look_if_held(process, kept)

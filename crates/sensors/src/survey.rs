@@ -30,6 +30,7 @@ use rustix::io::pread;
 
 use crate::cgroup::{Grouping, hash, line_names_unit, unit_of_line};
 use crate::file::for_each_line;
+use crate::number::decimal;
 use crate::pid_files::Stat;
 use crate::share::OwnShare;
 use crate::smaps::{UNSEEN, last_mapped_bytes};
@@ -64,6 +65,9 @@ pub enum What {
     CommandLine,
     /// What would suffer if it were paused: `environ` and `fd`.
     Ties,
+    /// What holds the master side of its terminal: `fd` and `fdinfo` of what
+    /// started it.
+    Terminal,
     /// Whether it has one memory with another.
     SameMemory(ProcessId),
 }
@@ -72,7 +76,7 @@ impl What {
     /// Whether reading it takes the process's mmap lock.
     #[must_use]
     pub fn takes_the_mmap_lock(self) -> bool {
-        !matches!(self, Self::Identity | Self::SameMemory(_))
+        !matches!(self, Self::Identity | Self::Terminal | Self::SameMemory(_))
     }
 }
 
@@ -96,6 +100,8 @@ pub(crate) enum Finding {
     LastMapped(u64),
     CommandLine(CommandLine),
     Ties(Pausing),
+    /// `None`: nothing that could be found.
+    Terminal(Option<ProcessId>),
     SameMemory {
         with: ProcessId,
         is_same: bool,
@@ -179,6 +185,8 @@ pub(crate) struct Identity {
     /// What tells its executable from others; 0: it has none that we may see.
     pub(crate) executable: u64,
     pub(crate) in_our_user_namespace: bool,
+    /// What tells its pid namespace from others; 0: that is not to be seen.
+    pub(crate) pid_namespace: u64,
     /// Where systemd keeps it; `None` without systemd.
     pub(crate) unit: Option<Grouping>,
     /// What it is grouped by without.
@@ -263,6 +271,7 @@ fn look(
             Ok(Some(reason)) => Pausing::Forbidden(reason),
             Err(Unread) => Pausing::Forbidden(Unpausable::Unknown),
         }),
+        What::Terminal => Finding::Terminal(holder_of_terminal(root, &stat)),
         What::SameMemory(with) => {
             let (other, ..) = find(root, with)?;
             let is_same = have_one_memory(request.id.pid, with.pid);
@@ -305,6 +314,43 @@ fn forbids_pausing(process: &Process) -> Result<Option<Unpausable>, Unread> {
 }
 
 fn holds_a_pty_master(process: &Process) -> Result<bool, Unread> {
+    any_pty_master(process, |_| true)
+}
+
+/// So far up it is looked for: sshd(8) has a process of its own for each session,
+/// sudo(8) one that watches.
+const GENERATIONS: usize = 8;
+
+/// The nearest ancestor that holds the master side of the terminal of `stat`.
+fn holder_of_terminal(root: &Path, stat: &Stat) -> Option<ProcessId> {
+    let pty = stat.pty()?;
+    let mut pid = stat.parent;
+    for _ in 0..GENERATIONS {
+        if pid <= 1 {
+            return None;
+        }
+        let process = Process::new_with_root(root.join(pid.to_string())).ok()?;
+        let stat = self::stat(&process)?;
+        let holds = any_pty_master(&process, |fd| {
+            let file = process.open_relative(format!("fdinfo/{fd}")).ok();
+            let index = file.and_then(|file| {
+                first_of_lines(&file, |line| {
+                    decimal(line.strip_prefix(b"tty-index:")?.trim_ascii())
+                })
+            });
+            index == Some(u64::from(pty))
+        });
+        if let Ok(true) = holds {
+            let start_ticks = stat.start_ticks;
+            return Some(ProcessId { pid, start_ticks });
+        }
+        pid = stat.parent;
+    }
+    None
+}
+
+/// Whether any of its open files is a pty master that `is_it`, by its number.
+fn any_pty_master(process: &Process, is_it: impl Fn(&str) -> bool) -> Result<bool, Unread> {
     let directory = process.open_relative("fd").map_err(|_| Unread)?;
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut links = RawDir::new(&directory, &mut buffer);
@@ -319,6 +365,7 @@ fn holds_a_pty_master(process: &Process) -> Result<bool, Unread> {
         // One that was closed meanwhile is none; `.` and `..` are no links.
         if let Ok((path, _)) = readlinkat_raw(&directory, link.file_name(), &mut path)
             && is_pty_master(path)
+            && is_it(&link.file_name().to_string_lossy())
         {
             return Ok(true);
         }
@@ -375,13 +422,15 @@ fn identity(
     Identity {
         executable: executable.map_or(0, |executable| hash(bytes(&executable)).max(1)),
         in_our_user_namespace,
+        pid_namespace: readlink(path.join("ns/pid"), Vec::new())
+            .map_or(0, |link| hash(link.as_bytes()).max(1)),
         unit: process
             .open_relative("cgroup")
             .ok()
             .and_then(|file| first_of_lines(&file, unit_of_line)),
         alone: Grouping {
             session: SessionId(u64::from(stat.session)),
-            login: stat.has_terminal,
+            login: stat.has_terminal(),
         },
     }
 }

@@ -95,6 +95,9 @@ pub struct ProcessTable {
     /// How many calls have measured anything, so that the oldest measurement
     /// is known.
     pub(crate) round: u64,
+    /// The first process of each pid namespace but ours, by what tells that from
+    /// others.
+    pub(crate) first_processes: Vec<(u64, ProcessId)>,
     /// Their processes are not measured any longer.
     pub(crate) given_up_on: Vec<Owner>,
     /// No process is.
@@ -125,6 +128,7 @@ impl ProcessTable {
             text: vec![0; 8192].into_boxed_slice(),
             hold_at_most,
             round: 0,
+            first_processes: Vec::with_capacity(capacity),
             given_up_on: Vec::new(),
             measures_nothing: false,
             scanned_at_ticks: 0,
@@ -169,6 +173,7 @@ impl ProcessTable {
             }
         }
         self.part_memories();
+        self.find_holders();
         if depth == Depth::Full {
             self.make_room();
         }
@@ -461,6 +466,8 @@ impl ProcessTable {
         let len = self.processes.len();
         self.processes.reserve(len);
         self.kept.reserve(len);
+        let first = (2 * len).saturating_sub(self.first_processes.len());
+        self.first_processes.reserve(first);
         self.pids.reserve((2 * len).saturating_sub(self.pids.len()));
     }
 }

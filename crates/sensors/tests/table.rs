@@ -335,6 +335,85 @@ fn a_terminal_that_is_opened_later_is_found_in_turn() {
     }
 }
 
+/// The tree `good`, where sshd holds the master sides of two terminals; bash is on
+/// the first, with what it started.
+fn with_terminals() -> Copy {
+    let copy = Copy::of("good");
+    for directory in ["fd", "fdinfo"] {
+        fs::create_dir(copy.path().join("800").join(directory)).expect("the tree is ours");
+    }
+    for (fd, pty) in [(5, 3), (7, 0)] {
+        let link = copy.path().join(format!("800/fd/{fd}"));
+        std::os::unix::fs::symlink("/dev/ptmx", link).expect("the tree is ours");
+        let info = format!("pos:\t0\nflags:\t02\ntty-index:\t{pty}\n");
+        copy.write(&format!("800/fdinfo/{fd}"), &info);
+    }
+    copy
+}
+
+fn ends_with(table: &Table, pids: [u32; 4]) -> [Option<u32>; 4] {
+    pids.map(|pid| table.get(pid).ends_with.map(|id| id.pid))
+}
+
+#[test]
+fn a_session_ends_with_what_holds_its_terminal_but_for_what_ignores_the_hangup() {
+    let copy = with_terminals();
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    let pids = [800, 1200, 1204, 1205];
+    assert_eq!(ends_with(&table, pids), [None; 4]);
+    // Its leader alone is asked about, once.
+    assert_eq!(table.find_terminals(), [1200]);
+    assert_eq!(table.find_terminals(), []);
+    let all = [None, Some(800), Some(800), Some(800)];
+    assert_eq!(ends_with(&table, pids), all);
+    let path = copy.path().join("1205/status");
+    let text = fs::read_to_string(path).expect("it is there");
+    copy.write("1205/status", &format!("{text}SigIgn:\t0000000000000001\n"));
+    table.scan(Depth::Full);
+    let all = [None, Some(800), Some(800), None];
+    assert_eq!(ends_with(&table, pids), all);
+    // Another may hold it by now.
+    copy.remove("800");
+    table.scan(Depth::Full);
+    let left = [1200, 1204, 1205].map(|pid| table.get(pid).ends_with);
+    assert_eq!(left, [None; 3]);
+    assert_eq!(table.find_terminals(), [1200]);
+}
+
+#[test]
+fn a_terminal_of_another_number_is_anothers() {
+    let copy = with_terminals();
+    copy.write("800/fdinfo/7", "pos:\t0\ntty-index:\t1\n");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    assert_eq!(table.find_terminals(), [1200]);
+    assert_eq!(ends_with(&table, [800, 1200, 1204, 1205]), [None; 4]);
+}
+
+#[test]
+fn a_pid_namespace_ends_with_its_first_process_and_that_with_its_terminal() {
+    let copy = with_terminals();
+    for (pid, here) in [(1204, 1), (1205, 2)] {
+        let path = copy.path().join(format!("{pid}/status"));
+        let text = fs::read_to_string(path).expect("it is there");
+        copy.write(
+            &format!("{pid}/status"),
+            &format!("{text}NSpid:\t{pid}\t{here}\n"),
+        );
+        let namespaces = copy.path().join(format!("{pid}/ns"));
+        fs::create_dir_all(&namespaces).expect("the tree is ours");
+        let link = namespaces.join("pid");
+        std::os::unix::fs::symlink("pid:[4026532201]", link).expect("the tree is ours");
+    }
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    table.find_terminals();
+    table.scan(Depth::Fast);
+    let all = [None, Some(800), Some(800), Some(1204)];
+    assert_eq!(ends_with(&table, [800, 1200, 1204, 1205]), all);
+}
+
 #[test]
 fn a_request_that_is_given_up_on_is_made_again_but_for_its_process() {
     let copy = tied();

@@ -221,6 +221,7 @@ impl Surveyor {
         }
         self.is_shareds_turn = !self.is_shareds_turn;
         if self.is_shareds_turn {
+            table.ask_for_terminals(&mut |request| self.ask(request));
             table.ask_for_one_memory(memory, &mut |request| self.ask(request));
             table.ask_for_families(memory, &mut |request| self.ask(request));
             return false;
@@ -343,6 +344,7 @@ impl fmt::Display for Unanswered {
             What::LastMapped => "its smaps",
             What::CommandLine => "its cmdline",
             What::Ties => "its environ or open files",
+            What::Terminal => "what holds its terminal",
             What::SameMemory(_) => "whether it shares its memory",
         };
         write!(f, "{file} did not come within {seconds} s; ")?;
@@ -351,7 +353,7 @@ impl fmt::Display for Unanswered {
                 f,
                 "neither did others, so shared memory is no longer measured and counts in full for each process"
             ),
-            (What::Identity | What::SameMemory(_), _) | (_, Some(0) | None) => {
+            (What::Identity | What::Terminal | What::SameMemory(_), _) | (_, Some(0) | None) => {
                 write!(f, "all that it maps is counted")
             }
             _ => write!(
@@ -364,7 +366,7 @@ impl fmt::Display for Unanswered {
 
 fn patience(request: &Inquiry) -> Duration {
     match request.what {
-        What::Identity | What::SameMemory(_) => IDENTITY_PATIENCE,
+        What::Identity | What::Terminal | What::SameMemory(_) => IDENTITY_PATIENCE,
         What::OwnMemory | What::LastMapped | What::CommandLine | What::Ties => {
             let mib = u32::try_from(request.rss_bytes >> 20).unwrap_or(u32::MAX);
             MEASURE_PATIENCE + PATIENCE_PER_MIB * mib

@@ -14,13 +14,14 @@ const LEVELS: [&str; 2] = ["-m", "10,9"];
 const SHORT_OF_ONE: u64 = 350;
 const PLENTY: u64 = 2000;
 
-/// A process of [`HELD_MIB`] that runs `script`, in Python, once it holds them.
-fn holding(script: &str, arguments: &[&str]) -> Process {
-    let hold = format!(
-        "import os, sys, time\nheld = bytearray(b'x') * ({HELD_MIB} << 20)\n\
-         def say(text):\n    sys.stdout.write(text + '\\n')\n    sys.stdout.flush()\n{script}\n"
-    );
-    Process::start(Command::new("python3").args(["-c", &hold]).args(arguments))
+/// What holds [`HELD_MIB`] once it calls `hold()`, in Python; `script` says so then.
+fn python(script: &str) -> String {
+    format!(
+        "import os, pty, subprocess, sys, time\n\
+         def hold():\n    global held\n    held = bytearray(b'x') * ({HELD_MIB} << 20)\n    \
+             sys.stdout.write('enough\\n')\n    sys.stdout.flush()\n\
+         {script}"
+    )
 }
 
 /// The only child of `pid`.
@@ -40,10 +41,12 @@ fn two_processes_with_one_memory_cost_both_their_values() {
     let fifo = fifo.to_str().expect("plain");
     // By clone(2) with CLONE_VM and CLONE_VFORK; before execve(2) the child
     // waits for a writer.
-    let script = "say('enough')\n\
+    let script = python(
+        "hold()\n\
         opens = [(os.POSIX_SPAWN_OPEN, 0, sys.argv[1], os.O_RDONLY, 0)]\n\
-        os.posix_spawn('/bin/true', ['true'], {}, file_actions=opens)";
-    let mut nine = holding(script, &[fifo]);
+        os.posix_spawn('/bin/true', ['true'], {}, file_actions=opens)",
+    );
+    let mut nine = Process::start(Command::new("python3").args(["-c", &script, fifo]));
     let one = child_of(nine.pid());
     for (pid, value) in [(nine.pid(), 9), (one, 1)] {
         fs::write(stage.entry(pid), format!("{value}\n")).expect("the registry is ours");
@@ -68,4 +71,62 @@ fn two_processes_with_one_memory_cost_both_their_values() {
     assert_eq!(nine.killed_by(), Some(Signal::SIGKILL as i32));
     let freed = daemon.line_with("sum of values lost: 10");
     assert!(freed.contains("from 2 processes"), "{freed}");
+}
+
+/// Has `holder`, worth 1, and its child, worth 50, stand beside another worth 5. That
+/// goes first; then both of these together.
+#[track_caller]
+fn check_holder(stage: &Stage, holder: u32) {
+    let job = child_of(holder);
+    for (pid, value) in [(holder, 1), (job, 50)] {
+        fs::write(stage.entry(pid), format!("{value}\n")).expect("the registry is ours");
+    }
+    let mut five = stage.process(5);
+    let mut daemon = stage.daemon(&LEVELS);
+    for pid in [holder, job, five.pid()] {
+        daemon.says(&format!("process {pid} is registered"));
+    }
+    stage.set_available(SHORT_OF_ONE);
+    daemon.line_with("kill pid=");
+    stage.set_available(PLENTY);
+    daemon.says("sum of values lost: 5");
+    assert_eq!(five.killed_by(), Some(Signal::SIGKILL as i32));
+
+    stage.set_available(SHORT_OF_ONE);
+    daemon.says(&format!("kill pid={holder} signal=SIGKILL"));
+    daemon.says(&format!("kill pid={job} signal=SIGKILL"));
+    stage.set_available(PLENTY);
+    let freed = daemon.line_with("sum of values lost: 51");
+    assert!(freed.contains("from 2 processes"), "{freed}");
+}
+
+#[test]
+fn the_holder_of_a_pty_costs_what_is_on_it() {
+    let stage = Stage::new();
+    let script = python(
+        "pid, master = pty.fork()\n\
+         if pid == 0:\n    os.execvp('tail', ['tail', '-f', '/dev/null'])\n\
+         hold()\n\
+         os.waitpid(pid, 0)",
+    );
+    let holder = Process::start(Command::new("python3").args(["-c", &script]));
+    check_holder(&stage, holder.pid());
+}
+
+#[test]
+fn the_first_process_of_a_pid_namespace_costs_what_is_in_it() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root may make a pid namespace");
+        return;
+    }
+    let stage = Stage::new();
+    let script = python(
+        "child = subprocess.Popen(['tail', '-f', '/dev/null'])\n\
+         hold()\n\
+         child.wait()",
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "python3", "-c", &script]);
+    let outside = Process::start(&mut command);
+    check_holder(&stage, child_of(outside.pid()));
 }

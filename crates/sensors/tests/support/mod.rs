@@ -152,6 +152,17 @@ impl Table {
         self.asked.len()
     }
 
+    /// Finds what holds the terminals that are asked about; the pids of the leaders.
+    pub(crate) fn find_terminals(&mut self) -> Vec<u32> {
+        self.asked.clear();
+        self.table.ask_for_terminals(&mut |request| {
+            self.asked.push(request);
+            true
+        });
+        self.answer(&mut |_, _| {});
+        self.identified()
+    }
+
     /// Compares what is to be compared, where `same` has one memory; the pids.
     pub(crate) fn find_one_memory(&mut self, memory: &Memory, same: &[(u32, u32)]) -> Vec<u32> {
         self.asked.clear();
