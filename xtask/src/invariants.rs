@@ -55,7 +55,14 @@ const PAUSER: &str = "crates/user-oom/src/pause_reader.rs";
 const ROWS: [&[&str]; 3] = [
     &["model", "psi"],
     &["knapsack", "oom-policy"],
-    &["control", "reaper", "sensors", "terminal", "value-registry"],
+    &[
+        "config",
+        "control",
+        "reaper",
+        "sensors",
+        "terminal",
+        "value-registry",
+    ],
 ];
 
 /// The exceptions, in the same row: which crate uses which.

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser};
+use jiff::fmt::friendly::SpanParser;
 use oom_policy::{Amount, Floor, Memory, Settings, SettingsError};
 
 use crate::pattern::Pattern;
@@ -28,7 +29,9 @@ const SLIP_BYTES: u64 = 1 << 20;
 ///
 /// A file named after its pid gives a process a value:
 /// `echo 8 > /tmp/user_processes/$$`. Unregistered processes that belong together
-/// (a service, or a login and all that came of it) share a value of 1.
+/// (a service, or a login and all that came of it) share a value of 1. Each
+/// argument is also a key of the configuration file; a number may have its unit
+/// behind it: `10 %`, `2 GiB`, `500 ms`.
 #[derive(Debug, Parser)]
 #[command(
     name = "user-oom",
@@ -37,15 +40,16 @@ const SLIP_BYTES: u64 = 1 << 20;
     max_term_width = 80,
     args_override_self = true,
     after_help = "Exit status: 0 after SIGINT, SIGTERM, SIGHUP, ^\\ or ^Z, and after -h and -v;
-1 if it cannot guard, with the reason on standard error; 2 for invalid
-arguments."
+1 if it cannot guard, with the reason on standard error; 2 for an invalid
+argument or configuration. --check-config: 0 if it could start so, else 1."
 )]
 pub(crate) struct Arguments {
     /// Send SIGTERM at or below PERCENT of memory available, SIGKILL at or
-    /// below KILL_PERCENT, if free swap is as low (-s) [default: 10, and half
-    /// of PERCENT]
+    /// below KILL_PERCENT, if free swap is as low (--swap) [default: 10, and
+    /// half of PERCENT]
     #[arg(
         short = 'm',
+        long = "memory",
         value_name = "PERCENT[,KILL_PERCENT]",
         allow_hyphen_values = true
     )]
@@ -55,32 +59,35 @@ pub(crate) struct Arguments {
     /// PERCENT]
     #[arg(
         short = 's',
+        long = "swap",
         value_name = "PERCENT[,KILL_PERCENT]",
         allow_hyphen_values = true
     )]
     swap_percent: Option<Percents>,
 
-    /// As -m, in KiB or with a suffix K, M or G; with -m, the lower of the two
-    /// counts
+    /// As --memory, in KiB or with a suffix K, M or G; with --memory, the lower
+    /// of the two counts
     #[arg(
         short = 'M',
+        long = "memory-size",
         value_name = "SIZE[,KILL_SIZE]",
         allow_hyphen_values = true
     )]
     memory_size: Option<Sizes>,
 
-    /// As -s, in KiB or with a suffix K, M or G; with -s, the lower of the two
-    /// counts
+    /// As --swap, in KiB or with a suffix K, M or G; with --swap, the lower of
+    /// the two counts
     #[arg(
         short = 'S',
+        long = "swap-size",
         value_name = "SIZE[,KILL_SIZE]",
         allow_hyphen_values = true
     )]
     swap_size: Option<Sizes>,
 
     /// Recovery threshold: stop killing once this much memory is available, in
-    /// percent or as a size with a suffix K, M or G; above -m [default: 1.5
-    /// times -m]
+    /// percent or as a size with a suffix K, M or G; above --memory [default:
+    /// 1.5 times --memory]
     #[arg(long, value_name = "PERCENT|SIZE", allow_hyphen_values = true)]
     recover: Option<Recovery>,
 
@@ -88,7 +95,7 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value = "5",
+        default_value = "5 s",
         allow_hyphen_values = true
     )]
     grace: Seconds,
@@ -97,7 +104,7 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value = "5",
+        default_value = "5 s",
         allow_hyphen_values = true
     )]
     horizon: Seconds,
@@ -107,7 +114,7 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         value_name = "PERCENT|off",
-        default_value = "50",
+        default_value = "50 %",
         allow_hyphen_values = true
     )]
     pressure: Gate,
@@ -122,13 +129,13 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         value_name = "PERCENT|off",
-        default_value = "10",
+        default_value = "10 %",
         allow_hyphen_values = true
     )]
     pause_pressure: Gate,
 
     /// Time between two status lines; 0: none [default: 1 on a terminal, else 3600]
-    #[arg(short = 'r', value_name = "SECONDS", allow_hyphen_values = true)]
+    #[arg(short = 'r', long, value_name = "SECONDS", allow_hyphen_values = true)]
     report: Option<Seconds>,
 
     /// Do everything but send signals
@@ -140,7 +147,7 @@ pub(crate) struct Arguments {
     registered_only: bool,
 
     /// Kill the whole process group of a victim
-    #[arg(short = 'g')]
+    #[arg(short = 'g', long)]
     by_group: bool,
 
     /// Kill unregistered processes with a matching name first. The name is the
@@ -155,7 +162,8 @@ pub(crate) struct Arguments {
     pub(crate) avoid: Option<Pattern>,
 
     /// Never kill a process with a matching name. Any process can take such a
-    /// name, so use it only where you trust all users; -d shows what it protects
+    /// name, so use it only where you trust all users; --debug shows what it
+    /// protects
     #[arg(long, value_name = "REGEX")]
     pub(crate) ignore: Option<Pattern>,
 
@@ -165,16 +173,16 @@ pub(crate) struct Arguments {
 
     /// Run the program at PATH before each kill, without waiting for it. It must
     /// be writable by root and the daemon's user only
-    #[arg(short = 'P', value_name = "PATH", value_parser = hook_file::parse)]
+    #[arg(short = 'P', long, value_name = "PATH", value_parser = hook_file::parse)]
     pub(crate) before: Option<PathBuf>,
 
-    /// The same, after each kill
-    #[arg(short = 'N', value_name = "PATH", value_parser = hook_file::parse)]
+    /// The same as --before, after each kill
+    #[arg(short = 'N', long, value_name = "PATH", value_parser = hook_file::parse)]
     pub(crate) after: Option<PathBuf>,
 
     /// Notify desktop users of each kill over D-Bus, with dbus-send;
     /// systembus-notify shows it
-    #[arg(short = 'n')]
+    #[arg(short = 'n', long)]
     pub(crate) notify: bool,
 
     /// Write to the system log instead of standard output and error
@@ -233,6 +241,23 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 
+    /// Read this file, and the drop-ins in config.d beside it [default:
+    /// /etc/user-oom/config.toml, if it is there]
+    #[arg(long, value_name = "PATH", help_heading = CONFIGURATION)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print each key in force, and where its value comes from
+    #[arg(long, help_heading = CONFIGURATION)]
+    pub(crate) check_config: bool,
+
+    /// Print a configuration file with all keys and their defaults
+    #[arg(long, help_heading = CONFIGURATION)]
+    pub(crate) print_config: bool,
+
+    /// Start even if the configuration would have processes killed at once
+    #[arg(long, help_heading = CONFIGURATION)]
+    pub(crate) force: bool,
+
     /// Print the version
     #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
@@ -258,6 +283,16 @@ pub(crate) struct Arguments {
     kernel_oom: bool,
 }
 
+/// What follows from an argument that is not given, if that is the same on every
+/// machine; and the argument that replaces it.
+pub(crate) const IMPLIED_DEFAULTS: [(&str, &str, &str); 2] = [
+    ("memory", "10 %, 5 %", "memory-size"),
+    ("swap", "10 %, 5 %", "swap-size"),
+];
+
+/// What is about the configuration file, and so cannot be in it.
+const CONFIGURATION: &str = "Configuration";
+
 /// What else is taken, so that a command line of earlyoom's works unchanged.
 const FROM_EARLYOOM: &str = "Accepted from earlyoom";
 
@@ -269,17 +304,17 @@ impl Arguments {
     /// A sentence that names the argument and what would be right.
     pub(crate) fn settings(&self, machine: &Memory) -> Result<Settings, Unusable> {
         if self.kernel_oom {
-            return Err(Unusable(
+            return Err(Unusable::new(
                 "`--kernel-oom` would leave the choice to the kernel, which has no values: leave it \
-                 out, or use `psi-monitor --action sysrq`"
-                    .to_owned(),
+                 out, or use `psi-monitor --action sysrq`",
+                &[],
             ));
         }
         if self.align_kernel {
-            return Err(Unusable(
+            return Err(Unusable::new(
                 "`--align-kernel` is the default by now: leave it out (`--no-align-kernel` is the \
-                 opposite)"
-                    .to_owned(),
+                 opposite)",
+                &[],
             ));
         }
         let base_bytes = machine.usable_bytes();
@@ -288,17 +323,20 @@ impl Arguments {
             amounts(self.swap_percent, self.swap_size, machine.swap_total_bytes);
         let warn_bytes = warn_memory.of(base_bytes);
         if warn_bytes < LEAST_BYTES || base_bytes <= warn_bytes {
-            return Err(Unusable(format!(
-                "`{}` is {} KiB on this machine: give at least {} MiB, which user-oom needs to act, \
+            return Err(Unusable::new(
+                format!(
+                    "`{}` is {} KiB on this machine: give at least {} MiB, which user-oom needs to act, \
                  and less than all memory, {} MiB (the default is `-m 10,5`)",
-                match warn_memory {
-                    Amount::Bytes(_) => "-M",
-                    Amount::PartsPerMillion(_) => "-m",
-                },
-                warn_bytes >> 10,
-                LEAST_BYTES >> 20,
-                base_bytes >> 20,
-            )));
+                    match warn_memory {
+                        Amount::Bytes(_) => "-M",
+                        Amount::PartsPerMillion(_) => "-m",
+                    },
+                    warn_bytes >> 10,
+                    LEAST_BYTES >> 20,
+                    base_bytes >> 20,
+                ),
+                &["memory", "memory-size"],
+            ));
         }
         let recovery = match self.recover {
             Some(Recovery(amount)) => amount,
@@ -325,19 +363,20 @@ impl Arguments {
             ..Settings::default()
         };
         settings.checked_on(machine).map_err(|err| match err {
-            SettingsError::KillAboveWarn => Unusable(
+            SettingsError::KillAboveWarn => Unusable::new(
                 "a kill threshold (the second number of `-m`, `-M`, `-s` or `-S`) is above its \
-                 warn threshold: give at most the first number"
-                    .to_owned(),
+                 warn threshold: give at most the first number",
+                &["memory", "memory-size", "swap", "swap-size"],
             ),
-            SettingsError::RecoveryNotAboveWarn | SettingsError::RecoveryAboveAll => {
-                Unusable(format!(
+            SettingsError::RecoveryNotAboveWarn | SettingsError::RecoveryAboveAll => Unusable::new(
+                format!(
                     "`--recover` is not between the warn threshold and all memory: give more than \
                      {:.2} ({}M) and at most 100",
                     percent_of(warn_bytes, base_bytes),
                     warn_bytes >> 20,
-                ))
-            }
+                ),
+                &["recover", "memory", "memory-size"],
+            ),
         })
     }
 
@@ -345,8 +384,9 @@ impl Arguments {
     /// and a dry run must not have the kernel wait for it.
     pub(crate) fn source(&self) -> Result<Source, Unusable> {
         match (self.source, self.meminfo.is_some() || self.dryrun) {
-            (Source::Module, true) => Err(Unusable(
-                "`--source module` cannot be used with `--meminfo` or `--dryrun`".to_owned(),
+            (Source::Module, true) => Err(Unusable::new(
+                "`--source module` cannot be used with `--meminfo` or `--dryrun`",
+                &["source", "meminfo", "dryrun"],
             )),
             (_, true) => Ok(Source::Proc),
             (source, false) => Ok(source),
@@ -438,8 +478,34 @@ fn amounts(percents: Option<Percents>, sizes: Option<Sizes>, total_bytes: u64) -
 
 /// Arguments that are well-formed each, but cannot be meant together.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unusable(String);
+#[error("{said}")]
+pub struct Unusable {
+    said: String,
+    /// The arguments that it is about.
+    names: &'static [&'static str],
+}
+
+impl Unusable {
+    pub(crate) fn new(said: impl Into<String>, names: &'static [&'static str]) -> Self {
+        Self {
+            said: said.into(),
+            names,
+        }
+    }
+
+    /// Whether it is about the argument with this long name.
+    pub(crate) fn names(&self, argument: &str) -> bool {
+        self.names.contains(&argument)
+    }
+
+    /// The same, and where what it is about is set.
+    pub(crate) fn at(mut self, places: &[String]) -> Self {
+        if !places.is_empty() {
+            self.said = format!("{} ({})", self.said, places.join(", "));
+        }
+        self
+    }
+}
 
 /// A share of 100, kept in parts per million: 12.3456 is exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -460,11 +526,14 @@ impl FromStr for Percent {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parts = decimal(text, 4).filter(|&parts| parts <= u64::from(Self::ALL));
+        let parts = decimal(without_percent_sign(text), 4);
         parts
+            .filter(|&parts| parts <= u64::from(Self::ALL))
             .and_then(|parts| u32::try_from(parts).ok())
             .map(Self)
-            .ok_or_else(|| format!("`{text}` is not a percentage (expected 0 to 100, without `%`)"))
+            .ok_or_else(|| {
+                format!("`{text}` is not a percentage (expected 0 to 100, such as 10 or `10 %`)")
+            })
     }
 }
 
@@ -562,12 +631,20 @@ impl FromStr for Seconds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const YEAR_MILLIS: u64 = 365 * 24 * 60 * 60 * 1000;
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+        // Units are what jiff knows: `500 ms`, `5 s`, `1 min 30 s`.
+        let with_unit = || SpanParser::new().parse_unsigned_duration(text).ok();
         decimal(text, 3)
-            .filter(|&millis| millis <= YEAR_MILLIS)
-            .map(|millis| Self(Duration::from_millis(millis)))
+            .map(Duration::from_millis)
+            .or_else(with_unit)
+            .filter(|duration| *duration <= YEAR)
+            .map(Self)
             .ok_or_else(|| {
-                format!("`{text}` is not a number of seconds (expected one such as 5 or 0.5)")
+                format!(
+                    "`{text}` is not a time (expected seconds such as 5 or 0.5, or a unit such as \
+                     `500 ms`, `5 s` or `1 min`)"
+                )
             })
     }
 }
@@ -595,7 +672,7 @@ impl FromStr for Gate {
         if text == "off" {
             return Ok(Self::Off);
         }
-        match psi::Percent::from_str(text) {
+        match psi::Percent::from_str(without_percent_sign(text)) {
             Ok(percent) if percent > psi::Percent::default() => Ok(Self::At(percent)),
             Ok(_) | Err(_) => Err(format!(
                 "`{text}` is not a percentage above 0 and up to 100, or `off`"
@@ -614,26 +691,42 @@ fn pair<T>(
         Some((_, kill)) if kill.contains(',') => Err(format!(
             "`{text}` has more than two numbers: give one, or two separated by a comma"
         )),
-        Some((warn, kill)) => Ok((parse(warn)?, Some(parse(kill)?))),
+        Some((warn, kill)) => Ok((parse(warn.trim_end())?, Some(parse(kill.trim_start())?))),
     }
 }
 
-/// KiB, or with a suffix K, M or G. Less than a mebibyte in KiB is taken for a
-/// suffix left out, but for nothing at all.
+/// `10 %` as `10`.
+fn without_percent_sign(text: &str) -> &str {
+    text.strip_suffix('%').map_or(text, str::trim_end)
+}
+
+/// KiB, or with a suffix such as K, M, GiB. Less than a mebibyte in KiB is taken
+/// for a suffix left out, but for nothing at all.
+///
+/// No crate reads these: to those that there are, K is 1000 bytes, and a number
+/// without a suffix is bytes.
 fn size_bytes(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b'K' | b'k') => (&text[..text.len() - 1], 1 << 10),
-        Some(b'M' | b'm') => (&text[..text.len() - 1], 1 << 20),
-        Some(b'G' | b'g') => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1 << 10),
+    let end = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let suffix = &text[end.len()..];
+    let (number, unit) = match suffix.to_ascii_lowercase().as_str() {
+        // With a space and no unit it would be a slip.
+        "" => (text, Some(1 << 10)),
+        "k" | "kib" => (end.trim_end(), Some(1 << 10)),
+        "m" | "mib" => (end.trim_end(), Some(1 << 20)),
+        "g" | "gib" => (end.trim_end(), Some(1 << 30)),
+        "t" | "tib" => (end.trim_end(), Some(1 << 40)),
+        _ => (end, None),
     };
-    let bytes = decimal(digits, 3)
-        .and_then(|thousandths| thousandths.checked_mul(unit))
+    let bytes = unit
+        .and_then(|unit| decimal(number, 3)?.checked_mul(unit))
         .map(|thousandths| thousandths / 1000)
         .ok_or_else(|| {
-            format!("`{text}` is not a size (expected a number of KiB, or one with K, M or G)")
+            format!(
+                "`{text}` is not a size (expected a number of KiB, or one with K, M, G or T, such \
+                 as `512M` or `2 GiB`)"
+            )
         })?;
-    if bytes < SLIP_BYTES && digits.len() == text.len() && bytes > 0 {
+    if bytes < SLIP_BYTES && suffix.is_empty() && bytes > 0 {
         return Err(format!(
             "`{text}` is {text} KiB, too little to act: did you mean `{text}M`?"
         ));
@@ -735,10 +828,10 @@ mod tests {
             refused(line, "-m");
         }
         refused("-m 99999999999999999999999", "-m");
-        refused("-M 99999999999999G", "-M");
+        refused("-M 99999999999999G", "--memory-size");
         refused("-M 0", "-M");
         refused("-M 1T", "-M");
-        refused("-M 10,20", "-M");
+        refused("-M 10,20", "--memory-size");
         refused("-s 101", "-s");
         refused("-m 10 --recover 10", "--recover");
         refused("--recover 9", "--recover");
@@ -755,8 +848,8 @@ mod tests {
         refused("--pause-pressure 0", "--pause-pressure");
         refused("--user-value-cap 1000001", "--user-value-cap");
         refused("--user-value-cap -1", "--user-value-cap");
-        refused("-N hook.sh", "-N");
-        refused("-P hook.sh", "-P");
+        refused("-N hook.sh", "--after");
+        refused("-P hook.sh", "--before");
         refused("--prefer (", "--prefer");
         refused("stray", "stray");
         refused("--source kernel", "--source");

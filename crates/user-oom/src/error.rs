@@ -13,8 +13,14 @@ pub enum Error {
     #[error("invalid arguments")]
     Arguments(#[source] clap::Error),
     /// The arguments cannot be meant together.
-    #[error("invalid arguments")]
+    #[error("invalid arguments or configuration")]
     Unusable(#[source] Unusable),
+    /// The configuration file or a drop-in cannot be used.
+    #[error("cannot use the configuration")]
+    Configuration(#[source] config::FileError),
+    /// The configuration was checked, and it could not be started with it.
+    #[error("the daemon would not start so")]
+    Checked(#[source] Box<Self>),
     /// No socket can have the path given, or another daemon is running.
     #[error(transparent)]
     Control(control::PlaceError),
@@ -80,8 +86,9 @@ impl Error {
                 0 => ExitCode::SUCCESS,
                 _ => ExitCode::from(2),
             },
-            Self::Unusable(_) => ExitCode::from(2),
-            Self::Control(_)
+            Self::Unusable(_) | Self::Configuration(_) => ExitCode::from(2),
+            Self::Checked(_)
+            | Self::Control(_)
             | Self::Registry(_)
             | Self::Memory(_)
             | Self::NoModule
@@ -123,6 +130,12 @@ pub fn report(err: &Error) {
     // Where standard error is gone too, there is nowhere left to say so.
     let _ = match err {
         Error::Arguments(usage) => usage.print(),
+        Error::Checked(err) => return report(err),
+        // It has lines of its own, and carets below some.
+        Error::Configuration(config::FileError::Wrong(problems)) => {
+            let said = format!("user-oom: {err}:\n{problems}\n");
+            io::stderr().write_all(said.as_bytes())
+        }
         _ => {
             let line = format!("user-oom: {}\n", chain(err));
             let width = terminal::width(io::stderr());

@@ -11,6 +11,7 @@ mod arguments;
 mod buffer;
 mod classify;
 mod commands;
+mod configuration;
 mod daemon;
 mod error;
 mod holds;
@@ -42,6 +43,7 @@ use nix::sys::signal::SigSet;
 
 use crate::arguments::Arguments;
 pub use crate::arguments::Unusable;
+use crate::configuration::Configuration;
 pub use crate::error::{Error, report};
 use crate::tell::syslog::Syslog;
 
@@ -67,16 +69,32 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
         }
         _ => {}
     }
-    let arguments = Arguments::try_parse_from(command_line).map_err(Error::Arguments)?;
+    let asked = Arguments::try_parse_from(&command_line).map_err(Error::Arguments)?;
+    if asked.print_config {
+        say(&configuration::print());
+        return Ok(());
+    }
+    let read = Configuration::read(&command_line);
+    if asked.check_config {
+        return check(read).map_err(|err| Error::Checked(Box::new(err)));
+    }
+    let configuration = read?;
+    let arguments = &configuration.arguments;
     let descriptors = start::take_descriptors()?;
     let signals = start::take_signals()?;
-    let syslog = start_log(&arguments);
+    let syslog = start_log(arguments);
     for remark in arguments.remarks() {
         log::info!("{remark}");
     }
     let terminal = syslog.is_none() && io::stdout().is_terminal();
-    let guarded = start::daemon(&arguments, terminal, syslog.as_ref(), signals, descriptors)
-        .and_then(|mut daemon| daemon.guard());
+    let guarded = start::daemon(
+        &configuration,
+        terminal,
+        syslog.as_ref(),
+        signals,
+        descriptors,
+    )
+    .and_then(|mut daemon| daemon.guard());
     if guarded.is_err() {
         // There is nothing left to end cleanly, and what is written now may
         // wait for a terminal.
@@ -84,6 +102,18 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
         tell::main_log::write_out();
     }
     guarded
+}
+
+/// Prints what is in force, and says what the daemon would not start with.
+fn check(read: Result<Configuration, Error>) -> Result<(), Error> {
+    let configuration = read?;
+    say(&configuration.to_string());
+    start::check(&configuration)
+}
+
+fn say(text: &str) {
+    // A reader that has seen enough is no error.
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// What `[WARN ] ` takes, behind which a folded line goes on.

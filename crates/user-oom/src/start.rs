@@ -28,6 +28,7 @@ use crate::act::Executor;
 use crate::align::{self, Aligner};
 use crate::arguments::{Arguments, Source};
 use crate::classify::{Classifier, Programs};
+use crate::configuration::Configuration;
 use crate::daemon::{Daemon, LoopState, StatusLine, room_for};
 use crate::error::{Error, chain, system};
 use crate::memory::{self, Beside, Busy, ListenTarget, MemorySource};
@@ -80,13 +81,14 @@ const LEAST_STACK_BYTES: u64 = 512 << 10;
 ///
 /// [`Error`] says what it cannot do without.
 pub(crate) fn daemon(
-    arguments: &Arguments,
+    configuration: &Configuration,
     terminal: bool,
     syslog: Option<&Syslog>,
     signals: SignalFd,
     descriptors: u64,
 ) -> Result<Daemon, Error> {
-    let (memory_source, mut settings) = memory(arguments)?;
+    let arguments = &configuration.arguments;
+    let (memory_source, mut settings) = memory(configuration)?;
     let memory = memory_source.last();
 
     let root = ProcRoot::at(PROC);
@@ -264,12 +266,13 @@ fn page(syslog: Option<&Syslog>) -> Page<Box<dyn Write + Send>> {
 }
 
 /// Opens what memory is read from, and makes the policy's settings of it.
-fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
+fn memory(configuration: &Configuration) -> Result<(MemorySource, Settings), Error> {
+    let arguments = &configuration.arguments;
     let source = arguments.source().map_err(Error::Unusable)?;
     let mut meminfo = meminfo(arguments).map_err(Error::Memory)?;
     let beside = beside_meminfo(arguments, zoneinfo);
     let memory = meminfo.read().map_err(Error::Memory)?;
-    let mut settings = arguments.settings(&memory).map_err(Error::Unusable)?;
+    let mut settings = settings(configuration, &memory)?;
     let (notifier, busy) = match source {
         Source::Proc => (None, None),
         Source::Auto => listen(&mut settings, &memory).unwrap_or_else(|err| {
@@ -286,6 +289,37 @@ fn memory(arguments: &Arguments) -> Result<(MemorySource, Settings), Error> {
         source.wait_for_notifier(busy);
     }
     Ok((source, settings))
+}
+
+/// The policy's settings. What a file says is refused where processes would be
+/// killed at once; what is typed as an argument is meant.
+fn settings(configuration: &Configuration, memory: &Memory) -> Result<Settings, Error> {
+    let settings = configuration.settings_on(memory).map_err(Error::Unusable)?;
+    let arguments = &configuration.arguments;
+    let kills = configuration.kills_at_once(&settings, memory);
+    match kills.filter(|_| configuration.sets_a_threshold() && !arguments.dryrun) {
+        Some(unusable) if !arguments.force => Err(Error::Unusable(unusable)),
+        _ => Ok(settings),
+    }
+}
+
+/// Whether a daemon could start with `configuration` on this machine now.
+///
+/// # Errors
+///
+/// What keeps it from that.
+pub(crate) fn check(configuration: &Configuration) -> Result<(), Error> {
+    let arguments = &configuration.arguments;
+    arguments.source().map_err(Error::Unusable)?;
+    let memory = meminfo(arguments).and_then(|mut meminfo| meminfo.read());
+    let memory = memory.map_err(Error::Memory)?;
+    let settings = configuration
+        .settings_on(&memory)
+        .map_err(Error::Unusable)?;
+    match configuration.kills_at_once(&settings, &memory) {
+        Some(unusable) if !arguments.force => Err(Error::Unusable(unusable)),
+        _ => Ok(()),
+    }
 }
 
 /// The kernel's own, or the one that is asked for, which may be another machine's.

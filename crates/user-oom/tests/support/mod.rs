@@ -73,6 +73,8 @@ impl Stage {
         stage.set_available(TOTAL_MIB);
         stage.set_pressure(0.0);
         fs::create_dir(stage.registry()).expect("a folder");
+        // Not the machine's.
+        fs::write(stage.path("config.toml"), "").expect("the folder is ours");
         stage
     }
 
@@ -143,6 +145,8 @@ impl Stage {
     /// Has the daemon that `command` starts be on this stage.
     pub(crate) fn set<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
+            .arg("--config")
+            .arg(self.path("config.toml"))
             .arg("--registry")
             .arg(self.registry())
             .arg("--socket")

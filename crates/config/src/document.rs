@@ -1,0 +1,314 @@
+//! One file's text, taken apart.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::mistake::{Mistake, Mistakes, Position};
+
+/// More alike than this is a near miss, as clap has it.
+const NEAR: f64 = 0.7;
+
+/// A key, and what it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyword {
+    /// As it is written.
+    pub name: Cow<'static, str>,
+    /// What may stand behind it.
+    pub kind: Kind,
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`.
+    Switch,
+    /// A number or a string.
+    Text,
+    /// Either.
+    SwitchOrText,
+}
+
+/// What a file sets a key to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// `true` or `false`.
+    Switch(bool),
+    /// A string, or a number as it would be printed.
+    Text(String),
+}
+
+/// One key that a file sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Which.
+    pub key: Cow<'static, str>,
+    /// To what.
+    pub value: Value,
+    /// Where the value stands.
+    pub mark: Position,
+}
+
+/// What `text`, the contents of the file at `path`, sets of `keys`, in the
+/// order of the file. `refusal` says what is wrong with a value, if anything.
+///
+/// # Errors
+///
+/// All that is wrong with it.
+pub fn parse(
+    path: &Path,
+    text: &str,
+    keys: &[Keyword],
+    mut refusal: impl FnMut(&Setting) -> Option<String>,
+) -> Result<Vec<Setting>, Mistakes> {
+    let mut document = Document::new(path, text);
+    let settings = document.settings(keys);
+    for setting in &settings {
+        if let Some(said) = refusal(setting) {
+            let said = format!("`{}`: {said}", setting.key);
+            document.problems.push(setting.mark.problem(said));
+        }
+    }
+    if document.problems.is_empty() {
+        return Ok(settings);
+    }
+    document.problems.sort_by_key(Mistake::place);
+    Err(Mistakes(document.problems))
+}
+
+struct Document<'a> {
+    path: Arc<Path>,
+    text: &'a str,
+    problems: Vec<Mistake>,
+}
+
+impl<'a> Document<'a> {
+    fn new(path: &Path, text: &'a str) -> Self {
+        Self {
+            path: path.into(),
+            text,
+            problems: Vec::new(),
+        }
+    }
+
+    fn settings(&mut self, keys: &[Keyword]) -> Vec<Setting> {
+        let table = match DeTable::parse(self.text) {
+            Ok(table) => table,
+            Err(err) => {
+                self.refuse(
+                    err.span().unwrap_or_default(),
+                    format!("this is not TOML: {}", err.message()),
+                );
+                return Vec::new();
+            }
+        };
+        let mut settings: Vec<_> = table
+            .get_ref()
+            .iter()
+            .filter_map(|(name, value)| self.setting(name, value, keys))
+            .collect();
+        settings.sort_by_key(|setting| setting.mark.place());
+        settings
+    }
+
+    fn setting(
+        &mut self,
+        name: &Spanned<Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+        keys: &[Keyword],
+    ) -> Option<Setting> {
+        let word = name.get_ref();
+        let Some(key) = keys.iter().find(|key| key.name == *word) else {
+            let names = keys.iter().map(|key| &*key.name);
+            self.refuse(name.span(), unknown(word, names));
+            return None;
+        };
+        let found = match value.get_ref() {
+            DeValue::Boolean(value) if key.kind != Kind::Text => Value::Switch(*value),
+            DeValue::String(text) if key.kind != Kind::Switch => Value::Text(text.to_string()),
+            DeValue::Integer(number) if key.kind != Kind::Switch => Value::Text(number.to_string()),
+            DeValue::Float(number) if key.kind != Kind::Switch => Value::Text(number.to_string()),
+            other => {
+                let wanted = match key.kind {
+                    Kind::Switch => "`true` or `false`",
+                    Kind::Text => "a number or a string",
+                    Kind::SwitchOrText => "a string, `true` or `false`",
+                };
+                self.refuse(
+                    value.span(),
+                    format!("`{word}` takes {wanted}, not {}", kind_of(other)),
+                );
+                return None;
+            }
+        };
+        Some(Setting {
+            key: key.name.clone(),
+            value: found,
+            mark: self.mark(value.span()),
+        })
+    }
+
+    fn refuse(&mut self, span: Range<usize>, said: String) {
+        let mark = self.mark(span);
+        self.problems.push(mark.problem(said));
+    }
+
+    fn mark(&self, span: Range<usize>) -> Position {
+        Position::of(&self.path, self.text, span)
+    }
+}
+
+/// As a person would call it.
+fn kind_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "`true` or `false`",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// That `word` is none of `names`, and which of them it may be.
+fn unknown<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
+    // It may go to a terminal.
+    let word = word.escape_debug();
+    match nearest(&word.to_string(), names) {
+        Some(name) => format!("`{word}` is not a key: did you mean `{name}`?"),
+        None => format!("`{word}` is not a key: `user-oom --print-config` lists them"),
+    }
+}
+
+fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .map(|name| (strsim::jaro(word, name), name))
+        .filter(|(likeness, _)| *likeness > NEAR)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Vec<Keyword> {
+        let key = |name: &'static str, kind| Keyword {
+            name: name.into(),
+            kind,
+        };
+        vec![
+            key("memory", Kind::Text),
+            key("grace", Kind::Text),
+            key("dryrun", Kind::Switch),
+            key("syslog", Kind::SwitchOrText),
+        ]
+    }
+
+    #[track_caller]
+    fn sets(text: &str, wants: &[(&str, &str)]) {
+        let found = parse(Path::new("f"), text, &keys(), |_| None).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|setting| {
+                let value = match &setting.value {
+                    Value::Switch(value) => value.to_string(),
+                    Value::Text(text) => text.clone(),
+                };
+                (setting.key.to_string(), value)
+            })
+            .collect();
+        let wants: Vec<_> = wants
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        assert_eq!(found, wants);
+    }
+
+    #[track_caller]
+    fn refuses(text: &str, wants: &[&str]) {
+        let is_bad = |setting: &Setting| setting.value == Value::Text("bad".to_owned());
+        let refusal = |setting: &Setting| is_bad(setting).then(|| "not so".to_owned());
+        let Mistakes(found) = parse(Path::new("f"), text, &keys(), refusal).unwrap_err();
+        let found: Vec<_> = found.iter().map(Mistake::to_string).collect();
+        assert_eq!(found.len(), wants.len(), "{found:#?}");
+        for (found, want) in found.iter().zip(wants) {
+            assert!(found.contains(want), "{found}\nnot {want}");
+        }
+    }
+
+    #[test]
+    fn strings_numbers_and_switches_are_taken_in_the_order_of_the_file() {
+        sets("", &[]);
+        sets(
+            "memory = \"10 %\"\ngrace = 2.5 # s\n\"dryrun\" = true\n",
+            &[("memory", "10 %"), ("grace", "2.5"), ("dryrun", "true")],
+        );
+        sets(
+            "grace = 1_000\nmemory = '''5'''",
+            &[("grace", "1000"), ("memory", "5")],
+        );
+        sets("syslog = true", &[("syslog", "true")]);
+        sets("syslog = \"/dev/log\"", &[("syslog", "/dev/log")]);
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused_with_the_one_that_it_may_be() {
+        refuses(
+            "memry = 5",
+            &["f:1:1: `memry` is not a key: did you mean `memory`?"],
+        );
+        refuses(
+            "xyz = 5",
+            &["`xyz` is not a key: `user-oom --print-config` lists them"],
+        );
+        refuses(
+            "[grace]\ns = 5",
+            &["f:1:1: `grace` takes a number or a string, not a table"],
+        );
+        refuses("a.b = 5", &["`a` is not a key"]);
+        refuses("\"\\u001b[2J\" = 5", &["`\\u{1b}[2J` is not a key"]);
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_where_it_stands() {
+        refuses(
+            "\ngrace = true",
+            &[
+                "f:2:9: `grace` takes a number or a string, not `true` or `false`\n2 | grace = true\n  |         ^^^^",
+            ],
+        );
+        refuses(
+            "dryrun = 1",
+            &["`dryrun` takes `true` or `false`, not a number"],
+        );
+        refuses("dryrun = \"yes\"", &["not a string"]);
+        refuses("memory = [10, 5]", &["not a list"]);
+        refuses("memory = 1979-05-27", &["not a date"]);
+        refuses("syslog = 5.0\nsyslog = 6", &["duplicate key"]);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_found_in_one_go() {
+        refuses(
+            "zzz = 1\nmemory = \"bad\"\ndryrun = 1\ngrase = 2",
+            &["`zzz`", "f:2:10: `memory`: not so", "`dryrun`", "`grace`?"],
+        );
+    }
+
+    #[test]
+    fn what_is_not_toml_is_refused_where_that_begins() {
+        refuses("grace = \n", &["f:1:9: this is not TOML"]);
+        refuses(
+            "grace = 5 s",
+            &["f:1:9: this is not TOML: string values must be quoted"],
+        );
+        refuses("grace 5", &["f:1:"]);
+        refuses("grace = \"5", &["f:1:"]);
+        refuses(&"[".repeat(100_000), &["f:1:"]);
+    }
+}

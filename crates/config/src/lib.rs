@@ -1,0 +1,32 @@
+//! The configuration file and its drop-ins, as text: which keys they set, to
+//! what, and where each stands.
+//!
+//! What a key means is its user's business: this crate is told which keys there
+//! are and what kind of value each takes. All that is wrong with a file is found
+//! in one go, and each [`Mistake`] shows its line.
+//!
+//! ```
+//! use config::{Keyword, Kind, Value};
+//!
+//! let keys = [Keyword { name: "grace".into(), kind: Kind::Text }];
+//! let path = "config.toml".as_ref();
+//! let found = config::parse(path, "grace = \"5 s\"\n", &keys, |_| None).unwrap();
+//! assert_eq!(found[0].value, Value::Text("5 s".to_owned()));
+//! assert_eq!(found[0].mark.to_string(), "config.toml:1");
+//!
+//! let wrong = config::parse(path, "graze = 5\n", &keys, |_| None).unwrap_err();
+//! assert_eq!(
+//!     wrong.to_string(),
+//!     "config.toml:1:1: `graze` is not a key: did you mean `grace`?\n\
+//!      1 | graze = 5\n  \
+//!        | ^^^^^"
+//! );
+//! ```
+
+mod document;
+mod file;
+mod mistake;
+
+pub use crate::document::{Keyword, Kind, Setting, Value, parse};
+pub use crate::file::{DEFAULT_PATH, FileError, Origin, read};
+pub use crate::mistake::{Mistake, Mistakes, Position};

@@ -1,0 +1,410 @@
+//! The configuration: the file and its drop-ins below the arguments, and what
+//! is printed of it.
+//!
+//! There is one definition of each key, the argument of the same name: what a
+//! file sets is put in front of the command line as that argument, so both take
+//! the same values, and the last of several counts.
+
+use std::ffi::OsString;
+use std::fmt::{self, Write};
+use std::path::PathBuf;
+
+use clap::error::ContextKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
+use config::{Keyword, Kind, Origin, Setting, Value};
+use nix::unistd::geteuid;
+use oom_policy::{Level, Memory, Settings};
+
+use crate::arguments::{Arguments, IMPLIED_DEFAULTS, Unusable};
+use crate::error::Error;
+
+/// How wide the file is that [`print`] writes.
+const COLUMNS: usize = 80;
+
+/// What is in force, and where it comes from.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    pub(crate) arguments: Arguments,
+    command: Command,
+    /// Of the command line alone.
+    given: ArgMatches,
+    /// Of all.
+    in_force: ArgMatches,
+    /// What the files set, the last of several only.
+    settings: Vec<Setting>,
+    files: Vec<PathBuf>,
+}
+
+impl Configuration {
+    /// Reads what `command_line`, program name first, and the files say.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Arguments`]: also where help was asked for;
+    /// [`Error::Configuration`].
+    pub(crate) fn read(command_line: &[OsString]) -> Result<Self, Error> {
+        let mut command = Arguments::command();
+        let matches = |command: &mut Command, line: Vec<OsString>| {
+            command
+                .try_get_matches_from_mut(line)
+                .map_err(Error::Arguments)
+        };
+        let given = matches(&mut command, command_line.to_vec())?;
+        let path = given.get_one::<PathBuf>("config");
+        let origin = Origin {
+            path: path.map(PathBuf::as_path),
+            own_uid: geteuid().as_raw(),
+        };
+        let keys = keys(&command);
+        let refusal = |setting: &Setting| refusal(&mut command, setting);
+        let (found, files) = config::read(origin, &keys, refusal).map_err(Error::Configuration)?;
+        let mut settings: Vec<Setting> = Vec::with_capacity(found.len());
+        for setting in found {
+            settings.retain(|earlier| earlier.key != setting.key);
+            settings.push(setting);
+        }
+        let mut line = command_line.to_vec();
+        let program = line.drain(..1.min(line.len())).collect::<Vec<_>>();
+        let set = settings.iter().filter_map(word).map(OsString::from);
+        let line = program.into_iter().chain(set).chain(line).collect();
+        let in_force = matches(&mut command, line)?;
+        let arguments = Arguments::from_arg_matches(&in_force).map_err(Error::Arguments)?;
+        Ok(Self {
+            arguments,
+            command,
+            given,
+            in_force,
+            settings,
+            files,
+        })
+    }
+
+    /// The policy's settings on a machine with so much memory and swap.
+    ///
+    /// # Errors
+    ///
+    /// As [`Arguments::settings`], and where a file sets what is named.
+    pub(crate) fn settings_on(&self, machine: &Memory) -> Result<Settings, Unusable> {
+        self.arguments.settings(machine).map_err(|unusable| {
+            let named = self
+                .settings
+                .iter()
+                .filter(|setting| unusable.names(&setting.key) && !self.is_given(&setting.key));
+            let places: Vec<_> = named
+                .map(|setting| format!("`{}` is set at {}", setting.key, setting.mark))
+                .collect();
+            unusable.at(&places)
+        })
+    }
+
+    /// Refuses what would have processes killed at once on a machine that has
+    /// this memory. Where the defaults would too, the machine is short, and not
+    /// the configuration wrong.
+    pub(crate) fn kills_at_once(&self, settings: &Settings, memory: &Memory) -> Option<Unusable> {
+        let acts = |settings: &Settings| settings.level(memory) != Level::Ok;
+        if !acts(settings) || acts(&Settings::default()) {
+            return None;
+        }
+        let mib = |bytes: u64| bytes >> 20;
+        let warn_bytes = settings.warn.memory.of(memory.usable_bytes());
+        let mut said = format!(
+            "this would have processes killed at once: {} MiB of memory are available, and it acts \
+             at or below {} MiB",
+            mib(memory.available_bytes),
+            mib(warn_bytes),
+        );
+        if memory.swap_total_bytes > 0 {
+            let warn_swap = settings.warn.swap.of(memory.swap_total_bytes);
+            let _ = write!(
+                said,
+                "; {} MiB of swap are free, and it acts at or below {} MiB",
+                mib(memory.swap_free_bytes),
+                mib(warn_swap),
+            );
+        }
+        for setting in &self.settings {
+            if THRESHOLDS.contains(&&*setting.key) && !self.is_given(&setting.key) {
+                let _ = write!(said, " (`{}` is set at {})", setting.key, setting.mark);
+            }
+        }
+        said.push_str("; lower `memory` or `swap`, or start it with `--force`");
+        Some(Unusable::new(said, &[]))
+    }
+
+    /// Whether a file sets a threshold.
+    pub(crate) fn sets_a_threshold(&self) -> bool {
+        self.settings
+            .iter()
+            .any(|setting| THRESHOLDS.contains(&&*setting.key) && !self.is_given(&setting.key))
+    }
+
+    fn is_given(&self, key: &str) -> bool {
+        let arg = self
+            .command
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some(key));
+        arg.is_some_and(|arg| {
+            self.given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+        })
+    }
+}
+
+/// The keys by which it is decided when to act.
+const THRESHOLDS: [&str; 4] = ["memory", "memory-size", "swap", "swap-size"];
+
+/// Each key with its value, as a file could have it, and where that comes from.
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.files[..] {
+            [] => writeln!(
+                f,
+                "# There is no configuration file: `{}`.",
+                config::DEFAULT_PATH
+            )?,
+            files => {
+                for file in files {
+                    writeln!(f, "# Read `{}`.", file.display())?;
+                }
+            }
+        }
+        for (name, arg) in keyed(&self.command) {
+            let id = arg.get_id().as_str();
+            let set = self.settings.iter().find(|setting| setting.key == name);
+            let source = if self.is_given(name) {
+                "argument".to_owned()
+            } else if let Some(setting) = set {
+                setting.mark.to_string()
+            } else {
+                "default".to_owned()
+            };
+            let given = || {
+                let mut raw = self.in_force.get_raw(id)?;
+                Some(literal(&raw.next()?.to_string_lossy()))
+            };
+            let line = match arg.get_action() {
+                ArgAction::SetTrue => Some(self.in_force.get_flag(id).to_string()),
+                _ => given().or_else(|| {
+                    let (default, unless) = implied(name)?;
+                    let is_replaced = self.in_force.value_source(&unless.replace('-', "_"));
+                    is_replaced.is_none().then(|| literal(default))
+                }),
+            };
+            let line = match line {
+                Some(value) => format!("{name} = {value}"),
+                None => format!("#{name} ="),
+            };
+            writeln!(f, "{line:<39} # {source}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A configuration file with all keys, each with what it is for and its default,
+/// and none in force.
+pub(crate) fn print() -> String {
+    let command = Arguments::command();
+    let mut file = format!(
+        "\
+# The configuration of user-oom: `{}`, and the drop-ins
+# `config.d/*.toml` beside it, in the order of their names. An argument of the
+# same name takes precedence over a drop-in, and that over this file.
+#
+# A line that begins with `#` and a key has the default. `user-oom --check-config`
+# shows what is in force, and where it comes from.
+",
+        config::DEFAULT_PATH
+    );
+    for (name, arg) in keyed(&command) {
+        file.push('\n');
+        let default = match arg.get_action() {
+            ArgAction::SetTrue => Some("false".to_owned()),
+            _ => {
+                let default = arg.get_default_values().first();
+                let default = default.map(|value| value.to_string_lossy().into_owned());
+                default
+                    .or_else(|| implied(name).map(|(default, _)| default.to_owned()))
+                    .map(|value| literal(&value))
+            }
+        };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let help = named_as_keys(&help, &command);
+        let help = match help.split_once(" [default") {
+            Some((before, _)) if default.is_some() => before,
+            _ => &help,
+        };
+        comment(&mut file, "", &format!("{help}."));
+        let choices = arg.get_possible_values();
+        for choice in choices.iter().filter(|_| arg.get_action().takes_values()) {
+            if let Some(help) = choice.get_help() {
+                comment(&mut file, "  ", &format!("- {}: {help}", choice.get_name()));
+            }
+        }
+        // Without a default, it is not set, and what it takes is shown.
+        let takes = || arg.get_value_names().and_then(<[_]>::first);
+        let _ = match (default, takes()) {
+            (Some(default), _) => writeln!(file, "#{name} = {default}"),
+            (None, takes) => writeln!(
+                file,
+                "#{name} =   # not set; takes {}",
+                takes.map_or("true", |takes| takes.as_str())
+            ),
+        };
+    }
+    file
+}
+
+/// What a key means that is not set, where that does not depend on the machine,
+/// and the key that it does not mean that beside.
+fn implied(name: &str) -> Option<(&'static str, &'static str)> {
+    let mut all = IMPLIED_DEFAULTS.iter();
+    all.find_map(|(key, default, unless)| (*key == name).then_some((*default, *unless)))
+}
+
+/// The keys: the arguments that are listed with the others, by their long names.
+fn keyed(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
+    command.get_arguments().filter_map(|arg| {
+        let is_key = arg.get_help_heading().is_none()
+            && !arg.is_hide_set()
+            && !matches!(
+                arg.get_action(),
+                ArgAction::Version | ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong
+            );
+        is_key.then(|| arg.get_long())?.map(|name| (name, arg))
+    })
+}
+
+fn keys(command: &Command) -> Vec<Keyword> {
+    keyed(command)
+        .map(|(name, arg)| Keyword {
+            name: name.to_owned().into(),
+            kind: match arg.get_action() {
+                ArgAction::SetTrue => Kind::Switch,
+                _ if arg
+                    .get_num_args()
+                    .is_some_and(|range| range.min_values() == 0) =>
+                {
+                    Kind::SwitchOrText
+                }
+                _ => Kind::Text,
+            },
+        })
+        .collect()
+}
+
+/// The argument that sets what `setting` does; `None` where that is what is so
+/// without.
+fn word(setting: &Setting) -> Option<String> {
+    match &setting.value {
+        Value::Switch(true) => Some(format!("--{}", setting.key)),
+        Value::Switch(false) => None,
+        Value::Text(text) => Some(format!("--{}={text}", setting.key)),
+    }
+}
+
+/// Why it cannot be set to that.
+fn refusal(command: &mut Command, setting: &Setting) -> Option<String> {
+    use std::error::Error as _;
+
+    let line = ["user-oom".to_owned()].into_iter().chain(word(setting));
+    let err = command.try_get_matches_from_mut(line).err()?;
+    if let Some(source) = err.source() {
+        return Some(source.to_string());
+    }
+    let context = |kind| err.get(kind).map(ToString::to_string);
+    Some(match context(ContextKind::ValidValue) {
+        Some(values) => {
+            let found = context(ContextKind::InvalidValue).unwrap_or_default();
+            let meant = context(ContextKind::SuggestedValue);
+            let meant = meant.map(|meant| format!("; did you mean `{meant}`?"));
+            format!(
+                "`{found}` is none of: {values}{}",
+                meant.unwrap_or_default()
+            )
+        }
+        None => err.kind().to_string(),
+    })
+}
+
+/// `text` as TOML has it: a number as it is, else as a string.
+fn literal(text: &str) -> String {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_canonical = text == "0" || !text.starts_with('0');
+    if is_number && is_canonical {
+        return text.to_owned();
+    }
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            char if char.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(char));
+            }
+            char => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// `--grace` as `` `grace` ``, for each argument that is a key.
+fn named_as_keys(help: &str, command: &Command) -> String {
+    let mut words: Vec<String> = help.split(' ').map(str::to_owned).collect();
+    for word in &mut words {
+        let Some(at) = word.find("--") else { continue };
+        let rest = &word[at + 2..];
+        let end = rest.find(|char: char| !char.is_ascii_lowercase() && char != '-');
+        let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
+        if keyed(command).any(|(key, _)| key == name) {
+            *word = format!("{}`{name}`{after}", &word[..at]);
+        }
+    }
+    words.join(" ")
+}
+
+/// `text` as comment lines, all but the first of which begin with `hang`.
+fn comment(file: &mut String, hang: &str, text: &str) {
+    let mut line = "#".to_owned();
+    for word in text.split_whitespace() {
+        if COLUMNS <= line.len() + word.len() {
+            let _ = writeln!(file, "{line}");
+            line = format!("#{hang}");
+        }
+        let _ = write!(line, " {word}");
+    }
+    let _ = writeln!(file, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_argument_is_a_key_unless_it_is_about_the_file_or_has_no_effect() {
+        let command = Arguments::command();
+        for arg in command.get_arguments() {
+            let is_for_itself = arg.get_help_heading().is_some()
+                || arg.is_hide_set()
+                || arg.get_id().as_str() == "version";
+            let is_key = keyed(&command).any(|(_, key)| key.get_id() == arg.get_id());
+            assert_eq!(is_key, !is_for_itself, "{arg}: give it a long name");
+        }
+    }
+
+    #[test]
+    fn a_value_is_printed_as_toml_reads_it() {
+        assert_eq!(literal("1000"), "1000");
+        assert_eq!(literal("0"), "0");
+        assert_eq!(literal("007"), "\"007\"");
+        assert_eq!(literal("a\"\\\n"), "\"a\\\"\\\\\\u000a\"");
+    }
+
+    #[test]
+    fn arguments_are_called_by_their_keys() {
+        let command = Arguments::command();
+        let check = |help: &str, want: &str| assert_eq!(named_as_keys(help, &command), want);
+        check("above --memory [default]", "above `memory` [default]");
+        check("low (--swap) is", "low (`swap`) is");
+        check("see --help, --action", "see --help, --action");
+    }
+}

@@ -1,0 +1,318 @@
+//! The configuration file, its drop-ins, and what is printed of them, by the
+//! built daemon.
+
+#[expect(dead_code, reason = "each test file uses a part of it")]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use nix::sys::signal::Signal;
+use support::{Daemon, Stage};
+
+fn daemon(stage: &Stage, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_user-oom"));
+    stage.set(&mut command).args(arguments);
+    command
+}
+
+/// What it prints and how it ends, on `stage` with this in its file.
+fn run(stage: &Stage, file: &str, arguments: &[&str]) -> Output {
+    fs::write(stage.path("config.toml"), file).expect("the folder is ours");
+    daemon(stage, arguments).output().expect("it was built")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("it is text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("it is text")
+}
+
+/// The line of `--check-config` about `key`, without its padding.
+#[track_caller]
+fn in_force(output: &Output, key: &str) -> String {
+    let said = stdout(output);
+    let line = said.lines().find(|line| {
+        line.trim_start_matches('#')
+            .starts_with(&format!("{key} ="))
+    });
+    let line = line.unwrap_or_else(|| panic!("no `{key}` in {said}"));
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// It does not start so, and says why: each of `whys`.
+#[track_caller]
+fn refuses(file: &str, whys: &[&str]) {
+    let stage = Stage::new();
+    for (arguments, code) in [(&[][..], 2), (&["--check-config"][..], 1)] {
+        let output = run(&stage, file, arguments);
+        let said = stderr(&output);
+        for why in whys {
+            assert!(said.contains(why), "{said}\nnot {why}");
+        }
+        assert_eq!(output.status.code(), Some(code), "{said}");
+    }
+}
+
+#[test]
+fn an_argument_counts_before_a_drop_in_before_the_file_before_the_default() {
+    let stage = Stage::new();
+    fs::create_dir(stage.path("config.d")).unwrap();
+    fs::write(stage.path("config.d/10.toml"), "horizon = 3\ngrace = 3\n").unwrap();
+    fs::write(
+        stage.path("config.d/20.toml"),
+        "grace = \"4 s\"\ndryrun = false\n",
+    )
+    .unwrap();
+    fs::write(stage.path("config.d/30.toml.bak"), "grace = 9\n").unwrap();
+    fs::write(stage.path("config.d/.40.toml"), "grace = 9\n").unwrap();
+    let file = "grace = 2\nhorizon = 2\nreport = 2\ndryrun = true\nmemory = \"12 %\"\n";
+    let output = run(&stage, file, &["--check-config", "-r", "7", "-m", "11"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let file = stage.path("config.toml").display().to_string();
+    let drop_in = |name: &str| stage.path("config.d").join(name).display().to_string();
+    for (key, value, source) in [
+        ("grace", "\"4 s\"", drop_in("20.toml:1")),
+        ("horizon", "3", drop_in("10.toml:1")),
+        ("report", "7", "argument".to_owned()),
+        ("dryrun", "false", drop_in("20.toml:2")),
+        ("memory", "11", "argument".to_owned()),
+        ("pressure", "\"50 %\"", "default".to_owned()),
+        ("swap", "\"10 %, 5 %\"", "default".to_owned()),
+    ] {
+        let want = format!("{key} = {value} # {source}");
+        assert_eq!(in_force(&output, key), want);
+    }
+    assert_eq!(in_force(&output, "prefer"), "#prefer = # default");
+    for read in [&file, &drop_in("10.toml"), &drop_in("20.toml")] {
+        assert!(stdout(&output).contains(&format!("# Read `{read}`.")));
+    }
+    assert!(!stdout(&output).contains("40.toml"));
+}
+
+#[test]
+fn what_the_file_says_is_done() {
+    let stage = Stage::new();
+    let text = "memory = \"20 %, 600 MiB\"\n";
+    refuses(
+        text,
+        &["config.toml:1:10: `memory`: `600 MiB` is not a percentage"],
+    );
+    let text = "memory = \"20 %, 15 %\"\nreport = 0\nregistered-only = true\ndryrun = true\n";
+    fs::write(stage.path("config.toml"), text).unwrap();
+    let mut daemon = Daemon::start(&mut daemon(&stage, &[]));
+    daemon.says("SIGTERM at 800 MiB (20.00 %), SIGKILL at 600 MiB (15.00 %)");
+    daemon.says("dry run: no signal is sent");
+    let (status, heard) = daemon.end_by(Signal::SIGTERM);
+    assert!(status.success(), "{heard:#?}");
+}
+
+#[test]
+fn a_number_may_have_its_unit_and_an_argument_takes_the_same() {
+    let stage = Stage::new();
+    for (key, argument, same, wrong) in [
+        ("memory", "--memory", ["12", "12 %", "12%,6 %"], "12 MiB"),
+        ("memory-size", "-M", ["524288", "512M", "512 MiB"], "512 MB"),
+        ("recover", "--recover", ["15", "15 %", "600 MiB"], "15 s"),
+        ("grace", "--grace", ["90", "90 s", "1 min 30 s"], "90 %"),
+        ("pressure", "--pressure", ["40", "40%", "40 %"], "40 s"),
+    ] {
+        for value in same {
+            let output = run(&stage, &format!("{key} = \"{value}\""), &["--check-config"]);
+            assert!(output.status.success(), "{key} {}", stderr(&output));
+            let output = run(&stage, "", &[argument, value, "--check-config"]);
+            assert!(output.status.success(), "{key} {}", stderr(&output));
+        }
+        let file = format!("\n {key} = \"{wrong}\"");
+        let said = stderr(&run(&stage, &file, &["--check-config"]));
+        let place = format!(
+            "config.toml:2:{}: `{key}`: `{wrong}` is not a ",
+            key.len() + 5
+        );
+        assert!(said.contains(&place), "{said}");
+        let said = stderr(&run(&stage, "", &[argument, wrong]));
+        assert!(said.contains(&format!("`{wrong}` is not a ")), "{said}");
+    }
+}
+
+#[test]
+fn a_mistake_is_refused_with_its_place_its_line_and_what_would_be_right() {
+    let whys = [
+        "config.toml:2:1: `graze` is not a key: did you mean `grace`?\n2 | graze = 5\n  | ^^^^^",
+        "config.toml:3:10: `dryrun` takes `true` or `false`, not a string",
+        "config.toml:4:10: `source`: `prok` is none of: auto, proc, module; did you mean `proc`?",
+        "config.toml:5:9: `grace`: `5 parsecs` is not a time (expected seconds such as 5",
+        "5 | grace = \"5 parsecs\"\n  |         ^^^^^^^^^^^",
+        "config.toml:6:10: `before`: give an absolute path",
+    ];
+    let file = "# comment\ngraze = 5\ndryrun = \"yes\"\nsource = \"prok\"\n\
+                grace = \"5 parsecs\"\nbefore = \"x.sh\"\n";
+    refuses(file, &whys);
+    refuses("grace = 5 s\n", &["config.toml:1:9: this is not TOML"]);
+    refuses(
+        "grace = 5\ngrace = 6\n",
+        &["config.toml:2:1", "duplicate key"],
+    );
+    refuses("[rules]\n", &["`rules` is not a key"]);
+    // Not an argument's to say, though it is one.
+    refuses("force = true\n", &["`force` is not a key"]);
+    refuses("sort-by-rss = true\n", &["`sort-by-rss` is not a key"]);
+}
+
+#[test]
+fn what_cannot_be_meant_together_is_refused_with_the_place() {
+    refuses(
+        "\nrecover = 9\n",
+        &[
+            "`--recover` is not between",
+            "`recover` is set at ",
+            "config.toml:2)",
+        ],
+    );
+}
+
+#[test]
+fn a_file_that_others_could_write_is_refused_with_the_reason() {
+    let stage = Stage::new();
+    let path = stage.path("config.toml");
+    let said = |mode| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let output = daemon(&stage, &["--check-config"]).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    assert_eq!(said(0o644).0, Some(0));
+    for mode in [0o664, 0o646] {
+        let (code, said) = said(mode);
+        assert_eq!(code, Some(1));
+        assert!(
+            said.contains(&format!("`chmod go-w {}`", path.display())),
+            "{said}"
+        );
+    }
+    let (_, said) = {
+        fs::create_dir(stage.path("config.d")).unwrap();
+        fs::write(stage.path("config.d/1.toml"), "").unwrap();
+        let open = fs::Permissions::from_mode(0o666);
+        fs::set_permissions(stage.path("config.d/1.toml"), open).unwrap();
+        said(0o644)
+    };
+    assert!(said.contains("config.d/1.toml` is not trusted"), "{said}");
+}
+
+#[test]
+fn a_file_of_another_user_is_refused() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can give a file to another user");
+        return;
+    }
+    let stage = Stage::new();
+    chown(stage.path("config.toml"), Some(65_533), None).unwrap();
+    let said = stderr(&daemon(&stage, &[]).output().unwrap());
+    assert!(said.contains("it belongs to uid 65533"), "{said}");
+    assert!(said.contains("`chown 0 "), "{said}");
+}
+
+#[test]
+fn a_file_that_is_named_and_missing_or_is_none_is_refused() {
+    let stage = Stage::new();
+    for (path, why) in [
+        ("missing.toml", "missing.toml`: No such file"),
+        ("registry", "registry` is not a regular file"),
+    ] {
+        let path = stage.path(path);
+        let output = daemon(&stage, &["--config", path.to_str().unwrap()]).output();
+        let output = output.unwrap();
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+        assert_eq!(output.status.code(), Some(2));
+    }
+    fs::write(stage.path("config.toml"), b"# x\n# \xff\n").unwrap();
+    let said = stderr(&daemon(&stage, &[]).output().unwrap());
+    assert!(said.contains("is not UTF-8 text: see line 2"), "{said}");
+}
+
+#[test]
+fn what_would_kill_at_once_is_refused_with_the_figures_unless_it_is_forced() {
+    let stage = Stage::new();
+    stage.set_available(1000);
+    let file = "memory = \"30 %\"\nregistered-only = true\n";
+    for (arguments, code) in [(&[][..], 2), (&["--check-config"][..], 1)] {
+        let output = run(&stage, file, arguments);
+        assert_eq!(output.status.code(), Some(code));
+        let said = stderr(&output);
+        let figures = "1000 MiB of memory are available, and it acts at or below 1200 MiB";
+        assert!(said.contains(figures), "{said}");
+        assert!(said.contains("config.toml:1)"), "{said}");
+        assert!(said.contains("`--force`"), "{said}");
+    }
+    assert!(
+        run(&stage, file, &["--check-config", "--force"])
+            .status
+            .success()
+    );
+    let starts = |socket: &str, arguments: &[&str]| {
+        // The lock of one that was killed is released a moment later.
+        let socket = stage.path(socket);
+        let mut command = daemon(&stage, &["--socket", socket.to_str().unwrap()]);
+        Daemon::start(command.args(arguments)).says("  socket");
+    };
+    starts("forced", &["--force"]);
+    starts("dry", &["--dryrun"]);
+    // What is typed is meant, and a machine that is short needs its guard.
+    starts("typed", &["-m", "30"]);
+    stage.set_available(300);
+    starts("short", &[]);
+}
+
+#[test]
+fn the_printed_file_changes_nothing_and_neither_do_its_defaults() {
+    let stage = Stage::new();
+    let printed = Command::new(env!("CARGO_BIN_EXE_user-oom"))
+        .args(["--config", "/nonexistent", "--print-config"])
+        .output()
+        .unwrap();
+    assert!(printed.status.success());
+    let printed = stdout(&printed);
+    let values = |file: &str| {
+        let output = run(&stage, file, &["--check-config"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let said = stdout(&output);
+        let lines = said.lines().filter(|line| !line.starts_with("# "));
+        let lines = lines.map(|line| line.split(" # ").next().unwrap().trim().to_owned());
+        lines.collect::<Vec<_>>()
+    };
+    let without = values("");
+    assert_eq!(values(&printed), without);
+
+    let is_default =
+        |line: &&str| line.starts_with('#') && !line.starts_with("# ") && !line.contains("not set");
+    let defaults = printed.lines().filter(is_default);
+    let defaults: String = defaults
+        .map(|line| line.replacen('#', "", 1) + "\n")
+        .collect();
+    assert!(defaults.contains("grace = \"5 s\"\n"), "{defaults}");
+    assert_eq!(values(&defaults), without);
+    // Each key is there.
+    for key in without {
+        let key = key.trim_start_matches('#').split(' ').next().unwrap();
+        assert!(printed.contains(&format!("\n#{key} =")), "{key}");
+    }
+}
+
+#[test]
+fn the_page_about_the_file_has_what_is_printed() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let page = fs::read_to_string(page).unwrap();
+    let printed = Command::new(env!("CARGO_BIN_EXE_user-oom"))
+        .arg("--print-config")
+        .output()
+        .unwrap();
+    let want = format!("```toml\n{}```\n", stdout(&printed));
+    assert!(
+        page.contains(&want),
+        "docs/configuration.md is to contain what `user-oom --print-config` prints:\n{want}"
+    );
+}
