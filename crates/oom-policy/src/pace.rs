@@ -18,8 +18,6 @@ use crate::levels::Levels;
 const MEMORY_BYTES_PER_SECOND: u64 = 8 << 30;
 /// How fast swap is assumed to fill.
 const SWAP_BYTES_PER_SECOND: u64 = 2 << 30;
-/// Never more often than this.
-const SHORTEST: Duration = Duration::from_millis(50);
 /// Never more rarely.
 const LONGEST: Duration = Duration::from_secs(2);
 
@@ -30,20 +28,22 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// How long after this look the next one is due.
+    /// How long after this look the next one is due; `shortest` at least.
     pub(crate) fn after_look(
         &mut self,
         now: Moment,
         memory: &Memory,
         levels: &Levels,
         level: Level,
+        shortest: Duration,
     ) -> Duration {
+        let shortest = shortest.min(LONGEST);
         let seen = self.fall_per_second(now, memory.available_bytes);
         self.last = Some((now, memory.available_bytes));
         let (memory_floor, swap_floor) = match level {
             Level::Ok => (levels.warn_memory, levels.warn_swap),
             Level::Warn => (levels.kill_memory, levels.kill_swap),
-            Level::Kill => return SHORTEST,
+            Level::Kill => return shortest,
         };
         let memory_rate = MEMORY_BYTES_PER_SECOND.max(seen.saturating_mul(2));
         let until_memory = time_to_fill(
@@ -55,7 +55,7 @@ impl Pace {
             SWAP_BYTES_PER_SECOND,
         );
         // A level begins when the later of the two arrives.
-        until_memory.max(until_swap).clamp(SHORTEST, LONGEST)
+        until_memory.max(until_swap).clamp(shortest, LONGEST)
     }
 
     fn fall_per_second(&self, now: Moment, available_bytes: u64) -> u64 {
@@ -80,6 +80,7 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
     const MIB: u64 = 1 << 20;
+    const SHORTEST: Duration = Duration::from_millis(50);
 
     fn machine(available_bytes: u64, swap_free_bytes: u64) -> Memory {
         Memory {
@@ -93,7 +94,26 @@ mod tests {
 
     fn wait(pace: &mut Pace, now: Moment, memory: Memory) -> Duration {
         let levels = Levels::of(&Settings::default(), &memory);
-        pace.after_look(now, &memory, &levels, levels.level(&memory))
+        pace.after_look(now, &memory, &levels, levels.level(&memory), SHORTEST)
+    }
+
+    #[test]
+    fn a_cgroup_that_fills_faster_than_a_machine_is_looked_at_as_often_as_that_takes() {
+        let room = |available_mib| {
+            let memory = Memory {
+                total_bytes: 500 * MIB,
+                available_bytes: available_mib * MIB,
+                ..Memory::default()
+            };
+            let levels = Levels::of(&Settings::default(), &memory);
+            let (now, shortest) = (Moment::ORIGIN, Duration::from_millis(5));
+            let level = levels.level(&memory);
+            Pace::default().after_look(now, &memory, &levels, level, shortest)
+        };
+        assert_eq!(room(40), Duration::from_millis(5));
+        assert_eq!(room(0), Duration::from_millis(5));
+        let half = room(250);
+        assert!((20..30).contains(&half.as_millis()), "{half:?}");
     }
 
     #[track_caller]

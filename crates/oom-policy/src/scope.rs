@@ -158,7 +158,9 @@ impl ScopeState {
     ) -> Look {
         let levels = Levels::of(settings, memory);
         let level = levels.level(memory);
-        let wait = self.pace.after_look(now, memory, &levels, level);
+        let wait = self
+            .pace
+            .after_look(now, memory, &levels, level, settings.shortest_look);
         self.forecast.look(now, memory, &levels);
         let due = self.victims.next_due();
         let ask = self.ask(now, memory, ask, &levels, settings);

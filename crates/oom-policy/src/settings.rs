@@ -90,6 +90,9 @@ pub struct Settings {
     pub horizon: Duration,
     /// After a relief, before the next (default 15 s).
     pub relief_interval: Duration,
+    /// Memory is looked at no more often than this (default 50 ms). A small cgroup
+    /// fills faster than a machine, so it is to be looked at more often.
+    pub shortest_look: Duration,
     /// At relief, pause what may be paused rather than kill (default: yes).
     pub pause: bool,
     /// Leave all but registered units alone.
@@ -118,6 +121,7 @@ impl Default for Settings {
             last_call_deadline: Duration::from_millis(500),
             horizon: Duration::from_secs(5),
             relief_interval: Duration::from_secs(15),
+            shortest_look: Duration::from_millis(50),
             pause: true,
             registered_only: false,
             by_group: false,

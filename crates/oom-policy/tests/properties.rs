@@ -62,6 +62,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
             last_call_deadline: times.2,
             horizon: times.3,
             relief_interval: times.4,
+            shortest_look: times.3,
             pause: flags.3,
             registered_only: flags.0,
             by_group: flags.1,

@@ -1,17 +1,18 @@
-//! The readers of a process's files, for the fuzz targets.
+//! The readers of a process's and a cgroup's files, for the fuzz targets.
 //!
 //! They are private, and what they read is up to any user who names a process,
-//! its cgroup or what it maps. `cargo fuzz` sets `cfg(fuzzing)`, and nothing
+//! its cgroup or what it maps, or sets a cgroup's limits. `cargo fuzz` sets `cfg(fuzzing)`, and nothing
 //! else does.
 
 use std::fs::File;
 use std::ops::ControlFlow;
 
-use model::{Name, SessionId};
+use model::{Memory, Name, SessionId};
 
 use crate::cgroup::{line_names_unit, unit_of_line};
 use crate::file;
 use crate::pid_files::{ProcessStatus, Stat, Statm, signed};
+use crate::plausible::{self, CgroupFindings, CgroupTexts, V1_KEYS, V2_KEYS};
 use crate::share::OwnShare;
 use crate::smaps;
 use crate::ties::Environment;
@@ -68,6 +69,40 @@ pub fn score(text: &[u8]) -> Option<i16> {
 #[must_use]
 pub fn unit(line: &[u8]) -> Option<(SessionId, bool)> {
     unit_of_line(line).map(|unit| (unit.session, unit.login))
+}
+
+/// What of `machine` is left to a cgroup with these files: the limit, the one that
+/// slows down, use, the limit of swap and its use, `memory.stat`. `Ok(None)`: it has
+/// no limit. Then what is told of it.
+///
+/// # Errors
+///
+/// What is told of files that do not say enough.
+pub fn cgroup(
+    machine: &Memory,
+    is_version_1: bool,
+    files: [&[u8]; 6],
+) -> (Result<Option<Memory>, String>, Vec<String>) {
+    let [max, high, usage, swap_max, swap_usage, stat] = files;
+    let texts = CgroupTexts {
+        max,
+        high: Some(high),
+        usage,
+        swap_max: Some(swap_max),
+        swap_usage: Some(swap_usage),
+        stat,
+    };
+    let keys = if is_version_1 { &V1_KEYS } else { &V2_KEYS };
+    let mut findings = CgroupFindings::default();
+    let room = plausible::room(keys, &texts, None, &mut findings);
+    let told = std::iter::from_fn(|| findings.next_unsaid()).map(|found| found.to_string());
+    let told = told.collect();
+    let memory = room.map(|room| {
+        let mut memory = *machine;
+        plausible::narrow(&mut memory, &room?);
+        Some(memory)
+    });
+    (memory.map_err(|unfit| format!("{unfit:?}")), told)
 }
 
 /// By `smaps`.

@@ -3,10 +3,14 @@
 
 use model::{Depth, Dossier, Pausing, ProcessId, Protection, Seen};
 
-use crate::process::{Correction, Hangup, IDENTITY_READS, Owner, Ties};
+use crate::process::{Correction, Hangup, IDENTITY_READS, Kept, Owner, Ties};
 use crate::share::OwnShare;
 use crate::survey::{Finding, Identity, Inquiry, Survey, What};
 use crate::table::ProcessTable;
+
+/// So many processes at a time are asked again what cgroup they are in: some 50 µs
+/// each.
+const MEMBERS: usize = 16;
 
 impl ProcessTable {
     /// Asks what each process executes and where systemd keeps it, as long as
@@ -36,6 +40,41 @@ impl ProcessTable {
         }
     }
 
+    /// Asks again of some processes whether they are in the cgroup that is guarded,
+    /// in turn: any may be moved at any time. After each scan; allocates nothing,
+    /// and asks nothing where the machine is guarded.
+    pub fn ask_for_members(&mut self, ask: &mut dyn FnMut(Inquiry) -> bool) {
+        let Some(from) = self.members_from else {
+            return;
+        };
+        let start = self
+            .processes
+            .partition_point(|process| process.id.pid < from);
+        let indexes = (start..self.kept.len()).chain(0..start);
+        let mut asked = 0;
+        for index in indexes {
+            let (process, kept) = (&self.processes[index], &self.kept[index]);
+            if kept.asked || kept.stuck || kept.missed || process.is_kernel_thread {
+                continue;
+            }
+            if asked == MEMBERS || !ask(self.request(index, What::Identity)) {
+                self.members_from = Some(self.processes[index].id.pid);
+                return;
+            }
+            self.kept[index].asked = true;
+            asked += 1;
+        }
+    }
+
+    /// Whether it was asked of any process what it is or where it is, and that is not
+    /// answered; whether any of them is one of which nothing is known.
+    #[must_use]
+    pub fn is_asking(&self) -> (bool, bool) {
+        let asked = || self.kept.iter().filter(|kept| kept.asked && !kept.stuck);
+        let is_unknown = |kept: &Kept| kept.identity_reads == IDENTITY_READS;
+        (asked().next().is_some(), asked().any(is_unknown))
+    }
+
     /// Asks for the command line of `id`, unless that could keep the reader
     /// waiting; whether `ask` took it. Allocates nothing.
     pub fn ask_for_command_line(
@@ -63,6 +102,7 @@ impl ProcessTable {
                 && !process.is_kernel_thread
                 && !self.is_given_up_on(index)
                 && !self.kept[index].missed
+                && self.kept[index].is_in_scope
                 && is_worth_it(process);
             if is_due && !self.is_known(index) {
                 all_are_known = false;
@@ -162,7 +202,7 @@ impl ProcessTable {
     }
 
     pub(crate) fn can_be_measured(&self, index: usize) -> bool {
-        self.is_known(index) && !self.is_given_up_on(index)
+        self.is_known(index) && !self.is_given_up_on(index) && self.kept[index].is_in_scope
     }
 
     /// Whether all that had started by then, in clock ticks since boot, were
@@ -211,6 +251,7 @@ impl ProcessTable {
         kept.in_our_user_namespace = identity.in_our_user_namespace;
         kept.pid_namespace = identity.pid_namespace;
         kept.unit = identity.unit;
+        kept.is_in_scope = identity.is_in_scope.unwrap_or(kept.is_in_scope);
         kept.identity_reads = kept.identity_reads.saturating_sub(1);
         kept.asked = false;
         kept.place(process, identity.alone);

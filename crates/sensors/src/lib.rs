@@ -55,6 +55,8 @@
 
 mod arcstats;
 mod cgroup;
+mod cgroup_memory;
+mod cgroup_mount;
 mod error;
 mod families;
 mod file;
@@ -82,6 +84,7 @@ mod zoneinfo;
 mod zram;
 
 pub use crate::arcstats::Arcstats;
+pub use crate::cgroup_memory::{Cgroup, CgroupError, CgroupMemory};
 pub use crate::error::ReadError;
 pub use crate::meminfo::Meminfo;
 pub use crate::notifier::{Notifier, NotifierParameters, Percentages};

@@ -3,16 +3,16 @@
 //! Read on threads that nothing waits for: `maps` takes a process's mmap lock,
 //! and `cgroup` and the files of cgroups the kernel's cgroup_mutex.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use model::{Paging, ProcessId, RunState};
 use rustix::io::Errno;
 
+use crate::cgroup_mount::CgroupMount;
 use crate::error::ReadError;
 use crate::file::for_each_line;
 use crate::meminfo::Meminfo;
@@ -33,23 +33,13 @@ pub struct PauseFiles {
     cgroups: Option<CgroupMount>,
 }
 
-/// Where the hierarchy of cgroup v2 is mounted, and what of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct CgroupMount {
-    path: PathBuf,
-    root: PathBuf,
-}
-
 impl PauseFiles {
     /// Of the processes below `root`, which is procfs. Looks where cgroups are
     /// mounted; where they are not, or that cannot be told, each process is in
     /// none.
     #[must_use]
     pub fn new(root: ProcRoot) -> Self {
-        let mounts = fs::read(root.path().join("self/mountinfo")).unwrap_or_default();
-        let cgroups = mounts
-            .split(|byte| *byte == b'\n')
-            .find_map(CgroupMount::parse);
+        let cgroups = CgroupMount::of_version_2(root.path());
         Self { root, cgroups }
     }
 
@@ -324,51 +314,6 @@ fn private_range(mapping: &[u8]) -> Option<Range<u64>> {
     Some(address(&addresses[..dash])?..address(&addresses[dash + 1..])?)
 }
 
-impl CgroupMount {
-    /// Of a line of proc_pid_mountinfo(5), if it is of cgroup v2.
-    fn parse(line: &[u8]) -> Option<Self> {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let root = fields.nth(3)?;
-        let path = fields.next()?;
-        // Optional fields, up to a hyphen.
-        fields.find(|field| *field == b"-")?;
-        (fields.next()? == b"cgroup2").then(|| Self {
-            path: unescaped(path),
-            root: unescaped(root),
-        })
-    }
-
-    /// The directory that a line of proc_pid_cgroup(5) names, if it is of cgroup
-    /// v2 and below the mount.
-    fn directory(&self, line: &[u8]) -> Option<PathBuf> {
-        let path = Path::new(OsStr::from_bytes(line.strip_prefix(b"0::")?));
-        // Outside of our cgroup namespace: `/../…`.
-        let is_outside = path.components().any(|part| part == Component::ParentDir);
-        let below = path.strip_prefix(&self.root).ok().filter(|_| !is_outside)?;
-        Some(self.path.join(below))
-    }
-}
-
-/// A space, tab, line feed or backslash stands there as `\` and three octal
-/// digits.
-fn unescaped(field: &[u8]) -> PathBuf {
-    let mut path = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        let escaped = after
-            .get(..3)
-            .filter(|_| first == b'\\')
-            .and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
-        path.push(escaped.unwrap_or(first));
-        rest = if escaped.is_some() {
-            &after[3..]
-        } else {
-            after
-        };
-    }
-    PathBuf::from(OsStr::from_bytes(&path))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,28 +348,6 @@ mod tests {
         check_mapping("55f000000000 rw-p 00000000 00:00 0", None);
         check_mapping("xyz-55f000021000 rw-p 00000000 00:00 0", None);
         check_mapping("", None);
-    }
-
-    #[track_caller]
-    fn check_directory(mount: &str, line: &str, want: Option<&str>) {
-        let mount = CgroupMount::parse(mount.as_bytes());
-        let directory = mount.and_then(|mount| mount.directory(line.as_bytes()));
-        assert_eq!(directory.as_deref(), want.map(Path::new), "{line}");
-    }
-
-    #[test]
-    fn a_cgroup_is_found_below_its_mount() {
-        let whole = "31 25 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw";
-        check_directory(whole, "0::/a.slice/b c", Some("/sys/fs/cgroup/a.slice/b c"));
-        check_directory(whole, "0::/", Some("/sys/fs/cgroup/"));
-        check_directory(whole, "0::/../other", None);
-        check_directory(whole, "4:memory:/a", None);
-        let part = "31 25 0:26 /a /mnt/x\\040y rw - cgroup2 none rw";
-        check_directory(part, "0::/a/b", Some("/mnt/x y/b"));
-        check_directory(part, "0::/b", None);
-        let old = "31 25 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory";
-        check_directory(old, "0::/a", None);
-        check_directory("", "0::/a", None);
     }
 
     #[test]

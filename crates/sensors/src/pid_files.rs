@@ -76,6 +76,8 @@ pub(crate) struct Stat {
     /// The process group in the foreground of its terminal; 0: none.
     pub(crate) foreground: u32,
     pub(crate) is_kernel_thread: bool,
+    /// Its first thread is ending, or has ended.
+    pub(crate) is_exiting: bool,
     pub(crate) major_faults: u64,
     pub(crate) threads: u64,
     pub(crate) start_ticks: u64,
@@ -86,8 +88,9 @@ impl Stat {
     pub(crate) const EXPECTED: &str = "`<pid> (<name>) <state> …` with 22 fields or more";
 
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        // PF_KTHREAD of the kernel's sched.h.
+        // PF_KTHREAD and PF_EXITING of the kernel's sched.h.
         const KERNEL_THREAD: u64 = 0x0020_0000;
+        const EXITING: u64 = 0x0000_0004;
 
         // A name may hold any byte, parentheses and spaces among them; what
         // follows it holds no parenthesis.
@@ -123,6 +126,7 @@ impl Stat {
             terminal,
             foreground,
             is_kernel_thread: flags & KERNEL_THREAD != 0,
+            is_exiting: flags & EXITING != 0,
             major_faults,
             threads,
             start_ticks,

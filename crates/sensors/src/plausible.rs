@@ -8,6 +8,7 @@
 //!
 //! No I/O here, and no heap: a reading may be the one before a kill.
 
+mod cgroup;
 mod fields;
 mod implausible;
 mod meminfo;
@@ -18,6 +19,9 @@ use model::{Memory, Seen};
 
 use crate::number::kibibytes;
 
+pub(crate) use self::cgroup::{
+    CgroupFindings, CgroupKey, CgroupKeys, CgroupTexts, V1_KEYS, V2_KEYS, is_limited, narrow, room,
+};
 pub(crate) use self::fields::Unfit;
 pub use self::implausible::Implausible;
 pub(crate) use self::meminfo::{Key, KnownTotal, MeminfoFindings, memory, paging};

@@ -41,6 +41,9 @@ pub(crate) struct Kept {
     pub(crate) in_our_user_namespace: bool,
     /// Where systemd keeps it, once that was read (or its parent's was).
     pub(crate) unit: Option<Grouping>,
+    /// Whether it may be chosen at all: where a cgroup is guarded, as far as it is
+    /// in that; its parent's until that was read.
+    pub(crate) is_in_scope: bool,
     /// How often its identity is to be read yet. It is read twice:
     /// what starts a process may move it into another cgroup a moment later.
     pub(crate) identity_reads: u8,
@@ -145,6 +148,7 @@ impl Kept {
             executable: 0,
             in_our_user_namespace: true,
             unit,
+            is_in_scope: true,
             identity_reads: IDENTITY_READS,
             asked: false,
             ties: Ties::Due,

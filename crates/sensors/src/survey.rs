@@ -29,6 +29,7 @@ use rustix::fs::{AtFlags, CWD, RawDir, StatxFlags, readlink, readlinkat_raw, sta
 use rustix::io::pread;
 
 use crate::cgroup::{Grouping, hash, line_names_unit, unit_of_line};
+use crate::cgroup_memory::Cgroup;
 use crate::file::for_each_line;
 use crate::number::decimal;
 use crate::pid_files::Stat;
@@ -191,6 +192,9 @@ pub(crate) struct Identity {
     pub(crate) unit: Option<Grouping>,
     /// What it is grouped by without.
     pub(crate) alone: Grouping,
+    /// Whether it is in the cgroup that is guarded; `None` where none is, or that
+    /// cannot be told.
+    pub(crate) is_in_scope: Option<bool>,
 }
 
 /// What a process executes, to be recognised.
@@ -224,17 +228,19 @@ impl Executable<'_> {
 
 /// Answers `request` from the processes below `root`. Has `recognise` look
 /// at the executable, where that is asked for and there is one, and
-/// `have_one_memory` at two pids.
+/// `have_one_memory` at two pids. `scope`: the cgroup that is guarded, where it is
+/// not the machine.
 ///
 /// May wait for ever.
 #[must_use]
 pub fn survey(
     root: &Path,
     request: &Inquiry,
+    scope: Option<&Cgroup>,
     recognise: &mut dyn FnMut(&Executable<'_>),
     have_one_memory: &dyn Fn(u32, u32) -> bool,
 ) -> Survey {
-    let found = look(root, request, recognise, have_one_memory);
+    let found = look(root, request, scope, recognise, have_one_memory);
     Survey {
         id: request.id,
         found: found.unwrap_or(Finding::Nothing),
@@ -244,6 +250,7 @@ pub fn survey(
 fn look(
     root: &Path,
     request: &Inquiry,
+    scope: Option<&Cgroup>,
     recognise: &mut dyn FnMut(&Executable<'_>),
     have_one_memory: &dyn Fn(u32, u32) -> bool,
 ) -> Option<Finding> {
@@ -252,7 +259,14 @@ fn look(
     // path is then said of a process that is gone.
     let (process, stat, path) = find(root, request.id)?;
     Some(match request.what {
-        What::Identity => Finding::Identity(identity(root, &path, &process, &stat, recognise)),
+        What::Identity => {
+            let identity = identity(root, &path, &process, &stat, recognise);
+            let is_in_scope = scope.and_then(|scope| is_in(&process, scope));
+            Finding::Identity(Identity {
+                is_in_scope,
+                ..identity
+            })
+        }
         What::OwnMemory => Finding::Own(
             process
                 .open_relative("smaps_rollup")
@@ -432,7 +446,17 @@ fn identity(
             session: SessionId(u64::from(stat.session)),
             login: stat.has_terminal(),
         },
+        is_in_scope: None,
     }
+}
+
+/// Whether the process is in `scope` or below; `None` where that cannot be read.
+fn is_in(process: &Process, scope: &Cgroup) -> Option<bool> {
+    let cgroup = process.open_relative("cgroup").ok()?;
+    let is_in = first_of_lines(&cgroup, |line| scope.holds(line))?;
+    // Of version 1, what is ending is listed in the topmost cgroup.
+    let is_exiting = stat(process).is_none_or(|stat| stat.is_exiting);
+    (is_in || !is_exiting).then_some(is_in)
 }
 
 fn bytes(path: &Path) -> &[u8] {

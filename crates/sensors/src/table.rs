@@ -29,6 +29,9 @@ use crate::process::{Kept, Owner, Reader};
 /// Descriptors that are left for the daemon's other needs.
 const LEFT: usize = 64;
 
+/// So many are remembered at a time whose first thread has ended.
+const RETURNING: usize = 64;
+
 /// What a scan came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
@@ -103,6 +106,12 @@ pub struct ProcessTable {
     /// No process is.
     pub(crate) measures_nothing: bool,
     scanned_at_ticks: u64,
+    /// Where a cgroup is guarded: the pid from which on it is asked again which
+    /// processes are in it.
+    pub(crate) members_from: Option<u32>,
+    /// Those that were in that cgroup and are taken in anew in this scan: their
+    /// first thread has ended.
+    returning: Vec<ProcessId>,
 }
 
 impl ProcessTable {
@@ -132,6 +141,20 @@ impl ProcessTable {
             given_up_on: Vec::new(),
             measures_nothing: false,
             scanned_at_ticks: 0,
+            members_from: None,
+            returning: Vec::new(),
+        }
+    }
+
+    /// The same, of which only what is found to be in the cgroup that is guarded is
+    /// joined ([`Self::join`]) and measured. A newcomer is where its parent is until
+    /// that is known.
+    #[must_use]
+    pub fn of_scope(self) -> Self {
+        Self {
+            members_from: Some(0),
+            returning: Vec::with_capacity(RETURNING),
+            ..self
         }
     }
 
@@ -210,11 +233,12 @@ impl ProcessTable {
         Some(&self.processes[index])
     }
 
-    /// Puts every process but kernel threads into `processes`, in place of what
-    /// is there: what was seen of it, its dossier, and in that its `worth`.
+    /// Puts every process but kernel threads, and but those outside of the cgroup
+    /// that is guarded, into `processes`, in place of what is there: what was seen
+    /// of it, its dossier, and in that its `worth`.
     pub fn join(&self, worth: impl Fn(ProcessId) -> Option<Worth>, processes: &mut Vec<Process>) {
         let both = self.processes.iter().zip(&self.kept);
-        let ordinary = both.filter(|(seen, _)| !seen.is_kernel_thread);
+        let ordinary = both.filter(|(seen, kept)| !seen.is_kernel_thread && kept.is_in_scope);
         processes.clear();
         processes.extend(ordinary.map(|(seen, kept)| {
             let worth = worth(seen.id);
@@ -309,6 +333,8 @@ impl ProcessTable {
         };
         let pids = &mut self.pids;
         let (mut next, mut unknown) = (0, 0);
+        let returning = &mut self.returning;
+        returning.clear();
         retain(&mut self.processes, &mut self.kept, |process, kept| {
             let pid = process.id.pid;
             while next < pids.len() && pids[next] < pid {
@@ -350,6 +376,9 @@ impl ProcessTable {
                         // just now.
                         pids[unknown] = pid;
                         unknown += 1;
+                        if kept.is_in_scope && returning.len() < returning.capacity() {
+                            returning.push(process.id);
+                        }
                     }
                     account.miss(miss);
                     false
@@ -436,12 +465,18 @@ impl ProcessTable {
         };
         let (processes, kept) = (&self.processes, &self.kept);
         // Whom it was forked by is known, or a newcomer that came before it.
-        let unit_of = |parent: u32| {
+        let kept_of = |parent: u32| {
             let index = Seen::position(&processes[..known], parent)
                 .or_else(|| Some(known + Seen::position(&processes[known..], parent)?))?;
-            kept[index].unit
+            Some(&kept[index])
         };
-        reader.take_in(pid, depth, unit_of)
+        let unit_of = |parent| kept_of(parent)?.unit;
+        let (process, mut kept) = reader.take_in(pid, depth, unit_of)?;
+        let parent = kept_of(process.parent);
+        kept.is_in_scope = self.members_from.is_none()
+            || parent.is_some_and(|parent| parent.is_in_scope)
+            || self.returning.contains(&process.id);
+        Ok((process, kept))
     }
 
     /// Makes sure that a scan finds one descriptor free.

@@ -113,7 +113,7 @@ fn an_executable_is_told_with_its_owner() {
         told = Some((path, executable.is_roots()));
     };
     let root = Path::new("/proc");
-    let _ = survey(root, request.unwrap(), &mut recognise, &|_, _| false);
+    let _ = survey(root, request.unwrap(), None, &mut recognise, &|_, _| false);
     let exe = fs::canonicalize(format!("/proc/{}/exe", child.pid())).unwrap();
     let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&exe).unwrap());
     let path = exe.into_os_string().into_encoded_bytes();

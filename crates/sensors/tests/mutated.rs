@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use model::{Level, Memory, Moment};
 use oom_policy::{Effects, Event, Gates, Guard, Settings, Surroundings};
 use proptest::prelude::*;
-use sensors::{Depth, Meminfo, Notifier, PressureFile, ProcRoot, Zoneinfo};
+use sensors::{Cgroup, CgroupMemory, Depth, Meminfo, Notifier, PressureFile, ProcRoot, Zoneinfo};
 use support::{Copy, tree};
 
 /// One change to a text. Places and lines are taken modulo how many there are.
@@ -388,7 +388,68 @@ fn at(copy: &Copy, name: &str) -> PathBuf {
     copy.path().join(Path::new(name))
 }
 
+/// A cgroup of either version with a changed file, and what it may use of `machine`.
+fn in_a_changed_cgroup(
+    is_version_1: bool,
+    changed: usize,
+    mutations: &[Mutation],
+    machine: &Memory,
+) -> Option<Memory> {
+    let (kind, seed) = match is_version_1 {
+        true => ("cgroup cgroup rw,memory", "cgroup-v1"),
+        false => ("cgroup2 cgroup2 rw", "cgroup-v2"),
+    };
+    let copy = Copy::of("real");
+    let mount = copy.path().join(seed);
+    fs::create_dir(copy.path().join("self")).expect("it is ours");
+    let line = format!("31 25 0:26 / {} rw - {kind}\n", mount.display());
+    copy.write("self/mountinfo", &line);
+    let cgroup = Cgroup::find(copy.path(), Path::new("/a")).expect("it is there");
+    let mut memory = CgroupMemory::open(cgroup).expect("it has a limit");
+    let mut names: Vec<PathBuf> = fs::read_dir(mount.join("a"))
+        .expect("it is there")
+        .map(|entry| entry.expect("it is there").path())
+        .collect();
+    names.sort();
+    let path = &names[changed % names.len()];
+    let text = mutate(&fs::read(path).expect("it is there"), mutations);
+    fs::write(path, text).expect("it is ours");
+    let read = memory.read(machine).ok();
+    while let Some((_, implausible)) = memory.next_implausible() {
+        assert!(!implausible.to_string().is_empty());
+    }
+    memory.new_kills();
+    read
+}
+
 proptest! {
+    #[test]
+    fn a_changed_file_of_a_cgroup_leaves_it_no_more_than_its_machine_has(
+        is_version_1: bool,
+        changed: usize,
+        mutations in mutations(),
+        available_mib in 0..20_000_u64,
+    ) {
+        let machine = Memory {
+            total_bytes: 24_684_092 << 10,
+            available_bytes: available_mib << 20,
+            at_least_bytes: available_mib << 19,
+            swap_total_bytes: 1 << 30,
+            swap_free_bytes: 1 << 29,
+            ..Memory::default()
+        };
+        let read = in_a_changed_cgroup(is_version_1, changed, &mutations, &machine);
+        if let Some(memory) = read {
+            prop_assert!(memory.total_bytes <= machine.total_bytes);
+            let most = memory.total_bytes.min(machine.available_bytes);
+            prop_assert!(memory.available_bytes <= most);
+            prop_assert!(memory.at_least_bytes <= memory.available_bytes);
+            prop_assert!(memory.swap_free_bytes <= memory.swap_total_bytes);
+            prop_assert!(memory.swap_free_bytes <= machine.swap_free_bytes);
+            prop_assert!(memory.anon_bytes.max(memory.shmem_bytes) <= memory.total_bytes);
+        }
+    }
+
     #[test]
     fn the_lists_of_each_cpu_never_hold_more_than_memory_allows(mutations in mutations()) {
         let copy = changed("zoneinfo", &mutations);

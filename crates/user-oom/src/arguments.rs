@@ -6,7 +6,7 @@
 //! there.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -224,6 +224,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = value_registry::DEFAULT_DIRECTORY)]
     pub(crate) registry: PathBuf,
 
+    /// Guard this cgroup instead of the machine: a path such as
+    /// /user.slice/user-1000.slice. Thresholds are of its memory limit, and only
+    /// what is in it is killed. `/` or `machine`: the machine [default: the
+    /// machine; in a container with a memory limit, the container]
+    #[arg(long, value_name = "PATH", action = ArgAction::Append)]
+    cgroup: Vec<PathBuf>,
+
     /// Where memory is read
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t = Source::Auto)]
     pub(crate) source: Source,
@@ -380,10 +387,41 @@ impl Arguments {
         })
     }
 
+    /// What is to be guarded.
+    ///
+    /// # Errors
+    ///
+    /// More than one scope is given.
+    pub(crate) fn scope(&self) -> Result<ScopeWish<'_>, Unusable> {
+        match &*self.cgroup {
+            // A file says nothing about the container we are in.
+            [] if self.meminfo.is_some() => Ok(ScopeWish::Machine),
+            [] => Ok(ScopeWish::Own),
+            [one] if *one == Path::new("/") || *one == Path::new("machine") => {
+                Ok(ScopeWish::Machine)
+            }
+            [one] => Ok(ScopeWish::Cgroup(one)),
+            [..] => Err(Unusable::new(
+                "`--cgroup` is given more than once, and one user-oom guards one scope: start another \
+                 for each, with a `--socket` of its own",
+                &[],
+            )),
+        }
+    }
+
     /// Where memory is read: a file given as `--meminfo` is not the module's,
     /// and a dry run must not have the kernel wait for it.
-    pub(crate) fn source(&self) -> Result<Source, Unusable> {
-        match (self.source, self.meminfo.is_some() || self.dryrun) {
+    /// `is_scope`: not all of the machine is guarded.
+    pub(crate) fn source(&self, is_scope: bool) -> Result<Source, Unusable> {
+        match (
+            self.source,
+            self.meminfo.is_some() || self.dryrun || is_scope,
+        ) {
+            (Source::Module, true) if is_scope => Err(Unusable::new(
+                "`--source module` cannot be used with `--cgroup`: the kernel asks before it kills for \
+                 the machine, not before it kills for a cgroup",
+                &["source"],
+            )),
             (Source::Module, true) => Err(Unusable::new(
                 "`--source module` cannot be used with `--meminfo` or `--dryrun`",
                 &["source", "meminfo", "dryrun"],
@@ -444,6 +482,15 @@ enum PauseWhen {
     Relief,
     /// Never: relief kills
     Off,
+}
+
+/// What is to be guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScopeWish<'a> {
+    Machine,
+    /// The container that we are in, where it has a limit; else the machine.
+    Own,
+    Cgroup(&'a Path),
 }
 
 /// Where memory is read.
@@ -902,6 +949,25 @@ mod tests {
         for argument in command.get_arguments() {
             assert!(argument.get_help().is_some(), "{argument}");
         }
+    }
+
+    #[test]
+    fn one_scope_is_guarded_the_machine_where_that_is_said() {
+        let scope = |line: &str| {
+            let words = std::iter::once("user-oom").chain(line.split_whitespace());
+            let arguments = Arguments::try_parse_from(words).expect("fine");
+            match arguments.scope() {
+                Ok(wish) => format!("{wish:?}"),
+                Err(unusable) => unusable.to_string(),
+            }
+        };
+        assert_eq!(scope(""), "Own");
+        // Another machine's numbers say nothing about our container.
+        assert_eq!(scope("--meminfo x"), "Machine");
+        assert_eq!(scope("--cgroup /"), "Machine");
+        assert_eq!(scope("--cgroup machine"), "Machine");
+        assert_eq!(scope("--meminfo x --cgroup /a"), "Cgroup(\"/a\")");
+        assert!(scope("--cgroup /a --cgroup /b").contains("`--socket`"));
     }
 
     #[test]

@@ -66,7 +66,18 @@ impl Configuration {
         }
         let mut line = command_line.to_vec();
         let program = line.drain(..1.min(line.len())).collect::<Vec<_>>();
-        let set = settings.iter().filter_map(word).map(OsString::from);
+        // Of the others the last counts; of these, each would.
+        let is_replaced = |setting: &&Setting| {
+            let mut args = command.get_arguments();
+            let arg = args.find(|arg| arg.get_long() == Some(&setting.key));
+            arg.is_some_and(|arg| {
+                let source = given.value_source(arg.get_id().as_str());
+                matches!(arg.get_action(), ArgAction::Append)
+                    && source == Some(ValueSource::CommandLine)
+            })
+        };
+        let set = settings.iter().filter(|setting| !is_replaced(setting));
+        let set = set.filter_map(word).map(OsString::from);
         let line = program.into_iter().chain(set).chain(line).collect();
         let in_force = matches(&mut command, line)?;
         let arguments = Arguments::from_arg_matches(&in_force).map_err(Error::Arguments)?;

@@ -36,6 +36,9 @@ use crate::watchdog::{Killed, Watchdog};
 /// Before another round, where the watchdog may be at work.
 const BREATH: Duration = Duration::from_millis(20);
 
+/// In which the surveyor says what a newcomer is, when it is not kept waiting.
+const SURVEY: Duration = Duration::from_millis(1);
+
 /// The daemon at work.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -280,6 +283,10 @@ impl Daemon {
             self.rest_for(BREATH);
             return;
         }
+        if self.guard.level() != Level::Ok && self.senses.awaits_newcomers(now) {
+            self.rest_for(SURVEY);
+            return;
+        }
         let began = Instant::now();
         let processes = &self.senses.processes;
         self.guard
@@ -387,6 +394,7 @@ impl Daemon {
         let pause = self.peers.tend(now, &self.wait);
         self.rest_for(pause);
         self.listen_again(now);
+        self.say_who_else_kills();
         main_log::hand_over(|level, text| self.scribe.note(level, text));
         self.scribe.catch_up();
         self.report(now);
@@ -404,6 +412,22 @@ impl Daemon {
             ),
         }
         self.rest_for(self.senses.memory.rest_before_listening(now));
+    }
+
+    /// In a cgroup the kernel does not ask before it kills.
+    fn say_who_else_kills(&mut self) {
+        let kills = self.senses.memory.new_kills();
+        let Some(scope) = self.senses.memory.scope().filter(|_| kills > 0) else {
+            return;
+        };
+        let noun = if kills == 1 { "process" } else { "processes" };
+        self.scribe.note(
+            log::Level::Warn,
+            format_args!(
+                "the kernel has killed {kills} {noun} in cgroup {scope}, at its memory limit: raise `-m`, \
+                 or set memory.high below the limit, for more time to act"
+            ),
+        );
     }
 
     fn begin_to_listen(&mut self) {
@@ -531,12 +555,16 @@ impl Daemon {
             round,
             values,
             executor,
+            senses,
             ..
         } = self;
+        let is_in_scope = |id: &ProcessId| {
+            senses.memory.scope().is_none() || Process::find(&senses.processes, *id).is_some()
+        };
         let answer = |request| match request {
             Request::Fate { pid } => executor.fate(now, pid),
             _ => {
-                let registered = values.registered().count();
+                let registered = values.registered().filter(is_in_scope).count();
                 let paused = executor.paused.words().count;
                 status(guard, round, registered, executor.ended_in_all(), paused)
             }

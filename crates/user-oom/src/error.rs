@@ -30,6 +30,9 @@ pub enum Error {
     /// Memory cannot be read, so there is nothing to guard by.
     #[error("cannot read how much memory there is")]
     Memory(#[source] sensors::ReadError),
+    /// The cgroup given cannot be guarded.
+    #[error("cannot guard a cgroup")]
+    Cgroup(#[source] sensors::CgroupError),
     /// `--source module`, and there is no module.
     #[error("memory_info.ko is not loaded: load it, or leave out `--source module`")]
     NoModule,
@@ -91,6 +94,7 @@ impl Error {
             | Self::Control(_)
             | Self::Registry(_)
             | Self::Memory(_)
+            | Self::Cgroup(_)
             | Self::NoModule
             | Self::Processes(_)
             | Self::Pressure(_)

@@ -1,5 +1,6 @@
 //! Where the daemon learns how much memory there is: from meminfo, or from the
-//! kernel module, which also says when the kernel is about to kill.
+//! kernel module, which also says when the kernel is about to kill; and from a
+//! cgroup's files, where that is guarded.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,8 +11,8 @@ use std::time::Duration;
 use oom_policy::{Amount, Floor, Memory, Moment, Settings};
 use rustix::io::Errno;
 use sensors::{
-    Arcstats, Implausible, Meminfo, Notified, Notifier, NotifierLevel, NotifierParameters,
-    Percentages, ReadError, Zoneinfo, Zram,
+    Arcstats, Cgroup, CgroupMemory, Implausible, Meminfo, Notified, Notifier, NotifierLevel,
+    NotifierParameters, Percentages, ReadError, Zoneinfo, Zram,
 };
 
 /// Meminfo, what it leaves out, and the module where it is loaded.
@@ -20,6 +21,9 @@ pub(crate) struct MemorySource {
     meminfo: Meminfo,
     beside: Beside,
     notifier: Option<Notifier>,
+    /// What of it counts, where not all of the machine is guarded; then there is
+    /// neither the module nor what meminfo leaves out.
+    scope: Option<CgroupMemory>,
     /// What the module does not say is as of the last quiet round.
     rest: Memory,
     /// The last call that was answered.
@@ -75,12 +79,28 @@ impl MemorySource {
             meminfo,
             beside,
             notifier,
+            scope: None,
             rest: last,
             answered: 0,
             lost: None,
             busy: None,
             paths,
         }
+    }
+
+    /// The memory of `scope` alone, where that is given.
+    pub(crate) fn within(self, scope: Option<CgroupMemory>) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// The cgroup that is guarded, where it is not the machine.
+    pub(crate) fn scope(&self) -> Option<&Cgroup> {
+        self.scope.as_ref().map(CgroupMemory::cgroup)
+    }
+
+    /// How many processes the kernel has killed in that since this was last asked.
+    pub(crate) fn new_kills(&mut self) -> u64 {
+        self.scope.as_mut().map_or(0, CgroupMemory::new_kills)
     }
 
     /// Another process listens to the module; it is tried again.
@@ -158,7 +178,7 @@ impl MemorySource {
             self.count_zram(&mut memory);
             return Ok(Sight { memory, last_call });
         }
-        match self.meminfo.read() {
+        match self.read_whole() {
             Ok(memory) => self.take(memory),
             // The call is answered by what is held, whatever memory is left.
             Err(_) if last_call.is_some() => {}
@@ -168,6 +188,14 @@ impl MemorySource {
             memory: self.rest,
             last_call,
         })
+    }
+
+    fn read_whole(&mut self) -> Result<Memory, ReadError> {
+        let machine = self.meminfo.read()?;
+        match &mut self.scope {
+            Some(scope) => scope.read(&machine),
+            None => Ok(machine),
+        }
     }
 
     /// Something that was implausible in what was read, and the file; each once.
@@ -183,6 +211,9 @@ impl MemorySource {
         let zoneinfo_read = self.beside.zoneinfo.as_mut();
         if let Some(found) = zoneinfo_read.and_then(Zoneinfo::next_implausible) {
             return Some((Arc::clone(zoneinfo.as_ref()?), found));
+        }
+        if let Some(found) = self.scope.as_mut().and_then(CgroupMemory::next_implausible) {
+            return Some(found);
         }
         let found = self
             .notifier
@@ -257,7 +288,7 @@ impl MemorySource {
 
     /// Reads what the module does not say; for quiet rounds.
     pub(crate) fn refresh(&mut self) {
-        if let Ok(memory) = self.meminfo.read() {
+        if let Ok(memory) = self.read_whole() {
             self.take(memory);
         }
         if let Some(zram) = &mut self.beside.zram {

@@ -18,6 +18,11 @@ use crate::tell::scribe::Scribe;
 /// So far up a process is looked for among the descendants of a registered one.
 const GENERATIONS: usize = 32;
 
+/// In a cgroup a decision waits so long for what is known of newcomers,
+const NEWCOMERS: Duration = Duration::from_millis(10);
+/// and not again for so long.
+const KNOWN_FOR: Duration = Duration::from_millis(100);
+
 /// What is read, and what could not be.
 #[derive(Debug)]
 pub(crate) struct Senses {
@@ -33,6 +38,8 @@ pub(crate) struct Senses {
     to_measure: Option<u64>,
     /// The table has changed, and with it what may be paused.
     to_tie: bool,
+    /// When a decision began to wait for what is known of newcomers.
+    asked: Option<Moment>,
     said: Said,
     /// Of the last table: processes without a descriptor kept, and processes that
     /// could not be read.
@@ -71,6 +78,7 @@ impl Senses {
             classifier,
             processes,
             to_tie: true,
+            asked: None,
             said: Said::default(),
             unheld: 0,
             unread: 0,
@@ -238,6 +246,7 @@ impl Senses {
         if depth != Depth::Held {
             let surveyor = &mut self.surveyor;
             table.ask_for_identities(depth, &mut |request| surveyor.ask(request));
+            table.ask_for_members(&mut |request| surveyor.ask(request));
             self.to_tie = true;
         }
         match scanned {
@@ -271,7 +280,27 @@ impl Senses {
         began.elapsed()
     }
 
+    /// Whether a decision by this table should wait a moment, in a cgroup: what was
+    /// started or moved into it since the last table is known to be there once the
+    /// surveyor has answered. At most [`NEWCOMERS`], and that once in [`KNOWN_FOR`].
+    pub(crate) fn awaits_newcomers(&mut self, now: Moment) -> bool {
+        if self.memory.scope().is_none() {
+            return false;
+        }
+        let (is_asking, is_any_unknown) = self.table.is_asking();
+        match self.asked {
+            Some(asked) if now.since(asked) < NEWCOMERS => is_any_unknown,
+            Some(asked) if now.since(asked) < KNOWN_FOR => false,
+            _ => {
+                self.asked = is_asking.then_some(now);
+                is_asking
+            }
+        }
+    }
+
     fn say_beyond(&mut self, pid: Option<u32>, scribe: &mut Scribe) {
+        // What is in a cgroup may hold memory that is charged to another.
+        let pid = pid.filter(|_| self.memory.scope().is_none());
         let was_said = std::mem::replace(&mut self.said.bounds, pid.is_some());
         if let Some(pid) = pid.filter(|_| !was_said) {
             scribe.note(
@@ -354,7 +383,7 @@ mod tests {
 
         let answered: Arc<Mutex<BTreeSet<_>>> = Arc::default();
         let noted = Arc::clone(&answered);
-        let read = read(root().path(), Programs::new());
+        let read = read(root().path(), Programs::new(), None);
         let surveyor = Surveyor::spawn(Arc::new(move |request| {
             let measures = matches!(request.what, What::OwnMemory);
             if measures || matches!(request.what, What::Ties) {

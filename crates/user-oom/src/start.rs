@@ -19,14 +19,14 @@ use nix::unistd::geteuid;
 use oom_policy::{Ask, Guard, Memory, Seen, Settings, Surroundings};
 use reaper::{Calls, Code, Pauser, Reaper, protect_ourselves, trim_memory};
 use sensors::{
-    Arcstats, Depth, Meminfo, Notifier, NotifierParameters, ProcRoot, ProcessTable, ReadError,
-    Zoneinfo, Zram,
+    Arcstats, Cgroup, CgroupMemory, Depth, Meminfo, Notifier, NotifierParameters, ProcRoot,
+    ProcessTable, ReadError, Zoneinfo, Zram,
 };
 use value_registry::{Options, Registry};
 
 use crate::act::Executor;
 use crate::align::{self, Aligner};
-use crate::arguments::{Arguments, Source};
+use crate::arguments::{Arguments, ScopeWish, Source};
 use crate::classify::{Classifier, Programs};
 use crate::configuration::Configuration;
 use crate::daemon::{Daemon, LoopState, StatusLine, room_for};
@@ -65,6 +65,9 @@ const SYS: &str = "/sys";
 /// one would.
 const OTHER_GUARDS: [&str; 3] = ["earlyoom", "nohang", "systemd-oomd"];
 
+/// How often a cgroup is looked at, at most: one core fills 500 MiB in 200 ms.
+const SHORTEST_LOOK: Duration = Duration::from_millis(5);
+
 /// About 22 are always open, strangers' connections may be 8 more, and a look
 /// opens one file at a time. With fewer it would start, and then see nothing.
 const FEWEST_DESCRIPTORS: u64 = 32;
@@ -102,12 +105,17 @@ pub(crate) fn daemon(
     };
     let registry = Registry::open(&arguments.registry, options).map_err(Error::Registry)?;
 
-    let pressure = watch_pressure(arguments, settings.pause)?;
+    let scope = memory_source.scope().cloned();
+    let pressure = watch_pressure(arguments, scope.as_ref(), settings.pause)?;
 
     let (classifier, processes) = classifier(arguments, &root, privileges)?;
     // As much as it would make room for by itself, and so without a hole in
     // the heap where the smaller one was.
-    let mut table = ProcessTable::new(root.clone(), 2 * processes);
+    let table = ProcessTable::new(root.clone(), 2 * processes);
+    let mut table = match &scope {
+        Some(_) => table.of_scope(),
+        None => table,
+    };
     scan(&mut table, Depth::Full)?;
     classifier.classify_new(&mut table);
     let judged = |process: &&Seen| !process.is_kernel_thread;
@@ -131,10 +139,11 @@ pub(crate) fn daemon(
     let mut desk = Desk::new().map_err(system("wake the thread that writes"))?;
     let watchdogs_lane = desk.lane(watchdog::LINES);
     let aligners_lane = desk.lane(align::LINES);
-    let mut scribe = Scribe::spawn(desk, hooks, page(syslog));
+    let mut scribe = Scribe::spawn(desk, hooks, page(syslog, scope.as_ref()));
     main_log::hand_over(|level, text| scribe.note(level, text));
 
     let introduction = Introduction {
+        scope: scope.as_ref(),
         settings: &settings,
         memory: &memory,
         gate: pressure.relief.as_ref().and(arguments.gate()),
@@ -163,10 +172,14 @@ pub(crate) fn daemon(
         &mut settings,
     ));
     let mut guard = Guard::new(settings.clone(), pressure.gates(), surroundings, capacity);
-    let surveyor = Surveyor::spawn(surveyor::read(Path::new(PROC), Programs::new()));
+    let surveyor = Surveyor::spawn(surveyor::read(
+        Path::new(PROC),
+        Programs::new(),
+        scope.clone(),
+    ));
     let watchdog = Watchdog::spawn(
         settings.clone(),
-        || memory_beside(arguments, memory),
+        || memory_beside(arguments, scope.clone(), memory),
         watchdogs_lane,
         arguments.dryrun,
         descriptors,
@@ -257,22 +270,28 @@ fn wire(signals: &SignalFd, peers: &Peers, senses: &mut Senses) -> Result<Wait, 
 }
 
 /// Where what is not logged is written to.
-fn page(syslog: Option<&Syslog>) -> Page<Box<dyn Write + Send>> {
+fn page(syslog: Option<&Syslog>, scope: Option<&Cgroup>) -> Page<Box<dyn Write + Send>> {
     let (out, width): (Box<dyn Write + Send>, _) = match syslog {
         Some(syslog) => (Box::new(syslog.writer()), None),
         None => (Box::new(anstream::stdout()), terminal::width(io::stdout())),
     };
-    Page::new(out, width, Accounts::at(PASSWD))
+    Page::new(out, width, Accounts::at(PASSWD)).of_scope(scope)
 }
 
 /// Opens what memory is read from, and makes the policy's settings of it.
 fn memory(configuration: &Configuration) -> Result<(MemorySource, Settings), Error> {
     let arguments = &configuration.arguments;
-    let source = arguments.source().map_err(Error::Unusable)?;
-    let mut meminfo = meminfo(arguments).map_err(Error::Memory)?;
-    let beside = beside_meminfo(arguments, zoneinfo);
-    let memory = meminfo.read().map_err(Error::Memory)?;
+    let Guarded {
+        meminfo,
+        scope,
+        memory,
+        source,
+    } = guarded(arguments)?;
+    let beside = beside_meminfo(arguments, scope.is_some(), zoneinfo);
     let mut settings = settings(configuration, &memory)?;
+    if scope.is_some() {
+        settings.shortest_look = SHORTEST_LOOK;
+    }
     let (notifier, busy) = match source {
         Source::Proc => (None, None),
         Source::Auto => listen(&mut settings, &memory).unwrap_or_else(|err| {
@@ -284,11 +303,38 @@ fn memory(configuration: &Configuration) -> Result<(MemorySource, Settings), Err
             heard => heard,
         },
     };
-    let mut source = MemorySource::new(meminfo, memory, beside, notifier);
+    let mut source = MemorySource::new(meminfo, memory, beside, notifier).within(scope);
     if let Some(busy) = busy {
         source.wait_for_notifier(busy);
     }
     Ok((source, settings))
+}
+
+/// What is guarded, and where its memory is read.
+struct Guarded {
+    meminfo: Meminfo,
+    /// `None`: the machine is.
+    scope: Option<CgroupMemory>,
+    memory: Memory,
+    source: Source,
+}
+
+fn guarded(arguments: &Arguments) -> Result<Guarded, Error> {
+    let wish = arguments.scope().map_err(Error::Unusable)?;
+    let mut meminfo = meminfo(arguments).map_err(Error::Memory)?;
+    let machine = meminfo.read().map_err(Error::Memory)?;
+    let mut scope = scope(wish, &machine)?;
+    let source = arguments.source(scope.is_some()).map_err(Error::Unusable)?;
+    let memory = match &mut scope {
+        Some(scope) => scope.read(&machine).map_err(Error::Memory)?,
+        None => machine,
+    };
+    Ok(Guarded {
+        meminfo,
+        scope,
+        memory,
+        source,
+    })
 }
 
 /// The policy's settings. What a file says is refused where processes would be
@@ -310,9 +356,7 @@ fn settings(configuration: &Configuration, memory: &Memory) -> Result<Settings, 
 /// What keeps it from that.
 pub(crate) fn check(configuration: &Configuration) -> Result<(), Error> {
     let arguments = &configuration.arguments;
-    arguments.source().map_err(Error::Unusable)?;
-    let memory = meminfo(arguments).and_then(|mut meminfo| meminfo.read());
-    let memory = memory.map_err(Error::Memory)?;
+    let Guarded { memory, .. } = guarded(arguments)?;
     let settings = configuration
         .settings_on(&memory)
         .map_err(Error::Unusable)?;
@@ -320,6 +364,43 @@ pub(crate) fn check(configuration: &Configuration) -> Result<(), Error> {
         Some(unusable) if !arguments.force => Err(Error::Unusable(unusable)),
         _ => Ok(()),
     }
+}
+
+/// The cgroup that is guarded; `None`: the machine is.
+fn scope(wish: ScopeWish<'_>, machine: &Memory) -> Result<Option<CgroupMemory>, Error> {
+    let path = match wish {
+        ScopeWish::Machine => return Ok(None),
+        ScopeWish::Own => return Ok(own_scope(machine)),
+        ScopeWish::Cgroup(path) => path,
+    };
+    let cgroup = Cgroup::find(Path::new(PROC), path).map_err(Error::Cgroup)?;
+    CgroupMemory::open(cgroup).map(Some).map_err(Error::Cgroup)
+}
+
+/// The container that we are in, where it may use less than the machine has.
+fn own_scope(machine: &Memory) -> Option<CgroupMemory> {
+    let cgroup = Cgroup::topmost(Path::new(PROC))?;
+    let unread = |err: &dyn std::error::Error| {
+        log::warn!(
+            "the memory limit of this container is not guarded: {}",
+            chain(err)
+        );
+    };
+    let mut scope = CgroupMemory::open(cgroup)
+        .inspect_err(|err| unread(err))
+        .ok()?;
+    let memory = scope.read(machine).inspect_err(|err| unread(err)).ok()?;
+    if machine.usable_bytes() <= memory.total_bytes {
+        return None;
+    }
+    log::info!(
+        "this container may use {} of the machine's {} MiB: guarding cgroup {} (`--cgroup machine`: \
+         the machine)",
+        memory.total_bytes >> 20,
+        machine.usable_bytes() >> 20,
+        scope.cgroup()
+    );
+    Some(scope)
 }
 
 /// The kernel's own, or the one that is asked for, which may be another machine's.
@@ -331,19 +412,31 @@ fn meminfo(arguments: &Arguments) -> Result<Meminfo, ReadError> {
 }
 
 /// The same memory once more, by descriptors of its own and without the module.
-fn memory_beside(arguments: &Arguments, last: Memory) -> Option<MemorySource> {
+fn memory_beside(
+    arguments: &Arguments,
+    scope: Option<Cgroup>,
+    last: Memory,
+) -> Option<MemorySource> {
     // Where it cannot be read, that was said.
     let zoneinfo = || Zoneinfo::open(&Path::new(PROC).join("zoneinfo")).ok();
-    let beside = beside_meminfo(arguments, zoneinfo);
+    let beside = beside_meminfo(arguments, scope.is_some(), zoneinfo);
+    let scope = scope.map(CgroupMemory::open).transpose();
+    let scope = scope.inspect_err(|err| watchdog::lacks(chain(err))).ok()?;
     let meminfo = meminfo(arguments)
         .inspect_err(|err| watchdog::lacks(chain(err)))
         .ok()?;
-    Some(MemorySource::new(meminfo, last, beside, None))
+    Some(MemorySource::new(meminfo, last, beside, None).within(scope))
 }
 
-/// What the kernel's own meminfo leaves out; it says nothing about another.
-fn beside_meminfo(arguments: &Arguments, zoneinfo: impl FnOnce() -> Option<Zoneinfo>) -> Beside {
-    if arguments.meminfo.is_some() {
+/// What the kernel's own meminfo leaves out; it says nothing about another, nor
+/// about what is left to a cgroup, which is charged neither for free pages nor for
+/// what is in swap, wherever that is.
+fn beside_meminfo(
+    arguments: &Arguments,
+    is_scope: bool,
+    zoneinfo: impl FnOnce() -> Option<Zoneinfo>,
+) -> Beside {
+    if is_scope || arguments.meminfo.is_some() {
         return Beside::default();
     }
     let root = Path::new(PROC);
@@ -543,17 +636,35 @@ pub(crate) fn take_descriptors() -> Result<u64, Error> {
 }
 
 /// What feeds the gates; without a gate, the levels are there.
-fn watch_pressure(arguments: &Arguments, pauses: bool) -> Result<PressureWatches, Error> {
+fn watch_pressure(
+    arguments: &Arguments,
+    scope: Option<&Cgroup>,
+    pauses: bool,
+) -> Result<PressureWatches, Error> {
     let pause = arguments.pause_gate().filter(|_| pauses);
+    let watch = |percent, cost| watch_for(arguments, scope, percent, cost);
+    let is_unknown = scope.is_some_and(|scope| scope.pressure().is_none());
+    if is_unknown && arguments.pressure_file.is_none() {
+        if arguments.gate().or(pause).is_some() {
+            log::warn!(
+                "relief and pausing by pressure are off: cgroups of version 1 have no `memory.pressure`"
+            );
+        }
+        return Ok(PressureWatches {
+            relief: None,
+            pause: None,
+        });
+    }
     Ok(PressureWatches {
-        relief: watch_for(arguments, arguments.gate(), "relief by pressure is off")?,
-        pause: watch_for(arguments, pause, "pausing by pressure is off")?,
+        relief: watch(arguments.gate(), "relief by pressure is off")?,
+        pause: watch(pause, "pausing by pressure is off")?,
     })
 }
 
 /// Watches for full pressure of `percent`. `cost`: of doing without.
 fn watch_for(
     arguments: &Arguments,
+    scope: Option<&Cgroup>,
     percent: Option<psi::Percent>,
     cost: &str,
 ) -> Result<Option<PressureWatch>, Error> {
@@ -564,7 +675,8 @@ fn watch_for(
         let pressure = PressureWatch::of_file(path, percent).map_err(Error::Pressure)?;
         return Ok(Some(pressure));
     }
-    let path = Path::new(PROC).join("pressure/memory");
+    let machine = || Path::new(PROC).join("pressure/memory");
+    let path = scope.and_then(Cgroup::pressure).unwrap_or_else(machine);
     let trigger = pressure::trigger(percent).map_err(Error::Trigger)?;
     match PressureWatch::of_kernel(&path, &trigger) {
         Ok(pressure) => Ok(Some(pressure)),

@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use oom_policy::{Memory, Moment, Name, Process, ProcessId};
-use sensors::{CommandLine, Depth, Executable, Inquiry, ProcessTable, Survey, What};
+use sensors::{Cgroup, CommandLine, Depth, Executable, Inquiry, ProcessTable, Survey, What};
 
 use crate::classify::{Classifier, Program, Programs};
 use crate::commands::Commands;
@@ -53,15 +53,22 @@ pub(crate) struct Surveyed {
     pub(crate) program: Program,
 }
 
-/// Reads below `root`, where procfs is.
-pub(crate) fn read(root: &Path, programs: Programs) -> Arc<Read> {
+/// Reads below `root`, where procfs is. `scope`: the cgroup that is guarded, where
+/// it is not the machine.
+pub(crate) fn read(root: &Path, programs: Programs, scope: Option<Cgroup>) -> Arc<Read> {
     let root = root.to_owned();
     Arc::new(move |request| {
         let mut program = Program::default();
         let mut recognise = |executable: &Executable<'_>| {
             program = programs.recognise(executable);
         };
-        let survey = sensors::survey(&root, request, &mut recognise, &reaper::have_one_memory);
+        let survey = sensors::survey(
+            &root,
+            request,
+            scope.as_ref(),
+            &mut recognise,
+            &reaper::have_one_memory,
+        );
         Surveyed { survey, program }
     })
 }
@@ -491,7 +498,9 @@ mod tests {
                     silent.has_returned.store(true, Ordering::Release);
                 }
                 Surveyed {
-                    survey: sensors::survey(root().path(), request, &mut |_| {}, &|_, _| false),
+                    survey: sensors::survey(root().path(), request, None, &mut |_| {}, &|_, _| {
+                        false
+                    }),
                     program: Program::default(),
                 }
             })

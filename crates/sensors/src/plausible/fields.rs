@@ -63,10 +63,16 @@ impl<const FIELDS: usize> Findings<FIELDS> {
 
     /// One that is yet to be said; it counts as said.
     pub(crate) fn next_unsaid(&mut self) -> Option<Implausible> {
-        let mut slots = self.slots.iter_mut();
-        let slot = slots.find(|slot| slot.now.is_some() && slot.said != slot.kind())?;
+        self.next_unsaid_of().map(|(_, found)| found)
+    }
+
+    /// The same, and of which field.
+    pub(crate) fn next_unsaid_of(&mut self) -> Option<(usize, Implausible)> {
+        let mut slots = self.slots.iter_mut().enumerate();
+        let (index, slot) =
+            slots.find(|(_, slot)| slot.now.is_some() && slot.said != slot.kind())?;
         slot.said = slot.kind();
-        slot.now
+        Some((index, slot.now?))
     }
 }
 
@@ -90,18 +96,32 @@ impl<const FIELDS: usize> Fields<FIELDS> {
     /// Reads `text` line by line. A line that is cut short before its colon, or
     /// that has a key we do not know, is passed over.
     pub(crate) fn of(keys: &'static [(&'static str, Measure); FIELDS], text: &[u8]) -> Self {
+        Self::of_lines(keys, text, b':')
+    }
+
+    /// The same where something else than a colon is behind each key.
+    pub(crate) fn of_lines(
+        keys: &'static [(&'static str, Measure); FIELDS],
+        text: &[u8],
+        separator: u8,
+    ) -> Self {
         let mut fields = [Field::default(); FIELDS];
         for (line, content) in (1..).zip(text.split(|&byte| byte == b'\n')) {
-            let Some(colon) = content.iter().position(|&byte| byte == b':') else {
+            let Some(end) = content.iter().position(|&byte| byte == separator) else {
                 continue;
             };
-            let (key, value) = (&content[..colon], &content[colon + 1..]);
+            let (key, value) = (&content[..end], &content[end + 1..]);
             let known = keys.iter().position(|(known, _)| known.as_bytes() == key);
             if let Some(index) = known {
                 fields[index].take(line, value, keys[index].1);
             }
         }
         Self { keys, fields }
+    }
+
+    /// Takes in a file that holds this one number and nothing else.
+    pub(super) fn take_alone(&mut self, index: usize, text: &[u8]) {
+        self.fields[index].take(1, text, self.keys[index].1);
     }
 
     /// Why the file is of no use without this field.
@@ -193,11 +213,15 @@ impl Field {
         let text = text.trim_ascii();
         let digits = match unit {
             Measure::Kib => text.strip_suffix(b" kB").map(<[u8]>::trim_ascii_end),
-            Measure::Bytes | Measure::Pages | Measure::None => Some(text),
+            Measure::Bytes | Measure::Stat | Measure::Alone | Measure::Pages | Measure::None => {
+                Some(text)
+            }
         };
         let bytes = digits.and_then(decimal).and_then(|number| match unit {
             Measure::Kib => number.checked_mul(1024),
-            Measure::Bytes | Measure::Pages | Measure::None => Some(number),
+            Measure::Bytes | Measure::Stat | Measure::Alone | Measure::Pages | Measure::None => {
+                Some(number)
+            }
         });
         self.value = bytes.filter(|&bytes| bytes <= ABSURD_BYTES);
         if self.value.is_none() {

@@ -19,6 +19,10 @@ pub struct Implausible {
 pub(crate) enum Measure {
     Kib,
     Bytes,
+    /// Bytes, behind the key and a space.
+    Stat,
+    /// Bytes, and nothing else in the file.
+    Alone,
     Pages,
     /// It is not an amount of memory.
     None,
@@ -110,12 +114,18 @@ impl fmt::Debug for Excerpt {
     }
 }
 
-impl Measure {
-    fn expected(self) -> &'static str {
-        match self {
-            Self::Kib => "<number> kB",
-            Self::Bytes | Self::None => "<number>",
-            Self::Pages => "<pages>",
+/// The line that should be there.
+struct Line(&'static str, Measure);
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(key, unit) = self;
+        match unit {
+            Measure::Kib => write!(f, "{key}: <number> kB"),
+            Measure::Bytes | Measure::None => write!(f, "{key}: <number>"),
+            Measure::Pages => write!(f, "{key}: <pages>"),
+            Measure::Stat => write!(f, "{key} <number>"),
+            Measure::Alone => f.write_str("<number>"),
         }
     }
 }
@@ -126,7 +136,7 @@ struct Quantity(u64, Measure);
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
-            Measure::Bytes => write!(f, "{} bytes", self.0),
+            Measure::Bytes | Measure::Stat | Measure::Alone => write!(f, "{} bytes", self.0),
             Measure::Kib | Measure::Pages => write!(f, "{} kB", self.0 >> 10),
             Measure::None => write!(f, "{}", self.0),
         }
@@ -142,10 +152,9 @@ impl fmt::Display for Implausible {
             write!(f, ", line {line}")?;
         }
         match self.fault {
-            Fault::Missing => write!(f, ": there is no line `{key}: {}`", unit.expected())?,
+            Fault::Missing => write!(f, ": there is no line `{}`", Line(key, unit))?,
             Fault::Unreadable(found) => {
-                let expected = unit.expected();
-                write!(f, ": expected `{key}: {expected}`, found `{found}`")?;
+                write!(f, ": expected `{}`, found `{found}`", Line(key, unit))?;
             }
             Fault::Wrapped(found) => write!(
                 f,

@@ -18,7 +18,7 @@ fn kept_back(total_bytes: u64) -> u64 {
 /// low watermark, and by half at least. That watermark is not in meminfo: taken
 /// at its highest, 1.25 times `vm.min_free_kbytes`, this rather counts too
 /// little, and the guard acts early rather than late.
-fn reclaimable(bytes: u64, total_bytes: u64) -> u64 {
+pub(super) fn reclaimable(bytes: u64, total_bytes: u64) -> u64 {
     bytes - (bytes / 2).min(total_bytes / 16)
 }
 

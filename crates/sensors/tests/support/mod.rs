@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use model::{Dossier, Memory, Process, ProcessId, Seen};
-use sensors::{Depth, Inquiry, ProcRoot, ProcessTable, ReadError, Scan, survey};
+use sensors::{Cgroup, Depth, Inquiry, ProcRoot, ProcessTable, ReadError, Scan, survey};
 use tempfile::TempDir;
 
 /// The tree `case` as it stands beside the tests.
@@ -88,6 +88,7 @@ pub(crate) struct Table {
     /// What the surveyor was asked last.
     pub(crate) asked: Vec<Inquiry>,
     root: PathBuf,
+    scope: Option<Cgroup>,
 }
 
 impl Table {
@@ -97,7 +98,28 @@ impl Table {
             introduced: Vec::new(),
             asked: Vec::new(),
             root: root.to_owned(),
+            scope: None,
         }
+    }
+
+    /// Of the processes in `scope`.
+    pub(crate) fn of_scope(root: &Path, scope: Cgroup) -> Self {
+        Self {
+            table: ProcessTable::new(ProcRoot::at(root), 16).of_scope(),
+            scope: Some(scope),
+            ..Self::of(root)
+        }
+    }
+
+    /// Reads again which processes are in the scope; of which it was asked.
+    pub(crate) fn read_members(&mut self) -> Vec<u32> {
+        self.asked.clear();
+        self.table.ask_for_members(&mut |request| {
+            self.asked.push(request);
+            true
+        });
+        self.answer(&mut |_, _| {});
+        self.identified()
     }
 
     pub(crate) fn try_scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
@@ -172,7 +194,13 @@ impl Table {
         });
         let have_one = |one, other| same.contains(&(one, other));
         for request in &self.asked {
-            let found = survey(&self.root, request, &mut |_| {}, &have_one);
+            let found = survey(
+                &self.root,
+                request,
+                self.scope.as_ref(),
+                &mut |_| {},
+                &have_one,
+            );
             self.table.apply(&found);
         }
         self.identified()
@@ -205,7 +233,13 @@ impl Table {
 
     fn answer(&mut self, each: &mut dyn FnMut(&Seen, &mut Dossier)) {
         for request in &self.asked {
-            let found = survey(&self.root, request, &mut |_| {}, &|_, _| false);
+            let found = survey(
+                &self.root,
+                request,
+                self.scope.as_ref(),
+                &mut |_| {},
+                &|_, _| false,
+            );
             if let Some((seen, dossier)) = self.table.apply(&found) {
                 each(seen, dossier);
             }

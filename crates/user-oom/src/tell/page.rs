@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use oom_policy::{Amount, Cause, Class, Cost, Level, Memory, Name, Refusal, Settings};
 use reaper::Tally;
-use sensors::{CommandLine, KernelFunction};
+use sensors::{Cgroup, CommandLine, KernelFunction};
 
 use crate::tell::accounts::Accounts;
 use crate::tell::record::{
@@ -34,6 +34,23 @@ pub(crate) struct Page<W> {
     /// `None`: lines are not folded, and no column is left out.
     width: Option<usize>,
     accounts: Accounts,
+    scope: ScopeWords,
+}
+
+/// `cgroup /x: `, where not the machine is guarded.
+#[derive(Clone, Debug, Default)]
+struct ScopeWords(Box<str>);
+
+impl ScopeWords {
+    fn of(scope: Option<&Cgroup>) -> Self {
+        Self(scope.map_or_else(Box::default, |scope| format!("cgroup {scope}: ").into()))
+    }
+}
+
+impl Display for ScopeWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl<W: Write> Page<W> {
@@ -43,6 +60,15 @@ impl<W: Write> Page<W> {
             out,
             width,
             accounts,
+            scope: ScopeWords::default(),
+        }
+    }
+
+    /// Names `scope` wherever it says how much memory there is.
+    pub(crate) fn of_scope(self, scope: Option<&Cgroup>) -> Self {
+        Self {
+            scope: ScopeWords::of(scope),
+            ..self
         }
     }
 
@@ -73,7 +99,7 @@ impl<W: Write> Page<W> {
     fn format(&mut self, out: &mut Vec<u8>, time: Time, record: &Record) -> io::Result<()> {
         match record {
             Record::Status(memory, full_in, paused, shortfalls) => {
-                write!(out, "{}", MemoryLine(memory))?;
+                write!(out, "{}{}", self.scope, MemoryLine(memory))?;
                 if let Some(full_in) = full_in {
                     write!(out, ", full in {}", About(*full_in))?;
                 }
@@ -83,7 +109,8 @@ impl<W: Write> Page<W> {
                 let about = About(*full_in);
                 write!(
                     out,
-                    "{time} {CAREFUL}memory full{CAREFUL:#} in {about} at this rate"
+                    "{time} {CAREFUL}{}memory full{CAREFUL:#} in {about} at this rate",
+                    self.scope
                 )?;
                 match next {
                     None => writeln!(out),
@@ -92,10 +119,11 @@ impl<W: Write> Page<W> {
             }
             Record::Unseen(since, why) => writeln!(
                 out,
-                "{BAD}memory not readable{BAD:#} for {} s: {why}",
+                "{}{BAD}memory not readable{BAD:#} for {} s: {why}",
+                self.scope,
                 since.as_secs()
             ),
-            Record::Decision(heading) => decision(out, time, heading),
+            Record::Decision(heading) => decision(out, time, &self.scope, heading),
             Record::Columns => columns(out, self.width),
             Record::Candidate(row) => candidate(out, row, self.width),
             Record::Unshown(count) => {
@@ -106,7 +134,7 @@ impl<W: Write> Page<W> {
                 cause,
                 refusal,
                 memory,
-            } => refused(out, time, *cause, *refusal, memory.as_ref()),
+            } => refused(out, time, &self.scope, *cause, *refusal, memory.as_ref()),
             Record::Signalled {
                 victim,
                 command,
@@ -138,14 +166,16 @@ impl<W: Write> Page<W> {
             } => {
                 let verb = verb(*dry);
                 let reason = Reason(KillReason::Decided(Cause::Level(Level::Kill)));
+                let scope = self.scope.clone();
                 let fields = self.fields(victim);
                 writeln!(
                     out,
                     "{time} {BAD}{verb}{BAD:#} pid={} signal=SIGKILL name={} reason=\"{reason}, main \
-                     loop stalled for {:.1} s\" now=\"{}\" {fields}",
+                     loop stalled for {:.1} s\" now=\"{}{}\" {fields}",
                     victim.id.pid,
                     Word(&victim.name),
                     idle.as_secs_f64(),
+                    scope,
                     MemoryLine(memory),
                 )
             }
@@ -345,6 +375,8 @@ fn several(out: &mut impl Write, time: Time, folded: &Folded) -> io::Result<()> 
 /// What the daemon says of itself at start.
 #[derive(Debug)]
 pub(crate) struct Introduction<'a> {
+    /// Where not the machine is guarded.
+    pub(crate) scope: Option<&'a Cgroup>,
     pub(crate) settings: &'a Settings,
     pub(crate) memory: &'a Memory,
     pub(crate) gate: Option<psi::Percent>,
@@ -365,6 +397,7 @@ pub(crate) fn introduction(introduction: &Introduction<'_>) -> Record {
 fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Result<()> {
     const BOLD: Style = Style::new().bold();
     let Introduction {
+        scope,
         settings,
         memory,
         gate,
@@ -387,6 +420,12 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
             ""
         }
     )?;
+    if let Some(scope) = scope {
+        writeln!(
+            out,
+            "  guards      cgroup {scope}, and kills nothing outside of it"
+        )?;
+    }
     writeln!(out, "  now         {}", MemoryLine(memory))?;
     writeln!(
         out,
@@ -441,11 +480,16 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
     }
 }
 
-fn decision(out: &mut impl Write, time: Time, heading: &Heading) -> io::Result<()> {
+fn decision(
+    out: &mut impl Write,
+    time: Time,
+    scope: &ScopeWords,
+    heading: &Heading,
+) -> io::Result<()> {
     let style = cause_style(heading.cause);
     writeln!(
         out,
-        "{time} {style}{}{style:#}: {}; need {} MiB",
+        "{time} {style}{}{style:#}: {scope}{}; need {} MiB",
         CauseName(heading.cause),
         Seen(heading.memory.as_ref()),
         heading.need_bytes >> 20,
@@ -562,6 +606,7 @@ fn explain(out: &mut impl Write, legend: Legend) -> io::Result<()> {
 fn refused(
     out: &mut impl Write,
     time: Time,
+    scope: &ScopeWords,
     cause: Cause,
     refusal: Refusal,
     memory: Option<&Memory>,
@@ -569,7 +614,7 @@ fn refused(
     let style = cause_style(cause);
     write!(
         out,
-        "{time} {style}{}{style:#}: {}; no kill: ",
+        "{time} {style}{}{style:#}: {scope}{}; no kill: ",
         CauseName(cause),
         Seen(memory)
     )?;
@@ -1029,6 +1074,44 @@ mod tests {
                 Shortfalls::default()
             )),
             "memory 95 of 1000 MiB available (9.50 %), swap 10 of 400 MiB free (2.50 %)\n"
+        );
+    }
+
+    #[test]
+    fn where_a_cgroup_is_guarded_it_is_named_wherever_memory_is_said() {
+        let told = |record: &Record| {
+            let out = anstream::StripStream::new(Vec::new());
+            let mut page = Page::new(out, None, Accounts::at("passwd"));
+            page.scope = ScopeWords("cgroup /x: ".into());
+            page.write(NOW, record).expect("a vector takes all");
+            String::from_utf8(page.out.into_inner()).expect("text")
+        };
+        let (paused, shortfalls) = (PausedWords::default(), Shortfalls::default());
+        let status = told(&Record::Status(memory(), None, paused, shortfalls));
+        assert!(
+            status.starts_with("cgroup /x: memory 95 of 1000 MiB"),
+            "{status}"
+        );
+        let full_in = Duration::from_secs(40);
+        let forewarned = told(&Record::Forewarned {
+            full_in,
+            next: None,
+        });
+        assert!(
+            forewarned.contains("Z cgroup /x: memory full in"),
+            "{forewarned}"
+        );
+        let refused = told(&Record::Refused {
+            cause: Cause::Level(Level::Warn),
+            refusal: Refusal::SwapFull,
+            memory: Some(memory()),
+        });
+        let want = "low memory (warn): cgroup /x: memory 95 of 1000 MiB";
+        assert!(refused.contains(want), "{refused}");
+        let unseen = told(&Record::Unseen(full_in, "gone".into()));
+        assert!(
+            unseen.starts_with("cgroup /x: memory not readable"),
+            "{unseen}"
         );
     }
 

@@ -158,6 +158,11 @@ impl Stage {
             .env_remove("RUST_LOG")
     }
 
+    /// A built program.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        programs().join(name)
+    }
+
     /// What the daemon answers us.
     pub(crate) fn told(&self, request: &str) -> String {
         self.answer_to(Command::new(programs().join("control-test-peer")), request)

@@ -1,0 +1,404 @@
+//! The memory that a cgroup may use, by the files of it and of those above it.
+//!
+//! Reading them takes no lock that a process can hold, so the loop may. Which
+//! processes are in it is for the surveyor to read.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::Memory;
+use rustix::io::Errno;
+
+use crate::cgroup_mount::{CgroupMount, CgroupVersion};
+use crate::error::ReadError;
+use crate::file::WatchedFile;
+use crate::number::decimal;
+use crate::plausible::{
+    self, CgroupFindings, CgroupKey, CgroupTexts, Implausible, V1_KEYS, V2_KEYS,
+};
+
+/// Why a cgroup cannot be guarded.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// There are no cgroups that account for memory.
+    #[error("no cgroups with the memory controller are mounted (`{}` lists none)", list.display())]
+    NotMounted {
+        /// Where mounts are listed.
+        list: PathBuf,
+    },
+    /// There is no such cgroup.
+    #[error(
+        "there is no cgroup `{}`: expected a path as the process's `cgroup` file has it (`/user.slice`), or \
+         a directory below `{}`",
+        path.display(),
+        mount.display()
+    )]
+    Absent {
+        /// As it was given.
+        path: PathBuf,
+        /// Where cgroups are.
+        mount: PathBuf,
+    },
+    /// Its memory is not accounted for.
+    #[error(
+        "`{}` does not exist: enable the memory controller for this cgroup (`+memory` in the \
+         `cgroup.subtree_control` of the one above it)",
+        file.display()
+    )]
+    NoController {
+        /// What is missing.
+        file: PathBuf,
+    },
+    /// It may use all memory of the machine.
+    #[error(
+        "cgroup `{name}` has no memory limit, and none above it has: write one to `{}` (such as 2G), or leave \
+         out the cgroup to guard the machine",
+        file.display()
+    )]
+    NoLimit {
+        /// What it is called.
+        name: String,
+        /// Where its limit would be.
+        file: PathBuf,
+    },
+    /// Its files cannot be read.
+    #[error("cannot read the memory of the cgroup")]
+    Read(#[source] ReadError),
+}
+
+/// Which cgroup it is, and where. [`fmt::Display`] says its path with `?` for what
+/// is not printable ASCII: users name their cgroups as they like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    mount: CgroupMount,
+    /// As processes have it: proc_pid_cgroup(5).
+    path: PathBuf,
+    directory: PathBuf,
+}
+
+impl fmt::Display for Cgroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use std::os::unix::ffi::OsStrExt;
+        for &byte in self.path.as_os_str().as_bytes() {
+            match byte {
+                b'!'..=b'~' => fmt::Write::write_char(f, byte.into())?,
+                _ => f.write_str("?")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cgroup {
+    /// The cgroup `path`, as processes have it, or the directory `path` of one;
+    /// `proc`: where procfs is.
+    ///
+    /// # Errors
+    ///
+    /// All of [`CgroupError`] but [`CgroupError::Read`] and
+    /// [`CgroupError::NoLimit`].
+    pub fn find(proc: &Path, path: &Path) -> Result<Self, CgroupError> {
+        let mount = CgroupMount::of_memory(proc).ok_or_else(|| CgroupError::NotMounted {
+            list: CgroupMount::list(proc),
+        })?;
+        let below = path.strip_prefix(&mount.path);
+        let path_in = match &below {
+            Ok(below) => mount.root.join(below),
+            Err(_) => Path::new("/").join(path),
+        };
+        let directory = mount.directory_of(&path_in).filter(|found| found.is_dir());
+        let directory = directory.ok_or_else(|| CgroupError::Absent {
+            path: path.to_owned(),
+            mount: mount.path.clone(),
+        })?;
+        let cgroup = Self {
+            // Without what may be at the end of what was given.
+            path: path_in.components().collect(),
+            directory: directory.components().collect(),
+            mount,
+        };
+        let file = cgroup.directory.join(cgroup.files().usage);
+        if !file.exists() {
+            return Err(CgroupError::NoController { file });
+        }
+        Ok(cgroup)
+    }
+
+    /// The topmost that we see. In a container that is its own; `None` where it
+    /// is the machine's, which has no limit.
+    #[must_use]
+    pub fn topmost(proc: &Path) -> Option<Self> {
+        let mount = CgroupMount::of_memory(proc)?;
+        let cgroup = Self {
+            path: mount.root.clone(),
+            directory: mount.path.clone(),
+            mount,
+        };
+        let limit = fs::read(cgroup.directory.join(cgroup.files().max)).ok()?;
+        plausible::is_limited(&limit).then_some(cgroup)
+    }
+
+    /// Where its pressure is; `None` of version 1, which does not keep any.
+    #[must_use]
+    pub fn pressure(&self) -> Option<PathBuf> {
+        match self.mount.version {
+            CgroupVersion::One => None,
+            CgroupVersion::Two => Some(self.directory.join("memory.pressure")),
+        }
+    }
+
+    /// Whether a process is in it or below, by one line of its list of cgroups;
+    /// `None` where the line is of another hierarchy.
+    pub(crate) fn holds(&self, line: &[u8]) -> Option<bool> {
+        let path = self.mount.path_in(line)?;
+        let below = path.strip_prefix(&self.path);
+        // Outside of our cgroup namespace: `/../…`.
+        Some(below.is_ok_and(|below| !below.starts_with("..")))
+    }
+
+    fn files(&self) -> &'static FileNames {
+        match self.mount.version {
+            CgroupVersion::One => &V1_FILES,
+            CgroupVersion::Two => &V2_FILES,
+        }
+    }
+
+    /// It and those above it that are seen, the topmost of version 2 left out,
+    /// which has no limit.
+    fn levels(&self) -> Result<Vec<Level>, ReadError> {
+        let names = self.files();
+        self.directory
+            .ancestors()
+            .take_while(|directory| directory.starts_with(&self.mount.path))
+            .filter(|directory| directory.join(names.max).exists())
+            .map(|directory| Level::open(directory, names))
+            .collect()
+    }
+}
+
+/// What the files are called.
+struct FileNames {
+    keys: &'static plausible::CgroupKeys,
+    max: &'static str,
+    high: &'static str,
+    usage: &'static str,
+    swap_max: &'static str,
+    swap_usage: &'static str,
+    kills: &'static str,
+}
+
+const V2_FILES: FileNames = FileNames {
+    keys: &V2_KEYS,
+    max: "memory.max",
+    high: "memory.high",
+    usage: "memory.current",
+    swap_max: "memory.swap.max",
+    swap_usage: "memory.swap.current",
+    kills: "memory.events",
+};
+
+const V1_FILES: FileNames = FileNames {
+    keys: &V1_KEYS,
+    max: "memory.limit_in_bytes",
+    high: "memory.high",
+    usage: "memory.usage_in_bytes",
+    swap_max: "memory.memsw.limit_in_bytes",
+    swap_usage: "memory.memsw.usage_in_bytes",
+    kills: "memory.oom_control",
+};
+
+/// A file with one number.
+type Number = WatchedFile<64>;
+
+/// The files of one cgroup, kept open.
+#[derive(Debug)]
+struct Level {
+    directory: Arc<Path>,
+    max: Number,
+    high: Option<Number>,
+    usage: Number,
+    swap_max: Option<Number>,
+    swap_usage: Option<Number>,
+    // The kernel's own is under 4 KiB.
+    stat: WatchedFile<8192>,
+    /// As last read.
+    limit_bytes: Option<u64>,
+    findings: CgroupFindings,
+}
+
+impl Level {
+    fn open(directory: &Path, names: &FileNames) -> Result<Self, ReadError> {
+        let optional = |name: &str| -> Result<Option<Number>, ReadError> {
+            let path = directory.join(name);
+            path.exists().then(|| Number::open(&path)).transpose()
+        };
+        Ok(Self {
+            directory: directory.into(),
+            max: Number::open(&directory.join(names.max))?,
+            high: optional(names.high)?,
+            usage: Number::open(&directory.join(names.usage))?,
+            swap_max: optional(names.swap_max)?,
+            swap_usage: optional(names.swap_usage)?,
+            stat: WatchedFile::open(&directory.join("memory.stat"))?,
+            limit_bytes: None,
+            findings: CgroupFindings::default(),
+        })
+    }
+
+    fn narrow(&mut self, names: &FileNames, memory: &mut Memory) -> Result<bool, ReadError> {
+        fn optional(file: &mut Option<Number>) -> Result<Option<&[u8]>, ReadError> {
+            file.as_mut().map(WatchedFile::read_lines).transpose()
+        }
+        let texts = CgroupTexts {
+            max: self.max.read_lines()?,
+            high: optional(&mut self.high)?,
+            usage: self.usage.read_lines()?,
+            swap_max: optional(&mut self.swap_max)?,
+            swap_usage: optional(&mut self.swap_usage)?,
+            stat: self.stat.read_lines()?,
+        };
+        let room = plausible::room(names.keys, &texts, self.limit_bytes, &mut self.findings);
+        let room = room.map_err(|unfit| ReadError::unfit(self.usage.path(), unfit))?;
+        self.limit_bytes = room.map(|room| room.limit_bytes);
+        if let Some(room) = &room {
+            plausible::narrow(memory, room);
+        }
+        Ok(room.is_some())
+    }
+}
+
+/// Reads what a cgroup may use of the machine's memory.
+#[derive(Debug)]
+pub struct CgroupMemory {
+    cgroup: Cgroup,
+    levels: Vec<Level>,
+    kills: Option<WatchedFile<1024>>,
+    /// As last read.
+    killed: Option<u64>,
+}
+
+impl CgroupMemory {
+    /// Opens its files, and those of the cgroups above it.
+    ///
+    /// # Errors
+    ///
+    /// [`CgroupError::Read`], [`CgroupError::NoLimit`].
+    pub fn open(cgroup: Cgroup) -> Result<Self, CgroupError> {
+        let levels = cgroup.levels().map_err(CgroupError::Read)?;
+        let kills = cgroup.directory.join(cgroup.files().kills);
+        let mut memory = Self {
+            kills: WatchedFile::open(&kills).ok(),
+            killed: None,
+            levels,
+            cgroup,
+        };
+        let mut any = Memory::default();
+        let is_limited = memory.narrow(&mut any).map_err(CgroupError::Read)?;
+        if !is_limited {
+            return Err(CgroupError::NoLimit {
+                name: memory.cgroup.to_string(),
+                file: memory.cgroup.directory.join(memory.cgroup.files().max),
+            });
+        }
+        memory.new_kills();
+        Ok(memory)
+    }
+
+    /// What it may use of `machine`: the smallest limit on the way up is all there
+    /// is, and what is available is what every one of them leaves, by itself and
+    /// by page cache and slab that can be reclaimed, and no more than the
+    /// machine's. Without any limit left it is the machine's. A few pread(2), no
+    /// heap.
+    ///
+    /// A field that cannot be true costs that field alone:
+    /// [`Self::next_implausible`] says what is taken in its place.
+    ///
+    /// # Errors
+    ///
+    /// - [`ReadError::Read`], [`ReadError::Open`]: it could not be read, or is
+    ///   gone. One that comes back is found again.
+    /// - [`ReadError::Missing`], [`ReadError::Implausible`]: it does not say what
+    ///   is used.
+    pub fn read(&mut self, machine: &Memory) -> Result<Memory, ReadError> {
+        let mut memory = *machine;
+        match self.narrow(&mut memory) {
+            Err(err) if is_gone(&err) => self.open_again()?,
+            outcome => return outcome.map(|_| memory),
+        }
+        memory = *machine;
+        self.narrow(&mut memory).map(|_| memory)
+    }
+
+    /// Its cgroup was removed, and may have been made anew.
+    fn open_again(&mut self) -> Result<(), ReadError> {
+        let directory = &self.cgroup.directory;
+        if !directory.is_dir() {
+            return Err(ReadError::Open {
+                path: directory.clone(),
+                source: Errno::NOENT.into(),
+            });
+        }
+        self.levels = self.cgroup.levels()?;
+        self.kills = WatchedFile::open(&directory.join(self.cgroup.files().kills)).ok();
+        self.killed = None;
+        Ok(())
+    }
+
+    fn narrow(&mut self, memory: &mut Memory) -> Result<bool, ReadError> {
+        let names = self.cgroup.files();
+        let mut is_limited = false;
+        for level in &mut self.levels {
+            is_limited |= level.narrow(names, memory)?;
+        }
+        Ok(is_limited)
+    }
+
+    /// How many processes the kernel has killed in it for memory since this was
+    /// last asked; none where it does not say.
+    pub fn new_kills(&mut self) -> u64 {
+        let text = self.kills.as_mut().and_then(|file| file.read_lines().ok());
+        let Some(killed) = text.and_then(kills) else {
+            return 0;
+        };
+        let before = self.killed.replace(killed).unwrap_or(killed);
+        killed.saturating_sub(before)
+    }
+
+    /// What was implausible in the last reading and was not yet asked for here, and
+    /// in which file. Each is told once, until it was right in between.
+    pub fn next_implausible(&mut self) -> Option<(Arc<Path>, Implausible)> {
+        let keys = self.cgroup.files().keys;
+        self.levels.iter_mut().find_map(|level| {
+            let (index, found) = level.findings.next_unsaid_of()?;
+            let name = match CgroupKey::is_in_stat(index) {
+                true => "memory.stat",
+                false => keys[index].0,
+            };
+            Some((level.directory.join(name).into(), found))
+        })
+    }
+
+    /// Of which cgroup.
+    #[must_use]
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+}
+
+fn kills(text: &[u8]) -> Option<u64> {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    lines.find_map(|line| decimal(line.strip_prefix(b"oom_kill ")?))
+}
+
+/// ENODEV: the cgroup was removed.
+fn is_gone(err: &ReadError) -> bool {
+    match err {
+        ReadError::Open { source, .. } | ReadError::Read { source, .. } => matches!(
+            Errno::from_io_error(source),
+            Some(Errno::NOENT | Errno::NODEV)
+        ),
+        _ => false,
+    }
+}
