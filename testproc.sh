@@ -18,6 +18,10 @@ memory without limit and ignore SIGTERM. On Ctrl-C it stops what it started.
 If no user-oom answers, nothing would save the machine, so a bound is required.
 
 Options:
+  --memory SIZE          in a cgroup of that size (such as 2G or 800M), which
+                         they exhaust and the machine does not notice: print
+                         the command that guards it, wait for that user-oom,
+                         and stop all once a test process is killed
   --walk                 wait for user-oom; fill memory at once to a little
                          above its warn threshold (450 to 4000 MiB), let both
                          test processes grow from there together, and stop all
@@ -37,8 +41,9 @@ Options:
   --programs DIR         take all programs from DIR instead of building them
   --help                 print this and exit
 
-Exit status: 0 on success; 1 if they could not be started or, with --walk, if
-anything but test_proc2 alone was killed; 2 for invalid arguments.
+Exit status: 0 on success; 1 if they could not be started or, with --walk or
+--memory, if anything but test_proc2 alone was killed; 2 for invalid arguments;
+3 if no cgroup can be made for --memory, with the reason.
 END
 }
 
@@ -67,6 +72,8 @@ daemon=() # given to psi-monitor
 programs=
 meant=no
 walk=no
+memory=        # the size of the cgroup, as it is given
+arguments=("$@") # for this script to be run again
 
 need_value() {
 	if (($# < 2)) || [[ -z $2 ]]; then refuse "$1 needs a value"; fi
@@ -80,6 +87,13 @@ need_mib() {
 while (($# > 0)); do
 	case $1 in
 	--walk) walk=yes ;;
+	--memory)
+		need_value "$@"
+		[[ $2 =~ ^[1-9][0-9]*[MG]$ ]] ||
+			refuse "$1 takes a size such as 2G or 800M, not \`$2'"
+		memory=$2
+		shift
+		;;
 	--max-mib)
 		need_mib "$@"
 		bounds=(--max-mib "$2")
@@ -129,6 +143,12 @@ if [[ $walk == yes ]] && ((${#bounds[@]})); then
 	refuse "--walk has bounds of its own, and takes no --max-mib"
 fi
 
+if [[ -n $memory ]]; then
+	if [[ $walk == yes || $meant == yes || $with_test_processes == no ]] || ((${#bounds[@]})); then
+		refuse "--memory ends by itself: it takes no --walk, --max-mib, --i-mean-it or --ml-only"
+	fi
+fi
+
 # --- the programs ------------------------------------------------------------
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -162,6 +182,105 @@ if [[ $with_test_processes == yes ]]; then
 		need_program "$programs/$name" "${build[*]}"
 	done
 fi
+
+# --- the cgroup --------------------------------------------------------------
+
+# The least that the test processes can be told apart in, in MiB; the jobs take
+# some 1000 more.
+least_memory=400
+
+cgroup=        # its directory; where this script has not made it, it is in it
+cgroup_path=   # as user-oom names it
+cgroup_made=no
+
+no_cgroup() {
+	printf 'testproc: cannot make a cgroup: %s\n' "$*" >&2
+	say 'without one: --walk, as README.md says under "Without a cgroup"'
+	exit 3
+}
+
+# Where a hierarchy is mounted: `cgroup` with the option memory, or `cgroup2`.
+mount_of() {
+	awk -v kind="$1" '{
+		for (i = 7; i <= NF; i++) if ($i == "-") break
+		if ($(i + 1) != kind) next
+		if (kind == "cgroup" && ("," $(i + 3) ",") !~ /,memory,/) next
+		print $5
+		exit
+	}' /proc/self/mountinfo
+}
+
+make_cgroup() {
+	local mib=${memory%[MG]} available mount limit=memory.limit_in_bytes
+	if [[ $memory == *G ]]; then mib=$((mib * 1024)); fi
+	((least_memory <= mib)) || fail "--memory $memory is too little: at least ${least_memory}M"
+	available=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
+	((mib + mib / 4 <= available)) ||
+		fail "--memory $memory is too much: this machine has $available MiB available"
+
+	mount=$(mount_of cgroup)
+	if [[ -z $mount ]]; then
+		mount=$(mount_of cgroup2)
+		limit=memory.max
+	fi
+	[[ -n $mount ]] || no_cgroup 'none are mounted'
+	if [[ ${TESTPROC_SCOPE-} == yes ]]; then
+		cgroup_path=$(sed -n 's/^0:://p' /proc/self/cgroup)
+		cgroup=$mount$cgroup_path
+		[[ -e $cgroup/$limit ]] ||
+			no_cgroup 'systemd does not delegate the memory controller to you (Delegate=memory)'
+		return
+	fi
+	cgroup_path=/user-oom-test-$$
+	cgroup=$mount$cgroup_path
+	if ! mkdir -- "$cgroup" 2>/dev/null; then
+		if [[ $limit != memory.max ]] || ! command -v systemd-run >/dev/null ||
+			[[ ! -S ${XDG_RUNTIME_DIR-}/systemd/private ]]; then
+			no_cgroup "you may not make one in $mount: run this as root, or in a session of systemd's"
+		fi
+		# In a unit of one's own, this script and all; it ends with it.
+		TESTPROC_SCOPE=yes exec systemd-run --user --scope --quiet \
+			-p "MemoryMax=$memory" -p MemorySwapMax=0 \
+			bash "${BASH_SOURCE[0]}" "${arguments[@]}"
+	fi
+	cgroup_made=yes
+	trap remove_cgroup EXIT
+	if [[ ! -e $cgroup/$limit ]]; then
+		{ printf '+memory' >"$mount/cgroup.subtree_control"; } 2>/dev/null || true
+	fi
+	[[ -e $cgroup/$limit ]] || no_cgroup "$mount has no memory controller for it"
+	printf '%s' "$memory" >"$cgroup/$limit"
+	# Without swap, it is full when it is full.
+	if [[ -e $cgroup/memory.swap.max ]]; then printf 0 >"$cgroup/memory.swap.max"; fi
+	if [[ -e $cgroup/memory.memsw.limit_in_bytes ]]; then
+		printf '%s' "$memory" >"$cgroup/memory.memsw.limit_in_bytes"
+	fi
+}
+
+remove_cgroup() {
+	local tries
+	[[ $cgroup_made == yes ]] || return 0
+	# What was in it may be ending yet.
+	for ((tries = 0; tries < 50; tries++)); do
+		rmdir -- "$cgroup" 2>/dev/null && return
+		sleep 0.1 || true
+	done
+	say "cannot remove $cgroup"
+}
+
+# A socket of its own: another user-oom may guard the machine.
+show_daemon() {
+	if ((${#daemon[@]} == 0)); then
+		daemon=(--socket "$here/target/testproc-$$.socket")
+		if [[ ! -w $here/target ]]; then daemon=(--socket "${TMPDIR:-/tmp}/testproc-$$.socket"); fi
+	fi
+	local command=("$programs/user-oom" --registered-only --cgroup "$cgroup_path" "${daemon[@]}")
+	if [[ $registry != /tmp/user_processes ]]; then command+=(--registry "$registry"); fi
+	say "a cgroup of $memory is ready; start user-oom in another terminal:"
+	printf '\n   '
+	printf ' %q' "${command[@]}"
+	printf '\n\n'
+}
 
 # --- does a daemon answer? ---------------------------------------------------
 
@@ -201,18 +320,23 @@ await_daemon() {
 			fold -s -w 78 <<<"$answer"
 			return
 		fi
-		if ((tries == 0)); then
+		if ((tries == 0)) && [[ -z $memory ]]; then
 			say 'waiting for user-oom: start it in another terminal, as README.md says'
-			say 'under "On your own machine"'
+			say 'under "Without a cgroup"'
 		fi
 		sleep 0.2
 	done
+	if [[ -n $memory ]]; then fail 'that user-oom has not answered within 60 s'; fi
 	fail 'no user-oom has answered within 60 s; start it as README.md says under' \
-		'"On your own machine", and this again'
+		'"Without a cgroup", and this again'
 }
 
 # The machine-learning jobs alone are bounded by themselves.
-if [[ $walk == yes ]]; then
+if [[ -n $memory ]]; then
+	make_cgroup
+	show_daemon
+	await_daemon
+elif [[ $walk == yes ]]; then
 	await_daemon
 elif [[ $with_test_processes == yes ]]; then
 	look_for_daemon
@@ -284,6 +408,7 @@ start_held() {
 			--at-once-mib "${shares[index]}" --rate-mib-s "${rates[index]}" \
 			--max-mib "$((shares[index] + seconds * rates[index]))"
 		held+=("$!")
+		test_processes+=("$!")
 	done
 	say "$room MiB to the warn threshold; they begin with ${shares[0]} and" \
 		"${shares[1]} MiB"
@@ -315,8 +440,8 @@ release() {
 # Whether a test process has come to its end, or neither does.
 is_over() {
 	local pid
-	[[ $walk == yes ]] || return 1
-	for pid in "${held[@]}"; do
+	[[ $walk == yes || -n $memory ]] || return 1
+	for pid in "${test_processes[@]}"; do
 		[[ -z ${status_of[$pid]-} ]] || return 0
 	done
 	if ((SECONDS > patience)); then
@@ -344,18 +469,25 @@ declare -A value_of=()
 declare -A status_of=() # set once it has ended
 declare -A fate_of=()   # likewise, in words
 declare -A ended_by_us=()
-held=() # those that begin at a signal
+test_processes=()
+held=() # those of them that begin at a signal
 stopping=no
 
 start() {
 	local program=$1
 	shift
-	"$program" --registry "$registry" "$@" 2>&3 3>&- &
+	(
+		if [[ $cgroup_made == yes ]]; then printf '%s' "$BASHPID" >"$cgroup/cgroup.procs"; fi
+		exec "$program" --registry "$registry" "$@" 2>&3 3>&-
+	) &
 	pids+=("$!")
 	name_of[$!]=${program##*/}
 }
 
-start_test_process() { start "$programs/$1" "${bounds[@]}"; }
+start_test_process() {
+	start "$programs/$1" "${bounds[@]}"
+	test_processes+=("$!")
+}
 
 start_ml() {
 	start "$ml_programs/$1" --lines --working-set-mib "$2" --ready "$scratch/$1"
@@ -482,7 +614,7 @@ exec 3>&2 2>/dev/null
 complaints=3
 
 trap 'stopping=yes' INT TERM HUP PIPE
-trap 'end_all; rm -rf -- "$scratch"' EXIT
+trap 'end_all; rm -rf -- "$scratch"; remove_cgroup' EXIT
 
 # What loads its data while memory runs out would be taken for what fills it: so
 # the jobs come first, and the rest once they are at work.
@@ -513,10 +645,8 @@ for pid in "${pids[@]}"; do
 done
 say "Ctrl-C ends them"
 
-if [[ $walk == yes ]]; then
-	release
-	SECONDS=0
-fi
+if [[ $walk == yes ]]; then release; fi
+SECONDS=0
 
 look
 while ((${#living[@]})) && [[ $stopping == no ]] && ! is_over; do
@@ -539,7 +669,7 @@ row PID NAME VALUE 'IN THE END'
 for pid in "${pids[@]}"; do
 	row "$pid" "${name_of[$pid]}" "${value_of[$pid]-none}" "${fate_of[$pid]}"
 done
-if [[ $walk == yes ]]; then
+if [[ $walk == yes || -n $memory ]]; then
 	if ! as_promised; then
 		say 'not as promised: test_proc2 alone should have been killed'
 		exit 1

@@ -93,7 +93,7 @@ enum Task {
         arguments: Vec<OsString>,
     },
     /// The walk-through on one's own machine, as README.md has it; takes half a
-    /// minute each time, and a GiB of memory
+    /// minute each time, and a cgroup of 2 GiB, or without one a GiB of memory
     Walkthrough {
         /// How often
         #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,7 +1,9 @@
-//! The walk-through on one's own machine, time after time.
+//! The walk-through on one's own machine, time after time: in a cgroup, and where
+//! none can be made, on the machine itself.
 //!
-//! What is typed in each terminal is taken from `README.md`, so that what is
-//! tried is what a reader types. What comes of it is for `testproc.sh` to say.
+//! What is typed in each terminal is taken from `README.md` or, as a reader does,
+//! from what `testproc.sh` prints, so that what is tried is what a reader types.
+//! What comes of it is for `testproc.sh` to say.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -20,6 +22,12 @@ const HEADING: &str = "## Install and run";
 /// A walk that is not over by then does not end by itself.
 const LIMIT: Duration = Duration::from_secs(600);
 
+/// How `testproc.sh` exits where it cannot make a cgroup.
+const NO_CGROUP: i32 = 3;
+
+/// What the command that it prints has in it.
+const GUARD: &str = "user-oom --registered-only --cgroup ";
+
 /// For a program to end after Ctrl-C.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -37,10 +45,19 @@ pub(crate) fn run(root: &Path, times: u32) -> Result<()> {
 
     let logs = root.join("target/walkthrough");
     let mut as_promised = 0;
+    let mut has_cgroups = true;
     for number in 1..=times {
         let folder = logs.join(number.to_string());
         let began = Instant::now();
-        let end = walk(root, &commands, &folder)?;
+        let mut end = None;
+        if has_cgroups {
+            end = walk_in_a_cgroup(root, &commands, &folder)?;
+            has_cgroups = end.is_some();
+        }
+        let end = match end {
+            Some(end) => end,
+            None => walk(root, &commands, &folder)?,
+        };
         let seconds = began.elapsed().as_secs_f64();
         let said = &end.said;
         say(format_args!(
@@ -69,6 +86,7 @@ pub(crate) fn run(root: &Path, times: u32) -> Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 struct Commands<'a> {
     build: &'a str,
+    in_a_cgroup: &'a str,
     daemon: &'a str,
     monitor: &'a str,
     testproc: &'a str,
@@ -88,15 +106,16 @@ impl<'a> Commands<'a> {
             .filter_map(|rest| rest.split_once("```"))
             .map(|(block, _)| block)
             .collect();
-        let [build, daemon, monitor, testproc, ..] = blocks[..] else {
+        let [build, in_a_cgroup, daemon, monitor, testproc, ..] = blocks[..] else {
             bail!(
-                "README.md has {} commands under `{HEADING}`; what builds, and one for each of \
-                 three terminals, are expected",
+                "README.md has {} commands under `{HEADING}`; what builds, what makes a cgroup, and \
+                 one for each of three terminals, are expected",
                 blocks.len()
             );
         };
         Ok(Self {
             build,
+            in_a_cgroup,
             daemon,
             monitor,
             testproc,
@@ -110,6 +129,46 @@ struct End {
     said: String,
 }
 
+/// `None`, once that is said, where no cgroup can be made.
+fn walk_in_a_cgroup(root: &Path, commands: &Commands<'_>, folder: &Path) -> Result<Option<End>> {
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    let log = folder.join("testproc.log");
+    let mut testproc = Terminal::open(root, commands.in_a_cgroup, log.clone())?;
+    let began = Instant::now();
+    let mut status = None;
+    let guard = loop {
+        let said = read(&log)?;
+        let line = said.lines().find(|line| line.contains(GUARD));
+        if let Some(line) = line.filter(|_| said.ends_with('\n')) {
+            break Some(line.to_owned());
+        }
+        status = testproc.ended_within(Duration::from_millis(100));
+        if status.is_some() || began.elapsed() > LIMIT {
+            break None;
+        }
+    };
+    let daemon = guard
+        .map(|guard| Terminal::open(root, &guard, folder.join("daemon.log")))
+        .transpose()?;
+    if daemon.is_some() {
+        status = testproc.ended_within(LIMIT);
+    }
+    drop((testproc, daemon));
+    let said = read(&log)?;
+    if status.is_some_and(|status| status.code() == Some(NO_CGROUP)) {
+        for line in said.lines() {
+            say(format_args!("{line}"))?;
+        }
+        return Ok(None);
+    }
+    Ok(Some(end(status, &said)))
+}
+
+fn read(log: &Path) -> Result<String> {
+    fs::read_to_string(log).with_context(|| format!("cannot read `{}`", log.display()))
+}
+
 fn walk(root: &Path, commands: &Commands<'_>, folder: &Path) -> Result<End> {
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
@@ -120,23 +179,25 @@ fn walk(root: &Path, commands: &Commands<'_>, folder: &Path) -> Result<End> {
     let status = testproc.ended_within(LIMIT);
     drop((testproc, monitor, daemon));
 
-    let log = folder.join("testproc.log");
-    let log =
-        fs::read_to_string(&log).with_context(|| format!("cannot read `{}`", log.display()))?;
+    Ok(end(status, &read(&folder.join("testproc.log"))?))
+}
+
+/// What `testproc.sh` came to by what it said and how it exited; `None`: not.
+fn end(status: Option<ExitStatus>, log: &str) -> End {
     let compiled = log
         .lines()
         .any(|line| line.trim().starts_with("Compiling "));
-    let mut said = outcome(&log);
+    let mut said = outcome(log);
     if status.is_none() {
         let _ = write!(said, "; did not end within {} s", LIMIT.as_secs());
     }
     if compiled {
         said.push_str("; testproc.sh compiled what was built already");
     }
-    Ok(End {
+    End {
         as_promised: !compiled && status.is_some_and(|status| status.success()),
         said,
-    })
+    }
 }
 
 /// One terminal, and the command at work in it. Its end is that of the command,
@@ -251,6 +312,9 @@ mod tests {
     #[test]
     fn the_readme_has_a_command_for_each_terminal() {
         let commands = Commands::of(README).unwrap();
+        assert!(commands.in_a_cgroup.contains("bash testproc.sh --memory"));
+        assert!(README.contains(GUARD) && TESTPROC.contains("--cgroup \"$cgroup_path\""));
+        assert!(TESTPROC.contains(&format!("exit {NO_CGROUP}\n")));
         assert!(commands.daemon.contains("target/release/user-oom "));
         assert!(commands.daemon.contains("--registered-only"));
         assert!(commands.monitor.contains("target/release/psi-monitor"));
