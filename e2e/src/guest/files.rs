@@ -4,8 +4,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+
+use super::wait;
 
 /// One mebibyte in bytes.
 pub const MIB: u64 = 1 << 20;
@@ -127,5 +130,19 @@ impl KernelLog {
     /// `/dev/kmsg` could not be read.
     pub fn says(&mut self, what: &str) -> Result<bool> {
         Ok(self.text()?.contains(what))
+    }
+
+    /// Waits for such a line: what the module says of a last call is logged
+    /// once it is over.
+    ///
+    /// # Errors
+    ///
+    /// There is none within a minute, or `/dev/kmsg` could not be read.
+    pub fn comes_to_say(&mut self, what: &str) -> Result<()> {
+        wait::until(
+            &format!("the log says `{what}`"),
+            Duration::from_secs(60),
+            || self.says(what),
+        )
     }
 }

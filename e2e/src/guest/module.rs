@@ -210,15 +210,31 @@ pub fn wait_for_last_calls(key: &str, count: u64) -> Result<()> {
 ///
 /// There was none within a minute, or it could not be read.
 pub fn wait_for_last_call(file: &File) -> Result<()> {
+    wait_where(file, |text| text.starts_with(b"3\n"))
+}
+
+/// The same for its end.
+///
+/// # Errors
+///
+/// It did not end within a minute, or the file could not be read.
+pub fn wait_for_its_end(file: &File) -> Result<()> {
+    wait_where(file, |text| !text.starts_with(b"3\n"))
+}
+
+fn wait_where(file: &File, is_it: impl Fn(&[u8]) -> bool) -> Result<()> {
     let limit = Timespec::try_from(Duration::from_secs(60) * wait::patience())?;
     let mut text = [0; 1024];
     loop {
         rustix::io::pread(file, &mut text, 0)?;
-        if text.starts_with(b"3\n") {
+        if is_it(&text) {
             return Ok(());
         }
         let mut fds = [PollFd::new(file, PollFlags::PRI)];
-        ensure!(poll(&mut fds, Some(&limit))? > 0, "there was no last call");
+        ensure!(
+            poll(&mut fds, Some(&limit))? > 0,
+            "nothing came of a last call"
+        );
     }
 }
 

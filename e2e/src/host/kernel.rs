@@ -97,7 +97,7 @@ const LINK_AWK: &str = r#"ln -sf mawk "$1/usr/bin/awk"; mkdir -p "$1/proc" "$1/m
 const MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "zram", "lzo_rle"];
 
 /// Of `e2e/module`.
-const HELPERS: [&str; 2] = ["nofs.ko", "killed.ko"];
+const HELPERS: [&str; 3] = ["nofs.ko", "killed.ko", "bound.ko"];
 
 /// A kernel that is fetched, with the module built for it.
 #[derive(Clone, Debug)]

@@ -149,7 +149,16 @@ fn command_line(names: &[&str], machine: Machine, patience: u32) -> String {
 }
 
 fn add_machine(qemu: &mut Command, machine: Machine, logs: &Path) -> Result<()> {
-    qemu.arg("-m").arg(format!("{}M", machine.memory_mebibytes));
+    let memory = format!("{}M", machine.memory_mebibytes);
+    match machine.added_mebibytes {
+        0 => qemu.arg("-m").arg(memory),
+        added => qemu
+            .arg("-m")
+            .arg(format!("{memory},slots=1,maxmem=4G"))
+            .arg("-object")
+            .arg(format!("memory-backend-ram,id=added,size={added}M"))
+            .args(["-device", "pc-dimm,memdev=added"]),
+    };
     if machine.nodes > 1 {
         let each = machine.memory_mebibytes / machine.nodes;
         for node in 0..machine.nodes {

@@ -171,7 +171,8 @@ impl Progress {
     }
 }
 
-/// The scenarios for this kernel, those together that share a machine.
+/// The scenarios for this kernel, those together that share a machine: on one that
+/// is slow to boot, and sees more the longer it runs, all that follow each other.
 fn boots(kernel: Kernel, names: &[String], full: bool) -> Vec<Vec<&'static Scenario>> {
     let wanted = ALL.iter().filter(|scenario| {
         if names.is_empty() {
@@ -185,14 +186,15 @@ fn boots(kernel: Kernel, names: &[String], full: bool) -> Vec<Vec<&'static Scena
             names.iter().any(|name| name == scenario.name)
         }
     });
+    let is_alone = |scenario: &Scenario| scenario.alone && !kernel.is_built_here();
     let mut boots: Vec<Vec<&'static Scenario>> = Vec::new();
     for scenario in wanted {
         match boots.last_mut() {
             Some(boot)
-                if !scenario.alone
+                if !is_alone(scenario)
                     && boot
                         .iter()
-                        .all(|other| !other.alone && other.machine == scenario.machine) =>
+                        .all(|other| !is_alone(other) && other.machine == scenario.machine) =>
             {
                 boot.push(scenario);
             }

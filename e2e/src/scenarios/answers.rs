@@ -84,7 +84,7 @@ pub(super) fn without_a_listener_the_kernel_kills_at_once(_: &mut Report) -> Res
         notice.number("ReserveBytes")? == reserve,
         "the reserve was given to nobody"
     );
-    ensure!(log.says("not waited for: no process listens")?);
+    log.comes_to_say("not waited for: no process listens")?;
     drop(watch);
     module.unload()
 }
@@ -239,9 +239,8 @@ fn is_waited_for_once() -> Result<()> {
     goes_off(&mut Program::bomb()?)?;
     let notice = Notice::read()?;
     ensure!(notice.number("LastCalls")? >= 2 && notice.number("LastCallsAsked")? == 1);
-    ensure!(log.says("not answered")?);
-    ensure!(log.says("the listener has not read the last one")?);
-    Ok(())
+    log.comes_to_say("not answered")?;
+    log.comes_to_say("the listener has not read the last one")
 }
 
 /// It is alive, so it is waited for each time, and each time the kernel kills.
@@ -299,6 +298,7 @@ pub(super) fn a_kill_in_the_call_ends_the_wait(_: &mut Report) -> Result<()> {
 }
 
 fn is_waited_for_briefly(log: &mut KernelLog) -> Result<()> {
+    log.comes_to_say(" back after ")?;
     let waited_us = waited_us(log.text()?);
     ensure!(
         waited_us.is_some_and(|us| us < 5_000_000),
@@ -327,7 +327,7 @@ pub(super) fn sysrq_is_not_waited_for(_: &mut Report) -> Result<()> {
     victim.ends_within(Duration::from_secs(8))?;
     ensure!(kernel_kills()? == kills + 1, "the kernel did not kill");
     spared.has_to_live("the one to spare")?;
-    ensure!(log.says("not waited for: SysRq was pressed")?);
+    log.comes_to_say("not waited for: SysRq was pressed")?;
     ensure!(Notice::read()?.number("LastCallsAsked")? == 0);
     drop(listener);
     module.unload()
@@ -343,7 +343,7 @@ pub(super) fn a_bound_allocation_is_not_waited_for(_: &mut Report) -> Result<()>
     let listener = listener::start(Manner::Answers, &[])?;
     group.take(&bomb)?;
     goes_off(&mut bomb)?;
-    ensure!(log.says("not waited for: the task may not use all memory")?);
+    log.comes_to_say("not waited for: the task may not use all memory")?;
     ensure!(Notice::read()?.number("LastCallsAsked")? == 0);
     drop(listener);
     group.remove()?;

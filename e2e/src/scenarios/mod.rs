@@ -33,6 +33,8 @@ pub struct Machine {
     pub parameters: &'static str,
     /// NUMA nodes, which share the memory evenly; each has one of the CPUs.
     pub nodes: u32,
+    /// MiB of memory that the kernel finds beside what it has booted with.
+    pub added_mebibytes: u32,
 }
 
 /// 512 MiB, two CPUs, no disk, no swap.
@@ -42,6 +44,19 @@ pub const SMALL: Machine = Machine {
     debian: false,
     parameters: "",
     nodes: 1,
+    added_mebibytes: 0,
+};
+
+/// With one processor in use.
+pub const ONE_PROCESSOR: Machine = Machine {
+    parameters: "maxcpus=1",
+    ..SMALL
+};
+
+/// With memory that can be taken away, in one block.
+pub const ADDED: Machine = Machine {
+    added_mebibytes: 128,
+    ..SMALL
 };
 
 /// A kernel that believes that it has been started to save another's memory.
@@ -258,6 +273,11 @@ pub const ALL: &[Scenario] = &[
         alone
     ),
     scenario!(
+        rules::one_bound_by_its_policy_is_left_to_the_kernel,
+        TWO_NODES,
+        alone
+    ),
+    scenario!(
         rules::memory_that_others_free_is_believed_a_few_times,
         SMALL,
         alone
@@ -279,6 +299,13 @@ pub const ALL: &[Scenario] = &[
     scenario!(rules::no_procfs_is_pinned, SMALL, alone),
     scenario!(rules::the_log_is_not_flooded, SMALL, alone),
     scenario!(rules::suspend_does_not_wait_for_the_call, SMALL, alone),
+    scenario!(rules::pressure_counts_the_wait, ONE_PROCESSOR, alone, stock),
+    scenario!(
+        rules::memory_with_the_reserve_is_not_taken_away,
+        ADDED,
+        alone,
+        stock
+    ),
     minutes(
         20,
         scenario!(
@@ -291,6 +318,10 @@ pub const ALL: &[Scenario] = &[
     minutes(
         10,
         scenario!(rules::fifty_bombs_and_no_kernel_kill, SMALL, alone, long),
+    ),
+    minutes(
+        10,
+        scenario!(rules::fifty_bombs_without_a_reserve, SMALL, alone, long),
     ),
     scenario!(
         daemon::the_steady_outlive_the_growing,

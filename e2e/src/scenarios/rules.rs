@@ -33,6 +33,16 @@ fn backs(log: &str) -> Vec<u64> {
     micros.collect()
 }
 
+/// The same, once all calls have ended.
+fn all_backs(log: &mut KernelLog, calls: u64) -> Result<Vec<u64>> {
+    let mut all = Vec::new();
+    wait::until("all calls have ended", LIMIT, || {
+        all = backs(log.text()?);
+        Ok(u64::try_from(all.len())? >= calls)
+    })?;
+    Ok(all)
+}
+
 /// A victim in a page fault gets out of it by the kernel's OOM lock, which the
 /// call must not keep: none of three bombs is the caller each time.
 pub(super) fn a_victim_that_needs_a_page_is_not_held_up(report: &mut Report) -> Result<()> {
@@ -57,16 +67,12 @@ fn three_bombs(parameters: &str, report: &mut Report) -> Result<()> {
     for bomb in &mut bombs {
         bomb.ends_within(LIMIT)?;
     }
-    // The last one's end has perhaps not been looked at yet.
-    wait::until("the calls have ended", LIMIT, || {
-        Ok(Notice::read()?.level()? != module::LAST_CALL)
-    })?;
-    let backs = backs(log.text()?);
+    let asked = Notice::read()?.number("LastCallsAsked")?;
+    let backs = all_backs(&mut log, asked)?;
     report.figure("memory back", format!("after {backs:?} us"))?;
     report.figure("kernel kills", kernel_kills()? - kills)?;
-    if let Ok(held) = Notice::read()?.number("LongestHoldMicroseconds") {
-        report.figure("OOM lock held", format!("at most {held} us"))?;
-    }
+    let held = Notice::read()?.number("LongestHoldMicroseconds")?;
+    report.figure("OOM lock held", format!("at most {held} us"))?;
     ensure!(!backs.is_empty(), "there was no call");
     // A kernel that looks for mistakes takes seconds to free a bomb's memory.
     if wait::patience() == 1 {
@@ -308,6 +314,7 @@ fn only_a_filesystem_allocates(report: &mut Report) -> Result<()> {
     report.figure("last calls", notice.number("LastCalls")?)?;
     report.figure("of which asked", notice.number("LastCallsAsked")?)?;
     report.figure("kernel kills", kernel_kills()? - kills)?;
+    all_backs(&mut log, notice.number("LastCallsAsked")?)?;
     ensure!(
         !log.says("of busybox: answered")?,
         "a process was killed for it: {}",
@@ -399,13 +406,30 @@ fn with_a_killed_task(
 pub(super) fn one_bound_to_a_node_is_left_to_the_kernel(report: &mut Report) -> Result<()> {
     let group = Cgroup::make("bound", "cpuset")?;
     files::write(group.file("cpuset.mems"), "1")?;
+    let bomb = Program::bomb()?;
+    group.take(&bomb)?;
+    is_left_to_the_kernel(bomb, report)?;
+    group.remove()
+}
+
+/// The same for one that set_mempolicy(2) binds.
+pub(super) fn one_bound_by_its_policy_is_left_to_the_kernel(report: &mut Report) -> Result<()> {
+    const SCRIPT: &str = "echo ready; read go; echo 1000000 > /sys/module/bound/parameters/take";
+    module::insert("/bound.ko".as_ref(), "")?;
+    let mut shell = Command::new("/bin/busybox");
+    let mut taking = Program::start(shell.args(["sh", "-c", SCRIPT]))?;
+    taking.says("ready")?;
+    let outcome = is_left_to_the_kernel(taking, report);
+    busybox(&["rmmod", "bound"])?;
+    outcome
+}
+
+fn is_left_to_the_kernel(mut bomb: Program, report: &mut Report) -> Result<()> {
     // Any machine is short of memory by this.
     let module = Module::load("warn_percent=100 kill_percent=100 grace_ms=10000")?;
     let kills = kernel_kills()?;
-    let mut bomb = Program::bomb()?;
     bomb.set_oom_score_adj(1000)?;
     let listener = listener::start(Manner::Sleeps, &[])?;
-    group.take(&bomb)?;
     let began = Instant::now();
     bomb.go()?;
     bomb.ends_within(LIMIT)?;
@@ -414,7 +438,6 @@ pub(super) fn one_bound_to_a_node_is_left_to_the_kernel(report: &mut Report) -> 
     let notice = Notice::read()?;
     ensure!(notice.number("LastCallsAsked")? == 0, "{}", notice.text());
     drop(listener);
-    group.remove()?;
     module.unload()
 }
 
@@ -446,7 +469,8 @@ pub(super) fn memory_that_others_free_is_believed_a_few_times(report: &mut Repor
     bomb.ends_within(LIMIT)?;
     let asked = Notice::read()?.number("LastCallsAsked")?;
     report.figure("unanswered calls until the kernel killed", asked)?;
-    report.figure("memory back", format!("after {:?} us", backs(log.text()?)))?;
+    let backs = all_backs(&mut log, asked)?;
+    report.figure("memory back", format!("after {backs:?} us"))?;
     ensure!(kernel_kills()? == kills + 1, "the kernel did not kill it");
     ensure!(asked <= 4, "it was kept from killing {asked} times");
     drop((listener, others));
@@ -555,7 +579,7 @@ pub(super) fn no_is_an_answer(report: &mut Report) -> Result<()> {
         "the grace was spent"
     );
     listener.has_to_live("the listener")?;
-    ensure!(log.says("declined")?, "the log does not say it");
+    log.comes_to_say("declined")?;
     drop(listener);
     module.unload()
 }
@@ -630,10 +654,20 @@ pub(super) fn suspend_does_not_wait_for_the_call(report: &mut Report) -> Result<
 
 /// Twenty-five times two bombs, and not one for the kernel.
 pub(super) fn fifty_bombs_and_no_kernel_kill(report: &mut Report) -> Result<()> {
-    let module = Module::load("")?;
+    fifty_bombs("", report)
+}
+
+/// The same where nothing was set aside.
+pub(super) fn fifty_bombs_without_a_reserve(report: &mut Report) -> Result<()> {
+    fifty_bombs("reserve_kib=0", report)
+}
+
+fn fifty_bombs(parameters: &str, report: &mut Report) -> Result<()> {
+    let module = Module::load(parameters)?;
     let kills = kernel_kills()?;
     let mut longest = 0;
     for _ in 0..25 {
+        let before = Notice::read()?.number("LastCallsAsked")?;
         let mut log = KernelLog::from_now()?;
         let mut bombs = [Program::bomb()?, Program::bomb()?];
         let [first, second] = &bombs;
@@ -644,17 +678,92 @@ pub(super) fn fifty_bombs_and_no_kernel_kill(report: &mut Report) -> Result<()> 
         for bomb in &mut bombs {
             bomb.ends_within(LIMIT)?;
         }
+        let calls = Notice::read()?.number("LastCallsAsked")? - before;
+        longest = all_backs(&mut log, calls)?
+            .into_iter()
+            .fold(longest, u64::max);
         drop(listener);
-        longest = backs(log.text()?).into_iter().fold(longest, u64::max);
     }
     let notice = Notice::read()?;
     report.figure("kernel kills", kernel_kills()? - kills)?;
     report.figure("last calls", notice.number("LastCalls")?)?;
     report.figure("of which asked", notice.number("LastCallsAsked")?)?;
     report.figure("memory back", format!("after {longest} us at most"))?;
-    if let Ok(held) = notice.number("LongestHoldMicroseconds") {
-        report.figure("OOM lock held", format!("at most {held} us"))?;
-    }
+    let held = notice.number("LongestHoldMicroseconds")?;
+    report.figure("OOM lock held", format!("at most {held} us"))?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
     module.unload()
+}
+
+/// Of a call, nearly all is a stall: the callback's sleep as well as what the
+/// kernel does in between. There is one processor, on which nothing else runs.
+pub(super) fn pressure_counts_the_wait(report: &mut Report) -> Result<()> {
+    let module = Module::load("grace_ms=5000")?;
+    let mut bomb = Program::bomb()?;
+    bomb.set_oom_score_adj(1000)?;
+    let listener = listener::start(Manner::Ignores, &[])?;
+    let notifier = File::open(module::PATH).context("cannot open the notifier")?;
+    let pressure = File::open("/proc/pressure/memory").context("cannot open the pressure")?;
+    stalled(&pressure)?;
+    bomb.go()?;
+    module::wait_for_last_call(&notifier)?;
+    let (began, before) = (Instant::now(), stalled(&pressure)?);
+    module::wait_for_its_end(&notifier)?;
+    let (took, stalled) = (began.elapsed(), stalled(&pressure)? - before);
+    report.figure("stalled", format!("{stalled:?} of {took:?}"))?;
+    ensure!(took > Duration::from_secs(3), "it was not waited for");
+    ensure!(took.mul_f64(0.85) < stalled, "{stalled:?} of {took:?}");
+    bomb.ends_within(LIMIT)?;
+    drop((listener, notifier));
+    module.unload()
+}
+
+/// For how long some task has stalled since boot. Read once, it takes no memory
+/// when it is read again.
+fn stalled(pressure: &File) -> Result<Duration> {
+    let mut text = [0; 512];
+    let len = rustix::io::pread(pressure, &mut text, 0)?;
+    let text = str::from_utf8(&text[..len])?;
+    let total = text
+        .lines()
+        .next()
+        .and_then(|some| some.split_once("total="));
+    let (_, micros) = total.context("the kernel does not say how long")?;
+    Ok(Duration::from_micros(micros.parse()?))
+}
+
+/// Where the reserve is, memory cannot be taken away, and the kernel finds that
+/// out by itself: a notifier that frees it on MEM_GOING_OFFLINE would come too late.
+pub(super) fn memory_with_the_reserve_is_not_taken_away(report: &mut Report) -> Result<()> {
+    files::write("/proc/dynamic_debug/control", "func offline_pages +p")?;
+    let block = added_block()?;
+    files::write(format!("{block}/state"), "online_kernel")?;
+    let module = Module::load("reserve_kib=49152")?;
+    let mut log = KernelLog::from_now()?;
+    ensure!(
+        files::write(format!("{block}/state"), "offline").is_err(),
+        "it was taken away"
+    );
+    let log = log.text()?;
+    let why = log.lines().find(|line| line.contains("memory offlining"));
+    let why = why.context("the kernel does not say why not")?;
+    report.figure("the kernel says", why)?;
+    ensure!(why.contains("failure to isolate range"), "{why}");
+    module.unload()
+}
+
+/// The block of memory that the machine has beside what it has booted with.
+fn added_block() -> Result<String> {
+    let at = "/sys/devices/system/memory";
+    let size = u64::from_str_radix(text(format!("{at}/block_size_bytes"))?.trim(), 16)?;
+    for entry in std::fs::read_dir(at)? {
+        let block = entry?.path();
+        let Ok(index) = text(block.join("phys_index")) else {
+            continue;
+        };
+        if u64::from_str_radix(index.trim(), 16)? * size >= 4 << 30 {
+            return Ok(block.display().to_string());
+        }
+    }
+    anyhow::bail!("no memory was added")
 }
