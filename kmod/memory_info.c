@@ -23,6 +23,7 @@
 #include <linux/hrtimer.h>
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
+#include <linux/kfifo.h>
 #include <linux/ktime.h>
 #include <linux/list.h>
 #include <linux/math64.h>
@@ -96,11 +97,11 @@ struct threshold {
 	unsigned int swap_percent;
 };
 
-static struct threshold warn = { 10, 10 };
-static struct threshold kill = { 5, 5 };
+static struct threshold warn_at = { 10, 10 };
+static struct threshold kill_at = { 5, 5 };
 
 /*
- * Between load and unload.  Before, kill is not held against warn: the two are
+ * Between load and unload.  Before, kill_at is not held against warn_at: the two are
  * set one after the other and checked when both are known.  Guarded by
  * kernel_param_lock(), under which parameters are set.
  */
@@ -143,8 +144,8 @@ static int set_threshold(const char *text, const struct kernel_param *param)
 	err = parse_threshold(text, &new);
 	if (err)
 		return err;
-	if (loaded && !(threshold == &kill ? thresholds_agree(&new, &warn) :
-					     thresholds_agree(&kill, &new)))
+	if (loaded && !(threshold == &kill_at ? thresholds_agree(&new, &warn_at) :
+						thresholds_agree(&kill_at, &new)))
 		return -EINVAL;
 	/* A sample in between sees one number of each: the next is right. */
 	WRITE_ONCE(threshold->memory_percent, new.memory_percent);
@@ -165,10 +166,10 @@ static const struct kernel_param_ops threshold_ops = {
 	.get = get_threshold,
 };
 
-module_param_cb(warn_percent, &threshold_ops, &warn, 0644);
+module_param_cb(warn_percent, &threshold_ops, &warn_at, 0644);
 MODULE_PARM_DESC(warn_percent,
 		 "available memory and free swap, in percent, at or below which the level is warn (default: 10,10)");
-module_param_cb(kill_percent, &threshold_ops, &kill, 0644);
+module_param_cb(kill_percent, &threshold_ops, &kill_at, 0644);
 MODULE_PARM_DESC(kill_percent,
 		 "available memory and free swap, in percent, at or below which the level is kill (default: 5,5)");
 
@@ -254,7 +255,7 @@ MODULE_PARM_DESC(grace_ms,
  * In pages.  Written by the worker, read by any task: each number stands for
  * itself.
  */
-static struct {
+static struct totals {
 	unsigned long memory;
 	unsigned long hugetlb;
 	unsigned long swap;
@@ -315,7 +316,7 @@ static unsigned long pages_or_none(long pages)
 	return pages > 0 ? pages : 0;
 }
 
-static struct memory look(void)
+static struct memory look_at_memory(void)
 {
 	return (struct memory) {
 		.total = READ_ONCE(totals.memory) - READ_ONCE(totals.hugetlb),
@@ -351,9 +352,9 @@ static bool is_below(const struct memory *memory, const struct threshold *thresh
 static enum memory_info_level level_of(const struct memory *memory,
 				       enum memory_info_level before)
 {
-	if (is_below(memory, &kill, before >= MEMORY_INFO_KILL))
+	if (is_below(memory, &kill_at, before >= MEMORY_INFO_KILL))
 		return MEMORY_INFO_KILL;
-	if (is_below(memory, &warn, before >= MEMORY_INFO_WARN))
+	if (is_below(memory, &warn_at, before >= MEMORY_INFO_WARN))
 		return MEMORY_INFO_WARN;
 	return MEMORY_INFO_OK;
 }
@@ -460,7 +461,7 @@ static bool take_block(void)
 		return false;
 	spin_lock(&reserve_lock);
 	list_add(&block->lru, &reserve);
-	reserve_blocks++;
+	WRITE_ONCE(reserve_blocks, reserve_blocks + 1);
 	spin_unlock(&reserve_lock);
 	return true;
 }
@@ -474,7 +475,7 @@ static bool release_block(void)
 	block = list_first_entry_or_null(&reserve, struct page, lru);
 	if (block) {
 		list_del(&block->lru);
-		reserve_blocks--;
+		WRITE_ONCE(reserve_blocks, reserve_blocks - 1);
 	}
 	spin_unlock(&reserve_lock);
 	if (!block)
@@ -507,7 +508,7 @@ static void release_leisurely(unsigned long most)
  */
 static bool can_spare(unsigned long pages, unsigned long now)
 {
-	struct memory memory = look();
+	struct memory memory = look_at_memory();
 	enum memory_info_level level = level_of(&memory, MEMORY_INFO_OK);
 
 	memory.available -= min(memory.available, pages);
@@ -563,7 +564,7 @@ enum call_state {
  * allocation that is for.  Written under call_lock, which is never held while
  * anything is allocated.
  */
-static struct {
+static struct last_call {
 	enum call_state state;
 	u64 sequence;
 	char caller[TASK_COMM_LEN]; /* Whose allocation opened it. */
@@ -599,7 +600,7 @@ static DECLARE_WAIT_QUEUE_HEAD(callers);
 
 static void announce(void)
 {
-	/* A reader that sees the new number sees what changed: show(). */
+	/* A reader that sees the new number sees what changed: show_text(). */
 	atomic64_inc_return_release(&changes);
 	wake_up_interruptible_poll(&pollers, EPOLLPRI);
 }
@@ -628,14 +629,21 @@ static void set_deadline(void)
 	WRITE_ONCE(call.deadline, jiffies + msecs_to_jiffies(READ_ONCE(grace_ms)));
 }
 
-/* What became of a call, to be told without call_lock. */
-struct ending {
-	u64 sequence; /* 0: it has not ended. */
+/*
+ * What is to be logged of a call.  The worker does that: the callback would hold
+ * oom_lock while it waits for the console, and for all that others have left to
+ * be written there.
+ */
+struct line {
+	u64 sequence; /* 0: the call was not waited for. */
 	char caller[TASK_COMM_LEN];
-	const char *answer;
+	const char *what;
 	bool back;
 	s64 us;
 };
+
+/* Guarded by call_lock.  Where it is full, the worker has not run for long. */
+static DEFINE_KFIFO(lines, struct line, 16);
 
 static const char *const answers[] = {
 	[CALL_ASKED] = "not answered",
@@ -643,6 +651,27 @@ static const char *const answers[] = {
 	[CALL_ANSWERED] = "answered",
 	[CALL_DECLINED] = "declined",
 };
+
+static void log_lines(void)
+{
+	struct line line;
+
+	for (;;) {
+		bool any;
+
+		spin_lock(&call_lock);
+		any = kfifo_get(&lines, &line);
+		spin_unlock(&call_lock);
+		if (!any)
+			break;
+		if (line.sequence)
+			pr_info("last call %llu of %s: %s, memory %s back after %lld us\n",
+				line.sequence, line.caller, line.what, line.back ? "is" : "is not",
+				line.us);
+		else
+			pr_info("last call of %s: not waited for: %s\n", line.caller, line.what);
+	}
+}
 
 /* A call has helped, or it is the kernel's turn: what has not helped counts no more. */
 static void forgive(void)
@@ -655,17 +684,18 @@ static void forgive(void)
  * Ends the open call; call_lock is held.  Memory that came back without an
  * answer may be any process's, and did not come of the call.
  */
-static void end_call(bool back, struct ending *ending)
+static void end_call(bool back)
 {
 	s64 us = ktime_us_delta(ktime_get(), call.since);
-
-	*ending = (struct ending) {
+	struct line line = {
 		.sequence = call.sequence,
-		.answer = answers[call.state],
+		.what = answers[call.state],
 		.back = back,
 		.us = us,
 	};
-	memcpy(ending->caller, call.caller, sizeof(ending->caller));
+
+	memcpy(line.caller, call.caller, sizeof(line.caller));
+	kfifo_put(&lines, line);
 	if (back && call.state == CALL_ANSWERED) {
 		call.back_us = us;
 		forgive();
@@ -677,15 +707,8 @@ static void end_call(bool back, struct ending *ending)
 		call.deaf = true;
 	WRITE_ONCE(call.state, CALL_NONE);
 	wake_up_all(&callers);
-}
-
-static void tell(const struct ending *ending)
-{
-	if (!ending->sequence)
-		return;
 	announce();
-	pr_info("last call %llu of %s: %s, memory %s back after %lld us\n", ending->sequence,
-		ending->caller, ending->answer, ending->back ? "is" : "is not", ending->us);
+	sample_now(); /* The level may be another, and there is a line to log. */
 }
 
 /* Whether calls have kept the kernel from killing for long enough. */
@@ -711,15 +734,14 @@ static int check_call(u64 sequence)
 }
 
 /* The listener is about to end processes: the last moment to say that it need not. */
-static int claim(u64 sequence)
+static int claim_call(u64 sequence)
 {
-	struct ending ending = {};
 	int err;
 
 	spin_lock(&call_lock);
 	err = check_call(sequence);
 	if (!err && memory_is_back(0)) {
-		end_call(true, &ending);
+		end_call(true);
 		/* It was there to help; the time counts all the same. */
 		call.unhelped--;
 		err = -ETIME;
@@ -729,11 +751,10 @@ static int claim(u64 sequence)
 		set_deadline();
 	}
 	spin_unlock(&call_lock);
-	tell(&ending);
 	return err;
 }
 
-static int answer(u64 sequence, enum call_state state)
+static int answer_call(u64 sequence, enum call_state state)
 {
 	int err;
 
@@ -758,24 +779,21 @@ static int answer(u64 sequence, enum call_state state)
 /* The worker's part: ends a call that nothing waits for any more. */
 static void look_after_call(void)
 {
-	struct ending ending = {};
-
 	spin_lock(&call_lock);
 	if (call.state == CALL_NONE)
 		;
 	else if (call.state != CALL_CLAIMED && memory_is_back(call.reserve_pages))
-		end_call(true, &ending);
+		end_call(true);
 	else if (time_after(jiffies, call.deadline + msecs_to_jiffies(LAPSE_MS)))
-		end_call(false, &ending);
+		end_call(false);
 	spin_unlock(&call_lock);
-	tell(&ending);
 }
 
 /* There is memory to spare: what did not help was about another shortage. */
 static void forgive_if_ok(void)
 {
 	spin_lock(&call_lock);
-	if (call.state == CALL_NONE && sampled_level == MEMORY_INFO_OK)
+	if (call.state == CALL_NONE && READ_ONCE(sampled_level) == MEMORY_INFO_OK)
 		forgive();
 	spin_unlock(&call_lock);
 }
@@ -800,7 +818,7 @@ static bool is_group_exiting(struct task_struct *task)
 	       (thread_group_empty(task) && (task->flags & PF_EXITING));
 }
 
-static bool uses(struct task_struct *process, struct mm_struct *mm)
+static bool uses_mm(struct task_struct *process, struct mm_struct *mm)
 {
 	struct task_struct *thread;
 
@@ -835,7 +853,7 @@ static bool is_let_go(void)
 		return true;
 	rcu_read_lock();
 	for_each_process(process) {
-		if (same_thread_group(process, current) || !uses(process, mm))
+		if (same_thread_group(process, current) || !uses_mm(process, mm))
 			continue;
 		all_exit = is_group_exiting(process);
 		if (!all_exit)
@@ -902,12 +920,12 @@ static bool is_sysrq(void)
  */
 static bool machine_is_short(void)
 {
-	struct memory memory = look();
+	struct memory memory = look_at_memory();
 	unsigned long unwritten = global_node_page_state(NR_FILE_DIRTY) +
 				  global_node_page_state(NR_WRITEBACK);
 
 	memory.available -= min(memory.available, unwritten);
-	return memory_is_below(&memory, &kill);
+	return memory_is_below(&memory, &kill_at);
 }
 
 /* Why the kernel is left alone with this allocation, or NULL. */
@@ -956,13 +974,12 @@ static const char *enter_call(void)
 {
 	bool awaits_victim = kernel_awaits_victim();
 	bool is_short = machine_is_short();
-	struct ending ending = {};
 	const char *why_not = NULL;
 	bool opened = false;
 
 	spin_lock(&call_lock);
 	if (call.state == CALL_ASKED && awaits_victim)
-		end_call(false, &ending);
+		end_call(false);
 	if (call.state != CALL_NONE) {
 		/* What was freed of the reserve is used up, or we would not be here. */
 		if (!memory_is_back(0))
@@ -988,7 +1005,6 @@ static const char *enter_call(void)
 		set_deadline();
 	}
 	spin_unlock(&call_lock);
-	tell(&ending);
 	if (opened) {
 		atomic64_inc(&last_calls);
 		announce();
@@ -1026,7 +1042,6 @@ static void sleep_slice(void)
 /* How many pages the kernel is told of, for which it tries again; 0: it may kill. */
 static unsigned long go_on(void)
 {
-	struct ending ending = {};
 	unsigned long freed = 1;
 	bool release = false;
 	bool over;
@@ -1040,22 +1055,21 @@ static unsigned long go_on(void)
 	if (call.state == CALL_NONE) {
 		; /* Memory is back. */
 	} else if (call.state != CALL_CLAIMED && memory_is_back(call.reserve_pages)) {
-		end_call(true, &ending);
+		end_call(true);
 	} else if (call.state == CALL_ANSWERED && !over) {
 		release = true;
 	} else if (call.state == CALL_ANSWERED) {
-		end_call(false, &ending);
+		end_call(false);
 		if (is_kernels_turn()) {
 			forgive();
 			freed = 0;
 		}
 	} else if (over || !is_awaited()) {
-		end_call(false, &ending);
+		end_call(false);
 		forgive();
 		freed = 0;
 	}
 	spin_unlock(&call_lock);
-	tell(&ending);
 
 	if (release) {
 		unsigned long released = release_blocks(RELEASE_BLOCKS);
@@ -1066,6 +1080,21 @@ static unsigned long go_on(void)
 		freed += released;
 	}
 	return freed;
+}
+
+static void note_not_waited(const char *why_not)
+{
+	static DEFINE_RATELIMIT_STATE(limit, 5 * HZ, 10);
+	struct line line = { .what = why_not };
+
+	atomic64_inc(&last_calls);
+	if (!__ratelimit(&limit))
+		return;
+	get_task_comm(line.caller, current);
+	spin_lock(&call_lock);
+	kfifo_put(&lines, line);
+	spin_unlock(&call_lock);
+	sample_now();
 }
 
 static void note_hold(ktime_t since)
@@ -1131,8 +1160,8 @@ static void note_hold(ktime_t since)
  * panic_on_oom=2 and oom_kill_allocating_task come after the chain, and so
  * after the call.
  *
- * The callback allocates nothing.  It runs for one task at a time (oom_lock).
- * It wakes whatever polls the file, which only root can open.
+ * The callback allocates nothing and logs nothing.  It runs for one task at a
+ * time (oom_lock).  It wakes whatever polls the file, which only root can open.
  */
 static int on_oom(struct notifier_block *notifier, unsigned long unused, void *data)
 {
@@ -1143,15 +1172,13 @@ static int on_oom(struct notifier_block *notifier, unsigned long unused, void *d
 	if (!why_not)
 		why_not = enter_call();
 	if (why_not) {
-		atomic64_inc(&last_calls);
-		pr_info_ratelimited("last call of %s: not waited for: %s\n", current->comm,
-				    why_not);
-		return NOTIFY_DONE;
+		note_not_waited(why_not);
+	} else {
+		sleep_slice();
+		*freed += go_on();
 	}
-	sleep_slice();
-	*freed += go_on();
 	note_hold(since);
-	return NOTIFY_OK;
+	return why_not ? NOTIFY_DONE : NOTIFY_OK;
 }
 
 /* After all others: virtio_balloon's priority is 80. */
@@ -1214,7 +1241,7 @@ static void sample_later(void)
 	queue_delayed_work(workqueue, &sample_work, msecs_to_jiffies(ms));
 }
 
-static void report(const struct memory *memory)
+static void report_memory(const struct memory *memory)
 {
 	static unsigned long next; /* The worker's alone; 0 before the first. */
 	unsigned int period = READ_ONCE(report_ms);
@@ -1222,15 +1249,16 @@ static void report(const struct memory *memory)
 	if (!period || (next && time_before(jiffies, next)))
 		return;
 	next = (jiffies + msecs_to_jiffies(period)) | 1;
-	log_memory(level_names[sampled_level], memory);
+	log_memory(level_names[READ_ONCE(sampled_level)], memory);
 }
 
 /* Returns whether the level has changed. */
 static bool sample_level(const struct memory *memory)
 {
-	enum memory_info_level level = level_of(memory, sampled_level);
+	enum memory_info_level before = READ_ONCE(sampled_level);
+	enum memory_info_level level = level_of(memory, before);
 
-	if (level == sampled_level)
+	if (level == before)
 		return false;
 	WRITE_ONCE(sampled_level, level);
 	announce();
@@ -1244,16 +1272,17 @@ static void sample(struct work_struct *work)
 	struct memory memory;
 
 	look_after_call();
+	log_lines();
 	/* It allocates, so it is not done by this one. */
 	if (!next_totals || time_after_eq(jiffies, next_totals)) {
 		next_totals = (jiffies + msecs_to_jiffies(TOTALS_MS)) | 1;
 		queue_work(workqueue, &totals_work);
 	}
-	memory = look();
+	memory = look_at_memory();
 	if (sample_level(&memory) && __ratelimit(&lines))
-		log_memory(level_names[sampled_level], &memory);
+		log_memory(level_names[READ_ONCE(sampled_level)], &memory);
 	forgive_if_ok();
-	report(&memory);
+	report_memory(&memory);
 	if (READ_ONCE(call.state) == CALL_NONE)
 		adjust_reserve(REFILL_BLOCKS);
 	sample_later();
@@ -1283,7 +1312,7 @@ static void show_bytes(struct seq_file *seq, const char *key, unsigned long page
 
 static void show_memory(struct seq_file *seq)
 {
-	struct memory memory = look();
+	struct memory memory = look_at_memory();
 
 	show_bytes(seq, MEMORY_INFO_MEM_TOTAL, READ_ONCE(totals.memory));
 	show_bytes(seq, MEMORY_INFO_HUGETLB, READ_ONCE(totals.hugetlb));
@@ -1295,7 +1324,7 @@ static void show_memory(struct seq_file *seq)
 	show_bytes(seq, MEMORY_INFO_RESERVE, READ_ONCE(reserve_blocks) * BLOCK_PAGES);
 }
 
-static int show(struct seq_file *seq, void *unused)
+static int show_text(struct seq_file *seq, void *unused)
 {
 	struct reader *reader = seq->private;
 
@@ -1330,7 +1359,7 @@ static int begin_to_listen(struct reader *reader)
 	if (call.listener) {
 		err = -EBUSY;
 	} else {
-		call.listener = get_pid(task_tgid(current));
+		WRITE_ONCE(call.listener, get_pid(task_tgid(current)));
 		call.deaf = false;
 		reader->listens = true;
 	}
@@ -1344,7 +1373,7 @@ static void end_to_listen(void)
 
 	spin_lock(&call_lock);
 	listener = call.listener;
-	call.listener = NULL;
+	WRITE_ONCE(call.listener, NULL);
 	spin_unlock(&call_lock);
 	put_pid(listener);
 	wake_up_all(&callers);
@@ -1376,12 +1405,12 @@ static int open_file(struct inode *inode, struct file *file)
 	}
 	/* The worker may have rested while the file was not open. */
 	if (atomic_inc_return(&readers) == 1) {
-		memory = look();
+		memory = look_at_memory();
 		sample_level(&memory);
 		sample_now();
 	}
 	reader->seen = atomic64_read(&changes);
-	err = single_open_size(file, show, reader, MEMORY_INFO_TEXT_MAX);
+	err = single_open_size(file, show_text, reader, MEMORY_INFO_TEXT_MAX);
 	if (err)
 		goto free_reader;
 	if (file->f_mode & FMODE_WRITE) {
@@ -1430,11 +1459,11 @@ static ssize_t write_file(struct file *file, const char __user *from, size_t len
 	if (kstrtou64(strsep(&word, " "), 10, &sequence))
 		return -EINVAL;
 	if (!word)
-		err = answer(sequence, CALL_ANSWERED);
+		err = answer_call(sequence, CALL_ANSWERED);
 	else if (sysfs_streq(word, MEMORY_INFO_CLAIM))
-		err = claim(sequence);
+		err = claim_call(sequence);
 	else if (sysfs_streq(word, MEMORY_INFO_NONE))
-		err = answer(sequence, CALL_DECLINED);
+		err = answer_call(sequence, CALL_DECLINED);
 	else
 		err = -EINVAL;
 	return err ? err : len;
@@ -1464,7 +1493,7 @@ static int __init begin_to_load(void)
 	int err = 0;
 
 	kernel_param_lock(THIS_MODULE);
-	if (thresholds_agree(&kill, &warn))
+	if (thresholds_agree(&kill_at, &warn_at))
 		loaded = true;
 	else
 		err = -EINVAL;
@@ -1478,7 +1507,8 @@ static void __init log_load(const struct memory *memory)
 {
 	log_memory("loaded", memory);
 	pr_info("loaded: warn at %u %%, %u %%; kill at %u %%, %u %%; reserve %lu of %u KiB, grace %u ms\n",
-		warn.memory_percent, warn.swap_percent, kill.memory_percent, kill.swap_percent,
+		warn_at.memory_percent, warn_at.swap_percent, kill_at.memory_percent,
+		kill_at.swap_percent,
 		reserve_blocks * BLOCK_PAGES * (PAGE_SIZE / SZ_1K), reserve_kib, grace_ms);
 }
 
@@ -1488,6 +1518,7 @@ static void stop_sampling(void)
 	loaded = false;
 	kernel_param_unlock(THIS_MODULE);
 	cancel_delayed_work_sync(&sample_work);
+	log_lines();
 	destroy_workqueue(workqueue); /* With what it still has to do. */
 	release_leisurely(ULONG_MAX);
 }
@@ -1509,7 +1540,7 @@ static int __init memory_info_init(void)
 		goto stop_sampling;
 	queue_work(workqueue, &totals_work);
 	flush_work(&totals_work);
-	memory = look();
+	memory = look_at_memory();
 	sampled_level = level_of(&memory, MEMORY_INFO_OK);
 	adjust_reserve(ULONG_MAX);
 
