@@ -22,11 +22,35 @@ use crate::settings::Settings;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Group(u64);
 
+/// What runs as pid 1 where a machine was booted. In a container it is something
+/// else, and what it starts are not services of the machine.
+const INITS: [&[u8]; 8] = [
+    b"init",
+    b"systemd",
+    b"openrc-init",
+    b"runit",
+    b"s6-svscan",
+    b"dinit",
+    b"finit",
+    b"shepherd",
+];
+
+/// What starts daemons in init's place.
+const SUPERVISORS: [&[u8]; 5] = [
+    b"runsvdir",
+    b"runsv",
+    b"s6-svscan",
+    b"s6-supervise",
+    b"supervise-daemo",
+];
+
 /// Where the processes of the last table were born, in its order.
 #[derive(Debug, Default)]
 pub(crate) struct Births {
     births: Vec<Birth>,
     previous: Vec<Birth>,
+    /// Pid 1 is not a machine's init.
+    is_in_container: bool,
 }
 
 /// Small, because there are two for each process.
@@ -72,6 +96,8 @@ impl Births {
     pub(crate) fn take_in(&mut self, settings: &Settings, processes: &[Process]) {
         mem::swap(&mut self.births, &mut self.previous);
         self.births.clear();
+        let first = processes.iter().find(|process| process.id.pid == 1);
+        self.is_in_container = first.is_some_and(|first| !is_named(first, &INITS));
         let mut known = self.previous.iter().peekable();
         for process in processes {
             while known.next_if(|birth| birth.id() < process.id).is_some() {}
@@ -112,6 +138,19 @@ impl Births {
         }
     }
 
+    /// Whether the process at `index` of the table is a service of the machine:
+    /// a system account's, or started by init. What root has from a shell, from
+    /// cron or in a container is not. systemd says it better.
+    pub(crate) fn is_service(&self, settings: &Settings, index: u32, process: &Process) -> bool {
+        let is_inits = || {
+            let is_below_init = self.births[at(index)].origin == Origin::Init;
+            process.session.is_cgroup() || is_below_init && !self.is_in_container
+        };
+        settings.is_service_account(process.uid)
+            && !process.login
+            && (process.uid != 0 || is_inits())
+    }
+
     fn origin(
         &self,
         settings: &Settings,
@@ -143,6 +182,7 @@ impl Births {
             !settings.is_service_account(process.uid)
                 || parent.session == process.session
                 || parent.name == process.name
+                || is_named(parent, &SUPERVISORS)
         };
         match born.origin {
             Origin::Unknown if is_last => own,
@@ -160,6 +200,10 @@ impl Births {
         let is_its = parent.start_ticks <= process.id.start_ticks && parent.uid == process.uid;
         (is_its && process.parent > 1).then_some(parent.origin)
     }
+}
+
+fn is_named(process: &Process, names: &[&[u8]]) -> bool {
+    names.contains(&process.name.as_bytes())
 }
 
 #[cfg(test)]
@@ -295,6 +339,33 @@ mod tests {
         // A job's line goes on however it leaves.
         let shell = job(60, "sh");
         check(&[&[crond, shell, process(70, 60, 0, "fork")]], true);
+    }
+
+    #[test]
+    fn of_roots_processes_those_of_init_are_services_of_the_machine() {
+        let check = |table: &[Process], want: bool| {
+            let settings = Settings::default();
+            let mut births = Births::default();
+            births.take_in(&settings, table);
+            let last = u32::try_from(table.len() - 1).expect("few");
+            let said = births.is_service(&settings, last, &table[table.len() - 1]);
+            assert_eq!(said, want, "{table:?}");
+        };
+        let first = |name| process(1, 0, 0, name);
+        let daemon = process(50, 1, 0, "crond");
+        let job = process(60, 50, 0, "sh");
+        check(&[first("systemd"), daemon], true);
+        check(&[first("init"), daemon, job], false);
+        check(&[first("init"), daemon, in_session(job, 50)], true);
+        // A system account's are, wherever they come from; a user's never.
+        check(&[daemon, process(60, 50, 100, "postgres")], true);
+        check(&[process(50, 1, 1000, "dbus-daemon")], false);
+        check(&[at_terminal(daemon)], false);
+        // Runit starts daemons in init's place.
+        let supervisor = process(50, 1, 0, "runsv");
+        check(&[supervisor, process(60, 50, 0, "udevd")], true);
+        // A container has no machine.
+        check(&[first("tini"), daemon], false);
     }
 
     #[test]

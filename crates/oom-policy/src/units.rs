@@ -49,7 +49,7 @@ pub(crate) struct Unit {
     /// What those hold of which it is not yet known.
     pub(crate) unsurveyed_bytes: u64,
     pub(crate) turned: Turned,
-    /// Root's or a system account's, outside a login session.
+    /// A service of the machine.
     pub(crate) system: bool,
     /// What its leader belongs to.
     pub(crate) group: Group,
@@ -125,7 +125,7 @@ impl Units {
         &mut self,
         settings: &Settings,
         processes: &[Process],
-        lineage: &Births,
+        births: &Births,
         standing: impl Fn(&Process) -> Standing,
     ) {
         self.critical.weigh(processes);
@@ -144,10 +144,11 @@ impl Units {
                 other => self.new_unit(index, other, None),
             };
             if self.units[at(unit)].leader == index {
-                self.units[at(unit)].group = lineage.group(settings, index, process);
+                self.units[at(unit)].group = births.group(settings, index, process);
             }
             self.unit_of.push(unit);
-            self.add(settings, unit, index, process);
+            self.units[at(unit)].system |= births.is_service(settings, index, process);
+            self.add(unit, index, process);
         }
         self.tie(processes);
     }
@@ -252,7 +253,7 @@ impl Units {
         unit
     }
 
-    fn add(&mut self, settings: &Settings, unit: u32, index: u32, process: &Process) {
+    fn add(&mut self, unit: u32, index: u32, process: &Process) {
         let unit = &mut self.units[at(unit)];
         unit.processes += 1;
         unit.critical |= self.critical.has(index);
@@ -261,7 +262,6 @@ impl Units {
         } else {
             unit.pausable &= process.may_be_paused();
         }
-        unit.system |= is_system(settings, process);
         unit.preference = match (unit.preference, process.dossier.preference) {
             (Preference::Avoid, _) | (_, Preference::Avoid) => Preference::Avoid,
             (Preference::Prefer, _) | (_, Preference::Prefer) => Preference::Prefer,
@@ -276,9 +276,4 @@ impl Units {
             .saturating_add(process.page_table_bytes);
         unit.swap_bytes = unit.swap_bytes.saturating_add(process.swap_bytes);
     }
-}
-
-/// Root or a system account, outside a login session.
-fn is_system(settings: &Settings, process: &Process) -> bool {
-    settings.is_service_account(process.uid) && !process.login
 }

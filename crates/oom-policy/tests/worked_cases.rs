@@ -258,6 +258,47 @@ fn of_three_hundred_forks_of_roots_each_with_setsid_only_forks_go() {
     }
 }
 
+/// Root's, without a login session: registered 50 (300 MiB), and a hog (250 MiB)
+/// that is not, started by cron, in a container, or by a command over ssh.
+#[test]
+fn a_value_does_not_make_roots_process_the_first_to_go() {
+    let job = |pid, name, bytes| below(30, system(pid, name, bytes));
+    let of_value = |value, process: Process| Process {
+        dossier: Dossier {
+            value: Some(value),
+            ..process.dossier
+        },
+        ..process
+    };
+    let below_init = |name| vec![system(1, "init", 0), system(20, name, MIB)];
+    let in_container = vec![system(1, "sleep", 0)];
+    for (mut processes, above_shell) in [
+        (below_init("crond"), 20),
+        (below_init("sshd"), 20),
+        (in_container, 1),
+    ] {
+        processes.extend([
+            below(above_shell, system(30, "sh", MIB)),
+            of_value(50, job(40, "fifty", 300 * MIB)),
+            job(50, "hog", 250 * MIB),
+        ]);
+        for available_bytes in [90, 40] {
+            let snapshot = Snapshot {
+                memory: Memory {
+                    total_bytes: 1000 * MIB,
+                    available_bytes: available_bytes * MIB,
+                    ..Memory::default()
+                },
+                ask: Ask::None,
+                processes: processes.clone(),
+            };
+            let mut policy = Driven::new(Settings::default(), 8);
+            let decision = policy.step(SECOND, &snapshot);
+            assert_eq!(chosen(decision), ["hog"], "{available_bytes} MiB");
+        }
+    }
+}
+
 /// 64 GiB. All are a user's, in the scope of one terminal, and not registered.
 #[test]
 fn of_twenty_agents_in_one_terminal_only_the_tool_that_grows_goes() {
