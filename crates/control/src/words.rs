@@ -65,6 +65,8 @@ pub enum Denial {
         /// In bytes.
         bytes: u64,
     },
+    /// Processes that are not candidates took the memory: `taken-by-others`.
+    TakenByOthers,
     /// All eligible candidates together are not enough:
     /// `nothing-helps bytes=N`.
     NothingHelps {
@@ -177,6 +179,7 @@ impl Denial {
             Self::NothingHelps { eligible_bytes } => {
                 Message::of(format_args!("refused nothing-helps bytes={eligible_bytes}"))
             }
+            Self::TakenByOthers => Message::of(format_args!("refused taken-by-others")),
             Self::NotPermitted => Message::of(format_args!("refused not-permitted")),
             Self::DryRun => Message::of(format_args!("refused dry-run")),
             Self::NoVictim => Message::of(format_args!("refused no-victim")),
@@ -198,6 +201,7 @@ impl Denial {
             "nothing-helps" => Self::NothingHelps {
                 eligible_bytes: words.number("bytes=")?,
             },
+            "taken-by-others" => Self::TakenByOthers,
             "not-permitted" => Self::NotPermitted,
             "dry-run" => Self::DryRun,
             "no-victim" => Self::NoVictim,
@@ -255,6 +259,7 @@ impl fmt::Display for Denial {
                 "all candidates together hold {}, which is not enough",
                 Mebibytes(*eligible_bytes)
             ),
+            Self::TakenByOthers => f.write_str("processes that are not candidates took the memory"),
             Self::NotPermitted => f.write_str("relief is for root and the daemon's own user"),
             Self::DryRun => f.write_str("a dry run kills nothing"),
             Self::NoVictim => f.write_str("user-oom has not signalled that process"),

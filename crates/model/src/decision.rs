@@ -126,11 +126,45 @@ pub enum Refusal {
     /// Memory and swap fill so fast that pausing would only fill them: what
     /// grows is killed when a threshold is met.
     FillsTooFast,
+    /// At warn: processes that are not candidates took the memory.
+    TakenByOthers,
     /// Killing all eligible candidates would not bring the level back to ok.
     NothingHelps {
         /// What killing all of them would free, in bytes.
         eligible_bytes: u64,
     },
+}
+
+/// What processes that are not candidates took of memory since it was last
+/// enough, where that is much of what memory fell by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blame {
+    /// What memory and swap fell by, in bytes.
+    pub fell_bytes: u64,
+    /// What they took of it, in bytes.
+    pub taken_bytes: u64,
+    /// The groups that took the most, that first.
+    pub takers: [Option<Taker>; Self::NAMED],
+}
+
+impl Blame {
+    /// So many are named.
+    pub const NAMED: usize = 3;
+}
+
+/// A group that took memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taker {
+    /// The process of it that took the most.
+    pub id: ProcessId,
+    /// Its name.
+    pub name: Name,
+    /// Its real user.
+    pub uid: u32,
+    /// How many processes of the group took some.
+    pub processes: u32,
+    /// What they took, in bytes.
+    pub taken_bytes: u64,
 }
 
 /// The end of a step.
@@ -164,6 +198,8 @@ pub struct Decision {
     pub lost: Cost,
     /// What killing the chosen units is expected to free, in bytes.
     pub frees_bytes: u64,
+    /// Whether others than the candidates took the memory.
+    pub blame: Option<Blame>,
     /// Whether the chosen units cover the need. False where all candidates
     /// together would not: then one unit is chosen, and memory is looked at
     /// again.

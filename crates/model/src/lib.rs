@@ -29,7 +29,9 @@ mod worth;
 
 pub use crate::ask::Ask;
 pub use crate::cost::{Basis, Cost, Explanation};
-pub use crate::decision::{Action, Candidate, Cause, Class, Decision, Level, Refusal, Verdict};
+pub use crate::decision::{
+    Action, Blame, Candidate, Cause, Class, Decision, Level, Refusal, Taker, Verdict,
+};
 pub use crate::event::{Answer, Depth, Effect, Effects, Event};
 pub use crate::memory::{Memory, Paging};
 pub use crate::moment::Moment;

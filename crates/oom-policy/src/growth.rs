@@ -21,7 +21,7 @@ use crate::units::{UnitGrowth, Units};
 
 const PAGE: u64 = 4096;
 
-const WINDOWS: usize = 3;
+const WINDOWS: usize = 4;
 /// For the growth that is expected to go on. Measured from up to twice its span
 /// ago: a job that has loaded its data and stands still must not be killed for
 /// the room that it would take if it went on loading.
@@ -30,10 +30,13 @@ const RATE: usize = 0;
 const RECENT: usize = 1;
 /// For bombs, and for standing still.
 const MINUTE: usize = 2;
+/// For blame: since memory was last enough, however long that is.
+const SHORT: usize = 3;
 const SPANS: [Duration; WINDOWS] = [
     Duration::from_secs(1),
     Duration::from_secs(10),
     Duration::from_secs(60),
+    Duration::MAX,
 ];
 
 /// Below this part of all memory, growth is noise: 4 MiB of 16 GiB.
@@ -51,6 +54,7 @@ pub(crate) struct Growth {
     last: Option<(Moment, u64)>,
     /// What all took in the last 10 s.
     recent_bytes: u64,
+    fall: Fall,
 }
 
 /// What is remembered of a process. Memory is in pages, so that a record is
@@ -107,7 +111,7 @@ impl Window {
     /// About a window ago. Where tables were rare and the earlier mark is far
     /// older, the later one says more.
     fn from(&self, now: Moment, span: Duration) -> (From, Mark) {
-        if now.since(self.base.at) <= span * 2 {
+        if now.since(self.base.at) <= span.saturating_mul(2) {
             (From::Base, self.base)
         } else {
             (From::Next, self.next)
@@ -142,6 +146,7 @@ impl Growth {
             windows: [Window::default(); WINDOWS],
             last: None,
             recent_bytes: 0,
+            fall: Fall::default(),
         }
     }
 
@@ -159,6 +164,7 @@ impl Growth {
             windows: _,
             last,
             recent_bytes: _,
+            fall: _,
             accounts: _,
         } = self;
         records.clear();
@@ -166,30 +172,47 @@ impl Growth {
         *last = None;
     }
 
-    /// Takes in a table, and writes every unit's growth.
+    /// Takes in a table, and writes every unit's growth. `is_enough` says whether
+    /// there is enough memory now.
     pub(crate) fn measure(
         &mut self,
         now: Moment,
         memory: &Memory,
+        is_enough: bool,
         processes: &[Process],
         units: &mut Units,
     ) {
         self.take_over(now);
         self.pass_on(processes);
         self.record(processes, units);
+        let here = Mark {
+            at: now,
+            pool_bytes: memory.pool_bytes(),
+            ..Mark::default()
+        };
+        let from_here = Window {
+            base: here,
+            next: here,
+        };
         if self.last.is_none() {
-            let here = Mark {
-                at: now,
-                pool_bytes: memory.pool_bytes(),
-                ..Mark::default()
-            };
-            self.windows = [Window {
-                base: here,
-                next: here,
-            }; WINDOWS];
+            self.windows = [from_here; WINDOWS];
+        }
+        if is_enough {
+            self.windows[SHORT] = from_here;
+            for record in &mut self.records {
+                record.marks[SHORT] = Marks {
+                    base: record.held,
+                    next: record.held,
+                };
+            }
         }
         self.last = Some((now, memory.pool_bytes()));
         self.write(now, memory, units);
+    }
+
+    /// Since memory was last enough.
+    pub(crate) fn fall(&self) -> Fall {
+        self.fall
     }
 
     /// What all units took in the last 10 s, in bytes.
@@ -356,9 +379,17 @@ impl Growth {
         let scales: [Scale; WINDOWS] = array::from_fn(|window| {
             Scale::new(from[window].1, totals[window], memory, ages[window])
         });
+        let mark = from[SHORT].1;
+        self.fall = Fall {
+            fell_bytes: mark.pool_bytes.saturating_sub(memory.pool_bytes()),
+            grown_bytes: totals[SHORT].grown.saturating_mul(PAGE),
+            gone_bytes: mark.gone.saturating_sub(mark.ended).saturating_mul(PAGE),
+            ended_bytes: mark.ended.saturating_mul(PAGE),
+        };
         self.recent_bytes = scales[RECENT].taken(totals[RECENT].grown, SPANS[RECENT]);
         for (unit, grown) in units.units.iter_mut().zip(&accounts) {
-            let [rate, recent, minute] = grown.map(|pages| u64::try_from(pages).unwrap_or(0));
+            let [rate, recent, minute, short] =
+                grown.map(|pages| u64::try_from(pages).unwrap_or(0));
             let record = &mut self.records[at(unit.leader)];
             let minute_bytes = scales[MINUTE].taken(minute, SPANS[MINUTE]);
             if ages[MINUTE] >= SPANS[MINUTE] && !is_noticed(minute_bytes, memory) {
@@ -369,6 +400,7 @@ impl Growth {
                 bytes_per_second: scales[RATE].per_second(rate, SPANS[RATE]),
                 recent_bytes,
                 minute_bytes,
+                short_bytes: short.saturating_mul(PAGE),
                 is_growing: is_noticed(recent_bytes, memory)
                     && is_a_tenth(recent_bytes, self.recent_bytes)
                     && rate > 0
@@ -379,6 +411,29 @@ impl Growth {
             };
         }
         self.accounts = accounts;
+    }
+}
+
+/// What became of memory since it was last enough, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fall {
+    pub(crate) fell_bytes: u64,
+    /// What all that grew has more.
+    grown_bytes: u64,
+    /// What those had that ended by themselves.
+    gone_bytes: u64,
+    /// What those had that were killed.
+    ended_bytes: u64,
+}
+
+impl Fall {
+    /// What processes that are not candidates took, where that is `grown_bytes`
+    /// more than they had. Of those, some came in place of others that ended.
+    pub(crate) fn taken(&self, grown_bytes: u64) -> u64 {
+        let all = self.grown_bytes.saturating_sub(self.gone_bytes);
+        let taken = self.fell_bytes.saturating_add(self.ended_bytes).min(all);
+        let others = grown_bytes.saturating_sub(self.gone_bytes);
+        share(taken, all, others).min(self.fell_bytes)
     }
 }
 

@@ -84,8 +84,8 @@ pub use crate::guard::{Guard, Surroundings};
 pub use crate::policy::NextKill;
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
-    Action, Answer, Ask, Basis, Candidate, Cause, Class, Cost, Decision, Depth, Dossier, Effect,
-    Effects, Event, Explanation, Gain, Level, Memory, Moment, Name, PauseWord, Pausing, Per,
-    Preference, Process, ProcessId, Protection, Rate, Refusal, Seen, SessionId, Unpausable,
-    Verdict, Worth,
+    Action, Answer, Ask, Basis, Blame, Candidate, Cause, Class, Cost, Decision, Depth, Dossier,
+    Effect, Effects, Event, Explanation, Gain, Level, Memory, Moment, Name, PauseWord, Pausing,
+    Per, Preference, Process, ProcessId, Protection, Rate, Refusal, Seen, SessionId, Taker,
+    Unpausable, Verdict, Worth,
 };

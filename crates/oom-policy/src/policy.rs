@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use knapsack::Budget;
 use model::{
-    Action, Ask, Candidate, Cause, Class, Cost, Decision, Level, Memory, Moment, Process,
+    Action, Ask, Blame, Candidate, Cause, Class, Cost, Decision, Level, Memory, Moment, Process,
     ProcessId, Refusal, Verdict,
 };
 
@@ -80,6 +80,7 @@ impl Policy {
                 candidates: Vec::new(),
                 lost: Cost::ZERO,
                 frees_bytes: 0,
+                blame: None,
                 covers_need: false,
                 gap: Cost::ZERO,
                 actions: Vec::new(),
@@ -247,7 +248,7 @@ impl Policy {
         let (ask, actions) = (seen.ask, &mut self.decision.actions);
         self.scope
             .escalate(now, level, ask, seen.memory, &self.settings, actions);
-        self.take_in(now, seen);
+        self.take_in(now, seen, !levels.is_short(seen.memory));
         self.decision.cause = cause(level, seen.ask);
         // Memory was read before the table: it does not have what they held.
         let is_old = followed.any_gone && self.decision.cause.is_some();
@@ -271,6 +272,7 @@ impl Policy {
         decision.need_bytes = 0;
         decision.lost = Cost::ZERO;
         decision.frees_bytes = 0;
+        decision.blame = None;
         decision.actions.clear();
         self.clear_choice();
     }
@@ -284,7 +286,7 @@ impl Policy {
     }
 
     /// Groups and measures.
-    fn take_in(&mut self, now: Moment, seen: Situation<'_>) {
+    fn take_in(&mut self, now: Moment, seen: Situation<'_>, is_enough: bool) {
         self.scope.lineage.take_in(&self.settings, seen.processes);
         let (lineage, victims) = (&self.scope.lineage, &self.scope.victims);
         self.units.group(
@@ -299,7 +301,7 @@ impl Policy {
         );
         self.scope
             .growth
-            .measure(now, seen.memory, seen.processes, &mut self.units);
+            .measure(now, seen.memory, is_enough, seen.processes, &mut self.units);
         let pauses = &self.scope.pauses;
         if pauses.is_empty() {
             return;
@@ -361,6 +363,11 @@ impl Policy {
         if cause == Cause::Relief {
             self.scope.last_relief = Some(now);
         }
+        let owed = self.owed(seen, severity);
+        if !memory.is_noticeable(owed) {
+            return Verdict::Refused(Refusal::TakenByOthers);
+        }
+        let bare_need = bare_need.min(owed);
         self.weigh(seen, |_, _| true, |unit| freed_bytes(unit, pool));
         self.tie();
         let verdict = self.choose(severity, pending, bare_need.saturating_sub(pending));
@@ -369,6 +376,24 @@ impl Policy {
             self.scope.chosen_for = self.scope.chosen_for.max(Some(severity));
         }
         verdict
+    }
+
+    /// For how much at most the candidates pay: at warn, for no more than others
+    /// have left of what memory fell by. Says which these are.
+    fn owed(&mut self, seen: Situation<'_>, severity: Severity) -> u64 {
+        if severity == Severity::Relief {
+            return u64::MAX;
+        }
+        self.decision.blame = self.groups.blame(
+            &self.settings,
+            seen.memory,
+            &self.units.units,
+            seen.processes,
+            self.scope.growth.fall(),
+        );
+        let spares = |blame: &Blame| blame.fell_bytes - blame.taken_bytes;
+        let blame = self.decision.blame.filter(|_| severity == Severity::Warn);
+        blame.as_ref().map_or(u64::MAX, spares)
     }
 
     /// Makes a candidate of every unit that may be chosen and of which something
@@ -447,6 +472,10 @@ impl Policy {
     fn choose(&mut self, severity: Severity, pending: u64, bare_need: u64) -> Verdict {
         let frees = Frees::of(&self.decision.candidates);
         let (all_growth, ordinary_growth, weighed_growth) = self.growths();
+        let all_growth = match self.decision.blame {
+            Some(_) if severity == Severity::Warn => ordinary_growth,
+            _ => all_growth,
+        };
         let opens_system = !matches!(severity, Severity::Pause | Severity::Warn);
         let with = |growth: u64| bare_need.saturating_add(growth);
         let both = frees.ordinary.saturating_add(frees.system);

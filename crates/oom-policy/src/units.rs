@@ -78,6 +78,8 @@ pub(crate) struct UnitGrowth {
     pub(crate) recent_bytes: u64,
     /// What it took in the last minute.
     pub(crate) minute_bytes: u64,
+    /// What it has more than when memory was last enough.
+    pub(crate) short_bytes: u64,
     /// Whether it took a tenth or more of what memory fell by in the last 10 s,
     /// and still does: what was loading and has loaded is growing no more.
     pub(crate) is_growing: bool,

@@ -1,9 +1,12 @@
 //! The value of a unit, and what killing it costs.
 
-use model::{Basis, Class, Cost, Explanation, Memory, Preference};
+use std::mem;
+
+use model::{Basis, Blame, Class, Cost, Explanation, Memory, Preference, Process, Taker};
 
 use crate::buffer::{at, reserve_to};
-use crate::growth;
+use crate::growth::{self, Fall};
+use crate::levels::share;
 use crate::lineage::Group;
 use crate::settings::{MAX_VALUE, Settings};
 use crate::units::{Standing, Unit};
@@ -91,7 +94,7 @@ impl Groups {
             for (_, index) in group {
                 let unit = &mut units[at(*index)];
                 unit.part = Part {
-                    share: share(unit, &sum),
+                    share: part_of_one(unit, &sum),
                     is_growing: is_growing && unit.growth.took_part,
                     is_bomb: is_bomb && unit.growth.took_part,
                 };
@@ -100,10 +103,66 @@ impl Groups {
     }
 }
 
+impl Groups {
+    /// What units that are never chosen took of what memory fell by since it was
+    /// enough, where that is much.
+    pub(crate) fn blame(
+        &mut self,
+        settings: &Settings,
+        memory: &Memory,
+        units: &[Unit],
+        processes: &[Process],
+        fall: Fall,
+    ) -> Option<Blame> {
+        self.order.clear();
+        let mut grown_bytes: u64 = 0;
+        for (index, unit) in (0..).zip(units) {
+            let is_other = class(settings, memory, unit).is_none();
+            if is_other && unit.standing != Standing::Dying && unit.growth.short_bytes > 0 {
+                grown_bytes = grown_bytes.saturating_add(unit.growth.short_bytes);
+                self.order.push((unit.group, index));
+            }
+        }
+        let taken_bytes = fall.taken(grown_bytes);
+        if !memory.is_noticeable(taken_bytes) || !growth::is_a_tenth(taken_bytes, fall.fell_bytes) {
+            return None;
+        }
+        self.order.sort_unstable();
+        let mut takers = [None; Blame::NAMED];
+        for group in self.order.chunk_by(|one, other| one.0 == other.0) {
+            let members = || group.iter().map(|(_, index)| &units[at(*index)]);
+            let most = members().max_by_key(|unit| unit.growth.short_bytes)?;
+            let leader = &processes[at(most.leader)];
+            let mut taker = Some(Taker {
+                id: leader.id,
+                name: leader.name,
+                uid: leader.uid,
+                processes: members().map(|unit| unit.processes).sum(),
+                taken_bytes: share(
+                    taken_bytes,
+                    grown_bytes,
+                    members().map(|unit| unit.growth.short_bytes).sum(),
+                ),
+            });
+            let bytes = |taker: Option<Taker>| taker.map_or(0, |taker| taker.taken_bytes);
+            for place in &mut takers {
+                if bytes(*place) < bytes(taker) {
+                    mem::swap(place, &mut taker);
+                }
+            }
+        }
+        Some(Blame {
+            fell_bytes: fall.fell_bytes,
+            taken_bytes,
+            takers,
+        })
+    }
+}
+
 /// A unit's share of its group's 1, scaled: by what it holds, but no more than if
 /// all held the same, and then no less than one part. So one large process costs
 /// less than a hundred small ones, and forty thousand forks together no more than 1.
-fn share(unit: &Unit, group: &Sum) -> Cost {
+fn part_of_one(unit: &Unit, group: &Sum) -> Cost {
     let parts = |part: u64, of: u64| {
         let scaled = u128::from(part) * u128::from(Cost::PARTS) / u128::from(of.max(1));
         u64::try_from(scaled).unwrap_or(Cost::PARTS)

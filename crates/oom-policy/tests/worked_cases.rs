@@ -299,6 +299,78 @@ fn a_value_does_not_make_roots_process_the_first_to_go() {
     }
 }
 
+/// 16 GiB. Others take 1 GiB a minute and stop below warn for ten minutes, or go
+/// on; a registered job grows a little, or not at all.
+#[test]
+fn where_others_than_the_registered_take_the_memory_none_goes_before_kill_and_they_are_named() {
+    for (up_to, rate) in [(137 * GIB / 20, 8 * MIB), (7 * GIB, 0)] {
+        let other = |pid, name| Task::growing(process(pid, name), 8 * MIB).up_to(up_to);
+        let mut machine = Machine::new(registered_only(), 16 * GIB, 0)
+            .with(Task::growing(registered(100, "fifty", 50, GIB / 2), rate).up_to(600 * MIB))
+            .with(other(200, "one"))
+            .with(other(300, "other"))
+            .with(Task::growing(system(400, "service", 0), MIB).up_to(64 * MIB))
+            .ticking(Duration::from_millis(100));
+        machine.run_for(30 * 60 * SECOND);
+        assert_eq!(machine.victims(), [""; 0]);
+        let refusals = machine.refusals();
+        assert!(refusals.contains(&Refusal::TakenByOthers), "{refusals:?}");
+        let blame = machine.policy.guard.decision().blame.expect("blame");
+        let takers = blame.takers.iter().flatten();
+        let names: Vec<String> = takers.map(|taker| taker.name.to_string()).collect();
+        assert_eq!(names[..2], ["one", "other"], "{blame:?}");
+
+        machine.add(Task::growing(process(500, "third"), 100 * MIB));
+        machine.run_for(30 * SECOND);
+        assert_eq!(machine.victims(), ["fifty"]);
+        let killed = machine.made.iter().find(|made| !made.chosen.is_empty());
+        assert_eq!(killed.map(|made| made.level), Some(Level::Kill));
+    }
+}
+
+/// Both take as much: at warn, the registered pay for what they took, no more.
+#[test]
+fn what_the_registered_took_themselves_they_pay_for_at_warn() {
+    let mut machine = Machine::new(registered_only(), 16 * GIB, 0);
+    for job in 0..8 {
+        let process = registered(100 + job, "job", 5, GIB);
+        machine.add(Task::growing(process, 2 * MIB));
+    }
+    machine = machine
+        .with(Task::growing(holding(300, "other", 5 * GIB), 16 * MIB))
+        .ticking(Duration::from_millis(100));
+    while machine.made.iter().all(|made| made.chosen.is_empty()) {
+        machine.run_for(SECOND);
+    }
+    let made = machine.made.iter().find(|made| !made.chosen.is_empty());
+    let made = made.expect("a choice");
+    assert_eq!(made.level, Level::Warn);
+    // Not the 5 % that are missing.
+    assert!(made.need_bytes < 16 * GIB / 25, "{}", made.need_bytes >> 20);
+    assert_eq!(made.chosen, ["job"]);
+}
+
+/// Four compilers of 1 GiB at any time, each for two seconds.
+#[test]
+fn others_that_come_and_go_are_not_blamed_for_what_the_registered_took() {
+    let mut machine = Machine::new(registered_only(), 16 * GIB, 0)
+        .with(Task::growing(registered(100, "job", 5, GIB), 64 * MIB))
+        .ticking(Duration::from_millis(50));
+    for number in 0..600 {
+        let starts = Duration::from_millis(500 * u64::from(number));
+        let compiler = Task::steady(holding(1000 + number, "cc", GIB));
+        machine.add(compiler.starting(starts).ending(starts + 2 * SECOND));
+    }
+    machine.run_for(240 * SECOND);
+    let killed = machine.made.iter().find(|made| !made.chosen.is_empty());
+    let killed = killed.expect("a choice");
+    assert_eq!(
+        (killed.level, killed.chosen.as_slice()),
+        (Level::Warn, ["job".to_owned()].as_slice())
+    );
+    assert!(!machine.refusals().contains(&Refusal::TakenByOthers));
+}
+
 /// 64 GiB. All are a user's, in the scope of one terminal, and not registered.
 #[test]
 fn of_twenty_agents_in_one_terminal_only_the_tool_that_grows_goes() {

@@ -142,7 +142,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) dryrun: bool,
 
-    /// Kill registered processes only
+    /// Kill registered processes only, on a shared machine those of all users
+    ///
+    /// Memory that others hold is not freed. If they took it, no process is
+    /// killed at the warn threshold, and a line says who took it; at the kill
+    /// threshold registered processes are killed for it.
     #[arg(long)]
     registered_only: bool,
 

@@ -642,6 +642,7 @@ fn reply(answer: Answer, memory: &Memory) -> Reply {
         Answer::Refused(Refusal::Unsurveyed | Refusal::SwapFull | Refusal::FillsTooFast) => {
             Told::NothingHelps { eligible_bytes: 0 }
         }
+        Answer::Refused(Refusal::TakenByOthers) => Told::TakenByOthers,
         Answer::Refused(Refusal::NothingHelps { eligible_bytes }) => {
             Told::NothingHelps { eligible_bytes }
         }

@@ -151,6 +151,9 @@ impl Narrator {
                         refusal,
                         memory: decided.memory.copied(),
                     });
+                    if refusal == Refusal::TakenByOthers {
+                        self.tell_blame(decided, scribe);
+                    }
                 }
             }
             (Some(cause), Verdict::Chosen | Verdict::Paused) => {
@@ -164,6 +167,13 @@ impl Narrator {
         }
         if is_chosen {
             self.tell_candidates(decided, score, scribe);
+            self.tell_blame(decided, scribe);
+        }
+    }
+
+    fn tell_blame(&self, decided: Decided<'_>, scribe: &mut Scribe) {
+        if let Some(blame) = decided.decision.blame {
+            scribe.tell(Record::Blamed(blame));
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
-use oom_policy::{Amount, Cause, Class, Cost, Level, Memory, Name, Refusal, Settings};
+use oom_policy::{Amount, Blame, Cause, Class, Cost, Level, Memory, Name, Refusal, Settings};
 use reaper::Tally;
 use sensors::{Cgroup, CommandLine, KernelFunction};
 
@@ -135,6 +135,7 @@ impl<W: Write> Page<W> {
                 refusal,
                 memory,
             } => refused(out, time, &self.scope, *cause, *refusal, memory.as_ref()),
+            Record::Blamed(blame) => self.blamed(out, time, blame),
             Record::Signalled {
                 victim,
                 command,
@@ -310,6 +311,29 @@ impl<W: Write> Page<W> {
                 "{CAREFUL}({count} lines lost: the output took none in time){CAREFUL:#}"
             ),
         }
+    }
+
+    fn blamed(&mut self, out: &mut Vec<u8>, time: Time, blame: &Blame) -> io::Result<()> {
+        write!(
+            out,
+            "{time} {CAREFUL}not candidates{CAREFUL:#}, but took {} of the {} MiB that memory fell by: ",
+            blame.taken_bytes >> 20,
+            blame.fell_bytes >> 20
+        )?;
+        for (place, taker) in blame.takers.iter().flatten().enumerate() {
+            let separator = if place == 0 { "" } else { "; " };
+            write!(
+                out,
+                "{separator}pid={} name={} uid={} user={} processes={} took={}MiB",
+                taker.id.pid,
+                Word(&taker.name),
+                taker.uid,
+                self.accounts.name(taker.uid).unwrap_or("-"),
+                taker.processes,
+                taker.taken_bytes >> 20
+            )?;
+        }
+        writeln!(out)
     }
 
     fn fields<'a>(&'a mut self, victim: &'a Victim) -> VictimFields<'a> {
@@ -635,6 +659,7 @@ fn refused(
         Refusal::Pending { bytes } => {
             writeln!(out, "victims still hold {} MiB (pending)", bytes >> 20)
         }
+        Refusal::TakenByOthers => writeln!(out, "others than the candidates took the memory"),
         Refusal::NothingHelps { eligible_bytes } => {
             write!(
                 out,
@@ -977,7 +1002,7 @@ impl Display for Resident {
 mod tests {
     use std::time::Duration;
 
-    use oom_policy::{Basis, Explanation, Name, ProcessId};
+    use oom_policy::{Basis, Explanation, Name, ProcessId, Taker};
 
     use super::*;
     use crate::tell::record::UnitLine;
@@ -1316,6 +1341,37 @@ mod tests {
              \x20 growing: took a tenth or more of what memory fell by in 10 s; counts half\n\
              \x20 penalty: its share of the values lost earlier because it grew\n\
              \x20 group's 1: its unregistered processes share a value of 1, by memory held\n"
+        );
+    }
+
+    #[test]
+    fn what_took_the_memory_is_named_on_one_line() {
+        let taker = |pid, name: &[u8], uid, processes, mebibytes: u64| {
+            Some(Taker {
+                id: ProcessId {
+                    pid,
+                    start_ticks: 1,
+                },
+                name: Name::new(name),
+                uid,
+                processes,
+                taken_bytes: mebibytes << 20,
+            })
+        };
+        let said = plain(&Record::Blamed(Blame {
+            fell_bytes: 1210 << 20,
+            taken_bytes: 1204 << 20,
+            takers: [
+                taker(4711, b"python3", 1000, 12, 980),
+                taker(813, b"a b", 1001, 1, 224),
+                None,
+            ],
+        }));
+        assert_eq!(
+            said,
+            "2026-11-26T01:40:12Z not candidates, but took 1204 of the 1210 MiB that memory fell by: \
+             pid=4711 name=python3 uid=1000 user=ann processes=12 took=980MiB; \
+             pid=813 name=\"a b\" uid=1001 user=- processes=1 took=224MiB\n"
         );
     }
 

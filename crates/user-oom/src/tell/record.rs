@@ -7,8 +7,8 @@ use std::time::Duration;
 
 pub(crate) use control::Signal;
 use oom_policy::{
-    Basis, Candidate, Cause, Class, Cost, Explanation, Memory, Name, Process, ProcessId, Refusal,
-    Verdict,
+    Basis, Blame, Candidate, Cause, Class, Cost, Explanation, Memory, Name, Process, ProcessId,
+    Refusal, Verdict,
 };
 use reaper::Tally;
 use sensors::{CommandLine, Implausible, KernelFunction};
@@ -48,6 +48,8 @@ pub(crate) enum Record {
         /// Where the memory is; `None` while it cannot be read.
         memory: Option<Memory>,
     },
+    /// Processes that are not candidates took the memory.
+    Blamed(Blame),
     /// A signal was sent, or would have been.
     Signalled {
         /// To which process.
