@@ -35,6 +35,23 @@ pub(crate) fn line_names_unit(line: &[u8], name: &[u8]) -> Option<bool> {
     Some(names.find_map(unit_name) == Some(name))
 }
 
+/// What tells the service from others that the line says the process is in, in one
+/// of its cgroups, and in no other unit within.
+pub(crate) fn service_of_line(line: &[u8]) -> Option<u64> {
+    let path = unit_path_of_line(line)?;
+    let is_slash = |byte: &u8| *byte == b'/';
+    let mut end = path.len();
+    loop {
+        let start = path[..end].iter().rposition(is_slash)?;
+        if let Some(unit) = unit_name(&path[start + 1..end]) {
+            return unit
+                .ends_with(b".service")
+                .then(|| hash(&path[..end]).max(1));
+        }
+        end = start;
+    }
+}
+
 /// `name`, where it is that of a unit of systemd's.
 pub(crate) fn unit_name(name: &[u8]) -> Option<&[u8]> {
     [&b".slice"[..], b".scope", b".service"]
@@ -97,6 +114,19 @@ mod tests {
         assert_eq!(is_in(line, "user@0.service"), Some(false));
         assert_eq!(is_in(line, "sub"), Some(false));
         assert_eq!(is_in("0::/docker/01", "docker"), None);
+    }
+
+    #[test]
+    fn the_cgroups_of_a_service_are_one_and_what_it_starts_as_a_unit_is_another() {
+        let service = |line: &str| service_of_line(line.as_bytes());
+        let web = service("0::/system.slice/web.service");
+        assert!(web.is_some());
+        assert_eq!(service("0::/system.slice/web.service/worker/1"), web);
+        assert_ne!(service("0::/system.slice/db.service"), web);
+        let app = "0::/user.slice/user@0.service/app.slice";
+        assert_eq!(service(&format!("{app}/vte-1.scope/sub")), None);
+        assert!(service(&format!("{app}/tab.service")).is_some());
+        assert_eq!(service("0::/docker/01"), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a process's end ends besides: the rest of a pid namespace, with its
 //! first process; the sessions on a terminal, with what holds its master side;
-//! what is in the foreground of a terminal, with the leader of its session.
+//! what is in the foreground of a terminal, with the leader of its session; the
+//! rest of a service of systemd's, with its main process (but for
+//! `KillMode=process`, which no file of the kernel's tells).
 //!
 //! A process that ignores SIGHUP outlives its terminal. One that has left the
 //! session has no terminal: setsid(2).
@@ -34,29 +36,53 @@ impl ProcessTable {
 
     /// Finds of each process what it ends with. Allocates nothing.
     pub(crate) fn find_holders(&mut self) {
-        self.find_first_processes();
+        self.find_heads();
         for index in 0..self.kept.len() {
             let holder = self.holder(index);
             self.processes[index].ends_with = holder;
         }
     }
 
-    /// The first process of each pid namespace, by what tells that from others.
-    fn find_first_processes(&mut self) {
-        self.first_processes.clear();
-        for (process, kept) in self.processes.iter().zip(&self.kept) {
-            if kept.is_first && kept.pid_namespace != 0 {
+    fn find_heads(&mut self) {
+        self.heads.clear();
+        for (index, (process, kept)) in self.processes.iter().zip(&self.kept).enumerate() {
+            let namespace = kept.pid_namespace;
+            let service = kept.service;
+            let heads = [
+                (kept.is_first && namespace != 0).then_some(namespace),
+                (service != 0 && self.is_started_by_a_manager(index)).then_some(service),
+            ];
+            for what in heads.into_iter().flatten() {
                 // Nothing is taken in beyond its room.
-                if self.first_processes.len() < self.first_processes.capacity() {
-                    self.first_processes.push((kept.pid_namespace, process.id));
+                if self.heads.len() < self.heads.capacity() {
+                    self.heads
+                        .push((what, process.id.start_ticks, process.id.pid));
                 }
             }
         }
-        self.first_processes.sort_unstable();
+        self.heads.sort_unstable();
+    }
+
+    /// systemd starts the main process of a service, and adopts what that leaves:
+    /// the oldest is the main process.
+    fn is_started_by_a_manager(&self, index: usize) -> bool {
+        let parent = self.processes[index].parent;
+        parent == 1
+            || self.find(parent).is_some_and(|parent| {
+                let is_systemd = self.processes[parent].name.as_bytes() == b"systemd";
+                is_systemd && self.kept[parent].service != self.kept[index].service
+            })
+    }
+
+    /// The first process of a pid namespace, or the main process of a service.
+    fn head(&self, what: u64) -> Option<ProcessId> {
+        let found = self.heads.partition_point(|head| head.0 < what);
+        let head = self.heads.get(found).filter(|head| head.0 == what);
+        head.map(|&(_, start_ticks, pid)| ProcessId { pid, start_ticks })
     }
 
     /// What ends it by a hangup where that is in the same pid namespace, and so ends
-    /// with the first process of that; else that process.
+    /// with the first process of that; else that process; else that of its service.
     fn holder(&mut self, index: usize) -> Option<ProcessId> {
         let first = self.first_process(index);
         let hangup = self.hangup(index);
@@ -64,14 +90,19 @@ impl ProcessTable {
             let holder = self.find_id(*id);
             first.is_none() || holder.is_some_and(|holder| self.first_process(holder) == first)
         };
+        let hangup = hangup.filter(|id| is_within(id) || Some(*id) == first);
+        let service = self.kept[index].service;
+        let main = || self.head(service).filter(|_| service != 0);
+        let id = self.processes[index].id;
         hangup
-            .filter(|id| is_within(id) || Some(*id) == first)
             .or(first)
+            .or_else(main)
+            .filter(|holder| *holder != id)
     }
 
     /// The first process of the pid namespace that this one ends with.
     fn first_process(&self, index: usize) -> Option<ProcessId> {
-        if self.first_processes.is_empty() {
+        if !self.kept[index].is_nested {
             return None;
         }
         let parent = || self.find(self.processes[index].parent);
@@ -81,11 +112,8 @@ impl ProcessTable {
             // its parent's.
             _ => self.kept[parent()?].pid_namespace,
         };
-        let found = self
-            .first_processes
-            .binary_search_by_key(&namespace, |first| first.0);
-        let id = self.first_processes[found.ok()?].1;
-        (id != self.processes[index].id).then_some(id)
+        let first = self.head(namespace).filter(|_| namespace != 0);
+        first.filter(|id| *id != self.processes[index].id)
     }
 
     fn hangup(&mut self, index: usize) -> Option<ProcessId> {

@@ -250,6 +250,7 @@ impl ProcessTable {
         }
         kept.in_our_user_namespace = identity.in_our_user_namespace;
         kept.pid_namespace = identity.pid_namespace;
+        kept.service = identity.service;
         kept.unit = identity.unit;
         kept.is_in_scope = identity.is_in_scope.unwrap_or(kept.is_in_scope);
         kept.identity_reads = kept.identity_reads.saturating_sub(1);

@@ -220,7 +220,9 @@ pub(crate) struct ProcessStatus {
     pub(crate) page_table_bytes: u64,
     /// It ignores SIGHUP.
     pub(crate) ignores_hangup: bool,
-    /// It is the first process of a pid namespace that is not ours.
+    /// It is in a pid namespace that is not ours,
+    pub(crate) is_nested: bool,
+    /// and is the first process of that.
     pub(crate) is_first: bool,
     /// The signals that wait for the process, the lowest bit being signal 1.
     pub(crate) pending_signals: u64,
@@ -253,7 +255,9 @@ impl ProcessStatus {
             self.ignores_hangup = signals(value) & 1 == 1;
         } else if let Some(value) = line.strip_prefix(b"NSpid:") {
             // Its pid in each namespace that it is in, ours first.
-            self.is_first = value.trim_ascii().ends_with(b"\t1");
+            let pids = value.trim_ascii();
+            self.is_nested = pids.contains(&b'\t');
+            self.is_first = pids.ends_with(b"\t1");
         }
         Ok(())
     }
@@ -363,15 +367,15 @@ mod tests {
     #[test]
     fn the_first_process_of_a_namespace_is_1_in_the_innermost_but_for_ours() {
         for (text, want) in [
-            ("NSpid:\t1", false),
-            ("NSpid:\t31\t1", true),
-            ("NSpid:\t31\t12\t1", true),
-            ("NSpid:\t31\t1\t12", false),
-            ("NSpid:\t", false),
+            ("NSpid:\t1", (false, false)),
+            ("NSpid:\t31\t1", (true, true)),
+            ("NSpid:\t31\t12\t1", (true, true)),
+            ("NSpid:\t31\t1\t12", (true, false)),
+            ("NSpid:\t", (false, false)),
         ] {
             let mut status = ProcessStatus::default();
             status.take(text.as_bytes()).unwrap();
-            assert_eq!(status.is_first, want, "{text}");
+            assert_eq!((status.is_nested, status.is_first), want, "{text}");
         }
     }
 

@@ -59,10 +59,14 @@ pub(crate) struct Kept {
     pub(crate) ignores_hangup: bool,
     /// What holds the master side of its terminal, where it leads a session.
     pub(crate) hangup: Hangup,
-    /// It is the first process of a pid namespace that is not ours.
+    /// It is in a pid namespace that is not ours,
+    pub(crate) is_nested: bool,
+    /// and is the first process of that.
     pub(crate) is_first: bool,
     /// What tells its pid namespace from others; 0: not known.
     pub(crate) pid_namespace: u64,
+    /// What tells its service from others; 0: it is in none, or that is not known.
+    pub(crate) service: u64,
     /// An answer was waited for in vain.
     pub(crate) stuck: bool,
     /// Nothing was found where it was to be read: it is gone, unless a later
@@ -157,8 +161,10 @@ impl Kept {
             has_terminal: false,
             ignores_hangup: false,
             hangup: Hangup::Due,
+            is_nested: false,
             is_first: false,
             pid_namespace: 0,
+            service: 0,
             stuck: false,
             missed: false,
             compared: None,
@@ -355,6 +361,7 @@ impl Reader<'_> {
                 path: self.root.path.join(PidPath::new(pid, "status").as_str()),
                 key: "Uid:",
             })?;
+            kept.is_nested = status.is_nested;
             kept.is_first = status.is_first;
             kept.ignores_hangup = status.ignores_hangup;
             kept.raw_swap_bytes = status.swap_bytes;

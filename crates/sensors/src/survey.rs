@@ -28,7 +28,7 @@ use procfs::process::Process;
 use rustix::fs::{AtFlags, CWD, RawDir, StatxFlags, readlink, readlinkat_raw, statx};
 use rustix::io::pread;
 
-use crate::cgroup::{Grouping, hash, line_names_unit, unit_of_line};
+use crate::cgroup::{Grouping, hash, line_names_unit, service_of_line, unit_of_line};
 use crate::cgroup_memory::Cgroup;
 use crate::file::for_each_line;
 use crate::number::decimal;
@@ -188,6 +188,8 @@ pub(crate) struct Identity {
     pub(crate) in_our_user_namespace: bool,
     /// What tells its pid namespace from others; 0: that is not to be seen.
     pub(crate) pid_namespace: u64,
+    /// What tells its service from others; 0: it is in none.
+    pub(crate) service: u64,
     /// Where systemd keeps it; `None` without systemd.
     pub(crate) unit: Option<Grouping>,
     /// What it is grouped by without.
@@ -433,15 +435,19 @@ fn identity(
         });
     }
     let executable = executable.flatten();
+    let cgroup = process.open_relative("cgroup").ok();
     Identity {
         executable: executable.map_or(0, |executable| hash(bytes(&executable)).max(1)),
         in_our_user_namespace,
         pid_namespace: readlink(path.join("ns/pid"), Vec::new())
             .map_or(0, |link| hash(link.as_bytes()).max(1)),
-        unit: process
-            .open_relative("cgroup")
-            .ok()
-            .and_then(|file| first_of_lines(&file, unit_of_line)),
+        service: cgroup
+            .as_ref()
+            .and_then(|file| first_of_lines(file, service_of_line))
+            .unwrap_or(0),
+        unit: cgroup
+            .as_ref()
+            .and_then(|file| first_of_lines(file, unit_of_line)),
         alone: Grouping {
             session: SessionId(u64::from(stat.session)),
             login: stat.has_terminal(),

@@ -98,9 +98,9 @@ pub struct ProcessTable {
     /// How many calls have measured anything, so that the oldest measurement
     /// is known.
     pub(crate) round: u64,
-    /// The first process of each pid namespace but ours, by what tells that from
-    /// others.
-    pub(crate) first_processes: Vec<(u64, ProcessId)>,
+    /// The first process of each pid namespace but ours, and the main process of
+    /// each service: what tells that from others, start time, pid.
+    pub(crate) heads: Vec<(u64, u64, u32)>,
     /// Their processes are not measured any longer.
     pub(crate) given_up_on: Vec<Owner>,
     /// No process is.
@@ -137,7 +137,7 @@ impl ProcessTable {
             text: vec![0; 8192].into_boxed_slice(),
             hold_at_most,
             round: 0,
-            first_processes: Vec::with_capacity(capacity),
+            heads: Vec::with_capacity(capacity),
             given_up_on: Vec::new(),
             measures_nothing: false,
             scanned_at_ticks: 0,
@@ -501,8 +501,8 @@ impl ProcessTable {
         let len = self.processes.len();
         self.processes.reserve(len);
         self.kept.reserve(len);
-        let first = (2 * len).saturating_sub(self.first_processes.len());
-        self.first_processes.reserve(first);
+        let heads = (2 * len).saturating_sub(self.heads.len());
+        self.heads.reserve(heads);
         self.pids.reserve((2 * len).saturating_sub(self.pids.len()));
     }
 }

@@ -417,6 +417,21 @@ fn a_pid_namespace_ends_with_its_first_process_and_that_with_its_terminal() {
 }
 
 #[test]
+fn a_service_ends_with_its_main_process_the_oldest_that_systemd_started() {
+    let copy = Copy::of("good");
+    // sshd is its main process; what bash started was left to systemd.
+    for pid in [800, 1204, 1205] {
+        copy.write(&format!("{pid}/cgroup"), "0::/system.slice/web.service\n");
+    }
+    copy.change("1204/stat", " R 1200 ", " R 1 ");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    table.scan(Depth::Fast);
+    let all = [None, None, Some(800), Some(800)];
+    assert_eq!(ends_with(&table, [800, 1200, 1204, 1205]), all);
+}
+
+#[test]
 fn a_request_that_is_given_up_on_is_made_again_but_for_its_process() {
     let copy = tied();
     let mut table = copy.table();
