@@ -207,6 +207,7 @@ impl Narrator {
                 processes: unit.processes,
                 class: unit.class,
                 explanation: unit.explanation,
+                ends: unit.ends,
                 oom_score: score(unit.leader.pid),
                 rss_bytes: leader.map_or(0, |process| process.rss_bytes),
                 growth_bytes_per_second: unit.growth_bytes_per_second,

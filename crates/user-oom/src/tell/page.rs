@@ -593,6 +593,10 @@ fn candidate(out: &mut impl Write, row: &Row, width: Option<usize>) -> io::Resul
         (Class::Ordinary, false) => write!(out, "{gap}{}", row.explanation)?,
         (Class::Ordinary, true) => {}
     }
+    if row.ends > 0 {
+        let others = plural(row.ends, "other", "others");
+        write!(out, "{gap}ends {} {others}", row.ends)?;
+    }
     writeln!(out, "{style:#}")
 }
 
@@ -618,6 +622,10 @@ fn explain(out: &mut impl Write, legend: Legend) -> io::Result<()> {
         (
             legend.system,
             "system: of root or a system account, in no login session; killed last",
+        ),
+        (
+            legend.ends,
+            "ends others: with it end what it holds; chosen only with them, at their cost",
         ),
     ] {
         if is_used {
@@ -1082,6 +1090,7 @@ mod tests {
             processes: 1,
             class: Class::Ordinary,
             explanation: Explanation::new(basis, false, Cost::ZERO),
+            ends: 0,
             oom_score: Some(700),
             rss_bytes: 300 * MIB,
             growth_bytes_per_second: 0,
@@ -1400,6 +1409,24 @@ mod tests {
                 "{table}"
             );
         }
+    }
+
+    #[test]
+    fn a_row_says_how_many_others_end_with_it() {
+        let mut holder = row(7, Basis::Value(8));
+        holder.ends = 2;
+        let said = plain(&Record::Candidate(holder));
+        assert!(said.ends_with("  keep, ends 2 others\n"), "{said}");
+        holder.ends = 1;
+        let said = written(Some(80), &Record::Candidate(holder));
+        assert!(said.ends_with("  keep\n         ends 1 other\n"), "{said}");
+        let mut legend = Legend::default();
+        legend.add(&holder);
+        let said = written(Some(80), &Record::Legend(legend));
+        assert!(
+            said.starts_with("  ends others: ") && said.len() <= 81,
+            "{said}"
+        );
     }
 
     #[test]

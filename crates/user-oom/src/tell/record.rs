@@ -277,6 +277,8 @@ pub(crate) struct Row {
     pub(crate) processes: u32,
     pub(crate) class: Class,
     pub(crate) explanation: Explanation,
+    /// How many others end with it.
+    pub(crate) ends: u32,
     pub(crate) oom_score: Option<u16>,
     pub(crate) rss_bytes: u64,
     pub(crate) growth_bytes_per_second: u64,
@@ -353,6 +355,7 @@ pub(crate) struct Legend {
     pub(crate) share: bool,
     pub(crate) critical: bool,
     pub(crate) system: bool,
+    pub(crate) ends: bool,
 }
 
 impl Legend {
@@ -360,6 +363,7 @@ impl Legend {
     pub(crate) fn add(&mut self, row: &Row) {
         let explanation = &row.explanation;
         self.system |= row.class == Class::System;
+        self.ends |= row.ends > 0;
         if explanation.is_plain() {
             return;
         }
