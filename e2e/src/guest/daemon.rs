@@ -85,6 +85,19 @@ pub fn give_value(program: &Program, value: u32) -> Result<()> {
 ///
 /// As above.
 pub fn give_entry(program: &Program, entry: &str) -> Result<()> {
-    let path = format!("{REGISTRY}/{}", program.pid());
+    write_entry(program.pid(), entry)
+}
+
+/// Gives a process that is not our child a value.
+///
+/// # Errors
+///
+/// As above.
+pub fn give_value_to(pid: u32, value: u32) -> Result<()> {
+    write_entry(pid, &value.to_string())
+}
+
+fn write_entry(pid: u32, entry: &str) -> Result<()> {
+    let path = format!("{REGISTRY}/{pid}");
     fs::write(&path, format!("{entry}\n")).with_context(|| format!("cannot write `{path}`"))
 }

@@ -112,6 +112,7 @@ fn mount_all() -> Result<()> {
         ("proc", "/proc"),
         ("sysfs", "/sys"),
         ("devtmpfs", "/dev"),
+        ("devpts", "/dev/pts"),
         ("tmpfs", "/tmp"),
         ("cgroup2", "/sys/fs/cgroup"),
     ] {

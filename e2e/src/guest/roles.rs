@@ -7,6 +7,7 @@
 //! | `leak MIB` | says `ready`; told to go, takes so much each second for ever |
 //! | `hold MIB locked`, `bomb locked` | the same, in memory that cannot be swapped |
 //! | `take MIB` | says `ready`; told to go, takes it, says `holding`, waits |
+//! | `terminal MIB MIB` | takes the first, and has another hold the second on a terminal of which it holds the master side; says `job` and its pid, then `holding` |
 //! | `stuck MIB FILE` | takes it, says `holding`; told to go, writes to the file |
 //! | `churn MIB` | takes it, frees it, and again |
 //! | `walk MIB` | fills it with noise, says `walking`, and touches all of it for ever |
@@ -20,7 +21,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::hint::black_box;
-use std::io::{Read, Write, stdin, stdout};
+use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -29,7 +30,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use super::files::MIB;
 use super::{listener, module};
@@ -55,6 +58,7 @@ pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
             wait_for_go()?;
             hold(mebibytes)
         }
+        "terminal" => terminal(number(words.next())?, number(words.next())?),
         "stuck" => stuck(number(words.next())?, &words.next().context("where?")?),
         "bomb" => {
             lock_if_asked(words.next())?;
@@ -117,6 +121,32 @@ fn hold(mebibytes: u64) -> Result<()> {
     // Until whoever started us is gone.
     let _ = stdin().read(&mut [0])?;
     black_box(held);
+    Ok(())
+}
+
+/// The job's terminal is its controlling one: it is hung up when we end.
+fn terminal(mebibytes: u64, jobs_mebibytes: u64) -> Result<()> {
+    let held: Vec<_> = (0..mebibytes).map(|_| one_mebibyte()).collect();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let name = ptsname(&master, Vec::new())?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let terminal = rustix::fs::open(name.as_c_str(), flags, Mode::empty())?;
+    let job = Command::new("/bin/busybox")
+        .args(["setsid", "-c", "/init", "role", "hold"])
+        .arg(jobs_mebibytes.to_string())
+        .stdin(terminal.try_clone()?)
+        .stdout(terminal)
+        .spawn()
+        .context("cannot start the job")?;
+    let mut lines = BufReader::new(fs::File::from(master)).lines();
+    let said = lines.next().context("the job is silent")??;
+    ensure!(said.trim_end() == "holding", "the job says `{said}`");
+    say(&format!("job {}", job.id()))?;
+    say("holding")?;
+    let _ = stdin().read(&mut [0])?;
+    black_box((held, lines, job));
     Ok(())
 }
 

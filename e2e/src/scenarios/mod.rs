@@ -11,6 +11,7 @@ mod faults;
 mod file;
 mod pausing;
 mod rules;
+mod together;
 mod walkthrough;
 
 use std::time::Duration;
@@ -510,6 +511,11 @@ pub const ALL: &[Scenario] = &[
     ),
     scenario!(
         daemon::the_daemon_listens_once_another_has_ended,
+        SMALL,
+        alone
+    ),
+    scenario!(
+        together::a_job_on_a_terminal_keeps_what_holds_it_alive,
         SMALL,
         alone
     ),

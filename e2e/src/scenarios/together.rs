@@ -1,0 +1,48 @@
+//! What ends with another: the daemon counts that where it chooses.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, test_kill_process};
+
+use crate::guest::daemon::{daemon, give_value, give_value_to, knows_of};
+use crate::guest::files::{MIB, kernel_kills, meminfo_bytes};
+use crate::guest::program::Program;
+use crate::guest::{Report, wait};
+
+/// On a machine that is emulated, and short of memory.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What holds a terminal is worth 1, and killing it would be enough; a job on the
+/// terminal is worth 50. Another, worth 5, goes.
+pub(super) fn a_job_on_a_terminal_keeps_what_holds_it_alive(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    let mut holder = Program::role(&["terminal", "130", "10"])?;
+    let said = holder.says("job ")?;
+    let job = said.trim_start_matches("job ").parse()?;
+    holder.says("holding")?;
+    let mut other = Program::holding(140)?;
+    let mut daemon = daemon(&["--registered-only", "--horizon", "0", "--pause", "off"])?;
+    give_value(&holder, 1)?;
+    give_value_to(job, 50)?;
+    give_value(&other, 5)?;
+    knows_of(3)?;
+    let spare = meminfo_bytes("MemAvailable")? / MIB;
+    let percent = meminfo_bytes("MemTotal")? / MIB / 100;
+    let mut taking = Program::role(&["take", &spare.saturating_sub(4 * percent).to_string()])?;
+    taking.says("ready")?;
+    taking.go()?;
+    wait::until("one of them is gone", LIMIT, || {
+        Ok(!other.is_alive()? || !holder.is_alive()?)
+    })?;
+    daemon.mentions("freed ")?;
+    holder.has_to_live("what holds the terminal")?;
+    let job = Pid::from_raw(job.cast_signed()).context("a pid")?;
+    ensure!(test_kill_process(job).is_ok(), "the job on it is gone");
+    ensure!(other.was_killed()?, "the other lives");
+    taking.has_to_live("what took the memory")?;
+    daemon.has_to_live("the daemon")?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
