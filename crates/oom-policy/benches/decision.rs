@@ -59,28 +59,52 @@ fn snapshot(processes: u32, available_bytes: u64, grown: u64) -> Snapshot {
     }
 }
 
+/// The same, where of each ten processes nine end with the first, in a line of two.
+fn with_holders(snapshot: &Snapshot) -> Snapshot {
+    let mut tied = snapshot.clone();
+    for index in 0..tied.processes.len() {
+        let holder = match index % 10 {
+            0 => continue,
+            1..5 => index / 10 * 10,
+            _ => index / 10 * 10 + 1,
+        };
+        tied.processes[index].seen.ends_with = Some(tied.processes[holder].id);
+    }
+    tied
+}
+
+fn choosing(criterion: &mut Criterion, id: &str, quiet: &Snapshot, short: &Snapshot) {
+    criterion.bench_function(id, |bencher| {
+        bencher.iter_batched(
+            || {
+                let mut policy = Driven::new(Settings::default(), quiet.processes.len());
+                policy.step(Duration::from_secs(1), quiet);
+                policy.step(Duration::from_secs(3), quiet);
+                policy
+            },
+            |mut policy| {
+                let decision = policy.step(Duration::from_secs(5), short);
+                assert!(decision.covers_need);
+                black_box(decision.frees_bytes);
+                policy
+            },
+            BatchSize::LargeInput,
+        );
+    });
+}
+
 fn decision(criterion: &mut Criterion) {
     for processes in [500, 5000] {
         let quiet = snapshot(processes, 1000 * GIB, 0);
         let short = snapshot(processes, GIB / 2, MIB);
         let id = |name| format!("{name}, {processes} processes");
-        criterion.bench_function(&id("choosing at the kill level"), |bencher| {
-            bencher.iter_batched(
-                || {
-                    let mut policy = Driven::new(Settings::default(), quiet.processes.len());
-                    policy.step(Duration::from_secs(1), &quiet);
-                    policy.step(Duration::from_secs(3), &quiet);
-                    policy
-                },
-                |mut policy| {
-                    let decision = policy.step(Duration::from_secs(5), &short);
-                    assert!(decision.covers_need);
-                    black_box(decision.frees_bytes);
-                    policy
-                },
-                BatchSize::LargeInput,
-            );
-        });
+        choosing(criterion, &id("choosing at the kill level"), &quiet, &short);
+        choosing(
+            criterion,
+            &id("choosing among holders"),
+            &with_holders(&quiet),
+            &with_holders(&short),
+        );
         criterion.bench_function(&id("taking in a quiet table"), |bencher| {
             let mut policy = Driven::new(Settings::default(), quiet.processes.len());
             let mut now = Duration::ZERO;

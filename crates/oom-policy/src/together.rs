@@ -22,7 +22,7 @@ use crate::choice::item;
 /// So many searches among few candidates, and fewer among many, so that they
 /// take no longer.
 const MOST_SEARCHES: usize = 64;
-const LEAST_SEARCHES: usize = 8;
+const LEAST_SEARCHES: usize = 4;
 const ITEMS_SEARCHED: usize = 32_000;
 
 /// What is chosen from, and by what.
@@ -114,7 +114,7 @@ impl Together {
             self.offer(sum);
             return gap;
         }
-        self.complete(&asked);
+        self.complete(&mut asked);
         self.do_without_holders(&mut asked);
         self.leave_out_the_dear(&asked);
         self.explore(&mut asked, sum.cost - gap);
@@ -226,20 +226,35 @@ impl Together {
         any
     }
 
-    /// Adds what the last search lacks, leaves out what is not needed then, and
-    /// keeps the set where it is the best so far.
-    fn complete(&mut self, asked: &Choosing<'_>) {
+    /// Adds what the last search lacks, leaves out what is not needed then, the
+    /// dearest first, and keeps the set where it is the best so far.
+    fn complete(&mut self, asked: &mut Choosing<'_>) {
+        asked.candidate_of.clear();
         for index in asked.indices() {
+            let candidate = &asked.candidates[at(index)];
+            if !asked.takes_part(candidate) {
+                continue;
+            }
             let mut above = holders(asked.candidates, index);
-            let ends = above.any(|holder| self.picked[at(holder)]);
-            self.picked[at(index)] |= ends && asked.takes_part(&asked.candidates[at(index)]);
+            if above.any(|holder| self.picked[at(holder)]) {
+                self.picked[at(index)] = true;
+            } else if self.picked[at(index)] && self.fixed[at(index)] == Fixed::Open {
+                asked.candidate_of.push(index);
+            }
         }
-        let mut sum = self.sum_of_picked(asked);
-        while let Some(index) = self.needless(asked, sum.freed.0 - asked.need_pages) {
-            self.picked[at(index)] = false;
-            sum = self.sum_of_picked(asked);
+        let candidates = asked.candidates;
+        let cost = |index: &u32| Reverse(item(&candidates[at(*index)]).value);
+        asked.candidate_of.sort_unstable_by_key(cost);
+        let mut spare = self.sum_of_picked(asked).freed.0 - asked.need_pages;
+        for index in &*asked.candidate_of {
+            let weight = item(&candidates[at(*index)]).weight;
+            // What ends with it stays, and may go without it.
+            if weight <= spare {
+                spare -= weight;
+                self.picked[at(*index)] = false;
+            }
         }
-        self.offer(sum);
+        self.offer(self.sum_of_picked(asked));
     }
 
     fn sum_of_picked(&self, asked: &Choosing<'_>) -> SetSum {
@@ -249,19 +264,6 @@ impl Together {
             .filter(|(_, picked)| **picked)
             .for_each(|(candidate, _)| sum.add(candidate));
         sum
-    }
-
-    /// The dearest that frees no more than `spare_pages`, and ends with none that
-    /// is picked.
-    fn needless(&self, asked: &Choosing<'_>, spare_pages: u64) -> Option<u32> {
-        let is_needless = |index: &u32| {
-            let picked = self.picked[at(*index)] && self.fixed[at(*index)] == Fixed::Open;
-            picked
-                && item(&asked.candidates[at(*index)]).weight <= spare_pages
-                && !holders(asked.candidates, *index).any(|holder| self.picked[at(holder)])
-        };
-        let dearest = |index: &u32| item(&asked.candidates[at(*index)]).value;
-        asked.indices().filter(is_needless).max_by_key(dearest)
     }
 
     fn offer(&mut self, sum: SetSum) {
@@ -274,7 +276,7 @@ impl Together {
     /// Offers a set without those holders that the search took without what ends
     /// with them: mostly the best, or near it.
     fn do_without_holders(&mut self, asked: &mut Choosing<'_>) {
-        for _ in 0..4 {
+        for _ in 0..3 {
             for index in asked.indices() {
                 if self.below[at(index)].1 > 0 {
                     self.fix_out(asked, index);
