@@ -76,7 +76,7 @@ pub enum RunState {
     Stopping,
     /// It is stopped, by a signal (T) or a tracer (t).
     Stopped,
-    /// All its threads have ended.
+    /// All its threads have ended, or are about to: it was killed.
     Ended,
 }
 

@@ -56,9 +56,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const STANDSTILL: Duration = Duration::from_millis(500);
 const UNTIL_NEXT_LOOK: Duration = Duration::from_millis(2);
 
-/// How long a process that was killed by another may take to end.
-const WAY_OUT: Duration = Duration::from_millis(100);
-
 /// How often newborn children are looked for. A unit that forks faster than it
 /// is stopped cannot be paused.
 const LOOKS_FOR_NEWBORN: u32 = 64;
@@ -776,15 +773,11 @@ impl Worker {
         Standing::Still
     }
 
-    /// Whether it stood still and runs again. One that was killed runs too, on
-    /// its way out.
+    /// Whether it stood still and runs again.
     fn was_continued(&self, member: &Member) -> bool {
         let runs = || self.state(&member.held) == Some(RunState::Runs);
-        member.stood_still
-            && !member.held.is_killed()
-            && runs()
-            && !is_readable(member.held.as_fd(), WAY_OUT)
-            && runs()
+        // One that is killed while it is looked at may seem to run, once.
+        member.stood_still && runs() && runs()
     }
 
     fn say(&mut self, report: Report) {

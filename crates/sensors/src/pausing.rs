@@ -23,7 +23,8 @@ use crate::proc_root::ProcRoot;
 /// So many threads of a process are looked at whose first says nothing.
 const THREADS: usize = 64;
 
-/// SIGSTOP's bit in the masks of signals: signal(7).
+/// Their bits in the masks of signals: signal(7).
+const SIGKILL: u64 = 1 << 8;
 const SIGSTOP: u64 = 1 << 18;
 
 /// Reads what pausing needs to know of processes and cgroups.
@@ -56,18 +57,21 @@ impl PauseFiles {
     ///
     /// [`ReadError`] names the file that could not be read or made no sense.
     pub fn run_state(&self, pid: u32) -> Result<Option<(u64, RunState)>, ReadError> {
-        // Before the state: a stop is pending until the process is seen stopped.
-        let is_stop_pending = self.is_stop_pending(pid)?;
+        // Before the state: a stop is pending until the process is seen stopped, and
+        // so is a kill until it shows.
+        let pending = self.pending_signals(pid)?;
         let Some(stat) = self.root.stat_of(pid)? else {
             return Ok(None);
         };
         let state = match stat.state {
+            // It may run for long yet: in the kernel, and with little of a processor.
+            _ if stat.is_dying || pending & SIGKILL != 0 => RunState::Ended,
             FirstThread::Stopped => RunState::Stopped,
             FirstThread::Zombie if !stat.outlived_its_first_thread() => RunState::Ended,
             // A stop is of all threads, but one that sleeps in the kernel does
             // not show it yet, and the first may have ended.
             _ if stat.threads > 1 && self.has_stopped_thread(pid) => RunState::Stopped,
-            _ if is_stop_pending => RunState::Stopping,
+            _ if pending & SIGSTOP != 0 => RunState::Stopping,
             _ => RunState::Runs,
         };
         Ok(Some((stat.start_ticks, state)))
@@ -94,11 +98,11 @@ impl PauseFiles {
         })
     }
 
-    fn is_stop_pending(&self, pid: u32) -> Result<bool, ReadError> {
+    fn pending_signals(&self, pid: u32) -> Result<u64, ReadError> {
         let status = self
             .root
             .look(|root| root.status(pid, None, &mut [0; 4096]))?;
-        Ok(status.is_some_and(|status| status.pending_signals & SIGSTOP != 0))
+        Ok(status.map_or(0, |status| status.pending_signals))
     }
 
     /// What `pid` has in swap; `None` once it is gone.

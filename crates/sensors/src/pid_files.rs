@@ -78,6 +78,8 @@ pub(crate) struct Stat {
     pub(crate) is_kernel_thread: bool,
     /// Its first thread is ending, or has ended.
     pub(crate) is_exiting: bool,
+    /// The process is on its way out, and not only its first thread.
+    pub(crate) is_dying: bool,
     pub(crate) major_faults: u64,
     pub(crate) threads: u64,
     pub(crate) start_ticks: u64,
@@ -88,9 +90,12 @@ impl Stat {
     pub(crate) const EXPECTED: &str = "`<pid> (<name>) <state> …` with 22 fields or more";
 
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        // PF_KTHREAD and PF_EXITING of the kernel's sched.h.
+        // PF_KTHREAD, PF_EXITING and PF_SIGNALED of the kernel's sched.h. The last is
+        // set on a thread that ends by a fatal signal, or since its whole process
+        // does.
         const KERNEL_THREAD: u64 = 0x0020_0000;
         const EXITING: u64 = 0x0000_0004;
+        const SIGNALED: u64 = 0x0000_0400;
 
         // A name may hold any byte, parentheses and spaces among them; what
         // follows it holds no parenthesis.
@@ -127,6 +132,7 @@ impl Stat {
             foreground,
             is_kernel_thread: flags & KERNEL_THREAD != 0,
             is_exiting: flags & EXITING != 0,
+            is_dying: flags & SIGNALED != 0,
             major_faults,
             threads,
             start_ticks,
@@ -184,17 +190,21 @@ pub(crate) struct Statm {
     pub(crate) resident_pages: u64,
     /// Of them, pages of files and of shared memory.
     pub(crate) shared_pages: u64,
+    /// Of the code of what it executes, which is never unmapped or grown: other
+    /// pages are another executable.
+    pub(crate) code_pages: u64,
 }
 
 impl Statm {
     /// What [`Statm::parse`] expects.
-    pub(crate) const EXPECTED: &str = "`<size> <resident> <shared> …`, in pages";
+    pub(crate) const EXPECTED: &str = "`<size> <resident> <shared> <code> …`, in pages";
 
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let mut fields = text.split(u8::is_ascii_whitespace);
         let size_pages = decimal(fields.next()?)?;
         let resident_pages = decimal(fields.next()?)?;
         let shared_pages = decimal(fields.next()?)?;
+        let code_pages = decimal(fields.next()?)?;
         // Cut short within a number, otherwise.
         fields.next()?;
         let resident_pages = plausible::resident_pages(size_pages, resident_pages);
@@ -202,6 +212,7 @@ impl Statm {
             size_pages,
             resident_pages,
             shared_pages: shared_pages.min(resident_pages),
+            code_pages,
         })
     }
 }
@@ -224,7 +235,8 @@ pub(crate) struct ProcessStatus {
     pub(crate) is_nested: bool,
     /// and is the first process of that.
     pub(crate) is_first: bool,
-    /// The signals that wait for the process, the lowest bit being signal 1.
+    /// The signals that wait for the process or its first thread, the lowest bit
+    /// being signal 1.
     pub(crate) pending_signals: u64,
 }
 
@@ -249,8 +261,11 @@ impl ProcessStatus {
             self.shmem_bytes = plausible::quantity(value);
         } else if let Some(value) = line.strip_prefix(b"VmPTE:") {
             self.page_table_bytes = plausible::quantity(value);
-        } else if let Some(value) = line.strip_prefix(b"ShdPnd:") {
-            self.pending_signals = signals(value);
+        } else if let Some(value) = line
+            .strip_prefix(b"SigPnd:")
+            .or_else(|| line.strip_prefix(b"ShdPnd:"))
+        {
+            self.pending_signals |= signals(value);
         } else if let Some(value) = line.strip_prefix(b"SigIgn:") {
             self.ignores_hangup = signals(value) & 1 == 1;
         } else if let Some(value) = line.strip_prefix(b"NSpid:") {
@@ -320,7 +335,7 @@ mod tests {
     #[test]
     fn a_statm_cut_short_is_refused() {
         let statm = b"1000 200 50 10 0 90 0\n";
-        for end in 0..11 {
+        for end in 0..14 {
             assert_eq!(Statm::parse(&statm[..end]), None, "cut at {end}");
         }
         assert_eq!(
@@ -328,7 +343,8 @@ mod tests {
             Some(Statm {
                 size_pages: 1000,
                 resident_pages: 200,
-                shared_pages: 50
+                shared_pages: 50,
+                code_pages: 10
             })
         );
     }
@@ -355,11 +371,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_that_is_pending_is_bit_18() {
+    fn what_is_pending_waits_for_the_process_or_a_thread() {
         let mut status = ProcessStatus::default();
-        status.take(b"SigPnd:\t0000000000000001").unwrap();
+        status.take(b"SigPnd:\t0000000000000100").unwrap();
         status.take(b"ShdPnd:\t0000000000040000").unwrap();
-        assert_eq!(status.pending_signals, 1 << 18);
+        assert_eq!(status.pending_signals, 1 << 8 | 1 << 18);
+        let mut status = ProcessStatus::default();
         status.take(b"ShdPnd:\tx").unwrap();
         assert_eq!(status.pending_signals, 0);
     }

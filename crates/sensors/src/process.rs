@@ -28,6 +28,8 @@ pub(crate) struct Kept {
     pub(crate) dossier: Dossier,
     /// Its `statm`, or that of the thread that stands for it.
     pub(crate) statm: Option<OwnedFd>,
+    /// As it said last.
+    pub(crate) code_pages: u64,
     /// Set where the first thread has ended and others run on.
     pub(crate) thread: Option<u32>,
     /// It was seen once. Before execve(2) it has its parent's name and user, so
@@ -146,6 +148,7 @@ impl Kept {
         Self {
             dossier: Dossier::default(),
             statm,
+            code_pages: 0,
             thread: None,
             is_new: true,
             is_unclassified: false,
@@ -179,6 +182,10 @@ impl Kept {
 
     /// Takes in what `statm` says.
     fn weigh(&mut self, process: &mut Seen, statm: Statm, page_bytes: u64) {
+        // A zombie has none.
+        if statm.code_pages > 0 {
+            self.code_pages = statm.code_pages;
+        }
         let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
         process.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
         self.size_pages = statm.size_pages;
@@ -268,8 +275,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What a known process holds in memory.
-    pub(crate) fn look(&mut self, process: &mut Seen, kept: &mut Kept) -> Result<(), Miss> {
+    /// What a known process holds in memory, unless it executes something else by
+    /// now: whether it still is what it was.
+    pub(crate) fn look(&mut self, process: &mut Seen, kept: &mut Kept) -> Result<bool, Miss> {
         let pid = process.id.pid;
         let statm = match &kept.statm {
             Some(file) => statm(self.root, pid, kept.thread, file)?,
@@ -286,8 +294,11 @@ impl Reader<'_> {
             // in anew will see.
             return Err(Miss::Gone);
         }
+        if ![0, kept.code_pages].contains(&statm.code_pages) {
+            return Ok(false);
+        }
         kept.weigh(process, statm, self.page_bytes);
-        Ok(())
+        Ok(true)
     }
 
     /// All of a known process. Its `statm` is held afterwards.
@@ -300,9 +311,9 @@ impl Reader<'_> {
         if stat.start_ticks != process.id.start_ticks {
             return Err(Miss::Gone);
         }
-        let before = (process.name, process.uid);
+        let before = (process.name, process.uid, kept.code_pages);
         self.examine(process, kept, &stat, Depth::Full)?;
-        let has_changed = before != (process.name, process.uid);
+        let has_changed = before != (process.name, process.uid, kept.code_pages);
         // A worker thread of the kernel's is renamed with each piece of work.
         if has_changed && !stat.is_kernel_thread {
             kept.identity_reads = IDENTITY_READS;

@@ -347,7 +347,15 @@ impl ProcessTable {
                 return false;
             }
             next += 1;
-            let looked = if depth == Depth::Full || (depth == Depth::Fast && kept.is_new) {
+            let is_due = depth == Depth::Full || (depth == Depth::Fast && kept.is_new);
+            let looked = match is_due {
+                true => Ok(false),
+                false => reader.look(process, kept),
+            };
+            let looked = looked.and_then(|is_done| {
+                if is_done {
+                    return Ok(());
+                }
                 kept.is_new = false;
                 let was_held = kept.statm.is_some();
                 let looked = reader.look_closely(process, kept);
@@ -359,9 +367,7 @@ impl ProcessTable {
                     }
                 }
                 looked
-            } else {
-                reader.look(process, kept)
-            };
+            });
             match looked {
                 Ok(()) => {
                     kept.missed = false;

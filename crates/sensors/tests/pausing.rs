@@ -78,9 +78,21 @@ fn a_process_runs_is_stopped_has_ended_or_is_gone() {
 /// state `second`, and for which these signals are pending.
 #[track_caller]
 fn check_threads(first: &str, second: &str, pending: &str, want: RunState) {
+    check_files(first, second, 0, pending, want);
+}
+
+/// The same for two threads in one state, whose flags are these.
+#[track_caller]
+fn check_flagged(state: &str, flags: u64, want: RunState) {
+    check_files(state, state, flags, "0000000000000000", want);
+}
+
+#[track_caller]
+fn check_files(first: &str, second: &str, flags: u64, pending: &str, want: RunState) {
     let folder = tempfile::TempDir::new().expect("a folder");
     let process = folder.path().join("100");
-    let stat = |state| format!("100 (a) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 7 0 0\n");
+    let stat =
+        |state| format!("100 (a) {state} 1 1 1 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 2 0 7 0 0\n");
     for (thread, state) in [("100", first), ("101", second)] {
         let task = process.join("task").join(thread);
         fs::create_dir_all(&task).expect("it is ours");
@@ -108,6 +120,19 @@ fn a_stop_shows_in_any_thread_or_is_pending() {
     check_threads("Z", "S", NONE, RunState::Runs);
     check_threads("D", "D", SIGSTOP, RunState::Stopping);
     check_threads("D", "D", NONE, RunState::Runs);
+}
+
+/// By any program, or by the kernel, which does where it finds no memory.
+#[test]
+fn what_is_killed_has_ended_though_it_may_run_for_long_yet() {
+    const SIGKILL: &str = "0000000000000100";
+    check_threads("R", "T", SIGKILL, RunState::Ended);
+    check_threads("D", "S", SIGKILL, RunState::Ended);
+    // It is pending no more, and its thread is marked by that.
+    check_flagged("R", 0x40_0400, RunState::Ended);
+    check_flagged("D", 0x40_0404, RunState::Ended);
+    // Its first thread ends by itself, and others run on.
+    check_flagged("R", 0x40_0004, RunState::Runs);
 }
 
 #[test]

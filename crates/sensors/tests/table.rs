@@ -600,6 +600,24 @@ fn a_process_first_seen_before_its_execve_is_known_by_its_own_name_at_the_next_s
     assert_eq!(table.get(1206).name.to_string(), "renamed");
 }
 
+/// An executable has so much code as long as it runs, which `statm` shows.
+#[test]
+fn what_executes_something_else_is_another_at_the_next_scan() {
+    let copy = tied();
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    table.tie(&[1204]);
+    assert_eq!(table.dossier(1204).pause, Pausing::Allowed);
+    copy.change("1204/stat", "(a) R (b)", "(service)");
+    copy.change("1204/statm", " 10 0", " 77 0");
+    table.scan(Depth::Fast);
+    assert_eq!(table.introduced, [1204]);
+    assert_eq!(table.get(1204).name.to_string(), "service");
+    assert_eq!(table.dossier(1204).pause, Pausing::default());
+    table.scan(Depth::Fast);
+    assert_eq!(table.introduced, []);
+}
+
 #[test]
 fn at_the_first_scan_only_what_has_just_started_is_read_a_second_time() {
     let copy = Copy::of("good");

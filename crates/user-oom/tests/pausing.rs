@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -76,7 +77,7 @@ fn paused(stage: &Stage, daemon: &mut support::Daemon) -> [Process; 2] {
     assert!(said.contains("reason=\"memory pressure\""), "{said}");
     // Said once it is frozen.
     daemon.line_with(" paged-out pid=");
-    assert!(is_stopped(&one));
+    wait_until(|| is_stopped(&one));
     [nine, one]
 }
 
@@ -194,4 +195,30 @@ fn with_pausing_off_nothing_is_stopped() {
     assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
     let heard = daemon.heard().iter();
     assert_eq!(heard.filter(|line| line.contains(" pause pid=")).count(), 0);
+}
+
+/// Though all of a process is read but once a minute.
+#[test]
+fn what_executes_a_service_with_a_watchdog_is_not_paused_any_more() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    plenty(&stage);
+    let nine = stage.process(9);
+    let go = stage.path("go");
+    let made = Command::new("mkfifo").arg(&go).status();
+    assert!(made.expect("coreutils").success());
+    let service = stage.becoming_a_service(1, &format!("read -r _ < {}", go.display()));
+    for pid in [nine.pid(), service.pid()] {
+        daemon.line_with(&format!("process {pid} is registered"));
+    }
+    fs::write(&go, "go\n").expect("it is read from");
+    let service = service.has_become();
+    stall(&stage);
+    let said = daemon.line_with(" pause pid=");
+    assert!(
+        said.contains(&format!(" pause pid={} ", nine.pid())),
+        "{said}"
+    );
+    assert!(!is_stopped(&service));
+    plenty(&stage);
 }

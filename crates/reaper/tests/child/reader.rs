@@ -9,6 +9,13 @@ use std::path::{Path, PathBuf};
 use model::ProcessId;
 use reaper::{Paging, ProcessReader, RunState};
 
+/// Of the signals that are pending.
+const SIGKILL: u64 = 1 << 8;
+const SIGSTOP: u64 = 1 << 18;
+
+/// PF_SIGNALED of the kernel's sched.h.
+const SIGNALED: u64 = 0x400;
+
 /// Where the children are.
 const PROC: &str = "/proc";
 
@@ -116,15 +123,17 @@ struct Stat {
 
 fn stat(pid: u32) -> Option<Stat> {
     // Asked first: a stop is pending until the process is seen stopped.
-    let is_stop_pending = is_stop_pending(pid);
+    let pending = pending_signals(pid);
     let text = fs::read_to_string(format!("{PROC}/{pid}/stat")).ok()?;
     let (_, fields) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
+    let is_dying = fields.get(6)?.parse::<u64>().ok()? & SIGNALED != 0;
     Some(Stat {
         state: match *fields.first()? {
+            _ if is_dying || pending & SIGKILL != 0 => RunState::Ended,
             "T" | "t" => RunState::Stopped,
             "Z" | "X" => RunState::Ended,
-            _ if is_stop_pending => RunState::Stopping,
+            _ if pending & SIGSTOP != 0 => RunState::Stopping,
             _ => RunState::Runs,
         },
         parent: fields.get(1)?.parse().ok()?,
@@ -132,10 +141,13 @@ fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
-/// Signal 19 of the process's pending ones.
-fn is_stop_pending(pid: u32) -> bool {
+fn pending_signals(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("{PROC}/{pid}/status")).unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & 1 << 18 != 0)
+    let masks = status.lines().filter_map(|line| {
+        let mask = line.strip_prefix("SigPnd:");
+        mask.or_else(|| line.strip_prefix("ShdPnd:"))
+    });
+    masks
+        .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .fold(0, |all, mask| all | mask)
 }

@@ -266,6 +266,24 @@ impl Stage {
         Process::start(&mut command)
     }
 
+    /// A shell worth `value`, which becomes such a process after `command`: a
+    /// service with a watchdog.
+    pub(crate) fn becoming_a_service(&self, value: u32, command: &str) -> Becoming {
+        let script = format!("{command}; export WATCHDOG_USEC=1000000; exec \"$@\"");
+        let elsewhere = self.path("elsewhere");
+        fs::create_dir_all(&elsewhere).expect("the folder is ours");
+        let running = Running::start(
+            Command::new("sh")
+                .args(["-c", &script, "sh"])
+                .arg(programs().join("test_proc1"))
+                .args(["--max-mib", &HELD_MIB.to_string(), "--rate-mib-s", "2000"])
+                .args(["--value", "1", "--registry"])
+                .arg(elsewhere),
+        );
+        fs::write(self.entry(running.pid()), format!("{value}\n")).expect("the registry is ours");
+        Becoming { running }
+    }
+
     /// The same as user `uid`; it cannot register itself.
     pub(crate) fn process_of(&self, value: u32, uid: Option<u32>) -> Process {
         let mut program = programs().join("test_proc1");
@@ -437,6 +455,26 @@ impl Daemon {
 #[derive(Debug)]
 pub(crate) struct Process {
     running: Running,
+}
+
+/// What is to hold memory once it executes what does.
+#[derive(Debug)]
+pub(crate) struct Becoming {
+    running: Running,
+}
+
+impl Becoming {
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Waits until it holds all that it is to hold.
+    pub(crate) fn has_become(mut self) -> Process {
+        self.running.line_with("enough");
+        Process {
+            running: self.running,
+        }
+    }
 }
 
 impl Process {
