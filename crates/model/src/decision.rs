@@ -123,6 +123,8 @@ pub enum Refusal {
     Unsurveyed,
     /// Swap has no room for what would be pushed out.
     SwapFull,
+    /// What costs least is a worker that is started again each time it is killed.
+    ComesBack,
     /// Memory and swap fill so fast that pausing would only fill them: what
     /// grows is killed when a threshold is met.
     FillsTooFast,
@@ -167,6 +169,24 @@ pub struct Taker {
     pub taken_bytes: u64,
 }
 
+/// A worker that was killed several times and started again each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Respawner {
+    /// The one that runs now.
+    pub worker: ProcessId,
+    /// Its name.
+    pub name: Name,
+    /// How often it was killed.
+    pub kills: u32,
+    /// The pid of its parent, which starts it again.
+    pub supervisor: u32,
+    /// What that is called, where it can be seen.
+    pub supervisor_name: Option<Name>,
+    /// Whether both are one unit by now; else the worker is not killed before
+    /// memory is at the kill level.
+    pub is_unit: bool,
+}
+
 /// The end of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -206,6 +226,8 @@ pub struct Decision {
     pub covers_need: bool,
     /// Proven gap to the least possible cost; zero: exact.
     pub gap: Cost,
+    /// A worker that turned out to come back each time it is killed.
+    pub respawner: Option<Respawner>,
     /// To be carried out, in order.
     pub actions: Vec<Action>,
     /// When the policy wants the next step at the latest (a grace or a

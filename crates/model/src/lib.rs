@@ -30,7 +30,7 @@ mod worth;
 pub use crate::ask::Ask;
 pub use crate::cost::{Basis, Cost, Explanation};
 pub use crate::decision::{
-    Action, Blame, Candidate, Cause, Class, Decision, Level, Refusal, Taker, Verdict,
+    Action, Blame, Candidate, Cause, Class, Decision, Level, Refusal, Respawner, Taker, Verdict,
 };
 pub use crate::event::{Answer, Depth, Effect, Effects, Event};
 pub use crate::memory::{Memory, Paging};

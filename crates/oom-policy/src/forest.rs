@@ -27,6 +27,8 @@ struct Node {
     node: u32,
     /// The sum of its entries.
     entry: Option<u32>,
+    /// What has no entry below it is one with it, though it may have none.
+    gathers: bool,
     parent: Way,
     /// To the nearest node with an entry, itself or above.
     nearest: Way,
@@ -74,6 +76,7 @@ impl Forest {
             self.nodes.push(Node {
                 node: index,
                 entry: None,
+                gathers: false,
                 parent: Way::NotWalked,
                 nearest: Way::NotWalked,
                 unit: None,
@@ -144,6 +147,23 @@ impl Forest {
         }
     }
 
+    /// Makes the process at `worker` and all below `supervisor` that has no entry
+    /// one with that.
+    pub(crate) fn gather(&mut self, worker: u32, supervisor: u32) {
+        let (worker, supervisor) = (self.node(worker), self.node(supervisor));
+        if worker == supervisor {
+            return;
+        }
+        let value = self.nodes[at(worker)].entry.take();
+        let gathering = &mut self.nodes[at(supervisor)];
+        gathering.gathers = true;
+        let sum = match (gathering.entry, value) {
+            (Some(own), Some(value)) => Some(own.saturating_add(value).min(MAX_VALUE)),
+            (own, value) => own.or(value),
+        };
+        gathering.entry = sum;
+    }
+
     /// What stands for the process at `index`.
     pub(crate) fn node(&self, index: u32) -> u32 {
         self.nodes[at(index)].node
@@ -187,7 +207,7 @@ impl Forest {
             match here.nearest {
                 Way::To(found) => break Some(found),
                 Way::Nowhere | Way::Walking => break None,
-                Way::NotWalked if here.entry.is_some() => break Some(walker),
+                Way::NotWalked if here.entry.is_some() || here.gathers => break Some(walker),
                 Way::NotWalked => here.nearest = Way::Walking,
             }
             match self.parent(processes, walker) {

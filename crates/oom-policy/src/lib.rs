@@ -69,6 +69,7 @@ mod pace;
 mod pauses;
 mod policy;
 mod ranking;
+mod respawn;
 mod schedule;
 mod scope;
 mod settings;
@@ -86,6 +87,6 @@ pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
     Action, Answer, Ask, Basis, Blame, Candidate, Cause, Class, Cost, Decision, Depth, Dossier,
     Effect, Effects, Event, Explanation, Gain, Level, Memory, Moment, Name, PauseWord, Pausing,
-    Per, Preference, Process, ProcessId, Protection, Rate, Refusal, Seen, SessionId, Taker,
-    Unpausable, Verdict, Worth,
+    Per, Preference, Process, ProcessId, Protection, Rate, Refusal, Respawner, Seen, SessionId,
+    Taker, Unpausable, Verdict, Worth,
 };

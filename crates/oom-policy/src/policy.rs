@@ -83,6 +83,7 @@ impl Policy {
                 blame: None,
                 covers_need: false,
                 gap: Cost::ZERO,
+                respawner: None,
                 actions: Vec::new(),
                 wake_after: None,
             },
@@ -192,6 +193,7 @@ impl Policy {
     pub(crate) fn unsent(&mut self, id: ProcessId) {
         self.scope.victims.forget(id);
         self.scope.pauses.leave_out(id);
+        self.scope.respawns.spare(id);
         self.retract(id);
     }
 
@@ -202,6 +204,7 @@ impl Policy {
             return;
         }
         self.scope.victims.give_up_on(id);
+        self.scope.respawns.spare(id);
         self.retract(id);
         self.scope.reconsider = true;
         // Relief that reached nothing is followed by no interval.
@@ -245,11 +248,18 @@ impl Policy {
         self.scope.reconsider |= followed.any_protected;
         self.charge(followed.lost);
         self.scope.pauses.follow(now, seen.processes);
+        let victims = &self.scope.victims;
+        self.scope.respawns.follow(now, seen.processes, |process| {
+            !process.is_never_killed() && victims.standing(process.id).is_none()
+        });
         let (ask, actions) = (seen.ask, &mut self.decision.actions);
         self.scope
             .escalate(now, level, ask, seen.memory, &self.settings, actions);
         self.take_in(now, seen, !levels.is_short(seen.memory));
         self.decision.cause = cause(level, seen.ask);
+        if self.decision.cause.is_some() {
+            self.decision.respawner = self.scope.respawns.next_untold(seen.processes);
+        }
         // Memory was read before the table: it does not have what they held.
         let is_old = followed.any_gone && self.decision.cause.is_some();
         self.decision.verdict = match self.decision.cause {
@@ -273,6 +283,7 @@ impl Policy {
         decision.lost = Cost::ZERO;
         decision.frees_bytes = 0;
         decision.blame = None;
+        decision.respawner = None;
         decision.actions.clear();
         self.clear_choice();
     }
@@ -289,16 +300,14 @@ impl Policy {
     fn take_in(&mut self, now: Moment, seen: Situation<'_>, is_enough: bool) {
         self.scope.lineage.take_in(&self.settings, seen.processes);
         let (lineage, victims) = (&self.scope.lineage, &self.scope.victims);
-        self.units.group(
-            &self.settings,
-            seen.processes,
-            lineage,
-            |process| match victims.standing(process.id) {
-                Some(standing) => standing,
-                None if process.is_never_killed() => Standing::Never,
-                None => Standing::Free,
-            },
-        );
+        let back = self.scope.respawns.back();
+        let standing = |process: &Process| match victims.standing(process.id) {
+            Some(standing) => standing,
+            None if process.is_never_killed() => Standing::Never,
+            None => Standing::Free,
+        };
+        self.units
+            .group(&self.settings, seen.processes, lineage, back, standing);
         self.scope
             .growth
             .measure(now, seen.memory, is_enough, seen.processes, &mut self.units);
@@ -371,6 +380,11 @@ impl Policy {
         self.weigh(seen, |_, _| true, |unit| freed_bytes(unit, pool));
         self.tie();
         let verdict = self.choose(severity, pending, bare_need.saturating_sub(pending));
+        // At the kill level the kernel would kill it, whatever comes back.
+        if verdict == Verdict::Chosen && severity < Severity::Kill && self.is_in_vain() {
+            self.clear_choice();
+            return Verdict::Refused(Refusal::ComesBack);
+        }
         if verdict == Verdict::Chosen {
             self.sign(now, seen, severity);
             self.scope.chosen_for = self.scope.chosen_for.max(Some(severity));
@@ -394,6 +408,19 @@ impl Policy {
         let spares = |blame: &Blame| blame.fell_bytes - blame.taken_bytes;
         let blame = self.decision.blame.filter(|_| severity == Severity::Warn);
         blame.as_ref().map_or(u64::MAX, spares)
+    }
+
+    /// Whether what was chosen has a worker that its supervisor starts again. No
+    /// other pays for it.
+    fn is_in_vain(&self) -> bool {
+        let mut back = self.scope.respawns.back().iter();
+        let candidates = &self.decision.candidates;
+        back.any(|back| {
+            let unit = self.units.unit_of[at(back.worker)];
+            let mut weighed = self.weighed.iter().zip(candidates);
+            let is_chosen = weighed.any(|(it, candidate)| *it == unit && candidate.chosen);
+            back.supervisor.is_none() && is_chosen
+        })
     }
 
     /// Makes a candidate of every unit that may be chosen and of which something
@@ -708,6 +735,13 @@ impl Policy {
             }
         }
         self.scope.victims.sort();
+        for unit in self.units.units.iter().filter(|unit| unit.chosen) {
+            let leader = &seen.processes[at(unit.leader)];
+            let grace = self.settings.grace;
+            self.scope
+                .respawns
+                .killed(now, grace, seen.processes, leader);
+        }
         // What is stopped cannot save its work at SIGTERM, and a frozen cgroup is
         // not left behind.
         for unit in self.units.units.iter().filter(|unit| unit.chosen) {

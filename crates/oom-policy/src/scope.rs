@@ -12,6 +12,7 @@ use crate::levels::{Levels, Pool};
 use crate::lineage::Births;
 use crate::pace::Pace;
 use crate::pauses::Pauses;
+use crate::respawn::Respawns;
 use crate::settings::Settings;
 use crate::victims::Victims;
 
@@ -77,6 +78,7 @@ pub(crate) struct ScopeState {
     pub(crate) growth: Growth,
     pub(crate) victims: Victims,
     pub(crate) pauses: Pauses,
+    pub(crate) respawns: Respawns,
     pub(crate) gates: Gates,
     pace: Pace,
     pub(crate) forecast: Forecast,
@@ -97,6 +99,7 @@ impl ScopeState {
             growth: Growth::new(),
             victims: Victims::default(),
             pauses: Pauses::default(),
+            respawns: Respawns::default(),
             gates,
             pace: Pace::default(),
             forecast: Forecast::default(),
@@ -114,6 +117,7 @@ impl ScopeState {
         self.growth.reserve(processes);
         self.victims.reserve(processes);
         self.pauses.reserve(processes);
+        self.respawns.reserve();
     }
 
     /// Forgets all that it has seen and done, and keeps its room: as new.
@@ -124,6 +128,7 @@ impl ScopeState {
             growth,
             victims,
             pauses,
+            respawns,
             gates,
             pace,
             forecast,
@@ -137,6 +142,7 @@ impl ScopeState {
         growth.forget();
         victims.forget_all();
         pauses.forget_all();
+        respawns.forget_all();
         gates.forget();
         *pace = Pace::default();
         *forecast = Forecast::default();

@@ -1,11 +1,12 @@
 //! What dies together.
 //!
-//! A process is a unit, but for three rules. A process that registered a value
+//! A process is a unit, but for four rules. A process that registered a value
 //! takes with it those descendants that have no entry of their own and that
 //! its owner may signal: a training run and its loaders are one. Processes that
 //! have one memory are one, because none of it comes back before all have ended.
-//! And where the administrator says so, a process group is one. The value of
-//! these two is the sum of their entries.
+//! A worker that its supervisor started again each time it was killed is one
+//! with that and all that it has started. And where the administrator says so, a
+//! process group is one. The value of these three is the sum of their entries.
 //!
 //! What is never killed, and what is already dying, is a unit of its own that
 //! cannot be chosen: it still counts where growth is measured. This module does
@@ -18,6 +19,7 @@ use crate::critical::Critical;
 use crate::forest::Forest;
 use crate::lineage::{Births, Group};
 use crate::pauses::Turned;
+use crate::respawn::Back;
 use crate::settings::Settings;
 use crate::value::Part;
 
@@ -122,12 +124,14 @@ impl Units {
         self.critical.reserve(processes);
     }
 
-    /// Groups `processes`; `standing` says what can still be done to one.
+    /// Groups `processes`; `standing` says what can still be done to one, and
+    /// `back` which are one with their supervisor.
     pub(crate) fn group(
         &mut self,
         settings: &Settings,
         processes: &[Process],
         births: &Births,
+        back: &[Back],
         standing: impl Fn(&Process) -> Standing,
     ) {
         self.critical.weigh(processes);
@@ -138,6 +142,11 @@ impl Units {
             |index, process| settings.by_group && !critical.has(index) && is_free(process),
             is_free,
         );
+        for back in back {
+            if let Some(supervisor) = back.supervisor {
+                self.forest.gather(back.worker, supervisor);
+            }
+        }
         self.units.clear();
         self.unit_of.clear();
         for (index, process) in (0..).zip(processes) {

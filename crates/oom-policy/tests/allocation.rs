@@ -125,7 +125,7 @@ fn a_policy_for_a_thousand_processes_takes_well_under_a_mebibyte() {
     });
     assert!(counted.bytes_current > 0);
     assert!(
-        counted.bytes_current < 960 << 10,
+        counted.bytes_current < 1000 << 10,
         "{} bytes",
         counted.bytes_current
     );

@@ -8,8 +8,8 @@ use machine::{
     Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, process, registered, system,
 };
 use oom_policy::{
-    Amount, Ask, Cause, Cost, Dossier, Gain, Level, Memory, Per, Process, Rate, Refusal, Seen,
-    SessionId, Settings, Verdict,
+    Amount, Ask, Cause, Cost, Dossier, Event, Gain, Level, Memory, Per, Process, Rate, Refusal,
+    Seen, SessionId, Settings, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -941,4 +941,111 @@ fn the_will_of_a_loop_that_hangs_counts_what_ends_with_a_holder() {
     let said = will.iter().map(|next| (next.id.pid, next.lost));
     let want = [(300, 5), (100, 51), (200, 50)].map(|(pid, value)| (pid, Cost::of_value(value)));
     assert_eq!(said.collect::<Vec<_>>(), want);
+}
+
+/// A worker that grows, started again half a second after each of its ends.
+fn respawning(settings: Settings, worker: Process, supervisor: Process, time: Duration) -> Machine {
+    let worker = Task::growing(worker, 300 * MIB);
+    let mut machine = Machine::new(settings, 4 * GIB, 0)
+        .with(Task::steady(registered(50, "train", 9, GIB)))
+        .with(Task::steady(registered(60, "db", 8, GIB / 2)))
+        .with(Task::steady(supervisor))
+        .with(worker.clone());
+    let end = machine.now + time;
+    let mut next = 1000;
+    while machine.now < end {
+        machine.run_for(SECOND / 2);
+        let alive = machine.alive();
+        let is_supervised = alive.contains(&"supervisor".to_owned());
+        if is_supervised && !alive.contains(&"worker".to_owned()) {
+            machine.add(worker.again(next));
+            next += 1;
+        }
+    }
+    machine
+}
+
+/// Supervisor restarts its worker each time: no more than two kills, then the
+/// service as one.
+#[test]
+fn a_worker_that_comes_back_each_time_is_killed_with_its_supervisor() {
+    for (value, settings) in [
+        (None, Settings::default()),
+        (Some(5), Settings::default()),
+        (Some(5), registered_only()),
+    ] {
+        let mut worker = holding(110, "worker", 0);
+        worker.seen.parent = 100;
+        worker.dossier.value = value;
+        let supervisor = holding(100, "supervisor", 5 * MIB);
+        let machine = respawning(settings, worker, supervisor, 120 * SECOND);
+        assert_eq!(machine.victims(), ["worker", "worker", "supervisor"]);
+        assert_eq!(machine.alive(), ["train", "db"]);
+        assert!(!machine.kernel_would_kill);
+    }
+}
+
+/// One that pid 1 starts again, whose supervisor cannot be killed: nothing is
+/// killed at warn any more.
+#[test]
+fn a_worker_whose_supervisor_may_not_be_killed_is_left_alone_at_warn() {
+    let worker = |pid| {
+        let mut worker = registered(pid, "worker", 5, 600 * MIB);
+        worker.seen.parent = 1;
+        worker.seen.session = SessionId(7);
+        worker
+    };
+    let short = |pid| missing(490 * MIB, vec![worker(pid)]);
+    let mut policy = Driven::new(registered_only(), 8);
+    let mut now = SECOND;
+    for pid in [100, 200] {
+        let decision = policy.step(now, &short(pid));
+        assert_eq!(chosen(decision), ["worker"], "{pid}");
+        assert_eq!(decision.respawner, None);
+        policy.learn(now, Event::Gone(worker(pid).id));
+        now += 5 * SECOND;
+    }
+    let decision = policy.step(now, &short(300));
+    assert_eq!(chosen(decision), [""; 0]);
+    let told = decision.respawner.expect("it is told");
+    assert_eq!((told.worker, told.supervisor), (worker(300).id, 1));
+    assert_eq!((told.kills, told.is_unit), (2, false));
+    // It is told once.
+    now += 2 * SECOND;
+    let decision = policy.step(now, &short(300));
+    assert_eq!((chosen(decision).len(), decision.respawner), (0, None));
+    // At the kill level the kernel would kill it.
+    let mut at_kill = short(300);
+    at_kill.memory.available_bytes = 200 * MIB;
+    assert_eq!(chosen(policy.step(now + 2 * SECOND, &at_kill)), ["worker"]);
+}
+
+/// One that takes long to grow back was worth killing; so were two that ran side
+/// by side.
+#[test]
+fn only_what_is_back_within_a_minute_counts_as_coming_back() {
+    let worker = |pid| {
+        let mut worker = registered(pid, "worker", 5, 600 * MIB);
+        worker.seen.parent = 1;
+        worker
+    };
+    let mut policy = Driven::new(registered_only(), 8);
+    let mut now = SECOND;
+    for pid in 1..20 {
+        let decision = policy.step(now, &missing(490 * MIB, vec![worker(100 * pid)]));
+        assert_eq!(chosen(decision), ["worker"], "{pid}");
+        policy.learn(now, Event::Gone(worker(100 * pid).id));
+        now += 90 * SECOND;
+    }
+    let mut policy = Driven::new(registered_only(), 8);
+    let mut left: Vec<Process> = (1..6).map(|pid| worker(100 * pid)).collect();
+    while !left.is_empty() {
+        let decision = policy.step(now, &missing(490 * MIB, left.clone()));
+        assert_eq!(chosen(decision), ["worker"], "{left:?}");
+        let killed = decision.candidates.iter().find(|it| it.chosen);
+        let killed = killed.expect("one is").leader;
+        policy.learn(now, Event::Gone(killed));
+        left.retain(|process| process.id != killed);
+        now += 5 * SECOND;
+    }
 }

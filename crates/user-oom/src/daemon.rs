@@ -639,9 +639,9 @@ fn reply(answer: Answer, memory: &Memory) -> Reply {
         }
         Answer::Refused(Refusal::Pending { bytes }) => Told::Pending { bytes },
         // Relief that cannot pause kills.
-        Answer::Refused(Refusal::Unsurveyed | Refusal::SwapFull | Refusal::FillsTooFast) => {
-            Told::NothingHelps { eligible_bytes: 0 }
-        }
+        Answer::Refused(
+            Refusal::Unsurveyed | Refusal::SwapFull | Refusal::FillsTooFast | Refusal::ComesBack,
+        ) => Told::NothingHelps { eligible_bytes: 0 },
         Answer::Refused(Refusal::TakenByOthers) => Told::TakenByOthers,
         Answer::Refused(Refusal::NothingHelps { eligible_bytes }) => {
             Told::NothingHelps { eligible_bytes }

@@ -441,3 +441,19 @@ fn a_pressure_file_that_makes_no_sense_is_said_and_the_levels_are_guarded_all_th
     stage.set_available(PLENTY);
     assert_eq!(one.killed_by(), Some(Signal::SIGKILL as i32));
 }
+
+/// Stopped, it could not save its work.
+#[test]
+fn a_stopped_job_is_continued_and_saves_at_sigterm() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--grace", "60"]);
+    let mut job = stage.saving("state");
+    daemon.line_with(&format!("process {} is registered", job.pid()));
+    job.send(Signal::SIGSTOP);
+    stage.set_available(SHORT_OF_ONE);
+    daemon.line_with(&format!("kill pid={} signal=SIGTERM", job.pid()));
+    daemon.line_with(&format!("gone pid={} ", job.pid()));
+    assert_eq!(job.killed_by(), None);
+    let saved = fs::read_to_string(stage.path("state")).expect("it has saved");
+    assert_eq!(saved, "saved\n");
+}

@@ -134,6 +134,9 @@ impl Narrator {
         scribe: &mut Scribe,
     ) {
         let mut is_chosen = false;
+        if let Some(respawner) = decided.decision.respawner {
+            scribe.tell(Record::ComesBack(respawner));
+        }
         match (decided.decision.cause, decided.decision.verdict) {
             (None, _) => self.said = None,
             // Tasks may stall for long, and nothing is the matter: what may be

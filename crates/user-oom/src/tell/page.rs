@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
-use oom_policy::{Amount, Blame, Cause, Class, Cost, Level, Memory, Name, Refusal, Settings};
+use oom_policy::{
+    Amount, Blame, Cause, Class, Cost, Level, Memory, Name, Refusal, Respawner, Settings,
+};
 use reaper::Tally;
 use sensors::{Cgroup, CommandLine, KernelFunction};
 
@@ -180,6 +182,7 @@ impl<W: Write> Page<W> {
                     MemoryLine(memory),
                 )
             }
+            Record::ComesBack(respawner) => comes_back(out, time, respawner),
             Record::Paused {
                 leader,
                 command,
@@ -348,6 +351,34 @@ impl<W: Write> Page<W> {
 /// other's words.
 fn verb(dry: bool) -> &'static str {
     if dry { "would-kill" } else { "kill" }
+}
+
+fn comes_back(out: &mut impl Write, time: Time, respawner: &Respawner) -> io::Result<()> {
+    let Respawner {
+        worker,
+        name,
+        kills,
+        supervisor,
+        supervisor_name,
+        is_unit,
+    } = respawner;
+    let supervisor_name = supervisor_name.unwrap_or_default();
+    write!(
+        out,
+        "{time} {CAREFUL}comes-back{CAREFUL:#} pid={} name={} supervisor={supervisor} \
+         supervisor-name={} kills={kills}: ",
+        worker.pid,
+        Word(name),
+        Word(&supervisor_name),
+    )?;
+    if *is_unit {
+        writeln!(out, "killed together with its supervisor, if at all")
+    } else {
+        writeln!(
+            out,
+            "not killed before memory is at the kill threshold; stop it by its supervisor"
+        )
+    }
 }
 
 fn stays(
@@ -663,6 +694,10 @@ fn refused(
         ),
         Refusal::Unsurveyed => writeln!(out, "not yet known which candidates may be paused"),
         Refusal::SwapFull => writeln!(out, "swap has no room for what would be paused"),
+        Refusal::ComesBack => writeln!(
+            out,
+            "the choice is a worker that is started again each time"
+        ),
         Refusal::FillsTooFast => writeln!(out, "memory fills too fast to pause for it"),
         Refusal::Pending { bytes } => {
             writeln!(out, "victims still hold {} MiB (pending)", bytes >> 20)

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(crate) use control::Signal;
 use oom_policy::{
     Basis, Blame, Candidate, Cause, Class, Cost, Explanation, Memory, Name, Process, ProcessId,
-    Refusal, Verdict,
+    Refusal, Respawner, Verdict,
 };
 use reaper::Tally;
 use sensors::{CommandLine, Implausible, KernelFunction};
@@ -76,6 +76,8 @@ pub(crate) enum Record {
         /// Whether it was only said (`--dryrun`).
         dry: bool,
     },
+    /// A worker is started again each time it is killed.
+    ComesBack(Respawner),
     /// A unit is paused, or would have been.
     Paused {
         /// Its leader.

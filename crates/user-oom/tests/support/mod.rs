@@ -223,6 +223,49 @@ impl Stage {
         process
     }
 
+    /// A shell that starts a process of [`HELD_MIB`], worth `value`, again each time
+    /// it ends. Both end with the test, at the latest.
+    pub(crate) fn restarting(&self, value: u32) -> Process {
+        let script = r#"
+            while kill -0 "$1" 2> /dev/null; do
+                "$2" --max-mib "$3" --rate-mib-s 2000 --value "$4" --registry "$5"
+            done"#;
+        Process {
+            running: Running::start(
+                Command::new("sh")
+                    .args(["-c", script, "sh"])
+                    .arg(std::process::id().to_string())
+                    .arg(programs().join("test_proc1"))
+                    .args([HELD_MIB, value.into()].map(|number: u64| number.to_string()))
+                    .arg(self.registry()),
+            ),
+        }
+    }
+
+    /// A shell that is worth 1, has a child of [`HELD_MIB`], and at SIGTERM writes
+    /// `saved` to a file of the name and ends. Both end with the test, at the latest.
+    pub(crate) fn saving(&self, name: &str) -> Process {
+        let script = r#"
+            trap 'echo saved > "$1"; exit' TERM
+            "$2" --max-mib "$3" --rate-mib-s 2000 --value 1 --registry "$4" &
+            wait"#;
+        let elsewhere = self.path("elsewhere");
+        fs::create_dir_all(&elsewhere).expect("the folder is ours");
+        let mut process = Process {
+            running: Running::start(
+                Command::new("sh")
+                    .args(["-c", script, "sh"])
+                    .arg(self.path(name))
+                    .arg(programs().join("test_proc1"))
+                    .arg(HELD_MIB.to_string())
+                    .arg(elsewhere),
+            ),
+        };
+        process.holds();
+        fs::write(self.entry(process.pid()), "1\n").expect("the registry is ours");
+        process
+    }
+
     /// So many connections of user `uid` that ask nothing, renewed whenever they
     /// are hung up on.
     pub(crate) fn idle_peers(&self, count: u32, uid: u32) -> Process {
@@ -354,6 +397,13 @@ impl Running {
         self.child.id()
     }
 
+    fn send(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let pidfd = pidfd_open(pid.expect("a pid"), PidfdFlags::empty()).expect("it runs");
+        let signal = rustix::process::Signal::from_named_raw(signal as i32).expect("named");
+        pidfd_send_signal(pidfd, signal).expect("it is our child");
+    }
+
     /// Waits for a line that contains `text`, and returns it.
     #[track_caller]
     pub(crate) fn line_with(&mut self, text: &str) -> String {
@@ -433,10 +483,7 @@ impl Daemon {
     }
 
     pub(crate) fn send(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
-        let pidfd = pidfd_open(pid.expect("a pid"), PidfdFlags::empty()).expect("it runs");
-        let signal = rustix::process::Signal::from_named_raw(signal as i32).expect("named");
-        pidfd_send_signal(pidfd, signal).expect("it is our child");
+        self.running.send(signal);
     }
 
     /// Sends `signal` and waits for the end; how it ended and what it printed.
@@ -483,12 +530,21 @@ impl Process {
         let mut process = Self {
             running: Running::start(command),
         };
-        process.running.line_with("enough");
+        process.holds();
         process
+    }
+
+    /// Waits until a test process holds all that it is to hold.
+    pub(crate) fn holds(&mut self) {
+        self.running.line_with("enough");
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
+    }
+
+    pub(crate) fn send(&self, signal: Signal) {
+        self.running.send(signal);
     }
 
     pub(crate) fn lives(&mut self) -> bool {
