@@ -270,12 +270,13 @@ fn inside(root: &Path, program: &str, args: &[&str]) -> Command {
     if !rustix::process::geteuid().is_root() {
         command.arg("--map-root-user");
     }
-    // objtool reads /proc/self/limits.
+    // objtool reads /proc/self/limits. A make that is its namespace's first process
+    // spins for ever when it is interrupted: it cannot end itself by a signal.
     command
         .arg("--mount-proc")
         .arg("--root")
         .arg(root)
-        .arg(program)
+        .args(["sh", "-c", r#""$@"; exit $?"#, "sh", program])
         .args(args);
     command
         .env_clear()
