@@ -46,6 +46,8 @@ const WAITING: [&str; 12] = [
 /// Where such files are opened, and by what name, and the one from where that is
 /// called for: a thread that nothing waits for. What pauses is given its reader.
 const SURVEY: &str = "crates/sensors/src/survey.rs";
+/// Has keys of the same names, and opens nothing.
+const RULES: &str = "crates/config/src/rules.rs";
 const SURVEYOR: &str = "crates/user-oom/src/surveyor.rs";
 const PAUSING: &str = "crates/sensors/src/pausing.rs";
 const PAUSER: &str = "crates/user-oom/src/pause_reader.rs";
@@ -410,14 +412,19 @@ impl File {
             return Vec::new();
         };
         let mut broken = Vec::new();
-        if ![SURVEY, PAUSING].map(Path::new).contains(&&*self.path) {
+        if ![SURVEY, PAUSING, RULES]
+            .map(Path::new)
+            .contains(&&*self.path)
+        {
             let files = WAITING.iter().flat_map(|file| shipped.paths_with(file));
             let files = files.chain(shipped.word("procfs"));
             broken.extend(self.broken(files, "may keep its reader waiting (6)"));
         }
         if self.path != Path::new(SURVEYOR) {
-            let calls = shipped.path("sensors", "survey");
-            broken.extend(self.broken(calls, "waits on another thread than the surveyor (6)"));
+            for function in ["survey", "portray"] {
+                let calls = shipped.path("sensors", function);
+                broken.extend(self.broken(calls, "waits on another thread than the surveyor (6)"));
+            }
         }
         if self.path != Path::new(PAUSER) {
             let calls = shipped.path("PauseFiles", "new");

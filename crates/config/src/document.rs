@@ -9,6 +9,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::mistake::{Mistake, Mistakes, Position};
+use crate::rules::CONDITIONS;
+
+/// The table of a rule,
+const RULE: &str = "rule";
+/// and in it what a process is to be.
+const MATCH: &str = "match";
 
 /// More alike than this is a near miss, as clap has it.
 const NEAR: f64 = 0.7;
@@ -42,6 +48,43 @@ pub enum Value {
     Text(String),
 }
 
+/// What a file may say.
+#[derive(Clone, Copy, Debug)]
+pub struct Grammar<'a> {
+    /// Its keys.
+    pub keys: &'a [Keyword],
+    /// The labels of a rule.
+    pub labels: &'a [Keyword],
+}
+
+/// What one file says, or several.
+#[derive(Clone, Debug, Default)]
+pub struct Document {
+    /// In the order of the file.
+    pub settings: Vec<Setting>,
+    /// Likewise.
+    pub rules: Vec<RuleText>,
+}
+
+/// One rule, as a file has it.
+#[derive(Clone, Debug)]
+pub struct RuleText {
+    /// Where it begins.
+    pub mark: Position,
+    /// What a process is to be.
+    pub conditions: Vec<Setting>,
+    /// What is said of it then.
+    pub labels: Vec<Setting>,
+}
+
+impl Document {
+    /// Adds what a later file says.
+    pub(crate) fn extend(&mut self, later: Self) {
+        self.settings.extend(later.settings);
+        self.rules.extend(later.rules);
+    }
+}
+
 /// One key that a file sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -53,8 +96,7 @@ pub struct Setting {
     pub mark: Position,
 }
 
-/// What `text`, the contents of the file at `path`, sets of `keys`, in the
-/// order of the file. `refusal` says what is wrong with a value, if anything.
+/// What `text`, the contents of the file at `path`, says. `refusal` says what is wrong with a value, if anything.
 ///
 /// # Errors
 ///
@@ -62,31 +104,31 @@ pub struct Setting {
 pub fn parse(
     path: &Path,
     text: &str,
-    keys: &[Keyword],
+    grammar: Grammar<'_>,
     mut refusal: impl FnMut(&Setting) -> Option<String>,
-) -> Result<Vec<Setting>, Mistakes> {
-    let mut document = Document::new(path, text);
-    let settings = document.settings(keys);
-    for setting in &settings {
+) -> Result<Document, Mistakes> {
+    let mut document = Parser::new(path, text);
+    let found = document.document(grammar);
+    for setting in &found.settings {
         if let Some(said) = refusal(setting) {
             let said = format!("`{}`: {said}", setting.key);
             document.problems.push(setting.mark.problem(said));
         }
     }
     if document.problems.is_empty() {
-        return Ok(settings);
+        return Ok(found);
     }
     document.problems.sort_by_key(Mistake::place);
     Err(Mistakes(document.problems))
 }
 
-struct Document<'a> {
+struct Parser<'a> {
     path: Arc<Path>,
     text: &'a str,
     problems: Vec<Mistake>,
 }
 
-impl<'a> Document<'a> {
+impl<'a> Parser<'a> {
     fn new(path: &Path, text: &'a str) -> Self {
         Self {
             path: path.into(),
@@ -95,7 +137,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    fn settings(&mut self, keys: &[Keyword]) -> Vec<Setting> {
+    fn document(&mut self, grammar: Grammar<'_>) -> Document {
         let table = match DeTable::parse(self.text) {
             Ok(table) => table,
             Err(err) => {
@@ -103,16 +145,84 @@ impl<'a> Document<'a> {
                     err.span().unwrap_or_default(),
                     format!("this is not TOML: {}", err.message()),
                 );
-                return Vec::new();
+                return Document::default();
             }
         };
-        let mut settings: Vec<_> = table
-            .get_ref()
-            .iter()
-            .filter_map(|(name, value)| self.setting(name, value, keys))
-            .collect();
-        settings.sort_by_key(|setting| setting.mark.place());
-        settings
+        let mut document = Document::default();
+        for (name, value) in table.get_ref() {
+            if *name.get_ref() == RULE {
+                document.rules = self.rules(name, value, grammar.labels);
+            } else {
+                let setting = self.setting(name, value, grammar.keys);
+                document.settings.extend(setting);
+            }
+        }
+        document
+            .settings
+            .sort_by_key(|setting| setting.mark.place());
+        document
+    }
+
+    fn rules(
+        &mut self,
+        name: &Spanned<Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+        labels: &[Keyword],
+    ) -> Vec<RuleText> {
+        let DeValue::Array(list) = value.get_ref() else {
+            self.refuse(
+                name.span(),
+                "a rule begins with the line `[[rule]]`".to_owned(),
+            );
+            return Vec::new();
+        };
+        let rules = list.iter().filter_map(|rule| self.rule(rule, labels));
+        rules.collect()
+    }
+
+    fn rule(&mut self, rule: &Spanned<DeValue<'_>>, labels: &[Keyword]) -> Option<RuleText> {
+        let DeValue::Table(table) = rule.get_ref() else {
+            self.refuse(
+                rule.span(),
+                "a rule begins with the line `[[rule]]`".to_owned(),
+            );
+            return None;
+        };
+        let mut found = RuleText {
+            mark: self.mark(rule.span()),
+            conditions: Vec::new(),
+            labels: Vec::new(),
+        };
+        let refused = self.problems.len();
+        for (name, value) in table {
+            if *name.get_ref() != MATCH {
+                found.labels.extend(self.setting(name, value, labels));
+                continue;
+            }
+            let DeValue::Table(conditions) = value.get_ref() else {
+                self.refuse(
+                    value.span(),
+                    "`match` takes a table, such as `{ name = \"^sshd$\" }`".to_owned(),
+                );
+                continue;
+            };
+            for (name, value) in conditions {
+                let condition = self.setting(name, value, &CONDITIONS);
+                found.conditions.extend(condition);
+            }
+        }
+        if self.problems.len() > refused {
+            return None;
+        }
+        let lacks = if found.conditions.is_empty() {
+            "it would match every process: give a `match`, such as `match = { name = \"^sshd$\" }`"
+        } else if found.labels.is_empty() {
+            "it says nothing of what it matches: give a label, such as `protect = true`"
+        } else {
+            return Some(found);
+        };
+        self.refuse(rule.span(), lacks.to_owned());
+        None
     }
 
     fn setting(
@@ -209,9 +319,25 @@ mod tests {
         ]
     }
 
+    fn parse(
+        text: &str,
+        refusal: impl FnMut(&Setting) -> Option<String>,
+    ) -> Result<Document, Mistakes> {
+        let key = |name: &'static str, kind| Keyword {
+            name: name.into(),
+            kind,
+        };
+        let labels = [key("value", Kind::Text), key("protect", Kind::Switch)];
+        let grammar = Grammar {
+            keys: &keys(),
+            labels: &labels,
+        };
+        super::parse(Path::new("f"), text, grammar, refusal)
+    }
+
     #[track_caller]
     fn sets(text: &str, wants: &[(&str, &str)]) {
-        let found = parse(Path::new("f"), text, &keys(), |_| None).unwrap();
+        let found = parse(text, |_| None).unwrap().settings;
         let found: Vec<_> = found
             .iter()
             .map(|setting| {
@@ -233,7 +359,7 @@ mod tests {
     fn refuses(text: &str, wants: &[&str]) {
         let is_bad = |setting: &Setting| setting.value == Value::Text("bad".to_owned());
         let refusal = |setting: &Setting| is_bad(setting).then(|| "not so".to_owned());
-        let Mistakes(found) = parse(Path::new("f"), text, &keys(), refusal).unwrap_err();
+        let Mistakes(found) = parse(text, refusal).unwrap_err();
         let found: Vec<_> = found.iter().map(Mistake::to_string).collect();
         assert_eq!(found.len(), wants.len(), "{found:#?}");
         for (found, want) in found.iter().zip(wants) {
@@ -310,5 +436,63 @@ mod tests {
         refuses("grace 5", &["f:1:"]);
         refuses("grace = \"5", &["f:1:"]);
         refuses(&"[".repeat(100_000), &["f:1:"]);
+    }
+
+    #[test]
+    fn rules_are_taken_in_the_order_of_the_file() {
+        let text = "[[rule]]\nmatch = { name = \"a\", user = 5 }\nvalue = 8\n\n[[rule]]\nprotect = true\n[rule.match]\nexe = \"/b\"\n";
+        let found = parse(text, |_| None).unwrap();
+        let places: Vec<_> = found
+            .rules
+            .iter()
+            .map(|rule| rule.mark.to_string())
+            .collect();
+        assert_eq!(places, ["f:1", "f:5"]);
+        let keys = |settings: &[Setting]| {
+            let keys = settings.iter().map(|setting| setting.key.to_string());
+            keys.collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&found.rules[0].conditions), ["name", "user"]);
+        assert_eq!(keys(&found.rules[0].labels), ["value"]);
+        assert_eq!(keys(&found.rules[1].conditions), ["exe"]);
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_meant_is_refused() {
+        refuses(
+            "rule = 5",
+            &["f:1:1: a rule begins with the line `[[rule]]`"],
+        );
+        refuses("[rule]\nvalue = 8", &["f:1:2: a rule begins"]);
+        refuses("rule = [5]", &["f:1:9: a rule begins"]);
+        refuses(
+            "[[rule]]\nvalue = 8",
+            &["f:1:1: it would match every process"],
+        );
+        refuses(
+            "[[rule]]\nmatch = {}\nvalue = 8",
+            &["it would match every process"],
+        );
+        refuses(
+            "[[rule]]\nmatch = { name = \"a\" }",
+            &["f:1:1: it says nothing of what it matches"],
+        );
+        refuses(
+            "[[rule]]\nmatch = \"a\"\nvalue = 8",
+            &["f:2:9: `match` takes a table"],
+        );
+        refuses(
+            "[[rule]]\nmatch = { nmae = \"a\" }\nvalue = 8",
+            &["f:2:11: `nmae` is not a key: did you mean `name`?"],
+        );
+        refuses(
+            "[[rule]]\nmatch = { name = true }\nvalue = 8",
+            &["f:2:18: `name` takes a number or a string"],
+        );
+        // A label that is not there yet must not be taken for one.
+        refuses(
+            "[[rule]]\nmatch = { name = \"a\" }\ngrace = 5",
+            &["f:3:1: `grace` is not a key"],
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::document::{Keyword, Setting, parse};
+use crate::document::{Document, Grammar, Setting, parse};
 use crate::mistake::Mistakes;
 
 /// Read where no other file is named, and may be missing.
@@ -61,8 +61,8 @@ pub enum FileError {
     Wrong(#[from] Mistakes),
 }
 
-/// What the file and its drop-ins set of `keys`, the drop-ins behind it and by
-/// name: the last of several counts. Also which files were read. `refusal`: see
+/// What the file and its drop-ins say, the drop-ins behind it and by name: of
+/// several settings the last counts, of several rules the first that matches. Also which files were read. `refusal`: see
 /// [`parse`].
 ///
 /// # Errors
@@ -71,16 +71,16 @@ pub enum FileError {
 /// the text of several is said in one go.
 pub fn read(
     origin: Origin<'_>,
-    keys: &[Keyword],
+    grammar: Grammar<'_>,
     mut refusal: impl FnMut(&Setting) -> Option<String>,
-) -> Result<(Vec<Setting>, Vec<PathBuf>), FileError> {
+) -> Result<(Document, Vec<PathBuf>), FileError> {
     let path = origin.path.unwrap_or(DEFAULT_PATH.as_ref());
-    let mut settings = Vec::new();
+    let mut all = Document::default();
     let mut problems = Vec::new();
     let mut files = Vec::new();
     let mut take = |path: PathBuf, text: &str| {
-        match parse(&path, text, keys, &mut refusal) {
-            Ok(found) => settings.extend(found),
+        match parse(&path, text, grammar, &mut refusal) {
+            Ok(found) => all.extend(found),
             Err(Mistakes(found)) => problems.extend(found),
         }
         files.push(path);
@@ -96,7 +96,7 @@ pub fn read(
         take(path, &text);
     }
     if problems.is_empty() {
-        Ok((settings, files))
+        Ok((all, files))
     } else {
         Err(Mistakes(problems).into())
     }

@@ -6,15 +6,16 @@
 //! in one go, and each [`Mistake`] shows its line.
 //!
 //! ```
-//! use config::{Keyword, Kind, Value};
+//! use config::{Grammar, Keyword, Kind, Value};
 //!
 //! let keys = [Keyword { name: "grace".into(), kind: Kind::Text }];
+//! let grammar = Grammar { keys: &keys, labels: &[] };
 //! let path = "config.toml".as_ref();
-//! let found = config::parse(path, "grace = \"5 s\"\n", &keys, |_| None).unwrap();
-//! assert_eq!(found[0].value, Value::Text("5 s".to_owned()));
-//! assert_eq!(found[0].mark.to_string(), "config.toml:1");
+//! let found = config::parse(path, "grace = \"5 s\"\n", grammar, |_| None).unwrap();
+//! assert_eq!(found.settings[0].value, Value::Text("5 s".to_owned()));
+//! assert_eq!(found.settings[0].mark.to_string(), "config.toml:1");
 //!
-//! let wrong = config::parse(path, "graze = 5\n", &keys, |_| None).unwrap_err();
+//! let wrong = config::parse(path, "graze = 5\n", grammar, |_| None).unwrap_err();
 //! assert_eq!(
 //!     wrong.to_string(),
 //!     "config.toml:1:1: `graze` is not a key: did you mean `grace`?\n\
@@ -26,7 +27,9 @@
 mod document;
 mod file;
 mod mistake;
+mod rules;
 
-pub use crate::document::{Keyword, Kind, Setting, Value, parse};
+pub use crate::document::{Document, Grammar, Keyword, Kind, RuleText, Setting, Value, parse};
 pub use crate::file::{DEFAULT_PATH, FileError, Origin, read};
 pub use crate::mistake::{Mistake, Mistakes, Position};
+pub use crate::rules::{CONDITIONS, Field, Rules, Subject};

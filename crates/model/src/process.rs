@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use crate::worth::Gain;
+use crate::worth::{Gain, Rate};
 
 /// Identifies one process: a pid is reused, a pid with its start time is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,6 +156,8 @@ pub enum Unpausable {
     Unknown,
     /// Its entry says so.
     Entry,
+    /// A rule says so.
+    Rule,
     /// A session, or the machine, cannot be used without it.
     Critical,
     /// It holds the master side of a terminal: what writes to that terminal
@@ -175,6 +177,7 @@ impl fmt::Display for Unpausable {
         f.write_str(match self {
             Self::Unknown => "its environment and open files have not been read",
             Self::Entry => "its entry says `nopause`",
+            Self::Rule => "a rule says `pause = false`",
             Self::Critical => "it is session-critical",
             Self::PtyMaster => "it holds the master side of a terminal (pty)",
             Self::ForegroundJob => {
@@ -184,6 +187,27 @@ impl fmt::Display for Unpausable {
             Self::Watchdog => "a watchdog would kill it meanwhile (WATCHDOG_USEC)",
         })
     }
+}
+
+/// What a rule of the administrator's says of the processes that it matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Label {
+    /// Which rule, counted from 1; 0: none matches, or it is not known yet.
+    pub rule: u16,
+    /// The value of a process that has no entry,
+    pub value: Option<u32>,
+    /// and what is added to it from its start on.
+    pub rate: Option<Rate>,
+    /// The highest value that an entry can give it.
+    pub max_value: Option<u32>,
+    /// It is never killed.
+    pub protect: bool,
+    /// When it is killed, where it has no value.
+    pub preference: Preference,
+    /// Whether it may be paused, where its entry does not say.
+    pub pause: Option<PauseWord>,
+    /// As it is shown.
+    pub name: Option<Name>,
 }
 
 /// What the kernel says of one process.
@@ -251,6 +275,8 @@ pub struct Dossier {
     pub preference: Preference,
     /// Whether relief may pause it.
     pub pause: Pausing,
+    /// What a rule says of it.
+    pub label: Label,
 }
 
 /// One process: what was seen of it, and what is known of it.
@@ -359,10 +385,13 @@ impl Process {
         self.dossier.pause == Pausing::Forbidden(Unpausable::Unknown)
     }
 
-    /// Whether its entry forbids to pause it, whatever else is known.
+    /// Whether its entry or a rule forbids to pause it, whatever else is known.
     #[must_use]
     pub fn refuses_pause(&self) -> bool {
-        self.dossier.pause == Pausing::Forbidden(Unpausable::Entry)
+        matches!(
+            self.dossier.pause,
+            Pausing::Forbidden(Unpausable::Entry | Unpausable::Rule)
+        )
     }
 
     /// Whether it is never ended, whatever it holds.

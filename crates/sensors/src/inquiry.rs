@@ -3,7 +3,7 @@
 
 use model::{Depth, Dossier, Pausing, ProcessId, Protection, Seen};
 
-use crate::process::{Correction, Hangup, IDENTITY_READS, Kept, Owner, Ties};
+use crate::process::{Correction, Hangup, IDENTITY_READS, Kept, Labelling, Owner, Ties};
 use crate::share::OwnShare;
 use crate::survey::{Finding, Identity, Inquiry, Survey, What};
 use crate::table::ProcessTable;
@@ -113,6 +113,24 @@ impl ProcessTable {
         all_are_known
     }
 
+    /// Asks which rule matches each process of which that is not known, as long as
+    /// `ask` takes it; allocates nothing. Whether all that can be were asked about.
+    pub fn ask_for_labels(&mut self, ask: &mut dyn FnMut(Inquiry) -> bool) -> bool {
+        for index in 0..self.kept.len() {
+            let is_due = self.kept[index].label == Labelling::Due
+                && self.can_be_measured(index)
+                && !self.processes[index].is_kernel_thread;
+            if !is_due {
+                continue;
+            }
+            if !ask(self.request(index, What::Label)) {
+                return false;
+            }
+            self.kept[index].label = Labelling::Asked;
+        }
+        true
+    }
+
     /// Asks again of the process of which that was found longest ago: it may have
     /// opened a terminal since.
     pub fn ask_for_oldest_ties(&mut self, ask: &mut dyn FnMut(Inquiry) -> bool) {
@@ -134,7 +152,7 @@ impl ProcessTable {
     }
 
     /// Takes in what was found; allocates nothing. If that is what a process
-    /// executes, the process is returned, to be classified.
+    /// executes or which rule matches it, the process is returned, to be classified.
     pub fn apply(&mut self, survey: &Survey) -> Option<(&Seen, &mut Dossier)> {
         let index = self.find_id(survey.id)?;
         match survey.found {
@@ -156,6 +174,14 @@ impl ProcessTable {
                 kept.show(&mut self.processes[index]);
             }
             Finding::LastMapped(bytes) => self.count_last_mapped(index, bytes),
+            Finding::Label => {
+                let kept = &mut self.kept[index];
+                // Else it is another program by now.
+                if kept.label == Labelling::Asked {
+                    kept.label = Labelling::Known;
+                    return Some((&self.processes[index], &mut kept.dossier));
+                }
+            }
             // It is not the table's to keep.
             Finding::CommandLine(_) => {}
             Finding::Terminal(holder) => {
@@ -254,6 +280,8 @@ impl ProcessTable {
         kept.unit = identity.unit;
         kept.is_in_scope = identity.is_in_scope.unwrap_or(kept.is_in_scope);
         kept.identity_reads = kept.identity_reads.saturating_sub(1);
+        // The same executable may have been started with other arguments.
+        kept.label = Labelling::Due;
         kept.asked = false;
         kept.place(process, identity.alone);
         kept.show(process);

@@ -92,7 +92,9 @@ pub use crate::pausing::PauseFiles;
 pub use crate::plausible::{Implausible, Notified, NotifierLevel, bound};
 pub use crate::pressure::{PressureFile, PressureTrigger};
 pub use crate::proc_root::{KernelFunction, Lineage, ProcRoot, Runner};
-pub use crate::survey::{CommandLine, Executable, Inquiry, Survey, What, survey};
+pub use crate::survey::{
+    CommandLine, Executable, Inquiry, Portrait, Survey, What, portray, survey,
+};
 pub use crate::table::{ProcessTable, Scan};
 pub use crate::zoneinfo::Zoneinfo;
 pub use crate::zram::Zram;

@@ -53,6 +53,8 @@ pub(crate) struct Kept {
     pub(crate) asked: bool,
     /// Whether it is known what would suffer if it were paused.
     pub(crate) ties: Ties,
+    /// Whether it is known which rule matches it.
+    pub(crate) label: Labelling,
     /// Its session, as the kernel has it.
     pub(crate) kernel_session: u32,
     /// Its process group is the one in the foreground of its terminal.
@@ -96,6 +98,17 @@ pub(crate) enum Ties {
     Asked,
     /// It was found in this round.
     Known(u64),
+}
+
+/// What is known of [`Dossier::label`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Labelling {
+    /// Nothing.
+    Due,
+    /// It was asked for, and no answer has come.
+    Asked,
+    /// All.
+    Known,
 }
 
 /// See [`Kept::identity_reads`].
@@ -159,6 +172,7 @@ impl Kept {
             identity_reads: IDENTITY_READS,
             asked: false,
             ties: Ties::Due,
+            label: Labelling::Due,
             kernel_session: 0,
             is_in_foreground: false,
             has_terminal: false,
@@ -225,6 +239,7 @@ impl Kept {
     fn introduce(&mut self) {
         self.dossier = Dossier::default();
         self.ties = Ties::Due;
+        self.label = Labelling::Due;
         self.is_unclassified = true;
     }
 
@@ -237,6 +252,9 @@ impl Kept {
         self.compared = self.compared.filter(|it| it.is_same.is_some());
         if self.hangup == Hangup::Asked {
             self.hangup = Hangup::Due;
+        }
+        if self.label == Labelling::Asked {
+            self.label = Labelling::Due;
         }
     }
 

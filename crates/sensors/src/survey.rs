@@ -22,7 +22,7 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use model::{Pausing, ProcessId, SessionId, Unpausable};
+use model::{Name, Pausing, ProcessId, SessionId, Unpausable};
 use procfs::ProcError;
 use procfs::process::Process;
 use rustix::fs::{AtFlags, CWD, RawDir, StatxFlags, readlink, readlinkat_raw, statx};
@@ -37,9 +37,11 @@ use crate::share::OwnShare;
 use crate::smaps::{UNSEEN, last_mapped_bytes};
 use crate::ties::{Environment, is_pty_master};
 
-/// No more of an environment is read,
+/// No more of an environment or a command line is read,
 const ENVIRONMENT_BYTES: u64 = 256 << 10;
-/// and no more open files are looked at: 1 to 2 µs each.
+/// and no more ancestors are looked at,
+const ANCESTORS: usize = 64;
+/// and no more open files: 1 to 2 µs each.
 const OPEN_FILES: usize = 4096;
 
 /// What is asked of the surveyor.
@@ -71,6 +73,8 @@ pub enum What {
     Terminal,
     /// Whether it has one memory with another.
     SameMemory(ProcessId),
+    /// Which rule matches it, by whatever rules look at: [`portray`].
+    Label,
 }
 
 impl What {
@@ -107,9 +111,17 @@ pub(crate) enum Finding {
         with: ProcessId,
         is_same: bool,
     },
+    /// What is found is not ours to keep.
+    Label,
 }
 
 impl Survey {
+    /// Whether it is the answer to [`What::Label`].
+    #[must_use]
+    pub fn is_label(&self) -> bool {
+        matches!(self.found, Finding::Label)
+    }
+
     /// The command line that was found, and of which process.
     #[must_use]
     pub fn command_line(&self) -> Option<(ProcessId, CommandLine)> {
@@ -249,6 +261,116 @@ pub fn survey(
     }
 }
 
+/// Answers `request`, which is for [`What::Label`], by having `look` look at the
+/// process, where it is there.
+///
+/// May wait for ever.
+#[must_use]
+pub fn portray(root: &Path, request: &Inquiry, look: &mut dyn FnMut(&Portrait<'_>)) -> Survey {
+    let id = request.id;
+    let process = Process::new_with_root(root.join(id.pid.to_string())).ok();
+    let found = process.and_then(|process| {
+        let stat = stat(&process).filter(|stat| stat.start_ticks == id.start_ticks)?;
+        look(&Portrait {
+            root,
+            process: &process,
+            stat: &stat,
+        });
+        Some(Finding::Label)
+    });
+    Survey {
+        id,
+        found: found.unwrap_or(Finding::Nothing),
+    }
+}
+
+/// A process as rules look at it. Each is read when it is asked for, and empty
+/// where it cannot be.
+#[derive(Debug)]
+pub struct Portrait<'a> {
+    root: &'a Path,
+    process: &'a Process,
+    stat: &'a Stat,
+}
+
+impl Portrait<'_> {
+    /// The name that it gives itself.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        self.stat.name
+    }
+
+    /// The path of its executable, without the ` (deleted)` of one that has been
+    /// replaced since.
+    #[must_use]
+    pub fn executable(&self) -> Vec<u8> {
+        let path = self.process.exe().unwrap_or_default();
+        let path = bytes(&path);
+        path.strip_suffix(b" (deleted)").unwrap_or(path).to_vec()
+    }
+
+    /// Its arguments, with a space between them.
+    #[must_use]
+    pub fn command_line(&self) -> Vec<u8> {
+        let mut text = self.text("cmdline");
+        let end = text.iter().rposition(|byte| *byte != 0);
+        text.truncate(end.map_or(0, |last| last + 1));
+        for byte in &mut text {
+            if *byte == 0 {
+                *byte = b' ';
+            }
+        }
+        text
+    }
+
+    /// `NAME=value`, with a zero byte behind each.
+    #[must_use]
+    pub fn environment(&self) -> Vec<u8> {
+        self.text("environ")
+    }
+
+    /// The lines of its `cgroup`.
+    #[must_use]
+    pub fn cgroups(&self) -> Vec<u8> {
+        self.text("cgroup")
+    }
+
+    /// Its real user and group, and its other groups.
+    #[must_use]
+    pub fn credentials(&self) -> Option<(u32, u32, Vec<u32>)> {
+        let status = self.process.status().ok()?;
+        Some((status.ruid, status.rgid, status.groups))
+    }
+
+    /// The name of its parent, then of that one's, and so on.
+    #[must_use]
+    pub fn ancestors(&self) -> Vec<Name> {
+        let stat_of = |pid: u32| {
+            let path = self.root.join(pid.to_string());
+            stat(&Process::new_with_root(path).ok()?)
+        };
+        let parent = |child: &Stat| {
+            let is_any = child.parent != 0;
+            is_any.then(|| stat_of(child.parent)).flatten()
+        };
+        std::iter::successors(parent(self.stat), parent)
+            .take(ANCESTORS)
+            .map(|stat| stat.name)
+            .collect()
+    }
+
+    fn text(&self, file: &str) -> Vec<u8> {
+        let mut text = Vec::new();
+        if let Ok(file) = self.process.open_relative(file) {
+            // What came before an error is not all of it.
+            if file.take(ENVIRONMENT_BYTES).read_to_end(&mut text).is_err() {
+                text.clear();
+            }
+        }
+        text
+    }
+}
+
 fn look(
     root: &Path,
     request: &Inquiry,
@@ -295,6 +417,8 @@ fn look(
             self::stat(&process).and(self::stat(&other))?;
             Finding::SameMemory { with, is_same }
         }
+        // See `portray`.
+        What::Label => return None,
     })
 }
 

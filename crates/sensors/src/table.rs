@@ -165,6 +165,13 @@ impl ProcessTable {
         self.scanned_at_ticks
     }
 
+    /// How long a process has run, as of the last scan, in milliseconds.
+    #[must_use]
+    pub fn age_millis(&self, id: ProcessId) -> u64 {
+        let ticks = self.scanned_at_ticks.saturating_sub(id.start_ticks);
+        ticks.saturating_mul(1000) / clock_ticks_per_second()
+    }
+
     /// Looks at the processes. Those that are new or have become something else
     /// are to be classified afterwards, even if this fails: see
     /// [`Self::unclassified`].

@@ -667,7 +667,7 @@ impl FromStr for Recovery {
 }
 
 /// A value as an entry gives it.
-fn value(text: &str) -> Result<u32, String> {
+pub(crate) fn value(text: &str) -> Result<u32, String> {
     let most = value_registry::MAX_VALUE;
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let value = text.parse().ok().filter(|value| is_plain && *value <= most);

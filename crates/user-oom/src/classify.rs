@@ -168,11 +168,13 @@ impl Classifier {
 }
 
 /// Whether relief may pause `process`, whose dossier has what was found of it so
-/// far; `word` is its entry's.
+/// far; `word` is its entry's, which counts before that of a rule.
 pub(crate) fn pausing(process: &Process, word: Option<PauseWord>) -> Pausing {
-    let may_be_foreground = word == Some(PauseWord::Pause);
+    let said = word.or(process.dossier.label.pause);
+    let may_be_foreground = said == Some(PauseWord::Pause);
     match process.dossier.pause {
         _ if word == Some(PauseWord::NoPause) => Pausing::Forbidden(Unpausable::Entry),
+        _ if said == Some(PauseWord::NoPause) => Pausing::Forbidden(Unpausable::Rule),
         // Whatever it holds: what it serves would stop with it.
         _ if process.dossier.critical_below_bytes > 0 => Pausing::Forbidden(Unpausable::Critical),
         Pausing::Forbidden(reason) => Pausing::Forbidden(reason),

@@ -6,18 +6,20 @@
 //! the same values, and the last of several counts.
 
 use std::ffi::OsString;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::error::ContextKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
-use config::{Keyword, Kind, Origin, Setting, Value};
+use config::{Grammar, Keyword, Kind, Origin, Setting, Value};
 use nix::unistd::geteuid;
 use oom_policy::{Level, Memory, Settings};
 
 use crate::arguments::{Arguments, IMPLIED_DEFAULTS, Unusable};
 use crate::error::Error;
+use crate::rulebook::{LABELS, Rulebook};
 
 /// How wide the file is that [`print`] writes.
 const COLUMNS: usize = 80;
@@ -26,11 +28,9 @@ const COLUMNS: usize = 80;
 #[derive(Debug)]
 pub(crate) struct Configuration {
     pub(crate) arguments: Arguments,
-    command: Command,
-    /// Of the command line alone.
-    given: ArgMatches,
-    /// Of all.
-    in_force: ArgMatches,
+    pub(crate) rulebook: Arc<Rulebook>,
+    /// The keys that are given as arguments.
+    given: Vec<String>,
     /// What the files set, the last of several only.
     settings: Vec<Setting>,
     files: Vec<PathBuf>,
@@ -45,11 +45,6 @@ impl Configuration {
     /// [`Error::Configuration`].
     pub(crate) fn read(command_line: &[OsString]) -> Result<Self, Error> {
         let mut command = Arguments::command();
-        let matches = |command: &mut Command, line: Vec<OsString>| {
-            command
-                .try_get_matches_from_mut(line)
-                .map_err(Error::Arguments)
-        };
         let given = matches(&mut command, command_line.to_vec())?;
         let path = given.get_one::<PathBuf>("config");
         let origin = Origin {
@@ -58,37 +53,84 @@ impl Configuration {
         };
         let keys = keys(&command);
         let refusal = |setting: &Setting| refusal(&mut command, setting);
-        let (found, files) = config::read(origin, &keys, refusal).map_err(Error::Configuration)?;
-        let mut settings: Vec<Setting> = Vec::with_capacity(found.len());
-        for setting in found {
+        let grammar = Grammar {
+            keys: &keys,
+            labels: &LABELS,
+        };
+        let (found, files) =
+            config::read(origin, grammar, refusal).map_err(Error::Configuration)?;
+        let rulebook = Rulebook::compile(&found.rules);
+        let rulebook = rulebook.map_err(|problems| Error::Configuration(problems.into()))?;
+        let mut settings: Vec<Setting> = Vec::new();
+        for setting in found.settings {
             settings.retain(|earlier| earlier.key != setting.key);
             settings.push(setting);
         }
-        let mut line = command_line.to_vec();
-        let program = line.drain(..1.min(line.len())).collect::<Vec<_>>();
-        // Of the others the last counts; of these, each would.
-        let is_replaced = |setting: &&Setting| {
-            let mut args = command.get_arguments();
-            let arg = args.find(|arg| arg.get_long() == Some(&setting.key));
-            arg.is_some_and(|arg| {
-                let source = given.value_source(arg.get_id().as_str());
-                matches!(arg.get_action(), ArgAction::Append)
-                    && source == Some(ValueSource::CommandLine)
-            })
-        };
-        let set = settings.iter().filter(|setting| !is_replaced(setting));
-        let set = set.filter_map(word).map(OsString::from);
-        let line = program.into_iter().chain(set).chain(line).collect();
+        let is_given =
+            |arg: &Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+        let given: Vec<_> = keyed(&command)
+            .filter(|(_, arg)| is_given(arg))
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        let line = with(&settings, &given, command_line);
         let in_force = matches(&mut command, line)?;
         let arguments = Arguments::from_arg_matches(&in_force).map_err(Error::Arguments)?;
         Ok(Self {
             arguments,
-            command,
+            rulebook: rulebook.into(),
             given,
-            in_force,
             settings,
             files,
         })
+    }
+
+    /// Each key with its value, as a file could have it, and where that comes
+    /// from. `command_line`: as it was read with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub(crate) fn listing(&self, command_line: &[OsString]) -> Result<String, Error> {
+        let mut command = Arguments::command();
+        let in_force = matches(
+            &mut command,
+            with(&self.settings, &self.given, command_line),
+        )?;
+        let mut list = String::new();
+        if self.files.is_empty() {
+            let _ = writeln!(list, "# There is no file `{}`.", config::DEFAULT_PATH);
+        }
+        for file in &self.files {
+            let _ = writeln!(list, "# Read `{}`.", file.display());
+        }
+        for (name, arg) in keyed(&command) {
+            let id = arg.get_id().as_str();
+            let set = self.settings.iter().find(|setting| setting.key == name);
+            let source = match set {
+                _ if self.is_given(name) => "argument".to_owned(),
+                Some(setting) => setting.mark.to_string(),
+                None => "default".to_owned(),
+            };
+            let given = || {
+                let mut raw = in_force.get_raw(id)?;
+                Some(literal(&raw.next()?.to_string_lossy()))
+            };
+            let by_default = || {
+                let (default, unless) = implied(name)?;
+                let is_replaced = in_force.value_source(&unless.replace('-', "_"));
+                is_replaced.is_none().then(|| literal(default))
+            };
+            let value = match arg.get_action() {
+                ArgAction::SetTrue => Some(in_force.get_flag(id).to_string()),
+                _ => given().or_else(by_default),
+            };
+            let line = match value {
+                Some(value) => format!("{name} = {value}"),
+                None => format!("#{name} ="),
+            };
+            let _ = writeln!(list, "{line:<39} # {source}");
+        }
+        Ok(list)
     }
 
     /// The policy's settings on a machine with so much memory and swap.
@@ -151,64 +193,32 @@ impl Configuration {
     }
 
     fn is_given(&self, key: &str) -> bool {
-        let arg = self
-            .command
-            .get_arguments()
-            .find(|arg| arg.get_long() == Some(key));
-        arg.is_some_and(|arg| {
-            self.given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
-        })
+        self.given.iter().any(|given| given == key)
     }
 }
 
 /// The keys by which it is decided when to act.
 const THRESHOLDS: [&str; 4] = ["memory", "memory-size", "swap", "swap-size"];
 
-/// Each key with its value, as a file could have it, and where that comes from.
-impl fmt::Display for Configuration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.files[..] {
-            [] => writeln!(
-                f,
-                "# There is no configuration file: `{}`.",
-                config::DEFAULT_PATH
-            )?,
-            files => {
-                for file in files {
-                    writeln!(f, "# Read `{}`.", file.display())?;
-                }
-            }
-        }
-        for (name, arg) in keyed(&self.command) {
-            let id = arg.get_id().as_str();
-            let set = self.settings.iter().find(|setting| setting.key == name);
-            let source = if self.is_given(name) {
-                "argument".to_owned()
-            } else if let Some(setting) = set {
-                setting.mark.to_string()
-            } else {
-                "default".to_owned()
-            };
-            let given = || {
-                let mut raw = self.in_force.get_raw(id)?;
-                Some(literal(&raw.next()?.to_string_lossy()))
-            };
-            let line = match arg.get_action() {
-                ArgAction::SetTrue => Some(self.in_force.get_flag(id).to_string()),
-                _ => given().or_else(|| {
-                    let (default, unless) = implied(name)?;
-                    let is_replaced = self.in_force.value_source(&unless.replace('-', "_"));
-                    is_replaced.is_none().then(|| literal(default))
-                }),
-            };
-            let line = match line {
-                Some(value) => format!("{name} = {value}"),
-                None => format!("#{name} ="),
-            };
-            writeln!(f, "{line:<39} # {source}")?;
-        }
-        Ok(())
-    }
+fn matches(command: &mut Command, line: Vec<OsString>) -> Result<ArgMatches, Error> {
+    command
+        .try_get_matches_from_mut(line)
+        .map_err(Error::Arguments)
+}
+
+/// `command_line` with those of `settings` in front of its arguments that are not
+/// `given` there.
+fn with(settings: &[Setting], given: &[String], command_line: &[OsString]) -> Vec<OsString> {
+    let (program, arguments) = command_line.split_at(1.min(command_line.len()));
+    let set = settings
+        .iter()
+        .filter(|setting| !given.iter().any(|key| *key == setting.key));
+    let set = set.filter_map(word).map(OsString::from);
+    let program = program.iter().cloned();
+    program
+        .chain(set)
+        .chain(arguments.iter().cloned())
+        .collect()
 }
 
 /// A configuration file with all keys, each with what it is for and its default,
@@ -262,8 +272,30 @@ pub(crate) fn print() -> String {
             ),
         };
     }
+    file.push_str(RULES);
     file
 }
+
+/// What [`print`] says of rules.
+const RULES: &str = r#"
+# Rules say what processes are that have no entry in the registry. The first
+# whose `match` fits counts; all that it names must fit.
+# - name, cmdline, env, parent, ancestor: a regular expression; env is looked for
+#   in each `NAME=value`, parent and ancestor in names
+# - exe, cgroup: a pattern for the whole path; `*` stops at `/`, `**` does not
+# - user: a name, a number, or `@group` for who is in that group; group: the
+#   process's own
+#
+# [[rule]]
+# match = { cmdline = 'train\.py', user = "@ml" }
+# value = "30 +5/h"   # as an entry has it
+# max-value = 100     # the highest value that an entry can give
+# protect = false     # true: never kill
+# prefer = false      # true: kill first
+# avoid = false       # true: kill last
+# pause = true        # whether it may be paused
+# name = "training"   # as it is shown
+"#;
 
 /// What a key means that is not set, where that does not depend on the machine,
 /// and the key that it does not mean that beside.

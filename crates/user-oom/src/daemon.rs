@@ -490,6 +490,11 @@ impl Daemon {
             unheld: self.senses.unheld,
             unread: self.senses.unread,
             reaped: self.executor.reaped(),
+            unmatched: {
+                let mut unmatched = self.senses.surveyor.rulebook.unmatched();
+                let first = unmatched.next().cloned();
+                (usize::from(first.is_some()) + unmatched.count(), first)
+            },
         }
     }
 

@@ -24,6 +24,7 @@ mod pressure;
 mod privileges;
 mod registry_turn;
 mod rehearsal;
+mod rulebook;
 mod senses;
 #[cfg(test)]
 mod stand_in;
@@ -76,7 +77,7 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
     }
     let read = Configuration::read(&command_line);
     if asked.check_config {
-        return check(read).map_err(|err| Error::Checked(Box::new(err)));
+        return check(read, &command_line).map_err(|err| Error::Checked(Box::new(err)));
     }
     let configuration = read?;
     let arguments = &configuration.arguments;
@@ -85,6 +86,9 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
     let syslog = start_log(arguments);
     for remark in arguments.remarks() {
         log::info!("{remark}");
+    }
+    for remark in &configuration.rulebook.remarks {
+        log::warn!("{remark}");
     }
     let terminal = syslog.is_none() && io::stdout().is_terminal();
     let guarded = start::daemon(
@@ -105,9 +109,10 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
 }
 
 /// Prints what is in force, and says what the daemon would not start with.
-fn check(read: Result<Configuration, Error>) -> Result<(), Error> {
+fn check(read: Result<Configuration, Error>, command_line: &[OsString]) -> Result<(), Error> {
     let configuration = read?;
-    say(&configuration.to_string());
+    say(&configuration.listing(command_line)?);
+    say(&start::matches(&configuration)?);
     start::check(&configuration)
 }
 

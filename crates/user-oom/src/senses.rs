@@ -11,6 +11,7 @@ use crate::classify::{Classifier, pausing};
 use crate::error::chain;
 use crate::memory::MemorySource;
 use crate::pressure::PressureWatches;
+use crate::rulebook;
 use crate::surveyor::Surveyor;
 use crate::tell::record::Record;
 use crate::tell::scribe::Scribe;
@@ -40,6 +41,8 @@ pub(crate) struct Senses {
     to_tie: bool,
     /// When a decision began to wait for what is known of newcomers.
     asked: Option<Moment>,
+    /// Likewise, which rules match.
+    to_label: bool,
     said: Said,
     /// Of the last table: processes without a descriptor kept, and processes that
     /// could not be read.
@@ -79,6 +82,7 @@ impl Senses {
             processes,
             to_tie: true,
             asked: None,
+            to_label: true,
             said: Said::default(),
             unheld: 0,
             unread: 0,
@@ -185,6 +189,9 @@ impl Senses {
         if (self.to_tie || self.to_measure.is_some()) && is_quiet {
             surveyor.ask_for_unknown(table);
         }
+        if self.to_label && is_quiet {
+            self.to_label = !surveyor.ask_for_labels(table);
+        }
         // First: a pause waits for it.
         if self.to_tie && is_quiet {
             let processes = &self.processes;
@@ -247,7 +254,9 @@ impl Senses {
             let surveyor = &mut self.surveyor;
             table.ask_for_identities(depth, &mut |request| surveyor.ask(request));
             table.ask_for_members(&mut |request| surveyor.ask(request));
+            self.surveyor.ask_for_labels(table);
             self.to_tie = true;
+            self.to_label = true;
         }
         match scanned {
             // Those held are the ones that could be read.
@@ -275,6 +284,13 @@ impl Senses {
             }
             let word = process.dossier.value.and_then(|_| word(process.id));
             process.dossier.pause = pausing(process, word);
+        }
+        for index in 0..self.processes.len() {
+            let parent = Seen::position(&self.processes, self.processes[index].parent);
+            let parent = parent.map(|parent| self.processes[parent].dossier.label.rule);
+            let process = &mut self.processes[index];
+            let age_millis = self.table.age_millis(process.id);
+            rulebook::apply(process, parent.unwrap_or_default(), age_millis);
         }
         self.say_beyond(beyond_memory, scribe);
         began.elapsed()
@@ -383,14 +399,17 @@ mod tests {
 
         let answered: Arc<Mutex<BTreeSet<_>>> = Arc::default();
         let noted = Arc::clone(&answered);
-        let read = read(root().path(), Programs::new(), None);
-        let surveyor = Surveyor::spawn(Arc::new(move |request| {
-            let measures = matches!(request.what, What::OwnMemory);
-            if measures || matches!(request.what, What::Ties) {
-                noted.lock().unwrap().insert((request.id.pid, measures));
-            }
-            read(request)
-        }));
+        let read = read(root().path(), Programs::new(), None, Arc::default());
+        let surveyor = Surveyor::spawn(
+            Arc::new(move |request| {
+                let measures = matches!(request.what, What::OwnMemory);
+                if measures || matches!(request.what, What::Ties) {
+                    noted.lock().unwrap().insert((request.id.pid, measures));
+                }
+                read(request)
+            }),
+            Arc::default(),
+        );
         let meminfo = folder.path().join("meminfo");
         std::fs::write(&meminfo, "MemTotal: 4096 kB\nMemAvailable: 4096 kB\n").unwrap();
         let meminfo = Meminfo::open(&meminfo).unwrap();

@@ -3,10 +3,12 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control::Place;
@@ -172,11 +174,14 @@ pub(crate) fn daemon(
         &mut settings,
     ));
     let mut guard = Guard::new(settings.clone(), pressure.gates(), surroundings, capacity);
-    let surveyor = Surveyor::spawn(surveyor::read(
+    let rulebook = Arc::clone(&configuration.rulebook);
+    let read = surveyor::read(
         Path::new(PROC),
         Programs::new(),
         scope.clone(),
-    ));
+        Arc::clone(&rulebook),
+    );
+    let surveyor = Surveyor::spawn(read, rulebook);
     let watchdog = Watchdog::spawn(
         settings.clone(),
         || memory_beside(arguments, scope.clone(), memory),
@@ -347,6 +352,39 @@ fn settings(configuration: &Configuration, memory: &Memory) -> Result<Settings, 
         Some(unusable) if !arguments.force => Err(Error::Unusable(unusable)),
         _ => Ok(settings),
     }
+}
+
+/// Each rule, and how many processes it matches now.
+///
+/// # Errors
+///
+/// [`Error::Processes`].
+pub(crate) fn matches(configuration: &Configuration) -> Result<String, Error> {
+    let rulebook = &configuration.rulebook;
+    if rulebook.is_empty() {
+        return Ok(String::new());
+    }
+    let root = ProcRoot::at(PROC);
+    let mut table = ProcessTable::new(root.clone(), room_for(0));
+    scan(&mut table, Depth::Fast)?;
+    let mut list = String::from("\n# Rules: the first that matches counts.\n");
+    for (place, pids) in surveyor::matches(root.path(), rulebook, table.processes()) {
+        let shown: Vec<_> = pids.iter().take(8).map(ToString::to_string).collect();
+        let more = if shown.len() < pids.len() {
+            ", …"
+        } else {
+            ""
+        };
+        let pids = match shown.is_empty() {
+            true => "no process".to_owned(),
+            false => format!("{} ({}{more})", pids.len(), shown.join(", ")),
+        };
+        let _ = writeln!(list, "# {place} matches {pids}");
+    }
+    for remark in &rulebook.remarks {
+        let _ = writeln!(list, "# {remark}");
+    }
+    Ok(list)
 }
 
 /// Whether a daemon could start with `configuration` on this machine now.

@@ -21,11 +21,12 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use oom_policy::{Memory, Moment, Name, Process, ProcessId};
+use oom_policy::{Label, Memory, Moment, Name, Process, ProcessId, Seen};
 use sensors::{Cgroup, CommandLine, Depth, Executable, Inquiry, ProcessTable, Survey, What};
 
 use crate::classify::{Classifier, Program, Programs};
 use crate::commands::Commands;
+use crate::rulebook::Rulebook;
 
 /// How long the first decision waits for what is known of the processes. 3000
 /// take some 150 ms.
@@ -51,14 +52,31 @@ pub(crate) type Read = dyn Fn(&Inquiry) -> Surveyed + Send + Sync;
 pub(crate) struct Surveyed {
     pub(crate) survey: Survey,
     pub(crate) program: Program,
+    /// What rules say of it, where that was asked.
+    pub(crate) label: Label,
 }
 
-/// Reads below `root`, where procfs is. `scope`: the cgroup that is guarded, where
-/// it is not the machine.
-pub(crate) fn read(root: &Path, programs: Programs, scope: Option<Cgroup>) -> Arc<Read> {
+/// Reads below `root`, where procfs is, and labels by `rulebook`. `scope`: the
+/// cgroup that is guarded, where it is not the machine.
+pub(crate) fn read(
+    root: &Path,
+    programs: Programs,
+    scope: Option<Cgroup>,
+    rulebook: Arc<Rulebook>,
+) -> Arc<Read> {
     let root = root.to_owned();
     Arc::new(move |request| {
-        let mut program = Program::default();
+        let (mut program, mut label) = (Program::default(), Label::default());
+        if request.what == What::Label {
+            let survey = sensors::portray(&root, request, &mut |portrait| {
+                label = rulebook.label(portrait);
+            });
+            return Surveyed {
+                survey,
+                program,
+                label,
+            };
+        }
         let mut recognise = |executable: &Executable<'_>| {
             program = programs.recognise(executable);
         };
@@ -69,8 +87,40 @@ pub(crate) fn read(root: &Path, programs: Programs, scope: Option<Cgroup>) -> Ar
             &mut recognise,
             &reaper::have_one_memory,
         );
-        Surveyed { survey, program }
+        Surveyed {
+            survey,
+            program,
+            label,
+        }
     })
+}
+
+/// Where each rule of `rulebook` stands, and which of `processes` it matches.
+/// May wait for ever; for a command that a person waits for.
+pub(crate) fn matches(
+    root: &Path,
+    rulebook: &Rulebook,
+    processes: &[Seen],
+) -> Vec<(Arc<str>, Vec<u32>)> {
+    let mut matched: Vec<_> = rulebook
+        .places()
+        .map(|place| (Arc::clone(place), Vec::new()))
+        .collect();
+    for process in processes.iter().filter(|process| !process.is_kernel_thread) {
+        let request = Inquiry {
+            id: process.id,
+            what: What::Label,
+            rss_bytes: process.rss_bytes,
+        };
+        // What is gone is matched by none.
+        let _ = sensors::portray(root, &request, &mut |portrait| {
+            let rule = usize::from(rulebook.label(portrait).rule);
+            if let Some((_, pids)) = rule.checked_sub(1).and_then(|rule| matched.get_mut(rule)) {
+                pids.push(process.id.pid);
+            }
+        });
+    }
+    matched
 }
 
 /// The loop's side of it.
@@ -87,6 +137,7 @@ pub(crate) struct Surveyor {
     /// Families have been measured, and shared memory is next.
     is_shareds_turn: bool,
     commands: Commands,
+    pub(crate) rulebook: Arc<Rulebook>,
 }
 
 /// A request that was not answered, as it is told.
@@ -118,7 +169,7 @@ struct Bells {
 impl Surveyor {
     /// Starts the thread, which answers by `read`. Where none can be had, that
     /// is said, and nothing is answered.
-    pub(crate) fn spawn(read: Arc<Read>) -> Self {
+    pub(crate) fn spawn(read: Arc<Read>, rulebook: Arc<Rulebook>) -> Self {
         let worker = Worker::spawn(&read).inspect_err(|err| {
             log::warn!(
                 "session-critical programs and shared memory are not recognised: cannot start the \
@@ -133,6 +184,7 @@ impl Surveyor {
             since: None,
             is_shareds_turn: false,
             commands: Commands::new(),
+            rulebook,
         }
     }
 
@@ -165,10 +217,12 @@ impl Surveyor {
         table: &mut ProcessTable,
         classifier: &Classifier,
     ) {
-        while let Some(Surveyed { survey, program }) = self.answer() {
-            self.commands.learn(&survey);
-            if let Some((seen, dossier)) = table.apply(&survey) {
-                classifier.classify(program, seen, dossier);
+        while let Some(answer) = self.answer() {
+            self.commands.learn(&answer.survey);
+            match table.apply(&answer.survey) {
+                Some((_, dossier)) if answer.survey.is_label() => dossier.label = answer.label,
+                Some((seen, dossier)) => classifier.classify(answer.program, seen, dossier),
+                None => {}
             }
         }
         if !self.asked.is_empty() {
@@ -194,6 +248,7 @@ impl Surveyor {
         // As many at a time as there is room for.
         loop {
             self.ask_for_unknown(table);
+            self.ask_for_labels(table);
             if self.asked.is_empty() || !wait(self, table) {
                 break;
             }
@@ -210,6 +265,12 @@ impl Surveyor {
     /// newcomers, not all have been asked about.
     pub(crate) fn ask_for_unknown(&mut self, table: &mut ProcessTable) {
         table.ask_for_identities(Depth::Fast, &mut |request| self.ask(request));
+    }
+
+    /// Has found which rules match those of which that is not known, where there
+    /// are rules; whether all were asked about.
+    pub(crate) fn ask_for_labels(&mut self, table: &mut ProcessTable) -> bool {
+        self.rulebook.is_empty() || table.ask_for_labels(&mut |request| self.ask(request))
     }
 
     /// Has measured what is due of `table`, where there is room, and once all are
@@ -353,6 +414,7 @@ impl fmt::Display for Unanswered {
             What::Ties => "its environ or open files",
             What::Terminal => "what holds its terminal",
             What::SameMemory(_) => "whether it shares its memory",
+            What::Label => "what rules look at",
         };
         write!(f, "{file} did not come within {seconds} s; ")?;
         match (self.what, self.uid) {
@@ -374,7 +436,7 @@ impl fmt::Display for Unanswered {
 fn patience(request: &Inquiry) -> Duration {
     match request.what {
         What::Identity | What::Terminal | What::SameMemory(_) => IDENTITY_PATIENCE,
-        What::OwnMemory | What::LastMapped | What::CommandLine | What::Ties => {
+        What::OwnMemory | What::LastMapped | What::CommandLine | What::Ties | What::Label => {
             let mib = u32::try_from(request.rss_bytes >> 20).unwrap_or(u32::MAX);
             MEASURE_PATIENCE + PATIENCE_PER_MIB * mib
         }
@@ -502,6 +564,7 @@ mod tests {
                         false
                     }),
                     program: Program::default(),
+                    label: Label::default(),
                 }
             })
         }
@@ -561,7 +624,7 @@ mod tests {
     /// Whether relief may pause these processes, once all is known of them.
     fn pausing_of(pids: &[u32]) -> Vec<Pausing> {
         let mut town = Town::with(pids.iter().copied());
-        let mut surveyor = Surveyor::spawn(Silent::about([]).read());
+        let mut surveyor = Surveyor::spawn(Silent::about([]).read(), Arc::default());
         surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
         take_all(&mut surveyor, &mut town);
         let mut ask = |request| surveyor.ask(request);
@@ -752,7 +815,7 @@ mod tests {
         let waiters = [Waiter::new(), Waiter::new()];
         let mut town = Town::of(&waiters);
         assert!(town.root().read_dir().unwrap().count() == 2);
-        let mut surveyor = Surveyor::spawn(Silent::about([]).read());
+        let mut surveyor = Surveyor::spawn(Silent::about([]).read(), Arc::default());
         surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
         take_all(&mut surveyor, &mut town);
         let mut asked = 0;
@@ -769,7 +832,7 @@ mod tests {
         let mut town = Town::of(&waiters);
         let stuck = waiters[0].id().pid;
         let silent = Silent::about([stuck]);
-        let mut surveyor = Surveyor::spawn(silent.read());
+        let mut surveyor = Surveyor::spawn(silent.read(), Arc::default());
         let began = Instant::now();
         surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
         // All others are answered, on however busy a machine.
@@ -822,7 +885,7 @@ mod tests {
         let waiters: Vec<Waiter> = (0..6).map(|_| Waiter::new()).collect();
         let mut town = Town::of(&waiters);
         let silent = Silent::about(waiters.iter().map(|waiter| waiter.id().pid));
-        let mut surveyor = Surveyor::spawn(silent.read());
+        let mut surveyor = Surveyor::spawn(silent.read(), Arc::default());
         let mut request = None;
         town.table.ask_for_identities(Depth::Full, &mut |asked| {
             request = Some(asked);
@@ -856,7 +919,7 @@ mod tests {
     fn however_large_families_are_there_is_room_for_shared_memory() {
         let waiters: Vec<Waiter> = (0..QUEUE + 2).map(|_| Waiter::new()).collect();
         let mut town = Town::of(&waiters);
-        let mut surveyor = Surveyor::spawn(Silent::about([]).read());
+        let mut surveyor = Surveyor::spawn(Silent::about([]).read(), Arc::default());
         let began = Instant::now();
         loop {
             assert!(began.elapsed() < LIMIT, "{surveyor:?}");
@@ -873,7 +936,7 @@ mod tests {
     fn no_more_is_asked_than_there_is_room_for() {
         let waiter = Waiter::new();
         let silent = Silent::about([waiter.id().pid]);
-        let mut surveyor = Surveyor::spawn(silent.read());
+        let mut surveyor = Surveyor::spawn(silent.read(), Arc::default());
         let request = Inquiry {
             id: waiter.id(),
             what: What::OwnMemory,

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
-use support::{Daemon, Stage};
+use support::{Daemon, Process, Stage};
 
 fn daemon(stage: &Stage, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_user-oom"));
@@ -315,4 +315,158 @@ fn the_page_about_the_file_has_what_is_printed() {
         page.contains(&want),
         "docs/configuration.md is to contain what `user-oom --print-config` prints:\n{want}"
     );
+}
+
+mod rules {
+    use super::*;
+
+    /// Between the warn and the kill threshold, so that one is enough.
+    const SHORT_OF_ONE: u64 = 350;
+
+    /// A process that holds memory and is not registered, by a program of this
+    /// name.
+    fn unregistered(stage: &Stage, name: &str, environment: &str) -> Process {
+        let program = stage.copy("test_proc1", name);
+        let elsewhere = stage.path("elsewhere");
+        fs::create_dir_all(&elsewhere).expect("ours");
+        let mut command = Command::new(program);
+        command
+            .args(["--max-mib", "200", "--rate-mib-s", "2000", "--value", "1"])
+            .arg("--registry")
+            .arg(elsewhere)
+            .env("OF_THE_TEST", environment);
+        Process::start(&mut command)
+    }
+
+    fn daemon(stage: &Stage, rules: &str) -> Daemon {
+        fs::write(stage.path("config.toml"), rules).expect("ours");
+        stage.daemon(&[])
+    }
+
+    /// With `rules`, and a process that is registered at 5, which is killed:
+    /// that one, or the other. Rules name the path of that, or they would match
+    /// the processes of other tests.
+    #[track_caller]
+    fn kills_the_registered(rules: &str, entry: Option<&str>, want: bool) {
+        let stage = Stage::new();
+        let job = unregistered(&stage, "job", "yes");
+        let registered = stage.process(5);
+        if let Some(entry) = entry {
+            fs::write(stage.entry(job.pid()), entry).expect("ours");
+        }
+        let path = stage.path("job").display().to_string();
+        let mut daemon = daemon(&stage, &rules.replace("JOB", &path));
+        daemon.says(&format!("process {} is registered", registered.pid()));
+        if entry.is_some() {
+            daemon.says(&format!("process {} is registered", job.pid()));
+        }
+        stage.set_available(SHORT_OF_ONE);
+        let victim = if want { &registered } else { &job };
+        let said = daemon.line_with("kill pid=");
+        assert!(
+            said.contains(&format!("kill pid={} ", victim.pid())),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_rule_gives_a_value_to_what_is_not_registered() {
+        for conditions in [
+            "exe = 'JOB'",
+            "exe = 'JOB', name = '^job$'",
+            "exe = 'JOB', cmdline = 'job --max-mib 200 .*elsewhere$'",
+            "exe = 'JOB', env = '^OF_THE_TEST=yes$'",
+            "exe = 'JOB', ancestor = '.'",
+        ] {
+            let rule = format!("[[rule]]\nmatch = {{ {conditions} }}\nvalue = ");
+            kills_the_registered(&format!("{rule}30"), None, true);
+            kills_the_registered(&format!("{rule}2"), None, false);
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_counts() {
+        let rules = "[[rule]]\nmatch = { exe = 'JOB', env = '^OF_THE_TEST=no$' }\nvalue = 30\n\
+                     [[rule]]\nmatch = { exe = 'JOB' }\nvalue = 2\n\
+                     [[rule]]\nmatch = { exe = 'JOB' }\nvalue = 30\n";
+        kills_the_registered(rules, None, false);
+    }
+
+    #[test]
+    fn an_entry_counts_before_a_rule_within_what_that_allows() {
+        let rule = "[[rule]]\nmatch = { exe = 'JOB' }\nvalue = 1\n";
+        kills_the_registered(rule, Some("9\n"), true);
+        kills_the_registered(&format!("{rule}max-value = 3\n"), Some("9\n"), false);
+    }
+
+    #[test]
+    fn what_a_rule_protects_is_not_killed() {
+        let stage = Stage::new();
+        let mut job = stage.process(1);
+        let rule = "[[rule]]\nmatch = { exe = '**/test_proc1' }\nprotect = true\n";
+        let mut daemon = daemon(&stage, rule);
+        daemon.says("is registered");
+        stage.set_available(100);
+        daemon.line_with("no kill: ");
+        assert!(job.lives());
+    }
+
+    #[test]
+    fn a_rule_names_what_it_matches() {
+        let stage = Stage::new();
+        let job = stage.process(1);
+        let rule = "[[rule]]\nmatch = { name = '^test_proc1$' }\nname = 'a job'\n";
+        let mut daemon = daemon(&stage, rule);
+        daemon.says("is registered");
+        stage.set_available(SHORT_OF_ONE);
+        let said = daemon.line_with(&format!("kill pid={} ", job.pid()));
+        assert!(said.contains("a job"), "{said}");
+    }
+
+    #[test]
+    fn a_rule_that_has_matched_nothing_is_named() {
+        let stage = Stage::new();
+        let _job = stage.process(1);
+        let rules = "[[rule]]\nmatch = { name = '^no-such-thing$' }\nvalue = 5\n\
+                     [[rule]]\nmatch = { name = '^test_proc1$' }\nvalue = 5\n";
+        let path = stage.path("config.toml").display().to_string();
+        let output = run(&stage, rules, &["--check-config"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let said = stdout(&output);
+        assert!(
+            said.contains(&format!("# {path}:1 matches no process")),
+            "{said}"
+        );
+        assert!(said.contains(&format!("# {path}:4 matches ")), "{said}");
+        let mut daemon = stage.daemon(&["-r", "1"]);
+        daemon.line_with(&format!("; 1 rule matched no process yet ({path}:1)"));
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_meant_is_refused_where_it_stands() {
+        let refused = |labels: &str, why: &str| {
+            refuses(
+                &format!("[[rule]]\nmatch = {{ name = 'a' }}\n{labels}\n"),
+                &[why],
+            );
+        };
+        refused("value = 'much'", "config.toml:3:9: `value`: `much`");
+        refused(
+            "valeu = 5",
+            "config.toml:3:1: `valeu` is not a key: did you mean `value`?",
+        );
+        // What is not there yet must not be taken for done.
+        refused(
+            "signal = 'SIGINT'",
+            "config.toml:3:1: `signal` is not a key",
+        );
+        refuses(
+            "[[rule]]\nmatch = { name = '(' }\nvalue = 1\n",
+            &["config.toml:2:18: `name`: not a regular expression"],
+        );
+        refuses(
+            "[[rule]]\nvalue = 1\n",
+            &["config.toml:1:1: it would match every process"],
+        );
+    }
 }

@@ -53,6 +53,20 @@ pub enum Slip {
     Near(PauseWord),
 }
 
+/// What `text` says where it is a value alone, as an entry begins: `8`, `8 +3/h`.
+///
+/// # Errors
+///
+/// [`ValueError`]: it is not one.
+pub fn parse_worth(text: &str) -> Result<(u32, Option<Rate>), ValueError> {
+    let given = parse_entry(text.as_bytes())?;
+    let words = 1 + usize::from(given.rate.is_some());
+    if words < text.split_ascii_whitespace().count() {
+        return Err(ValueError::Rate);
+    }
+    Ok((given.value, given.rate))
+}
+
 /// What `text` gives: its first word, in plain digits, is the value, to which a
 /// word like `+3/h` may add. The words behind on its line are labels, of which
 /// `pause` and `nopause` mean something; the other lines are a comment.

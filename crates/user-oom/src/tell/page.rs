@@ -861,6 +861,7 @@ impl Display for ShortfallWords<'_> {
             unheld,
             unread,
             reaped,
+            ref unmatched,
         } = *self.0;
         if unheld > 0 {
             let noun = plural(unheld, "process", "processes");
@@ -880,6 +881,14 @@ impl Display for ShortfallWords<'_> {
             write!(
                 f,
                 "; reaper: {released} freed, {gone} had exited, {failed} busy, {dropped} not tried"
+            )?;
+        }
+        if let (count, Some(first)) = unmatched {
+            let noun = plural(*count, "rule", "rules");
+            let first_of = if *count > 1 { "first: " } else { "" };
+            write!(
+                f,
+                "; {count} {noun} matched no process yet ({first_of}{first})"
             )?;
         }
         Ok(())
@@ -1248,6 +1257,7 @@ mod tests {
                 failed: 2,
                 ..Tally::default()
             },
+            unmatched: (2, Some("c.toml:7".into())),
         };
         assert_eq!(
             plain(&Record::Status(
@@ -1258,7 +1268,8 @@ mod tests {
             )),
             "memory 95 of 1000 MiB available (9.50 %), swap 10 of 400 MiB free (2.50 %); 12 \
              processes not held (raise RLIMIT_NOFILE); 1 process hidden (hidepid, or \
-             RLIMIT_NOFILE); reaper: 5 freed, 0 had exited, 2 busy, 0 not tried\n"
+             RLIMIT_NOFILE); reaper: 5 freed, 0 had exited, 2 busy, 0 not tried; 2 rules \
+             matched no process yet (first: c.toml:7)\n"
         );
     }
 

@@ -209,7 +209,7 @@ pub(crate) struct PausedWords {
 }
 
 /// What does not go as it should, as far as it is counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shortfalls {
     /// Processes without a descriptor kept, for want of descriptors.
     pub(crate) unheld: usize,
@@ -217,6 +217,8 @@ pub(crate) struct Shortfalls {
     pub(crate) unread: usize,
     /// What became of the memory that the reaper was to free.
     pub(crate) reaped: Tally,
+    /// How many rules have matched no process, and where the first of them stands.
+    pub(crate) unmatched: (usize, Option<Arc<str>>),
 }
 
 /// What is done to a process.

@@ -1,0 +1,493 @@
+//! Rules: which of them matches a process. What follows from that is their
+//! user's business.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use globset::GlobBuilder;
+use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
+
+use crate::document::{Keyword, Kind, RuleText, Setting, Value};
+use crate::mistake::{Mistake, Mistakes, Position};
+
+/// A pattern that is compiled takes no more,
+const PATTERN_BYTES: usize = 256 << 10;
+/// and neither do all that look at one thing,
+const PATTERNS_BYTES: usize = 4 << 20;
+/// nor what is remembered of having matched them. With less, it is computed
+/// anew.
+const REMEMBERED_BYTES: usize = 64 << 10;
+
+/// What a rule can look at.
+pub const CONDITIONS: [Keyword; 9] = [
+    text("name"),
+    text("exe"),
+    text("cmdline"),
+    text("cgroup"),
+    text("user"),
+    text("group"),
+    text("env"),
+    text("parent"),
+    text("ancestor"),
+];
+
+const fn text(name: &'static str) -> Keyword {
+    Keyword {
+        name: Cow::Borrowed(name),
+        kind: Kind::Text,
+    }
+}
+
+/// What of a process is text, cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The name that it gives itself.
+    Name,
+    /// The path of its executable.
+    Executable,
+    /// The path of its cgroup.
+    Cgroup,
+    /// The name of its parent.
+    Parent,
+    /// The name of its parent, of that one's parent, and so on.
+    Ancestor,
+    /// Its arguments, with spaces between them.
+    CommandLine,
+    /// `NAME=value`.
+    Environment,
+}
+
+impl Field {
+    const ALL: [Self; 7] = [
+        Self::Name,
+        Self::Executable,
+        Self::Cgroup,
+        Self::Parent,
+        Self::Ancestor,
+        Self::CommandLine,
+        Self::Environment,
+    ];
+
+    fn key(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Executable => "exe",
+            Self::Cgroup => "cgroup",
+            Self::Parent => "parent",
+            Self::Ancestor => "ancestor",
+            Self::CommandLine => "cmdline",
+            Self::Environment => "env",
+        }
+    }
+
+    /// Its patterns are globs for paths, else regular expressions.
+    fn is_path(self) -> bool {
+        matches!(self, Self::Executable | Self::Cgroup)
+    }
+}
+
+/// A process, as far as rules ask about it.
+pub trait Subject {
+    /// Calls `each` with each text that the field has.
+    fn texts(&mut self, field: Field, each: &mut dyn FnMut(&[u8]));
+    /// Its real user id, its real group id, and its other groups.
+    fn credentials(&mut self) -> (u32, u32, &[u32]);
+}
+
+/// The rules, in order.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// The patterns for each of [`Field::ALL`].
+    sets: [RegexSet; 7],
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    place: Arc<str>,
+    /// Which pattern of each set is to match.
+    patterns: [Option<usize>; 7],
+    user: Option<User>,
+    group: Option<Option<u32>>,
+    has_matched: AtomicU32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum User {
+    Is(u32),
+    InGroup(u32),
+    /// There is none of that name.
+    Unknown,
+}
+
+/// What is known by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Account {
+    User,
+    Group,
+}
+
+impl Rules {
+    /// Compiles `texts`. `user` and `group` give the number that belongs to a
+    /// name; a name that has none matches no process.
+    ///
+    /// # Errors
+    ///
+    /// All patterns that cannot be meant.
+    pub fn compile(
+        texts: &[RuleText],
+        user: &dyn Fn(&str) -> Option<u32>,
+        group: &dyn Fn(&str) -> Option<u32>,
+    ) -> Result<Self, Mistakes> {
+        let mut patterns: [Vec<String>; 7] = Default::default();
+        let mut problems = Vec::new();
+        let number = |account, name: &str| {
+            let found = match account {
+                Account::User => user(name),
+                Account::Group => group(name),
+            };
+            name.parse().ok().or(found)
+        };
+        let mut rules = Vec::with_capacity(texts.len());
+        for text in texts {
+            let mut rule = Rule {
+                place: text.mark.to_string().into(),
+                patterns: [None; 7],
+                user: None,
+                group: None,
+                has_matched: AtomicU32::new(0),
+            };
+            for condition in &text.conditions {
+                let Value::Text(value) = &condition.value else {
+                    continue;
+                };
+                let fields = Field::ALL.iter().enumerate();
+                let field = fields
+                    .into_iter()
+                    .find(|(_, field)| field.key() == condition.key);
+                match (field, &*condition.key) {
+                    (Some((index, field)), _) => match pattern(*field, value) {
+                        Ok(pattern) => {
+                            rule.patterns[index] = Some(patterns[index].len());
+                            patterns[index].push(pattern);
+                        }
+                        Err(said) => problems.push(problem(condition, &said)),
+                    },
+                    (None, "user") => {
+                        rule.user = Some(match value.strip_prefix('@') {
+                            Some(name) => {
+                                number(Account::Group, name).map_or(User::Unknown, User::InGroup)
+                            }
+                            None => number(Account::User, value).map_or(User::Unknown, User::Is),
+                        });
+                    }
+                    (None, _) => rule.group = Some(number(Account::Group, value)),
+                }
+            }
+            rules.push(rule);
+        }
+        if !problems.is_empty() {
+            return Err(Mistakes(problems));
+        }
+        let mut sets: [RegexSet; 7] = Default::default();
+        for (set, patterns) in sets.iter_mut().zip(&patterns) {
+            let built = RegexSetBuilder::new(patterns)
+                .size_limit(PATTERNS_BYTES)
+                .dfa_size_limit(REMEMBERED_BYTES)
+                .build();
+            match (built, texts.first()) {
+                (Ok(built), _) => *set = built,
+                (Err(_), Some(first)) => {
+                    let said = "the patterns of all rules together are too large: use fewer or \
+                                simpler ones";
+                    return Err(Mistakes(vec![first.mark.problem(said)]));
+                }
+                (Err(_), None) => {}
+            }
+        }
+        Ok(Self { sets, rules })
+    }
+
+    /// Which is the first that matches. What rules ask about is read as they ask,
+    /// each field once.
+    pub fn first_match(&self, subject: &mut dyn Subject) -> Option<usize> {
+        let mut matched: [Option<Vec<bool>>; 7] = Default::default();
+        let found = self.rules.iter().position(|rule| {
+            rule.is_owner(subject)
+                && rule.patterns.iter().enumerate().all(|(index, pattern)| {
+                    let Some(pattern) = *pattern else { return true };
+                    let field = Field::ALL[index];
+                    let set = &self.sets[index];
+                    let matched = &mut matched[index];
+                    matched.get_or_insert_with(|| matches(set, subject, field))[pattern]
+                })
+        })?;
+        // Only whether it is 0 is asked.
+        self.rules[found].has_matched.store(1, Ordering::Relaxed);
+        Some(found)
+    }
+
+    /// Where each stands.
+    pub fn places(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.rules.iter().map(|rule| &rule.place)
+    }
+
+    /// Where those stand that have matched nothing yet.
+    pub fn unmatched(&self) -> impl Iterator<Item = &Arc<str>> {
+        let unmatched = |rule: &&Rule| rule.has_matched.load(Ordering::Relaxed) == 0;
+        self.rules.iter().filter(unmatched).map(|rule| &rule.place)
+    }
+}
+
+impl Rule {
+    fn is_owner(&self, subject: &mut dyn Subject) -> bool {
+        if self.user.is_none() && self.group.is_none() {
+            return true;
+        }
+        let (user, group, others) = subject.credentials();
+        let is_user = match self.user {
+            None => true,
+            Some(User::Is(uid)) => uid == user,
+            Some(User::InGroup(gid)) => gid == group || others.contains(&gid),
+            Some(User::Unknown) => false,
+        };
+        is_user && self.group.is_none_or(|gid| gid == Some(group))
+    }
+}
+
+/// Which patterns of `set` match a text of the field.
+fn matches(set: &RegexSet, subject: &mut dyn Subject, field: Field) -> Vec<bool> {
+    let mut matched = vec![false; set.len()];
+    subject.texts(field, &mut |text| {
+        for pattern in &set.matches(text) {
+            matched[pattern] = true;
+        }
+    });
+    matched
+}
+
+fn problem(condition: &Setting, said: &str) -> Mistake {
+    let mark: &Position = &condition.mark;
+    mark.problem(format!("`{}`: {said}", condition.key))
+}
+
+/// `text` as a regular expression.
+fn pattern(field: Field, text: &str) -> Result<String, String> {
+    if field.is_path() {
+        if !text.starts_with(['/', '*']) {
+            return Err(format!(
+                "`{text}` matches no path: begin with `/`, or with `**/` for any directory"
+            ));
+        }
+        let glob = GlobBuilder::new(text)
+            .literal_separator(true)
+            .backslash_escape(true)
+            .build();
+        let glob = glob.map_err(|err| format!("not a pattern for paths: {}", err.kind()))?;
+        return Ok(glob.regex().to_owned());
+    }
+    let built = RegexBuilder::new(text).size_limit(PATTERN_BYTES).build();
+    let regex = built.map_err(|err| match err {
+        regex::Error::CompiledTooBig(_) => "it is too large: use a simpler one".to_owned(),
+        // The last line says what; those before it show where.
+        err => {
+            let said = err.to_string();
+            let last = said.lines().next_back().unwrap_or_default();
+            let last = last.strip_prefix("error: ").unwrap_or(last);
+            format!("not a regular expression: {last}")
+        }
+    })?;
+    if regex.is_match(b"") {
+        return Err(format!(
+            "`{text}` matches every text: give one that names what is meant, such as `^postgres$`"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::document::{Grammar, parse};
+
+    /// A process, and which fields were read.
+    #[derive(Default)]
+    struct Made {
+        texts: Vec<(Field, Vec<&'static str>)>,
+        uid: u32,
+        gid: u32,
+        groups: Vec<u32>,
+        read: Vec<Field>,
+    }
+
+    impl Subject for Made {
+        fn texts(&mut self, field: Field, each: &mut dyn FnMut(&[u8])) {
+            self.read.push(field);
+            let own = self.texts.iter().find(|(own, _)| *own == field);
+            for text in own.map(|(_, texts)| texts).into_iter().flatten() {
+                each(text.as_bytes());
+            }
+        }
+
+        fn credentials(&mut self) -> (u32, u32, &[u32]) {
+            (self.uid, self.gid, &self.groups)
+        }
+    }
+
+    fn compile(conditions: &[&str]) -> Result<Rules, Mistakes> {
+        let text: String = conditions
+            .iter()
+            .map(|conditions| format!("[[rule]]\nmatch = {{ {conditions} }}\nlabel = 1\n"))
+            .collect();
+        let grammar = Grammar {
+            keys: &[],
+            labels: &[super::text("label")],
+        };
+        let found = parse(Path::new("f"), &text, grammar, |_| None)?;
+        let user = |name: &str| (name == "alice").then_some(1000);
+        let group = |name: &str| (name == "ml").then_some(500);
+        Rules::compile(&found.rules, &user, &group)
+    }
+
+    #[track_caller]
+    fn check(conditions: &str, process: Made, want: bool) -> Vec<Field> {
+        let mut process = process;
+        let rules = compile(&[conditions]).unwrap();
+        assert_eq!(
+            rules.first_match(&mut process).is_some(),
+            want,
+            "{conditions}"
+        );
+        process.read
+    }
+
+    fn with(field: Field, texts: &[&'static str]) -> Made {
+        Made {
+            texts: vec![(field, texts.to_vec())],
+            ..Made::default()
+        }
+    }
+
+    #[test]
+    fn the_first_that_matches_counts_and_the_others_have_matched_nothing() {
+        let rules = compile(&["name = 'x'", "name = 'ab'", "name = 'a'", "name = 'b'"]).unwrap();
+        let first = |name| rules.first_match(&mut with(Field::Name, &[name]));
+        let unmatched = || rules.unmatched().map(|place| &**place).collect::<Vec<_>>();
+        assert_eq!(unmatched(), ["f:1", "f:4", "f:7", "f:10"]);
+        assert_eq!(first("cab"), Some(1));
+        assert_eq!(first("ca"), Some(2));
+        assert_eq!(first("c"), None);
+        assert_eq!(unmatched(), ["f:1", "f:10"]);
+    }
+
+    #[test]
+    fn regular_expressions_look_at_all_of_a_text() {
+        let long = "python3 ".to_owned() + &"--flag ".repeat(5000) + "train.py";
+        let long: &'static str = Box::leak(long.into_boxed_str());
+        check(
+            r"cmdline = 'train\.py$'",
+            with(Field::CommandLine, &[long]),
+            true,
+        );
+        check(
+            r"cmdline = 'train\.py$'",
+            with(Field::CommandLine, &["train.pyc"]),
+            false,
+        );
+        let environment = || with(Field::Environment, &["A=1", "WANDB=x"]);
+        check("env = '^WANDB='", environment(), true);
+        check("env = '^A=1W'", environment(), false);
+        check("name = '^微信$'", with(Field::Name, &["微信"]), true);
+    }
+
+    #[test]
+    fn globs_are_for_whole_paths_and_stop_at_slashes() {
+        let exe = |path| with(Field::Executable, &[path]);
+        let postgres = "exe = '/usr/lib/postgresql/*/bin/postgres'";
+        check(postgres, exe("/usr/lib/postgresql/15/bin/postgres"), true);
+        check(postgres, exe("/usr/lib/postgresql/a/b/bin/postgres"), false);
+        check(
+            postgres,
+            exe("/x/usr/lib/postgresql/15/bin/postgres"),
+            false,
+        );
+        check(
+            "exe = '**/bin/{node,claude}'",
+            exe("/home/a/bin/node"),
+            true,
+        );
+        let cgroup = |path| with(Field::Cgroup, &[path]);
+        check(
+            "cgroup = '/user.slice/**'",
+            cgroup("/user.slice/a/b.scope"),
+            true,
+        );
+        check(
+            "cgroup = '/user.slice/*'",
+            cgroup("/user.slice/a/b.scope"),
+            false,
+        );
+    }
+
+    #[test]
+    fn users_are_known_by_number_and_a_group_by_who_is_in_it() {
+        let of = |uid, gid, groups: &[u32]| Made {
+            uid,
+            gid,
+            groups: groups.to_vec(),
+            ..Made::default()
+        };
+        check("user = 'alice'", of(1000, 0, &[]), true);
+        check("user = 'alice'", of(1001, 0, &[]), false);
+        check("user = 1001", of(1001, 0, &[]), true);
+        check("user = 'bob'", of(0, 0, &[]), false);
+        check("user = '@ml'", of(1, 500, &[]), true);
+        check("user = '@ml'", of(1, 5, &[7, 500]), true);
+        check("user = '@ml'", of(1, 5, &[7]), false);
+        check("group = 'ml'", of(1, 500, &[]), true);
+        check("group = 'ml'", of(1, 5, &[500]), false);
+        check("group = 'nogroup-of-ours'", of(1, 0, &[]), false);
+    }
+
+    #[test]
+    fn what_takes_long_to_read_is_read_only_where_the_rest_matches() {
+        let conditions = "cmdline = 'x', env = 'y', name = 'z', user = 5";
+        assert_eq!(check(conditions, with(Field::Name, &["z"]), false), []);
+        let process = Made {
+            uid: 5,
+            ..with(Field::Name, &["a"])
+        };
+        assert_eq!(check(conditions, process, false), [Field::Name]);
+        let process = Made {
+            uid: 5,
+            ..with(Field::Name, &["z"])
+        };
+        let read = check(conditions, process, false);
+        assert_eq!(read, [Field::Name, Field::CommandLine]);
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_meant_is_refused() {
+        let refused = |conditions: &str, want: &str| {
+            let said = compile(&[conditions]).unwrap_err().to_string();
+            assert!(said.contains(want), "{said}");
+        };
+        refused(
+            "name = '('",
+            "f:2:18: `name`: not a regular expression: unclosed group",
+        );
+        refused("name = '.*'", "matches every text");
+        refused("cmdline = 'a{1000}{1000}'", "`cmdline`: it is too large");
+        refused(
+            "exe = 'postgres'",
+            "`postgres` matches no path: begin with `/`",
+        );
+        refused(
+            "exe = '/a[b'",
+            "`exe`: not a pattern for paths: unclosed character class",
+        );
+    }
+}

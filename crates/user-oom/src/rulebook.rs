@@ -1,0 +1,388 @@
+//! The rules of the configuration: which processes each matches, and what it
+//! says of them.
+//!
+//! Rules only label. The surveyor finds the label of a process, since what rules
+//! look at may keep its reader waiting; the loop applies it whenever it reads
+//! the process table.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use config::{Field, Keyword, Kind, Mistakes, Position, RuleText, Rules, Setting, Subject, Value};
+use nix::unistd::{Group, User};
+use oom_policy::{Gain, Label, Name, PauseWord, Preference, Process, Protection};
+use sensors::Portrait;
+
+use crate::arguments::value;
+
+/// What a rule can say.
+pub(crate) const LABELS: [Keyword; 7] = [
+    label("value", Kind::Text),
+    label("max-value", Kind::Text),
+    label("protect", Kind::Switch),
+    label("prefer", Kind::Switch),
+    label("avoid", Kind::Switch),
+    label("pause", Kind::Switch),
+    label("name", Kind::Text),
+];
+
+const fn label(name: &'static str, kind: Kind) -> Keyword {
+    Keyword {
+        name: std::borrow::Cow::Borrowed(name),
+        kind,
+    }
+}
+
+/// All rules, compiled.
+#[derive(Debug, Default)]
+pub(crate) struct Rulebook {
+    rules: Rules,
+    labels: Vec<Label>,
+    /// What is to be said of them.
+    pub(crate) remarks: Vec<String>,
+}
+
+impl Rulebook {
+    /// # Errors
+    ///
+    /// All that cannot be meant.
+    pub(crate) fn compile(texts: &[RuleText]) -> Result<Self, Mistakes> {
+        let remarks = RefCell::default();
+        let known = |kind: &str, name: &str, number: Option<u32>| {
+            if number.is_none() && name.parse::<u32>().is_err() {
+                let remark =
+                    format!("there is no {kind} `{name}`: the rules that name it match no process");
+                RefCell::<Vec<String>>::borrow_mut(&remarks).push(remark);
+            }
+            number
+        };
+        let user = |name: &str| {
+            let found = User::from_name(name).ok().flatten();
+            known("user", name, found.map(|user| user.uid.as_raw()))
+        };
+        let group = |name: &str| {
+            let found = Group::from_name(name).ok().flatten();
+            known("group", name, found.map(|group| group.gid.as_raw()))
+        };
+        let rules = Rules::compile(texts, &user, &group);
+        let mut labels = Vec::with_capacity(texts.len());
+        let mut problems = Vec::new();
+        for (rule, text) in (1..).zip(texts) {
+            match labelled(rule, text) {
+                Ok(label) => labels.push(label),
+                Err((mark, said)) => problems.push(mark.problem(said)),
+            }
+        }
+        match rules {
+            Ok(rules) if problems.is_empty() => Ok(Self {
+                rules,
+                labels,
+                remarks: remarks.into_inner(),
+            }),
+            Ok(_) => Err(Mistakes(problems)),
+            Err(Mistakes(mut all)) => {
+                all.extend(problems);
+                Err(Mistakes(all))
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// What the first rule that matches says. On the surveyor's thread.
+    pub(crate) fn label(&self, portrait: &Portrait<'_>) -> Label {
+        let mut sitter = Sitter {
+            portrait,
+            credentials: None,
+        };
+        let found = self.rules.first_match(&mut sitter);
+        found.map_or(Label::default(), |rule| self.labels[rule])
+    }
+
+    /// Where each stands.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.rules.places()
+    }
+
+    /// Where those stand that have matched nothing yet.
+    pub(crate) fn unmatched(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.rules.unmatched()
+    }
+}
+
+/// What `text` says; else what is wrong with it, and where.
+fn labelled(rule: u16, text: &RuleText) -> Result<Label, (&Position, String)> {
+    let mut label = Label {
+        rule,
+        ..Label::default()
+    };
+    let (mut prefer, mut avoid) = (false, false);
+    for Setting {
+        key,
+        value: said,
+        mark,
+    } in &text.labels
+    {
+        let wrong = |said: String| (mark, format!("`{key}`: {said}"));
+        match (&**key, said) {
+            ("value", Value::Text(text)) => {
+                let (value, rate) = value_registry::parse_worth(text)
+                    .map_err(|err| wrong(format!("`{text}`: {err}")))?;
+                label.value = Some(value);
+                label.rate = rate;
+            }
+            ("max-value", Value::Text(text)) => {
+                label.max_value = Some(value(text).map_err(wrong)?);
+            }
+            ("name", Value::Text(text)) => {
+                let name = Name::new(text.as_bytes());
+                let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+                if text.is_empty() || !is_plain || name.as_bytes().len() < text.len() {
+                    return Err(wrong(format!(
+                        "`{text}` is not a name (expected 1 to 15 printable ASCII characters)"
+                    )));
+                }
+                label.name = Some(name);
+            }
+            ("protect", Value::Switch(is_so)) => label.protect = *is_so,
+            ("prefer", Value::Switch(is_so)) => prefer = *is_so,
+            ("avoid", Value::Switch(is_so)) => avoid = *is_so,
+            ("pause", Value::Switch(is_so)) => {
+                label.pause = Some(match is_so {
+                    true => PauseWord::Pause,
+                    false => PauseWord::NoPause,
+                });
+            }
+            _ => {}
+        }
+    }
+    label.preference = match (prefer, avoid) {
+        (true, true) => {
+            return Err((
+                &text.mark,
+                "it cannot be killed both first and last: give `prefer` or `avoid`".to_owned(),
+            ));
+        }
+        (true, false) => Preference::Prefer,
+        (false, true) => Preference::Avoid,
+        (false, false) => Preference::None,
+    };
+    Ok(label)
+}
+
+/// Has what is known of `process` by its rule count. `parent_rule`: of its
+/// parent; `age_millis`: how long it has run. Of a tree that one rule matches the topmost has the value, and the
+/// others go with it, as below an entry.
+pub(crate) fn apply(process: &mut Process, parent_rule: u16, age_millis: u64) {
+    let label = process.dossier.label;
+    if label.rule == 0 {
+        return;
+    }
+    let dossier = &mut process.dossier;
+    if let Some(value) = dossier.value {
+        if let Some(most) = label.max_value {
+            dossier.value = Some(value.min(most));
+            if let Some(gain) = &mut dossier.gain {
+                gain.most = gain.most.min(most);
+            }
+        }
+    } else if let Some(value) = label.value.filter(|_| parent_rule != label.rule) {
+        let gain = label.rate.map(|rate| Gain {
+            base: value,
+            rate,
+            unsaved_millis: age_millis,
+            most: value_registry::MAX_VALUE,
+        });
+        dossier.value = Some(gain.map_or(value, |gain| gain.value()));
+        dossier.gain = gain;
+    }
+    if label.protect {
+        dossier.protection.get_or_insert(Protection::Ignored);
+    }
+    if dossier.preference == Preference::None {
+        dossier.preference = label.preference;
+    }
+    if let Some(name) = label.name {
+        process.seen.name = name;
+    }
+}
+
+/// A process whose picture is taken field by field.
+struct Sitter<'a> {
+    portrait: &'a Portrait<'a>,
+    credentials: Option<(u32, u32, Vec<u32>)>,
+}
+
+impl Subject for Sitter<'_> {
+    fn texts(&mut self, field: Field, each: &mut dyn FnMut(&[u8])) {
+        match field {
+            Field::Name => each(self.portrait.name().as_bytes()),
+            Field::Executable => each(&self.portrait.executable()),
+            Field::Cgroup => {
+                for line in self.portrait.cgroups().split(|byte| *byte == b'\n') {
+                    // `<number>:<controllers>:<path>`
+                    if let Some(path) = line.splitn(3, |byte| *byte == b':').nth(2) {
+                        each(path);
+                    }
+                }
+            }
+            Field::Parent => {
+                if let Some(name) = self.portrait.ancestors().first() {
+                    each(name.as_bytes());
+                }
+            }
+            Field::Ancestor => {
+                for name in self.portrait.ancestors() {
+                    each(name.as_bytes());
+                }
+            }
+            Field::CommandLine => each(&self.portrait.command_line()),
+            Field::Environment => {
+                for variable in self.portrait.environment().split(|byte| *byte == 0) {
+                    each(variable);
+                }
+            }
+        }
+    }
+
+    fn credentials(&mut self) -> (u32, u32, &[u32]) {
+        // No user has the number −1.
+        let unknown = || (u32::MAX, u32::MAX, Vec::new());
+        let portrait = self.portrait;
+        let credentials = self
+            .credentials
+            .get_or_insert_with(|| portrait.credentials().unwrap_or_else(unknown));
+        (credentials.0, credentials.1, &credentials.2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use config::Grammar;
+    use oom_policy::ProcessId;
+
+    use super::*;
+    use crate::stand_in::ordinary;
+
+    fn compile(text: &str) -> Result<Rulebook, Mistakes> {
+        let grammar = Grammar {
+            keys: &[],
+            labels: &LABELS,
+        };
+        let found = config::parse(Path::new("f"), text, grammar, |_| None)?;
+        Rulebook::compile(&found.rules)
+    }
+
+    fn label(labels: &str) -> Result<Label, String> {
+        let text = format!("[[rule]]\nmatch = {{ name = 'a' }}\n{labels}");
+        let compiled = compile(&text);
+        compiled
+            .map(|book| book.labels[0])
+            .map_err(|err| err.to_string())
+    }
+
+    fn process(label: Label, value: Option<u32>) -> Process {
+        let id = ProcessId {
+            pid: 7,
+            start_ticks: 7,
+        };
+        let mut process = Process {
+            seen: ordinary(id, 1),
+            dossier: Default::default(),
+        };
+        process.dossier.label = label;
+        process.dossier.value = value;
+        process
+    }
+
+    #[test]
+    fn each_label_is_taken() {
+        let got = label(
+            "value = 30\nmax-value = 50\nprotect = true\navoid = true\npause = false\nname = 'job'",
+        );
+        let want = Label {
+            rule: 1,
+            value: Some(30),
+            rate: None,
+            max_value: Some(50),
+            protect: true,
+            preference: Preference::Avoid,
+            pause: Some(PauseWord::NoPause),
+            name: Some(Name::new(b"job")),
+        };
+        assert_eq!(got, Ok(want));
+    }
+
+    #[test]
+    fn a_label_that_cannot_be_meant_is_refused_where_it_stands() {
+        let refused = |labels: &str, want: &str| {
+            let said = label(labels).unwrap_err();
+            assert!(said.contains(want), "{said}");
+        };
+        refused(
+            "value = 'much'",
+            "f:3:9: `value`: `much`: its first word is not a whole",
+        );
+        refused("value = '30 alice'", "f:3:9: `value`: `30 alice`");
+        refused("max-value = 1000001", "f:3:13: `max-value`: `1000001`");
+        refused("name = 'sixteen letters.'", "f:3:8: `name`");
+        refused(
+            "prefer = true\navoid = true",
+            "f:1:1: it cannot be killed both",
+        );
+    }
+
+    #[test]
+    fn a_user_that_is_not_there_is_said_and_matches_nothing() {
+        let text = "[[rule]]\nmatch = { user = 'no-such-user' }\nvalue = 5\n";
+        let remarks = compile(text).unwrap().remarks;
+        assert_eq!(remarks.len(), 1);
+        assert!(remarks[0].contains("no user `no-such-user`"), "{remarks:?}");
+    }
+
+    #[test]
+    fn an_entry_counts_before_a_rule_and_no_more_than_that_allows() {
+        let label = label("value = 30\nmax-value = 20").unwrap();
+        let value = |entry, parent_rule| {
+            let mut process = process(label, entry);
+            apply(&mut process, parent_rule, 0);
+            process.dossier.value
+        };
+        assert_eq!(value(None, 0), Some(30));
+        assert_eq!(value(Some(8), 0), Some(8));
+        assert_eq!(value(Some(25), 0), Some(20));
+        // Below one of the same rule it goes with that.
+        assert_eq!(value(None, 1), None);
+        assert_eq!(value(Some(8), 1), Some(8));
+        assert_eq!(value(None, 2), Some(30));
+    }
+
+    #[test]
+    fn a_value_grows_from_the_start_of_the_process() {
+        let label = label("value = '30 +5/h'").unwrap();
+        let mut process = process(label, None);
+        apply(&mut process, 0, 2 * 3_600_000);
+        assert_eq!(process.dossier.value, Some(40));
+        assert_eq!(process.dossier.gain.unwrap().base, 30);
+    }
+
+    #[test]
+    fn a_rule_says_what_nothing_else_does() {
+        let label = label("protect = true\nprefer = true\nname = 'job'").unwrap();
+        let mut plain = process(label, None);
+        apply(&mut plain, 0, 0);
+        assert_eq!(plain.dossier.protection, Some(Protection::Ignored));
+        assert_eq!(plain.dossier.preference, Preference::Prefer);
+        assert_eq!(plain.name, Name::new(b"job"));
+        let mut other = process(label, None);
+        other.dossier.protection = Some(Protection::NotPermitted);
+        other.dossier.preference = Preference::Avoid;
+        apply(&mut other, 0, 0);
+        assert_eq!(other.dossier.protection, Some(Protection::NotPermitted));
+        assert_eq!(other.dossier.preference, Preference::Avoid);
+    }
+}
