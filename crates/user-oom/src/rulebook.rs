@@ -93,11 +93,14 @@ impl Rulebook {
 
     /// What the first rule that matches says. On the surveyor's thread.
     pub(crate) fn label(&self, portrait: &Portrait<'_>) -> Label {
-        let mut sitter = Sitter {
+        self.label_of(&mut Sitter {
             portrait,
             credentials: None,
-        };
-        let found = self.rules.first_match(&mut sitter);
+        })
+    }
+
+    fn label_of(&self, subject: &mut dyn Subject) -> Label {
+        let found = self.rules.first_match(subject);
         found.map_or(Label::default(), |rule| self.labels[rule])
     }
 
@@ -384,5 +387,90 @@ mod tests {
         apply(&mut other, 0, 0);
         assert_eq!(other.dossier.protection, Some(Protection::NotPermitted));
         assert_eq!(other.dossier.preference, Preference::Avoid);
+    }
+
+    /// A process as it was recorded: a line of `tests/tables`.
+    struct Recorded<'a> {
+        uid: u32,
+        fields: [&'a str; 5],
+    }
+
+    impl Subject for Recorded<'_> {
+        fn texts(&mut self, field: Field, each: &mut dyn FnMut(&[u8])) {
+            let [name, executable, cgroup, ancestors, command_line] = self.fields;
+            let mut ancestors = ancestors.split(',');
+            match field {
+                Field::Name => each(name.as_bytes()),
+                Field::Executable => each(executable.as_bytes()),
+                Field::Cgroup => each(cgroup.as_bytes()),
+                Field::Parent => each(ancestors.next().unwrap_or_default().as_bytes()),
+                Field::Ancestor => ancestors.for_each(|name| each(name.as_bytes())),
+                Field::CommandLine => each(command_line.as_bytes()),
+                Field::Environment => {}
+            }
+        }
+
+        fn credentials(&mut self) -> (u32, u32, &[u32]) {
+            (self.uid, self.uid, &[])
+        }
+    }
+
+    /// As a table has it.
+    fn said(label: &Label) -> String {
+        match (label.protect, label.preference, label.value) {
+            (true, ..) => "protect".to_owned(),
+            (_, Preference::Prefer, _) => "prefer".to_owned(),
+            (_, Preference::Avoid, _) => "avoid".to_owned(),
+            (.., Some(value)) => format!("value {value}"),
+            (.., None) => "-".to_owned(),
+        }
+    }
+
+    #[track_caller]
+    fn check_shipped(set: &str) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let read = |path: String| std::fs::read_to_string(folder.join(path)).unwrap();
+        let rules = compile(&read(format!("../../dist/config/{set}.toml"))).unwrap();
+        let table = read(format!("tests/tables/{set}.txt"));
+        for line in table.lines().filter(|line| !line.starts_with('#')) {
+            let parts: Vec<_> = line.splitn(7, " | ").collect();
+            let [want, uid, fields @ ..] = &parts[..] else {
+                panic!("{line}")
+            };
+            let mut process = Recorded {
+                uid: uid.parse().unwrap(),
+                fields: fields.try_into().unwrap(),
+            };
+            let label = rules.label_of(&mut process);
+            assert_eq!(said(&label), *want, "{set}: {line}");
+        }
+        let unmatched: Vec<_> = rules.unmatched().collect();
+        let most = rules.labels.len() / 3;
+        assert!(unmatched.len() <= most, "no process for {unmatched:?}");
+    }
+
+    #[test]
+    fn the_set_for_servers_knows_recorded_processes() {
+        check_shipped("server");
+    }
+
+    #[test]
+    fn the_set_for_desktops_knows_recorded_processes() {
+        check_shipped("desktop");
+    }
+
+    #[test]
+    fn the_set_for_training_knows_recorded_processes() {
+        check_shipped("ml-workstation");
+    }
+
+    #[test]
+    fn the_set_for_agents_knows_recorded_processes() {
+        check_shipped("agents");
+    }
+
+    #[test]
+    fn the_set_for_kubernetes_knows_recorded_processes() {
+        check_shipped("kubernetes-node");
     }
 }
