@@ -11,6 +11,9 @@ use crate::lineage::Group;
 use crate::settings::{MAX_VALUE, Settings};
 use crate::units::{Standing, Unit};
 
+/// No unit's share is more than so many times what it would be by number.
+const MOST_SHARES: u64 = 4;
+
 /// Growth by this part of all memory within a minute makes a bomb.
 const BOMB: u64 = 20;
 
@@ -159,16 +162,18 @@ impl Groups {
     }
 }
 
-/// A unit's share of its group's 1, scaled: by what it holds, but no more than if
-/// all held the same, and then no less than one part. So one large process costs
-/// less than a hundred small ones, and forty thousand forks together no more than 1.
+/// A unit's share of its group's 1, scaled: by what it holds, with limits for
+/// units far larger and far smaller than the others, so that of a thousand small
+/// ones and one that fills memory, that one costs least. Rounded down, so that forty
+/// thousand forks together count for no more than 1.
 fn part_of_one(unit: &Unit, group: &Sum) -> Cost {
     let parts = |part: u64, of: u64| {
         let scaled = u128::from(part) * u128::from(Cost::PARTS) / u128::from(of.max(1));
         u64::try_from(scaled).unwrap_or(Cost::PARTS)
     };
-    let most = parts(1, group.units);
-    Cost::from_parts(parts(unit.held_bytes(), group.held).max(1).min(most))
+    let least = parts(1, group.units).min(1);
+    let most = parts(MOST_SHARES, group.units).min(Cost::PARTS);
+    Cost::from_parts(parts(unit.held_bytes(), group.held).clamp(least, most))
 }
 
 fn is_bomb(memory: &Memory, minute_bytes: u64) -> bool {

@@ -817,7 +817,7 @@ mod worth {
     use super::*;
 
     #[test]
-    fn a_group_shares_one_by_what_its_processes_hold_but_none_has_more_than_by_number() {
+    fn a_group_shares_one_by_what_its_processes_hold() {
         let of = |session, process: Process| Process {
             seen: Seen {
                 session: SessionId(session),
@@ -833,7 +833,7 @@ mod worth {
         let mut policy = policy();
         let decision = policy.step(SECOND, &seen(4, processes));
         let counted = |name| candidate(decision, name).explanation.cost.parts();
-        assert_eq!(counted("tab"), 2048);
+        assert_eq!(counted("tab"), 3072);
         assert_eq!(counted("window"), 1024);
         assert_eq!(counted("editor"), 4096);
         assert_eq!(decision.lost.rounded_up(), 2);
