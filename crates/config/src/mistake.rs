@@ -41,7 +41,8 @@ impl Position {
     pub fn problem(&self, said: impl Into<String>) -> Mistake {
         Mistake {
             mark: self.clone(),
-            said: said.into(),
+            // It may quote what the file has, and go to a terminal.
+            said: said.into().replace(char::is_control, "?"),
         }
     }
 
@@ -170,5 +171,8 @@ mod tests {
     #[test]
     fn what_is_shown_does_nothing_to_a_terminal() {
         check("\u{1b}[2J", 0..1, "f:1:1: odd\n1 | ?[2J\n  | ^");
+        let mark = Position::of(&Path::new("f").into(), "a", 0..1);
+        let said = mark.problem("`\u{1b}[2J\n` is odd").to_string();
+        assert_eq!(said, "f:1:1: `?[2J?` is odd\n1 | a\n  | ^");
     }
 }
