@@ -250,7 +250,10 @@ impl Terminal {
     fn signal(&self, signal: &str) {
         let children = format!("/proc/{0}/task/{0}/children", self.pid);
         let mut pids = fs::read_to_string(children).unwrap_or_default();
-        if pids.trim().is_empty() {
+        let comm = fs::read_to_string(format!("/proc/{}/comm", self.pid));
+        // The daemon has a child of its own, its keeper.
+        let is_bash = comm.is_ok_and(|comm| comm == "bash\n");
+        if pids.trim().is_empty() || !is_bash {
             pids = self.pid.to_string();
         }
         let _ = Command::new("bash")
@@ -350,6 +353,21 @@ mod tests {
         );
         assert_eq!(outcome("a\ntestproc: no\n\n"), "testproc: no");
         assert_eq!(outcome(""), "testproc.sh said nothing");
+    }
+
+    /// The command is the last: bash becomes it.
+    #[test]
+    fn what_has_a_child_of_its_own_is_told_to_end_and_not_its_child() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let program = "trap 'echo told; exit' INT; tail -f --pid=$$ /dev/null & echo begun; wait";
+        let command = format!("exec sh -c \"{program}\"");
+        let mut terminal = Terminal::open(folder.path(), &command, log.clone()).unwrap();
+        while fs::read_to_string(&log).unwrap() != "begun\n" {
+            assert_eq!(terminal.ended_within(Duration::from_millis(10)), None);
+        }
+        drop(terminal);
+        assert_eq!(fs::read_to_string(log).unwrap(), "begun\ntold\n");
     }
 
     #[test]
