@@ -2,8 +2,9 @@
 //! makes of the answers and of those that do not come.
 
 use model::{Depth, Dossier, Pausing, ProcessId, Protection, Seen};
+use rustix::param::clock_ticks_per_second;
 
-use crate::process::{Correction, Hangup, IDENTITY_READS, Kept, Labelling, Owner, Ties};
+use crate::process::{Correction, Hangup, IDENTITY_READS, Labelling, Owner, Ties};
 use crate::share::OwnShare;
 use crate::survey::{Finding, Identity, Inquiry, Survey, What};
 use crate::table::ProcessTable;
@@ -11,6 +12,8 @@ use crate::table::ProcessTable;
 /// So many processes at a time are asked again what cgroup they are in: some 50 µs
 /// each.
 const MEMBERS: usize = 16;
+/// What started less than this before is asked each time.
+const YOUNG_SECONDS: u64 = 30;
 
 impl ProcessTable {
     /// Asks what each process executes and where systemd keeps it, as long as
@@ -40,13 +43,27 @@ impl ProcessTable {
         }
     }
 
-    /// Asks again of some processes whether they are in the cgroup that is guarded,
-    /// in turn: any may be moved at any time. After each scan; allocates nothing,
-    /// and asks nothing where the machine is guarded.
+    /// Asks again of some processes whether they are in the cgroup that is guarded:
+    /// of the youngest, since what starts a process moves it a moment later, and of
+    /// the others in turn, since any may be moved at any time. After each scan;
+    /// allocates nothing, and asks nothing where the machine is guarded.
     pub fn ask_for_members(&mut self, ask: &mut dyn FnMut(Inquiry) -> bool) {
         let Some(from) = self.members_from else {
             return;
         };
+        let mut young = 0;
+        for index in (0..self.kept.len()).rev() {
+            let (process, kept) = (&self.processes[index], &self.kept[index]);
+            let is_vain = kept.asked || kept.stuck || kept.missed || process.is_kernel_thread;
+            if is_vain || !self.is_young(index) {
+                continue;
+            }
+            if young == MEMBERS || !ask(self.request(index, What::Identity)) {
+                break;
+            }
+            self.kept[index].asked = true;
+            young += 1;
+        }
         let start = self
             .processes
             .partition_point(|process| process.id.pid < from);
@@ -67,12 +84,23 @@ impl ProcessTable {
     }
 
     /// Whether it was asked of any process what it is or where it is, and that is not
-    /// answered; whether any of them is one of which nothing is known.
+    /// answered; whether any of them is one of which nothing is known, or that has
+    /// started just now.
     #[must_use]
     pub fn is_asking(&self) -> (bool, bool) {
-        let asked = || self.kept.iter().filter(|kept| kept.asked && !kept.stuck);
-        let is_unknown = |kept: &Kept| kept.identity_reads == IDENTITY_READS;
-        (asked().next().is_some(), asked().any(is_unknown))
+        let is_asked = |index: &usize| self.kept[*index].asked && !self.kept[*index].stuck;
+        let mut asked = (0..self.kept.len()).filter(is_asked).peekable();
+        let is_asking = asked.peek().is_some();
+        let is_unknown = |index: usize| self.kept[index].identity_reads == IDENTITY_READS;
+        (
+            is_asking,
+            asked.any(|index| is_unknown(index) || self.is_young(index)),
+        )
+    }
+
+    fn is_young(&self, index: usize) -> bool {
+        let age = YOUNG_SECONDS * clock_ticks_per_second();
+        self.scanned_at_ticks() < self.processes[index].id.start_ticks.saturating_add(age)
     }
 
     /// Asks for the command line of `id`, unless that could keep the reader

@@ -99,6 +99,26 @@ fn what_is_moved_while_it_runs_is_found_in_its_turn() {
 }
 
 #[test]
+fn what_has_just_started_is_asked_each_time_since_it_may_be_moved_a_moment_later() {
+    let (copy, cgroup) = scope("/user.slice/user-1000.slice");
+    // Later than any scan.
+    let stat = fs::read_to_string(copy.path().join("800/stat")).expect("it is ours");
+    let mut fields: Vec<&str> = stat.split(' ').collect();
+    fields[21] = "99999999999";
+    copy.write("800/stat", &fields.join(" "));
+    let mut table = Table::of_scope(copy.path(), cgroup);
+    table.survey(Depth::Full);
+    for _turn in 0..2 {
+        table.scan(Depth::Fast);
+        assert_eq!(table.read_members().first(), Some(&800));
+    }
+    assert_eq!(table.table.is_asking(), (false, false));
+    let mut refuse_none = |_| true;
+    table.table.ask_for_members(&mut refuse_none);
+    assert_eq!(table.table.is_asking(), (true, true));
+}
+
+#[test]
 fn a_victim_that_is_ending_stays_where_it_was() {
     let (copy, cgroup) = scope("/user.slice/user-1000.slice");
     let mut table = Table::of_scope(copy.path(), cgroup);

@@ -19,10 +19,11 @@ use crate::tell::scribe::Scribe;
 /// So far up a process is looked for among the descendants of a registered one.
 const GENERATIONS: usize = 32;
 
-/// In a cgroup a decision waits so long for what is known of newcomers,
-const NEWCOMERS: Duration = Duration::from_millis(10);
+/// In a cgroup a decision waits so long for what is known of newcomers: that takes
+/// a millisecond, where the machine is not busy,
+const NEWCOMERS: Duration = Duration::from_millis(100);
 /// and not again for so long.
-const KNOWN_FOR: Duration = Duration::from_millis(100);
+const KNOWN_FOR: Duration = Duration::from_millis(300);
 
 /// What is read, and what could not be.
 #[derive(Debug)]
