@@ -111,7 +111,7 @@ impl Respawns {
                 // It was there beside the one that was killed.
                 return;
             }
-            let is_back = now.since(known.killed) <= SOON + grace
+            let is_back = now.since(known.killed) <= grace.saturating_add(SOON)
                 && fresh.side_by_side <= known.side_by_side.min(SIDE_BY_SIDE);
             *known = Worker {
                 kills: if is_back { known.kills + 1 } else { 1 },
