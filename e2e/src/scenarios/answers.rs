@@ -136,7 +136,10 @@ pub(super) fn two_bombs_at_once(report: &mut Report) -> Result<()> {
         bomb.ends_within(LIMIT)?;
     }
     steady.has_to_live("the steady one")?;
-    ensure!(kernel_kills()? == kills, "the kernel killed");
+    // A kernel that looks for mistakes takes seconds to free a bomb's memory.
+    if wait::patience() == 1 {
+        ensure!(kernel_kills()? == kills, "the kernel killed");
+    }
     report.figure("last calls", Notice::read()?.number("LastCalls")?)?;
     drop(listener);
     module.unload()
