@@ -246,8 +246,10 @@ impl Stage {
     /// `saved` to a file of the name and ends. Both end with the test, at the latest.
     pub(crate) fn saving(&self, name: &str) -> Process {
         let script = r#"
-            trap 'echo saved > "$1"; exit' TERM
+            trap 'echo saved > "$1"; kill -9 "$child"; exit' TERM
             "$2" --max-mib "$3" --rate-mib-s 2000 --value 1 --registry "$4" &
+            child=$!
+            { tail -f --pid="$5" /dev/null; kill -9 "$child"; } 2> /dev/null &
             wait"#;
         let elsewhere = self.path("elsewhere");
         fs::create_dir_all(&elsewhere).expect("the folder is ours");
@@ -258,7 +260,8 @@ impl Stage {
                     .arg(self.path(name))
                     .arg(programs().join("test_proc1"))
                     .arg(HELD_MIB.to_string())
-                    .arg(elsewhere),
+                    .arg(elsewhere)
+                    .arg(std::process::id().to_string()),
             ),
         };
         process.holds();
