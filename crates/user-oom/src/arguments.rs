@@ -224,6 +224,16 @@ pub(crate) struct Arguments {
     )]
     pub(crate) user_value_cap: u32,
 
+    /// Have the entries of each ordinary user share N points, by what they say,
+    /// instead of counting each for itself; root's count in full
+    #[arg(
+        long,
+        value_name = "N",
+        allow_hyphen_values = true,
+        value_parser = value
+    )]
+    pub(crate) user_value_share: Option<u32>,
+
     /// The registry: the directory of the files that give values
     #[arg(long, value_name = "DIR", default_value = value_registry::DEFAULT_DIRECTORY)]
     pub(crate) registry: PathBuf,

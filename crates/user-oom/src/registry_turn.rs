@@ -117,9 +117,10 @@ pub(crate) fn severity(notice: &Notice) -> log::Level {
         Notice::Registered { value, given, .. } if value < given => log::Level::Warn,
         Notice::Registered { .. }
         | Notice::Labelled { .. }
+        | Notice::Swept { .. }
         | Notice::TakenOver { .. }
         | Notice::Present => log::Level::Info,
-        Notice::Changed { .. } | Notice::Swept { .. } => log::Level::Debug,
+        Notice::Changed { .. } => log::Level::Debug,
         Notice::Withdrawn { .. }
         | Notice::Slipped { .. }
         | Notice::Refused { .. }

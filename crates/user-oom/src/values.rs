@@ -28,6 +28,11 @@ impl Values {
         }
     }
 
+    /// Values are asked for at the time `now` next.
+    pub(crate) fn share_out(&mut self, now: Instant) {
+        self.registry.share_out(now);
+    }
+
     /// What `id` is worth at the time `now`; `None` where it is not registered.
     pub(crate) fn get(&self, id: ProcessId, now: Instant) -> Option<Worth> {
         self.registry.worth(id, now)

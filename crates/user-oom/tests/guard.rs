@@ -258,7 +258,7 @@ fn an_entry_forged_for_another_users_process_does_not_count() {
     chown(&forged, Some(65_533), None).expect("we are root");
     fs::rename(&forged, stage.entry(victim.pid())).expect("the folder is ours");
     daemon.line_with(&format!(
-        "entry {} (test_proc1, uid 65534) is ignored: it belongs to uid 65533, but the process runs as uid 65534; removed",
+        "entry {} (test_proc1, uid 65534) is ignored: it belongs to uid 65533, but the process runs as uid 65534; in a container, use the pid that the process has on the host; removed",
         victim.pid()
     ));
     stage.set_available(SHORT_OF_ONE);

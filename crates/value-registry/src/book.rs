@@ -145,8 +145,31 @@ impl Book {
         }
     }
 
+    /// Sums up what each user's entries say, where they share points.
+    pub(crate) fn share_out(&mut self, now: Instant) {
+        if self.options.user_value_share.is_none() {
+            return;
+        }
+        self.users.clear_points();
+        for entry in self.entries.values() {
+            self.users.add_points(entry.holder, entry.worth(now).value);
+        }
+    }
+
     pub(crate) fn worth(&self, id: ProcessId, now: Instant) -> Option<Worth> {
-        self.known(id).map(|entry| entry.worth(now))
+        let entry = self.known(id)?;
+        let worth = entry.worth(now);
+        let Some(share) = self.options.user_value_share.filter(|_| entry.owner != 0) else {
+            return Some(worth);
+        };
+        let points = self.users.points(entry.holder).max(1);
+        let part = u64::from(share) * u64::from(worth.value) / points;
+        // Its sum may be older than `now`.
+        Some(
+            u32::try_from(part)
+                .map_or(share, |part| part.min(share))
+                .into(),
+        )
     }
 
     pub(crate) fn pause_word(&self, id: ProcessId) -> Option<PauseWord> {
@@ -441,6 +464,7 @@ impl Book {
                     value,
                     rate,
                     given,
+                    share: self.options.user_value_share.filter(|_| entry.owner != 0),
                 };
                 self.say(entry.owner, notice, round);
             }

@@ -92,6 +92,8 @@ pub(crate) struct Holder(u32);
 #[derive(Debug)]
 struct Account {
     entries: u32,
+    /// What its entries say together: see [`Users::add_points`].
+    points: u64,
     looks: Allowance,
     lines: Allowance,
     /// Lines that were left out.
@@ -104,6 +106,7 @@ impl Account {
     fn new(now: Instant) -> Self {
         Self {
             entries: 0,
+            points: 0,
             looks: Allowance::full(LOOKS, now),
             lines: Allowance::full(LINES, now),
             unsaid: 0,
@@ -197,6 +200,27 @@ impl Users {
         if let Some(account) = self.accounts.get_mut(&holder.0) {
             account.entries = account.entries.saturating_sub(1);
         }
+    }
+
+    /// Forgets all points.
+    pub(crate) fn clear_points(&mut self) {
+        for account in self.accounts.values_mut() {
+            account.points = 0;
+        }
+    }
+
+    /// An entry of `holder` says so much.
+    pub(crate) fn add_points(&mut self, holder: Holder, points: u32) {
+        if let Some(account) = self.accounts.get_mut(&holder.0) {
+            account.points += u64::from(points);
+        }
+    }
+
+    /// What all entries of `holder` say together.
+    pub(crate) fn points(&self, holder: Holder) -> u64 {
+        self.accounts
+            .get(&holder.0)
+            .map_or(0, |account| account.points)
     }
 
     /// Whether one more line may be written because of `uid`. If not, it is

@@ -32,6 +32,8 @@ pub enum Notice {
         rate: Option<Rate>,
         /// What its entry says; more than `value` where that is capped.
         given: u32,
+        /// What it shares with its user's other entries, by their values.
+        share: Option<u32>,
     },
     /// A registered process has another value from now on.
     Changed {
@@ -183,6 +185,7 @@ impl fmt::Display for Notice {
                 value,
                 rate,
                 given,
+                share,
             } => {
                 let pid = process.id.pid;
                 let counts = Value(*value, *rate);
@@ -192,6 +195,14 @@ impl fmt::Display for Notice {
                         f,
                         "; its entry says {given}, but an ordinary user can give {value} at most \
                          (`--user-value-cap`)"
+                    )?;
+                }
+                if let Some(share) = share {
+                    let uid = process.uid;
+                    write!(
+                        f,
+                        "; it counts for its part of the {share} that the entries of uid {uid} \
+                         share (`--user-value-share`)"
                     )?;
                 }
                 Ok(())
@@ -267,8 +278,13 @@ impl fmt::Display for Notice {
                 "a directory of uid {owner} in place of entry {pid} holds too much to remove at \
                  once: renamed to `{name}`"
             ),
-            Self::Swept { count: 1 } => write!(f, "removed an entry without a process"),
-            Self::Swept { count } => write!(f, "removed {count} entries without a process"),
+            Self::Swept { count } => {
+                match count {
+                    1 => f.write_str("removed an entry without a process")?,
+                    _ => write!(f, "removed {count} entries without a process")?,
+                }
+                f.write_str("; in a container, use the pid that the process has on the host")
+            }
             Self::Overflow => write!(
                 f,
                 "too many registry changes at once: reading all of it again"

@@ -87,7 +87,8 @@ impl fmt::Display for Reason {
             Self::HardLinked => write!(f, "it has another name (hard link)"),
             Self::Foreign { owner, runner } => write!(
                 f,
-                "it belongs to uid {owner}, but the process runs as uid {runner}"
+                "it belongs to uid {owner}, but the process runs as uid {runner}; in a container, \
+                 use the pid that the process has on the host"
             ),
             Self::Writable { mode } => write!(
                 f,

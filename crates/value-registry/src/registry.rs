@@ -268,6 +268,12 @@ impl Registry {
         self.book.has_changed()
     }
 
+    /// Counts what each user's entries share ([`Options::user_value_share`]). To
+    /// be called before values are asked for at another time. Allocates nothing.
+    pub fn share_out(&mut self, now: Instant) {
+        self.book.share_out(now);
+    }
+
     /// The value of `id` at the time `now`, 0 to [`crate::MAX_VALUE`]; `None` if
     /// it is not registered.
     #[must_use]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use model::{Name, PauseWord, ProcessId};
 use nix::poll::PollTimeout;
 use nix::unistd::geteuid;
+use proptest::prelude::*;
 use value_registry::{
     Bearer, Lookup, Notice, Occupant, Options, Reason, RegistryError, Slip, ValueError, register,
 };
@@ -312,7 +313,8 @@ fn a_users_word_counts_up_to_the_cap_and_roots_in_full() {
             process: bearer_of(NOBODY, another),
             value,
             rate: None,
-            given
+            given,
+            share: None
         }]
     );
     assert_eq!(
@@ -348,7 +350,7 @@ fn another_users_entry_is_removed_and_the_owner_can_register() {
     assert_eq!(notices, [refused_of(NOBODY, id, reason, true)]);
     assert_eq!(
         notices[0].to_string(),
-        "entry 100 (train.py, uid 65534) is ignored: it belongs to uid 65533, but the process runs as uid 65534; removed"
+        "entry 100 (train.py, uid 65534) is ignored: it belongs to uid 65533, but the process runs as uid 65534; in a container, use the pid that the process has on the host; removed"
     );
     assert_eq!(fs::read_to_string(town.path(100)).unwrap(), "");
 
@@ -526,7 +528,8 @@ fn all_notices_are_one_line() {
     );
     assert_eq!(
         line(Notice::Swept { count: 3 }),
-        "removed 3 entries without a process"
+        "removed 3 entries without a process; in a container, use the pid that the process has on the \
+         host"
     );
 }
 
@@ -783,4 +786,128 @@ fn growth_is_capped_as_values_are() {
     town.write(100, "11 +7/h");
     town.refresh();
     assert_eq!(town.value(id), Some(10));
+}
+
+/// Entries of uid 65534, one for each of `values`, and of uid 65533, one for each
+/// of `others`: what they come to.
+fn shared(share: u32, values: &[u32], others: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let options = Options {
+        user_value_share: Some(share),
+        ..Options::default()
+    };
+    let mut town = Town::with(options, |_| {});
+    let mut pid = 100;
+    let mut write = |uid, values: &[u32]| -> Vec<ProcessId> {
+        let each = values.iter().map(|value| {
+            pid += 1;
+            let id = town.run_as(pid, uid);
+            town.write(pid, value.to_string());
+            chown(town.path(pid), Some(uid), None).expect("we are root");
+            id
+        });
+        each.collect()
+    };
+    let (theirs, others) = (write(NOBODY, values), write(SOMEBODY, others));
+    town.refresh();
+    town.registry.share_out(Instant::now());
+    let values = |ids: Vec<ProcessId>| -> Vec<u32> {
+        let value = |id| town.value(id).expect("it is registered");
+        ids.into_iter().map(value).collect()
+    };
+    (values(theirs), values(others))
+}
+
+#[test]
+fn a_users_entries_share_points_by_what_they_say_and_roots_count_in_full() {
+    if !is_root("gives entries to uids 65534 and 65533") {
+        return;
+    }
+    assert_eq!(
+        shared(100, &[8, 2], &[1, 1, 1]),
+        (vec![80, 20], vec![33, 33, 33])
+    );
+    assert_eq!(shared(100, &[0, 0], &[1000]), (vec![0, 0], vec![100]));
+    let options = Options {
+        user_value_share: Some(100),
+        ..Options::default()
+    };
+    let mut town = Town::with(options, |_| {});
+    let (id, roots) = (town.run_as(100, NOBODY), town.run_as(101, NOBODY));
+    town.write(100, "2 +7/h");
+    chown(town.path(100), Some(NOBODY), None).unwrap();
+    town.write(101, "5000");
+    let notices = town.refresh();
+    assert_eq!(
+        notices[0].to_string(),
+        "process 100 is registered: value 2 +7/h (train.py, uid 65534); it counts for its part of \
+         the 100 that the entries of uid 65534 share (`--user-value-share`)"
+    );
+    town.registry.share_out(Instant::now());
+    assert_eq!((town.value(id), town.value(roots)), (Some(100), Some(5000)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_user_gains_by_more_entries_or_larger_numbers(
+        share in 0_u32..2000,
+        few in proptest::collection::vec(0_u32..=1000, 1..4),
+        more in proptest::collection::vec(0_u32..=1000, 0..8),
+        times in 1_u32..=10,
+        others in proptest::collection::vec(0_u32..=1000, 1..4),
+    ) {
+        if !geteuid().is_root() {
+            // Said by the test above.
+            return Ok(());
+        }
+        let (before, others_before) = shared(share, &few, &others);
+        let all: Vec<u32> = few.iter().chain(&more).map(|value| value / 10 * times).collect();
+        let (after, others_after) = shared(share, &all, &others);
+        let sum = |values: &[u32]| values.iter().map(|value| u64::from(*value)).sum::<u64>();
+        prop_assert!(sum(&before) <= u64::from(share) && sum(&after) <= u64::from(share));
+        prop_assert_eq!(others_after, others_before);
+        let (tenths, _) = shared(share, &few.iter().map(|value| value / 10).collect::<Vec<_>>(), &others);
+        let (larger, _) = shared(share, &few.iter().map(|value| value / 10 * times).collect::<Vec<_>>(), &others);
+        prop_assert_eq!(larger, tenths, "what counts is how much of them all each is");
+    }
+}
+
+#[test]
+fn roots_word_stays_whatever_the_processs_owner_tries() {
+    if !is_root("has uid 65534 try to change an entry of root's") {
+        return;
+    }
+    let mut town = Town::new();
+    let id = town.run_as(100, NOBODY);
+    town.write(100, "1000");
+    chown(town.path(100), Some(NOBODY), None).unwrap();
+    assert_eq!(town.refresh(), [registered_of(NOBODY, id, 1000)]);
+    // As the README says: removed, then written.
+    fs::remove_file(town.path(100)).unwrap();
+    town.write(100, "3");
+    town.refresh();
+    assert_eq!(town.value(id), Some(3));
+    let script = r#"
+        cd "$1" || exit 1
+        echo 900 > 100
+        echo 900 >> 100
+        rm -f 100
+        echo 900 > new && mv -f new 100
+        ln -f new 100
+        touch 100
+        chmod 666 100
+        true"#;
+    let tried = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(town.directory())
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stderr(Stdio::null())
+        .status();
+    assert!(tried.unwrap().success());
+    let _ = fs::remove_file(town.path("new"));
+    town.refresh();
+    assert_eq!(town.value(id), Some(3));
+    assert_eq!(fs::read_to_string(town.path(100)).unwrap(), "3");
 }

@@ -219,6 +219,7 @@ pub(crate) fn registered_of(uid: u32, id: ProcessId, value: u32) -> Notice {
         value,
         rate: None,
         given: value,
+        share: None,
     }
 }
 
