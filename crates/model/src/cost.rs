@@ -100,6 +100,13 @@ pub enum Basis {
     /// It is not registered: its share of the 1 that all unregistered units of
     /// its session share by what they hold.
     Share(Cost),
+    /// The same, where its `oom_score_adj` says more: a higher one makes it less.
+    Hinted {
+        /// What it comes to.
+        cost: Cost,
+        /// What the process, or root, has set.
+        oom_score_adj: i16,
+    },
     /// It is not registered, and session-critical: more than any value.
     Critical(Cost),
     /// It is not registered, and `--prefer` names it: nothing.
@@ -113,7 +120,7 @@ impl Basis {
         match self {
             Self::Value(value) => Cost::of_value(value),
             Self::Gained(gain) => Cost::of_value(gain.value()),
-            Self::Share(cost) | Self::Critical(cost) => cost,
+            Self::Share(cost) | Self::Hinted { cost, .. } | Self::Critical(cost) => cost,
             Self::Preferred => Cost::ZERO,
         }
     }
@@ -125,6 +132,10 @@ impl fmt::Display for Basis {
             Self::Value(value) => write!(f, "value {value}"),
             Self::Gained(gain) => write!(f, "value {} ({gain})", gain.value()),
             Self::Share(cost) => write!(f, "{cost} (its share of its group's 1)"),
+            Self::Hinted {
+                cost,
+                oom_score_adj,
+            } => write!(f, "{cost} (not registered, oom_score_adj {oom_score_adj})"),
             Self::Critical(cost) => write!(f, "{cost} (session-critical)"),
             Self::Preferred => f.write_str("0 (--prefer)"),
         }
@@ -184,7 +195,7 @@ impl Explanation {
         match self.basis {
             Basis::Value(value) => Some(value),
             Basis::Gained(gain) => Some(gain.value()),
-            Basis::Share(_) | Basis::Critical(_) | Basis::Preferred => None,
+            Basis::Share(_) | Basis::Hinted { .. } | Basis::Critical(_) | Basis::Preferred => None,
         }
     }
 

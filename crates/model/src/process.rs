@@ -221,7 +221,7 @@ pub struct Seen {
     pub group: u32,
     /// What it shares one default value with.
     pub session: SessionId,
-    /// Whether it belongs to a login session (a slice of a user, or a session
+    /// Whether it belongs to a container or a login session (a slice of a user, or a session
     /// with a terminal).
     pub login: bool,
     /// Its real user id.
@@ -230,7 +230,7 @@ pub struct Seen {
     pub name: Name,
     /// The kernel's badness, 0 to 2000; `None` where it was not read.
     pub oom_score: Option<u16>,
-    /// −1000 to 1000.
+    /// −1000 to 1000: what it had before the daemon raised it.
     pub oom_score_adj: i16,
     /// `VmRSS` in bytes.
     pub rss_bytes: u64,

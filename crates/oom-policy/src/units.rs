@@ -45,6 +45,8 @@ pub(crate) struct Unit {
     /// What its entry says.
     pub(crate) value: Option<u32>,
     pub(crate) preference: Preference,
+    /// The lowest of its processes': what one is spared for goes for all.
+    pub(crate) oom_score_adj: i16,
     pub(crate) critical: bool,
     /// Whether each of its processes may be paused of which that is known.
     pub(crate) pausable: bool,
@@ -246,6 +248,7 @@ impl Units {
             standing,
             value,
             preference: Preference::None,
+            oom_score_adj: i16::MAX,
             critical: false,
             pausable: true,
             unsurveyed_bytes: 0,
@@ -273,6 +276,7 @@ impl Units {
         } else {
             unit.pausable &= process.may_be_paused();
         }
+        unit.oom_score_adj = unit.oom_score_adj.min(process.oom_score_adj);
         unit.preference = match (unit.preference, process.dossier.preference) {
             (Preference::Avoid, _) | (_, Preference::Avoid) => Preference::Avoid,
             (Preference::Prefer, _) | (_, Preference::Prefer) => Preference::Prefer,

@@ -14,6 +14,14 @@ use crate::units::{Standing, Unit};
 /// No unit's share is more than so many times what it would be by number.
 const MOST_SHARES: u64 = 4;
 
+/// Unregistered, this or less is killed last; −1000 never is. Kubernetes gives
+/// its guaranteed pods −997, and systemd its own daemons −900.
+const LAST: i16 = -900;
+
+/// So far from 0, an `oom_score_adj` would change what is not registered by all of
+/// its share: +1000 takes a quarter off.
+const WHOLE_SHARE: i64 = 4000;
+
 /// Growth by this part of all memory within a minute makes a bomb.
 const BOMB: u64 = 20;
 
@@ -201,6 +209,7 @@ pub(crate) fn class(settings: &Settings, memory: &Memory, unit: &Unit) -> Option
     let is_bomb = unit.part.is_bomb || is_bomb(memory, unit.growth.minute_bytes);
     let last = unit.critical
         || unit.preference == Preference::Avoid
+        || (unit.preference == Preference::None && unit.oom_score_adj <= LAST)
         || (unit.system && unit.preference != Preference::Prefer && !is_bomb);
     Some(if last { Class::System } else { Class::Ordinary })
 }
@@ -212,8 +221,28 @@ pub(crate) fn explain(unit: &Unit) -> Explanation {
         // The last of its class.
         None if unit.critical => Basis::Critical(Cost::of_value(MAX_VALUE)),
         None if unit.preference == Preference::Prefer => Basis::Preferred,
-        None => Basis::Share(unit.part.share),
+        None => hinted(unit),
     };
     let is_growing = unit.growth.is_growing || unit.part.is_growing;
     Explanation::new(basis, is_growing, unit.growth.penalty)
+}
+
+/// A unit's share, as its `oom_score_adj` changes it: among equals, the higher goes
+/// first.
+fn hinted(unit: &Unit) -> Basis {
+    let (share, oom_score_adj) = (unit.part.share, unit.oom_score_adj);
+    if oom_score_adj == 0 || unit.preference != Preference::None {
+        return Basis::Share(share);
+    }
+    let cost = if oom_score_adj <= LAST {
+        Cost::of_value(MAX_VALUE)
+    } else {
+        let parts = i64::try_from(share.parts()).unwrap_or(i64::MAX);
+        let left = parts.saturating_mul(WHOLE_SHARE - i64::from(oom_score_adj)) / WHOLE_SHARE;
+        Cost::from_parts(u64::try_from(left).unwrap_or_default())
+    };
+    Basis::Hinted {
+        cost,
+        oom_score_adj,
+    }
 }

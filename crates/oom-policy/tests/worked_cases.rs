@@ -644,6 +644,88 @@ fn a_registered_shell_and_a_registered_child_are_two_units() {
     assert_eq!(decision.frees_bytes, 700 * MIB);
 }
 
+#[test]
+fn on_a_node_the_best_effort_pod_goes_at_warn_already() {
+    // Root's, each in a container of its own.
+    let pod = |pid, name, oom_score_adj, bytes| Process {
+        seen: Seen {
+            uid: 0,
+            oom_score_adj,
+            session: SessionId(1 << 63 | u64::from(pid)),
+            ..holding(pid, name, bytes).seen
+        },
+        ..holding(pid, name, bytes)
+    };
+    let kubelet = Process {
+        seen: Seen {
+            oom_score_adj: -999,
+            ..system(100, "kubelet", GIB / 10).seen
+        },
+        ..system(100, "kubelet", GIB / 10)
+    };
+    let pods = vec![
+        kubelet,
+        pod(200, "guaranteed", -997, 6 * GIB),
+        pod(300, "burstable", 900, 26 * GIB / 10),
+        pod(400, "best-effort", 1000, 25 * GIB / 10),
+    ];
+    // Recovery is at 15 % of 16 GiB.
+    let snapshot = |available_bytes, processes| Snapshot {
+        memory: Memory {
+            total_bytes: 16 * GIB,
+            available_bytes,
+            ..Memory::default()
+        },
+        ask: Ask::None,
+        processes,
+    };
+    let mut policy = Driven::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &snapshot(4 * GIB / 10, pods.clone()));
+    assert_eq!(decision.need_bytes.div_ceil(GIB), 2);
+    assert_eq!(chosen(decision), ["best-effort"]);
+    let mut policy = Driven::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &snapshot(GIB, pods.clone()));
+    assert_eq!(decision.cause, Some(Cause::Level(Level::Warn)));
+    assert_eq!(chosen(decision), ["best-effort"]);
+    // What is at −900 and below is left alone at warn, and comes last at kill.
+    let mut policy = Driven::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &snapshot(GIB, pods[..2].to_vec()));
+    assert!(
+        matches!(
+            decision.verdict,
+            Verdict::Refused(Refusal::NothingHelps { .. })
+        ),
+        "{:?}",
+        decision.verdict
+    );
+    let mut service = system(50, "service", 7 * GIB);
+    service.seen.oom_score_adj = -899;
+    let mut policy = Driven::new(Settings::default(), 8);
+    let all = [vec![service], pods[..2].to_vec()].concat();
+    let decision = policy.step(SECOND, &snapshot(GIB / 10, all));
+    assert_eq!(chosen(decision), ["service"]);
+}
+
+#[test]
+fn what_an_entry_says_counts_whatever_the_kernels_score_is_adjusted_by() {
+    let job = |pid, name, value, oom_score_adj| {
+        let mut job = registered(pid, name, value, 4 * GIB);
+        job.seen.oom_score_adj = oom_score_adj;
+        job
+    };
+    let snapshot = Snapshot {
+        memory: Memory {
+            total_bytes: 16 * GIB,
+            available_bytes: GIB,
+            ..Memory::default()
+        },
+        ask: Ask::None,
+        processes: vec![job(100, "eight", 8, 1000), job(200, "seven", 7, -999)],
+    };
+    let mut policy = Driven::new(Settings::default(), 8);
+    assert_eq!(chosen(policy.step(SECOND, &snapshot)), ["seven"]);
+}
+
 /// A job of `2 +7/h` that saved so many minutes ago.
 fn unsaved(pid: u32, name: &str, minutes: u64, bytes: u64) -> Process {
     let gain = Gain {

@@ -1,23 +1,34 @@
-//! `/proc/<pid>/cgroup`, proc_pid_cgroup(5): which of systemd's units a process
-//! belongs to.
+//! `/proc/<pid>/cgroup`, proc_pid_cgroup(5): which of systemd's units, or which
+//! container, a process belongs to.
 
 use model::SessionId;
 
-/// Where systemd keeps a process.
+/// Where systemd or a container's runtime keeps a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grouping {
-    /// Its leaf cgroup.
+    /// Its container, or else its leaf cgroup.
     pub(crate) session: SessionId,
-    /// Whether that is under `user.slice`: a login session, or a service of a
-    /// user's own.
+    /// Whether that is under `user.slice`, a login session or a service of a
+    /// user's own, or a container: it is not a service of the machine.
     pub(crate) login: bool,
 }
 
 /// The unit that one line of the file names: the line of the hierarchy that
 /// systemd runs (`0::` on cgroup v2, `name=systemd` on v1), if the path holds
-/// a unit of its (`.slice`, `.scope`, `.service`). `None` otherwise: another
-/// line, another init, or a process outside all units.
+/// a unit of its (`.slice`, `.scope`, `.service`); or the container that any
+/// line names. `None` otherwise: another line, another init, or a process
+/// outside all units.
 pub(crate) fn unit_of_line(line: &[u8]) -> Option<Grouping> {
+    if let Some(container) = line
+        .splitn(3, |&byte| byte == b':')
+        .nth(2)
+        .and_then(container)
+    {
+        return Some(Grouping {
+            session: hashed(container),
+            login: true,
+        });
+    }
     let path = unit_path_of_line(line)?;
     Some(Grouping {
         session: hashed(path),
@@ -70,6 +81,45 @@ fn unit_path_of_line(line: &[u8]) -> Option<&[u8]> {
     }
     let mut names = path.split(|&byte| byte == b'/');
     names.any(|name| unit_name(name).is_some()).then_some(path)
+}
+
+/// The path of the innermost container that `path` is in; what is below is the
+/// container's own.
+fn container(path: &[u8]) -> Option<&[u8]> {
+    let mut end = path.len();
+    for name in path.rsplit(|&byte| byte == b'/') {
+        let above = &path[..end - name.len()];
+        if is_container(above, name) {
+            return Some(&path[..end]);
+        }
+        end = above.len().saturating_sub(1);
+    }
+    None
+}
+
+/// Whether the cgroup `name`, in `above`, is a container's: Docker, Podman,
+/// containerd and CRI-O (so Kubernetes) name it after its id, LXC and
+/// systemd-nspawn after its name. Their monitors (`conmon`) are outside.
+fn is_container(above: &[u8], name: &[u8]) -> bool {
+    let scope = name.strip_suffix(b".scope");
+    let id = scope.unwrap_or(name);
+    if let Some((prefix, id)) = id.split_last_chunk::<64>() {
+        let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_monitor = prefix.ends_with(b"conmon-");
+        let is_apart = prefix.is_empty() || prefix.ends_with(b"-") || prefix.ends_with(b":");
+        if is_apart && !is_monitor && id.iter().all(is_hex) {
+            return true;
+        }
+    }
+    let is_below = |parent: &[u8]| above.ends_with(parent) && !name.is_empty();
+    let is_machine = scope.is_some_and(|scope| {
+        scope.starts_with(b"machine-") && !scope.starts_with(br"machine-qemu\x2d")
+    });
+    is_machine
+        || (name.starts_with(b"systemd-nspawn@") && name.ends_with(b".service"))
+        || name.starts_with(b"lxc.payload.")
+        || is_below(b"/lxc/")
+        || is_below(b"/lxc.payload/")
 }
 
 /// A process without a unit has the number of its session, at most 31 bits
@@ -137,6 +187,67 @@ mod tests {
         check("", None);
         check("0:", None);
         check("0::/.slice", None);
+    }
+
+    const ID: &str = "8d9f0b52a1c34d7e96f0aa55cc0d13b27f6e4a90d1b8c3e2f4a5968778695a4b";
+
+    #[track_caller]
+    fn check_container(path: &str, want: &str) {
+        let (path, want) = (path.replace("ID", ID), want.replace("ID", ID));
+        for line in ["0::", "1:name=systemd:", "4:memory:"] {
+            let found = unit_of_line(format!("{line}{path}").as_bytes());
+            let want = Grouping {
+                session: hashed(want.as_bytes()),
+                login: true,
+            };
+            assert_eq!(found, Some(want), "{line}{path}");
+        }
+    }
+
+    #[test]
+    fn a_container_is_one_group_and_no_service_of_the_machine() {
+        for path in [
+            // Docker, by either driver; Podman, by root and without.
+            "/system.slice/docker-ID.scope",
+            "/docker/ID",
+            "/machine.slice/libpod-ID.scope",
+            "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope",
+            "/libpod_parent/libpod-ID",
+            // Kubernetes: containerd and CRI-O, by either driver.
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12.slice/cri-containerd-ID.scope",
+            "/kubepods.slice/kubepods-pod12.slice/crio-ID.scope",
+            "/kubepods/besteffort/pod12/ID",
+            "/system.slice/containerd.service/kubepods-besteffort-pod12.slice:cri-containerd:ID",
+            // LXC and systemd-nspawn.
+            "/lxc.payload.web",
+            "/lxc/web",
+            "/lxc.payload/web",
+            "/machine.slice/systemd-nspawn@web.service",
+            "/machine.slice/machine-web.scope",
+        ] {
+            check_container(path, path);
+            check_container(&format!("{path}/system.slice/nginx.service"), path);
+            check_container(&format!("{path}/init.scope"), path);
+            let inner = format!("{path}/docker/{}", ID.replace('8', "9"));
+            check_container(&inner, &inner);
+        }
+    }
+
+    #[test]
+    fn what_runs_containers_and_virtual_machines_is_none() {
+        let line = |path: &str| format!("0::{}", path.replace("ID", ID));
+        for path in [
+            "/system.slice/docker.service",
+            "/machine.slice/libpod-conmon-ID.scope",
+            "/system.slice/crio-conmon-ID.scope",
+            r"/machine.slice/machine-qemu\x2d1\x2dvm.scope",
+            "/system.slice/xID.service",
+        ] {
+            check(&line(path), Some(false));
+        }
+        check(&line("/lxc.monitor.web"), None);
+        check(&line("/lxc"), None);
+        check(&line("/docker/IDf"), None);
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub(crate) struct Kept {
     pub(crate) pid_namespace: u64,
     /// What tells its service from others; 0: it is in none, or that is not known.
     pub(crate) service: u64,
+    /// This `oom_score_adj` is the daemon's doing, and not shown.
+    pub(crate) raised_to: Option<i16>,
     /// An answer was waited for in vain.
     pub(crate) stuck: bool,
     /// Nothing was found where it was to be read: it is gone, unless a later
@@ -113,6 +115,9 @@ pub(crate) enum Labelling {
 
 /// See [`Kept::identity_reads`].
 pub(crate) const IDENTITY_READS: u8 = 2;
+
+/// What has this `oom_score_adj` is never killed, and was not raised.
+const NEVER: i16 = -1000;
 
 /// Shared memory of which a process was seen to hold the last mapping.
 #[derive(Clone, Copy, Debug)]
@@ -182,6 +187,7 @@ impl Kept {
             is_first: false,
             pid_namespace: 0,
             service: 0,
+            raised_to: None,
             stuck: false,
             missed: false,
             compared: None,
@@ -267,6 +273,22 @@ impl Kept {
         }
     }
 
+    /// Takes in an `oom_score_adj`, which the daemon may have raised to one of
+    /// `ours` since it was as it `was`, or since its parent was.
+    fn hear(&mut self, process: &mut Seen, is: i16, ours: &[i16], was: Option<i16>) {
+        if self.raised_to == Some(is) {
+            return;
+        }
+        let is_raised = |was: &i16| ours.contains(&is) && *was < is && *was != NEVER;
+        if let Some(was) = was.filter(is_raised) {
+            self.raised_to = Some(is);
+            process.oom_score_adj = was;
+        } else {
+            self.raised_to = None;
+            process.oom_score_adj = is;
+        }
+    }
+
     /// Groups `process` by its unit, or else as if `alone`.
     pub(crate) fn place(&self, process: &mut Seen, alone: Grouping) {
         let Grouping { session, login } = self.unit.unwrap_or(alone);
@@ -280,6 +302,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) root: OpenRoot<'a>,
     pub(crate) page_bytes: u64,
     pub(crate) text: &'a mut [u8],
+    /// What the daemon may have raised any `oom_score_adj` to.
+    pub(crate) ours: &'a [i16],
 }
 
 impl Reader<'_> {
@@ -330,7 +354,8 @@ impl Reader<'_> {
             return Err(Miss::Gone);
         }
         let before = (process.name, process.uid, kept.code_pages);
-        self.examine(process, kept, &stat, Depth::Full)?;
+        let was = Some(process.oom_score_adj);
+        self.examine(process, kept, &stat, Depth::Full, was)?;
         let has_changed = before != (process.name, process.uid, kept.code_pages);
         // A worker thread of the kernel's is renamed with each piece of work.
         if has_changed && !stat.is_kernel_thread {
@@ -342,23 +367,25 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A process not known so far.
+    /// A process not known so far. `parent`: where the parent's unit is, and what
+    /// `oom_score_adj` that had before it was raised.
     pub(crate) fn take_in(
         &mut self,
         pid: u32,
         depth: Depth,
-        unit_of: impl FnOnce(u32) -> Option<Grouping>,
+        parent: impl FnOnce(u32) -> (Option<Grouping>, Option<i16>),
     ) -> Result<(Seen, Kept), Miss> {
         let file = self.open_statm(pid, None)?;
         let stat = self.stat(pid)?;
         // Pid 1 puts whom it starts into a cgroup of their own.
-        let unit = (stat.parent > 1).then(|| unit_of(stat.parent)).flatten();
+        let known = (stat.parent > 1).then(|| parent(stat.parent));
+        let (unit, was) = known.unwrap_or_default();
         let mut kept = Kept::new(Some(file), unit);
         let mut process = Seen::new(ProcessId {
             pid,
             start_ticks: stat.start_ticks,
         });
-        self.examine(&mut process, &mut kept, &stat, depth)?;
+        self.examine(&mut process, &mut kept, &stat, depth, was)?;
         kept.introduce();
         Ok((process, kept))
     }
@@ -370,6 +397,7 @@ impl Reader<'_> {
         kept: &mut Kept,
         stat: &Stat,
         depth: Depth,
+        oom_score_adj_was: Option<i16>,
     ) -> Result<(), Miss> {
         let pid = process.id.pid;
         process.is_kernel_thread = stat.is_kernel_thread;
@@ -396,7 +424,8 @@ impl Reader<'_> {
             kept.raw_swap_bytes = status.swap_bytes;
             kept.rss_shmem_bytes = status.shmem_bytes;
             process.page_table_bytes = status.page_table_bytes;
-            process.oom_score_adj = self.root.score_adj(pid)?;
+            let oom_score_adj = self.root.score_adj(pid)?;
+            kept.hear(process, oom_score_adj, self.ours, oom_score_adj_was);
             if depth == Depth::Full {
                 process.oom_score = match self.root.score(pid) {
                     // It is only shown.

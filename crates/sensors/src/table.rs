@@ -112,6 +112,8 @@ pub struct ProcessTable {
     /// Those that were in that cgroup and are taken in anew in this scan: their
     /// first thread has ended.
     returning: Vec<ProcessId>,
+    /// See [`Self::disregard`].
+    ours: &'static [i16],
 }
 
 impl ProcessTable {
@@ -143,6 +145,7 @@ impl ProcessTable {
             scanned_at_ticks: 0,
             members_from: None,
             returning: Vec::new(),
+            ours: &[],
         }
     }
 
@@ -170,6 +173,13 @@ impl ProcessTable {
     pub fn age_millis(&self, id: ProcessId) -> u64 {
         let ticks = self.scanned_at_ticks.saturating_sub(id.start_ticks);
         ticks.saturating_mul(1000) / clock_ticks_per_second()
+    }
+
+    /// From now on, an `oom_score_adj` that has risen to one of these is the
+    /// daemon's own doing, in the process or in its parent, and is not taken for
+    /// a hint: what it was before is shown, until it is another again.
+    pub fn disregard(&mut self, oom_score_adjs: &'static [i16]) {
+        self.ours = oom_score_adjs;
     }
 
     /// Looks at the processes. Those that are new or have become something else
@@ -297,6 +307,7 @@ impl ProcessTable {
             root,
             page_bytes: self.page_bytes,
             text: &mut self.text,
+            ours: self.ours,
         };
         retain(&mut self.processes, &mut self.kept, |process, kept| {
             let looked = reader.look_if_held(process, kept);
@@ -337,6 +348,7 @@ impl ProcessTable {
             root,
             page_bytes: self.page_bytes,
             text: &mut self.text,
+            ours: self.ours,
         };
         let pids = &mut self.pids;
         let (mut next, mut unknown) = (0, 0);
@@ -475,17 +487,23 @@ impl ProcessTable {
             root: self.root.open()?,
             page_bytes: self.page_bytes,
             text: &mut self.text,
+            ours: self.ours,
         };
         let (processes, kept) = (&self.processes, &self.kept);
         // Whom it was forked by is known, or a newcomer that came before it.
-        let kept_of = |parent: u32| {
+        let known_of = |parent: u32| {
             let index = Seen::position(&processes[..known], parent)
                 .or_else(|| Some(known + Seen::position(&processes[known..], parent)?))?;
-            Some(&kept[index])
+            Some((&processes[index], &kept[index]))
         };
-        let unit_of = |parent| kept_of(parent)?.unit;
-        let (process, mut kept) = reader.take_in(pid, depth, unit_of)?;
-        let parent = kept_of(process.parent);
+        let of_parent = |parent| {
+            let known = known_of(parent);
+            let raised = known.filter(|(_, kept)| kept.raised_to.is_some());
+            let was = raised.map(|(process, _)| process.oom_score_adj);
+            (known.and_then(|(_, kept)| kept.unit), was)
+        };
+        let (process, mut kept) = reader.take_in(pid, depth, of_parent)?;
+        let parent = known_of(process.parent).map(|(_, kept)| kept);
         kept.is_in_scope = self.members_from.is_none()
             || parent.is_some_and(|parent| parent.is_in_scope)
             || self.returning.contains(&process.id);

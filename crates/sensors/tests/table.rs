@@ -584,6 +584,52 @@ fn a_fast_scan_sees_memory_newcomers_and_who_is_gone() {
 }
 
 #[test]
+fn what_the_daemon_has_raised_is_shown_as_it_was_and_so_are_its_children() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    let shown = |table: &support::Table, pid| table.get(pid).oom_score_adj;
+    let set = |pid: u32, is: &str| copy.write(&format!("{pid}/oom_score_adj"), &format!("{is}\n"));
+    assert_eq!(shown(&table, 1204), 100);
+
+    table.table.disregard(&[500, 1000]);
+    set(1204, "500");
+    set(1200, "-17");
+    // It is told to be in 1204's line.
+    copy.duplicate(1204, 1500);
+    copy.change("1500/stat", "R 1200 1204", "R 1204 1204");
+    copy.duplicate(1400, 1501);
+    set(1501, "1000");
+    table.survey(Depth::Full);
+    assert_eq!(shown(&table, 1204), 100);
+    assert_eq!(shown(&table, 1200), -17, "not ours");
+    assert_eq!(shown(&table, 1500), 100, "its parent's");
+    assert_eq!(shown(&table, 1501), 1000, "its own");
+    set(1204, "1000");
+    table.survey(Depth::Full);
+    assert_eq!(shown(&table, 1204), 100);
+
+    // Not before it is another again is that over.
+    table.table.disregard(&[]);
+    table.survey(Depth::Full);
+    assert_eq!(shown(&table, 1204), 100);
+    set(1204, "100");
+    table.survey(Depth::Full);
+    set(1204, "1000");
+    table.survey(Depth::Full);
+    assert_eq!(shown(&table, 1204), 1000);
+
+    // Protected is protected, and what was lifted is heard.
+    table.table.disregard(&[500, 1000]);
+    set(1204, "-1000");
+    table.survey(Depth::Full);
+    assert_eq!(shown(&table, 1204), -1000);
+    set(1204, "1000");
+    table.survey(Depth::Full);
+    assert_eq!(shown(&table, 1204), 1000);
+}
+
+#[test]
 fn a_process_first_seen_before_its_execve_is_known_by_its_own_name_at_the_next_scan() {
     let copy = Copy::of("good");
     let mut table = copy.table();

@@ -98,12 +98,17 @@ pub(crate) struct Aligner {
     is_news: bool,
     /// When memory was last short, if something may be raised.
     short: Option<Moment>,
+    /// When all was last to be put back.
+    lowered: Option<Moment>,
 }
 
 #[derive(Debug)]
 struct Thread {
     shared: Arc<Shared>,
     handle: thread::JoinHandle<()>,
+    /// Whether an earlier daemon has left anything raised; comes once that is put
+    /// back.
+    put_back: mpsc::Receiver<bool>,
     /// Disconnected once it has ended.
     ended: mpsc::Receiver<()>,
 }
@@ -141,12 +146,13 @@ impl Aligner {
             over: AtomicBool::new(!is_wanted),
         });
         let (alive, ended) = mpsc::channel::<()>();
+        let (has_put_back, put_back) = mpsc::channel();
         let theirs = Arc::clone(&shared);
         let spawned = thread::Builder::new()
             .name("oom-align".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                follow_orders(Adjuster::new(root, memo), &theirs, lane);
+                follow_orders(Adjuster::new(root, memo), &theirs, lane, &has_put_back);
                 drop(alive);
             })
             .inspect_err(|err| {
@@ -155,6 +161,7 @@ impl Aligner {
         let thread = spawned.ok().map(|handle| Thread {
             shared,
             handle,
+            put_back,
             ended,
         });
         Self {
@@ -173,6 +180,24 @@ impl Aligner {
             before: Vec::new(),
             is_news: false,
             short: None,
+            lowered: None,
+        }
+    }
+
+    /// Whether what an earlier daemon had raised is put back by now.
+    pub(crate) fn has_put_back(&self) -> bool {
+        let Some(thread) = &self.thread else {
+            return false;
+        };
+        thread.put_back.recv_timeout(FAREWELL).unwrap_or_default()
+    }
+
+    /// What any `oom_score_adj` may have been raised to.
+    pub(crate) fn may_have_set(&self, now: Moment) -> &'static [i16] {
+        let lowers = self.lowered.is_some_and(|at| now.since(at) < BACK);
+        match self.short {
+            None if !lowers => &[],
+            _ => &[NEXT, FIRST],
         }
     }
 
@@ -212,6 +237,7 @@ impl Aligner {
         }
         if !is_short {
             self.short = None;
+            self.lowered = Some(now);
         }
         Duration::MAX
     }
@@ -281,18 +307,26 @@ fn choose(chosen: &mut Vec<Wanted>, dying: impl Iterator<Item = ProcessId>, outl
 }
 
 /// What the thread does, until the loop is over.
-fn follow_orders(mut adjuster: Adjuster, shared: &Shared, mut lane: Lane) {
+fn follow_orders(
+    mut adjuster: Adjuster,
+    shared: &Shared,
+    mut lane: Lane,
+    has_put_back: &mpsc::Sender<bool>,
+) {
     let mut say = |cost: &str, err: &MemoError| {
         let text = format!("{cost}: {}", chain(err));
         lane.tell(Record::Note(log::Level::Warn, text.into_boxed_str()));
     };
     drop_resource_capability();
-    if let Err(err) = adjuster.put_back_earlier() {
+    let was_any = adjuster.put_back_earlier().unwrap_or_else(|err| {
         say(
             "oom_score_adj values that an earlier daemon set remain",
             &err,
         );
-    }
+        false
+    });
+    // Perhaps it is not waited for any longer.
+    let _ = has_put_back.send(was_any);
     let mut order = Order::none();
     let mut was_said = false;
     while !shared.over.load(Ordering::SeqCst) {
@@ -388,15 +422,16 @@ impl Adjuster {
         }
     }
 
-    /// Puts back what a daemon that did not end well has left in the memo.
+    /// Puts back what a daemon that did not end well has left in the memo; whether
+    /// there was one.
     ///
     /// # Errors
     ///
     /// [`MemoError`]: it cannot be read, or cannot be believed. It is left as
     /// it is, and replaced by the next that is written.
-    fn put_back_earlier(&mut self) -> Result<(), MemoError> {
+    fn put_back_earlier(&mut self) -> Result<bool, MemoError> {
         let Some(text) = read_ours(&self.memo)? else {
-            return Ok(());
+            return Ok(false);
         };
         let mut raised = BTreeMap::new();
         for (line, text) in (1..).zip(text.lines()) {
@@ -410,7 +445,7 @@ impl Adjuster {
         self.raised = raised;
         self.is_written = true;
         self.put_back();
-        Ok(())
+        Ok(true)
     }
 
     /// Raises what is `wanted`, and puts back what is no longer. `since_ticks`:

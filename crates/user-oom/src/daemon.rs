@@ -269,8 +269,11 @@ impl Daemon {
     }
 
     fn read_table(&mut self, now: Moment, depth: Depth) {
-        let (values, memory) = (&self.values, self.guard.memory());
+        let ours = self.aligner.may_have_set(now);
+        self.senses.table.disregard(ours);
         let began = Instant::now();
+        self.values.share_out(began);
+        let (values, memory) = (&self.values, self.guard.memory());
         let worth = |id| values.get(id, began);
         let word = |id| values.pause_word(id);
         self.round.took.read = self

@@ -103,6 +103,7 @@ pub(crate) fn daemon(
     let peers = Peers::open(place.clone(), geteuid().as_raw()).map_err(Error::Control)?;
     let options = Options {
         user_value_cap: arguments.user_value_cap,
+        user_value_share: arguments.user_value_share,
         ..Options::default()
     };
     let registry = Registry::open(&arguments.registry, options).map_err(Error::Registry)?;
@@ -194,6 +195,11 @@ pub(crate) fn daemon(
 
     let executor = Executor::new(root.clone(), reaper, paused, arguments.dryrun, capacity);
     let aligner = aligner(arguments, &root, place.as_ref(), &watchdog, aligners_lane);
+    if aligner.has_put_back() {
+        // What was read of them before is no hint of their own.
+        scan(&mut table, Depth::Full)?;
+        classifier.classify_new(&mut table);
+    }
     let mut senses = Senses::new(
         memory_source,
         pressure,
