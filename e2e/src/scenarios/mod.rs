@@ -9,6 +9,7 @@ mod answers;
 mod daemon;
 mod faults;
 mod file;
+mod freeing;
 mod pausing;
 mod rules;
 mod scopes;
@@ -58,6 +59,12 @@ pub const ONE_PROCESSOR: Machine = Machine {
 /// With memory that can be taken away, in one block.
 pub const ADDED: Machine = Machine {
     added_mebibytes: 128,
+    ..SMALL
+};
+
+/// 2.5 GiB.
+pub const LARGE: Machine = Machine {
+    memory_mebibytes: 2560,
     ..SMALL
 };
 
@@ -343,6 +350,19 @@ pub const ALL: &[Scenario] = &[
         alone
     ),
     scenario!(daemon::with_swap_in_zram_the_steady_live_too, SMALL, alone),
+    scenario!(
+        freeing::noise_in_zram_is_killed_before_the_kernel_kills,
+        SMALL,
+        alone
+    ),
+    minutes(
+        5,
+        scenario!(
+            freeing::ten_large_victims_are_signalled_at_once,
+            LARGE,
+            alone
+        ),
+    ),
     scenario!(
         daemon::a_bomb_and_the_daemon_without_the_module,
         SMALL,
