@@ -451,7 +451,7 @@ fn a_walk_without_a_daemon_says_what_to_start_and_waits_for_it() {
     stage.walk(NEAR);
     let running = Running::start(stage.command(&["--walk"]));
     running.line_with("waiting for user-oom: start it in another terminal");
-    running.line_with("On your own machine");
+    running.line_with("Without a cgroup");
     assert_eq!(stage.registered(), 0);
     stage.answer();
     running.line_with("600 MiB to the warn threshold");

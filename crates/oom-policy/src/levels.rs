@@ -67,7 +67,13 @@ impl Settings {
 impl Levels {
     pub(crate) fn of(settings: &Settings, memory: &Memory) -> Self {
         let memory_base = memory.usable_bytes();
-        let swap_base = memory.swap_total_bytes;
+        // Swap in zram counts as the memory that it saves, which may be little of
+        // its size: its thresholds are no higher than memory's.
+        let swap_base = if memory.zram_bytes > 0 || memory.worthless_swap_bytes > 0 {
+            memory.swap_total_bytes.min(memory_base)
+        } else {
+            memory.swap_total_bytes
+        };
         let warn_memory = settings.warn.memory.of(memory_base);
         let recovery_memory = settings
             .recovery
@@ -336,6 +342,27 @@ mod tests {
         check(&settings, with_zram(4, 58, 100), Level::Kill);
         let memory = with_zram(4, 58, 100);
         assert_eq!(Levels::of(&settings, &memory).need(&memory), 11 * GIB);
+    }
+
+    /// A device of twice the memory, of which a tenth holds what hardly
+    /// compresses: what is free still saves as much as the warn threshold of
+    /// memory.
+    #[test]
+    fn the_size_of_zram_does_not_raise_the_threshold_of_what_it_saves() {
+        let settings = Settings::default();
+        let memory = Memory {
+            swap_total_bytes: 200 * GIB,
+            swap_free_bytes: 171 * GIB,
+            zram_bytes: 26 * GIB,
+            worthless_swap_bytes: 153 * GIB,
+            ..machine(1, 0)
+        };
+        check(&settings, memory, Level::Ok);
+        let memory = Memory {
+            worthless_swap_bytes: 162 * GIB,
+            ..memory
+        };
+        check(&settings, memory, Level::Warn);
     }
 
     /// Whatever is killed, and however well it compresses.
