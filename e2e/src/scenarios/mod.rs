@@ -12,7 +12,6 @@ mod file;
 mod freeing;
 mod pausing;
 mod rules;
-mod scopes;
 mod together;
 mod walkthrough;
 
@@ -540,20 +539,6 @@ pub const ALL: &[Scenario] = &[
         SMALL,
         alone
     ),
-    minutes(
-        15,
-        scenario!(
-            scopes::a_bomb_in_a_cgroup_is_killed_before_the_kernel_kills,
-            SMALL,
-            alone
-        ),
-    ),
-    scenario!(
-        scopes::two_cgroups_that_are_short_at_once_lose_the_least_of_each,
-        SMALL,
-        alone
-    ),
-    scenario!(scopes::a_limit_above_the_cgroup_counts, SMALL, alone),
     minutes(
         25,
         scenario!(walkthrough::one_job_fits_and_lives, WALKTHROUGH, alone),
