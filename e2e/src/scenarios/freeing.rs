@@ -1,49 +1,17 @@
-//! What a kill frees, and how soon: against what was planned.
+//! How soon what is killed for its memory is signalled.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
-use crate::guest::daemon::{daemon, give_value, knows_of, test_process};
-use crate::guest::files::{self, MIB, kernel_kills, meminfo_bytes};
+use crate::guest::daemon::{daemon, give_value, knows_of};
+use crate::guest::files::{self, kernel_kills};
 use crate::guest::program::Program;
-use crate::guest::swap::with_swap;
 use crate::guest::{Report, wait};
 
 /// On a machine that is emulated, and short of memory.
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// What does not compress takes as much in zram as it did before: what is free
-/// there holds back no threshold.
-pub(super) fn noise_in_zram_is_killed_before_the_kernel_kills(report: &mut Report) -> Result<()> {
-    files::write("/sys/block/zram0/disksize", "1000M")?;
-    let outcome = with_swap("/dev/zram0", None, || noise_beside_a_steady_one(report));
-    files::write("/sys/block/zram0/reset", "1")?;
-    outcome
-}
-
-fn noise_beside_a_steady_one(report: &mut Report) -> Result<()> {
-    let kills = kernel_kills()?;
-    let mut steady = Program::holding(60)?;
-    let mut daemon = daemon(&["--registered-only", "--grace", "1", "--pause", "off"])?;
-    give_value(&steady, 20)?;
-    let mut noise = test_process("test_proc2", &["--rate-mib-s", "40"])?;
-    knows_of(2)?;
-    noise.signal(Signal::USR1)?;
-    // Because memory is low, or because it stalls.
-    let said = daemon.mentions(" MiB (zram); need ")?;
-    report.figure("decided", &said)?;
-    noise.ends_within(LIMIT)?;
-    report.figure(
-        "swap free",
-        format!("{} MiB", meminfo_bytes("SwapFree")? / MIB),
-    )?;
-    report.figure("kernel kills", kernel_kills()? - kills)?;
-    ensure!(kernel_kills()? == kills, "the kernel killed");
-    steady.has_to_live("the steady one")?;
-    daemon.has_to_live("the daemon")
-}
 
 /// Freeing what the first holds does not hold up the signal for the last.
 pub(super) fn ten_large_victims_are_signalled_at_once(report: &mut Report) -> Result<()> {

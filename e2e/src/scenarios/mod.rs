@@ -349,11 +349,6 @@ pub const ALL: &[Scenario] = &[
         alone
     ),
     scenario!(daemon::with_swap_in_zram_the_steady_live_too, SMALL, alone),
-    scenario!(
-        freeing::noise_in_zram_is_killed_before_the_kernel_kills,
-        SMALL,
-        alone
-    ),
     minutes(
         5,
         scenario!(
