@@ -223,25 +223,6 @@ impl Stage {
         process
     }
 
-    /// A shell that starts a process of [`HELD_MIB`], worth `value`, again each time
-    /// it ends. Both end with the test, at the latest.
-    pub(crate) fn restarting(&self, value: u32) -> Process {
-        let script = r#"
-            while kill -0 "$1" 2> /dev/null; do
-                "$2" --max-mib "$3" --rate-mib-s 2000 --value "$4" --registry "$5"
-            done"#;
-        Process {
-            running: Running::start(
-                Command::new("sh")
-                    .args(["-c", script, "sh"])
-                    .arg(std::process::id().to_string())
-                    .arg(programs().join("test_proc1"))
-                    .args([HELD_MIB, value.into()].map(|number: u64| number.to_string()))
-                    .arg(self.registry()),
-            ),
-        }
-    }
-
     /// A shell that is worth 1, has a child of [`HELD_MIB`], and at SIGTERM writes
     /// `saved` to a file of the name and ends. Both end with the test, at the latest.
     pub(crate) fn saving(&self, name: &str) -> Process {
