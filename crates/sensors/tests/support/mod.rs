@@ -113,13 +113,18 @@ impl Table {
 
     /// Reads again which processes are in the scope; of which it was asked.
     pub(crate) fn read_members(&mut self) -> Vec<u32> {
+        self.note(|table, ask| table.ask_for_members(ask));
+        self.answer(&mut |_, _| {});
+        self.identified()
+    }
+
+    /// Notes what `asking` asks for, in place of what was asked before.
+    fn note(&mut self, asking: impl FnOnce(&mut ProcessTable, &mut dyn FnMut(Inquiry) -> bool)) {
         self.asked.clear();
-        self.table.ask_for_members(&mut |request| {
+        asking(&mut self.table, &mut |request| {
             self.asked.push(request);
             true
         });
-        self.answer(&mut |_, _| {});
-        self.identified()
     }
 
     pub(crate) fn try_scan(&mut self, depth: Depth) -> Result<Scan, ReadError> {
@@ -144,54 +149,34 @@ impl Table {
     /// Answers what is asked after a scan of `depth`; `each` is given each
     /// process that this has identified.
     pub(crate) fn identify(&mut self, depth: Depth, each: &mut dyn FnMut(&Seen, &mut Dossier)) {
-        self.asked.clear();
-        self.table.ask_for_identities(depth, &mut |request| {
-            self.asked.push(request);
-            true
-        });
+        self.note(|table, ask| table.ask_for_identities(depth, ask));
         self.answer(each);
     }
 
     /// Measures what is asked for; how many.
     pub(crate) fn correct_families(&mut self, memory: &Memory) -> usize {
-        self.asked.clear();
-        self.table.ask_for_families(memory, &mut |request| {
-            self.asked.push(request);
-            true
-        });
+        self.note(|table, ask| table.ask_for_families(memory, ask));
         self.answer(&mut |_, _| {});
         self.asked.len()
     }
 
     /// Measures what is asked for; how many.
     pub(crate) fn measure_shared_memory(&mut self, memory: &Memory) -> usize {
-        self.asked.clear();
-        self.table.ask_for_shared_memory(memory, &mut |request| {
-            self.asked.push(request);
-            true
-        });
+        self.note(|table, ask| table.ask_for_shared_memory(memory, ask));
         self.answer(&mut |_, _| {});
         self.asked.len()
     }
 
     /// Finds what holds the terminals that are asked about; the pids of the leaders.
     pub(crate) fn find_terminals(&mut self) -> Vec<u32> {
-        self.asked.clear();
-        self.table.ask_for_terminals(&mut |request| {
-            self.asked.push(request);
-            true
-        });
+        self.note(|table, ask| table.ask_for_terminals(ask));
         self.answer(&mut |_, _| {});
         self.identified()
     }
 
     /// Compares what is to be compared, where `same` has one memory; the pids.
     pub(crate) fn find_one_memory(&mut self, memory: &Memory, same: &[(u32, u32)]) -> Vec<u32> {
-        self.asked.clear();
-        self.table.ask_for_one_memory(memory, &mut |request| {
-            self.asked.push(request);
-            true
-        });
+        self.note(|table, ask| table.ask_for_one_memory(memory, ask));
         let have_one = |one, other| same.contains(&(one, other));
         for request in &self.asked {
             let found = survey(
@@ -222,11 +207,7 @@ impl Table {
 
     /// The same of the process of which it was read longest ago.
     pub(crate) fn tie_oldest(&mut self) -> Vec<u32> {
-        self.asked.clear();
-        self.table.ask_for_oldest_ties(&mut |request| {
-            self.asked.push(request);
-            true
-        });
+        self.note(|table, ask| table.ask_for_oldest_ties(ask));
         self.answer(&mut |_, _| {});
         self.identified()
     }
