@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use fuzz::{Text, check_printable};
+use fuzz::{Text, check_parts, check_printable};
 use libfuzzer_sys::fuzz_target;
 use model::Memory;
 use sensors::Meminfo;
@@ -41,17 +41,8 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn check(memory: &Memory) {
     assert!(0 < memory.total_bytes && memory.total_bytes <= MOST_BYTES);
-    for part in [
-        memory.available_bytes,
-        memory.at_least_bytes,
-        memory.anon_bytes,
-        memory.shmem_bytes,
-        memory.unreclaimable_slab_bytes,
-    ] {
-        assert!(part <= memory.total_bytes, "{memory:?}");
-    }
+    check_parts(memory);
     assert!(memory.usable_bytes() > 0, "{memory:?}");
-    assert!(memory.swap_free_bytes <= memory.swap_total_bytes);
     assert!(memory.swap_total_bytes <= MOST_BYTES);
     let pool_bytes = memory.available_bytes + memory.swap_free_bytes;
     assert_eq!(memory.pool_bytes(), pool_bytes);

@@ -1,4 +1,4 @@
-//! What the targets share: text as a file, and what may be printed.
+//! What the targets share: text as a file, what may be printed, what a reading may be.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use model::Memory;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 /// A file in memory, so that a reader is tried as it is, with its buffers.
@@ -43,4 +44,19 @@ pub fn check_printable(told: impl Display) {
     let told = told.to_string();
     assert!(!told.chars().any(char::is_control), "{told:?}");
     assert!(told.chars().count() <= 1000, "{told:?}");
+}
+
+/// No part of a reading is larger than the whole.
+#[track_caller]
+pub fn check_parts(memory: &Memory) {
+    for part in [
+        memory.available_bytes,
+        memory.at_least_bytes,
+        memory.anon_bytes,
+        memory.shmem_bytes,
+        memory.unreclaimable_slab_bytes,
+    ] {
+        assert!(part <= memory.total_bytes, "{memory:?}");
+    }
+    assert!(memory.swap_free_bytes <= memory.swap_total_bytes);
 }
