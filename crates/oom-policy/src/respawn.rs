@@ -48,7 +48,8 @@ struct Worker {
     last: ProcessId,
     kills: u32,
     killed: Moment,
-    /// What started later than all that were there then may have replaced it.
+    /// What started later than all that its supervisor had started by then may have
+    /// replaced it. Others start in the same tick, of which a second has 100.
     newest_ticks: u64,
     /// How many there were then, this one among them.
     side_by_side: usize,
@@ -72,6 +73,16 @@ impl Key {
             service: (process.parent <= 1).then_some(process.session),
         }
     }
+
+    /// Whether `process` has the same supervisor, by whatever name.
+    fn is_beside(&self, process: &Process) -> bool {
+        let name = self.name;
+        *self
+            == Self {
+                name,
+                ..Self::of(process)
+            }
+    }
 }
 
 impl Respawns {
@@ -94,7 +105,8 @@ impl Respawns {
         leader: &Process,
     ) {
         let key = Key::of(leader);
-        let started = processes.iter().map(|process| process.id.start_ticks);
+        let beside = processes.iter().filter(|process| key.is_beside(process));
+        let started = beside.map(|process| process.id.start_ticks);
         let alike = processes.iter().filter(|process| Key::of(process) == key);
         let fresh = Worker {
             key,

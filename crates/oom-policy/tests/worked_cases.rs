@@ -1102,6 +1102,29 @@ fn a_worker_whose_supervisor_may_not_be_killed_is_left_alone_at_warn() {
     assert_eq!(chosen(policy.step(now + 2 * SECOND, &at_kill)), ["worker"]);
 }
 
+/// Start times are ticks of 10 ms: on a busy machine, something else has started in
+/// the one in which the worker is back.
+#[test]
+fn what_starts_elsewhere_as_the_worker_comes_back_does_not_hide_it() {
+    let mut policy = Driven::new(registered_only(), 8);
+    let mut now = SECOND;
+    let mut told = Vec::new();
+    for pid in [200, 300, 400] {
+        let mut worker = registered(pid, "worker", 5, 600 * MIB);
+        worker.seen.parent = 100;
+        let mut compiler = process(900, "cc");
+        compiler.seen.id.start_ticks = process(pid + 100, "").id.start_ticks;
+        let supervisor = process(100, "supervisor");
+        let snapshot = missing(490 * MIB, vec![supervisor, worker, compiler]);
+        let decision = policy.step(now, &snapshot);
+        assert_eq!(chosen(decision).len(), 1, "{pid}");
+        told.extend(decision.respawner.map(|it| (it.worker, it.kills)));
+        policy.learn(now, Event::Gone(worker.id));
+        now += 5 * SECOND;
+    }
+    assert_eq!(told, [(process(400, "").id, 2)]);
+}
+
 /// One that takes long to grow back was worth killing; so were two that ran side
 /// by side.
 #[test]

@@ -223,6 +223,25 @@ impl Stage {
         process
     }
 
+    /// A shell that starts a process of [`HELD_MIB`], worth `value`, again each time
+    /// it ends. Both end with the test, at the latest.
+    pub(crate) fn restarting(&self, value: u32) -> Process {
+        let script = r#"
+            while kill -0 "$1" 2> /dev/null; do
+                "$2" --max-mib "$3" --rate-mib-s 2000 --value "$4" --registry "$5"
+            done"#;
+        Process {
+            running: Running::start(
+                Command::new("sh")
+                    .args(["-c", script, "sh"])
+                    .arg(std::process::id().to_string())
+                    .arg(programs().join("test_proc1"))
+                    .args([HELD_MIB, value.into()].map(|number: u64| number.to_string()))
+                    .arg(self.registry()),
+            ),
+        }
+    }
+
     /// A shell that is worth 1, has a child of [`HELD_MIB`], and at SIGTERM writes
     /// `saved` to a file of the name and ends. Both end with the test, at the latest.
     pub(crate) fn saving(&self, name: &str) -> Process {
@@ -444,6 +463,15 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn says(&mut self, text: &str) {
         if !self.heard().iter().any(|line| line.contains(text)) {
+            self.line_with(text);
+        }
+    }
+
+    /// Waits until it has said `text` so often, now or before.
+    #[track_caller]
+    pub(crate) fn says_so_often(&mut self, text: &str, times: usize) {
+        let said = |line: &&String| line.contains(text);
+        while self.heard().iter().filter(said).count() < times {
             self.line_with(text);
         }
     }
