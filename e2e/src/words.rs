@@ -13,6 +13,10 @@ pub const SCENARIOS_VARIABLE: &str = "E2E_SCENARIOS";
 /// Says how many times as long as otherwise anything may take, likewise.
 pub const PATIENCE_VARIABLE: &str = "E2E_PATIENCE";
 
+/// Says that `/init` is to start the systemd of the Debian on `/dev/vda`, and
+/// that a service of it runs the scenarios.
+pub const SYSTEM_VARIABLE: &str = "E2E_SYSTEM";
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {

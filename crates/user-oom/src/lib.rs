@@ -26,6 +26,7 @@ mod registry_turn;
 mod rehearsal;
 mod rulebook;
 mod senses;
+mod service;
 #[cfg(test)]
 mod stand_in;
 mod start;
@@ -98,7 +99,12 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
         signals,
         descriptors,
     )
-    .and_then(|mut daemon| daemon.guard());
+    .and_then(|mut daemon| {
+        service::is_ready(daemon.watchdog.pulse());
+        let guarded = daemon.guard();
+        service::ends();
+        guarded
+    });
     if guarded.is_err() {
         // There is nothing left to end cleanly, and what is written now may
         // wait for a terminal.

@@ -82,6 +82,17 @@ pub(crate) struct Watchdog {
     room: usize,
 }
 
+/// Tells others whether the loop is late.
+#[derive(Clone, Debug)]
+pub(crate) struct Pulse(Arc<Shared>);
+
+impl Pulse {
+    /// It should have come round before now, and still has not.
+    pub(crate) fn is_late(&self) -> bool {
+        self.0.clock.is_late(self.0.now())
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     origin: Instant,
@@ -132,6 +143,11 @@ impl Clock {
         now.saturating_sub(Duration::from_millis(self.seen.load(Ordering::SeqCst)))
     }
 
+    fn is_late(&self, now: Duration) -> bool {
+        let due = Duration::from_millis(self.due.load(Ordering::SeqCst));
+        due.saturating_add(PATIENCE) <= now
+    }
+
     /// What is to be done, if memory is at what `level` says. It is asked only
     /// when that matters. `late_in`: the round in which the loop was late when
     /// this was last asked; what stopped it (SIGSTOP, a frozen cgroup) may have
@@ -142,8 +158,7 @@ impl Clock {
         late_in: &mut Option<u32>,
         level: impl FnOnce() -> Option<Level>,
     ) -> Duty {
-        let due = Duration::from_millis(self.due.load(Ordering::SeqCst));
-        if now < due.saturating_add(PATIENCE) {
+        if !self.is_late(now) {
             return Duty::Sleep;
         }
         let round = self.rounds();
@@ -257,6 +272,11 @@ impl Watchdog {
             room: thread.map_or(0, |_| room),
             known: 0,
         }
+    }
+
+    /// For who asks whether the loop is late.
+    pub(crate) fn pulse(&self) -> Pulse {
+        Pulse(Arc::clone(&self.shared))
     }
 
     /// How many processes a will may name.

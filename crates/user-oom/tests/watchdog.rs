@@ -9,11 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
-use support::{Daemon, Process, Stage};
+use support::{Daemon, Process, Stage, Stopped};
 
 /// At or below 5 % (200 MiB of 4000) it kills, at or below 10 % it warns.
 const NEARLY_FULL: u64 = 150;
@@ -23,31 +20,6 @@ const SOME: u64 = 1000;
 const PLENTY: u64 = 2000;
 /// What does not come within so many milliseconds does not come.
 const LIMIT: u16 = 60_000;
-
-/// The daemon's first thread, which is the loop's, standing still until dropped.
-struct Stopped(Pid);
-
-impl Stopped {
-    /// `None`, and why, where a child may not be traced.
-    #[expect(clippy::print_stdout, reason = "a skip says why")]
-    fn stop(daemon: &Daemon) -> Option<Self> {
-        let pid = Pid::from_raw(i32::try_from(daemon.pid()).expect("a pid"));
-        if let Err(errno) = ptrace::seize(pid, Options::empty()) {
-            println!("skipped: may not trace a child of ours: {errno}");
-            return None;
-        }
-        ptrace::interrupt(pid).expect("it is traced");
-        // One thread stops alone: others are not traced.
-        waitpid(pid, Some(WaitPidFlag::__WALL)).expect("it is traced");
-        Some(Self(pid))
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        ptrace::detach(self.0, None).expect("it stands still");
-    }
-}
 
 /// Each look at memory, by whichever thread.
 struct Looks(Inotify);

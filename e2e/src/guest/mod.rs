@@ -13,6 +13,7 @@ pub mod probe;
 pub mod program;
 pub mod roles;
 pub mod swap;
+mod system;
 pub mod timeline;
 pub mod wait;
 
@@ -26,7 +27,7 @@ use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::scenarios;
-use crate::words::{SCENARIOS_VARIABLE, Word};
+use crate::words::{SCENARIOS_VARIABLE, SYSTEM_VARIABLE, Word};
 
 /// The second serial port: see [`crate::words`].
 const PORT: &str = "/dev/ttyS1";
@@ -42,6 +43,7 @@ const MODULES: &str = "/modules";
 pub fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
     match args.next().as_deref() {
         Some("role") => roles::run(args),
+        Some(system::WORD) => scenarios_of_this_boot(),
         Some(other) => bail!("`{other}` is no role"),
         None if rustix::process::getpid().is_init() => {
             let ended = init();
@@ -99,6 +101,13 @@ fn init() -> Result<()> {
     load_kernel_modules()?;
     // What the module says belongs on the console, which the host keeps.
     fs::write("/proc/sys/kernel/printk", "7").context("cannot open the log up")?;
+    match std::env::var_os(SYSTEM_VARIABLE) {
+        Some(_) => system::start(),
+        None => scenarios_of_this_boot(),
+    }
+}
+
+fn scenarios_of_this_boot() -> Result<()> {
     let wanted = std::env::var(SCENARIOS_VARIABLE).context("no scenario was named")?;
     let mut report = Report::open()?;
     for name in wanted.split(',') {

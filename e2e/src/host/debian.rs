@@ -1,7 +1,7 @@
-//! A Debian on a disk, with the packages that the machine-learning jobs need.
+//! A Debian on a disk, with the packages that scenarios need.
 //!
 //! It is made once for each list of packages, since that takes minutes. It has
-//! no kernel and is never booted: a guest mounts it and runs programs in it.
+//! no kernel: a guest mounts it and runs programs in it, or its systemd.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,19 +11,40 @@ use anyhow::{Context, Result, ensure};
 
 use super::kernel::run;
 use super::{Places, say};
+use crate::scenarios::Debian;
 
 /// Of the release with the main kernel.
 const SUITE: &str = "bookworm";
 
-/// Beside what every Debian has.
-const PACKAGES: &str = "python3-torch,python3-opencv";
+/// What one has beside what every Debian has.
+struct Contents {
+    packages: &'static str,
+    /// What they take, and some room.
+    mebibytes: u64,
+}
 
-/// What they take is 1.5 GiB.
-const IMAGE_MEBIBYTES: u64 = 2560;
+impl Contents {
+    const fn of(debian: Debian) -> Self {
+        match debian {
+            Debian::Jobs => Self {
+                packages: "python3-torch,python3-opencv",
+                mebibytes: 2560,
+            },
+            Debian::System => Self {
+                packages: "systemd-sysv,libpam-systemd,dbus,tmux,procps",
+                mebibytes: 512,
+            },
+        }
+    }
+}
 
 /// Makes the disk's image if there is none of these packages; returns its path.
-pub(super) fn prepare(places: &Places) -> Result<PathBuf> {
-    let name = PACKAGES.replace(',', "+");
+pub(super) fn prepare(debian: Debian, places: &Places) -> Result<PathBuf> {
+    let Contents {
+        packages,
+        mebibytes,
+    } = Contents::of(debian);
+    let name = packages.replace(',', "+");
     let image = places.cache().join(format!("{SUITE}+{name}.ext4"));
     if image.exists() {
         return Ok(image);
@@ -33,17 +54,17 @@ pub(super) fn prepare(places: &Places) -> Result<PathBuf> {
         "unpacking Debian's packages takes root, once; run this as root"
     );
     say(format_args!(
-        "fetching Debian {SUITE} with {PACKAGES}: 1.5 GiB, some minutes"
+        "fetching Debian {SUITE} with {packages}: {mebibytes} MiB of disk, some minutes"
     ))?;
     let root = places.cache().join("debian.unfinished");
     let unfinished = image.with_extension("unfinished");
     remove(&root)?;
     let mut mmdebstrap = Command::new("mmdebstrap");
     mmdebstrap.args(["--quiet", "--variant=minbase", "--format=directory"]);
-    mmdebstrap.arg(format!("--include={PACKAGES}"));
+    mmdebstrap.arg(format!("--include={packages}"));
     run(mmdebstrap.arg(SUITE).arg(&root))?;
     let file = File::create(&unfinished)
-        .and_then(|file| file.set_len(IMAGE_MEBIBYTES << 20))
+        .and_then(|file| file.set_len(mebibytes << 20))
         .with_context(|| format!("cannot make `{}`", unfinished.display()));
     file?;
     let mut mkfs = Command::new("mkfs.ext4");

@@ -27,15 +27,22 @@ pub(crate) struct Programs {
 const PACKAGES: [&str; 3] = ["user-oom", "psi-monitor", "test_procs"];
 const TESTED: [&str; 4] = ["user-oom", "psi-monitor", "test_proc1", "test_proc2"];
 
-/// The repository as the walk-through wants it: see `scenarios::walkthrough`.
-const WALKTHROUGH_DIRECTORIES: [&str; 5] = [
+/// What of the repository a guest has, as the walk-through wants it and a
+/// machine with systemd: see `scenarios::walkthrough`, `scenarios::service`.
+const DIRECTORIES: [&str; 8] = [
     "debian",
     "user-oom",
+    "user-oom/dist",
+    "user-oom/dist/systemd",
+    "user-oom/dist/tmpfiles.d",
     "user-oom/ml_tests",
     "user-oom/target",
     "user-oom/target/release",
 ];
-const WALKTHROUGH: [&str; 5] = [
+const FILES: [&str; 8] = [
+    "dist/systemd/user-oom.service",
+    "dist/systemd/user-oom-psi-monitor.service",
+    "dist/tmpfiles.d/user-oom.conf",
     "testproc.sh",
     "ml_tests/job.py",
     "ml_tests/ml_test1",
@@ -104,10 +111,10 @@ pub(crate) fn pack(places: &Places, kernel: &Ready, programs: &Programs) -> Resu
             &bytes(&programs.tested.join(program))?,
         )?;
     }
-    for directory in WALKTHROUGH_DIRECTORIES {
+    for directory in DIRECTORIES {
         archive.directory(directory)?;
     }
-    for name in WALKTHROUGH {
+    for name in FILES {
         archive.file(
             &format!("user-oom/{name}"),
             &bytes(&places.root.join(name))?,

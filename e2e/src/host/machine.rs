@@ -10,8 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::kernel::Ready;
-use crate::scenarios::{Machine, Scenario};
-use crate::words::{PATIENCE_VARIABLE, SCENARIOS_VARIABLE, Word};
+use crate::scenarios::{Debian, Machine, Scenario};
+use crate::words::{PATIENCE_VARIABLE, SCENARIOS_VARIABLE, SYSTEM_VARIABLE, Word};
 
 /// From power-on to the first word, on a busy machine.
 const BOOT: Duration = Duration::from_secs(120);
@@ -130,12 +130,16 @@ fn command_line(names: &[&str], machine: Machine, patience: u32) -> String {
     // Lest it run out of huge pages, the kernel moves small ones beforehand, tens
     // of thousands where Debian runs, and interrupts the other processor for each:
     // where processors are emulated, nothing else goes on for seconds.
-    let pages = if machine.debian {
+    let pages = if machine.debian.is_some() {
         " transparent_hugepage=never sysctl.vm.compaction_proactiveness=0"
     } else {
         ""
     };
     let more = machine.parameters;
+    let system = match machine.debian {
+        Some(Debian::System) => format!(" {SYSTEM_VARIABLE}=1"),
+        Some(Debian::Jobs) | None => String::new(),
+    };
     // KASAN reports once otherwise.
     let checks = if patience > 1 {
         " kasan_multi_shot"
@@ -144,7 +148,7 @@ fn command_line(names: &[&str], machine: Machine, patience: u32) -> String {
     };
     format!(
         "console=ttyS0 quiet panic=-1 psi=1 printk.time=1{pages}{checks} {more} \
-         {PATIENCE_VARIABLE}={patience} {SCENARIOS_VARIABLE}={names}"
+         {PATIENCE_VARIABLE}={patience} {SCENARIOS_VARIABLE}={names}{system}"
     )
 }
 

@@ -213,10 +213,9 @@ fn run_boot(
 ) -> Result<machine::Ended> {
     let logs = places.logs(kernel.kernel);
     fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
-    let debian = match boot.iter().any(|scenario| scenario.machine.debian) {
-        true => Some(debian::prepare(places)?),
-        false => None,
-    };
+    let debian = (boot.iter().find_map(|scenario| scenario.machine.debian))
+        .map(|debian| debian::prepare(debian, places))
+        .transpose()?;
     let mut run = || {
         let begun = &mut |name: &str| progress.begin(name);
         machine::run(kernel, image, debian.as_deref(), &logs, boot, begun)

@@ -12,6 +12,7 @@ mod file;
 mod freeing;
 mod pausing;
 mod rules;
+mod service;
 mod together;
 mod walkthrough;
 
@@ -21,6 +22,15 @@ use anyhow::Result;
 
 use crate::guest::Report;
 
+/// A Debian on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Debian {
+    /// With the packages of the machine-learning jobs, to run programs in.
+    Jobs,
+    /// With systemd, which runs as the machine's init.
+    System,
+}
+
 /// The machine that a scenario wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -28,9 +38,9 @@ pub struct Machine {
     pub memory_mebibytes: u32,
     /// A virtio disk, `/dev/vda`, of so many MiB.
     pub disk_mebibytes: Option<u32>,
-    /// Whether its disk, `/dev/vda`, is instead a Debian with the packages of the
-    /// machine-learning jobs. What is written to it is gone with the machine.
-    pub debian: bool,
+    /// Its disk, `/dev/vda`, is instead a Debian. What is written to it is gone
+    /// with the machine.
+    pub debian: Option<Debian>,
     /// Words for the kernel's command line.
     pub parameters: &'static str,
     /// NUMA nodes, which share the memory evenly; each has one of the CPUs.
@@ -43,7 +53,7 @@ pub struct Machine {
 pub const SMALL: Machine = Machine {
     memory_mebibytes: 512,
     disk_mebibytes: None,
-    debian: false,
+    debian: None,
     parameters: "",
     nodes: 1,
     added_mebibytes: 0,
@@ -82,7 +92,7 @@ pub const WITH_DISK: Machine = Machine {
 /// A little less than 1 GiB, with Debian.
 pub const WALKTHROUGH: Machine = Machine {
     memory_mebibytes: 992,
-    debian: true,
+    debian: Some(Debian::Jobs),
     ..SMALL
 };
 
@@ -90,6 +100,13 @@ pub const WALKTHROUGH: Machine = Machine {
 pub const ROOMY: Machine = Machine {
     memory_mebibytes: 1536,
     ..WALKTHROUGH
+};
+
+/// 768 MiB, where systemd runs.
+pub const SYSTEM: Machine = Machine {
+    memory_mebibytes: 768,
+    debian: Some(Debian::System),
+    ..SMALL
 };
 
 /// Two nodes of 256 MiB.
@@ -533,6 +550,14 @@ pub const ALL: &[Scenario] = &[
         together::a_job_on_a_terminal_keeps_what_holds_it_alive,
         SMALL,
         alone
+    ),
+    minutes(
+        5,
+        scenario!(service::the_shipped_unit_guards, SYSTEM, alone),
+    ),
+    minutes(
+        5,
+        scenario!(service::a_hang_is_seen_by_systemd_and_mended, SYSTEM, alone),
     ),
     minutes(
         25,

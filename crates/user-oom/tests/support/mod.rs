@@ -13,7 +13,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
@@ -572,5 +574,30 @@ impl Process {
         use std::os::unix::process::ExitStatusExt;
 
         self.running.child.wait().expect("it is our child").signal()
+    }
+}
+
+/// The daemon's first thread, which is the loop's, standing still until dropped.
+pub(crate) struct Stopped(nix::unistd::Pid);
+
+impl Stopped {
+    /// `None`, and why, where a child may not be traced.
+    #[expect(clippy::print_stdout, reason = "a skip says why")]
+    pub(crate) fn stop(daemon: &Daemon) -> Option<Self> {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.pid()).expect("a pid"));
+        if let Err(errno) = ptrace::seize(pid, Options::empty()) {
+            println!("skipped: may not trace a child of ours: {errno}");
+            return None;
+        }
+        ptrace::interrupt(pid).expect("it is traced");
+        // One thread stops alone: others are not traced.
+        waitpid(pid, Some(WaitPidFlag::__WALL)).expect("it is traced");
+        Some(Self(pid))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        ptrace::detach(self.0, None).expect("it stands still");
     }
 }

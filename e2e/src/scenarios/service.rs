@@ -1,0 +1,179 @@
+//! The daemon as a service of systemd, which is the machine's init here.
+
+use std::fs::{self, File};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::guest::files::{MIB, kernel_kills, meminfo_bytes};
+use crate::guest::{Report, wait};
+
+/// On a machine that is emulated, and short of memory.
+const LIMIT: Duration = Duration::from_secs(120);
+
+const SERVICE: &str = "user-oom.service";
+const REGISTRY: &str = "/tmp/user_processes";
+
+/// A pipe with nothing in it: a helper ends when what it reads from does.
+const OPEN: &str = "/run/open";
+
+/// A program of ours that systemd runs in a unit of its own.
+struct Unit(&'static str);
+
+impl Unit {
+    /// Takes so much memory and holds it, in a service that `systemd-run` makes.
+    fn taking(name: &'static str, mebibytes: u64) -> Result<Self> {
+        let mebibytes = mebibytes.to_string();
+        let input = format!("StandardInput=file:{OPEN}");
+        let unit = [
+            "systemd-run",
+            "--quiet",
+            "--unit",
+            name,
+            "--property",
+            &input,
+        ];
+        run(&[&unit[..], &["--", "/init", "role", "hold", &mebibytes]].concat())?;
+        Ok(Self(name))
+    }
+
+    /// The same, when it holds it.
+    fn holding(name: &'static str, mebibytes: u64) -> Result<Self> {
+        let before = meminfo_bytes("MemAvailable")?;
+        let unit = Self::taking(name, mebibytes)?;
+        wait::until(&format!("{name} holds its memory"), LIMIT, || {
+            let taken = before.saturating_sub(meminfo_bytes("MemAvailable")?);
+            Ok(taken >= mebibytes * MIB * 9 / 10)
+        })?;
+        Ok(unit)
+    }
+
+    fn property(&self, name: &str) -> Result<String> {
+        property(self.0, name)
+    }
+
+    fn is_active(&self) -> Result<bool> {
+        Ok(self.property("ActiveState")? == "active")
+    }
+
+    fn give_value(&self, value: u32) -> Result<()> {
+        let pid = self.property("MainPID")?;
+        let path = format!("{REGISTRY}/{pid}");
+        fs::write(&path, format!("{value}\n")).with_context(|| format!("cannot write `{path}`"))
+    }
+}
+
+/// It starts, says when it is ready, kills what it is there to kill, and stops.
+/// Both jobs are root's, in units that `systemd-run` made: those are no services
+/// of the machine, so the one without a value goes for the one with.
+pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    let _open = open_pipe()?;
+    let outcome = (|| {
+        let valuable = Unit::holding("valuable", 200)?;
+        run(&["systemctl", "start", SERVICE])?;
+        ensure!(property(SERVICE, "ActiveState")? == "active");
+        valuable.give_value(50)?;
+        registers(1)?;
+        let spare = meminfo_bytes("MemAvailable")? / MIB;
+        let percent = meminfo_bytes("MemTotal")? / MIB / 100;
+        let hog = Unit::taking("hog", spare - 4 * percent)?;
+        wait::until("one of them is gone", LIMIT, || {
+            Ok(!hog.is_active()? || !valuable.is_active()?)
+        })?;
+        ensure!(valuable.is_active()?, "the valuable one is gone");
+        ensure!(property(SERVICE, "NRestarts")? == "0", "it was restarted");
+        let memory: u64 = property(SERVICE, "MemoryCurrent")?.parse()?;
+        report.figure("the service's memory", format!("{} KiB", memory / 1024))?;
+        run(&["systemctl", "stop", SERVICE])?;
+        ensure!(property(SERVICE, "Result")? == "success");
+        Ok(())
+    })();
+    show_journal();
+    outcome?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
+
+/// The whole daemon stands still: systemd sees that, and starts another.
+pub(super) fn a_hang_is_seen_by_systemd_and_mended(report: &mut Report) -> Result<()> {
+    drop_in("[Service]\nWatchdogSec=10\n")?;
+    let outcome = (|| {
+        run(&["systemctl", "start", SERVICE])?;
+        let first = property(SERVICE, "MainPID")?;
+        let stopped = std::time::Instant::now();
+        run(&[
+            "systemctl",
+            "kill",
+            "--kill-who=main",
+            "--signal=STOP",
+            SERVICE,
+        ])?;
+        wait::until("systemd has started another", LIMIT, || {
+            let pid = property(SERVICE, "MainPID")?;
+            let state = property(SERVICE, "ActiveState")?;
+            Ok(pid != first && pid != "0" && state == "active")
+        })?;
+        report.figure(
+            "guarded again after",
+            format!("{} s", stopped.elapsed().as_secs()),
+        )?;
+        ensure!(property(SERVICE, "NRestarts")? == "1");
+        run(&["systemctl", "stop", SERVICE])
+    })();
+    show_journal();
+    outcome
+}
+
+/// Makes it; it stays open until what is returned is dropped.
+fn open_pipe() -> Result<File> {
+    run(&["mkfifo", OPEN])?;
+    (File::options().read(true).write(true).open(OPEN)).context("cannot open a pipe")
+}
+
+fn registers(count: u32) -> Result<()> {
+    crate::guest::daemon::knows_of(count)
+}
+
+fn drop_in(text: &str) -> Result<()> {
+    let directory = format!("/etc/systemd/system/{SERVICE}.d");
+    fs::create_dir_all(&directory).context("cannot make a drop-in")?;
+    fs::write(format!("{directory}/e2e.conf"), text).context("cannot make a drop-in")?;
+    run(&["systemctl", "daemon-reload"])
+}
+
+fn property(unit: &str, name: &str) -> Result<String> {
+    run_for_output(&["systemctl", "show", "--value", "--property", name, unit])
+}
+
+fn run(words: &[&str]) -> Result<()> {
+    run_for_output(words).map(|_| ())
+}
+
+fn run_for_output(words: &[&str]) -> Result<String> {
+    let output = Command::new(words[0]).args(&words[1..]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "`{}` failed: {complaint}",
+        words.join(" ")
+    );
+    Ok(said)
+}
+
+/// What the daemon said belongs on the console, which the host keeps.
+fn show_journal() {
+    let words = [
+        "journalctl",
+        "--no-pager",
+        "--output=cat",
+        "--unit",
+        SERVICE,
+    ];
+    let said = run_for_output(&words).unwrap_or_else(|err| format!("{err:#}"));
+    // A console that takes nothing is no reason to fail.
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{said}\n"));
+}
