@@ -32,7 +32,7 @@ impl Contents {
             },
             Debian::System => Self {
                 packages: "systemd-sysv,libpam-systemd,dbus,tmux,procps",
-                mebibytes: 512,
+                mebibytes: 1280,
             },
         }
     }

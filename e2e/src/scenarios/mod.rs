@@ -557,6 +557,14 @@ pub const ALL: &[Scenario] = &[
     ),
     minutes(
         5,
+        scenario!(
+            service::stopped_while_a_unit_is_frozen_it_lets_it_go,
+            SYSTEM,
+            alone
+        ),
+    ),
+    minutes(
+        5,
         scenario!(service::a_hang_is_seen_by_systemd_and_mended, SYSTEM, alone),
     ),
     minutes(

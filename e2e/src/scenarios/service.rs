@@ -1,18 +1,23 @@
 //! The daemon as a service of systemd, which is the machine's init here.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::guest::files::{MIB, kernel_kills, meminfo_bytes};
+use crate::guest::daemon::knows_of;
+use crate::guest::files::{MIB, kernel_kills, meminfo_bytes, text};
+use crate::guest::swap::with_swap;
 use crate::guest::{Report, wait};
 
 /// On a machine that is emulated, and short of memory.
 const LIMIT: Duration = Duration::from_secs(120);
 
 const SERVICE: &str = "user-oom.service";
+/// What a hook starts.
+const HOOKED: &str = "hooked.service";
 const REGISTRY: &str = "/tmp/user_processes";
 
 /// A pipe with nothing in it: a helper ends when what it reads from does.
@@ -24,7 +29,10 @@ struct Unit(&'static str);
 impl Unit {
     /// Takes so much memory and holds it, in a service that `systemd-run` makes.
     fn taking(name: &'static str, mebibytes: u64) -> Result<Self> {
-        let mebibytes = mebibytes.to_string();
+        Self::role(name, &["hold", &mebibytes.to_string()])
+    }
+
+    fn role(name: &'static str, words: &[&str]) -> Result<Self> {
         let input = format!("StandardInput=file:{OPEN}");
         let unit = [
             "systemd-run",
@@ -34,7 +42,7 @@ impl Unit {
             "--property",
             &input,
         ];
-        run(&[&unit[..], &["--", "/init", "role", "hold", &mebibytes]].concat())?;
+        run(&[&unit[..], &["--", "/init", "role"], words].concat())?;
         Ok(Self(name))
     }
 
@@ -72,10 +80,11 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
     let _open = open_pipe()?;
     let outcome = (|| {
         let valuable = Unit::holding("valuable", 200)?;
+        add_hook()?;
         run(&["systemctl", "start", SERVICE])?;
         ensure!(property(SERVICE, "ActiveState")? == "active");
         valuable.give_value(50)?;
-        registers(1)?;
+        knows_of(1)?;
         let spare = meminfo_bytes("MemAvailable")? / MIB;
         let percent = meminfo_bytes("MemTotal")? / MIB / 100;
         let hog = Unit::taking("hog", spare - 4 * percent)?;
@@ -83,6 +92,9 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
             Ok(!hog.is_active()? || !valuable.is_active()?)
         })?;
         ensure!(valuable.is_active()?, "the valuable one is gone");
+        wait::until("the hook has started a service", LIMIT, || {
+            Ok(property(HOOKED, "ActiveState")? == "active")
+        })?;
         ensure!(property(SERVICE, "NRestarts")? == "0", "it was restarted");
         let memory: u64 = property(SERVICE, "MemoryCurrent")?.parse()?;
         report.figure("the service's memory", format!("{} KiB", memory / 1024))?;
@@ -97,13 +109,43 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// What it has paused goes on when it is stopped: a unit of its own is frozen as a
+/// cgroup, which the shipped unit lets it write to.
+pub(super) fn stopped_while_a_unit_is_frozen_it_lets_it_go(report: &mut Report) -> Result<()> {
+    let _open = open_pipe()?;
+    let file = "/swap";
+    fs::write(file, vec![0; usize::try_from(600 * MIB)?]).context("cannot make a swap file")?;
+    with_swap(file, None, || {
+        let outcome = (|| {
+            run(&["systemctl", "start", SERVICE])?;
+            let less = Unit::role("less", &["walk", "420"])?;
+            let more = Unit::role("more", &["walk", "420"])?;
+            less.give_value(2)?;
+            more.give_value(9)?;
+            let events = "/sys/fs/cgroup/system.slice/less.service/cgroup.events";
+            let frozen = |wanted: &str| Ok(text(events)?.contains(wanted));
+            wait::until("the lesser one is frozen", LIMIT, || frozen("frozen 1"))?;
+            let stopped = Instant::now();
+            run(&["systemctl", "stop", SERVICE])?;
+            wait::until("it goes on", LIMIT, || frozen("frozen 0"))?;
+            let after = stopped.elapsed().as_millis();
+            report.figure("stopped, and thawed", format!("after {after} ms"))?;
+            ensure!(property(SERVICE, "Result")? == "success");
+            ensure!(less.is_active()? && more.is_active()?, "one is gone");
+            run(&["systemctl", "stop", "less", "more"])
+        })();
+        show_journal();
+        outcome
+    })
+}
+
 /// The whole daemon stands still: systemd sees that, and starts another.
 pub(super) fn a_hang_is_seen_by_systemd_and_mended(report: &mut Report) -> Result<()> {
     drop_in("[Service]\nWatchdogSec=10\n")?;
     let outcome = (|| {
         run(&["systemctl", "start", SERVICE])?;
         let first = property(SERVICE, "MainPID")?;
-        let stopped = std::time::Instant::now();
+        let stopped = Instant::now();
         run(&[
             "systemctl",
             "kill",
@@ -133,8 +175,20 @@ fn open_pipe() -> Result<File> {
     (File::options().read(true).write(true).open(OPEN)).context("cannot open a pipe")
 }
 
-fn registers(count: u32) -> Result<()> {
-    crate::guest::daemon::knows_of(count)
+/// A hook that starts a service, as an administrator's may.
+fn add_hook() -> Result<()> {
+    let hook = "/usr/local/bin/after-kill";
+    fs::write(hook, format!("#!/bin/sh\nexec systemctl start {HOOKED}\n"))
+        .and_then(|()| fs::set_permissions(hook, fs::Permissions::from_mode(0o755)))
+        .context("cannot make a hook")?;
+    fs::write(
+        format!("/etc/systemd/system/{HOOKED}"),
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+    )
+    .context("cannot make a service")?;
+    drop_in(&format!(
+        "[Service]\nExecStart=\nExecStart=/usr/local/bin/user-oom --force --after {hook}\n"
+    ))
 }
 
 fn drop_in(text: &str) -> Result<()> {
