@@ -44,7 +44,7 @@ fn feed(limit: Duration, pulse: &Pulse) {
             // That it cannot be said was said when we began.
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
-        thread::sleep(limit / 2);
+        thread::park_timeout(limit / 2);
     }
 }
 
