@@ -95,6 +95,12 @@ impl Guard {
         self.surroundings.kernel_asks = true;
     }
 
+    /// Decides by `settings` from now on, and remembers all that it has seen and
+    /// done. A victim's grace stays what it was told.
+    pub fn adopt(&mut self, settings: Settings) {
+        self.policy.adopt(settings);
+    }
+
     /// Makes room for `processes` processes: in quiet rounds, because it may
     /// allocate.
     pub fn reserve(&mut self, processes: usize) {

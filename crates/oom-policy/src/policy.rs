@@ -112,6 +112,11 @@ impl Policy {
         reserve_to(&mut self.line, processes);
     }
 
+    /// Decides by `settings` from now on. Victims keep the times they were given.
+    pub(crate) fn adopt(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// Writes to the memory that the hardest choice would need, so that it is
     /// there before it is needed. Deciding about a full table touches the rest.
     pub(crate) fn touch(&mut self) {

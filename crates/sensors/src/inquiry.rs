@@ -1,7 +1,7 @@
 //! What the table asks of the surveyor about what its processes are, and what it
 //! makes of the answers and of those that do not come.
 
-use model::{Depth, Dossier, Pausing, ProcessId, Protection, Seen};
+use model::{Depth, Dossier, Label, Pausing, ProcessId, Protection, Seen};
 use rustix::param::clock_ticks_per_second;
 
 use crate::process::{Correction, Hangup, IDENTITY_READS, Labelling, Owner, Ties};
@@ -157,6 +157,30 @@ impl ProcessTable {
             self.kept[index].label = Labelling::Asked;
         }
         true
+    }
+
+    /// Other rules count from now on: has found which of them match each process,
+    /// which until then has the label that it had. Answers to what was asked before
+    /// must not be applied. `is_any`: whether there are rules at all.
+    pub fn relabel(&mut self, is_any: bool) {
+        for kept in &mut self.kept {
+            kept.label = Labelling::Due;
+            if !is_any {
+                kept.dossier.label = Label::default();
+            }
+        }
+    }
+
+    /// Whether it is still to be found which rule matches a process of which that
+    /// can be.
+    #[must_use]
+    pub fn awaits_labels(&self) -> bool {
+        (0..self.kept.len()).any(|index| {
+            self.kept[index].label != Labelling::Known
+                && self.can_be_measured(index)
+                && !self.kept[index].missed
+                && !self.processes[index].is_kernel_thread
+        })
     }
 
     /// Asks again of the process of which that was found longest ago: it may have

@@ -237,6 +237,14 @@ impl ProcessTable {
         })
     }
 
+    /// Those that were classified, to be classified anew: what was found of them
+    /// since is in the dossier.
+    pub fn classified(&mut self) -> impl Iterator<Item = (&Seen, &mut Dossier)> {
+        let both = self.processes.iter().zip(&mut self.kept);
+        both.filter(|(_, kept)| !kept.is_unclassified)
+            .map(|(seen, kept)| (seen, &mut kept.dossier))
+    }
+
     /// Every process known, by ascending pid, as last seen.
     #[must_use]
     pub fn processes(&self) -> &[Seen] {

@@ -14,6 +14,7 @@ use clap::{ArgAction, Parser};
 use jiff::fmt::friendly::SpanParser;
 use oom_policy::{Amount, Floor, Memory, Settings, SettingsError};
 
+use crate::classify::Patterns;
 use crate::pattern::Pattern;
 use crate::tell::hook_file;
 use crate::tell::page::percent_of;
@@ -39,9 +40,10 @@ const SLIP_BYTES: u64 = 1 << 20;
     disable_version_flag = true,
     max_term_width = 80,
     args_override_self = true,
-    after_help = "Exit status: 0 after SIGINT, SIGTERM, SIGHUP, ^\\ or ^Z, and after -h and -v;
-1 if it cannot guard, with the reason on standard error; 2 for an invalid
-argument or configuration. --check-config: 0 if it could start so, else 1."
+    after_help = "Exit status: 0 after SIGINT, SIGTERM, ^\\, ^Z or the end of its terminal, and after
+-h and -v; 1 if it cannot guard, with the reason on standard error; 2 for an
+invalid argument or configuration. --check-config: 0 if it could start so, else
+1. SIGHUP without a terminal: read the configuration again."
 )]
 pub(crate) struct Arguments {
     /// Send SIGTERM at or below PERCENT of memory available, SIGKILL at or
@@ -158,22 +160,22 @@ pub(crate) struct Arguments {
     /// one that a process gives itself, cut after 15 bytes (`ps -eo comm` shows
     /// it); a script has the name of its interpreter
     #[arg(long, value_name = "REGEX")]
-    pub(crate) prefer: Option<Pattern>,
+    prefer: Option<Pattern>,
 
     /// Kill unregistered processes with a matching name last, with those of the
     /// system. Any process can take such a name
     #[arg(long, value_name = "REGEX")]
-    pub(crate) avoid: Option<Pattern>,
+    avoid: Option<Pattern>,
 
     /// Never kill a process with a matching name. Any process can take such a
     /// name, so use it only where you trust all users; --debug shows what it
     /// protects
     #[arg(long, value_name = "REGEX")]
-    pub(crate) ignore: Option<Pattern>,
+    ignore: Option<Pattern>,
 
     /// Never kill a process of root
     #[arg(long)]
-    pub(crate) ignore_root_user: bool,
+    ignore_root_user: bool,
 
     /// Run the program at PATH before each kill, without waiting for it. It must
     /// be writable by root and the daemon's user only
@@ -213,8 +215,8 @@ pub(crate) struct Arguments {
     #[arg(short = 'd', long = "debug")]
     pub(crate) debug: bool,
 
-    /// The highest value that an entry of an ordinary user can give; root may
-    /// give up to 1000000
+    /// The highest value that an entry of an ordinary user can give; one of root
+    /// can give 1000000
     #[arg(
         long,
         value_name = "N",
@@ -442,6 +444,16 @@ impl Arguments {
             )),
             (_, true) => Ok(Source::Proc),
             (source, false) => Ok(source),
+        }
+    }
+
+    /// What is said of processes by their names.
+    pub(crate) fn patterns(&self) -> Patterns {
+        Patterns {
+            prefer: self.prefer.clone(),
+            avoid: self.avoid.clone(),
+            ignore: self.ignore.clone(),
+            ignore_root_user: self.ignore_root_user,
         }
     }
 

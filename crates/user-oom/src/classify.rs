@@ -15,18 +15,24 @@ use crate::pattern::Pattern;
 /// What is known beforehand of the processes to leave alone.
 #[derive(Debug)]
 pub(crate) struct Classifier {
-    pub(crate) prefer: Option<Pattern>,
-    pub(crate) avoid: Option<Pattern>,
-    pub(crate) ignore: Option<Pattern>,
+    pub(crate) patterns: Patterns,
     /// Our own pid.
     own: u32,
-    /// Never kill what root runs.
-    pub(crate) ignore_root_user: bool,
     own_uid: u32,
     /// Whether we may signal other users' processes.
     may_signal_all: bool,
     /// Our parent, its parent, and so on.
     ancestors: Vec<ProcessId>,
+}
+
+/// What the administrator says by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Patterns {
+    pub(crate) prefer: Option<Pattern>,
+    pub(crate) avoid: Option<Pattern>,
+    pub(crate) ignore: Option<Pattern>,
+    /// Never kill what root runs.
+    pub(crate) ignore_root_user: bool,
 }
 
 /// What is known of programs; for the surveyor's thread.
@@ -83,10 +89,7 @@ impl Classifier {
     /// `processes`: by ascending pid, us and our ancestors among them.
     pub(crate) fn new(own: u32, own_uid: u32, may_signal_all: bool, processes: &[Seen]) -> Self {
         Self {
-            prefer: None,
-            avoid: None,
-            ignore: None,
-            ignore_root_user: false,
+            patterns: Patterns::default(),
             own,
             own_uid,
             may_signal_all,
@@ -98,9 +101,9 @@ impl Classifier {
     /// `--ignore` protects.
     pub(crate) fn say_matches(&self, processes: &[Seen]) {
         for (option, pattern) in [
-            ("--prefer", &self.prefer),
-            ("--avoid", &self.avoid),
-            ("--ignore", &self.ignore),
+            ("--prefer", &self.patterns.prefer),
+            ("--avoid", &self.patterns.avoid),
+            ("--ignore", &self.patterns.ignore),
         ] {
             let Some(pattern) = pattern else { continue };
             let mut matches = 0;
@@ -132,6 +135,19 @@ impl Classifier {
         }
     }
 
+    /// Goes by `patterns` from now on, for those in `table` too. What they execute
+    /// stays known.
+    pub(crate) fn adopt(&mut self, patterns: Patterns, table: &mut ProcessTable) {
+        self.patterns = patterns;
+        for (seen, dossier) in table.classified() {
+            let program = Program {
+                critical_below_bytes: dossier.critical_below_bytes,
+                is_psi_monitor: dossier.protection == Some(Protection::Ours),
+            };
+            self.classify(program, seen, dossier);
+        }
+    }
+
     /// Fills in what the kernel does not say of the process `seen`.
     pub(crate) fn classify(&self, program: Program, seen: &Seen, dossier: &mut Dossier) {
         let named = |pattern: &Option<Pattern>| {
@@ -140,9 +156,9 @@ impl Classifier {
                 .is_some_and(|pattern| pattern.matches(&seen.name))
         };
         let pid = seen.id.pid;
-        dossier.preference = if named(&self.avoid) {
+        dossier.preference = if named(&self.patterns.avoid) {
             Preference::Avoid
-        } else if named(&self.prefer) {
+        } else if named(&self.patterns.prefer) {
             Preference::Prefer
         } else {
             Preference::None
@@ -157,7 +173,8 @@ impl Classifier {
             Some(Protection::Ours)
         } else if self.ancestors.contains(&seen.id) {
             Some(Protection::Ancestor)
-        } else if named(&self.ignore) || (self.ignore_root_user && seen.uid == 0) {
+        } else if named(&self.patterns.ignore) || (self.patterns.ignore_root_user && seen.uid == 0)
+        {
             Some(Protection::Ignored)
         } else if !self.may_signal_all && seen.uid != self.own_uid {
             Some(Protection::NotPermitted)
@@ -325,9 +342,9 @@ mod tests {
     fn names_are_matched_and_avoid_is_stronger_than_prefer() {
         let regex = |pattern: &str| pattern.parse().ok();
         let mut classifier = Classifier::new(30, 0, true, &[]);
-        classifier.prefer = regex("^chrom");
-        classifier.avoid = regex("ium$");
-        classifier.ignore = regex("sql");
+        classifier.patterns.prefer = regex("^chrom");
+        classifier.patterns.avoid = regex("ium$");
+        classifier.patterns.ignore = regex("sql");
         check(&classifier, b"mysqld", 31, Some(Protection::Ignored));
         let mut process = Seen {
             name: Name::new(b"chromium"),
@@ -336,7 +353,7 @@ mod tests {
         let dossier = unknown(&classifier, &process);
         assert_eq!(dossier.preference, Preference::Avoid);
         process.uid = 0;
-        classifier.ignore_root_user = true;
+        classifier.patterns.ignore_root_user = true;
         let dossier = unknown(&classifier, &process);
         assert_eq!(dossier.protection, Some(Protection::Ignored));
     }

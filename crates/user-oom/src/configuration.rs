@@ -33,7 +33,17 @@ pub(crate) struct Configuration {
     given: Vec<String>,
     /// What the files set, the last of several only.
     settings: Vec<Setting>,
-    files: Vec<PathBuf>,
+    /// Those that were read, the drop-ins last.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// A key, its value as a file could have it, and where that comes from.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    pub(crate) key: String,
+    /// `None`: it is not set, and nothing is meant by that.
+    pub(crate) value: Option<String>,
+    pub(crate) source: String,
 }
 
 impl Configuration {
@@ -91,11 +101,6 @@ impl Configuration {
     ///
     /// As [`Self::read`].
     pub(crate) fn listing(&self, command_line: &[OsString]) -> Result<String, Error> {
-        let mut command = Arguments::command();
-        let in_force = matches(
-            &mut command,
-            with(&self.settings, &self.given, command_line),
-        )?;
         let mut list = String::new();
         if self.files.is_empty() {
             let _ = writeln!(list, "# There is no file `{}`.", config::DEFAULT_PATH);
@@ -103,6 +108,28 @@ impl Configuration {
         for file in &self.files {
             let _ = writeln!(list, "# Read `{}`.", file.display());
         }
+        for InForce { key, value, source } in self.in_force(command_line)? {
+            let line = match value {
+                Some(value) => format!("{key} = {value}"),
+                None => format!("#{key} ="),
+            };
+            let _ = writeln!(list, "{line:<39} # {source}");
+        }
+        Ok(list)
+    }
+
+    /// All keys. `command_line`: as it was read with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub(crate) fn in_force(&self, command_line: &[OsString]) -> Result<Vec<InForce>, Error> {
+        let mut command = Arguments::command();
+        let in_force = matches(
+            &mut command,
+            with(&self.settings, &self.given, command_line),
+        )?;
+        let mut list = Vec::new();
         for (name, arg) in keyed(&command) {
             let id = arg.get_id().as_str();
             let set = self.settings.iter().find(|setting| setting.key == name);
@@ -124,11 +151,11 @@ impl Configuration {
                 ArgAction::SetTrue => Some(in_force.get_flag(id).to_string()),
                 _ => given().or_else(by_default),
             };
-            let line = match value {
-                Some(value) => format!("{name} = {value}"),
-                None => format!("#{name} ="),
-            };
-            let _ = writeln!(list, "{line:<39} # {source}");
+            list.push(InForce {
+                key: name.to_owned(),
+                value,
+                source,
+            });
         }
         Ok(list)
     }
@@ -197,6 +224,31 @@ impl Configuration {
     }
 }
 
+/// Whether a daemon that runs can go by another value of `key`; else it takes a
+/// restart.
+pub(crate) fn can_change(key: &str) -> bool {
+    CHANGEABLE.contains(&key)
+}
+
+const CHANGEABLE: [&str; 16] = [
+    "memory",
+    "swap",
+    "memory-size",
+    "swap-size",
+    "recover",
+    "grace",
+    "horizon",
+    "report",
+    "registered-only",
+    "by-group",
+    "prefer",
+    "avoid",
+    "ignore",
+    "ignore-root-user",
+    "user-value-cap",
+    "user-value-share",
+];
+
 /// The keys by which it is decided when to act.
 const THRESHOLDS: [&str; 4] = ["memory", "memory-size", "swap", "swap-size"];
 
@@ -232,7 +284,9 @@ pub(crate) fn print() -> String {
 # same name takes precedence over a drop-in, and that over this file.
 #
 # A line that begins with `#` and a key has the default. `user-oom --check-config`
-# shows what is in force, and where it comes from.
+# shows what is in force, and where it comes from. SIGHUP has a daemon without a
+# terminal read it again: rules and most keys count from then on, and a mistake
+# changes nothing.
 ",
         config::DEFAULT_PATH
     );
@@ -254,7 +308,11 @@ pub(crate) fn print() -> String {
             Some((before, _)) if default.is_some() => before,
             _ => &help,
         };
-        comment(&mut file, "", &format!("{help}."));
+        let restart = match can_change(name) {
+            true => "",
+            false => " Takes a restart.",
+        };
+        comment(&mut file, "", &format!("{help}.{restart}"));
         let choices = arg.get_possible_values();
         for choice in choices.iter().filter(|_| arg.get_action().takes_values()) {
             if let Some(help) = choice.get_help() {
@@ -432,6 +490,13 @@ mod tests {
             let is_key = keyed(&command).any(|(_, key)| key.get_id() == arg.get_id());
             assert_eq!(is_key, !is_for_itself, "{arg}: give it a long name");
         }
+    }
+
+    #[test]
+    fn what_can_be_changed_is_a_key() {
+        let command = Arguments::command();
+        let keys: Vec<_> = keyed(&command).map(|(name, _)| name).collect();
+        assert!(CHANGEABLE.iter().all(|key| keys.contains(key)), "{keys:?}");
     }
 
     #[test]

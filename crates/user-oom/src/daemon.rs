@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use control::{Reply, Request};
 use nix::sys::epoll::EpollFlags;
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use oom_policy::{
     Action, Answer, Ask, Depth, Effect, Effects, Event, Guard, Level, Memory, Moment, NextKill,
@@ -24,6 +25,7 @@ use crate::align::{Aligner, Outlook};
 use crate::error::{Error, chain, system};
 use crate::memory::Sight;
 use crate::peers::Peers;
+use crate::reload::{self, Change, Reloads};
 use crate::senses::{Senses, say_once};
 use crate::tell::main_log;
 use crate::tell::narrator::{Decided, Took};
@@ -38,6 +40,12 @@ const BREATH: Duration = Duration::from_millis(20);
 
 /// In which the surveyor says what a newcomer is, when it is not kept waiting.
 const SURVEY: Duration = Duration::from_millis(1);
+
+/// How long a reload is not told of for processes whose label is not found yet.
+const LABELLED: Duration = Duration::from_secs(2);
+
+/// So many lines of mistakes are said behind the first.
+const MOST_LINES: usize = 30;
 
 /// The daemon at work.
 #[derive(Debug)]
@@ -58,6 +66,26 @@ pub(crate) struct Daemon {
     pub(crate) will: Vec<NextKill>,
     pub(crate) status: StatusLine,
     pub(crate) round: LoopState,
+    /// `None` where the configuration cannot be read again.
+    pub(crate) reloads: Option<Reloads>,
+    pub(crate) reloading: Option<Reloading>,
+    pub(crate) hangup: Hangup,
+}
+
+/// What SIGHUP does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hangup {
+    Ends,
+    Reloads,
+}
+
+/// A configuration that is in force, and told once processes are labelled by its
+/// rules.
+#[derive(Debug)]
+pub(crate) struct Reloading {
+    since: Moment,
+    request: reload::Request,
+    said: String,
 }
 
 /// When the status line is due; never without an interval.
@@ -72,6 +100,14 @@ impl StatusLine {
         Self {
             interval,
             next: Moment::ORIGIN,
+        }
+    }
+
+    /// From now on; no later than it would have been due so.
+    fn adopt(&mut self, now: Moment, interval: Option<Duration>) {
+        self.interval = interval;
+        if let Some(interval) = interval {
+            self.next = self.next.min(now + interval);
         }
     }
 }
@@ -397,6 +433,7 @@ impl Daemon {
         let pause = self.peers.tend(now, &self.wait);
         self.rest_for(pause);
         self.listen_again(now);
+        self.reload(now);
         self.say_who_else_kills();
         main_log::hand_over(|level, text| self.scribe.note(level, text));
         self.scribe.catch_up();
@@ -458,6 +495,91 @@ impl Daemon {
         );
     }
 
+    /// Puts in force what was read of the configuration, one reading after the
+    /// other, and tells of it.
+    fn reload(&mut self, now: Moment) {
+        if let Some(Reloading { since, .. }) = self.reloading {
+            if self.senses.is_labelling() && now.since(since) < LABELLED {
+                self.rest_for(BREATH);
+                return;
+            }
+            self.handle(now, Event::Revalued);
+            if let Some(Reloading { request, said, .. }) = self.reloading.take() {
+                self.answer_reload(request, Ok(said));
+            }
+            // Others may wait.
+            self.rest_for(Duration::ZERO);
+        }
+        match self.reloads.as_ref().and_then(Reloads::found) {
+            None => {}
+            Some((request, Ok(change))) => {
+                let said = self.adopt(now, *change);
+                self.reloading = Some(Reloading {
+                    since: now,
+                    request,
+                    said,
+                });
+                self.rest_for(Duration::ZERO);
+            }
+            Some((request, Err(why))) => self.answer_reload(request, Err(why)),
+        }
+    }
+
+    /// Goes by `change` from now on. Returns what is said of it.
+    fn adopt(&mut self, now: Moment, change: Change) -> String {
+        let rules = change.edition.rulebook.len();
+        self.guard.adopt(change.settings);
+        self.senses.adopt(change.edition, change.patterns);
+        self.values
+            .limit(change.user_value_cap, change.user_value_share);
+        self.status.adopt(now, change.report);
+        let mut warnings = change.warnings;
+        if let Err(err) = self.senses.memory.wake_at(change.target) {
+            warnings.push(chain(&err));
+        }
+        for warning in &warnings {
+            self.scribe.note(log::Level::Warn, warning);
+        }
+        let noun = if rules == 1 { "rule" } else { "rules" };
+        let changes = match &*change.changes {
+            [] => "no key has changed".to_owned(),
+            changes => changes.join(", "),
+        };
+        let said = [format!("{changes}; {rules} {noun}")];
+        said.into_iter()
+            .chain(warnings)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    fn answer_reload(&mut self, request: reload::Request, outcome: reload::Outcome) {
+        let by = &request.by;
+        match &outcome {
+            Ok(said) => {
+                // The rest was said.
+                let first = said.lines().next().unwrap_or_default();
+                self.scribe.note(
+                    log::Level::Info,
+                    format_args!("configuration reloaded ({by}): {first}"),
+                );
+            }
+            Err(why) => {
+                let mut lines = why.lines();
+                let first = lines.next().unwrap_or_default();
+                self.scribe.note(
+                    log::Level::Error,
+                    format_args!("configuration not reloaded ({by}), nothing has changed: {first}"),
+                );
+                for line in lines.take(MOST_LINES) {
+                    self.scribe.note(log::Level::Error, line);
+                }
+            }
+        }
+        if let Some(answer) = request.answer {
+            answer(&outcome);
+        }
+    }
+
     /// Values have changed: holds what is registered now.
     fn revalue(&mut self) {
         let registered = self.values.registered();
@@ -494,7 +616,7 @@ impl Daemon {
             unread: self.senses.unread,
             reaped: self.executor.reaped(),
             unmatched: {
-                let mut unmatched = self.senses.surveyor.rulebook.unmatched();
+                let mut unmatched = self.senses.surveyor.rulebook().unmatched();
                 let first = unmatched.next().cloned();
                 (usize::from(first.is_some()) + unmatched.count(), first)
             },
@@ -521,6 +643,8 @@ impl Daemon {
             }
             WakeSource::Stall => self.handle(now, Event::Stalled(Ask::Pause)),
             WakeSource::Pauser => self.hear_pauser(now),
+            // The next round takes it.
+            WakeSource::Reload => {}
             WakeSource::Held(number) => {
                 if let Some(id) = self.executor.holds.ended(number) {
                     self.let_go(now, id);
@@ -547,14 +671,36 @@ impl Daemon {
             Ok(Some(signal)) => {
                 let name = i32::try_from(signal.ssi_signo)
                     .ok()
-                    .and_then(|number| nix::sys::signal::Signal::try_from(number).ok());
-                let name = name.map_or("a signal", nix::sys::signal::Signal::as_str);
+                    .and_then(|number| Signal::try_from(number).ok());
+                if name == Some(Signal::SIGHUP) && self.hangup == Hangup::Reloads {
+                    self.ask_for_reload(signal.ssi_pid, signal.ssi_uid);
+                    return ControlFlow::Continue(());
+                }
+                let name = name.map_or("a signal", Signal::as_str);
                 self.scribe
                     .note(log::Level::Info, format_args!("ended by {name}"));
                 ControlFlow::Break(())
             }
             Ok(None) | Err(_) => ControlFlow::Continue(()),
         }
+    }
+
+    fn ask_for_reload(&mut self, pid: u32, uid: u32) {
+        let request = reload::Request {
+            by: format!("SIGHUP of pid {pid}, uid {uid}"),
+            answer: None,
+        };
+        let reloads = self.reloads.as_ref();
+        let asked = reloads.map(|reloads| reloads.reloader.ask(request));
+        let why = match asked {
+            Some(Ok(())) => return,
+            Some(Err(_)) => "others wait for it already",
+            None => "the daemon must be restarted for it",
+        };
+        self.scribe.note(
+            log::Level::Warn,
+            format_args!("SIGHUP does not have the configuration read again: {why}"),
+        );
     }
 
     fn hear_peer(&mut self, now: Moment, number: u64) {

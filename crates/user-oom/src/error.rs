@@ -1,6 +1,7 @@
 //! What can keep the daemon from guarding, and how that is said.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::arguments::Unusable;
@@ -18,6 +19,12 @@ pub enum Error {
     /// The configuration file or a drop-in cannot be used.
     #[error("cannot use the configuration")]
     Configuration(#[source] config::FileError),
+    /// The configuration file was there when it was read last.
+    #[error(
+        "`{}` is gone: put it back, or an empty one for the defaults",
+        .0.display()
+    )]
+    Gone(PathBuf),
     /// The configuration was checked, and it could not be started with it.
     #[error("the daemon would not start so")]
     Checked(#[source] Box<Self>),
@@ -89,7 +96,7 @@ impl Error {
                 0 => ExitCode::SUCCESS,
                 _ => ExitCode::from(2),
             },
-            Self::Unusable(_) | Self::Configuration(_) => ExitCode::from(2),
+            Self::Unusable(_) | Self::Configuration(_) | Self::Gone(_) => ExitCode::from(2),
             Self::Checked(_)
             | Self::Control(_)
             | Self::Registry(_)
@@ -127,6 +134,17 @@ pub(crate) fn chain(err: &dyn std::error::Error) -> String {
     line
 }
 
+/// An error as [`report`] says it, without folding.
+pub(crate) fn said(err: &Error) -> String {
+    match err {
+        // It has lines of its own, and carets below some.
+        Error::Configuration(config::FileError::Wrong(problems)) => {
+            format!("{err}:\n{problems}")
+        }
+        _ => chain(err),
+    }
+}
+
 /// Says on standard error what ended the daemon.
 pub fn report(err: &Error) {
     use io::Write;
@@ -135,13 +153,13 @@ pub fn report(err: &Error) {
     let _ = match err {
         Error::Arguments(usage) => usage.print(),
         Error::Checked(err) => return report(err),
-        // It has lines of its own, and carets below some.
-        Error::Configuration(config::FileError::Wrong(problems)) => {
-            let said = format!("user-oom: {err}:\n{problems}\n");
+        // Folded, its carets would point elsewhere.
+        Error::Configuration(config::FileError::Wrong(_)) => {
+            let said = format!("user-oom: {}\n", said(err));
             io::stderr().write_all(said.as_bytes())
         }
         _ => {
-            let line = format!("user-oom: {}\n", chain(err));
+            let line = format!("user-oom: {}\n", said(err));
             let width = terminal::width(io::stderr());
             io::stderr().write_all(terminal::fold(&line, width, 4).as_bytes())
         }

@@ -24,6 +24,7 @@ mod pressure;
 mod privileges;
 mod registry_turn;
 mod rehearsal;
+mod reload;
 mod rulebook;
 mod senses;
 mod service;
@@ -94,6 +95,7 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
     let terminal = syslog.is_none() && io::stdout().is_terminal();
     let guarded = start::daemon(
         &configuration,
+        &command_line,
         terminal,
         syslog.as_ref(),
         signals,

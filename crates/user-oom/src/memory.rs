@@ -133,6 +133,21 @@ impl MemorySource {
         Ok(self.notifier.is_some())
     }
 
+    /// Has the module wake us at the levels of `target`, or of its listener once
+    /// that is us.
+    ///
+    /// # Errors
+    ///
+    /// It refuses them.
+    pub(crate) fn wake_at(&mut self, target: ListenTarget) -> Result<(), ReadError> {
+        match (&mut self.busy, &self.notifier) {
+            (Some(busy), _) => busy.target = target,
+            (None, Some(_)) => target.set_levels()?,
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
     /// How long until that is worth trying again.
     pub(crate) fn rest_before_listening(&self, now: Moment) -> Duration {
         let busy = self.busy.as_ref();
@@ -368,8 +383,12 @@ impl ListenTarget {
         let Some(notifier) = Notifier::open(&self.path)? else {
             return Ok(None);
         };
-        self.parameters.set_levels(self.warn, self.kill)?;
+        self.set_levels()?;
         Ok(Some(notifier))
+    }
+
+    fn set_levels(&self) -> Result<(), ReadError> {
+        self.parameters.set_levels(self.warn, self.kill)
     }
 
     /// Which process listens instead of us.

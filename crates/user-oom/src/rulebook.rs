@@ -42,6 +42,14 @@ pub(crate) struct Rulebook {
     pub(crate) remarks: Vec<String>,
 }
 
+/// The rules that count, by the configuration as it was read last, and how often
+/// it was read before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Edition {
+    pub(crate) number: u32,
+    pub(crate) rulebook: Arc<Rulebook>,
+}
+
 impl Rulebook {
     /// # Errors
     ///
@@ -89,6 +97,11 @@ impl Rulebook {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.labels.len()
     }
 
     /// What the first rule that matches says. On the surveyor's thread.

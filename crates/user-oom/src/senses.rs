@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use oom_policy::{Ask, Depth, Memory, Moment, PauseWord, Process, ProcessId, Seen, Worth};
 use sensors::{ProcessTable, ReadError};
 
-use crate::classify::{Classifier, pausing};
+use crate::classify::{Classifier, Patterns, pausing};
 use crate::error::chain;
 use crate::memory::MemorySource;
 use crate::pressure::PressureWatches;
-use crate::rulebook;
+use crate::rulebook::{self, Edition};
 use crate::surveyor::Surveyor;
 use crate::tell::record::Record;
 use crate::tell::scribe::Scribe;
@@ -216,6 +216,19 @@ impl Senses {
         }
     }
 
+    /// Goes by other rules and patterns from now on, for what is known already too.
+    pub(crate) fn adopt(&mut self, edition: Edition, patterns: Patterns) {
+        self.classifier.adopt(patterns, &mut self.table);
+        self.surveyor.adopt(edition, &mut self.table);
+        self.to_label = true;
+    }
+
+    /// Whether it is still to be found which rules match; has it found.
+    pub(crate) fn is_labelling(&mut self) -> bool {
+        self.to_label = !self.surveyor.ask_for_labels(&mut self.table);
+        !self.surveyor.rulebook().is_empty() && self.table.awaits_labels()
+    }
+
     /// In a quiet round: memory that several processes share is measured in one
     /// of the next.
     pub(crate) fn refresh(&mut self) {
@@ -409,7 +422,7 @@ mod tests {
                 }
                 read(request)
             }),
-            Arc::default(),
+            Edition::default(),
         );
         let meminfo = folder.path().join("meminfo");
         std::fs::write(&meminfo, "MemTotal: 4096 kB\nMemAvailable: 4096 kB\n").unwrap();

@@ -5,10 +5,10 @@ use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use control::Place;
@@ -31,7 +31,7 @@ use crate::align::{self, Aligner};
 use crate::arguments::{Arguments, ScopeWish, Source};
 use crate::classify::{Classifier, Programs};
 use crate::configuration::Configuration;
-use crate::daemon::{Daemon, LoopState, StatusLine, room_for};
+use crate::daemon::{Daemon, Hangup, LoopState, StatusLine, room_for};
 use crate::error::{Error, chain, system};
 use crate::memory::{self, Beside, Busy, ListenTarget, MemorySource};
 use crate::pause_reader::{self, PauseReader};
@@ -41,6 +41,8 @@ use crate::pressure::{self, PressureWatch, PressureWatches};
 use crate::privileges::Privileges;
 use crate::registry_turn::RegistryTurn;
 use crate::rehearsal;
+use crate::reload::{Reader, Reloads};
+use crate::rulebook::Edition;
 use crate::senses::Senses;
 use crate::surveyor::{self, Surveyor};
 use crate::tell::accounts::Accounts;
@@ -87,6 +89,7 @@ const LEAST_STACK_BYTES: u64 = 512 << 10;
 /// [`Error`] says what it cannot do without.
 pub(crate) fn daemon(
     configuration: &Configuration,
+    command_line: &[OsString],
     terminal: bool,
     syslog: Option<&Syslog>,
     signals: SignalFd,
@@ -175,16 +178,21 @@ pub(crate) fn daemon(
         &mut settings,
     ));
     let mut guard = Guard::new(settings.clone(), pressure.gates(), surroundings, capacity);
-    let rulebook = Arc::clone(&configuration.rulebook);
+    let edition = Edition {
+        number: 0,
+        rulebook: Arc::clone(&configuration.rulebook),
+    };
+    let current = Arc::new(Mutex::new(edition.clone()));
     let read = surveyor::read(
         Path::new(PROC),
         Programs::new(),
         scope.clone(),
-        Arc::clone(&rulebook),
+        Arc::clone(&current),
     );
-    let surveyor = Surveyor::spawn(read, rulebook);
+    let surveyor = Surveyor::spawn(read, edition);
+    let latest = Arc::new(Mutex::new(settings.clone()));
     let watchdog = Watchdog::spawn(
-        settings.clone(),
+        &latest,
         || memory_beside(arguments, scope.clone(), memory),
         watchdogs_lane,
         arguments.dryrun,
@@ -209,6 +217,19 @@ pub(crate) fn daemon(
         rehearsed.processes,
     );
     let wait = wire(&signals, &peers, &mut senses)?;
+    let reader = Reader {
+        command_line: command_line.to_vec(),
+        in_force: configuration.in_force(command_line)?,
+        files: configuration.files.clone(),
+        settings,
+        memory: memory_now(arguments, scope),
+        target: listen_target,
+        is_dry_run: arguments.dryrun,
+        is_on_terminal: terminal,
+        edition: current,
+        latest,
+    };
+    let reloads = reloads(reader, &wait);
     if let Some(reports) = executor.paused.descriptor() {
         wait.add(reports, EpollFlags::EPOLLIN, WakeSource::Pauser)
             .map_err(system(WAITING))?;
@@ -230,6 +251,38 @@ pub(crate) fn daemon(
         watchdog,
         status: StatusLine::every(arguments.report_interval(terminal)),
         round: LoopState::default(),
+        reloads,
+        reloading: None,
+        hangup: hangup(),
+    })
+}
+
+/// What reads the configuration again; `None` where no thread can be had.
+fn reloads(reader: Reader, wait: &Wait) -> Option<Reloads> {
+    let cost = "the configuration is not read again without a restart";
+    let reloads = Reloads::spawn(reader)
+        .inspect_err(|err| log::warn!("{cost}: cannot start the thread for that: {err}"))
+        .ok()?;
+    wait.add(&reloads, EpollFlags::EPOLLIN, WakeSource::Reload)
+        .inspect_err(|errno| log::warn!("{cost}: {}", errno.desc()))
+        .ok()?;
+    Some(reloads)
+}
+
+/// Reads the memory that is guarded, by descriptors of its own each time.
+fn memory_now(
+    arguments: &Arguments,
+    scope: Option<Cgroup>,
+) -> Box<dyn FnMut() -> Result<Memory, Error> + Send> {
+    let given = arguments.meminfo.clone();
+    Box::new(move || {
+        let machine = meminfo(given.as_deref()).and_then(|mut meminfo| meminfo.read());
+        let machine = machine.map_err(Error::Memory)?;
+        let Some(scope) = scope.clone() else {
+            return Ok(machine);
+        };
+        let mut scope = CgroupMemory::open(scope).map_err(Error::Cgroup)?;
+        scope.read(&machine).map_err(Error::Memory)
     })
 }
 
@@ -332,7 +385,7 @@ struct Guarded {
 
 fn guarded(arguments: &Arguments) -> Result<Guarded, Error> {
     let wish = arguments.scope().map_err(Error::Unusable)?;
-    let mut meminfo = meminfo(arguments).map_err(Error::Memory)?;
+    let mut meminfo = meminfo(arguments.meminfo.as_deref()).map_err(Error::Memory)?;
     let machine = meminfo.read().map_err(Error::Memory)?;
     let mut scope = scope(wish, &machine)?;
     let source = arguments.source(scope.is_some()).map_err(Error::Unusable)?;
@@ -448,8 +501,8 @@ fn own_scope(machine: &Memory) -> Option<CgroupMemory> {
 }
 
 /// The kernel's own, or the one that is asked for, which may be another machine's.
-fn meminfo(arguments: &Arguments) -> Result<Meminfo, ReadError> {
-    match &arguments.meminfo {
+fn meminfo(given: Option<&Path>) -> Result<Meminfo, ReadError> {
+    match given {
         Some(path) => Meminfo::open(path),
         None => Meminfo::open(&Path::new(PROC).join("meminfo")).map(Meminfo::of_this_machine),
     }
@@ -466,7 +519,7 @@ fn memory_beside(
     let beside = beside_meminfo(arguments, scope.is_some(), zoneinfo);
     let scope = scope.map(CgroupMemory::open).transpose();
     let scope = scope.inspect_err(|err| watchdog::lacks(chain(err))).ok()?;
-    let meminfo = meminfo(arguments)
+    let meminfo = meminfo(arguments.meminfo.as_deref())
         .inspect_err(|err| watchdog::lacks(chain(err)))
         .ok()?;
     Some(MemorySource::new(meminfo, last, beside, None).within(scope))
@@ -507,15 +560,23 @@ fn zoneinfo() -> Option<Zoneinfo> {
     }
 }
 
+fn parameters() -> NotifierParameters {
+    NotifierParameters::at(Path::new(SYS).join("module/memory_info/parameters"))
+}
+
+/// The module, and the levels at which it is to wake us.
+fn listen_target(settings: &Settings, memory: &Memory) -> ListenTarget {
+    let path = Path::new(PROC).join("oom_notifier");
+    ListenTarget::new(path, parameters(), settings, memory)
+}
+
 /// Becomes the module's listener, where it is loaded; or returns what to try
 /// again, where another process is that already.
 fn listen(
     settings: &mut Settings,
     memory: &Memory,
 ) -> Result<(Option<Notifier>, Option<Busy>), ReadError> {
-    let parameters = NotifierParameters::at(Path::new(SYS).join("module/memory_info/parameters"));
-    let path = Path::new(PROC).join("oom_notifier");
-    let target = ListenTarget::new(path, parameters.clone(), settings, memory);
+    let target = listen_target(settings, memory);
     let heard = match target.listen() {
         Ok(None) => return Ok((None, None)),
         Ok(Some(notifier)) => (Some(notifier), None),
@@ -529,7 +590,7 @@ fn listen(
         }
         Err(err) => return Err(err),
     };
-    match parameters.grace_millis() {
+    match parameters().grace_millis() {
         Ok(millis) => settings.last_call_deadline = Duration::from_millis(millis),
         Err(err) => log::warn!("{}; using {:?}", chain(&err), settings.last_call_deadline),
     }
@@ -633,6 +694,33 @@ fn is_hangup_ignored() -> bool {
         .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     // The lowest bit is that of signal 1, SIGHUP.
     ignored.is_some_and(|signals| signals & 1 != 0)
+}
+
+/// What SIGHUP means: on a terminal, that it is gone. A daemon that a service
+/// manager has started is on none, and then it is asked to read its configuration
+/// again, as daemons are by convention.
+fn hangup() -> Hangup {
+    let streams = [
+        io::stdin().is_terminal(),
+        io::stdout().is_terminal(),
+        io::stderr().is_terminal(),
+    ];
+    match has_terminal() || streams.contains(&true) {
+        true => Hangup::Ends,
+        false => Hangup::Reloads,
+    }
+}
+
+/// Whether it has a controlling terminal, where it may also have been put in the
+/// background with all its streams elsewhere.
+fn has_terminal() -> bool {
+    let stat = fs::read_to_string(Path::new(PROC).join("self/stat")).unwrap_or_default();
+    // Behind the name: state, parent, group, session, terminal.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    after_name
+        .split_whitespace()
+        .nth(4)
+        .is_some_and(|number| number != "0")
 }
 
 /// Raises the limit for the first thread's stack where it is too small, before
@@ -799,10 +887,7 @@ fn classifier(
         privileges.may_signal_all(),
         family.processes(),
     );
-    classifier.prefer.clone_from(&arguments.prefer);
-    classifier.avoid.clone_from(&arguments.avoid);
-    classifier.ignore.clone_from(&arguments.ignore);
-    classifier.ignore_root_user = arguments.ignore_root_user;
+    classifier.patterns = arguments.patterns();
     classifier.say_matches(family.processes());
     Ok((classifier, family.processes().len()))
 }

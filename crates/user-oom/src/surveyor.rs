@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ use sensors::{Cgroup, CommandLine, Depth, Executable, Inquiry, ProcessTable, Sur
 
 use crate::classify::{Classifier, Program, Programs};
 use crate::commands::Commands;
-use crate::rulebook::Rulebook;
+use crate::rulebook::{Edition, Rulebook};
 
 /// How long the first decision waits for what is known of the processes. 3000
 /// take some 150 ms.
@@ -52,29 +52,35 @@ pub(crate) type Read = dyn Fn(&Inquiry) -> Surveyed + Send + Sync;
 pub(crate) struct Surveyed {
     pub(crate) survey: Survey,
     pub(crate) program: Program,
-    /// What rules say of it, where that was asked.
+    /// What rules say of it, where that was asked,
     pub(crate) label: Label,
+    /// and the number of their edition.
+    pub(crate) edition: u32,
 }
 
-/// Reads below `root`, where procfs is, and labels by `rulebook`. `scope`: the
-/// cgroup that is guarded, where it is not the machine.
+/// Reads below `root`, where procfs is, and labels by the rules that `current`
+/// has. `scope`: the cgroup that is guarded, where it is not the machine.
 pub(crate) fn read(
     root: &Path,
     programs: Programs,
     scope: Option<Cgroup>,
-    rulebook: Arc<Rulebook>,
+    current: Arc<Mutex<Edition>>,
 ) -> Arc<Read> {
     let root = root.to_owned();
     Arc::new(move |request| {
         let (mut program, mut label) = (Program::default(), Label::default());
         if request.what == What::Label {
+            // Not held while it is read.
+            let edition = current.lock().unwrap_or_else(PoisonError::into_inner);
+            let edition = Edition::clone(&edition);
             let survey = sensors::portray(&root, request, &mut |portrait| {
-                label = rulebook.label(portrait);
+                label = edition.rulebook.label(portrait);
             });
             return Surveyed {
                 survey,
                 program,
                 label,
+                edition: edition.number,
             };
         }
         let mut recognise = |executable: &Executable<'_>| {
@@ -91,6 +97,7 @@ pub(crate) fn read(
             survey,
             program,
             label,
+            edition: 0,
         }
     })
 }
@@ -137,7 +144,7 @@ pub(crate) struct Surveyor {
     /// Families have been measured, and shared memory is next.
     is_shareds_turn: bool,
     commands: Commands,
-    pub(crate) rulebook: Arc<Rulebook>,
+    edition: Edition,
 }
 
 /// A request that was not answered, as it is told.
@@ -169,7 +176,7 @@ struct Bells {
 impl Surveyor {
     /// Starts the thread, which answers by `read`. Where none can be had, that
     /// is said, and nothing is answered.
-    pub(crate) fn spawn(read: Arc<Read>, rulebook: Arc<Rulebook>) -> Self {
+    pub(crate) fn spawn(read: Arc<Read>, edition: Edition) -> Self {
         let worker = Worker::spawn(&read).inspect_err(|err| {
             log::warn!(
                 "session-critical programs and shared memory are not recognised: cannot start the \
@@ -184,8 +191,20 @@ impl Surveyor {
             since: None,
             is_shareds_turn: false,
             commands: Commands::new(),
-            rulebook,
+            edition,
         }
+    }
+
+    /// Has what is in `table` labelled by `edition`, which answers go by already or
+    /// soon will.
+    pub(crate) fn adopt(&mut self, edition: Edition, table: &mut ProcessTable) {
+        self.edition = edition;
+        table.relabel(!self.edition.rulebook.is_empty());
+    }
+
+    /// The rules that count.
+    pub(crate) fn rulebook(&self) -> &Rulebook {
+        &self.edition.rulebook
     }
 
     /// Asks, unless there is no room; whether there was. Takes no lock and no
@@ -218,6 +237,11 @@ impl Surveyor {
         classifier: &Classifier,
     ) {
         while let Some(answer) = self.answer() {
+            if answer.survey.is_label() && answer.edition != self.edition.number {
+                // By other rules than those that count: it was asked again, or will
+                // be.
+                continue;
+            }
             self.commands.learn(&answer.survey);
             match table.apply(&answer.survey) {
                 Some((_, dossier)) if answer.survey.is_label() => dossier.label = answer.label,
@@ -270,7 +294,7 @@ impl Surveyor {
     /// Has found which rules match those of which that is not known, where there
     /// are rules; whether all were asked about.
     pub(crate) fn ask_for_labels(&mut self, table: &mut ProcessTable) -> bool {
-        self.rulebook.is_empty() || table.ask_for_labels(&mut |request| self.ask(request))
+        self.edition.rulebook.is_empty() || table.ask_for_labels(&mut |request| self.ask(request))
     }
 
     /// Has measured what is due of `table`, where there is room, and once all are
@@ -565,6 +589,7 @@ mod tests {
                     }),
                     program: Program::default(),
                     label: Label::default(),
+                    edition: 0,
                 }
             })
         }
@@ -624,7 +649,7 @@ mod tests {
     /// Whether relief may pause these processes, once all is known of them.
     fn pausing_of(pids: &[u32]) -> Vec<Pausing> {
         let mut town = Town::with(pids.iter().copied());
-        let mut surveyor = Surveyor::spawn(Silent::about([]).read(), Arc::default());
+        let mut surveyor = Surveyor::spawn(Silent::about([]).read(), Edition::default());
         surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
         take_all(&mut surveyor, &mut town);
         let mut ask = |request| surveyor.ask(request);
@@ -815,7 +840,7 @@ mod tests {
         let waiters = [Waiter::new(), Waiter::new()];
         let mut town = Town::of(&waiters);
         assert!(town.root().read_dir().unwrap().count() == 2);
-        let mut surveyor = Surveyor::spawn(Silent::about([]).read(), Arc::default());
+        let mut surveyor = Surveyor::spawn(Silent::about([]).read(), Edition::default());
         surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
         take_all(&mut surveyor, &mut town);
         let mut asked = 0;
@@ -832,7 +857,7 @@ mod tests {
         let mut town = Town::of(&waiters);
         let stuck = waiters[0].id().pid;
         let silent = Silent::about([stuck]);
-        let mut surveyor = Surveyor::spawn(silent.read(), Arc::default());
+        let mut surveyor = Surveyor::spawn(silent.read(), Edition::default());
         let began = Instant::now();
         surveyor.look_first(&mut town.table, &town.classifier, &town.memory);
         // All others are answered, on however busy a machine.
@@ -885,7 +910,7 @@ mod tests {
         let waiters: Vec<Waiter> = (0..6).map(|_| Waiter::new()).collect();
         let mut town = Town::of(&waiters);
         let silent = Silent::about(waiters.iter().map(|waiter| waiter.id().pid));
-        let mut surveyor = Surveyor::spawn(silent.read(), Arc::default());
+        let mut surveyor = Surveyor::spawn(silent.read(), Edition::default());
         let mut request = None;
         town.table.ask_for_identities(Depth::Full, &mut |asked| {
             request = Some(asked);
@@ -919,7 +944,7 @@ mod tests {
     fn however_large_families_are_there_is_room_for_shared_memory() {
         let waiters: Vec<Waiter> = (0..QUEUE + 2).map(|_| Waiter::new()).collect();
         let mut town = Town::of(&waiters);
-        let mut surveyor = Surveyor::spawn(Silent::about([]).read(), Arc::default());
+        let mut surveyor = Surveyor::spawn(Silent::about([]).read(), Edition::default());
         let began = Instant::now();
         loop {
             assert!(began.elapsed() < LIMIT, "{surveyor:?}");
@@ -936,7 +961,7 @@ mod tests {
     fn no_more_is_asked_than_there_is_room_for() {
         let waiter = Waiter::new();
         let silent = Silent::about([waiter.id().pid]);
-        let mut surveyor = Surveyor::spawn(silent.read(), Arc::default());
+        let mut surveyor = Surveyor::spawn(silent.read(), Edition::default());
         let request = Inquiry {
             id: waiter.id(),
             what: What::OwnMemory,

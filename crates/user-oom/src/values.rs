@@ -53,6 +53,11 @@ impl Values {
         self.registry.ended(id);
     }
 
+    /// Caps and shares what ordinary users' entries say so from now on.
+    pub(crate) fn limit(&mut self, user_value_cap: u32, user_value_share: Option<u32>) {
+        self.registry.limit_values(user_value_cap, user_value_share);
+    }
+
     /// Something has changed, and is read once the round is over.
     pub(crate) fn heard(&mut self) {
         self.turn.heard();

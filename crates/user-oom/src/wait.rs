@@ -29,6 +29,8 @@ pub(crate) enum WakeSource {
     Stall,
     /// Reports of the pauser.
     Pauser,
+    /// The thread that reads the configuration again.
+    Reload,
     /// The kernel module.
     Notifier,
     /// A control connection, by its number.
@@ -55,6 +57,7 @@ impl WakeSource {
             Self::Held(number) => (9, number),
             Self::Stall => (10, 0),
             Self::Pauser => (11, 0),
+            Self::Reload => (12, 0),
         };
         kind << NUMBER_BITS | (number & NUMBER)
     }
@@ -73,6 +76,7 @@ impl WakeSource {
             9 => Self::Held(number),
             10 => Self::Stall,
             11 => Self::Pauser,
+            12 => Self::Reload,
             _ => return None,
         })
     }

@@ -218,7 +218,7 @@ impl Watchdog {
     /// `descriptors` are enough. Where there can be none, that is said, and
     /// nothing is done for a loop that hangs.
     pub(crate) fn spawn(
-        settings: Settings,
+        settings: &Arc<Mutex<Settings>>,
         memory: impl FnOnce() -> Option<MemorySource>,
         lane: Lane,
         dryrun: bool,
@@ -253,7 +253,10 @@ impl Watchdog {
             // Its buffers are large beside the stack that it is moved to.
             let mut dog = Box::new(Dog {
                 shared: Arc::clone(&shared),
-                settings,
+                latest: Arc::clone(settings),
+                settings: settings
+                    .lock()
+                    .map_or_else(|err| err.into_inner().clone(), |settings| settings.clone()),
                 memory,
                 lane,
                 dryrun,
@@ -379,6 +382,9 @@ impl Shared {
 #[derive(Debug)]
 struct Dog {
     shared: Arc<Shared>,
+    /// As the configuration was read last,
+    latest: Arc<Mutex<Settings>>,
+    /// and when that could be seen: it is not waited for.
     settings: Settings,
     memory: MemorySource,
     lane: Lane,
@@ -411,6 +417,9 @@ impl Dog {
 
     /// `None` where memory cannot be read: then nothing is killed.
     fn level(&mut self) -> Option<Level> {
+        if let Ok(latest) = self.latest.try_lock() {
+            self.settings.clone_from(&latest);
+        }
         let memory = self.look()?;
         Some(self.settings.level(&memory))
     }
@@ -626,7 +635,7 @@ mod tests {
     fn the_thread_wakes_when_the_loop_would_be_late_and_not_before() {
         let (_, desk) = crate::tell::scribe::Scribe::unwritten();
         let lane = { desk }.lane(1);
-        let watchdog = Watchdog::spawn(Settings::default(), || None, lane, true, u64::MAX);
+        let watchdog = Watchdog::spawn(&Arc::default(), || None, lane, true, u64::MAX);
         watchdog.waits(3600 * SECOND);
         let waiting = left(&watchdog);
         assert!(3600 * SECOND < waiting && waiting <= 3600 * SECOND + PATIENCE);

@@ -12,6 +12,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use support::{Daemon, Stage, TOTAL_MIB};
 
@@ -272,15 +273,18 @@ fn what_ends_it_ends_it_cleanly() {
     for signal in [
         Signal::SIGINT,
         Signal::SIGTERM,
+        // On a terminal; see `reload.rs`.
         Signal::SIGHUP,
         Signal::SIGTSTP,
     ] {
         let stage = Stage::new();
+        let terminal = openpty(None, None).expect("a pty");
         // Where nohup(1) started the tests, SIGHUP is ignored and would not end it.
         let mut command = Command::new("env");
         command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_user-oom")]);
         let command = stage.set(&mut command);
-        let mut daemon = Daemon::start(command.args(["--registered-only", "-r", "0"]));
+        let command = command.args(["--registered-only", "-r", "0"]);
+        let mut daemon = Daemon::start_on(command, terminal.slave.into());
         daemon.line_with("socket");
         let (status, heard) = daemon.end_by(signal);
         assert!(status.success(), "{signal}: {status}, {heard:#?}");

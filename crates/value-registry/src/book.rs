@@ -145,6 +145,13 @@ impl Book {
         }
     }
 
+    /// Values are as `options` have them; what an entry's is capped at counts once
+    /// it is looked at again.
+    pub(crate) fn adopt(&mut self, options: Options) {
+        self.options = options;
+        self.has_changed = true;
+    }
+
     /// Sums up what each user's entries say, where they share points.
     pub(crate) fn share_out(&mut self, now: Instant) {
         if self.options.user_value_share.is_none() {

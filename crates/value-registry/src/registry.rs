@@ -243,6 +243,17 @@ impl Registry {
         self.reread_due = Some(Instant::now());
     }
 
+    /// Caps and shares the values of ordinary users so from now on; see [`Options`].
+    pub fn limit_values(&mut self, user_value_cap: u32, user_value_share: Option<u32>) {
+        let before = self.options;
+        self.options.user_value_cap = user_value_cap;
+        self.options.user_value_share = user_value_share;
+        if before != self.options {
+            self.book.adopt(self.options);
+            self.reread();
+        }
+    }
+
     /// Whether everything is to be looked at, now or once that has rested.
     #[must_use]
     pub fn is_to_reread(&self) -> bool {

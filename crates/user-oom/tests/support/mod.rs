@@ -450,6 +450,13 @@ impl Daemon {
         }
     }
 
+    /// The same, with that as its standard input.
+    pub(crate) fn start_on(command: &mut Command, stdin: Stdio) -> Self {
+        Self {
+            running: Running::start_with(command, stdin),
+        }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
     }

@@ -767,6 +767,34 @@ fn what_unsaved_work_adds_is_refused_where_it_is_not_written_so() {
 }
 
 #[test]
+fn another_cap_or_share_counts_for_entries_that_were_read_before() {
+    if !is_root("gives entries to uid 65534, and caps what they say") {
+        return;
+    }
+    let mut town = Town::new();
+    let id = town.run_as(100, NOBODY);
+    town.write(100, "50");
+    chown(town.path(100), Some(NOBODY), None).unwrap();
+    town.refresh();
+    assert!(town.registry.has_changed());
+    town.registry.limit_values(10, None);
+    town.refresh();
+    assert!(town.registry.has_changed());
+    assert_eq!(town.value(id), Some(10));
+    town.registry.limit_values(1000, Some(7));
+    town.refresh();
+    assert!(town.registry.has_changed());
+    town.registry.share_out(Instant::now());
+    assert_eq!(town.value(id), Some(7));
+    town.registry.limit_values(1000, None);
+    town.refresh();
+    assert_eq!(town.value(id), Some(50));
+    assert!(town.registry.has_changed());
+    town.registry.limit_values(1000, None);
+    assert!(!town.registry.has_changed());
+}
+
+#[test]
 fn growth_is_capped_as_values_are() {
     if !is_root("gives an entry to uid 65534, and caps what it grows to") {
         return;

@@ -1,0 +1,258 @@
+//! The configuration, read again while the daemon runs.
+//!
+//! A thread of its own reads the files, which may keep their reader waiting, and
+//! finds out what follows. The loop puts that in force between two rounds, and
+//! answers what has asked for it. A configuration with a mistake, or one that
+//! would have processes killed at once, changes nothing.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use oom_policy::{Level, Memory, Settings};
+
+use crate::classify::Patterns;
+use crate::configuration::{self, Configuration, InForce};
+use crate::error::{Error, said};
+use crate::memory::ListenTarget;
+use crate::rulebook::Edition;
+
+/// So many requests wait at most.
+const QUEUE: usize = 8;
+/// What reading a file needs, built for debugging.
+const STACK_BYTES: usize = 1 << 20;
+
+/// What came of it, as it is said: in force, or why nothing has changed.
+pub(crate) type Outcome = Result<String, String>;
+
+/// A request, and what is to hear the outcome.
+pub(crate) struct Request {
+    /// As it is said: `SIGHUP of pid 812`.
+    pub(crate) by: String,
+    /// Called on the loop's thread, so it must not wait.
+    pub(crate) answer: Option<Box<dyn FnOnce(&Outcome) + Send>>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Request").field(&self.by).finish()
+    }
+}
+
+/// Asks for a reload, on any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Reloader {
+    requests: SyncSender<Request>,
+}
+
+impl Reloader {
+    /// Has the configuration read again. Does not wait; `request` comes back where
+    /// too many others wait, and what it asks for is about to be done anyway.
+    pub(crate) fn ask(&self, request: Request) -> Result<(), Request> {
+        self.requests.try_send(request).map_err(|err| match err {
+            TrySendError::Full(request) | TrySendError::Disconnected(request) => request,
+        })
+    }
+}
+
+/// What is to be in force from now on.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) settings: Settings,
+    pub(crate) patterns: Patterns,
+    pub(crate) edition: Edition,
+    pub(crate) user_value_cap: u32,
+    pub(crate) user_value_share: Option<u32>,
+    /// Between two status lines.
+    pub(crate) report: Option<Duration>,
+    /// The levels at which the module wakes us.
+    pub(crate) target: ListenTarget,
+    /// What is another value than before,
+    pub(crate) changes: Vec<String>,
+    /// and what is to be warned of.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A request, and what there is to put in force, or why there is nothing.
+pub(crate) type Found = (Request, Result<Box<Change>, String>);
+
+/// The loop's side.
+#[derive(Debug)]
+pub(crate) struct Reloads {
+    pub(crate) reloader: Reloader,
+    found: Receiver<Found>,
+    bell: Arc<EventFd>,
+}
+
+impl Reloads {
+    /// Starts the thread that reads what `reader` reads.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of another thread or eventfd.
+    pub(crate) fn spawn(mut reader: Reader) -> io::Result<Self> {
+        let (requests, asked) = mpsc::sync_channel::<Request>(QUEUE);
+        let (sender, found) = mpsc::sync_channel(1);
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let bell = Arc::new(EventFd::from_flags(flags)?);
+        thread::Builder::new()
+            .name("reload".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn({
+                let bell = Arc::clone(&bell);
+                move || {
+                    while let Ok(request) = asked.recv() {
+                        let change = reader.read().map(Box::new).map_err(|err| said(&err));
+                        // Waits until the loop has taken the last.
+                        if sender.send((request, change)).is_err() {
+                            return;
+                        }
+                        // Fails only where it has rung 2^64 − 2 times unheard.
+                        let _ = bell.write(1);
+                    }
+                }
+            })?;
+        Ok(Self {
+            reloader: Reloader { requests },
+            found,
+            bell,
+        })
+    }
+
+    /// What was read, once; to be asked when [`Self::as_fd`] is readable, and after
+    /// each that was found.
+    pub(crate) fn found(&self) -> Option<Found> {
+        let _ = self.bell.read();
+        self.found.try_recv().ok()
+    }
+}
+
+impl AsFd for Reloads {
+    /// Readable when something was found.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
+
+/// What the thread reads, and what is in force.
+pub(crate) struct Reader {
+    /// As the daemon was started: what an argument says is not a file's to change.
+    pub(crate) command_line: Vec<std::ffi::OsString>,
+    pub(crate) in_force: Vec<InForce>,
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) settings: Settings,
+    /// Reads the memory that is guarded.
+    pub(crate) memory: Box<dyn FnMut() -> Result<Memory, Error> + Send>,
+    pub(crate) target: fn(&Settings, &Memory) -> ListenTarget,
+    pub(crate) is_dry_run: bool,
+    pub(crate) is_on_terminal: bool,
+    /// What other threads go by.
+    pub(crate) edition: Arc<Mutex<Edition>>,
+    pub(crate) latest: Arc<Mutex<Settings>>,
+}
+
+impl Reader {
+    fn read(&mut self) -> Result<Change, Error> {
+        let configuration = Configuration::read(&self.command_line)?;
+        if let Some(path) = missing(&self.files, &configuration.files) {
+            return Err(Error::Gone(path.to_owned()));
+        }
+        let memory = (self.memory)()?;
+        let settings = configuration
+            .settings_on(&memory)
+            .map_err(Error::Unusable)?;
+        let settings = Settings {
+            // Those that cannot be changed, and those that are no keys.
+            pause: self.settings.pause,
+            deadline: self.settings.deadline,
+            last_call_deadline: self.settings.last_call_deadline,
+            relief_interval: self.settings.relief_interval,
+            shortest_look: self.settings.shortest_look,
+            ..settings
+        };
+        let arguments = &configuration.arguments;
+        // Where it is short already, that is not the new configuration's doing.
+        let is_short = self.settings.level(&memory) != Level::Ok;
+        let kills = configuration.kills_at_once(&settings, &memory);
+        let is_meant = self.is_dry_run || arguments.force || is_short;
+        if let Some(unusable) = kills.filter(|_| !is_meant) {
+            return Err(Error::Unusable(unusable));
+        }
+        let in_force = configuration.in_force(&self.command_line)?;
+        let (changes, mut warnings) = self.compare(in_force);
+        warnings.extend_from_slice(&configuration.rulebook.remarks);
+        let mut edition = self.edition.lock().unwrap_or_else(PoisonError::into_inner);
+        edition.number = edition.number.wrapping_add(1);
+        edition.rulebook = configuration.rulebook;
+        self.files = configuration.files;
+        self.settings.clone_from(&settings);
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.clone_from(&settings);
+        Ok(Change {
+            target: (self.target)(&settings, &memory),
+            settings,
+            patterns: arguments.patterns(),
+            edition: Edition::clone(&edition),
+            user_value_cap: arguments.user_value_cap,
+            user_value_share: arguments.user_value_share,
+            report: arguments.report_interval(self.is_on_terminal),
+            changes,
+            warnings,
+        })
+    }
+
+    /// What of `new` is another value than before, which counts from now on, and
+    /// what would be if it could be changed.
+    fn compare(&mut self, new: Vec<InForce>) -> (Vec<String>, Vec<String>) {
+        let shown = |value: &Option<String>| value.clone().unwrap_or("not set".to_owned());
+        let (mut changes, mut warnings) = (Vec::new(), Vec::new());
+        for (old, new) in self.in_force.iter_mut().zip(new) {
+            if old.value == new.value {
+                continue;
+            }
+            let (was, is, key) = (shown(&old.value), shown(&new.value), &new.key);
+            if configuration::can_change(key) {
+                changes.push(format!("{key} = {is} (was {was})"));
+                *old = new;
+            } else {
+                warnings.push(format!(
+                    "`{key}` takes a restart: it is still {was}, not {is} ({})",
+                    new.source
+                ));
+            }
+        }
+        (changes, warnings)
+    }
+}
+
+/// The first of the files that were read `before` that is gone, unless it is a
+/// drop-in, which may be removed. At start the default file may be missing; while
+/// the daemon runs, it is more likely to be written anew, or removed by mistake.
+fn missing<'a>(before: &'a [PathBuf], now: &[PathBuf]) -> Option<&'a Path> {
+    let main = before.first()?;
+    let is_there = now.contains(main) || main != Path::new(config::DEFAULT_PATH);
+    (!is_there).then_some(main)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_file_may_not_vanish_and_a_drop_in_may() {
+        let main = PathBuf::from(config::DEFAULT_PATH);
+        let drop_in = main.with_file_name("config.d/1.toml");
+        let both = [main.clone(), drop_in.clone()];
+        assert_eq!(missing(&both, &both), None);
+        assert_eq!(missing(&both, &both[..1]), None);
+        assert_eq!(missing(&both, &both[1..]), Some(&*main));
+        assert_eq!(missing(&[drop_in], &[]), None);
+        assert_eq!(missing(&[], &both), None);
+    }
+}
