@@ -25,7 +25,7 @@ use crate::align::{Aligner, Outlook};
 use crate::error::{Error, chain, system};
 use crate::memory::Sight;
 use crate::peers::Peers;
-use crate::reload::{self, Change, Reloads};
+use crate::reload::{Change, Outcome, ReloadRequest, Reloads};
 use crate::senses::{Senses, say_once};
 use crate::tell::main_log;
 use crate::tell::narrator::{Decided, Took};
@@ -69,12 +69,12 @@ pub(crate) struct Daemon {
     /// `None` where the configuration cannot be read again.
     pub(crate) reloads: Option<Reloads>,
     pub(crate) reloading: Option<Reloading>,
-    pub(crate) hangup: Hangup,
+    pub(crate) hangup: OnHangup,
 }
 
 /// What SIGHUP does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hangup {
+pub(crate) enum OnHangup {
     Ends,
     Reloads,
 }
@@ -84,7 +84,7 @@ pub(crate) enum Hangup {
 #[derive(Debug)]
 pub(crate) struct Reloading {
     since: Moment,
-    request: reload::Request,
+    request: ReloadRequest,
     said: String,
 }
 
@@ -552,7 +552,7 @@ impl Daemon {
             .join("\n")
     }
 
-    fn answer_reload(&mut self, request: reload::Request, outcome: reload::Outcome) {
+    fn answer_reload(&mut self, request: ReloadRequest, outcome: Outcome) {
         let by = &request.by;
         match &outcome {
             Ok(said) => {
@@ -672,7 +672,7 @@ impl Daemon {
                 let name = i32::try_from(signal.ssi_signo)
                     .ok()
                     .and_then(|number| Signal::try_from(number).ok());
-                if name == Some(Signal::SIGHUP) && self.hangup == Hangup::Reloads {
+                if name == Some(Signal::SIGHUP) && self.hangup == OnHangup::Reloads {
                     self.ask_for_reload(signal.ssi_pid, signal.ssi_uid);
                     return ControlFlow::Continue(());
                 }
@@ -686,7 +686,7 @@ impl Daemon {
     }
 
     fn ask_for_reload(&mut self, pid: u32, uid: u32) {
-        let request = reload::Request {
+        let request = ReloadRequest {
             by: format!("SIGHUP of pid {pid}, uid {uid}"),
             answer: None,
         };

@@ -31,30 +31,32 @@ const STACK_BYTES: usize = 1 << 20;
 /// What came of it, as it is said: in force, or why nothing has changed.
 pub(crate) type Outcome = Result<String, String>;
 
+/// Called with the outcome on the loop's thread, so it must not wait.
+type Answer = Box<dyn FnOnce(&Outcome) + Send>;
+
 /// A request, and what is to hear the outcome.
-pub(crate) struct Request {
+pub(crate) struct ReloadRequest {
     /// As it is said: `SIGHUP of pid 812`.
     pub(crate) by: String,
-    /// Called on the loop's thread, so it must not wait.
-    pub(crate) answer: Option<Box<dyn FnOnce(&Outcome) + Send>>,
+    pub(crate) answer: Option<Answer>,
 }
 
-impl fmt::Debug for Request {
+impl fmt::Debug for ReloadRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Request").field(&self.by).finish()
+        f.debug_tuple("ReloadRequest").field(&self.by).finish()
     }
 }
 
 /// Asks for a reload, on any thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Reloader {
-    requests: SyncSender<Request>,
+    requests: SyncSender<ReloadRequest>,
 }
 
 impl Reloader {
     /// Has the configuration read again. Does not wait; `request` comes back where
     /// too many others wait, and what it asks for is about to be done anyway.
-    pub(crate) fn ask(&self, request: Request) -> Result<(), Request> {
+    pub(crate) fn ask(&self, request: ReloadRequest) -> Result<(), ReloadRequest> {
         self.requests.try_send(request).map_err(|err| match err {
             TrySendError::Full(request) | TrySendError::Disconnected(request) => request,
         })
@@ -80,13 +82,13 @@ pub(crate) struct Change {
 }
 
 /// A request, and what there is to put in force, or why there is nothing.
-pub(crate) type Found = (Request, Result<Box<Change>, String>);
+pub(crate) type Reread = (ReloadRequest, Result<Box<Change>, String>);
 
 /// The loop's side.
 #[derive(Debug)]
 pub(crate) struct Reloads {
     pub(crate) reloader: Reloader,
-    found: Receiver<Found>,
+    found: Receiver<Reread>,
     bell: Arc<EventFd>,
 }
 
@@ -96,8 +98,8 @@ impl Reloads {
     /// # Errors
     ///
     /// What the kernel says of another thread or eventfd.
-    pub(crate) fn spawn(mut reader: Reader) -> io::Result<Self> {
-        let (requests, asked) = mpsc::sync_channel::<Request>(QUEUE);
+    pub(crate) fn spawn(mut reader: Rereader) -> io::Result<Self> {
+        let (requests, asked) = mpsc::sync_channel::<ReloadRequest>(QUEUE);
         let (sender, found) = mpsc::sync_channel(1);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let bell = Arc::new(EventFd::from_flags(flags)?);
@@ -127,7 +129,7 @@ impl Reloads {
 
     /// What was read, once; to be asked when [`Self::as_fd`] is readable, and after
     /// each that was found.
-    pub(crate) fn found(&self) -> Option<Found> {
+    pub(crate) fn found(&self) -> Option<Reread> {
         let _ = self.bell.read();
         self.found.try_recv().ok()
     }
@@ -141,7 +143,7 @@ impl AsFd for Reloads {
 }
 
 /// What the thread reads, and what is in force.
-pub(crate) struct Reader {
+pub(crate) struct Rereader {
     /// As the daemon was started: what an argument says is not a file's to change.
     pub(crate) command_line: Vec<std::ffi::OsString>,
     pub(crate) in_force: Vec<InForce>,
@@ -157,7 +159,7 @@ pub(crate) struct Reader {
     pub(crate) latest: Arc<Mutex<Settings>>,
 }
 
-impl Reader {
+impl Rereader {
     fn read(&mut self) -> Result<Change, Error> {
         let configuration = Configuration::read(&self.command_line)?;
         if let Some(path) = missing(&self.files, &configuration.files) {

@@ -31,7 +31,7 @@ use crate::align::{self, Aligner};
 use crate::arguments::{Arguments, ScopeWish, Source};
 use crate::classify::{Classifier, Programs};
 use crate::configuration::Configuration;
-use crate::daemon::{Daemon, Hangup, LoopState, StatusLine, room_for};
+use crate::daemon::{Daemon, LoopState, OnHangup, StatusLine, room_for};
 use crate::error::{Error, chain, system};
 use crate::memory::{self, Beside, Busy, ListenTarget, MemorySource};
 use crate::pause_reader::{self, PauseReader};
@@ -41,7 +41,7 @@ use crate::pressure::{self, PressureWatch, PressureWatches};
 use crate::privileges::Privileges;
 use crate::registry_turn::RegistryTurn;
 use crate::rehearsal;
-use crate::reload::{Reader, Reloads};
+use crate::reload::{Reloads, Rereader};
 use crate::rulebook::Edition;
 use crate::senses::Senses;
 use crate::surveyor::{self, Surveyor};
@@ -217,7 +217,7 @@ pub(crate) fn daemon(
         rehearsed.processes,
     );
     let wait = wire(&signals, &peers, &mut senses)?;
-    let reader = Reader {
+    let reader = Rereader {
         command_line: command_line.to_vec(),
         in_force: configuration.in_force(command_line)?,
         files: configuration.files.clone(),
@@ -258,7 +258,7 @@ pub(crate) fn daemon(
 }
 
 /// What reads the configuration again; `None` where no thread can be had.
-fn reloads(reader: Reader, wait: &Wait) -> Option<Reloads> {
+fn reloads(reader: Rereader, wait: &Wait) -> Option<Reloads> {
     let cost = "the configuration is not read again without a restart";
     let reloads = Reloads::spawn(reader)
         .inspect_err(|err| log::warn!("{cost}: cannot start the thread for that: {err}"))
@@ -699,15 +699,15 @@ fn is_hangup_ignored() -> bool {
 /// What SIGHUP means: on a terminal, that it is gone. A daemon that a service
 /// manager has started is on none, and then it is asked to read its configuration
 /// again, as daemons are by convention.
-fn hangup() -> Hangup {
+fn hangup() -> OnHangup {
     let streams = [
         io::stdin().is_terminal(),
         io::stdout().is_terminal(),
         io::stderr().is_terminal(),
     ];
     match has_terminal() || streams.contains(&true) {
-        true => Hangup::Ends,
-        false => Hangup::Reloads,
+        true => OnHangup::Ends,
+        false => OnHangup::Reloads,
     }
 }
 
