@@ -5,8 +5,8 @@
 //! belongs to the session in which the first of its line was seen. That is
 //! remembered for as long as it lives, so setsid(2), a second fork and the
 //! death of its parent change nothing. A line begins where the user changes
-//! (a login, sudo) and below what init started: each login and each job of cron
-//! has its own. What had lost its parent before it was first seen is its user's
+//! (a login, sudo) and below what init started: each terminal has its own, and
+//! what a daemon starts without one, as cron does, has one together. What had lost its parent before it was first seen is its user's
 //! orphan, and all of a user's orphans belong together; those of root and of
 //! system accounts, which daemons are too, belong together by name.
 
@@ -66,7 +66,8 @@ struct Birth {
 enum Origin {
     /// Not found yet.
     Unknown,
-    /// The session that the first of its line was in, by the kernel's number.
+    /// The session that the first of its line was in, by the kernel's number; or
+    /// the pid of the daemon that started it.
     Session(u32),
     /// Init's child when it was first seen: a daemon, or an orphan.
     Init,
@@ -166,7 +167,7 @@ impl Births {
         let is_older = |id: ProcessId| id.start_ticks <= process.id.start_ticks;
         let parent = Seen::position(processes, process.parent)
             .filter(|parent| process.parent > 1 && is_older(processes[*parent].id));
-        let Some(parent) = parent else {
+        let Some(position) = parent else {
             return match self.left_by(process) {
                 Some(origin) => origin,
                 // What has a terminal has not left its session.
@@ -174,7 +175,7 @@ impl Births {
                 None => Origin::Init,
             };
         };
-        let (born, parent) = (self.births[parent], &processes[parent]);
+        let (born, parent) = (self.births[position], &processes[position]);
         if parent.uid != process.uid || parent.session.is_cgroup() {
             return own;
         }
@@ -186,6 +187,10 @@ impl Births {
         };
         match born.origin {
             Origin::Unknown if is_last => own,
+            // Were each a line of its own, a daemon's swarm would be worth its number.
+            Origin::Init if !is_daemons_own() && !process.login => {
+                Origin::Session(processes[position].id.pid)
+            }
             Origin::Init if !is_daemons_own() => own,
             origin => origin,
         }
@@ -329,11 +334,22 @@ mod tests {
     }
 
     #[test]
-    fn below_roots_daemons_each_job_and_each_login_has_its_own_line() {
+    fn below_roots_daemons_the_jobs_have_one_line_and_each_terminal_its_own() {
         let crond = process(50, 1, 0, "crond");
         let job = |pid, name| process(pid, 50, 0, name);
         check(&[&[crond, job(60, "sh")]], false);
-        check(&[&[crond, job(60, "sh"), job(70, "sh")]], false);
+        check(&[&[crond, job(60, "sh"), job(70, "sh")]], true);
+        let login = |pid| at_terminal(job(pid, "sh"));
+        check(&[&[crond, login(60), login(70)]], false);
+        check(
+            &[&[
+                crond,
+                job(60, "sh"),
+                process(45, 1, 0, "d"),
+                process(70, 45, 0, "sh"),
+            ]],
+            false,
+        );
         // What it forks itself is its own.
         check(&[&[crond, job(60, "crond")]], true);
         // A job's line goes on however it leaves.

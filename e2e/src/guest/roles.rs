@@ -5,6 +5,8 @@
 //! | `hold MIB` | takes it, says `holding`, waits |
 //! | `bomb` | says `ready`; told to go, takes memory at full speed for ever |
 //! | `leak MIB` | says `ready`; told to go, takes so much each second for ever |
+//! | `creep MIB` | takes so much each second for ever, at once |
+//! | `swarm COUNT` | has so many others creep, each in a session of its own, says `swarming`, waits |
 //! | `hold MIB locked`, `bomb locked` | the same, in memory that cannot be swapped |
 //! | `take MIB` | says `ready`; told to go, takes it, says `holding`, waits |
 //! | `terminal MIB MIB` | takes the first, and has another hold the second on a terminal of which it holds the master side; says `job` and its pid, then `holding` |
@@ -24,7 +26,7 @@ use std::hint::black_box;
 use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -64,7 +66,13 @@ pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
             lock_if_asked(words.next())?;
             bomb()
         }
-        "leak" => leak(number(words.next())?),
+        "leak" => {
+            say("ready")?;
+            wait_for_go()?;
+            creep(number(words.next())?)
+        }
+        "creep" => creep(number(words.next())?),
+        "swarm" => swarm(number(words.next())?),
         "churn" => churn(number(words.next())?),
         "walk" => walk(number(words.next())?),
         "work" => work(number(words.next())?, number(words.next())?),
@@ -170,9 +178,7 @@ fn bomb() -> Result<()> {
     }
 }
 
-fn leak(mebibytes: u64) -> Result<()> {
-    say("ready")?;
-    wait_for_go()?;
+fn creep(mebibytes: u64) -> Result<()> {
     let pause = Timespec::try_from(Duration::from_secs(1) / u32::try_from(mebibytes)?)?;
     let mut held = Vec::new();
     loop {
@@ -234,6 +240,19 @@ fn work(mebibytes: u64, passes_wanted: u64) -> Result<()> {
 }
 
 /// There are some children at any time, and others a moment later.
+/// As a fork bomb does that a group cannot be told by its session.
+fn swarm(count: u64) -> Result<()> {
+    let mut children = Vec::new();
+    for _ in 0..count {
+        let mut child = Command::new("/bin/busybox");
+        child.args(["setsid", "/init", "role", "creep", "1"]);
+        children.push(child.stdin(Stdio::null()).spawn()?);
+    }
+    say("swarming")?;
+    let _ = stdin().read(&mut [0])?;
+    Ok(())
+}
+
 fn brood(mebibytes: u64) -> Result<()> {
     const AT_ONCE: usize = 20;
     const BETWEEN: Timespec = Timespec {

@@ -10,6 +10,7 @@ mod daemon;
 mod faults;
 mod file;
 mod freeing;
+mod groups;
 mod pausing;
 mod rules;
 mod service;
@@ -100,6 +101,12 @@ pub const WALKTHROUGH: Machine = Machine {
 pub const ROOMY: Machine = Machine {
     memory_mebibytes: 1536,
     ..WALKTHROUGH
+};
+
+/// 1 GiB.
+pub const MEDIUM: Machine = Machine {
+    memory_mebibytes: 1024,
+    ..SMALL
 };
 
 /// 768 MiB, where systemd runs.
@@ -550,6 +557,18 @@ pub const ALL: &[Scenario] = &[
         together::a_job_on_a_terminal_keeps_what_holds_it_alive,
         SMALL,
         alone
+    ),
+    minutes(
+        5,
+        scenario!(
+            groups::three_hundred_sessions_go_before_two_jobs,
+            MEDIUM,
+            alone
+        ),
+    ),
+    minutes(
+        5,
+        scenario!(groups::of_twenty_agents_one_tool_goes, SYSTEM, alone),
     ),
     minutes(
         5,

@@ -1,0 +1,114 @@
+//! Many processes that are one matter: however many a group has, it is one.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::guest::daemon::{daemon, give_value, knows_of};
+use crate::guest::files::kernel_kills;
+use crate::guest::program::Program;
+use crate::guest::{Report, wait};
+
+/// On a machine that is emulated, and short of memory.
+const LIMIT: Duration = Duration::from_secs(180);
+
+const SWARM: u64 = 300;
+const AGENTS: usize = 20;
+/// What each agent runs beside its tool.
+const HELPERS: usize = 15;
+
+/// 300 of root's, each in a session of its own, take memory; two registered jobs
+/// are worth 9 and 8, and stand still: those stay.
+pub(super) fn three_hundred_sessions_go_before_two_jobs(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    let mut train = Program::holding(200)?;
+    let mut database = Program::holding(120)?;
+    let mut daemon = daemon(&["--grace", "2"])?;
+    give_value(&train, 9)?;
+    give_value(&database, 8)?;
+    knows_of(2)?;
+    let mut swarm = Program::role(&["swarm", &SWARM.to_string()])?;
+    swarm.says("swarming")?;
+    daemon.mentions("kill pid=")?;
+    wait::until(
+        "most of them are gone",
+        LIMIT,
+        || Ok(running("creep")? < 20),
+    )?;
+    let left = running("creep")?;
+    train.has_to_live("the job worth 9")?;
+    database.has_to_live("the job worth 8")?;
+    daemon.has_to_live("the daemon")?;
+    report.figure("left of the 300", left)?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
+
+/// A user's tmux has 20 agents, each with a shell, helpers and a tool; one tool
+/// takes all memory. It alone goes.
+pub(super) fn of_twenty_agents_one_tool_goes(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    run("useradd --create-home --shell /bin/bash ada")?;
+    // A session of hers, which tmux outlives.
+    let start = format!(
+        "su - ada -c 'tmux new-session -d -s fleet agent; \
+         for i in $(seq 2 {AGENTS}); do tmux new-window -t fleet agent; done'"
+    );
+    let agent = format!(
+        "#!/bin/bash\n\
+         for i in $(seq {HELPERS}); do sleep 100000 & done\n\
+         while :; do\n\
+         if [ \"$TMUX_PANE\" = %7 ] && [ -e /tmp/go ] && [ ! -e /tmp/gone ]; then\n\
+         touch /tmp/gone; /init role creep 200\n\
+         fi\nsleep 1\ndone\n"
+    );
+    fs::write("/usr/local/bin/agent", agent).context("cannot write the agent")?;
+    run("chmod 755 /usr/local/bin/agent")?;
+    run(&start)?;
+    let all = AGENTS * HELPERS;
+    // Each agent waits by a sleep of its own, now and then between two of them.
+    wait::until("all agents run", LIMIT, || {
+        Ok(running("agent")? == AGENTS && running("sleep")? >= all)
+    })?;
+    let mut daemon = daemon(&["--grace", "2"])?;
+    fs::write("/tmp/go", "").context("cannot write")?;
+    let killed = daemon.mentions("kill pid=")?;
+    ensure!(killed.contains("name=creep"), "not the tool: {killed}");
+    wait::until("the tool is gone", LIMIT, || Ok(running("creep")? == 0))?;
+    daemon.mentions("freed ")?;
+    ensure!(running("agent")? == AGENTS, "an agent is gone");
+    ensure!(running("sleep")? >= all, "a helper is gone");
+    ensure!(running("tmux: server")? == 1, "tmux is gone");
+    daemon.has_to_live("the daemon")?;
+    report.figure("agents that live", running("agent")?)?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
+
+/// How many processes of this name there are.
+fn running(name: &str) -> Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir("/proc").context("cannot list processes")? {
+        let path = entry.context("cannot list processes")?.path();
+        // One that has ended meanwhile has none.
+        let comm = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+        let is_zombie = stat
+            .rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('Z'));
+        count += usize::from(comm.trim_end() == name && !is_zombie);
+    }
+    Ok(count)
+}
+
+fn run(words: &str) -> Result<()> {
+    let output = Command::new("/bin/sh").args(["-c", words]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`{words}` failed: {said}");
+    Ok(())
+}
