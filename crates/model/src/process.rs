@@ -239,8 +239,14 @@ pub struct Seen {
     pub anon_bytes: u64,
     /// Its swap in bytes, corrected likewise.
     pub swap_bytes: u64,
-    /// Shared memory in bytes of which it holds the last mapping.
+    /// Shared memory in bytes of which it holds the last mapping, and its part of
+    /// what it maps with others, [`Self::common_bytes`].
     pub shmem_bytes: u64,
+    /// Nameless shared memory in bytes that comes back only once all have ended
+    /// that map it.
+    pub common_bytes: u64,
+    /// The oldest of those, where there are several.
+    pub common_with: Option<ProcessId>,
     /// Its page tables in bytes: `VmPTE` of proc_pid_status(5).
     pub page_table_bytes: u64,
     /// The process whose memory it runs in (CLONE_VM of clone(2)) and which
@@ -329,6 +335,8 @@ impl Seen {
             anon_bytes: 0,
             swap_bytes: 0,
             shmem_bytes: 0,
+            common_bytes: 0,
+            common_with: None,
             page_table_bytes: 0,
             memory_of: None,
             ends_with: None,

@@ -64,6 +64,10 @@ pub(crate) struct Unit {
     pub(crate) resident_bytes: u64,
     pub(crate) page_table_bytes: u64,
     pub(crate) swap_bytes: u64,
+    /// Of what is resident, the shared memory that several processes map.
+    common_bytes: u64,
+    /// Others map that as well.
+    shares_outside: bool,
     pub(crate) growth: UnitGrowth,
     /// The unit whose end ends this one too.
     pub(crate) ends_with: Option<u32>,
@@ -163,7 +167,29 @@ impl Units {
             self.units[at(unit)].system |= births.is_service(settings, index, process);
             self.add(unit, index, process);
         }
+        self.leave_out_shared(processes);
         self.tie(processes);
+    }
+
+    /// Shared memory comes back with the last process that maps it, so it counts
+    /// only for a unit that has all of these.
+    fn leave_out_shared(&mut self, processes: &[Process]) {
+        for (index, process) in processes.iter().enumerate() {
+            let Some(oldest) = process.common_with else {
+                continue;
+            };
+            let unit = self.unit_of[index];
+            let other = Seen::place(processes, oldest).map(|place| self.unit_of[place]);
+            if other != Some(unit) {
+                self.units[at(unit)].shares_outside = true;
+                if let Some(other) = other {
+                    self.units[at(other)].shares_outside = true;
+                }
+            }
+        }
+        for unit in self.units.iter_mut().filter(|unit| unit.shares_outside) {
+            unit.resident_bytes = unit.resident_bytes.saturating_sub(unit.common_bytes);
+        }
     }
 
     /// Finds which unit's end ends which other. Of a unit that would end with
@@ -259,6 +285,8 @@ impl Units {
             resident_bytes: 0,
             page_table_bytes: 0,
             swap_bytes: 0,
+            common_bytes: 0,
+            shares_outside: false,
             growth: UnitGrowth::default(),
             ends_with: None,
             candidate: None,
@@ -286,6 +314,7 @@ impl Units {
             .resident_bytes
             .saturating_add(process.anon_bytes)
             .saturating_add(process.shmem_bytes);
+        unit.common_bytes = unit.common_bytes.saturating_add(process.common_bytes);
         unit.page_table_bytes = unit
             .page_table_bytes
             .saturating_add(process.page_table_bytes);

@@ -152,6 +152,8 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
                 anon_bytes: sizes.0,
                 swap_bytes: sizes.1,
                 shmem_bytes: sizes.2,
+                common_bytes: sizes.2 / 2 / PAGE * PAGE,
+                common_with: tied(ids.6),
                 major_faults: sizes.3,
                 memory_of: tied(ids.5),
                 ends_with: tied(ids.6),

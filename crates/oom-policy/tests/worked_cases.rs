@@ -8,8 +8,8 @@ use machine::{
     Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, process, registered, system,
 };
 use oom_policy::{
-    Amount, Ask, Cause, Cost, Dossier, Event, Gain, Level, Memory, Per, Process, Rate, Refusal,
-    Seen, SessionId, Settings, Verdict,
+    Amount, Ask, Cause, Cost, Dossier, Event, Gain, Level, Memory, Per, Process, ProcessId, Rate,
+    Refusal, Seen, SessionId, Settings, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -924,6 +924,59 @@ fn page_tables_count_as_what_their_process_frees() {
         assert_eq!(chosen(decision), ["tables"]);
         assert_eq!(decision.frees_bytes, 300 * MIB);
     }
+}
+
+/// A parent worth 3 and its child share 500 MiB, which counts once: each shows its
+/// part. Another holds 600 MiB and is worth 50; need 475.
+fn beside_a_family(
+    shares: impl Fn(Process, ProcessId) -> Process,
+    child_value: Option<u32>,
+) -> (Vec<String>, u64) {
+    let parent = registered(100, "parent", 3, 0);
+    let mut child = below(100, holding(200, "child", 0));
+    child.dossier.value = child_value;
+    let snapshot = missing(
+        475 * MIB,
+        vec![
+            shares(parent, parent.id),
+            shares(child, parent.id),
+            registered(300, "other", 50, 600 * MIB),
+        ],
+    );
+    let mut policy = Driven::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &snapshot);
+    (chosen(decision), decision.frees_bytes >> 20)
+}
+
+fn shares_pages_of_its_own(mut process: Process, _: ProcessId) -> Process {
+    process.seen.anon_bytes = 250 * MIB;
+    process
+}
+
+fn shares_shared_memory(mut process: Process, with: ProcessId) -> Process {
+    process.seen.shmem_bytes = 250 * MIB;
+    process.seen.common_bytes = 250 * MIB;
+    process.seen.common_with = Some(with);
+    process
+}
+
+#[test]
+fn a_family_that_shares_memory_by_fork_frees_it_once_and_goes_before_another_of_more_value() {
+    for shares in [shares_pages_of_its_own, shares_shared_memory] {
+        let (names, frees_mib) = beside_a_family(shares, None);
+        assert_eq!((names, frees_mib), (vec!["parent".to_owned()], 500));
+    }
+}
+
+/// A child with an entry stays when its parent is killed, and so does what both map.
+#[test]
+fn shared_memory_that_another_unit_maps_too_is_not_counted_as_freed() {
+    let (names, frees_mib) = beside_a_family(shares_shared_memory, Some(1));
+    assert_eq!((names, frees_mib), (vec!["other".to_owned()], 600));
+    // Nor where what maps it is not there to be seen.
+    let gone = registered(150, "gone", 1, 0).id;
+    let shares = |process, _| shares_shared_memory(process, gone);
+    assert_eq!(beside_a_family(shares, None).0, ["other"]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::file;
 use crate::pid_files::{ProcessStatus, Stat, Statm, signed};
 use crate::plausible::{self, CgroupFindings, CgroupTexts, V1_KEYS, V2_KEYS};
 use crate::share::OwnShare;
-use crate::smaps;
+use crate::smaps::Nameless;
 use crate::ties::Environment;
 
 /// Name; parent, group and session; major faults, threads and start.
@@ -105,10 +105,12 @@ pub fn cgroup(
     (memory.map_err(|unfit| format!("{unfit:?}")), told)
 }
 
-/// By `smaps`.
+/// By `smaps`: a process's parts of nameless shared memory.
 #[must_use]
-pub fn last_mapped_bytes(smaps: &File) -> Option<u64> {
-    smaps::last_mapped_bytes(smaps)
+pub fn nameless_bytes(smaps: &File) -> Option<u64> {
+    let nameless = Nameless::read(smaps)?;
+    let parts = nameless.segments.iter().map(|segment| segment.part_bytes);
+    Some(parts.fold(nameless.rest_bytes, u64::saturating_add))
 }
 
 /// What of these many bytes, anonymous and in swap, is a process's own by its

@@ -225,7 +225,10 @@ impl ProcessTable {
                 });
                 kept.show(&mut self.processes[index]);
             }
-            Finding::LastMapped(bytes) => self.count_last_mapped(index, bytes),
+            Finding::SharedMemory(nameless) => {
+                self.note_shared(index, nameless);
+                self.find_sharers();
+            }
             Finding::Label => {
                 let kept = &mut self.kept[index];
                 // Else it is another program by now.
@@ -322,6 +325,7 @@ impl ProcessTable {
         if kept.executable != identity.executable {
             kept.executable = identity.executable;
             kept.correction = None;
+            kept.shared = None;
             kept.compared = None;
             kept.ties = Ties::Due;
             kept.dossier.pause = Pausing::default();

@@ -20,6 +20,7 @@ use crate::number::decimal;
 use crate::pid_files::{PidPath, Stat, Statm};
 use crate::proc_root::{Miss, OpenRoot};
 use crate::share::OwnShare;
+use crate::smaps::Nameless;
 
 /// What the table knows of a process beside what it shows.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ pub(crate) struct Kept {
     pub(crate) raw_swap_bytes: u64,
     pub(crate) correction: Option<Correction>,
     pub(crate) rss_shmem_bytes: u64,
-    pub(crate) last_mapped: Option<LastMapped>,
+    pub(crate) shared: Option<Shared>,
 }
 
 /// What is known of [`Dossier::pause`].
@@ -119,11 +120,17 @@ pub(crate) const IDENTITY_READS: u8 = 2;
 /// What has this `oom_score_adj` is never killed, and was not raised.
 const NEVER: i16 = -1000;
 
-/// Shared memory of which a process was seen to hold the last mapping.
+/// Shared memory that a process was seen to map.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LastMapped {
-    pub(crate) bytes: u64,
+pub(crate) struct Shared {
+    pub(crate) nameless: Nameless,
     pub(crate) round: u64,
+    /// Of that, what it alone maps,
+    pub(crate) own_bytes: u64,
+    /// its part of what others map too, as far as all of these are known,
+    pub(crate) common_bytes: u64,
+    /// and the oldest of them.
+    pub(crate) common_with: Option<ProcessId>,
 }
 
 /// What a process holds of its own, as last measured.
@@ -196,7 +203,7 @@ impl Kept {
             raw_swap_bytes: 0,
             correction: None,
             rss_shmem_bytes: 0,
-            last_mapped: None,
+            shared: None,
         }
     }
 
@@ -221,16 +228,17 @@ impl Kept {
             process.anon_bytes = correction.share.anon.apply(self.raw_anon_bytes);
             process.swap_bytes = correction.share.swap.apply(self.raw_swap_bytes);
         }
-        let last_mapped_bytes = self
-            .last_mapped
-            .as_ref()
-            .map_or(0, |measured| measured.bytes);
-        process.shmem_bytes = last_mapped_bytes.min(self.rss_shmem_bytes);
+        let shared = |bytes: fn(&Shared) -> u64| self.shared.as_ref().map_or(0, bytes);
+        let all_bytes = shared(|shared| shared.own_bytes.saturating_add(shared.common_bytes));
+        process.shmem_bytes = all_bytes.min(self.rss_shmem_bytes);
+        process.common_bytes = shared(|shared| shared.common_bytes).min(process.shmem_bytes);
+        process.common_with = self.shared.and_then(|shared| shared.common_with);
         process.memory_of = self.memory_of();
         if process.memory_of.is_some() {
             process.anon_bytes = 0;
             process.swap_bytes = 0;
             process.shmem_bytes = 0;
+            process.common_bytes = 0;
             process.page_table_bytes = 0;
         }
     }
@@ -361,6 +369,7 @@ impl Reader<'_> {
         if has_changed && !stat.is_kernel_thread {
             kept.identity_reads = IDENTITY_READS;
             kept.correction = None;
+            kept.shared = None;
             kept.show(process);
             kept.introduce();
         }

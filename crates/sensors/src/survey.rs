@@ -34,7 +34,7 @@ use crate::file::for_each_line;
 use crate::number::decimal;
 use crate::pid_files::Stat;
 use crate::share::OwnShare;
-use crate::smaps::{UNSEEN, last_mapped_bytes};
+use crate::smaps::Nameless;
 use crate::ties::{Environment, is_pty_master};
 
 /// No more of an environment or a command line is read,
@@ -62,8 +62,8 @@ pub enum What {
     Identity,
     /// How much of its memory is its own: `smaps_rollup`.
     OwnMemory,
-    /// How much shared memory only it maps: `smaps`.
-    LastMapped,
+    /// How much shared memory without a name it maps: `smaps`.
+    SharedMemory,
     /// The command line that it was started with: `cmdline`.
     CommandLine,
     /// What would suffer if it were paused: `environ` and `fd`.
@@ -101,8 +101,7 @@ pub(crate) enum Finding {
     Identity(Identity),
     /// `None`: the kernel does not tell.
     Own(Option<OwnShare>),
-    /// In bytes; [`UNSEEN`] where not all of it was seen.
-    LastMapped(u64),
+    SharedMemory(Nameless),
     CommandLine(CommandLine),
     Ties(Pausing),
     /// `None`: nothing that could be found.
@@ -397,11 +396,11 @@ fn look(
                 .ok()
                 .and_then(|rollup| OwnShare::read(&rollup)),
         ),
-        What::LastMapped => Finding::LastMapped(match process.open_relative("smaps") {
-            Ok(smaps) => last_mapped_bytes(&smaps)?,
-            Err(ProcError::PermissionDenied(_)) => UNSEEN,
+        What::SharedMemory => Finding::SharedMemory(match process.open_relative("smaps") {
+            Ok(smaps) => Nameless::read(&smaps)?,
+            Err(ProcError::PermissionDenied(_)) => Nameless::UNSEEN,
             // A kernel that was built without.
-            Err(_) => 0,
+            Err(_) => Nameless::default(),
         }),
         What::CommandLine => Finding::CommandLine(command_line(&process)),
         What::Ties => Finding::Ties(match forbids_pausing(&process) {

@@ -25,6 +25,7 @@ use crate::error::ReadError;
 use crate::number::decimal;
 use crate::proc_root::{Miss, ProcRoot};
 use crate::process::{Kept, Owner, Reader};
+use crate::shared_memory::Mapping;
 
 /// Descriptors that are left for the daemon's other needs.
 const LEFT: usize = 64;
@@ -101,6 +102,8 @@ pub struct ProcessTable {
     /// The first process of each pid namespace but ours, and the main process of
     /// each service: what tells that from others, start time, pid.
     pub(crate) heads: Vec<(u64, u64, u32)>,
+    /// Which processes map which nameless shared memory, in order.
+    pub(crate) mappings: Vec<Mapping>,
     /// Their processes are not measured any longer.
     pub(crate) given_up_on: Vec<Owner>,
     /// No process is.
@@ -140,6 +143,7 @@ impl ProcessTable {
             hold_at_most,
             round: 0,
             heads: Vec::with_capacity(capacity),
+            mappings: Vec::with_capacity(capacity),
             given_up_on: Vec::new(),
             measures_nothing: false,
             scanned_at_ticks: 0,
@@ -213,6 +217,7 @@ impl ProcessTable {
             }
         }
         self.part_memories();
+        self.find_sharers();
         self.find_holders();
         if depth == Depth::Full {
             self.make_room();
@@ -542,6 +547,8 @@ impl ProcessTable {
         self.kept.reserve(len);
         let heads = (2 * len).saturating_sub(self.heads.len());
         self.heads.reserve(heads);
+        let mappings = (2 * len).saturating_sub(self.mappings.len());
+        self.mappings.reserve(mappings);
         self.pids.reserve((2 * len).saturating_sub(self.pids.len()));
     }
 }

@@ -1054,14 +1054,60 @@ fn shared_memory_counts_where_the_last_mapping_is_held() {
     let copy = Copy::of("good");
     let mut table = copy.table();
     table.survey(Depth::Full);
-    assert_eq!(table.measure_shared_memory(&memory(0)), 1);
-    // The anonymous mapping and the memfd, as far as nobody else maps them.
-    assert_eq!(table.get(1204).shmem_bytes, 12_500 * KIB);
+    assert_eq!(table.measure_shared_memory(&memory(0)), 2);
+    // The memfd; the anonymous mapping is another's as well.
+    assert_eq!(table.get(1204).shmem_bytes, 2500 * KIB);
+    assert_eq!(table.get(1204).common_with, None);
     assert_eq!(table.get(1205).shmem_bytes, 0);
     // It is never more than what it has in shared memory now.
-    copy.change("1204/status", "80000 kB", " 7000 kB");
+    copy.change("1204/status", "80000 kB", " 1000 kB");
     table.scan(Depth::Full);
-    assert_eq!(table.get(1204).shmem_bytes, 7000 * KIB);
+    assert_eq!(table.get(1204).shmem_bytes, 1000 * KIB);
+}
+
+/// The `smaps` of a process that maps what 1204 maps.
+fn smaps_of_a_child(rss_kib: u64, pss_kib: u64) -> String {
+    let mapping = "7f0000000000-7f0001000000 rw-s 00000000 00:01 2049   /dev/zero (deleted)";
+    format!("{mapping}\nRss: {rss_kib} kB\nPss: {pss_kib} kB\n")
+}
+
+#[test]
+fn shared_memory_counts_by_parts_where_all_that_map_it_are_known() {
+    let copy = Copy::of("good");
+    copy.write("1205/smaps", &smaps_of_a_child(6384, 3192));
+    copy.change("1205/status", "       0 kB", "    6384 kB");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    // Its child is asked too, whatever it holds.
+    assert_eq!(table.measure_shared_memory(&memory(0)), 2);
+    let shown = |table: &Table, pid| {
+        let seen = table.get(pid);
+        let with = seen.common_with.map(|id| id.pid);
+        (seen.shmem_bytes / KIB, seen.common_bytes / KIB, with)
+    };
+    assert_eq!(shown(&table, 1204), (15_692, 13_192, Some(1204)));
+    assert_eq!(shown(&table, 1205), (3192, 3192, Some(1204)));
+
+    // One that has touched nothing of it keeps it as well.
+    copy.write("1205/smaps", &smaps_of_a_child(0, 0));
+    copy.change("1204/smaps", "13192 kB", "16384 kB");
+    table.measure_shared_memory(&memory(0));
+    assert_eq!(shown(&table, 1204), (18_884, 16_384, Some(1204)));
+    assert_eq!(shown(&table, 1205), (0, 0, Some(1204)));
+
+    // A third that is not known has touched all of it.
+    copy.write("1205/smaps", &smaps_of_a_child(6384, 2128));
+    copy.change("1204/smaps", "16384 kB\nShared", " 7128 kB\nShared");
+    table.measure_shared_memory(&memory(0));
+    assert_eq!(shown(&table, 1204), (2500, 0, None));
+    assert_eq!(shown(&table, 1205), (0, 0, None));
+
+    // All others have ended, and it was measured again.
+    copy.change("1204/smaps", " 7128 kB\nShared", "16384 kB\nShared");
+    copy.remove("1205");
+    table.scan(Depth::Full);
+    table.measure_shared_memory(&memory(0));
+    assert_eq!(shown(&table, 1204), (18_884, 0, None));
 }
 
 #[test]
@@ -1160,6 +1206,6 @@ fn of_more_mappings_than_a_program_needs_no_more_are_read_and_they_do_not_hide_m
     copy.write("1204/smaps", &smaps.repeat(1000));
     let mut table = copy.table();
     table.survey(Depth::Full);
-    assert_eq!(table.measure_shared_memory(&memory(0)), 1);
+    assert_eq!(table.measure_shared_memory(&memory(0)), 2);
     assert_eq!(table.get(1204).shmem_bytes, 80_000 * KIB);
 }

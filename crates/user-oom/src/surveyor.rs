@@ -433,7 +433,7 @@ impl fmt::Display for Unanswered {
         let file = match self.what {
             What::Identity => "its executable or cgroup",
             What::OwnMemory => "its smaps_rollup",
-            What::LastMapped => "its smaps",
+            What::SharedMemory => "its smaps",
             What::CommandLine => "its cmdline",
             What::Ties => "its environ or open files",
             What::Terminal => "what holds its terminal",
@@ -460,7 +460,7 @@ impl fmt::Display for Unanswered {
 fn patience(request: &Inquiry) -> Duration {
     match request.what {
         What::Identity | What::Terminal | What::SameMemory(_) => IDENTITY_PATIENCE,
-        What::OwnMemory | What::LastMapped | What::CommandLine | What::Ties | What::Label => {
+        What::OwnMemory | What::SharedMemory | What::CommandLine | What::Ties | What::Label => {
             let mib = u32::try_from(request.rss_bytes >> 20).unwrap_or(u32::MAX);
             MEASURE_PATIENCE + PATIENCE_PER_MIB * mib
         }
@@ -918,7 +918,7 @@ mod tests {
         });
         // As if each were another user's, so each is measured.
         let request = Inquiry {
-            what: What::LastMapped,
+            what: What::SharedMemory,
             ..request.unwrap()
         };
         for left_behind in 1..=LEFT_BEHIND {
@@ -986,7 +986,7 @@ mod tests {
             patience(&request(What::Identity, 1 << 40)),
             IDENTITY_PATIENCE
         );
-        assert_eq!(patience(&request(What::LastMapped, 0)), MEASURE_PATIENCE);
+        assert_eq!(patience(&request(What::SharedMemory, 0)), MEASURE_PATIENCE);
         let large = patience(&request(What::OwnMemory, 64 << 30));
         assert!(large > Duration::from_secs(20), "{large:?}");
     }
@@ -997,7 +997,7 @@ mod tests {
             pid: 31,
             name: Name::new(b"hog"),
             uid: Some(1000),
-            what: What::LastMapped,
+            what: What::SharedMemory,
             after: Duration::from_millis(6500),
             measures_on: true,
         };

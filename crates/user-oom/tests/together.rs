@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{HELD_MIB, Process, Stage};
@@ -98,6 +99,77 @@ fn check_holder(stage: &Stage, holder: u32) {
     stage.set_available(PLENTY);
     let freed = daemon.line_with("sum of values lost: 51");
     assert!(freed.contains("from 2 processes"), "{freed}");
+}
+
+/// A process worth 3 and its child, which share [`HELD_MIB`] as `share` has it, beside
+/// one worth 50: the family is killed, for as much as comes back.
+#[track_caller]
+fn check_family(share: &str) {
+    let stage = Stage::new();
+    let script = format!(
+        "import mmap, os, signal, sys, time\n\
+         {share}\
+         parent = os.getpid()\n\
+         if os.fork() == 0:\n    \
+             touched = sum(held[0::4096])\n    \
+             sys.stdout.write('enough\\n')\n    sys.stdout.flush()\n    \
+             while os.getppid() == parent: time.sleep(0.1)\n    \
+             os._exit(0)\n\
+         signal.pause()"
+    );
+    let family = Process::start(Command::new("python3").args(["-c", &script]));
+    fs::write(stage.entry(family.pid()), "3\n").expect("the registry is ours");
+    let mut fifty = stage.process(50);
+    let mut daemon = stage.daemon(&["-m", "10,9", "--recover", "40"]);
+    for pid in [family.pid(), fifty.pid()] {
+        daemon.says(&format!("process {pid} is registered"));
+    }
+    // Both are not enough; the line says what they hold. Until it is measured, that
+    // is all that each process maps, or nothing of what is shared.
+    let holds = 2 * HELD_MIB..2 * HELD_MIB + 60;
+    let limit = Instant::now() + Duration::from_secs(60);
+    loop {
+        stage.set_available(380);
+        let said = daemon.line_with(" all candidates together hold ");
+        let (_, held) = said.split_once(" together hold ").expect("it says so");
+        let (held, _) = held.split_once(" MiB").expect("in MiB");
+        if holds.contains(&held.parse().expect("a number")) {
+            break;
+        }
+        assert!(Instant::now() < limit, "{said}");
+        stage.set_available(PLENTY);
+        support::until("it sees that", || {
+            stage.told("status").contains("level=ok").then_some(())
+        });
+    }
+    stage.set_available(SHORT_OF_ONE);
+    let kill = daemon.line_with("kill pid=");
+    stage.set_available(PLENTY);
+    assert!(
+        kill.contains(&format!("kill pid={} ", family.pid())),
+        "{kill}"
+    );
+    assert!(kill.contains(" processes=2 "), "{kill}");
+    let (_, frees) = kill.split_once(" frees=").expect("it says so");
+    let (frees, _) = frees.split_once("MiB").expect("in MiB");
+    let frees: u64 = frees.parse().expect("a number");
+    // And what the interpreters have of their own.
+    assert!((HELD_MIB..HELD_MIB + 50).contains(&frees), "{kill}");
+    daemon.line_with("freed ");
+    assert!(fifty.lives());
+}
+
+#[test]
+fn pages_that_a_family_shares_since_fork_count_once() {
+    check_family(&format!("held = bytearray(b'x') * ({HELD_MIB} << 20)\n"));
+}
+
+#[test]
+fn shared_memory_that_a_family_alone_maps_counts_once() {
+    check_family(&format!(
+        "held = mmap.mmap(-1, {HELD_MIB} << 20)\n\
+         held.write(b'x' * ({HELD_MIB} << 20))\n"
+    ));
 }
 
 #[test]

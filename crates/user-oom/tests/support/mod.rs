@@ -476,15 +476,6 @@ impl Daemon {
         }
     }
 
-    /// Waits until it has said `text` so often, now or before.
-    #[track_caller]
-    pub(crate) fn says_so_often(&mut self, text: &str, times: usize) {
-        let said = |line: &&String| line.contains(text);
-        while self.heard().iter().filter(said).count() < times {
-            self.line_with(text);
-        }
-    }
-
     /// All that was printed until now.
     pub(crate) fn heard(&self) -> &[String] {
         &self.running.heard
