@@ -238,7 +238,7 @@ fn connections(ours: &Ours, _: &Path) -> Result<()> {
     idle.arg(&socket).args(["crowd", CONNECTIONS]);
     let _idle = Stranger::start(idle.uid(STRANGER).gid(STRANGER), "crowded")?;
     begin()?;
-    for request in ["relief", "status"] {
+    for request in ["Relief", "Status"] {
         let took = ask(Command::new(&peer).arg(&socket).args(["ask", request]))?;
         let what = format!("{request}, behind {CONNECTIONS} idle connections");
         row(&what, "500 ms", format_args!("{took} ms"))?;

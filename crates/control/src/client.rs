@@ -12,9 +12,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, connect, setsockopt, s
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::listener::{ConnectionError, receive, transmit};
-use crate::message::WordsError;
+use crate::message::{ANSWER_BYTES, MessageError, first};
 use crate::place::{Door, Place};
-use crate::words::{Reply, Request};
+use crate::reply::Reply;
+use crate::request::Request;
 
 /// A connection to the daemon, for one question.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Client {
         let connected = || -> Result<OwnedFd, Errno> {
             let socket = socket(
                 AddressFamily::Unix,
-                SockType::SeqPacket,
+                SockType::Stream,
                 SockFlag::SOCK_CLOEXEC,
                 None,
             )?;
@@ -89,13 +90,20 @@ impl Client {
     ///
     /// - [`ClientError::Timeout`]: no answer came.
     /// - [`ClientError::Connection`]: the daemon hung up, or the kernel refuses.
-    /// - [`ClientError::Words`]: that was no answer.
-    pub fn ask(self, request: Request, timeout: Duration) -> Result<Reply, ClientError> {
+    /// - [`ClientError::Answer`]: that was no answer.
+    pub fn ask(self, request: &Request, timeout: Duration) -> Result<Reply, ClientError> {
         let deadline = Instant::now().checked_add(timeout);
-        transmit(self.socket.as_fd(), request.encode().as_bytes())?;
+        // A call is far smaller than the queue of a connection that is new.
+        transmit(self.socket.as_fd(), &request.encode())?;
+        let mut answer = Vec::new();
         loop {
-            if let Some(received) = receive(self.socket.as_fd())? {
-                return Ok(Reply::decode(received.message()?)?);
+            while receive(self.socket.as_fd(), &mut answer, ANSWER_BYTES)? {
+                if let Some(message) = first(&answer) {
+                    return Ok(Reply::decode(request, message)?);
+                }
+                if ANSWER_BYTES <= answer.len() {
+                    return Err(ClientError::TooLong);
+                }
             }
             let left = deadline.map_or(Duration::MAX, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
@@ -171,7 +179,10 @@ pub enum ClientError {
     Connection(#[source] ConnectionError),
     /// The answer makes no sense.
     #[error("cannot understand user-oom's answer")]
-    Words(#[source] WordsError),
+    Answer(#[source] MessageError),
+    /// The answer has no end.
+    #[error("user-oom's answer has more than {} MiB", ANSWER_BYTES >> 20)]
+    TooLong,
 }
 
 impl From<ConnectionError> for ClientError {
@@ -180,8 +191,8 @@ impl From<ConnectionError> for ClientError {
     }
 }
 
-impl From<WordsError> for ClientError {
-    fn from(err: WordsError) -> Self {
-        Self::Words(err)
+impl From<MessageError> for ClientError {
+    fn from(err: MessageError) -> Self {
+        Self::Answer(err)
     }
 }

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::message::{Mebibytes, Message, OrNone, Words, WordsError, milliseconds};
+use serde::{Deserialize, Serialize};
+
+use crate::message::{Mebibytes, milliseconds, milliseconds_or_null};
 
 /// What the daemon did to a process, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fate {
     /// The victim's pid.
     pub pid: u32,
@@ -23,96 +25,35 @@ pub struct Fate {
     /// What it held at the last signal, in bytes: freed, once it is gone.
     pub held_bytes: u64,
     /// How long ago the first signal was.
+    #[serde(rename = "since_ms", with = "milliseconds")]
     pub since: Duration,
     /// From the first signal to its end; `None` while it is there.
+    #[serde(rename = "gone_after_ms", with = "milliseconds_or_null")]
     pub gone_after: Option<Duration>,
 }
 
 /// What kills a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Signal {
-    /// SIGTERM: `term`.
+    /// SIGTERM.
     Term,
-    /// SIGKILL: `kill`.
+    /// SIGKILL.
     Kill,
-}
-
-impl Signal {
-    const ALL: [Self; 2] = [Self::Term, Self::Kill];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Term => "term",
-            Self::Kill => "kill",
-        }
-    }
-
-    fn decode(words: &mut Words<'_>, key: &'static str) -> Result<Self, WordsError> {
-        let expected = "`first=` or `last=` and `term` or `kill`";
-        words.one_of(key, &Self::ALL, Self::word, expected)
-    }
 }
 
 /// Why a process was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Grounds {
-    /// Memory at or below the warn threshold: `warn`.
+    /// Memory at or below the warn threshold.
     Warn,
-    /// Memory at or below the kill threshold: `kill`.
+    /// Memory at or below the kill threshold.
     Kill,
-    /// Relief was asked for: `relief`.
+    /// Relief was asked for.
     Relief,
-    /// The kernel was about to kill: `last-call`.
+    /// The kernel was about to kill.
     LastCall,
-}
-
-impl Grounds {
-    const ALL: [Self; 4] = [Self::Warn, Self::Kill, Self::Relief, Self::LastCall];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Warn => "warn",
-            Self::Kill => "kill",
-            Self::Relief => "relief",
-            Self::LastCall => "last-call",
-        }
-    }
-}
-
-impl Fate {
-    pub(crate) fn encode(&self) -> Message {
-        Message::of(format_args!(
-            "fate pid={} value={} first={} last={} cause={} need={} held={} since={} gone={}",
-            self.pid,
-            OrNone(self.value.map(u64::from)),
-            self.first.word(),
-            self.last.word(),
-            self.cause.word(),
-            self.need_bytes,
-            self.held_bytes,
-            milliseconds(self.since),
-            OrNone(self.gone_after.map(milliseconds)),
-        ))
-    }
-
-    pub(crate) fn decode(words: &mut Words<'_>) -> Result<Self, WordsError> {
-        Ok(Self {
-            pid: words.number("pid=")?,
-            value: words.number_or_none("value=")?,
-            first: Signal::decode(words, "first=")?,
-            last: Signal::decode(words, "last=")?,
-            cause: words.one_of(
-                "cause=",
-                &Grounds::ALL,
-                Grounds::word,
-                "`cause=` and `warn`, `kill`, `relief` or `last-call`",
-            )?,
-            need_bytes: words.number("need=")?,
-            held_bytes: words.number("held=")?,
-            since: Duration::from_millis(words.number("since=")?),
-            gone_after: words.number_or_none("gone=")?.map(Duration::from_millis),
-        })
-    }
 }
 
 /// For people: `740 (value 5): SIGTERM, then SIGKILL; gone after 5.1 s; …`.

@@ -1,14 +1,14 @@
 //! The control socket: its messages, its two ends, and which client may ask for
 //! what.
 //!
-//! psi-monitor asks ([`Client`]), the daemon answers ([`Listener`],
-//! [`Connection`]). The socket is SOCK_SEQPACKET, so a message arrives whole or
-//! not at all, and neither end waits for the rest of one. A message is a line
-//! of plain words ([`Request`], [`Reply`]), at most [`MESSAGE_BYTES`] long.
+//! user-oomctl and psi-monitor ask ([`Client`]), the daemon answers
+//! ([`Listener`], [`Connection`]). They speak Varlink, as systemd's programs do:
+//! JSON over a stream, the interface `io.user-oom.Control`. A call is a
+//! [`Request`] of at most [`MESSAGE_BYTES`], an answer a [`Reply`].
 //!
-//! Once the daemon listens, its side does not wait, does not allocate, and does
-//! not trust what a peer says. A peer that is silent, sends nonsense or never
-//! reads costs one descriptor, and the daemon decides how many it spends.
+//! The daemon's side does not wait, and does not trust what a peer says. A peer
+//! that is silent, sends nonsense or never reads costs one descriptor and the
+//! room of one call and its answers, and the daemon decides how many it spends.
 //!
 //! This crate does not decide what a request leads to. Its answers are its own
 //! types, not the policy's, so the protocol stays the same when the policy
@@ -19,7 +19,7 @@
 //! ```
 //! use std::{thread, time::Duration};
 //!
-//! use control::{Client, Door, Place, Reply, Request, Station};
+//! use control::{Client, Door, Place, Relief, Relieved, Reply, Request, Station};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let directory = tempfile::tempdir()?;
@@ -29,17 +29,23 @@
 //!
 //! let limit = Duration::from_secs(10);
 //! let client = Client::connect(&place, limit)?;
-//! let asking = thread::spawn(move || client.ask(Request::Relief, limit));
+//! let asking = thread::spawn(move || client.ask(&Request::Relief, limit));
 //!
 //! // A daemon polls the descriptors and does not spin.
 //! let listener = station.listener(Door::Private).ok_or("it was just made")?;
-//! let connection = loop {
+//! let mut connection = loop {
 //!     if let Some(connection) = listener.accept() {
 //!         break connection;
 //!     }
 //! };
-//! while connection.receive()? != Some(Request::Relief) {}
-//! let granted = Reply::Granted { processes: 1, bytes: 300 << 20 };
+//! let call = loop {
+//!     if let Some(call) = connection.receive()? {
+//!         break call;
+//!     }
+//! };
+//! assert_eq!(call.request, Request::Relief);
+//! let (by, bytes) = (Relieved::Kills, 300 << 20);
+//! let granted = Reply::Relief(Relief { by, processes: 1, bytes });
 //! connection.reply(&granted)?;
 //! assert_eq!(asking.join().expect("it does not panic")?, granted);
 //! # Ok(())
@@ -48,18 +54,21 @@
 
 mod client;
 mod fate;
+mod interface;
 mod listener;
 mod message;
 mod place;
+mod reply;
+mod request;
 mod station;
 mod status;
-mod words;
 
 pub use crate::client::{Client, ClientError};
 pub use crate::fate::{Fate, Grounds, Signal};
 pub use crate::listener::{Connection, ConnectionError, Listener, Peer, may_ask_relief};
-pub use crate::message::{MESSAGE_BYTES, Message, WordsError};
+pub use crate::message::{MESSAGE_BYTES, MessageError};
 pub use crate::place::{Door, InstanceLock, Place, PlaceError};
+pub use crate::reply::{Denial, Relief, Relieved, Reply};
+pub use crate::request::{Call, Request};
 pub use crate::station::Station;
 pub use crate::status::{Condition, Status};
-pub use crate::words::{Denial, Reply, Request};

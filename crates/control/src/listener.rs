@@ -15,9 +15,10 @@ use nix::sys::socket::{
     socket,
 };
 
-use crate::message::{MESSAGE_BYTES, WordsError};
+use crate::message::{MESSAGE_BYTES, first};
 use crate::place::{Door, InstanceLock, Place, PlaceError, same_file};
-use crate::words::{Reply, Request};
+use crate::reply::{Denial, Reply};
+use crate::request::Call;
 
 /// How many may wait to be accepted; more wait in connect(2), and so do not
 /// wait for us.
@@ -27,8 +28,6 @@ const BACKLOG: i32 = 16;
 /// is still there.
 #[derive(Debug)]
 pub struct Listener {
-    /// Of the standard library for its accept(2), which gives an owned
-    /// descriptor. What is sent is not a stream.
     socket: UnixListener,
     /// Closed for a moment when there is no other descriptor left, to accept
     /// and hang up on a client that would otherwise be reported for ever. The
@@ -63,7 +62,7 @@ impl Listener {
         let bound = || -> io::Result<Self> {
             let descriptor = socket(
                 AddressFamily::Unix,
-                SockType::SeqPacket,
+                SockType::Stream,
                 SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
                 None,
             )?;
@@ -158,12 +157,17 @@ fn is_out_of_descriptors(err: &io::Error) -> bool {
     matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
 }
 
-/// A client that has connected. Nothing here waits or takes memory from the
-/// heap.
+/// A client that has connected. Nothing here waits; what it says and is told is
+/// kept until all of it is there, or gone.
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
     peer: Peer,
+    /// What it said, not yet understood. Never more than a call may have, and
+    /// what came with its end.
+    input: Vec<u8>,
+    /// What it is told, not yet sent.
+    output: Vec<u8>,
 }
 
 /// The process that connected, as the kernel says: SO_PEERCRED, unix(7).
@@ -186,6 +190,8 @@ impl Connection {
                 pid: pid.filter(|pid| *pid != 0),
             },
             socket,
+            input: Vec::new(),
+            output: Vec::new(),
         })
     }
 
@@ -195,37 +201,71 @@ impl Connection {
         self.peer
     }
 
-    /// What it asks, or `None` when it has said nothing (more) yet.
+    /// The next call, or `None` when it is not there (or not all of it) yet.
     ///
     /// # Errors
     ///
-    /// After any the connection is of no more use, and is to be dropped; after
-    /// [`ConnectionError::Words`] it may first be told
-    /// [`Denial::NotUnderstood`].
+    /// After any but [`ConnectionError::Call`] the connection is of no more use,
+    /// and is to be dropped.
     ///
     /// - [`ConnectionError::Closed`]: it hung up.
-    /// - [`ConnectionError::Words`]: that was no request.
+    /// - [`ConnectionError::Call`]: that was no call. It may be told why.
     /// - [`ConnectionError::Socket`]: the kernel refuses.
-    ///
-    /// [`Denial::NotUnderstood`]: crate::Denial::NotUnderstood
-    pub fn receive(&self) -> Result<Option<Request>, ConnectionError> {
-        match receive(self.socket.as_fd())? {
-            Some(received) => Ok(Some(Request::decode(received.message()?)?)),
-            None => Ok(None),
+    pub fn receive(&mut self) -> Result<Option<Call>, ConnectionError> {
+        loop {
+            if let Some(message) = first(&self.input) {
+                let call = Call::decode(message).map_err(ConnectionError::Call);
+                let end = message.len() + 1;
+                self.input.drain(..end);
+                return call.map(Some);
+            }
+            if MESSAGE_BYTES <= self.input.len() {
+                let call = Call::decode(&self.input).map_err(ConnectionError::Call);
+                self.input.clear();
+                return call.map(Some);
+            }
+            let room = MESSAGE_BYTES - self.input.len();
+            if !receive(self.socket.as_fd(), &mut self.input, room)? {
+                return Ok(None);
+            }
         }
     }
 
-    /// Answers.
+    /// Answers, as far as its queue takes that now; [`Connection::flush`] sends
+    /// the rest.
     ///
     /// # Errors
     ///
     /// After any the connection is of no more use, and is to be dropped.
     ///
-    /// - [`ConnectionError::Unread`]: it does not read what it is told.
     /// - [`ConnectionError::Closed`]: it hung up.
     /// - [`ConnectionError::Socket`]: the kernel refuses.
-    pub fn reply(&self, reply: &Reply) -> Result<(), ConnectionError> {
-        transmit(self.socket.as_fd(), reply.encode().as_bytes())
+    pub fn reply(&mut self, reply: &Reply) -> Result<(), ConnectionError> {
+        self.output.append(&mut reply.encode());
+        self.flush()
+    }
+
+    /// Sends what is left of the answers, as far as its queue takes that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::reply`].
+    pub fn flush(&mut self) -> Result<(), ConnectionError> {
+        while self.has_more() {
+            let sent = transmit(self.socket.as_fd(), &self.output)?;
+            if sent == 0 {
+                return Ok(());
+            }
+            self.output.drain(..sent);
+        }
+        self.output = Vec::new();
+        Ok(())
+    }
+
+    /// Whether not all of the answers is sent.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        !self.output.is_empty()
     }
 }
 
@@ -249,12 +289,9 @@ pub enum ConnectionError {
     /// The other side hung up.
     #[error("the other side hung up")]
     Closed,
-    /// The other side does not read, and what it was told fills its queue.
-    #[error("the other side does not read")]
-    Unread,
-    /// The message makes no sense.
-    #[error("cannot understand the message")]
-    Words(#[source] WordsError),
+    /// The call makes no sense.
+    #[error("cannot understand the call: {0}")]
+    Call(Denial),
     /// The kernel refuses.
     #[error("cannot use the control socket")]
     Socket {
@@ -263,39 +300,27 @@ pub enum ConnectionError {
     },
 }
 
-impl From<WordsError> for ConnectionError {
-    fn from(err: WordsError) -> Self {
-        Self::Words(err)
-    }
-}
-
-/// A message that came, and a byte more to tell one that is too long.
-pub(crate) struct Received {
-    bytes: [u8; MESSAGE_BYTES + 1],
-    len: usize,
-}
-
-impl Received {
-    /// Its text.
-    pub(crate) fn message(&self) -> Result<&[u8], WordsError> {
-        let message = &self.bytes[..self.len];
-        if MESSAGE_BYTES < self.len {
-            return Err(WordsError::too_long(message));
-        }
-        Ok(message)
-    }
-}
-
-/// The next message, or `None` when there is none yet; never waits. One that is
-/// too long is cut, its rest lost.
-pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<Received>, ConnectionError> {
-    let mut bytes = [0; MESSAGE_BYTES + 1];
+/// Adds what has come to `input`, at most `room` bytes; never waits. Whether
+/// anything had.
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    input: &mut Vec<u8>,
+    room: usize,
+) -> Result<bool, ConnectionError> {
+    let mut bytes = [0; 1024];
+    let room = room.min(bytes.len());
     loop {
-        match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-            // An empty message looks the same, and is none of ours.
+        match recv(
+            socket.as_raw_fd(),
+            &mut bytes[..room],
+            MsgFlags::MSG_DONTWAIT,
+        ) {
             Ok(0) | Err(Errno::ECONNRESET) => return Err(ConnectionError::Closed),
-            Ok(len) => return Ok(Some(Received { bytes, len })),
-            Err(Errno::EAGAIN) => return Ok(None),
+            Ok(len) => {
+                input.extend_from_slice(&bytes[..len]);
+                return Ok(true);
+            }
+            Err(Errno::EAGAIN) => return Ok(false),
             Err(Errno::EINTR) => {}
             Err(errno) => {
                 return Err(ConnectionError::Socket {
@@ -306,14 +331,15 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<Received>, Connec
     }
 }
 
-/// Sends a message, whole or not at all; never waits.
-pub(crate) fn transmit(socket: BorrowedFd<'_>, message: &[u8]) -> Result<(), ConnectionError> {
+/// Sends as much of `message` as the other side's queue takes; never waits. How
+/// much that was.
+pub(crate) fn transmit(socket: BorrowedFd<'_>, message: &[u8]) -> Result<usize, ConnectionError> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     loop {
         return match send(socket.as_raw_fd(), message, flags) {
-            Ok(_) => Ok(()),
+            Ok(sent) => Ok(sent),
             Err(Errno::EINTR) => continue,
-            Err(Errno::EAGAIN) => Err(ConnectionError::Unread),
+            Err(Errno::EAGAIN) => Ok(0),
             Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ConnectionError::Closed),
             Err(errno) => Err(ConnectionError::Socket {
                 source: errno.into(),

@@ -79,6 +79,12 @@ impl Station {
         Ok(made)
     }
 
+    /// Takes the sockets away, and keeps the lock.
+    pub fn close(&mut self) {
+        self.private = None;
+        self.public = None;
+    }
+
     /// Where clients come in, where that could be made.
     #[must_use]
     pub fn listener(&self, door: Door) -> Option<&Listener> {

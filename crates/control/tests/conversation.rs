@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use control::{
-    Client, ClientError, Connection, ConnectionError, Denial, Door, InstanceLock, Listener,
-    MESSAGE_BYTES, Place, Reply, Request, Status,
+    Call, Client, ClientError, Connection, ConnectionError, Denial, Door, InstanceLock, Listener,
+    MESSAGE_BYTES, Place, Relief, Relieved, Reply, Request, Status,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
@@ -55,7 +55,7 @@ impl Daemon {
     fn stranger(&self) -> std::os::fd::OwnedFd {
         let socket = socket(
             AddressFamily::Unix,
-            SockType::SeqPacket,
+            SockType::Stream,
             SockFlag::SOCK_CLOEXEC,
             None,
         )
@@ -78,16 +78,31 @@ fn wait_until_readable(descriptor: &impl AsFd) {
     assert_eq!(poll(&mut polled, timeout), Ok(1));
 }
 
+/// Waits for a call, however it comes.
+#[track_caller]
+fn call(connection: &mut Connection) -> Result<Call, ConnectionError> {
+    loop {
+        if let Some(call) = connection.receive()? {
+            return Ok(call);
+        }
+        wait_until_readable(connection);
+    }
+}
+
+/// A call as a program of another kind sends it.
+const STATUS: &[u8] = b"{\"method\": \"io.user-oom.Control.Status\"}\0";
+
 #[test]
 fn a_question_is_answered() {
     let daemon = Daemon::new();
     let answers = [
         (
             Request::Relief,
-            Reply::Granted {
+            Reply::Relief(Relief {
+                by: Relieved::Kills,
                 processes: 2,
                 bytes: 1 << 30,
-            },
+            }),
         ),
         (
             Request::Relief,
@@ -100,11 +115,11 @@ fn a_question_is_answered() {
     for (request, reply) in answers {
         assert!(daemon.listener.accept().is_none());
         let client = daemon.client();
-        let asks = std::thread::spawn(move || client.ask(request, LIMIT));
+        let asked = request.clone();
+        let asks = std::thread::spawn(move || client.ask(&asked, LIMIT));
         wait_until_readable(&daemon.listener);
-        let connection = daemon.accept();
-        wait_until_readable(&connection);
-        assert_eq!(connection.receive().unwrap(), Some(request));
+        let mut connection = daemon.accept();
+        assert_eq!(call(&mut connection).unwrap().request, request);
         assert!(connection.receive().unwrap().is_none());
         connection.reply(&reply).unwrap();
         assert_eq!(asks.join().unwrap().unwrap(), reply);
@@ -116,7 +131,7 @@ fn a_question_is_answered() {
 fn a_silent_peer_costs_nothing_but_its_descriptor() {
     let daemon = Daemon::new();
     let stranger = daemon.stranger();
-    let connection = daemon.accept();
+    let mut connection = daemon.accept();
     assert!(connection.receive().unwrap().is_none());
     assert!(connection.receive().unwrap().is_none());
     drop(stranger);
@@ -124,70 +139,152 @@ fn a_silent_peer_costs_nothing_but_its_descriptor() {
 }
 
 #[test]
-fn garbage_is_an_error_that_says_what_was_found_and_can_be_answered() {
+fn a_call_that_comes_byte_by_byte_is_heard_at_its_end_and_several_at_once_in_order() {
     let daemon = Daemon::new();
     let stranger = daemon.stranger();
-    say(&stranger, b"\x1b[2Jrm -rf").unwrap();
-    let connection = daemon.accept();
-    let Err(ConnectionError::Words(err)) = connection.receive() else {
-        panic!("garbage was understood");
+    let mut connection = daemon.accept();
+    let (last, all_but_last) = STATUS.split_last().unwrap();
+    for byte in all_but_last {
+        say(&stranger, &[*byte]).unwrap();
+        assert!(connection.receive().unwrap().is_none());
+    }
+    say(&stranger, &[*last]).unwrap();
+    assert_eq!(call(&mut connection).unwrap().request, Request::Status);
+
+    let fate = br#"{"method":"io.user-oom.Control.Fate","parameters":{"pid":7},"oneway":true}"#;
+    let both = [STATUS, fate, b"\0"].concat();
+    say(&stranger, &both).unwrap();
+    assert_eq!(call(&mut connection).unwrap().request, Request::Status);
+    let second = connection
+        .receive()
+        .unwrap()
+        .expect("it came with the first");
+    assert_eq!(second.request, Request::Fate { pid: 7 });
+    assert!(second.oneway);
+    assert!(connection.receive().unwrap().is_none());
+}
+
+#[test]
+fn what_is_no_call_is_an_error_that_says_what_was_expected_and_what_was_found() {
+    #[track_caller]
+    fn check(message: &[u8], error: &str, expected: &str, found: &str) {
+        let daemon = Daemon::new();
+        let stranger = daemon.stranger();
+        say(&stranger, message).unwrap();
+        say(&stranger, b"\0").unwrap();
+        let mut connection = daemon.accept();
+        let Err(ConnectionError::Call(denial)) = call(&mut connection) else {
+            panic!("it was understood");
+        };
+        connection.reply(&denial.into()).unwrap();
+        let mut answer = [0; 1024];
+        let flags = MsgFlags::empty();
+        let len = nix::sys::socket::recv(stranger.as_raw_fd(), &mut answer, flags).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..len - 1]);
+        for part in [error, expected, found] {
+            assert!(answer.contains(part), "no `{part}` in {answer}");
+        }
+        assert!(!answer.contains('\x1b'), "{answer}");
+    }
+    let ours =
+        |method: &str, rest: &str| format!(r#"{{"method":"io.user-oom.Control.{method}"{rest}}}"#);
+    let misunderstood = "io.user-oom.Control.NotUnderstood";
+    check(
+        b"\x1b[2Jrm -rf",
+        misunderstood,
+        "a Varlink call",
+        "line 1 column 1",
+    );
+    check(b"{}", misunderstood, "a Varlink call", "missing field");
+    check(b"\xff\xfe", misunderstood, "a Varlink call", "line 1");
+    let deep = ours("Status", &format!(r#","parameters":{}"#, "[".repeat(500)));
+    check(
+        deep.as_bytes(),
+        misunderstood,
+        "a Varlink call",
+        "recursion limit",
+    );
+    check(
+        ours("Fate", "").as_bytes(),
+        misunderstood,
+        "pid",
+        "missing field `pid`",
+    );
+    let named = ours("Fate", r#","parameters":{"pid":"\u001b[2J"}"#);
+    check(named.as_bytes(), misunderstood, "pid", "invalid type");
+    let second = ours("Fate", r#","parameters":{"pid":1,"uid":0}"#);
+    check(
+        second.as_bytes(),
+        misunderstood,
+        "pid",
+        "unknown field `uid`",
+    );
+    let needless = ours("Status", r#","parameters":{"pid":1}"#);
+    check(
+        needless.as_bytes(),
+        misunderstood,
+        "no parameters",
+        "unknown field `pid`",
+    );
+    let none = "org.varlink.service.MethodNotFound";
+    check(
+        ours("Sing", "").as_bytes(),
+        none,
+        "io.user-oom.Control.Sing",
+        "",
+    );
+    let none = "org.varlink.service.InterfaceNotFound";
+    check(br#"{"method":"org.example.Sing"}"#, none, "org.example", "");
+    check(br#"{"method":"Status"}"#, none, "", "");
+}
+
+#[test]
+fn a_giant_message_is_refused_and_takes_no_more_room_than_a_call() {
+    let daemon = Daemon::new();
+    let stranger = daemon.stranger();
+    say(&stranger, &[b'r'; MESSAGE_BYTES]).unwrap();
+    let mut connection = daemon.accept();
+    let Err(ConnectionError::Call(denial)) = call(&mut connection) else {
+        panic!("it was understood");
     };
     assert_eq!(
-        err.to_string(),
-        "expected `relief`, `status` or `fate`, found `\\x1b[2Jrm -rf`"
+        denial.to_string(),
+        format!("expected fewer than {MESSAGE_BYTES} bytes, found more")
     );
-    let reply = Reply::Refused(Denial::NotUnderstood);
-    connection.reply(&reply).unwrap();
-    let mut answer = [0; 64];
-    let len = nix::sys::socket::recv(stranger.as_raw_fd(), &mut answer, MsgFlags::empty()).unwrap();
-    assert_eq!(&answer[..len], b"refused not-understood");
 }
 
 #[test]
-fn a_giant_message_is_refused_and_the_next_is_read_whole() {
+fn a_peer_that_never_reads_is_answered_no_further_without_waiting() {
     let daemon = Daemon::new();
     let stranger = daemon.stranger();
-    say(&stranger, &[b'r'; 100_000]).unwrap();
-    say(&stranger, &[b'r'; MESSAGE_BYTES + 1]).unwrap();
-    say(&stranger, b"relief").unwrap();
-    let connection = daemon.accept();
-    for _ in 0..2 {
-        let err = connection.receive().unwrap_err();
-        assert!(matches!(err, ConnectionError::Words(_)), "{err:?}");
+    let mut connection = daemon.accept();
+    let reply = Reply::description("io.user-oom.Control");
+    let mut replies = 0;
+    while !connection.has_more() {
+        connection.reply(&reply).unwrap();
+        replies += 1;
+        assert!(replies < 100_000, "a queue has an end");
     }
-    assert_eq!(connection.receive().unwrap(), Some(Request::Relief));
-}
-
-#[test]
-fn an_empty_message_is_a_goodbye() {
-    let daemon = Daemon::new();
-    let stranger = daemon.stranger();
-    say(&stranger, b"").unwrap();
-    assert!(matches!(
-        daemon.accept().receive(),
-        Err(ConnectionError::Closed)
-    ));
-}
-
-#[test]
-fn a_peer_that_never_reads_is_found_out_without_waiting() {
-    let daemon = Daemon::new();
-    let _stranger = daemon.stranger();
-    let connection = daemon.accept();
-    let reply = Reply::Status(Status::default());
-    let err = (0..1_000_000)
-        .find_map(|_| connection.reply(&reply).err())
-        .expect("a queue has an end");
-    assert!(matches!(err, ConnectionError::Unread), "{err:?}");
+    connection.flush().unwrap();
+    assert!(connection.has_more());
+    // Once it reads, it is told the rest.
+    let mut left = replies * reply.encode().len();
+    let mut bytes = vec![0; left];
+    while 0 < left {
+        let flags = MsgFlags::empty();
+        left -= nix::sys::socket::recv(stranger.as_raw_fd(), &mut bytes, flags).unwrap();
+        connection.flush().unwrap();
+    }
+    assert!(!connection.has_more());
 }
 
 #[test]
 fn a_peer_that_left_is_told_nothing_and_ends_nobody() {
     let daemon = Daemon::new();
     drop(daemon.stranger());
-    let connection = daemon.accept();
+    let mut connection = daemon.accept();
     let err = connection
-        .reply(&Reply::Refused(Denial::DryRun))
+        .reply(&Reply::Refused(Denial::DryRun {}))
         .unwrap_err();
     assert!(matches!(err, ConnectionError::Closed), "{err:?}");
 }
@@ -212,7 +309,7 @@ fn without_a_daemon_the_client_says_so() {
 #[test]
 fn a_daemon_that_does_not_answer_is_not_waited_for_for_ever() {
     let daemon = Daemon::new();
-    let err = daemon.client().ask(Request::Status, SHORT).unwrap_err();
+    let err = daemon.client().ask(&Request::Status, SHORT).unwrap_err();
     assert!(matches!(err, ClientError::Timeout { .. }), "{err:?}");
 }
 
@@ -239,7 +336,7 @@ fn a_daemon_that_hangs_up_is_no_answer() {
     let daemon = Daemon::new();
     let client = daemon.client();
     drop(daemon.accept());
-    let err = client.ask(Request::Status, LIMIT).unwrap_err();
+    let err = client.ask(&Request::Status, LIMIT).unwrap_err();
     assert!(
         matches!(err, ClientError::Connection(ConnectionError::Closed)),
         "{err:?}"

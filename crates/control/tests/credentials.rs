@@ -9,7 +9,9 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use control::{Denial, Door, InstanceLock, Listener, Place, Reply, Request, may_ask_relief};
+use control::{
+    Denial, Door, InstanceLock, Listener, Place, Relief, Relieved, Reply, Request, may_ask_relief,
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
@@ -39,34 +41,37 @@ fn another_process_is_told_from_us_and_another_user_too() {
         }
         let child = Command::new(&program)
             .arg(place.socket())
-            .args(["ask", "relief"])
+            .args(["ask", "Relief"])
             .uid(uid)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         wait_until_readable(&listener);
-        let connection = listener.accept().unwrap();
+        let mut connection = listener.accept().unwrap();
         let peer = connection.peer();
         assert_eq!((peer.uid, peer.pid), (uid, Some(child.id())));
         wait_until_readable(&connection);
-        assert_eq!(connection.receive().unwrap(), Some(Request::Relief));
+        let call = connection.receive().unwrap().expect("it came whole");
+        assert_eq!(call.request, Request::Relief);
         let reply = if may_ask_relief(peer.uid, own_uid) {
-            Reply::Granted {
+            Reply::Relief(Relief {
+                by: Relieved::Kills,
                 processes: 1,
                 bytes: 4096,
-            }
+            })
         } else {
-            Reply::Refused(Denial::NotPermitted)
+            Reply::Refused(Denial::not_permitted())
         };
         connection.reply(&reply).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         let want = if uid == own_uid {
-            "granted processes=1 bytes=4096"
+            r#"{"by":"kills","bytes":4096,"processes":1}"#
         } else {
-            "refused not-permitted"
+            "NotPermitted"
         };
-        assert_eq!(String::from_utf8_lossy(&output.stdout), want);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(want), "{said}");
     }
 }
 
@@ -102,7 +107,7 @@ fn only_root_and_the_daemons_own_user_come_by_the_private_socket() {
         let mut command = Command::new(&program);
         command
             .arg(place.socket())
-            .args(["ask", "status"])
+            .args(["ask", "Status"])
             .uid(uid)
             .stderr(Stdio::piped());
         command.spawn().unwrap()

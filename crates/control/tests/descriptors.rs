@@ -24,7 +24,7 @@ fn without_descriptors_clients_are_hung_up_on_and_not_reported_for_ever() {
     drop(hoard);
 
     for client in clients {
-        let err = client.ask(Request::Status, LIMIT).unwrap_err();
+        let err = client.ask(&Request::Status, LIMIT).unwrap_err();
         assert!(
             matches!(err, ClientError::Connection(ConnectionError::Closed)),
             "{err:?}"

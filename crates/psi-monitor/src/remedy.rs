@@ -164,7 +164,7 @@ impl DaemonClient {
     }
 
     fn ask(&self, request: Request) -> Result<Reply, ClientError> {
-        Client::connect(&self.place, Self::PATIENCE)?.ask(request, Self::PATIENCE)
+        Client::connect(&self.place, Self::PATIENCE)?.ask(&request, Self::PATIENCE)
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
     use std::fs;
     use std::os::fd::AsFd;
 
-    use control::{Door, InstanceLock, Listener};
+    use control::{Call, Connection, Door, InstanceLock, Listener};
     use nix::poll::{PollFd, PollFlags, poll};
 
     use super::*;
@@ -365,12 +365,22 @@ mod tests {
     }
 
     fn answer_one_status(listener: &Listener) {
-        let connection = wait(listener, || listener.accept());
-        let request = wait(&connection, || connection.receive().unwrap());
-        assert_eq!(request, Request::Status);
+        let mut connection = wait(listener, || listener.accept());
+        let call = wait_for_call(&mut connection);
+        assert_eq!(call.request, Request::Status);
         connection
             .reply(&Reply::Status(control::Status::default()))
             .unwrap();
+    }
+
+    fn wait_for_call(connection: &mut Connection) -> Call {
+        loop {
+            if let Some(call) = connection.receive().unwrap() {
+                return call;
+            }
+            let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut polled, 60_000_u16), Ok(1), "nothing came");
+        }
     }
 
     /// Polls until `look` sees something.

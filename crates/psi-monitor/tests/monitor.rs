@@ -10,7 +10,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use control::{Connection, Denial, Door, Fate, Grounds, Place, Reply, Request, Station, Status};
+use control::{
+    Connection, Denial, Door, Fate, Grounds, Place, Relief, Relieved, Reply, Request, Station,
+    Status,
+};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
@@ -78,11 +81,11 @@ impl Stage {
         thread::spawn(move || {
             let mut answers = answers.into_iter();
             while answers.len() > 0 {
-                let (connection, request) = next(&station);
+                let (mut connection, request) = next(&station);
                 let answer = match request {
                     Request::Relief => answers.next(),
                     Request::Status => Some(status()),
-                    Request::Fate { .. } => None,
+                    _ => None,
                 };
                 let answer = answer.expect("there is one left");
                 connection.reply(&answer).expect("the client waits");
@@ -99,7 +102,7 @@ impl Stage {
     fn daemon_for_one(&self, want: Request, reply: Reply) -> JoinHandle<()> {
         let station = self.station();
         thread::spawn(move || {
-            let (connection, request) = next(&station);
+            let (mut connection, request) = next(&station);
             assert_eq!(request, want);
             connection.reply(&reply).expect("the client waits");
         })
@@ -136,11 +139,13 @@ impl Stage {
 /// The next client and its question.
 fn next(station: &Station) -> (Connection, Request) {
     let listener = station.listener(Door::Private).expect("it was made");
-    let connection = wait(listener, || listener.accept());
-    let request = wait(&connection, || {
-        connection.receive().expect("the client speaks sense")
-    });
-    (connection, request)
+    let mut connection = wait(listener, || listener.accept());
+    loop {
+        if let Some(call) = connection.receive().expect("the client speaks sense") {
+            return (connection, call.request);
+        }
+        wait_until_readable(&connection);
+    }
 }
 
 /// Polls until `look` sees something.
@@ -149,9 +154,13 @@ fn wait<T>(descriptor: &impl AsFd, look: impl Fn() -> Option<T>) -> T {
         if let Some(seen) = look() {
             return seen;
         }
-        let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut polled, 60_000_u16), Ok(1), "nothing came");
+        wait_until_readable(descriptor);
     }
+}
+
+fn wait_until_readable(descriptor: &impl AsFd) {
+    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut polled, 60_000_u16), Ok(1), "nothing came");
 }
 
 /// The monitor at work. Ended when dropped.
@@ -231,10 +240,11 @@ fn status() -> Reply {
 }
 
 fn granted() -> Reply {
-    Reply::Granted {
+    Reply::Relief(Relief {
+        by: Relieved::Kills,
         processes: 2,
         bytes: 300 << 20,
-    }
+    })
 }
 
 #[test]
@@ -488,13 +498,13 @@ fn a_script_is_told_what_became_of_a_process() {
         since: Duration::from_millis(6_300),
         gone_after: Some(Duration::from_millis(5_100)),
     });
-    let daemon = stage.daemon_for_one(asked, fate);
+    let daemon = stage.daemon_for_one(asked.clone(), fate.clone());
     let output = stage.run(&["--fate", "7"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), format!("{fate}\n"));
     daemon.join().unwrap();
 
-    let daemon = stage.daemon_for_one(asked, Reply::Refused(Denial::NoVictim));
+    let daemon = stage.daemon_for_one(asked, Reply::Refused(Denial::NoVictim {}));
     let output = stage.run(&["--fate", "7"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "");

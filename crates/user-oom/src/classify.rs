@@ -1,7 +1,7 @@
 //! What a process is to the policy: looked at when it is first seen, and again
 //! once it is known what it executes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use oom_policy::{
     Dossier, HIDDEN_BELOW_BYTES, Name, PauseWord, Pausing, Preference, Process, ProcessId,
@@ -38,8 +38,8 @@ pub(crate) struct Patterns {
 /// What is known of programs; for the surveyor's thread.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    /// psi-monitor as it is installed beside us.
-    psi_monitor: Option<PathBuf>,
+    /// psi-monitor and user-oomctl as they are installed beside us.
+    ours: Vec<PathBuf>,
 }
 
 /// What a process is by what it executes. The default: nothing is known of
@@ -47,15 +47,19 @@ pub(crate) struct Programs {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Program {
     critical_below_bytes: u64,
-    is_psi_monitor: bool,
+    is_ours: bool,
 }
 
 impl Programs {
     pub(crate) fn new() -> Self {
-        let psi_monitor = std::env::current_exe()
-            .ok()
-            .map(|executable| executable.with_file_name("psi-monitor"));
-        Self { psi_monitor }
+        let us = std::env::current_exe().ok();
+        let beside = |name| us.as_ref().map(|us| us.with_file_name(name));
+        let ours = ["psi-monitor", "user-oomctl"]
+            .into_iter()
+            .filter_map(beside);
+        Self {
+            ours: ours.collect(),
+        }
     }
 
     /// By the executable: any process may call itself as it likes.
@@ -70,17 +74,17 @@ impl Programs {
             // It hides its executable from us.
             return Program {
                 critical_below_bytes: HIDDEN_BELOW_BYTES,
-                is_psi_monitor: false,
+                is_ours: false,
             };
         };
-        let ours = self.psi_monitor.as_deref().map(Path::as_os_str);
+        let mut ours = self.ours.iter();
         Program {
             // Most are not, and then their file need not be looked at.
             critical_below_bytes: match critical_below_bytes(path, true) {
                 0 => 0,
                 _ => critical_below_bytes(path, is_roots()),
             },
-            is_psi_monitor: ours.map(OsStrExt::as_bytes) == Some(path),
+            is_ours: ours.any(|ours| ours.as_os_str().as_bytes() == path),
         }
     }
 }
@@ -142,7 +146,7 @@ impl Classifier {
         for (seen, dossier) in table.classified() {
             let program = Program {
                 critical_below_bytes: dossier.critical_below_bytes,
-                is_psi_monitor: dossier.protection == Some(Protection::Ours),
+                is_ours: dossier.protection == Some(Protection::Ours),
             };
             self.classify(program, seen, dossier);
         }
@@ -168,7 +172,7 @@ impl Classifier {
         let is_trusted = seen.uid == 0 || seen.uid == self.own_uid;
         let has_its_name = seen.name == Name::new(Keeper::NAME.to_bytes());
         let is_keeper = seen.parent == self.own && has_its_name;
-        let is_ours = pid == self.own || is_keeper || (program.is_psi_monitor && is_trusted);
+        let is_ours = pid == self.own || is_keeper || (program.is_ours && is_trusted);
         dossier.protection = if is_ours {
             Some(Protection::Ours)
         } else if self.ancestors.contains(&seen.id) {
@@ -216,6 +220,8 @@ fn ancestors(own: u32, processes: &[Seen]) -> Vec<ProcessId> {
 #[cfg(test)]
 mod tests {
     use oom_policy::Name;
+
+    use std::path::Path;
 
     use super::*;
     use crate::stand_in::ordinary;
@@ -291,7 +297,9 @@ mod tests {
     /// to execute what is at `path`, a file of root's.
     fn classified(uid: u32, path: Option<&str>) -> Dossier {
         let programs = Programs {
-            psi_monitor: Some(PathBuf::from("/usr/bin/psi-monitor")),
+            ours: ["psi-monitor", "user-oomctl"]
+                .map(|name| Path::new("/usr/bin").join(name))
+                .to_vec(),
         };
         let classifier = Classifier::new(30, 0, true, &[]);
         let process = Seen {
@@ -305,12 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn a_psi_monitor_of_another_user_is_as_any_process() {
-        let protection = |uid, path| classified(uid, Some(path)).protection;
-        assert_eq!(protection(1000, "/usr/bin/psi-monitor"), None);
+    fn a_psi_monitor_or_user_oomctl_of_another_user_is_as_any_process() {
+        let protection = |uid, path: &str| classified(uid, Some(path)).protection;
         let ours = Some(Protection::Ours);
-        assert_eq!(protection(0, "/usr/bin/psi-monitor"), ours);
-        assert_eq!(protection(0, "/tmp/psi-monitor"), None);
+        for name in ["psi-monitor", "user-oomctl"] {
+            let installed = format!("/usr/bin/{name}");
+            assert_eq!(protection(1000, &installed), None);
+            assert_eq!(protection(0, &installed), ours);
+            assert_eq!(protection(0, &format!("/tmp/{name}")), None);
+        }
     }
 
     #[test]
@@ -323,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_program_is_critical_only_where_its_file_is_roots() {
-        let programs = Programs { psi_monitor: None };
+        let programs = Programs { ours: Vec::new() };
         let path = Some(&b"/usr/bin/dbus-daemon"[..]);
         assert_eq!(programs.at(path, || false), Program::default());
         // Of others the file is not even looked at.

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control::{Reply, Request};
+use control::{Denial, Relief, Relieved};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -22,9 +22,9 @@ use sensors::ReadError;
 
 use crate::act::{Executor, Means};
 use crate::align::{Aligner, Outlook};
+use crate::clerk::{Clerk, FromClerk};
 use crate::error::{Error, chain, system};
 use crate::memory::Sight;
-use crate::peers::Peers;
 use crate::reload::{Change, Outcome, ReloadRequest, Reloads};
 use crate::senses::{Senses, say_once};
 use crate::tell::main_log;
@@ -59,7 +59,7 @@ pub(crate) struct Daemon {
     pub(crate) effects: Effects,
     pub(crate) executor: Executor,
     pub(crate) aligner: Aligner,
-    pub(crate) peers: Peers,
+    pub(crate) clerk: Clerk,
     pub(crate) scribe: Scribe,
     pub(crate) watchdog: Watchdog,
     /// Which processes the watchdog would kill next.
@@ -141,14 +141,14 @@ impl Daemon {
         self.watchdog.comes_round();
         self.read_first();
         loop {
-            let pause = self.round()?;
+            let pause = self.round();
             self.watchdog.waits(pause);
             let woken = self.wait.wait(pause).map_err(system("wait"))?;
             self.watchdog.comes_round();
             self.take_over();
             for (source, flags) in woken {
-                if self.hear(source, flags).is_break() {
-                    return Ok(());
+                if let ControlFlow::Break(end) = self.hear(source, flags) {
+                    return end;
                 }
             }
         }
@@ -196,7 +196,7 @@ impl Daemon {
 
     /// Looks at memory, and does what follows. Returns how long nothing need be
     /// looked at.
-    fn round(&mut self) -> Result<Duration, Error> {
+    fn round(&mut self) -> Duration {
         let now = self.now();
         self.round.pause = Duration::MAX;
         match self.senses.memory.read() {
@@ -209,13 +209,13 @@ impl Daemon {
                 self.round.is_last_call = true;
                 self.handle(now, Event::LastCall { sequence, memory });
                 self.round.is_last_call = false;
-                return Ok(self.round.pause);
+                return self.round.pause;
             }
             Ok(Sight { memory, .. }) => self.look(now, memory),
             Err(err) => self.look_without(now, &err),
         }
-        self.leisure()?;
-        Ok(self.round.pause)
+        self.leisure();
+        self.round.pause
     }
 
     fn see(&mut self, now: Moment) {
@@ -287,7 +287,7 @@ impl Daemon {
                 Effect::AnswerKernel { sequence } => self.senses.memory.answer(sequence),
                 Effect::DeclineKernel { sequence } => self.senses.memory.decline(sequence),
                 Effect::Free => self.executor.free_killed(),
-                Effect::Answer(answer) => self.peers.answer(&reply(answer, self.guard.memory())),
+                Effect::Answer(answer) => self.clerk.answer(outcome(answer, self.guard.memory())),
                 Effect::Tell => self.tell(now),
                 Effect::LeaveWill => self.leave_will(now),
                 Effect::HoldAhead => self.hold_ahead(),
@@ -342,6 +342,7 @@ impl Daemon {
     }
 
     fn tell(&mut self, now: Moment) {
+        self.show();
         let decided = decided(&self.guard, &self.senses.processes, &self.round);
         let means = means(&self.wait, &self.round);
         let (table, scribe) = (&mut self.senses.table, &mut self.scribe);
@@ -418,27 +419,22 @@ impl Daemon {
         self.senses.refresh();
     }
 
-    /// What can wait until a round is over: the registry, peers, the status
-    /// line.
-    fn leisure(&mut self) -> Result<(), Error> {
+    /// What can wait until a round is over: the registry, the status line.
+    fn leisure(&mut self) {
         let now = self.now();
         let (has_changed, pause) = self.values.read(now, &self.wait, &mut self.scribe);
         self.rest_for(pause);
         if has_changed {
             self.revalue();
         }
-        self.peers
-            .restore(now, &self.wait, &mut self.scribe)
-            .map_err(Error::Control)?;
-        let pause = self.peers.tend(now, &self.wait);
-        self.rest_for(pause);
         self.listen_again(now);
         self.reload(now);
         self.say_who_else_kills();
         main_log::hand_over(|level, text| self.scribe.note(level, text));
         self.scribe.catch_up();
+        // Before what is told, so that one who asks about it is told no less.
+        self.show();
         self.report(now);
-        Ok(())
     }
 
     /// Where another process has listened to the module at start.
@@ -623,14 +619,12 @@ impl Daemon {
         }
     }
 
-    fn hear(&mut self, source: WakeSource, flags: EpollFlags) -> ControlFlow<()> {
+    fn hear(&mut self, source: WakeSource, flags: EpollFlags) -> ControlFlow<Result<(), Error>> {
         let now = self.now();
         match source {
             WakeSource::Signals => return self.hear_signal(),
             WakeSource::Registry => self.values.heard(),
-            WakeSource::PrivateSocket => self.peers.expect_more(),
-            WakeSource::PublicSocket => self.peers.expect_strangers(),
-            WakeSource::Removals => self.peers.look_again(),
+            WakeSource::Clerk => return self.hear_clerk(now),
             // The next round reads it.
             WakeSource::Notifier => {}
             // It would be ready for ever.
@@ -650,7 +644,6 @@ impl Daemon {
                     self.let_go(now, id);
                 }
             }
-            WakeSource::Peer(number) => self.hear_peer(now, number),
         }
         ControlFlow::Continue(())
     }
@@ -666,7 +659,7 @@ impl Daemon {
         }
     }
 
-    fn hear_signal(&mut self) -> ControlFlow<()> {
+    fn hear_signal(&mut self) -> ControlFlow<Result<(), Error>> {
         match self.signals.read_signal() {
             Ok(Some(signal)) => {
                 let name = i32::try_from(signal.ssi_signo)
@@ -679,7 +672,7 @@ impl Daemon {
                 let name = name.map_or("a signal", Signal::as_str);
                 self.scribe
                     .note(log::Level::Info, format_args!("ended by {name}"));
-                ControlFlow::Break(())
+                ControlFlow::Break(Ok(()))
             }
             Ok(None) | Err(_) => ControlFlow::Continue(()),
         }
@@ -703,28 +696,50 @@ impl Daemon {
         );
     }
 
-    fn hear_peer(&mut self, now: Moment, number: u64) {
-        let Self {
-            guard,
-            round,
-            values,
-            executor,
-            senses,
-            ..
-        } = self;
-        let is_in_scope = |id: &ProcessId| {
-            senses.memory.scope().is_none() || Process::find(&senses.processes, *id).is_some()
-        };
-        let answer = |request| match request {
-            Request::Fate { pid } => executor.fate(now, pid),
-            _ => {
-                let registered = values.registered().filter(is_in_scope).count();
-                let paused = executor.paused.words().count;
-                status(guard, round, registered, executor.ended_in_all(), paused)
+    fn hear_clerk(&mut self, now: Moment) -> ControlFlow<Result<(), Error>> {
+        while let Some(wish) = self.clerk.next() {
+            match wish {
+                FromClerk::Relief(_) => self.handle(now, Event::Asked),
+                FromClerk::Displaced(err) => return ControlFlow::Break(Err(Error::Control(err))),
             }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Shows those that ask how things are.
+    fn show(&self) {
+        self.clerk.show(|picture| {
+            picture.status = self.how_it_is();
+            picture.fates.follow(self.executor.fates());
+        });
+    }
+
+    /// What cannot be read is not said as it was.
+    fn how_it_is(&self) -> control::Status {
+        let memory = match self.round.unseen {
+            None => *self.guard.memory(),
+            Some(_) => Memory::default(),
         };
-        if self.peers.hear(number, answer) {
-            self.handle(now, Event::Asked);
+        let processes = &self.senses.processes;
+        let is_machine = self.senses.memory.scope().is_none();
+        let is_in_scope = |id: &ProcessId| is_machine || Process::find(processes, *id).is_some();
+        let registered = self.values.registered().filter(is_in_scope).count();
+        control::Status {
+            pid: std::process::id(),
+            level: match self.guard.level() {
+                _ if self.round.unseen.is_some() => control::Condition::Unknown,
+                Level::Ok => control::Condition::Ok,
+                Level::Warn => control::Condition::Warn,
+                Level::Kill => control::Condition::Kill,
+            },
+            available_bytes: memory.available_bytes,
+            total_bytes: memory.total_bytes,
+            swap_free_bytes: memory.swap_free_bytes,
+            swap_total_bytes: memory.swap_total_bytes,
+            registered: u32::try_from(registered).unwrap_or(u32::MAX),
+            killed: self.executor.ended_in_all(),
+            paused: self.executor.paused.words().count,
+            warn_bytes: self.guard.warn_bytes(&memory),
         }
     }
 }
@@ -745,60 +760,35 @@ fn means<'a>(wait: &'a Wait, round: &LoopState) -> Means<'a> {
     }
 }
 
-/// How things are, for those that ask. What cannot be read is not said as it
-/// was.
-fn status(guard: &Guard, round: &LoopState, registered: usize, ended: u64, paused: u32) -> Reply {
-    let memory = match round.unseen {
-        None => *guard.memory(),
-        Some(_) => Memory::default(),
+/// `answer` in the words of the control interface.
+fn outcome(answer: Answer, memory: &Memory) -> Result<Relief, Denial> {
+    let relief = |by, processes, bytes| Relief {
+        by,
+        processes: u32::try_from(processes).unwrap_or(u32::MAX),
+        bytes,
     };
-    Reply::Status(control::Status {
-        pid: std::process::id(),
-        level: match guard.level() {
-            _ if round.unseen.is_some() => control::Condition::Unknown,
-            Level::Ok => control::Condition::Ok,
-            Level::Warn => control::Condition::Warn,
-            Level::Kill => control::Condition::Kill,
-        },
-        available_bytes: memory.available_bytes,
-        total_bytes: memory.total_bytes,
-        swap_free_bytes: memory.swap_free_bytes,
-        swap_total_bytes: memory.swap_total_bytes,
-        registered: u32::try_from(registered).unwrap_or(u32::MAX),
-        ended,
-        paused,
-        warn_bytes: guard.warn_bytes(&memory),
-    })
-}
-
-/// `answer` in the words of the control socket.
-fn reply(answer: Answer, memory: &Memory) -> Reply {
-    use control::Denial as Told;
-
-    Reply::Refused(match answer {
+    Err(match answer {
         Answer::Granted { signals, bytes } => {
-            let processes = u32::try_from(signals).unwrap_or(u32::MAX);
-            return Reply::Granted { processes, bytes };
+            return Ok(relief(Relieved::Kills, signals, bytes));
         }
         Answer::Paused { processes, bytes } => {
-            let processes = u32::try_from(processes).unwrap_or(u32::MAX);
-            return Reply::Paused { processes, bytes };
+            return Ok(relief(Relieved::Pauses, processes, bytes));
         }
-        Answer::DryRun => Told::DryRun,
-        Answer::Refused(Refusal::EnoughAvailable) => Told::EnoughAvailable {
+        Answer::DryRun => Denial::DryRun {},
+        Answer::Refused(Refusal::EnoughAvailable) => Denial::EnoughAvailable {
             available_percent: available_percent(memory),
         },
         Answer::Refused(Refusal::RecoveryInterval { remaining }) => {
-            Told::RecoveryInterval { remaining }
+            Denial::RecoveryInterval { remaining }
         }
-        Answer::Refused(Refusal::Pending { bytes }) => Told::Pending { bytes },
+        Answer::Refused(Refusal::Pending { bytes }) => Denial::Pending { bytes },
         // Relief that cannot pause kills.
         Answer::Refused(
             Refusal::Unsurveyed | Refusal::SwapFull | Refusal::FillsTooFast | Refusal::ComesBack,
-        ) => Told::NothingHelps { eligible_bytes: 0 },
-        Answer::Refused(Refusal::TakenByOthers) => Told::TakenByOthers,
+        ) => Denial::NothingHelps { eligible_bytes: 0 },
+        Answer::Refused(Refusal::TakenByOthers) => Denial::TakenByOthers {},
         Answer::Refused(Refusal::NothingHelps { eligible_bytes }) => {
-            Told::NothingHelps { eligible_bytes }
+            Denial::NothingHelps { eligible_bytes }
         }
     })
 }

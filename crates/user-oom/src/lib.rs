@@ -10,6 +10,7 @@ mod align;
 mod arguments;
 mod buffer;
 mod classify;
+mod clerk;
 mod commands;
 mod configuration;
 mod daemon;

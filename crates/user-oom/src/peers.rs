@@ -5,7 +5,9 @@
 //! few are let in at a time, and not for long; how often that is looked at does
 //! not depend on how many there are.
 
-use std::os::fd::AsFd;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,26 +16,34 @@ use control::{
     Station, may_ask_relief,
 };
 use nix::errno::Errno;
-use nix::sys::epoll::EpollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use oom_policy::Moment;
 
+use crate::clerk::ReliefOutcome;
 use crate::error::chain;
-use crate::tell::scribe::Scribe;
-use crate::wait::{Wait, WakeSource};
+use crate::tell::bell::Bell;
+use crate::tell::lane::Lane;
+use crate::tell::record::Record;
 
 /// Places for clients of the private socket; more of them wait in its queue.
 const PLACES: usize = 8;
-/// One that has not said by then what it wants is hung up on,
+/// One that has not said by then what it wants, or does not read by then what it
+/// is told, is hung up on,
 const PATIENCE: Duration = Duration::from_secs(2);
 /// or by then, where another waits for its place.
 const CROWDED_PATIENCE: Duration = Duration::from_millis(100);
+
+/// One that waits for relief is hung up on by then: the loop hangs.
+const RELIEF_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Places for strangers, which are all that use the public socket, root too,
 const STRANGERS: usize = 8;
 /// for one user of them,
 const OF_A_STRANGER: usize = 2;
-/// and how long they have them.
+/// how long they have them, from the last answer on,
 const STRANGERS_PATIENCE: Duration = Duration::from_millis(100);
+/// and how much they are answered in that time, so that none keeps a place.
+const STRANGERS_CALLS: u32 = 8;
 /// So many that come by the public socket are looked at
 const LOOKED_AT: u32 = 64;
 /// in so long. Others wait in its queue.
@@ -51,14 +61,13 @@ pub(crate) struct Peers {
     /// `None` where there is no place for a socket.
     station: Option<Station>,
     list: Vec<Peer>,
-    next_number: u64,
     own_uid: u32,
-    /// A client waits in the private socket's queue, or may.
-    more: bool,
-    /// A client waits in the public one's, or may.
-    more_strangers: bool,
-    /// How many of them are still looked at in this turn, and since when it is.
+    /// What was found ready by the last wait.
+    ready: Vec<Source>,
+    /// How many strangers are still looked at in this turn, and since when it is.
     turn: (u32, Moment),
+    /// Until then no client is let in: there was no descriptor for one.
+    shut_until: Moment,
     /// When it is next seen whether the sockets are there.
     next_look: Moment,
     /// They are not, and that was said.
@@ -68,16 +77,67 @@ pub(crate) struct Peers {
 #[derive(Debug)]
 struct Peer {
     connection: Connection,
-    number: u64,
     door: Door,
     since: Moment,
-    /// When it is hung up on; never while it waits for relief.
-    until: Option<Moment>,
+    /// When it is hung up on.
+    until: Moment,
+    /// The request for relief that it waits for.
+    waits_for: Option<u64>,
+    /// How much it has asked.
+    calls: u32,
+    /// It is hung up on once it has read what it was told.
+    is_last: bool,
+}
+
+/// What a wait is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Door(Door),
+    Removals,
+    /// By its place in the list.
+    Peer(usize),
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// It is answered at once.
+    Reply(Reply),
+    /// It is answered when that request for relief is decided.
+    Relief(u64),
 }
 
 impl Peer {
-    fn waits_for_relief(&self) -> bool {
-        self.until.is_none()
+    fn patience(&self) -> Duration {
+        match self.door {
+            Door::Private => PATIENCE,
+            Door::Public => STRANGERS_PATIENCE,
+        }
+    }
+
+    /// What is to be ready before it is heard. One that is told something, or
+    /// waits for an answer, is heard again after that; but it may hang up.
+    fn waits_until(&self) -> PollFlags {
+        match self.waits_for {
+            Some(_) => PollFlags::empty(),
+            None if self.connection.has_more() => PollFlags::POLLOUT,
+            None => PollFlags::POLLIN,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waits_for.is_none() && !self.connection.has_more()
+    }
+
+    /// Tells it `reply`. Whether its place is kept.
+    fn tell(&mut self, now: Moment, reply: &Reply) -> bool {
+        self.since = now;
+        self.until = now + self.patience();
+        self.connection.reply(reply).is_ok() && self.stays()
+    }
+
+    fn stays(&self) -> bool {
+        !self.is_last || self.connection.has_more()
     }
 }
 
@@ -101,71 +161,35 @@ impl Peers {
         Ok(Self {
             station,
             list: Vec::with_capacity(PLACES + STRANGERS),
-            next_number: 0,
             own_uid,
-            more: false,
-            more_strangers: false,
+            ready: Vec::with_capacity(PLACES + STRANGERS + 3),
             turn: (LOOKED_AT, Moment::ORIGIN),
+            shut_until: Moment::ORIGIN,
             next_look: Moment::ORIGIN + RETRY,
             missing,
         })
     }
 
-    /// Has `wait` say when a connection comes, and when a socket is removed.
-    /// What is watched already stays so.
-    pub(crate) fn watch(&self, wait: &Wait) -> Result<(), Errno> {
-        let Some(station) = &self.station else {
-            return Ok(());
-        };
-        let listener = |door| station.listener(door).map(Listener::as_fd);
-        let watched = [
-            (listener(Door::Private), WakeSource::PrivateSocket),
-            (listener(Door::Public), WakeSource::PublicSocket),
-            (station.removals(), WakeSource::Removals),
-        ];
-        // Edge-triggered, since not all of what comes is taken at once.
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        for (descriptor, source) in watched {
-            match descriptor.map(|descriptor| wait.add(descriptor, flags, source)) {
-                None | Some(Ok(()) | Err(Errno::EEXIST)) => {}
-                Some(Err(errno)) => return Err(errno),
-            }
+    /// Keeps the lock alone, which tells a second daemon that this one runs.
+    pub(crate) fn close(mut self) -> Self {
+        if let Some(station) = &mut self.station {
+            station.close();
         }
-        Ok(())
+        self
     }
 
-    /// A client has come to the private socket.
-    pub(crate) fn expect_more(&mut self) {
-        self.more = true;
-    }
-
-    /// A client has come to the public one.
-    pub(crate) fn expect_strangers(&mut self) {
-        self.more_strangers = true;
-    }
-
-    /// Something of ours was removed.
-    pub(crate) fn look_again(&mut self) {
-        self.next_look = Moment::ORIGIN;
-    }
-
-    /// Makes the sockets again where they are missing. For quiet rounds.
+    /// Makes the sockets again where they are missing.
     ///
     /// # Errors
     ///
     /// [`PlaceError::Held`]: another daemon is running, having taken the lock
     /// while it was missing.
-    pub(crate) fn restore(
-        &mut self,
-        now: Moment,
-        wait: &Wait,
-        scribe: &mut Scribe,
-    ) -> Result<(), PlaceError> {
-        let Some(station) = self.station.as_mut().filter(|_| self.next_look <= now) else {
+    pub(crate) fn restore(&mut self, now: Moment, lane: &mut Lane) -> Result<(), PlaceError> {
+        let is_due = self.next_look <= now || self.ready.contains(&Source::Removals);
+        let Some(station) = self.station.as_mut().filter(|_| is_due) else {
             return Ok(());
         };
         let restored = station.restore();
-        // What was just made may have gone before it was watched.
         let is_told = station.removals().is_some() && matches!(restored, Ok(false));
         self.next_look = now + if is_told { SELDOM } else { RETRY };
         match restored {
@@ -176,50 +200,126 @@ impl Peers {
                         true => "control socket created",
                         false => "control socket created again: part of it was removed",
                     };
-                    scribe.note(log::Level::Warn, format_args!("{how}: `{path}`"));
-                    // What is not watched is looked at when a peer is.
-                    let _ = self.watch(wait);
-                    self.more = true;
-                    self.more_strangers = true;
+                    note(lane, format!("{how}: `{path}`"));
                 }
                 self.missing = false;
             }
             Err(err @ PlaceError::Held { .. }) => return Err(err),
             Err(err) => {
                 if !std::mem::replace(&mut self.missing, true) {
-                    scribe.note(log::Level::Warn, without(&err));
+                    note(lane, without(&err));
                 }
             }
         }
         Ok(())
     }
 
-    /// Hangs up on clients that say nothing, and accepts those that wait.
-    /// Returns for how long nothing of this is due.
-    pub(crate) fn tend(&mut self, now: Moment, wait: &Wait) -> Duration {
-        // Closing a connection ends its watch.
-        self.list
-            .retain(|peer| peer.until.is_none_or(|until| now < until));
-        while self.more && (self.places_taken(Door::Private) < PLACES || self.make_place(now)) {
-            self.more = self.take_in(now, Door::Private, wait);
-        }
+    /// Hangs up on clients that say nothing or do not read, and accepts those
+    /// that wait. Returns for how long nothing of this is due.
+    pub(crate) fn tend(&mut self, now: Moment) -> Duration {
+        self.list.retain(|peer| now < peer.until);
         if self.turn.1 + TURN <= now {
             self.turn = (LOOKED_AT, now);
         }
-        while self.more_strangers && 0 < self.turn.0 {
-            self.turn.0 -= 1;
-            self.more_strangers = self.take_in(now, Door::Public, wait);
+        for door in [Door::Private, Door::Public] {
+            if self.ready.contains(&Source::Door(door)) && !self.let_in(now, door) {
+                self.shut_until = now + TURN;
+            }
         }
-        let turn = self.more_strangers.then_some(self.turn.1 + TURN);
-        let look = self.missing.then_some(self.next_look);
-        let due = self.list.iter().filter_map(|peer| peer.until);
-        let place = self.oldest_idle().filter(|_| self.more);
+        self.ready.clear();
+        let turn = (self.turn.0 == 0).then_some(self.turn.1 + TURN);
+        // With the last place taken, the next is let in when one has had its time.
+        let place = self.oldest_idle().filter(|_| !self.has_place());
         let place = place.map(|peer| self.list[peer].since + CROWDED_PATIENCE);
+        let look = self.station.as_ref().map(|_| self.next_look);
+        let due = self.list.iter().map(|peer| peer.until);
         due.chain(turn)
-            .chain(place)
+            .chain(
+                [self.shut_until]
+                    .into_iter()
+                    .chain(place)
+                    .filter(|due| now < *due),
+            )
             .chain(look)
             .min()
             .map_or(Duration::MAX, |due| due.since(now))
+    }
+
+    /// Lets in those that wait at `door`, as far as there are places. Whether one
+    /// could be let in.
+    fn let_in(&mut self, now: Moment, door: Door) -> bool {
+        let mut any = false;
+        loop {
+            let may = match door {
+                Door::Private => self.has_place() || self.make_place(now),
+                Door::Public => 0 < self.turn.0,
+            };
+            if !may {
+                return true;
+            }
+            if !self.take_in(now, door) {
+                return any;
+            }
+            any = true;
+            if door == Door::Public {
+                self.turn.0 -= 1;
+            }
+        }
+    }
+
+    /// Waits until the bell rings, a client comes or says something, something of
+    /// ours was removed, or `pause` is over.
+    ///
+    /// # Errors
+    ///
+    /// Where poll(2) itself fails.
+    pub(crate) fn wait(&mut self, bell: &Bell, now: Moment, pause: Duration) -> io::Result<()> {
+        let mut ready = std::mem::take(&mut self.ready);
+        let mut polled = vec![PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
+        for (fd, flags, source) in self.sources(now) {
+            polled.push(PollFd::new(fd, flags));
+            ready.push(source);
+        }
+        // Rounded up, so that what is due is due when the wait is over.
+        let pause = pause.saturating_add(Duration::from_millis(1));
+        let pause = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
+        match poll(&mut polled, pause) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let mut ready_ones = polled.iter().skip(1).map(|fd| fd.any().unwrap_or(true));
+        ready.retain(|_| ready_ones.next().unwrap_or(false));
+        bell.hush();
+        self.ready = ready;
+        Ok(())
+    }
+
+    /// What is waited for.
+    fn sources(&self, now: Moment) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags, Source)> {
+        let had_its_time = |peer: usize| self.list[peer].since + CROWDED_PATIENCE <= now;
+        let takes_private = self.has_place() || self.oldest_idle().is_some_and(had_its_time);
+        let is_open = self.shut_until <= now;
+        let station = self.station.as_ref();
+        let doors = [
+            (Door::Private, is_open && takes_private),
+            (Door::Public, is_open && 0 < self.turn.0),
+        ];
+        let doors = doors.into_iter().filter(|(_, takes)| *takes);
+        let doors = doors.filter_map(move |(door, _)| {
+            let listener = station?.listener(door)?;
+            Some((listener.as_fd(), PollFlags::POLLIN, Source::Door(door)))
+        });
+        let removals = station.and_then(Station::removals);
+        let removals = removals.map(|fd| (fd, PollFlags::POLLIN, Source::Removals));
+        let peers = self.list.iter().enumerate().map(|(index, peer)| {
+            let fd = peer.connection.as_fd();
+            (fd, peer.waits_until(), Source::Peer(index))
+        });
+        doors.chain(removals).chain(peers)
+    }
+
+    fn has_place(&self) -> bool {
+        self.places_taken(Door::Private) < PLACES
     }
 
     fn places_taken(&self, door: Door) -> usize {
@@ -228,7 +328,7 @@ impl Peers {
 
     /// The private socket's longest connected that has not said what it wants.
     fn oldest_idle(&self) -> Option<usize> {
-        let idle = |peer: &Peer| peer.door == Door::Private && !peer.waits_for_relief();
+        let idle = |peer: &Peer| peer.door == Door::Private && peer.is_idle();
         let idle = (0..self.list.len()).filter(|peer| idle(&self.list[*peer]));
         idle.min_by_key(|peer| self.list[*peer].since)
     }
@@ -242,78 +342,132 @@ impl Peers {
 
     /// Gives the next that waits at `door` a place, or hangs up where it has none
     /// to claim. Whether there was one.
-    fn take_in(&mut self, now: Moment, door: Door, wait: &Wait) -> bool {
+    fn take_in(&mut self, now: Moment, door: Door) -> bool {
         let listener = self.station.as_ref().and_then(|all| all.listener(door));
         let Some(connection) = listener.and_then(Listener::accept) else {
             return false;
         };
         let uid = connection.peer().uid;
         let same = |peer: &&Peer| peer.door == door && peer.connection.peer().uid == uid;
-        let (patience, has_place) = match door {
-            Door::Private => (PATIENCE, true),
-            Door::Public => (
-                STRANGERS_PATIENCE,
+        let has_place = match door {
+            Door::Private => true,
+            Door::Public => {
                 self.places_taken(door) < STRANGERS
-                    && self.list.iter().filter(same).count() < OF_A_STRANGER,
-            ),
+                    && self.list.iter().filter(same).count() < OF_A_STRANGER
+            }
         };
-        if !has_place {
-            return true;
-        }
-        let number = self.next_number;
-        self.next_number += 1;
-        let source = WakeSource::Peer(number);
-        if wait
-            .add(connection.as_fd(), EpollFlags::EPOLLIN, source)
-            .is_ok()
-        {
-            self.list.push(Peer {
+        if has_place {
+            let mut peer = Peer {
                 connection,
-                number,
                 door,
                 since: now,
-                until: Some(now + patience),
-            });
+                until: now,
+                waits_for: None,
+                calls: 0,
+                is_last: false,
+            };
+            peer.until = now + peer.patience();
+            self.list.push(peer);
         }
         true
     }
 
-    /// Hears the peer that `number` stands for. Whether relief is asked for; what
-    /// asks only to know is answered at once, by what `answer` says to it.
-    pub(crate) fn hear(&mut self, number: u64, answer: impl FnOnce(Request) -> Reply) -> bool {
-        let Some(position) = self.list.iter().position(|peer| peer.number == number) else {
-            return false;
-        };
-        let peer = &mut self.list[position];
-        let may_ask = may_ask_relief(peer.connection.peer().uid, self.own_uid);
-        let reply = match peer.connection.receive() {
-            Ok(None) => return false,
-            Ok(Some(Request::Relief)) if may_ask => {
-                peer.until = None;
-                return true;
-            }
-            Ok(Some(Request::Relief)) => Some(Reply::Refused(Denial::NotPermitted)),
-            Ok(Some(request @ (Request::Status | Request::Fate { .. }))) => Some(answer(request)),
-            Err(ConnectionError::Words(_)) => Some(Reply::Refused(Denial::NotUnderstood)),
-            Err(_) => None,
-        };
-        let peer = self.list.swap_remove(position);
-        if let Some(reply) = reply {
-            // A peer that does not read its answer has had it.
-            let _ = peer.connection.reply(&reply);
-        }
-        false
+    /// Hears all that have something to say; `answer` says what their requests
+    /// come to.
+    pub(crate) fn hear_all(&mut self, now: Moment, mut answer: impl FnMut(&Request) -> Wanted) {
+        let own_uid = self.own_uid;
+        let mut index = 0;
+        let ready = &self.ready;
+        self.list.retain_mut(|peer| {
+            let is_ready = ready.contains(&Source::Peer(index));
+            index += 1;
+            !is_ready || hear(peer, own_uid, now, &mut answer)
+        });
     }
 
     /// Tells all clients that wait for relief what came of it.
-    pub(crate) fn answer(&mut self, reply: &Reply) {
-        self.list.retain(|peer| {
-            if peer.waits_for_relief() {
-                let _ = peer.connection.reply(reply);
-            }
-            !peer.waits_for_relief()
+    pub(crate) fn answer(&mut self, now: Moment, outcome: &ReliefOutcome) {
+        let reply = match &outcome.told {
+            Ok(relief) => Reply::Relief(*relief),
+            Err(denial) => Reply::Refused(denial.clone()),
+        };
+        self.list.retain_mut(|peer| {
+            let waits = peer.waits_for.take_if(|number| *number <= outcome.until);
+            waits.is_none() || peer.tell(now, &reply)
         });
     }
+}
+
+/// Hears `peer`, or sends it what is left of its answer. Whether it keeps its
+/// place.
+fn hear(
+    peer: &mut Peer,
+    own_uid: u32,
+    now: Moment,
+    answer: &mut impl FnMut(&Request) -> Wanted,
+) -> bool {
+    if peer.waits_for.is_some() {
+        // It has hung up.
+        return false;
+    }
+    if peer.connection.flush().is_err() || !peer.stays() {
+        return false;
+    }
+    // It may say several things at once, which are answered in order.
+    while peer.is_idle() {
+        match hear_one(peer, own_uid, now, answer) {
+            ControlFlow::Continue(()) => {}
+            ControlFlow::Break(stays) => return stays,
+        }
+    }
+    true
+}
+
+/// Hears one call of `peer`. Ends with whether it keeps its place when it has
+/// nothing more to say.
+fn hear_one(
+    peer: &mut Peer,
+    own_uid: u32,
+    now: Moment,
+    answer: &mut impl FnMut(&Request) -> Wanted,
+) -> ControlFlow<bool> {
+    let call = match peer.connection.receive() {
+        Ok(None) => return ControlFlow::Break(true),
+        Ok(Some(call)) => call,
+        Err(ConnectionError::Call(denial)) => {
+            // What follows a message without an end is none.
+            peer.is_last = matches!(denial, Denial::NotUnderstood { .. });
+            return keeps(peer.tell(now, &Reply::Refused(denial)));
+        }
+        Err(_) => return ControlFlow::Break(false),
+    };
+    peer.calls += 1;
+    peer.is_last = peer.door == Door::Public && STRANGERS_CALLS <= peer.calls;
+    let may_ask = may_ask_relief(peer.connection.peer().uid, own_uid);
+    let wanted = match &call.request {
+        Request::Relief if !may_ask => Wanted::Reply(Denial::not_permitted().into()),
+        request => answer(request),
+    };
+    match wanted {
+        Wanted::Reply(reply) if !call.oneway => return keeps(peer.tell(now, &reply)),
+        Wanted::Relief(number) if !call.oneway => {
+            peer.waits_for = Some(number);
+            peer.until = now + RELIEF_PATIENCE;
+        }
+        Wanted::Reply(_) | Wanted::Relief(_) => return keeps(peer.stays()),
+    }
+    ControlFlow::Continue(())
+}
+
+fn keeps(stays: bool) -> ControlFlow<bool> {
+    match stays {
+        true => ControlFlow::Continue(()),
+        false => ControlFlow::Break(false),
+    }
+}
+
+fn note(lane: &mut Lane, text: String) {
+    lane.tell(Record::Note(log::Level::Warn, text.into_boxed_str()));
 }
 
 /// Where the daemon may be found; `None` where no place was given.

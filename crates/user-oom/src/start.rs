@@ -30,13 +30,14 @@ use crate::act::Executor;
 use crate::align::{self, Aligner};
 use crate::arguments::{Arguments, ScopeWish, Source};
 use crate::classify::{Classifier, Programs};
+use crate::clerk::{self, Clerk, ClerkError};
 use crate::configuration::Configuration;
 use crate::daemon::{Daemon, LoopState, OnHangup, StatusLine, room_for};
 use crate::error::{Error, chain, system};
 use crate::memory::{self, Beside, Busy, ListenTarget, MemorySource};
 use crate::pause_reader::{self, PauseReader};
 use crate::paused::PausedUnits;
-use crate::peers::{self, Peers};
+use crate::peers;
 use crate::pressure::{self, PressureWatch, PressureWatches};
 use crate::privileges::Privileges;
 use crate::registry_turn::RegistryTurn;
@@ -72,9 +73,9 @@ const OTHER_GUARDS: [&str; 3] = ["earlyoom", "nohang", "systemd-oomd"];
 /// How often a cgroup is looked at, at most: one core fills 500 MiB in 200 ms.
 const SHORTEST_LOOK: Duration = Duration::from_millis(5);
 
-/// About 22 are always open, strangers' connections may be 8 more, and a look
+/// About 25 are always open, strangers' connections may be 8 more, and a look
 /// opens one file at a time. With fewer it would start, and then see nothing.
-const FEWEST_DESCRIPTORS: u64 = 32;
+const FEWEST_DESCRIPTORS: u64 = 36;
 
 /// What the first thread's stack may need, built for debugging. Threads have
 /// stacks of a size of their own.
@@ -103,7 +104,18 @@ pub(crate) fn daemon(
     let privileges = Privileges::read(root.path());
 
     let place = peers::place(arguments.socket.as_deref()).map_err(Error::Control)?;
-    let peers = Peers::open(place.clone(), geteuid().as_raw()).map_err(Error::Control)?;
+    let mut desk = Desk::new().map_err(system("wake the thread that writes"))?;
+    let origin = Instant::now();
+    let clerk = Clerk::spawn(
+        place.clone(),
+        geteuid().as_raw(),
+        origin,
+        desk.lane(clerk::LINES),
+    )
+    .map_err(|err| match err {
+        ClerkError::Place(err) => Error::Control(err),
+        ClerkError::Bell(err) => system("wake the thread that answers")(err),
+    })?;
     let options = Options {
         user_value_cap: arguments.user_value_cap,
         user_value_share: arguments.user_value_share,
@@ -142,7 +154,6 @@ pub(crate) fn daemon(
             "`-n` has no effect: dbus-send is not in PATH (install package dbus-bin or dbus)"
         );
     }
-    let mut desk = Desk::new().map_err(system("wake the thread that writes"))?;
     let watchdogs_lane = desk.lane(watchdog::LINES);
     let aligners_lane = desk.lane(align::LINES);
     let mut scribe = Scribe::spawn(desk, hooks, page(syslog, scope.as_ref()));
@@ -216,7 +227,7 @@ pub(crate) fn daemon(
         classifier,
         rehearsed.processes,
     );
-    let wait = wire(&signals, &peers, &mut senses)?;
+    let wait = wire(&signals, &clerk, &mut senses)?;
     let reader = Rereader {
         command_line: command_line.to_vec(),
         in_force: configuration.in_force(command_line)?,
@@ -236,7 +247,7 @@ pub(crate) fn daemon(
     }
     let turn = RegistryTurn::new(&registry, &wait).map_err(system(WAITING))?;
     Ok(Daemon {
-        origin: Instant::now(),
+        origin,
         wait,
         signals,
         senses,
@@ -245,7 +256,7 @@ pub(crate) fn daemon(
         effects: rehearsed.effects,
         executor,
         aligner,
-        peers,
+        clerk,
         scribe,
         will: Vec::with_capacity(watchdog.room()),
         watchdog,
@@ -293,11 +304,12 @@ const WAITING: &str = "wait for several things at once";
 /// # Errors
 ///
 /// The kernel does not let us wait for what we cannot do without.
-fn wire(signals: &SignalFd, peers: &Peers, senses: &mut Senses) -> Result<Wait, Error> {
+fn wire(signals: &SignalFd, clerk: &Clerk, senses: &mut Senses) -> Result<Wait, Error> {
     let wait = Wait::new().map_err(system(WAITING))?;
     wait.add(signals, EpollFlags::EPOLLIN, WakeSource::Signals)
         .map_err(system(WAITING))?;
-    peers.watch(&wait).map_err(system(WAITING))?;
+    wait.add(clerk.descriptor(), EpollFlags::EPOLLIN, WakeSource::Clerk)
+        .map_err(system(WAITING))?;
     // What follows it can guard without.
     let watch = |fd: BorrowedFd<'_>, source, cost: &str| {
         let watched = wait.add(fd, EpollFlags::EPOLLPRI, source);

@@ -17,12 +17,8 @@ pub(crate) enum WakeSource {
     Signals,
     /// A change in the registry.
     Registry,
-    /// A connection to the control socket of root and the daemon's user.
-    PrivateSocket,
-    /// A connection to the one for everyone else.
-    PublicSocket,
-    /// The removal of a control socket.
-    Removals,
+    /// What the clerk has to tell.
+    Clerk,
     /// The kernel's pressure trigger after which units may be killed.
     Pressure,
     /// The one after which they may be paused.
@@ -33,8 +29,6 @@ pub(crate) enum WakeSource {
     Reload,
     /// The kernel module.
     Notifier,
-    /// A control connection, by its number.
-    Peer(u64),
     /// The end of a held process, by its number.
     Held(u64),
 }
@@ -48,16 +42,13 @@ impl WakeSource {
         let (kind, number) = match self {
             Self::Signals => (1, 0),
             Self::Registry => (2, 0),
-            Self::PrivateSocket => (3, 0),
-            Self::PublicSocket => (4, 0),
-            Self::Removals => (5, 0),
-            Self::Pressure => (6, 0),
-            Self::Notifier => (7, 0),
-            Self::Peer(number) => (8, number),
-            Self::Held(number) => (9, number),
-            Self::Stall => (10, 0),
-            Self::Pauser => (11, 0),
-            Self::Reload => (12, 0),
+            Self::Clerk => (3, 0),
+            Self::Pressure => (4, 0),
+            Self::Notifier => (5, 0),
+            Self::Held(number) => (6, number),
+            Self::Stall => (7, 0),
+            Self::Pauser => (8, 0),
+            Self::Reload => (9, 0),
         };
         kind << NUMBER_BITS | (number & NUMBER)
     }
@@ -67,16 +58,13 @@ impl WakeSource {
         Some(match token >> NUMBER_BITS {
             1 => Self::Signals,
             2 => Self::Registry,
-            3 => Self::PrivateSocket,
-            4 => Self::PublicSocket,
-            5 => Self::Removals,
-            6 => Self::Pressure,
-            7 => Self::Notifier,
-            8 => Self::Peer(number),
-            9 => Self::Held(number),
-            10 => Self::Stall,
-            11 => Self::Pauser,
-            12 => Self::Reload,
+            3 => Self::Clerk,
+            4 => Self::Pressure,
+            5 => Self::Notifier,
+            6 => Self::Held(number),
+            7 => Self::Stall,
+            8 => Self::Pauser,
+            9 => Self::Reload,
             _ => return None,
         })
     }
@@ -198,14 +186,11 @@ mod tests {
         let sources = [
             WakeSource::Signals,
             WakeSource::Registry,
-            WakeSource::PrivateSocket,
-            WakeSource::PublicSocket,
-            WakeSource::Removals,
+            WakeSource::Clerk,
             WakeSource::Pressure,
             WakeSource::Notifier,
-            WakeSource::Peer(0),
-            WakeSource::Peer(1 << 40),
             WakeSource::Held(0),
+            WakeSource::Held(1 << 40),
             WakeSource::Held(NUMBER),
         ];
         for source in sources {

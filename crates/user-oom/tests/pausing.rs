@@ -86,7 +86,7 @@ fn a_stall_pauses_the_cheaper_until_there_is_room() {
     let stage = Stage::new();
     let mut daemon = stage.daemon(&[]);
     let [_nine, one] = paused(&stage, &mut daemon);
-    assert!(stage.told("status").contains(" paused=1 "));
+    wait_until(|| stage.told("Status").contains(r#""paused":1,"#));
     plenty(&stage);
     let said = daemon.line_with(" thaw pid=");
     assert!(
@@ -94,7 +94,7 @@ fn a_stall_pauses_the_cheaper_until_there_is_room() {
         "{said}"
     );
     wait_until(|| !is_stopped(&one));
-    assert!(stage.told("status").contains(" paused=0 "));
+    wait_until(|| stage.told("Status").contains(r#""paused":0,"#));
 }
 
 #[test]

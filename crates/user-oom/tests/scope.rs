@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{Daemon, HELD_MIB, Process, Stage};
+use support::{Daemon, HELD_MIB, Process, Stage, until};
 
 const MIB: u64 = 1 << 20;
 
@@ -177,8 +177,11 @@ fn a_cgroup_that_is_short_loses_the_least_of_what_is_in_it_and_the_machine_nothi
     let names = format!("): cgroup {}: memory ", cgroup.path);
     assert!(short.contains(&names), "{short}");
     // It counts what is registered in its cgroup.
-    let status = stage.told("status");
-    assert!(status.contains(" registered=1 ended=1 "), "{status}");
+    until("its status", || {
+        let status = stage.told("Status");
+        let has = |word| status.contains(word);
+        (has(r#""registered":1,"#) && has(r#""killed":1,"#)).then_some(())
+    });
     let (_, heard) = machine.end_by(Signal::SIGTERM);
     assert!(
         !heard.iter().any(|line| line.contains("kill pid=")),
@@ -232,12 +235,11 @@ fn a_shortage_of_the_machine_is_not_a_cgroups_but_for_what_it_may_yet_take() {
     // 5 % of the machine, and 20 % of what the cgroup may use.
     stage.set_available(200);
     machine.line_with("low memory (kill)");
-    let available = format!("level=ok available={} ", 200 * MIB);
-    let limit = Instant::now() + Duration::from_secs(60);
-    while !stage.told("status").contains(&available) {
-        assert!(Instant::now() < limit, "{}", stage.told("status"));
-        thread::yield_now();
-    }
+    let available = format!("\"available_bytes\":{},", 200 * MIB);
+    until("what is available to it", || {
+        let status = stage.told("Status");
+        (status.contains(&available) && status.contains(r#""level":"ok""#)).then_some(())
+    });
     assert!(inside.lives());
     // No more than the machine has is available to it.
     stage.set_available(40);

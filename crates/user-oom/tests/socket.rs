@@ -5,8 +5,9 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -27,7 +28,7 @@ fn place(stage: &Stage) -> Place {
 #[track_caller]
 fn ask(stage: &Stage, request: Request) -> Reply {
     let client = Client::connect(&place(stage), SOON).expect("a daemon listens");
-    client.ask(request, SOON).expect("it answers")
+    client.ask(&request, SOON).expect("it answers")
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn idle_connections_of_roots_to_the_public_socket_do_not_keep_root_waiting() {
     let _idle: Vec<OwnedFd> = (0..40)
         .map(|_| {
             let flags = SockFlag::SOCK_CLOEXEC;
-            let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None);
+            let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None);
             let socket = socket.expect("socket(2) works");
             connect(socket.as_raw_fd(), &address).expect("the daemon listens");
             socket
@@ -68,7 +69,7 @@ fn idle_connections_of_roots_to_the_public_socket_do_not_keep_root_waiting() {
     // Less than one that waits for a place had to wait for it.
     let limit = Duration::from_millis(1500);
     let client = Client::connect(&place(&stage), limit).expect("a daemon listens");
-    let reply = client.ask(Request::Status, limit).expect("it answers");
+    let reply = client.ask(&Request::Status, limit).expect("it answers");
     assert!(matches!(reply, Reply::Status(_)), "{reply:?}");
 }
 
@@ -102,10 +103,56 @@ fn a_stranger_may_ask_how_things_are_and_has_a_share_that_others_do_not_take() {
     let mut others = stage.idle_peers(12, 65534);
     let ask = |request| stage.told_to(65533, request);
     for _ in 0..10 {
-        assert!(ask("status").starts_with("status pid="));
+        assert!(ask("Status").contains(r#""pid":"#));
     }
-    assert_eq!(ask("relief"), "refused not-permitted");
+    let said = ask("Relief");
+    assert!(said.contains("io.user-oom.Control.NotPermitted"), "{said}");
     assert!(others.lives());
+}
+
+/// One that connects by the public socket, says this and reads nothing.
+fn stranger(stage: &Stage, says: &[u8]) -> UnixStream {
+    let path = place(stage).door(Door::Public).to_owned();
+    let mut stream = UnixStream::connect(path).expect("the daemon listens");
+    let limit = Some(Duration::from_secs(60));
+    stream.set_read_timeout(limit).expect("it is a socket");
+    stream.write_all(says).expect("its queue takes that");
+    stream
+}
+
+/// It is hung up on within the limit, and then the next is answered.
+fn is_shown_out(stage: &Stage, mut stranger: UnixStream) {
+    let mut told = Vec::new();
+    match stranger.read_to_end(&mut told) {
+        Ok(_) => {}
+        // Not all that it said was heard.
+        Err(err) => assert_eq!(err.kind(), ErrorKind::ConnectionReset),
+    }
+    let status = b"{\"method\":\"io.user-oom.Control.Status\"}\0";
+    support::until("a place", || {
+        let mut next = self::stranger(stage, status);
+        let mut byte = [0];
+        next.read_exact(&mut byte).ok()
+    });
+}
+
+#[test]
+fn strangers_that_send_slowly_or_never_read_keep_no_place() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    // All places that one user has.
+    let [one, other] = [(); 2].map(|()| stranger(&stage, b"{\"method\":\"io.us"));
+    is_shown_out(&stage, one);
+    is_shown_out(&stage, other);
+    // More than it is answered.
+    let describe = b"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\
+        \"parameters\":{\"interface\":\"io.user-oom.Control\"}}\0";
+    let [one, other] = [(); 2].map(|()| stranger(&stage, &describe.repeat(100)));
+    ask(&stage, Request::Status);
+    is_shown_out(&stage, one);
+    is_shown_out(&stage, other);
+    assert!(daemon.is_running());
 }
 
 #[test]

@@ -279,7 +279,7 @@ fn where_neither_threads_nor_children_can_be_started_it_guards_all_the_same() {
 #[test]
 fn with_few_descriptors_it_guards_all_the_same() {
     // It raises the soft limit itself.
-    for limit in ["--nofile=32", "--nofile=48", "--nofile=64", "--nofile=8:32"] {
+    for limit in ["--nofile=36", "--nofile=48", "--nofile=64", "--nofile=8:36"] {
         let stage = Stage::new();
         let ours = command(&stage, &["--grace", "0.1"]);
         let mut daemon = Daemon::start(&mut by("prlimit", &[limit], &ours));
@@ -291,13 +291,13 @@ fn with_few_descriptors_it_guards_all_the_same() {
 
 #[test]
 fn with_too_few_descriptors_to_see_memory_it_does_not_start_and_says_how_many_would_do() {
-    for limit in ["8", "20", "31"] {
+    for limit in ["8", "20", "35"] {
         let stage = Stage::new();
         let ours = command(&stage, &[]);
         let limiting = format!("--nofile={limit}");
         let mut daemon = Daemon::start(&mut by("prlimit", &[&limiting], &ours));
         daemon.line_with(&format!(
-            "user-oom: {limit} descriptors are too few: raise the hard limit RLIMIT_NOFILE to 32 or more"
+            "user-oom: {limit} descriptors are too few: raise the hard limit RLIMIT_NOFILE to 36 or more"
         ));
         assert_eq!(daemon.ended().code(), Some(1));
     }

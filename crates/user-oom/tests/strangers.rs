@@ -73,7 +73,7 @@ impl Stuck {
 fn ask_status(stage: &Stage) {
     let place = Place::at(&stage.socket()).expect("it is short enough");
     let client = Client::connect(&place, LIMIT).expect("the daemon answers");
-    let reply = client.ask(Request::Status, LIMIT);
+    let reply = client.ask(&Request::Status, LIMIT);
     assert!(matches!(reply, Ok(Reply::Status(_))), "{reply:?}");
 }
 

@@ -25,7 +25,7 @@ fn registered(stage: &Stage, daemon: &mut Daemon) -> Process {
 fn status(stage: &Stage) -> control::Status {
     let place = Place::at(&stage.socket()).expect("it is short enough");
     let client = Client::connect(&place, SOON).expect("it listens");
-    match client.ask(Request::Status, SOON).expect("it answers") {
+    match client.ask(&Request::Status, SOON).expect("it answers") {
         Reply::Status(status) => status,
         other => panic!("it was asked how things are: {other:?}"),
     }

@@ -1,5 +1,5 @@
-//! A peer in a process of its own: `control-test-peer SOCKET ask relief|status`
-//! prints the answer; `control-test-peer SOCKET hold` takes the lock, says
+//! A peer in a process of its own: `control-test-peer SOCKET ask METHOD` prints
+//! the answer in JSON; `control-test-peer SOCKET hold` takes the lock, says
 //! `held` and keeps it until its standard input is closed;
 //! `control-test-peer SOCKET crowd N` connects N times at once, says `crowded`,
 //! asks nothing, and connects again whenever it is hung up on, until its
@@ -33,10 +33,14 @@ fn run() -> Result<(), Box<dyn Error>> {
     let mut stdout = io::stdout();
     match words[..] {
         [socket, "ask", request] => {
-            let request = Request::decode(request.as_bytes())?;
+            let request = match request {
+                "Relief" => Request::Relief,
+                "Status" => Request::Status,
+                _ => return Err("what am I to ask?".into()),
+            };
             let client = Client::connect(&Place::at(Path::new(socket))?, LIMIT)?;
-            let reply = client.ask(request, LIMIT)?;
-            stdout.write_all(reply.encode().as_bytes())?;
+            let reply = client.ask(&request, LIMIT)?;
+            write!(stdout, "{}", reply.parameters())?;
         }
         [socket, "hold"] => {
             let _lock = InstanceLock::take(&Place::at(Path::new(socket))?)?;

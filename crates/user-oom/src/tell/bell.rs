@@ -34,6 +34,11 @@ impl Bell {
         let _ = self.rung.write(1);
     }
 
+    /// What has rung is heard of. Never waits.
+    pub(crate) fn hush(&self) {
+        let _ = self.rung.read();
+    }
+
     /// Nothing more is to come.
     pub(crate) fn ring_the_end(&self) {
         self.over.store(true, Ordering::Release);
@@ -69,7 +74,14 @@ impl Bell {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let _ = self.rung.read();
+        self.hush();
         Ok(())
+    }
+}
+
+/// Readable once it has rung.
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.rung.as_fd()
     }
 }

@@ -10,10 +10,12 @@ use crate::tell::record::{Signal, Victim};
 const KEPT: usize = 64;
 
 /// The last [`KEPT`] victims; the oldest makes room for the next.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fates {
     list: [Option<Fate>; KEPT],
     next: usize,
+    /// How often it has changed.
+    version: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,14 @@ impl Fates {
         Self {
             list: [None; KEPT],
             next: 0,
+            version: 0,
+        }
+    }
+
+    /// Becomes a copy of `other`.
+    pub(crate) fn follow(&mut self, other: &Self) {
+        if self.version != other.version {
+            self.clone_from(other);
         }
     }
 
@@ -46,6 +56,7 @@ impl Fates {
         signal: Signal,
         (cause, need_bytes): (Option<Cause>, u64),
     ) {
+        self.version += 1;
         if let Some(fate) = self.find(|fate| fate.id == victim.id) {
             fate.last = signal;
             // It may be gone from the table by now, and hold nothing.
@@ -70,6 +81,7 @@ impl Fates {
 
     /// The victim `id` is gone.
     pub(crate) fn gone(&mut self, now: Moment, id: ProcessId) {
+        self.version += 1;
         if let Some(fate) = self.find(|fate| fate.id == id) {
             fate.gone.get_or_insert(now);
         }
@@ -79,7 +91,7 @@ impl Fates {
     pub(crate) fn tell(&self, now: Moment, pid: u32) -> Reply {
         let of_that_pid = self.list.iter().flatten().filter(|fate| fate.id.pid == pid);
         let Some(fate) = of_that_pid.max_by_key(|fate| fate.signalled) else {
-            return Reply::Refused(Denial::NoVictim);
+            return Reply::Refused(Denial::NoVictim {});
         };
         Reply::Fate(control::Fate {
             pid,
@@ -172,7 +184,7 @@ mod tests {
         for pid in 1..=65 {
             fates.signalled(at(SECOND), &victim(pid, 1), Signal::Kill, WHY);
         }
-        let none = Reply::Refused(Denial::NoVictim);
+        let none = Reply::Refused(Denial::NoVictim {});
         assert_eq!(fates.tell(at(SECOND), 1), none);
         assert_eq!(told(&fates, 2).pid, 2);
         assert_eq!(told(&fates, 65).pid, 65);

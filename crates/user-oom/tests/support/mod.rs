@@ -46,6 +46,7 @@ fn programs() -> &'static Path {
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet"])
             .args(["--package", "test_procs", "--package", "control"])
+            .args(["--package", "user-oomctl"])
             .args([
                 "--manifest-path",
                 concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),

@@ -1,0 +1,295 @@
+//! What is answered.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use varlink::{GetInterfaceDescriptionReply, ServiceInfo};
+
+use crate::fate::Fate;
+use crate::interface;
+use crate::message::{Mebibytes, MessageError, framed, milliseconds};
+use crate::request::Request;
+use crate::status::Status;
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// Relief is under way.
+    Relief(Relief),
+    /// How things are.
+    Status(Status),
+    /// What was done to a process.
+    Fate(Fate),
+    /// What answers here.
+    Info(Box<ServiceInfo>),
+    /// What can be asked.
+    Description(String),
+    /// The request is not carried out, and why.
+    Refused(Denial),
+}
+
+/// What is done for relief.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relief {
+    /// How.
+    pub by: Relieved,
+    /// How many processes are signalled or paused for it.
+    pub processes: u32,
+    /// What killing them is expected to free, or what they hold in memory, in
+    /// bytes.
+    pub bytes: u64,
+}
+
+/// How relief comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Relieved {
+    /// Units are killed.
+    Kills,
+    /// Units are paused.
+    Pauses,
+}
+
+/// Why a request is not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "error", content = "parameters")]
+pub enum Denial {
+    /// So much is available that a kill would not help.
+    #[serde(rename = "io.user-oom.Control.EnoughAvailable")]
+    EnoughAvailable {
+        /// Available memory in whole percent, rounded down.
+        available_percent: u32,
+    },
+    /// The last relief was just now.
+    #[serde(rename = "io.user-oom.Control.RecoveryInterval")]
+    RecoveryInterval {
+        /// Until the next may be, in whole milliseconds.
+        #[serde(rename = "remaining_ms", with = "milliseconds")]
+        remaining: Duration,
+    },
+    /// What earlier victims still hold is enough.
+    #[serde(rename = "io.user-oom.Control.Pending")]
+    Pending {
+        /// In bytes.
+        bytes: u64,
+    },
+    /// Processes that are not candidates took the memory.
+    #[serde(rename = "io.user-oom.Control.TakenByOthers")]
+    TakenByOthers {},
+    /// All eligible candidates together are not enough.
+    #[serde(rename = "io.user-oom.Control.NothingHelps")]
+    NothingHelps {
+        /// What killing all of them would free, in bytes.
+        eligible_bytes: u64,
+    },
+    /// The daemon decides and kills nothing (`--dryrun`).
+    #[serde(rename = "io.user-oom.Control.DryRun")]
+    DryRun {},
+    /// The daemon has not signalled that process, or so many others since that
+    /// it has forgotten.
+    #[serde(rename = "io.user-oom.Control.NoVictim")]
+    NoVictim {},
+    /// Others may ask this.
+    #[serde(rename = "io.user-oom.Control.NotPermitted")]
+    NotPermitted {
+        /// Which users may.
+        expected: String,
+    },
+    /// That was no call of ours.
+    #[serde(rename = "io.user-oom.Control.NotUnderstood")]
+    NotUnderstood {
+        /// What would have been right.
+        expected: String,
+        /// What is wrong.
+        found: String,
+    },
+    /// There is no such interface here.
+    #[serde(rename = "org.varlink.service.InterfaceNotFound")]
+    InterfaceNotFound {
+        /// Its name.
+        interface: String,
+    },
+    /// The daemon does not know the method; it may be older than the client.
+    #[serde(rename = "org.varlink.service.MethodNotFound")]
+    MethodNotFound {
+        /// Its name.
+        method: String,
+    },
+}
+
+impl Denial {
+    /// Relief is for root and the daemon's own user.
+    #[must_use]
+    pub fn not_permitted() -> Self {
+        Self::NotPermitted {
+            expected: "root, or the daemon's own user".to_owned(),
+        }
+    }
+}
+
+impl From<Denial> for Reply {
+    fn from(denial: Denial) -> Self {
+        Self::Refused(denial)
+    }
+}
+
+impl Reply {
+    /// What this service is.
+    #[must_use]
+    pub fn info() -> Self {
+        Self::Info(Box::new(interface::info()))
+    }
+
+    /// What can be asked of `interface`.
+    #[must_use]
+    pub fn description(interface: &str) -> Self {
+        match interface::description(interface) {
+            Some(description) => Self::Description(description.to_owned()),
+            None => Self::Refused(Denial::InterfaceNotFound {
+                interface: interface.to_owned(),
+            }),
+        }
+    }
+
+    /// As it is sent.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Refused(denial) => framed(denial),
+            _ => framed(&varlink::Reply::parameters(Some(self.parameters()))),
+        }
+    }
+
+    /// What it says, as the interface has it.
+    #[must_use]
+    pub fn parameters(&self) -> Value {
+        let value = match self {
+            Self::Relief(relief) => serde_json::to_value(relief),
+            Self::Status(status) => serde_json::to_value(status),
+            Self::Fate(fate) => serde_json::to_value(fate),
+            Self::Info(info) => serde_json::to_value(info),
+            Self::Description(text) => serde_json::to_value(GetInterfaceDescriptionReply {
+                description: Some(text.clone()),
+            }),
+            Self::Refused(denial) => serde_json::to_value(denial),
+        };
+        // As with `framed`.
+        value.unwrap_or_else(|_| json!({}))
+    }
+
+    /// What a message answers to `request`, its end not included.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`] says what was expected.
+    pub fn decode(request: &Request, message: &[u8]) -> Result<Self, MessageError> {
+        let reply: varlink::Reply = read(serde_json::from_slice(message), "a Varlink answer")?;
+        if reply.error.is_some() {
+            let denial = serde_json::from_slice(message);
+            return read(denial, "an error of io.user-oom.Control").map(Self::Refused);
+        }
+        let given = reply.parameters.unwrap_or_else(|| json!({}));
+        Ok(match request {
+            Request::Relief => Self::Relief(taken(given, "what is done for relief")?),
+            Request::Status => Self::Status(taken(given, "a status")?),
+            Request::Fate { .. } => Self::Fate(taken(given, "what was done to a process")?),
+            Request::Info => Self::Info(taken(given, "what answers")?),
+            Request::Description { .. } => {
+                let told: GetInterfaceDescriptionReply = taken(given, "a description")?;
+                Self::Description(told.description.unwrap_or_default())
+            }
+        })
+    }
+}
+
+fn taken<T: DeserializeOwned>(given: Value, expected: &'static str) -> Result<T, MessageError> {
+    read(serde_json::from_value(given), expected)
+}
+
+fn read<T>(
+    result: Result<T, serde_json::Error>,
+    expected: &'static str,
+) -> Result<T, MessageError> {
+    result.map_err(|source| MessageError { expected, source })
+}
+
+/// For people.
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Relief(relief) => relief.fmt(f),
+            Self::Refused(denial) => write!(f, "refused: {denial}"),
+            Self::Status(status) => status.fmt(f),
+            Self::Fate(fate) => fate.fmt(f),
+            Self::Info(info) => write!(f, "{} {}", info.product, info.version),
+            Self::Description(text) => f.write_str(text),
+        }
+    }
+}
+
+/// For people.
+impl fmt::Display for Relief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noun = match self.processes {
+            1 => "process",
+            _ => "processes",
+        };
+        let (processes, bytes) = (self.processes, Mebibytes(self.bytes));
+        match self.by {
+            Relieved::Kills => write!(f, "kills {processes} {noun} to free {bytes}"),
+            Relieved::Pauses => write!(f, "pauses {processes} {noun} with {bytes} in memory"),
+        }
+    }
+}
+
+/// For people. What a peer wrote is shown without control characters: it may go
+/// to a terminal.
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EnoughAvailable { available_percent } => {
+                write!(f, "{available_percent} % of memory is available")
+            }
+            Self::RecoveryInterval { remaining } => write!(
+                f,
+                "the last relief was just now; the next is possible in {:.1} s",
+                remaining.as_secs_f64()
+            ),
+            Self::Pending { bytes } => {
+                write!(f, "{} are pending from earlier victims", Mebibytes(*bytes))
+            }
+            Self::NothingHelps { eligible_bytes } => write!(
+                f,
+                "all candidates together hold {}, which is not enough",
+                Mebibytes(*eligible_bytes)
+            ),
+            Self::TakenByOthers {} => {
+                f.write_str("processes that are not candidates took the memory")
+            }
+            Self::NotPermitted { expected } => {
+                write!(f, "not permitted; this is for {}", expected.escape_debug())
+            }
+            Self::DryRun {} => f.write_str("a dry run kills nothing"),
+            Self::NoVictim {} => f.write_str("user-oom has not signalled that process"),
+            Self::NotUnderstood { expected, found } => write!(
+                f,
+                "expected {}, found {}",
+                expected.escape_debug(),
+                found.escape_debug()
+            ),
+            Self::InterfaceNotFound { interface } => write!(
+                f,
+                "the daemon does not have the interface `{}`",
+                interface.escape_debug()
+            ),
+            Self::MethodNotFound { method } => write!(
+                f,
+                "the daemon does not know the method `{}`: it may be older than this program",
+                method.escape_debug()
+            ),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What is asked.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use varlink::GetInterfaceDescriptionArgs;
+
+use crate::interface::{NAME, SERVICE};
+use crate::message::{MESSAGE_BYTES, framed};
+use crate::reply::Denial;
+
+/// What a client asks of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// End the least valuable of what would relieve memory.
+    Relief,
+    /// How are things?
+    Status,
+    /// What was done to this process, and why?
+    Fate {
+        /// Which.
+        pid: u32,
+    },
+    /// What answers here?
+    Info,
+    /// What can be asked?
+    Description {
+        /// Of this interface.
+        interface: String,
+    },
+}
+
+/// A request as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What is asked.
+    pub request: Request,
+    /// No answer is wanted.
+    pub oneway: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pid {
+    pid: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+impl Request {
+    /// As it is sent.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let (interface, method, parameters) = match self {
+            Self::Relief => (NAME, "Relief", json!({})),
+            Self::Status => (NAME, "Status", json!({})),
+            Self::Fate { pid } => (NAME, "Fate", json!({ "pid": pid })),
+            Self::Info => (SERVICE, "GetInfo", json!({})),
+            Self::Description { interface } => (
+                SERVICE,
+                "GetInterfaceDescription",
+                json!({ "interface": interface }),
+            ),
+        };
+        framed(&varlink::Request {
+            method: format!("{interface}.{method}").into(),
+            parameters: Some(parameters),
+            ..varlink::Request::default()
+        })
+    }
+}
+
+impl Call {
+    /// What a message asks, its end not included.
+    ///
+    /// # Errors
+    ///
+    /// What it is to be answered: that says what was expected.
+    pub fn decode(message: &[u8]) -> Result<Self, Denial> {
+        if MESSAGE_BYTES <= message.len() {
+            return Err(Denial::NotUnderstood {
+                expected: format!("fewer than {MESSAGE_BYTES} bytes"),
+                found: "more".to_owned(),
+            });
+        }
+        let call: varlink::Request<'_> =
+            serde_json::from_slice(message).map_err(|err| Denial::NotUnderstood {
+                expected: format!(
+                    "a Varlink call such as {{\"method\":\"{NAME}.Status\",\"parameters\":{{}}}}"
+                ),
+                found: err.to_string(),
+            })?;
+        let given = call.parameters;
+        let request = match call.method.rsplit_once('.') {
+            Some((NAME, method)) => match method {
+                "Relief" => no_parameters(given).map(|()| Request::Relief)?,
+                "Status" => no_parameters(given).map(|()| Request::Status)?,
+                "Fate" => {
+                    let Pid { pid } = parameters(given, "pid: a process's number")?;
+                    Request::Fate { pid }
+                }
+                _ => return Err(unknown_method(&call.method)),
+            },
+            Some((SERVICE, method)) => match method {
+                "GetInfo" => no_parameters(given).map(|()| Request::Info)?,
+                "GetInterfaceDescription" => {
+                    let asked: GetInterfaceDescriptionArgs<'_> =
+                        parameters(given, "interface: the name of one")?;
+                    Request::Description {
+                        interface: asked.interface.into_owned(),
+                    }
+                }
+                _ => return Err(unknown_method(&call.method)),
+            },
+            interface => {
+                return Err(Denial::InterfaceNotFound {
+                    interface: interface.map_or("", |(name, _)| name).to_owned(),
+                });
+            }
+        };
+        Ok(Self {
+            request,
+            oneway: call.oneway.unwrap_or(false),
+        })
+    }
+}
+
+fn unknown_method(method: &str) -> Denial {
+    Denial::MethodNotFound {
+        method: method.to_owned(),
+    }
+}
+
+fn no_parameters(given: Option<Value>) -> Result<(), Denial> {
+    parameters(given, "no parameters").map(|Nothing {}| ())
+}
+
+fn parameters<T: DeserializeOwned>(given: Option<Value>, expected: &str) -> Result<T, Denial> {
+    let given = given.unwrap_or_else(|| json!({}));
+    serde_json::from_value(given).map_err(|err| Denial::NotUnderstood {
+        expected: expected.to_owned(),
+        found: err.to_string(),
+    })
+}

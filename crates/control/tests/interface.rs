@@ -1,0 +1,172 @@
+//! What is answered is what the interface describes.
+
+use std::time::Duration;
+
+use control::{Condition, Denial, Fate, Grounds, Relief, Relieved, Reply, Request, Signal, Status};
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn description() -> String {
+    match Reply::description("io.user-oom.Control") {
+        Reply::Description(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The names of the fields between the parentheses that follow `after`.
+fn fields(after: &str) -> Vec<String> {
+    let description = description();
+    let (_, rest) = description.split_once(after).expect("it is described");
+    let (list, _) = rest.split_once(')').expect("it has an end");
+    let fields = list.split(',').map(str::trim).filter(|it| !it.is_empty());
+    let mut fields: Vec<_> = fields
+        .map(|field| field.split_once(':').expect("a type").0.to_owned())
+        .collect();
+    fields.sort();
+    fields
+}
+
+fn keys(value: &Value) -> Vec<String> {
+    let object = value.as_object().expect("parameters are an object");
+    let mut keys: Vec<_> = object.keys().cloned().collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn each_answer_has_the_fields_that_are_described() {
+    let answers = [
+        ("method Status() -> (", Reply::Status(Status::default())),
+        ("method Relief() -> (", Reply::Relief(relief())),
+        ("method Fate(pid: int) -> (", Reply::Fate(fate())),
+    ];
+    for (method, answer) in answers {
+        assert_eq!(keys(&answer.parameters()), fields(method), "{method}");
+    }
+}
+
+#[test]
+fn each_error_has_the_fields_that_are_described() {
+    for denial in denials() {
+        let told = Reply::Refused(denial).parameters();
+        let name = told["error"].as_str().expect("it has a name");
+        let Some(name) = name.strip_prefix("io.user-oom.Control.") else {
+            continue;
+        };
+        let described = fields(&format!("error {name} ("));
+        assert_eq!(keys(&told["parameters"]), described, "{name}");
+    }
+}
+
+fn relief() -> Relief {
+    Relief {
+        by: Relieved::Pauses,
+        processes: 3,
+        bytes: 1 << 20,
+    }
+}
+
+fn fate() -> Fate {
+    Fate {
+        pid: 7,
+        value: None,
+        first: Signal::Term,
+        last: Signal::Kill,
+        cause: Grounds::LastCall,
+        need_bytes: 1,
+        held_bytes: 2,
+        since: Duration::from_millis(3),
+        gone_after: None,
+    }
+}
+
+fn denials() -> Vec<Denial> {
+    vec![
+        Denial::EnoughAvailable {
+            available_percent: 50,
+        },
+        Denial::RecoveryInterval {
+            remaining: Duration::from_millis(900),
+        },
+        Denial::Pending { bytes: 1 << 40 },
+        Denial::TakenByOthers {},
+        Denial::NothingHelps { eligible_bytes: 7 },
+        Denial::DryRun {},
+        Denial::NoVictim {},
+        Denial::not_permitted(),
+        Denial::NotUnderstood {
+            expected: "this".to_owned(),
+            found: "that".to_owned(),
+        },
+        Denial::MethodNotFound {
+            method: "a.b.C".to_owned(),
+        },
+        Denial::InterfaceNotFound {
+            interface: "a.b".to_owned(),
+        },
+    ]
+}
+
+#[track_caller]
+fn check_comes_across(request: &Request, reply: &Reply) {
+    let sent = reply.encode();
+    let (end, message) = sent.split_last().expect("it has an end");
+    assert_eq!(*end, 0);
+    assert!(!message.contains(&0));
+    assert_eq!(&Reply::decode(request, message).expect("an answer"), reply);
+}
+
+#[test]
+fn every_refusal_comes_across() {
+    for denial in denials() {
+        check_comes_across(&Request::Relief, &Reply::Refused(denial));
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_status_comes_across(
+        pid: u32,
+        level in prop_oneof![
+            Just(Condition::Ok),
+            Just(Condition::Warn),
+            Just(Condition::Kill),
+            Just(Condition::Unknown)
+        ],
+        memory: [u32; 5],
+        counts: [u32; 3],
+    ) {
+        let [available_bytes, total_bytes, swap_free_bytes, swap_total_bytes, warn_bytes] =
+            memory.map(|pages| u64::from(pages) << 12);
+        let status = Status {
+            pid,
+            level,
+            available_bytes,
+            total_bytes,
+            swap_free_bytes,
+            swap_total_bytes,
+            registered: counts[0],
+            killed: counts[1].into(),
+            paused: counts[2],
+            warn_bytes,
+        };
+        check_comes_across(&Request::Status, &Reply::Status(status));
+    }
+
+    #[test]
+    fn every_fate_comes_across(pid: u32, value: Option<u32>, since: u32, gone: Option<u32>) {
+        let fate = Fate {
+            pid,
+            value,
+            since: Duration::from_millis(since.into()),
+            gone_after: gone.map(|gone| Duration::from_millis(gone.into())),
+            ..fate()
+        };
+        check_comes_across(&Request::Fate { pid }, &Reply::Fate(fate));
+    }
+
+    #[test]
+    fn nothing_that_is_no_answer_is_taken_for_one(message: Vec<u8>) {
+        prop_assert!(Reply::decode(&Request::Status, &message).is_err());
+    }
+}

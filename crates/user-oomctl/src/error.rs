@@ -1,0 +1,62 @@
+//! What can go wrong, and how that is said.
+
+use std::fmt::Write;
+use std::io;
+use std::process::ExitCode;
+
+use control::{ClientError, Denial, PlaceError};
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The arguments make no sense, or help was asked for.
+    #[error("invalid arguments")]
+    Arguments(#[source] clap::Error),
+    /// No socket can have the path given.
+    #[error("cannot tell where user-oom's control socket is")]
+    Place(#[source] PlaceError),
+    /// No daemon runs.
+    #[error("no user-oom answers at {sockets}: start one, or name its socket with `--socket PATH`")]
+    NoDaemon {
+        /// Where one would be.
+        sockets: String,
+    },
+    /// The daemon does not answer, or not to us.
+    #[error(transparent)]
+    NoAnswer(ClientError),
+    /// The daemon refuses.
+    #[error("refused: {0}")]
+    Refused(Denial),
+    /// Standard output took no line.
+    #[error("cannot print")]
+    Print {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// As `--help` has them.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Arguments(err) if !err.use_stderr() => ExitCode::SUCCESS,
+            Self::Arguments(_) | Self::Place(_) => ExitCode::from(2),
+            Self::NoDaemon { .. } => ExitCode::from(3),
+            Self::NoAnswer(_) | Self::Refused(_) | Self::Print { .. } => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// `err` and all its causes, in one line.
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+    let mut line = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        // Writing to a String cannot fail.
+        let _ = write!(line, ": {err}");
+        cause = err.source();
+    }
+    line
+}

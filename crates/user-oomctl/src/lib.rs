@@ -1,0 +1,63 @@
+//! Asks user-oom how things are and what it would do.
+//!
+//! Each command is one call over the control socket (crate `control`), and what
+//! is printed is the daemon's answer: in plain English, or as it came
+//! (`--json`). It decides and kills nothing itself.
+
+mod arguments;
+mod error;
+mod places;
+mod printer;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::CommandFactory;
+use control::Request;
+
+use crate::arguments::{Arguments, Command};
+pub use crate::error::Error;
+use crate::places::DaemonPlaces;
+use crate::printer::AnswerPrinter;
+
+/// Does what `args` ask for, which begin after the program's name.
+///
+/// # Errors
+///
+/// See [`Error`].
+pub fn run(args: impl Iterator<Item = OsString>) -> Result<(), Error> {
+    let arguments = Arguments::parse_all(args).map_err(Error::Arguments)?;
+    let printer = AnswerPrinter::stdout(arguments.json);
+    match carry_out(arguments, printer) {
+        Err(Error::Print { source }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
+
+fn carry_out(arguments: Arguments, mut printer: AnswerPrinter) -> Result<(), Error> {
+    let daemon = DaemonPlaces::find(arguments.socket.as_deref());
+    match arguments.command {
+        Command::Status => printer.answer(&daemon?.ask(&Request::Status)?),
+        Command::Relieve => printer.answer(&daemon?.ask(&Request::Relief)?),
+        Command::Explain { pid } => printer.answer(&daemon?.ask(&Request::Fate { pid })?),
+        Command::Completions { shell } => {
+            let mut command = Arguments::command();
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "user-oomctl", &mut script);
+            printer.write_unfolded(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+/// Prints `err` and all its causes to standard error, or the help that was
+/// asked for to standard output.
+pub fn report(err: &Error) {
+    // Where even this cannot be printed there is nowhere left to say so.
+    if let Error::Arguments(err) = err {
+        let _ = err.print();
+        return;
+    }
+    let line = format!("user-oomctl: {}\n", error::chain(err));
+    let width = terminal::width(io::stderr());
+    let _ = io::stderr().write_all(terminal::fold(&line, width, 4).as_bytes());
+}

@@ -1,0 +1,87 @@
+//! What is printed.
+
+use std::io::{self, Write};
+
+use control::{Condition, Reply, Status};
+
+use crate::error::Error;
+
+/// How far a folded line is indented.
+const HANG: usize = 4;
+
+/// Where lines are folded, as far as the terminal is no narrower.
+const WIDTH: usize = 80;
+
+/// Standard output.
+#[derive(Debug)]
+pub(crate) struct AnswerPrinter {
+    json: bool,
+}
+
+impl AnswerPrinter {
+    /// `json`: answers are printed as they came.
+    pub(crate) fn stdout(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Prints `reply`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Print`].
+    pub(crate) fn answer(&mut self, reply: &Reply) -> Result<(), Error> {
+        if self.json {
+            return self.write_unfolded(&format!("{}\n", reply.parameters()));
+        }
+        match reply {
+            Reply::Status(status) => self.write(&how_it_is(status)),
+            _ => self.write(&format!("{reply}\n")),
+        }
+    }
+
+    /// Prints lines, folded to the terminal's width.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Print`].
+    pub(crate) fn write(&mut self, lines: &str) -> Result<(), Error> {
+        let width = terminal::width(io::stdout()).map_or(WIDTH, |width| width.min(WIDTH));
+        self.write_unfolded(&terminal::fold(lines, Some(width), HANG))
+    }
+
+    /// Prints lines for a program.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Print`].
+    pub(crate) fn write_unfolded(&mut self, lines: &str) -> Result<(), Error> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(lines.as_bytes());
+        written
+            .and_then(|()| stdout.flush())
+            .map_err(|source| Error::Print { source })
+    }
+}
+
+fn how_it_is(status: &Status) -> String {
+    let mebibytes = |bytes: u64| bytes >> 20;
+    let memory = match status.level {
+        Condition::Unknown => "not readable".to_owned(),
+        _ => format!(
+            "{} of {} MiB available; warns at {} MiB",
+            mebibytes(status.available_bytes),
+            mebibytes(status.total_bytes),
+            mebibytes(status.warn_bytes)
+        ),
+    };
+    let swap = match (status.level, mebibytes(status.swap_total_bytes)) {
+        (Condition::Unknown, _) => "not readable".to_owned(),
+        (_, 0) => "none".to_owned(),
+        (_, total) => format!("{} of {total} MiB free", mebibytes(status.swap_free_bytes)),
+    };
+    format!(
+        "user-oom (pid {}): level {}\n  memory      {memory}\n  swap        {swap}\n  \
+         registered  {}\n  killed      {}\n  paused      {}\n",
+        status.pid, status.level, status.registered, status.killed, status.paused
+    )
+}
