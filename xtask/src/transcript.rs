@@ -309,9 +309,9 @@ pub(crate) mod tests {
         \x20 chose 1 of 2 candidates: optimal (read in 1.076 ms, chosen in 1.520 ms)\n\
         2026-11-26T01:40:12Z kill pid=579 signal=SIGKILL name=test_proc2 reason=\"low memory (warn)\" VmRSS=54MiB\n\
         \x20   PID  NAME             procs  oom_score    value      VmRSS      growth\n\
-        \x20   579  test_proc2           1        702        5     54 MiB   +23 MiB/s  kill, cost 2.5 = value 5 × ½ (growing)\n\
+        \x20   579  test_proc2           1        702        5     54 MiB   +23 MiB/s  kill, cost 2.5 = value 5, counts as 2.5 while it grows\n\
         \x20   107  ml_test1             1        949        9    436 MiB              keep\n\
-        \x20 growing: took a tenth or more of what memory fell by in 10 s; counts half\n\
+        \x20 grows: took a tenth or more of what memory fell by in 10 s; counts half\n\
         --- end of daemon\n\
         --- monitor\n\
         psi-monitor watches /proc/pressure/memory\n\

@@ -145,7 +145,7 @@ impl fmt::Display for Basis {
 /// What a unit costs, step by step, as the choice counted it.
 ///
 /// [`fmt::Display`] is the sum as one would write it down:
-/// `cost 0.03 = value 8 × ½ (growing) − penalty 3.97`.
+/// `cost 0.03 = value 8, counts as 4 while it grows, − penalty 3.97`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// What it begins with.
@@ -210,10 +210,12 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cost {} = {}", self.cost, self.basis)?;
         if self.growing {
-            f.write_str(" × ½ (growing)")?;
+            let half = self.basis.cost().half();
+            write!(f, ", counts as {half} while it grows")?;
         }
         if self.penalty > Cost::ZERO {
-            write!(f, " − penalty {}", self.penalty)?;
+            let comma = if self.growing { "," } else { "" };
+            write!(f, "{comma} − penalty {}", self.penalty)?;
         }
         Ok(())
     }
@@ -250,12 +252,17 @@ mod tests {
     #[test]
     fn each_step_of_a_registered_units_cost_is_shown() {
         check(Basis::Value(8), false, 0, "cost 8 = value 8");
-        check(Basis::Value(8), true, 0, "cost 4 = value 8 × ½ (growing)");
+        check(
+            Basis::Value(8),
+            true,
+            0,
+            "cost 4 = value 8, counts as 4 while it grows",
+        );
         check(
             Basis::Value(8),
             true,
             3 * Cost::PARTS,
-            "cost 1 = value 8 × ½ (growing) − penalty 3",
+            "cost 1 = value 8, counts as 4 while it grows, − penalty 3",
         );
         check(
             Basis::Value(8),
@@ -282,7 +289,7 @@ mod tests {
             basis,
             true,
             0,
-            "cost 5.5 = value 11 (2 + 7/h × 1.3 h) × ½ (growing)",
+            "cost 5.5 = value 11 (2 + 7/h × 1.3 h), counts as 5.5 while it grows",
         );
     }
 
@@ -299,7 +306,7 @@ mod tests {
             share,
             true,
             0,
-            "cost 0.01 = 0.02 (its share of its group's 1) × ½ (growing)",
+            "cost 0.01 = 0.02 (its share of its group's 1), counts as 0.01 while it grows",
         );
     }
 

@@ -15,7 +15,7 @@
 //!
 //! // A growing process costs half its value, less the penalty for earlier losses.
 //! let explanation = Explanation::new(Basis::Value(8), true, Cost::of_value(3));
-//! assert_eq!(explanation.to_string(), "cost 1 = value 8 × ½ (growing) − penalty 3");
+//! assert_eq!(explanation.to_string(), "cost 1 = value 8, counts as 4 while it grows, − penalty 3");
 //! ```
 
 mod ask;

@@ -88,7 +88,7 @@ fn what_stands_still_is_not_said_to_grow_at_the_first_decision() {
     daemon.line_with("; need 130 MiB");
     for _ in 0..2 {
         let row = daemon.line_with(" test_proc1 ");
-        assert!(!row.contains("growing"), "{row}");
+        assert!(!row.contains("while it grows"), "{row}");
     }
 }
 

@@ -636,7 +636,7 @@ fn explain(out: &mut impl Write, legend: Legend) -> io::Result<()> {
     for (is_used, line) in [
         (
             legend.growing,
-            "growing: took a tenth or more of what memory fell by in 10 s; counts half",
+            "grows: took a tenth or more of what memory fell by in 10 s; counts half",
         ),
         (
             legend.penalty,
@@ -1391,9 +1391,9 @@ mod tests {
         assert_eq!(
             table(None),
             "\x20   PID  NAME             procs  oom_score    value      VmRSS      growth\n\
-             \x20    12  train                3        700        8    300 MiB   +40 MiB/s  kill, cost 2 = value 8 × ½ (growing) − penalty 2\n\
+             \x20    12  train                3        700        8    300 MiB   +40 MiB/s  kill, cost 2 = value 8, counts as 4 while it grows, − penalty 2\n\
              4194304  train                1        700        -    300 MiB              keep, cost 0.02 = 0.02 (its share of its group's 1)\n\
-             \x20 growing: took a tenth or more of what memory fell by in 10 s; counts half\n\
+             \x20 grows: took a tenth or more of what memory fell by in 10 s; counts half\n\
              \x20 penalty: its share of the values lost earlier because it grew\n\
              \x20 group's 1: its unregistered processes share a value of 1, by memory held\n"
         );
@@ -1436,10 +1436,10 @@ mod tests {
             table(Some(80)),
             "\x20   PID  NAME             procs  oom_score    value      VmRSS      growth\n\
              \x20    12  train                3        700        8    300 MiB   +40 MiB/s  kill\n\
-             \x20        cost 2 = value 8 × ½ (growing) − penalty 2\n\
+             \x20        cost 2 = value 8, counts as 4 while it grows, − penalty 2\n\
              4194304  train                1        700        -    300 MiB              keep\n\
              \x20        cost 0.02 = 0.02 (its share of its group's 1)\n\
-             \x20 growing: took a tenth or more of what memory fell by in 10 s; counts half\n\
+             \x20 grows: took a tenth or more of what memory fell by in 10 s; counts half\n\
              \x20 penalty: its share of the values lost earlier because it grew\n\
              \x20 group's 1: its unregistered processes share a value of 1, by memory held\n"
         );
