@@ -23,6 +23,9 @@ pub struct Memory {
     pub worthless_swap_bytes: u64,
     /// What zram holds in memory of what was swapped out to it.
     pub zram_bytes: u64,
+    /// Of `SwapCached`, what no process has mapped: in swap, and in memory as well,
+    /// which `MemAvailable` leaves out. 0 where that is not known.
+    pub swap_cached_bytes: u64,
     /// `AnonPages`.
     pub anon_bytes: u64,
     /// `Shmem`: tmpfs and shared memory; killing a process need not free it.

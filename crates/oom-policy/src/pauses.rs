@@ -9,7 +9,6 @@ use std::time::Duration;
 use model::{Cost, Memory, Moment, Process, ProcessId};
 
 use crate::buffer::reserve_to;
-use crate::forecast::left_bytes;
 use crate::levels::Levels;
 use crate::units::Unit;
 
@@ -19,8 +18,6 @@ const SLICE: Duration = Duration::from_secs(30);
 const LEFT_ALONE: Duration = Duration::from_secs(300);
 /// Paging out takes no longer, or is not waited for.
 const PAGING_OUT: Duration = Duration::from_secs(5);
-/// One that had grown without end is let run only where it could for so long.
-const TRIAL: Duration = Duration::from_secs(10);
 /// No unit is thawed before tasks have not stalled for so long,
 const CALM: Duration = Duration::from_secs(2);
 /// nor before it was paused for so long,
@@ -38,6 +35,8 @@ struct Pause {
     swap_bytes: u64,
     /// What it costs to kill, as of the last table.
     cost: Cost,
+    /// What it held when it was paused.
+    held_bytes: u64,
     /// How fast it grew when it was paused.
     growth_bytes_per_second: u64,
     /// Whether a member is in the last table.
@@ -57,6 +56,10 @@ enum Stage {
     },
     /// It runs until then, or until tasks stall: it had grown without end.
     Trial {
+        until: Moment,
+    },
+    /// It runs, and until then takes back what it has in swap.
+    Returning {
         until: Moment,
     },
 }
@@ -87,6 +90,30 @@ pub(crate) struct Pauses {
     last_slice: Option<Moment>,
 }
 
+/// What runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Running {
+    /// What the most valuable unit costs that holds a noticeable amount.
+    pub(crate) cost: Cost,
+    /// What all are expected to take more.
+    growth_bytes: u64,
+}
+
+impl Running {
+    pub(crate) fn add_growth(&mut self, unit: &Unit) {
+        self.growth_bytes = self.growth_bytes.saturating_add(expected_growth(unit));
+    }
+}
+
+/// What `unit` takes within a slice: as much again as it holds at most, for what
+/// loads grows as a leak does.
+pub(crate) fn expected_growth(unit: &Unit) -> u64 {
+    let growth = unit.growth.bytes_per_second;
+    growth
+        .saturating_mul(SLICE.as_secs())
+        .min(unit.held_bytes())
+}
+
 /// A unit that is to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
@@ -107,7 +134,21 @@ impl Pauses {
     const MOST_PROCESSES: usize = 256;
 
     /// Whether so many more units of so many processes may be paused.
-    pub(crate) fn has_room(&self, units: usize, processes: usize) -> bool {
+    pub(crate) fn has_room(&mut self, units: usize, processes: usize) -> bool {
+        if self.holds(units, processes) {
+            return true;
+        }
+        let returns = |unit: u32, all: &[Pause]| {
+            let mut all = all.iter();
+            all.any(|pause| pause.unit.pid == unit && pause.returns())
+        };
+        self.members
+            .retain(|member| !returns(member.1, &self.units));
+        self.units.retain(|pause| !pause.returns());
+        self.holds(units, processes)
+    }
+
+    fn holds(&self, units: usize, processes: usize) -> bool {
         self.units.len() + units <= Self::MOST
             && self.members.len() + processes <= Self::MOST_PROCESSES
     }
@@ -141,7 +182,7 @@ impl Pauses {
     pub(crate) fn any_pages_out(&self, now: Moment) -> bool {
         self.units.iter().any(|pause| match pause.stage {
             Stage::Paused { since } => !pause.is_paged_out && now.since(since) < PAGING_OUT,
-            Stage::Spared { .. } | Stage::Trial { .. } => false,
+            Stage::Spared { .. } | Stage::Trial { .. } | Stage::Returning { .. } => false,
         })
     }
 
@@ -191,15 +232,17 @@ impl Pauses {
 
     /// The unit that `leader` leads is paused; its members are added next.
     pub(crate) fn pause(&mut self, now: Moment, leader: ProcessId, unit: &Unit, cost: Cost) {
-        let grew = self
-            .of_unit(leader)
-            .map_or(0, |pause| pause.growth_bytes_per_second);
+        let grew = self.of_unit(leader).map_or(0, |pause| match pause.stage {
+            Stage::Returning { .. } => 0,
+            _ => pause.growth_bytes_per_second,
+        });
         self.drop_unit(leader);
         self.units.push(Pause {
             unit: leader,
             stage: Stage::Paused { since: now },
             swap_bytes: unit.swap_bytes,
             cost,
+            held_bytes: unit.held_bytes(),
             growth_bytes_per_second: if unit.growth.is_growing {
                 grew.max(unit.growth.bytes_per_second)
             } else {
@@ -250,7 +293,7 @@ impl Pauses {
         match (spared, pause.is_leak()) {
             (true, true) => pause.stage = Stage::Trial { until },
             (true, false) => pause.stage = Stage::Spared { until },
-            (false, _) => self.drop_unit(unit),
+            (false, _) => pause.stage = Stage::Returning { until },
         }
         if spared {
             self.last_slice = Some(now);
@@ -291,7 +334,9 @@ impl Pauses {
             pause.is_there
                 && match pause.stage {
                     Stage::Paused { .. } => true,
-                    Stage::Spared { until } | Stage::Trial { until } => now < until,
+                    Stage::Spared { until }
+                    | Stage::Trial { until }
+                    | Stage::Returning { until } => now < until,
                 }
         });
         self.members
@@ -305,14 +350,40 @@ impl Pauses {
         }
     }
 
-    /// Which unit is to go on now, if any. `running`: what the most valuable
-    /// unit costs that runs and holds a noticeable amount.
+    /// `memory`, of which what was paged out and is in memory still counts as
+    /// available: the kernel takes it for others first, and for the units
+    /// themselves it is there already. The levels do not count on it.
+    pub(crate) fn with_cached(&self, memory: &Memory) -> Memory {
+        let cached = memory.swap_cached_bytes.min(self.in_swap(|_| true));
+        Memory {
+            available_bytes: memory.available_bytes.saturating_add(cached),
+            ..*memory
+        }
+    }
+
+    fn in_swap(&self, is_in: fn(&Pause) -> bool) -> u64 {
+        let units = self.units.iter().filter(|pause| is_in(pause));
+        units.fold(0, |sum, pause| u64::saturating_add(sum, pause.swap_bytes))
+    }
+
+    /// What may go on in. Of what was thawed a moment ago the rest is still to come,
+    /// and what runs grows.
+    fn room(&self, memory: &Memory, levels: &Levels, running: Running) -> u64 {
+        let taken = levels
+            .recovery_memory
+            .saturating_add(self.in_swap(Pause::returns))
+            .saturating_add(running.growth_bytes);
+        let available = self.with_cached(memory).available_bytes;
+        available.saturating_sub(taken)
+    }
+
+    /// Which unit is to go on now, if any.
     pub(crate) fn turn(
         &self,
         now: Moment,
         memory: &Memory,
         levels: &Levels,
-        running: Cost,
+        running: Running,
     ) -> Option<Turn> {
         let has_passed =
             |since: Option<Moment>, span| since.is_none_or(|since| span <= now.since(since));
@@ -321,19 +392,29 @@ impl Pauses {
         }
         let mut paused = self.units.iter().filter_map(|pause| match pause.stage {
             Stage::Paused { since } => Some((pause, now.since(since))),
-            Stage::Spared { .. } | Stage::Trial { .. } => None,
+            Stage::Spared { .. } | Stage::Trial { .. } | Stage::Returning { .. } => None,
         });
-        let room = memory
-            .available_bytes
-            .saturating_sub(levels.recovery_memory);
-        let fits = |pause: &Pause| pause.needs_bytes() <= room;
+        let room = self.room(memory, levels, running);
+        let swap_room = memory
+            .free_swap_bytes()
+            .saturating_sub(levels.warn_swap)
+            .saturating_sub(running.growth_bytes);
+        // What grows is to be paused again, and for a second time as well.
+        let can_grow = |pause: &Pause| pause.growth_bytes(now) <= swap_room / 2;
+        // One that has nothing in swap still needs memory not to be short.
+        let fits = |pause: &Pause| {
+            let needed = pause.swap_bytes.saturating_add(pause.growth_bytes(now));
+            needed.max(1) <= room && can_grow(pause)
+        };
         let missing = |pause: &Pause| {
             let may_be_exchanged = !fits(pause) && !pause.is_leak();
             may_be_exchanged.then_some(pause.swap_bytes)
         };
         if has_passed(self.stalled, CALM) {
+            let most = paused.clone().map(|(pause, _)| pause.cost).max();
+            let is_wanted = |pause: &Pause| running.cost < pause.cost && Some(pause.cost) == most;
             let may_go_on = |(pause, waited): &(&Pause, Duration)| {
-                LEAST <= *waited && (fits(pause) || running < pause.cost)
+                LEAST <= *waited && (fits(pause) || is_wanted(pause))
             };
             let best = paused
                 .clone()
@@ -350,15 +431,9 @@ impl Pauses {
         if !has_passed(self.last_slice, SLICE) {
             return None;
         }
-        // A second trial is as good as the first: half of what is left.
-        let left = left_bytes(memory, levels) / 2;
-        let can_run = |pause: &Pause| {
-            let growth = pause.growth_bytes_per_second;
-            growth.saturating_mul(TRIAL.as_secs()) <= left
-        };
         let (pause, _) = paused
             .by_ref()
-            .filter(|(pause, waited)| SLICE <= *waited && can_run(pause))
+            .filter(|(pause, waited)| SLICE <= *waited && can_grow(pause))
             .max_by_key(|(_, waited)| *waited)?;
         Some(Turn {
             unit: pause.unit,
@@ -373,16 +448,29 @@ impl Pause {
         matches!(self.stage, Stage::Paused { .. })
     }
 
+    fn returns(&self) -> bool {
+        matches!(self.stage, Stage::Returning { .. })
+    }
+
     /// Whether it grew when it was paused, and would take any room there is.
     fn is_leak(&self) -> bool {
         self.growth_bytes_per_second > 0
     }
 
-    /// What must be available for it to go on: what it has in swap, and for one
-    /// that grows what it takes within a slice.
-    fn needs_bytes(&self) -> u64 {
-        let growth = self.growth_bytes_per_second;
-        self.swap_bytes
-            .saturating_add(growth.saturating_mul(SLICE.as_secs()))
+    /// What it is expected to take once it goes on, beyond what it has in swap. The
+    /// longer it waits the less is made of it, or it would wait for ever: half with
+    /// each slice.
+    fn growth_bytes(&self, now: Moment) -> u64 {
+        let expected = self
+            .growth_bytes_per_second
+            .saturating_mul(SLICE.as_secs())
+            .min(self.held_bytes);
+        let Stage::Paused { since } = self.stage else {
+            return expected;
+        };
+        let halvings = u32::try_from(now.since(since).as_secs() / SLICE.as_secs());
+        expected
+            .checked_shr(halvings.unwrap_or(u32::MAX))
+            .unwrap_or(0)
     }
 }

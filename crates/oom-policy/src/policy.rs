@@ -13,7 +13,7 @@ use crate::choice::{Choice, Frees};
 use crate::forecast::left_bytes;
 use crate::gate::Gates;
 use crate::levels::{Levels, Pool, share};
-use crate::pauses::{Pauses, Turned};
+use crate::pauses::{Pauses, Running, Turned, expected_growth};
 use crate::ranking::{Ranked, Ranking};
 use crate::scope::{Look, ScopeState, Severity};
 use crate::settings::Settings;
@@ -343,11 +343,17 @@ impl Policy {
             ),
             Cause::Level(Level::Kill) => (Severity::Kill, levels.pool(memory), levels.need(memory)),
             Cause::Level(_) => (Severity::Warn, levels.pool(memory), levels.need(memory)),
-            Cause::Stall | Cause::TimeSlice | Cause::Relief => {
+            // Nothing is killed for a stall.
+            Cause::Stall | Cause::TimeSlice => {
+                let memory = &self.scope.pauses.with_cached(memory);
+                let seen = Situation { memory, ..seen };
+                let need = levels.relief_need(memory);
+                return self.pause_for(now, seen, levels, cause, need);
+            }
+            Cause::Relief => {
                 let need = levels.relief_need(memory);
                 let verdict = self.pause_for(now, seen, levels, cause, need);
-                // Nothing is killed for a stall.
-                if verdict == Verdict::Paused || cause != Cause::Relief {
+                if verdict == Verdict::Paused {
                     return verdict;
                 }
                 if let Some(refusal) =
@@ -382,7 +388,7 @@ impl Policy {
             return Verdict::Refused(Refusal::TakenByOthers);
         }
         let bare_need = bare_need.min(owed);
-        self.weigh(seen, |_, _| true, |unit| freed_bytes(unit, pool));
+        self.weigh(seen, severity, |_, _| true, |unit| freed_bytes(unit, pool));
         self.tie();
         let verdict = self.choose(severity, pending, bare_need.saturating_sub(pending));
         // At the kill level the kernel would kill it, whatever comes back.
@@ -433,6 +439,7 @@ impl Policy {
     fn weigh(
         &mut self,
         seen: Situation<'_>,
+        severity: Severity,
         may: impl Fn(&Unit, Class) -> bool,
         freed: impl Fn(&Unit) -> u64,
     ) {
@@ -459,7 +466,7 @@ impl Policy {
                 explanation,
                 held_bytes: unit.held_bytes(),
                 growth_bytes_per_second: unit.growth.bytes_per_second,
-                frees_bytes: freed.saturating_add(self.over_horizon(unit)),
+                frees_bytes: freed.saturating_add(self.growth_ahead(severity, unit)),
                 ends_with: None,
                 ends: 0,
                 is_paused: unit.turned == Turned::Paused,
@@ -491,19 +498,24 @@ impl Policy {
         }
     }
 
-    /// What a unit takes more until the horizon: nothing where it is paused.
-    fn over_horizon(&self, unit: &Unit) -> u64 {
-        if unit.turned == Turned::Paused {
+    /// What a unit takes more until the horizon: nothing where it is paused. What
+    /// is paused waits for longer than that, and so may what is left running.
+    fn growth_ahead(&self, severity: Severity, unit: &Unit) -> u64 {
+        let horizon = self.settings.horizon;
+        if unit.turned == Turned::Paused || horizon.is_zero() {
             return 0;
         }
-        let millis = u64::try_from(self.settings.horizon.as_millis()).unwrap_or(u64::MAX);
+        if severity == Severity::Pause {
+            return expected_growth(unit);
+        }
+        let millis = u64::try_from(horizon.as_millis()).unwrap_or(u64::MAX);
         share(millis, 1000, unit.growth.bytes_per_second)
     }
 
     /// Chooses for `bare_need` bytes, growth not yet counted.
     fn choose(&mut self, severity: Severity, pending: u64, bare_need: u64) -> Verdict {
         let frees = Frees::of(&self.decision.candidates);
-        let (all_growth, ordinary_growth, weighed_growth) = self.growths();
+        let (all_growth, ordinary_growth, weighed_growth) = self.growths(severity);
         let all_growth = match self.decision.blame {
             Some(_) if severity == Severity::Warn => ordinary_growth,
             _ => all_growth,
@@ -554,19 +566,19 @@ impl Policy {
 
     /// What will be taken until the horizon: by all units, by the ordinary
     /// candidates, by all candidates.
-    fn growths(&self) -> (u64, u64, u64) {
+    fn growths(&self, severity: Severity) -> (u64, u64, u64) {
         let all = self
             .units
             .units
             .iter()
             .filter(|unit| unit.standing != Standing::Dying)
             .fold(0, |sum, unit| {
-                u64::saturating_add(sum, self.over_horizon(unit))
+                u64::saturating_add(sum, self.growth_ahead(severity, unit))
             });
         let mut ordinary: u64 = 0;
         let mut weighed: u64 = 0;
         for (candidate, unit) in self.decision.candidates.iter().zip(&self.weighed) {
-            let growth = self.over_horizon(&self.units.units[at(*unit)]);
+            let growth = self.growth_ahead(severity, &self.units.units[at(*unit)]);
             weighed = weighed.saturating_add(growth);
             if candidate.class == Class::Ordinary {
                 ordinary = ordinary.saturating_add(growth);
@@ -882,7 +894,7 @@ impl Policy {
         };
         // Page tables stay where they are.
         let pool = Pool::MemoryAndActiveSwap;
-        self.weigh(seen, may, |unit| {
+        self.weigh(seen, Severity::Pause, may, |unit| {
             freed_bytes(unit, pool).saturating_sub(unit.page_table_bytes)
         });
         let verdict = self.choose(Severity::Pause, 0, need_bytes);
@@ -943,12 +955,12 @@ impl Policy {
             self.scope.pauses.add(process, leader);
             actions.push(Action::Freeze(process));
             if *leads {
-                let bytes = unit.resident_bytes.min(room_left);
-                room_left -= bytes;
+                // All of it, though it may hold more by the time it stands still.
                 actions.push(Action::PageOut {
                     unit: leader,
-                    mebibytes: u32::try_from(bytes >> 20).unwrap_or(u32::MAX),
+                    mebibytes: u32::try_from(room_left >> 20).unwrap_or(u32::MAX),
                 });
+                room_left = room_left.saturating_sub(unit.resident_bytes);
             }
         }
         self.scope.pauses.sort();
@@ -968,17 +980,20 @@ impl Policy {
             return Verdict::Idle;
         }
         self.groups.sum(memory, &mut self.units.units);
-        let mut running = Cost::ZERO;
+        let mut running = Running::default();
         for unit in &self.units.units {
             let cost = value::explain(unit).cost;
             if unit.turned == Turned::Paused {
                 let leader = seen.processes[at(unit.leader)].id;
                 self.scope.pauses.note_cost(leader, cost);
-            } else if unit.turned == Turned::Spared {
+                continue;
+            }
+            running.add_growth(unit);
+            if unit.turned == Turned::Spared {
                 // It has its time, whatever its value.
-                running = Cost::from_parts(u64::MAX);
+                running.cost = Cost::from_parts(u64::MAX);
             } else if self.is_noticeable(memory, unit) {
-                running = running.max(cost);
+                running.cost = running.cost.max(cost);
             }
         }
         let Some(turn) = self.scope.pauses.turn(now, memory, levels, running) else {

@@ -167,9 +167,11 @@ impl ScopeState {
         let wait = self
             .pace
             .after_look(now, memory, &levels, level, settings.shortest_look);
-        self.forecast.look(now, memory, &levels);
+        // What has just been paged out is no loss of memory.
+        let roomy = self.pauses.with_cached(memory);
+        self.forecast.look(now, &roomy, &levels);
         let due = self.victims.next_due();
-        let ask = self.ask(now, memory, ask, &levels, settings);
+        let ask = self.ask(now, &roomy, ask, &levels, settings);
         let is_granted = match ask {
             Ask::Pause => level == Level::Ok,
             Ask::Relief if level == Level::Ok => {

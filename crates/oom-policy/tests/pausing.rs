@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use machine::{Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, registered, system};
 use oom_policy::{
-    Action, Ask, Cause, Dossier, Event, Memory, Pausing, Process, Settings, Unpausable, Verdict,
+    Action, Ask, Cause, Dossier, Event, Memory, Pausing, Process, Seen, Settings, Unpausable,
+    Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -123,6 +124,179 @@ fn a_leak_is_let_run_only_where_it_could_for_a_while() {
     assert!(!any_signal(&machine));
 }
 
+/// The kernel keeps it there, and does not call it available, until it is wanted.
+#[test]
+fn what_is_paged_out_and_in_memory_as_well_is_room_to_go_on_in() {
+    let mut machine = Machine::new(Settings::default(), GIB, GIB).caching_swap();
+    machine.add(Task::steady(job(10, "editor", 9, 300)));
+    for (pid, name) in [(20, "one"), (30, "two"), (40, "three")] {
+        machine.add(Task::growing(job(pid, name, 2, 10), 60 * MIB).up_to(260 * MIB));
+    }
+    machine.run_for(5 * SECOND);
+    assert_eq!(machine.frozen(), ["two", "three"]);
+    machine.run_for(30 * SECOND);
+    // Of them, two fit beside it.
+    assert_eq!(machine.frozen().len(), 1);
+    assert!(!any_signal(&machine));
+}
+
+/// 1 GiB, and half of as much swap free; the recovery threshold is at 154 MiB.
+fn shown(available_mib: u64, ask: Ask, processes: &[Process]) -> Snapshot {
+    Snapshot {
+        memory: Memory {
+            total_bytes: GIB,
+            available_bytes: available_mib * MIB,
+            swap_total_bytes: GIB,
+            swap_free_bytes: GIB / 2,
+            ..Memory::default()
+        },
+        ask,
+        processes: processes.to_vec(),
+    }
+}
+
+/// The process, all paged out.
+fn in_swap(process: Process) -> Process {
+    Process {
+        seen: Seen {
+            anon_bytes: 0,
+            swap_bytes: process.seen.anon_bytes,
+            ..process.seen
+        },
+        ..process
+    }
+}
+
+/// What is frozen and thawed at the `second`.
+fn turns(policy: &mut Driven, second: u64, snapshot: &Snapshot) -> Vec<Action> {
+    let now = Duration::from_secs(1000 + second);
+    let actions = policy.step(now, snapshot).actions.iter();
+    let is_turn = |action: &&Action| matches!(action, Action::Freeze(_) | Action::Thaw(_));
+    actions.filter(is_turn).copied().collect()
+}
+
+/// It is faulted in over seconds, and the memory for that is available until then.
+#[test]
+fn what_is_thawed_takes_what_it_has_in_swap_before_another_goes_on() {
+    let (one, two) = (job(20, "one", 9, 100), job(30, "two", 5, 100));
+    let editor = job(10, "editor", 50, 300);
+    let mut policy = Driven::new(Settings::default(), 64);
+    let mut at = |second, available_mib, ask, processes: [Process; 3]| {
+        turns(&mut policy, second, &shown(available_mib, ask, &processes))
+    };
+    let both = [Action::Freeze(one.id), Action::Freeze(two.id)];
+    assert_eq!(at(0, 10, Ask::Pause, [editor, one, two]), both);
+    let paged_out = [editor, in_swap(one), in_swap(two)];
+    assert_eq!(at(1, 300, Ask::None, paged_out), []);
+    assert_eq!(at(6, 300, Ask::None, paged_out), [Action::Thaw(one.id)]);
+    assert_eq!(at(8, 300, Ask::None, paged_out), []);
+    let there = [editor, one, in_swap(two)];
+    assert_eq!(at(10, 300, Ask::None, there), [Action::Thaw(two.id)]);
+}
+
+/// Paging out stalls tasks, and MemAvailable rises by none of what stays in the
+/// swap cache.
+#[test]
+fn for_what_is_in_memory_as_well_as_in_swap_no_other_is_paused() {
+    let (one, two) = (job(20, "one", 2, 150), job(30, "two", 5, 200));
+    let editor = job(10, "editor", 50, 300);
+    let is_paused_as_well = |cached_mib: u64| {
+        let mut policy = Driven::new(Settings::default(), 64);
+        let first = shown(10, Ask::Pause, &[editor, one, two]);
+        assert_eq!(turns(&mut policy, 0, &first), [Action::Freeze(one.id)]);
+        policy.learn(Duration::from_secs(1001), Event::PagedOut(one.id));
+        let mut then = shown(60, Ask::Pause, &[editor, in_swap(one), two]);
+        then.memory.swap_cached_bytes = cached_mib * MIB;
+        turns(&mut policy, 2, &then) == [Action::Freeze(two.id)]
+    };
+    assert!(is_paused_as_well(0));
+    assert!(!is_paused_as_well(150));
+}
+
+/// Though it has waited for longer.
+#[test]
+fn none_takes_the_place_of_one_that_is_worth_more() {
+    let (cheap, dear) = (job(20, "cheap", 5, 300), job(30, "dear", 9, 300));
+    let other = job(10, "other", 2, 20);
+    let mut policy = Driven::new(Settings::default(), 64);
+    let mut at = |second, available_mib, ask, processes: [Process; 3]| {
+        turns(&mut policy, second, &shown(available_mib, ask, &processes))
+    };
+    let first = at(0, 10, Ask::Pause, [other, cheap, dear]);
+    assert_eq!(first, [Action::Freeze(cheap.id)]);
+    let dear_grows = Process {
+        seen: Seen {
+            anon_bytes: 400 * MIB,
+            ..dear.seen
+        },
+        ..dear
+    };
+    let then = at(2, 10, Ask::Relief, [other, in_swap(cheap), dear_grows]);
+    assert_eq!(then, [Action::Freeze(dear.id)]);
+    let both = [other, in_swap(cheap), in_swap(dear_grows)];
+    assert_eq!(at(6, 170, Ask::None, both), []);
+    assert!(at(8, 170, Ask::None, both).contains(&Action::Thaw(dear.id)));
+}
+
+/// Where swap was full it was not paged out.
+#[test]
+fn what_has_nothing_in_swap_goes_on_once_memory_is_not_short() {
+    let (one, editor) = (job(20, "one", 2, 150), job(10, "editor", 50, 300));
+    let mut policy = Driven::new(Settings::default(), 64);
+    let mut at = |second, available_mib, ask| {
+        turns(
+            &mut policy,
+            second,
+            &shown(available_mib, ask, &[editor, one]),
+        )
+    };
+    assert_eq!(at(0, 10, Ask::Pause), [Action::Freeze(one.id)]);
+    assert_eq!(at(8, 100, Ask::None), []);
+    assert_eq!(at(10, 160, Ask::None), [Action::Thaw(one.id)]);
+}
+
+/// It could not be paused a second time.
+#[test]
+fn a_leak_that_swap_has_no_room_for_again_waits() {
+    let mut machine = Machine::new(Settings::default(), GIB, 300 * MIB)
+        .with(Task::steady(job(10, "train", 9, 600)).ending(10 * SECOND))
+        .with(Task::growing(job(20, "leak", 5, 10), 40 * MIB));
+    machine.run_for(60 * SECOND);
+    assert_eq!(machine.frozen(), ["leak"]);
+    assert!(!any_signal(&machine));
+}
+
+/// Until it stands still it may take as much again.
+#[test]
+fn what_grows_is_paged_out_with_what_it_takes_meanwhile() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "train", 9, 700)))
+        .with(Task::growing(job(20, "step", 2, 10), 100 * MIB));
+    machine.run_for(5 * SECOND);
+    let paged_out = actions(&machine)
+        .into_iter()
+        .find_map(|action| match action {
+            Action::PageOut { mebibytes, .. } => Some(mebibytes),
+            _ => None,
+        });
+    // It held some 300.
+    assert!(paged_out > Some(600), "{paged_out:?}");
+}
+
+/// While it loads it looks like a leak that would fill all there is.
+#[test]
+fn what_loaded_fast_is_let_run_once_there_is_room() {
+    let mut machine = Machine::new(Settings::default(), GIB, GIB)
+        .with(Task::steady(job(10, "editor", 9, 60)))
+        .with(Task::steady(job(20, "train", 9, 640)).ending(10 * SECOND))
+        .with(Task::growing(job(30, "build", 5, 10), 150 * MIB).up_to(400 * MIB));
+    machine.run_for(9 * SECOND);
+    assert_eq!(machine.frozen(), ["build"]);
+    machine.run_for(25 * SECOND);
+    assert_eq!(machine.frozen(), [""; 0]);
+    assert!(!any_signal(&machine));
+}
+
 #[test]
 fn the_ancestors_four_all_live_while_swap_has_room() {
     let mut machine = small()
@@ -200,6 +374,28 @@ fn each_has_its_time_slice() {
         .filter(|made| made.cause == Some(Cause::TimeSlice))
         .count();
     assert!((7..=10).contains(&slices), "{slices}");
+    assert!(!any_signal(&machine));
+}
+
+/// The daemon's clock stands still while the machine is suspended, but may jump
+/// where a host has stopped a virtual machine.
+#[test]
+fn after_a_jump_of_the_clock_each_goes_on_in_its_turn() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 665)))
+        .with(Task::steady(job(20, "second", 5, 665)));
+    machine.run_for(10 * SECOND);
+    assert_eq!(machine.frozen(), ["second"]);
+    machine.now += 3600 * SECOND;
+    let ran_before: Vec<Duration> = machine.tasks.iter().map(|task| task.ran).collect();
+    for _ in 0..120 {
+        machine.run_for(SECOND);
+        assert_eq!(machine.frozen().len(), 1, "{:?}", machine.frozen());
+    }
+    for (task, before) in machine.tasks.iter().zip(ran_before) {
+        let (name, ran) = (task.process.name, task.ran - before);
+        assert!(ran > 40 * SECOND, "{name} ran for {ran:?}");
+    }
     assert!(!any_signal(&machine));
 }
 

@@ -180,7 +180,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 }
 
 fn any_memory() -> impl Strategy<Value = Memory> {
-    proptest::array::uniform11(quantity()).prop_map(|bytes| Memory {
+    proptest::array::uniform12(quantity()).prop_map(|bytes| Memory {
         total_bytes: bytes[0],
         available_bytes: bytes[1],
         hugetlb_bytes: bytes[2],
@@ -192,6 +192,7 @@ fn any_memory() -> impl Strategy<Value = Memory> {
         at_least_bytes: bytes[8],
         worthless_swap_bytes: bytes[9],
         zram_bytes: bytes[10],
+        swap_cached_bytes: bytes[11],
     })
 }
 

@@ -22,6 +22,7 @@ const MACHINE: Memory = Memory {
     unreclaimable_slab_bytes: 0,
     worthless_swap_bytes: 0,
     zram_bytes: 0,
+    swap_cached_bytes: 0,
 };
 
 #[derive(Clone, Copy, PartialEq)]

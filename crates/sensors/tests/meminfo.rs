@@ -62,11 +62,24 @@ fn good() -> Memory {
         hugetlb_bytes: 1_048_576 * KIB,
         swap_total_bytes: 8_388_604 * KIB,
         swap_free_bytes: 4_194_300 * KIB,
+        swap_cached_bytes: 1024 * KIB,
         anon_bytes: 18_500_000 * KIB,
         shmem_bytes: 512_000 * KIB,
         unreclaimable_slab_bytes: 150_000 * KIB,
         ..Memory::default()
     }
+}
+
+/// Pages that were faulted in again keep their place in swap for a while.
+#[test]
+fn of_the_swap_cache_only_what_is_not_mapped_counts() {
+    let swap_cached = |line: &str| {
+        let changes = [("Inactive(anon):  1013024 kB", line)];
+        changed(&changes).memory.swap_cached_bytes
+    };
+    assert_eq!(swap_cached("Inactive(anon): 1012100 kB"), 100 * KIB);
+    assert_eq!(swap_cached("Inactive(anon): 9000000 kB"), 1024 * KIB);
+    assert_eq!(swap_cached("Unevictable: 3 kB"), 0);
 }
 
 #[test]

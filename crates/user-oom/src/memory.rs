@@ -464,6 +464,7 @@ mod tests {
             hugetlb_bytes: 40 * MIB,
             swap_total_bytes: 500 * MIB,
             swap_free_bytes: 20 * MIB,
+            swap_cached_bytes: 0,
             anon_bytes: 700 * MIB,
             shmem_bytes: 30 * MIB,
             unreclaimable_slab_bytes: 50 * MIB,

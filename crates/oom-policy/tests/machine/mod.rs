@@ -403,6 +403,7 @@ pub struct Machine {
     /// What is paged out, and until when.
     paging: Vec<(Duration, ProcessId)>,
     paging_takes: Duration,
+    caches_swap: bool,
     ask: Ask,
 }
 
@@ -427,6 +428,7 @@ impl Machine {
             next_stall: Duration::ZERO,
             paging: Vec::new(),
             paging_takes: Duration::ZERO,
+            caches_swap: false,
             ask: Ask::None,
         }
     }
@@ -457,6 +459,12 @@ impl Machine {
     /// What is paged out takes so long until that is reported.
     pub fn paging_out_for(mut self, takes: Duration) -> Self {
         self.paging_takes = takes;
+        self
+    }
+
+    /// What is paged out stays in memory as well until that is wanted for another.
+    pub fn caching_swap(mut self) -> Self {
+        self.caches_swap = true;
         self
     }
 
@@ -619,16 +627,23 @@ impl Machine {
     pub fn memory(&self) -> Memory {
         let (in_swap, _) = self.in_swap();
         let used = self.kernel_bytes + self.tmpfs_bytes + self.held() - in_swap;
+        let unused = self.total_bytes.saturating_sub(used);
+        let cached_bytes = if self.caches_swap {
+            self.pushed_out().min(unused)
+        } else {
+            0
+        };
         Memory {
             at_least_bytes: 0,
             total_bytes: self.total_bytes,
-            available_bytes: self.total_bytes.saturating_sub(used),
+            available_bytes: unused - cached_bytes,
             hugetlb_bytes: 0,
             swap_total_bytes: self.swap_bytes,
             swap_free_bytes: self.swap_bytes - in_swap,
             anon_bytes: self.held() - in_swap,
             shmem_bytes: self.tmpfs_bytes,
             unreclaimable_slab_bytes: self.kernel_bytes,
+            swap_cached_bytes: cached_bytes,
             ..Memory::default()
         }
     }

@@ -32,6 +32,8 @@ pub(crate) enum Key {
     Cached,
     ActiveFile,
     InactiveFile,
+    ActiveAnon,
+    InactiveAnon,
     AnonPages,
     Shmem,
     SReclaimable,
@@ -42,10 +44,11 @@ pub(crate) enum Key {
     Hugepagesize,
     SwapTotal,
     SwapFree,
+    SwapCached,
     Writeback,
 }
 
-pub(crate) const KEYS: [(&str, Measure); 18] = [
+pub(crate) const KEYS: [(&str, Measure); 21] = [
     ("MemTotal", Measure::Kib),
     ("MemAvailable", Measure::Kib),
     ("MemFree", Measure::Kib),
@@ -53,6 +56,8 @@ pub(crate) const KEYS: [(&str, Measure); 18] = [
     ("Cached", Measure::Kib),
     ("Active(file)", Measure::Kib),
     ("Inactive(file)", Measure::Kib),
+    ("Active(anon)", Measure::Kib),
+    ("Inactive(anon)", Measure::Kib),
     ("AnonPages", Measure::Kib),
     ("Shmem", Measure::Kib),
     ("SReclaimable", Measure::Kib),
@@ -63,6 +68,7 @@ pub(crate) const KEYS: [(&str, Measure); 18] = [
     ("Hugepagesize", Measure::Kib),
     ("SwapTotal", Measure::Kib),
     ("SwapFree", Measure::Kib),
+    ("SwapCached", Measure::Kib),
     ("Writeback", Measure::Kib),
 ];
 
@@ -155,6 +161,7 @@ pub(crate) fn memory(
     };
     let available_bytes = available(&fields, &room, &held, findings)?;
     let (swap_total_bytes, swap_free_bytes) = swap(&fields, findings);
+    let swap_cached_bytes = swap_cached(&fields);
     findings.settle();
     Ok(Memory {
         total_bytes,
@@ -163,6 +170,7 @@ pub(crate) fn memory(
         hugetlb_bytes,
         swap_total_bytes,
         swap_free_bytes,
+        swap_cached_bytes,
         anon_bytes: anon.unwrap_or(0),
         shmem_bytes: shmem.unwrap_or(0),
         unreclaimable_slab_bytes: slab.unwrap_or(0),
@@ -170,6 +178,21 @@ pub(crate) fn memory(
         worthless_swap_bytes: 0,
         zram_bytes: 0,
     })
+}
+
+/// What the kernel may take of the swap cache: what no process has mapped again.
+/// The anonymous lists hold what is mapped, shared memory, and that.
+fn swap_cached(fields: &MeminfoFields) -> u64 {
+    let sound = |key: Key| fields.sound(key as usize);
+    let listed = sound(Key::ActiveAnon).zip(sound(Key::InactiveAnon));
+    let others = sound(Key::AnonPages).zip(sound(Key::Shmem));
+    let (Some((active, inactive)), Some((anon, shmem))) = (listed, others) else {
+        return 0;
+    };
+    active
+        .saturating_add(inactive)
+        .saturating_sub(anon.saturating_add(shmem))
+        .min(sound(Key::SwapCached).unwrap_or(0))
 }
 
 /// What page-out is paced by, by the text of meminfo. What is implausible in it

@@ -53,8 +53,9 @@ impl Notified {
         Some(Memory {
             total_bytes,
             available_bytes,
-            // It is of another moment, and the module does not say it.
+            // They are of another moment, and the module does not say them.
             at_least_bytes: 0,
+            swap_cached_bytes: 0,
             hugetlb_bytes: hugetlb_bytes.min(most_hugetlb_bytes),
             swap_total_bytes,
             swap_free_bytes: self.swap_free_bytes.unwrap_or(0).min(swap_total_bytes),
