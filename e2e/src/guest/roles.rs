@@ -15,6 +15,8 @@
 //! | `walk MIB` | fills it with noise, says `walking`, and touches all of it for ever |
 //! | `work MIB PASSES` | the same so many times, and reads all of it each time |
 //! | `brood MIB` | as `walk`, and has children all the while |
+//! | `build JOBS STEPS MIB` | runs so many steps, some at a time; says `built` |
+//! | `step MIB` | takes it and reads it, and ends: a compiler |
 //! | `write DIRECTORY` | told to go, writes small files there without end |
 //! | `exec FILE TEXT` | a thread writes the text to the file; told to go, execs |
 //! | `watch` | says every level that poll announces |
@@ -77,6 +79,12 @@ pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
         "walk" => walk(number(words.next())?),
         "work" => work(number(words.next())?, number(words.next())?),
         "brood" => brood(number(words.next())?),
+        "build" => build(
+            number(words.next())?,
+            number(words.next())?,
+            &words.next().context("how much?")?,
+        ),
+        "step" => step(number(words.next())?),
         "write" => write_files(&words.next().context("where?")?),
         "exec" => exec(
             words.next().context("where?")?,
@@ -272,6 +280,35 @@ fn brood(mebibytes: u64) -> Result<()> {
         }
     });
     walk(mebibytes)
+}
+
+/// As `make -j` does; a step that fails ends it.
+fn build(jobs: u64, steps: u64, mebibytes: &str) -> Result<()> {
+    say("ready")?;
+    wait_for_go()?;
+    let mut running = Vec::new();
+    for number in 0..steps {
+        let mut step = Command::new("/init");
+        step.args(["role", "step", mebibytes]).stdin(Stdio::null());
+        running.push(step.spawn().context("cannot start a step")?);
+        if number + 1 >= jobs {
+            ensure!(running.remove(0).wait()?.success(), "a step failed");
+        }
+    }
+    for mut step in running {
+        ensure!(step.wait()?.success(), "a step failed");
+    }
+    say("built")
+}
+
+fn step(mebibytes: u64) -> Result<()> {
+    let mut pages = noise(mebibytes);
+    for _ in 0..20 {
+        for page in &mut pages {
+            page[0] = black_box(page[0].wrapping_add(1));
+        }
+    }
+    Ok(())
 }
 
 /// Which no swap in memory could make smaller.

@@ -502,6 +502,14 @@ pub const ALL: &[Scenario] = &[
         ),
     ),
     minutes(
+        5,
+        scenario!(
+            pausing::a_build_of_many_processes_is_done_beside_an_editor,
+            WITH_DISK,
+            alone
+        ),
+    ),
+    minutes(
         15,
         scenario!(
             pausing::two_jobs_of_65_percent_are_done_in_turn,

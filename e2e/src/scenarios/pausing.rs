@@ -1,6 +1,8 @@
 //! Pausing, on a machine with swap.
 
+use std::collections::HashSet;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -46,6 +48,19 @@ fn state(pid: u32) -> Result<char> {
     let stat = text(format!("/proc/{pid}/stat"))?;
     let (_, rest) = stat.rsplit_once(") ").context("that is no stat")?;
     rest.chars().next().context("that is no stat")
+}
+
+/// In memory and in swap.
+fn held_mebibytes(program: &Program) -> Result<u64> {
+    let status = text(format!("/proc/{}/status", program.pid()))?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let (resident, swapped) = field("VmRSS:")
+        .zip(field("VmSwap:"))
+        .context("it is gone")?;
+    Ok((resident + swapped) >> 10)
 }
 
 /// How often it has gone through what it holds.
@@ -141,7 +156,7 @@ pub(super) fn with_swap_in_zram_a_database_works_on(report: &mut Report) -> Resu
 fn a_leak_beside_a_database(report: &mut Report) -> Result<()> {
     let mut database = Program::role(&["walk", "200"])?;
     database.says("walking")?;
-    let mut daemon = daemon(&["--registered-only"])?;
+    let daemon = daemon(&["--registered-only"])?;
     give_value(&database, 30)?;
     let mut leak = leak(20)?;
     give_value(&leak, 5)?;
@@ -153,10 +168,14 @@ fn a_leak_beside_a_database(report: &mut Report) -> Result<()> {
     let rate = (after.1 - before.1) as f64 / (after.0 - before.0).as_secs_f64();
     report.figure("passes a second until then", format!("{rate:.1}"))?;
     let before = (Instant::now(), passes(&database)?);
-    // It has its turn, and is paused again: where what was paged out has stayed in
-    // the swap cache, within a moment.
-    daemon.mentions(&format!(" thaw pid={} ", leak.pid()))?;
+    let held = held_mebibytes(&leak)?;
+    wait::until("the leak has its turn", LIMIT, || {
+        ensure!(!is_stopped(&database)?, "the database is paused");
+        Ok(held_mebibytes(&leak)? >= held + 20)
+    })?;
     is_paused_beside(&leak, &database)?;
+    let grown = held_mebibytes(&leak)? - held;
+    report.figure("the leak grew in its turn by", format!("{grown} MiB"))?;
     let after = (Instant::now(), passes(&database)?);
     let rate = (after.1 - before.1) as f64 / (after.0 - before.0).as_secs_f64();
     report.figure("and since", format!("{rate:.1}"))?;
@@ -213,15 +232,16 @@ pub(super) fn a_tree_is_stopped_with_the_children_that_appear(report: &mut Repor
         knows_of(2)?;
         is_paused_beside(&tree, &valuable)?;
         wait::until("all of the tree stand still", LIMIT, || {
-            let states = children(tree.pid())?;
-            Ok(!states.is_empty() && states.iter().all(|state| matches!(state, 'T' | 'Z')))
+            let children = children(tree.pid())?;
+            let stands_still = |child: &(u32, char)| matches!(child.1, 'T' | 'Z');
+            Ok(!children.is_empty() && children.iter().all(stands_still))
         })?;
         report.figure("children that were stopped", children(tree.pid())?.len())?;
         valuable.has_to_live("the valuable one")?;
         valuable.end(Signal::KILL)?;
         wait::until("all of the tree run", LIMIT, || {
-            let states = children(tree.pid())?;
-            Ok(!is_stopped(&tree)? && states.iter().all(|state| *state != 'T'))
+            let children = children(tree.pid())?;
+            Ok(!is_stopped(&tree)? && children.iter().all(|child| child.1 != 'T'))
         })?;
         works_on(&tree, 5)?;
         tree.has_to_live("the tree")?;
@@ -229,16 +249,19 @@ pub(super) fn a_tree_is_stopped_with_the_children_that_appear(report: &mut Repor
     })
 }
 
-/// The states of a process's children, whichever of its threads started them.
-fn children(pid: u32) -> Result<Vec<char>> {
-    let mut states = Vec::new();
+/// A process's children and their states, whichever of its threads started them.
+fn children(pid: u32) -> Result<Vec<(u32, char)>> {
+    let mut found = Vec::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let listed = text(thread?.path().join("children"))?;
         let children = listed.split_whitespace().map(str::parse::<u32>);
         // One may be gone by now.
-        states.extend(children.filter_map(|child| state(child.ok()?).ok()));
+        found.extend(children.filter_map(|child| {
+            let child = child.ok()?;
+            Some((child, state(child).ok()?))
+        }));
     }
-    Ok(states)
+    Ok(found)
 }
 
 /// A service that says that it lives, as systemd's watchdog has it do, could not
@@ -247,11 +270,10 @@ pub(super) fn a_service_with_a_watchdog_is_never_paused(_: &mut Report) -> Resul
     // As systemd does: the variables name the service's main process.
     const SERVICE: &str = "export WATCHDOG_USEC=30000000 WATCHDOG_PID=$$; exec /init role walk 350";
     with_room(1000, || {
-        // What a process executes later is seen within a minute.
+        let daemon = daemon(&["--registered-only", "--horizon", "0"])?;
         let mut shell = Command::new("/bin/busybox");
         let mut service = Program::start(shell.args(["sh", "-c", SERVICE]))?;
         service.says("walking")?;
-        let daemon = daemon(&["--registered-only", "--horizon", "0"])?;
         let mut other = Program::role(&["walk", "350"])?;
         give_value(&service, 2)?;
         give_value(&other, 9)?;
@@ -383,6 +405,48 @@ pub(super) fn a_paused_bomb_is_the_first_to_be_killed(report: &mut Report) -> Re
         leak.has_to_live("the leak")?;
         database.has_to_live("the database")?;
         all_go_on_without(daemon, &[&database, &leak])
+    })
+}
+
+/// As `make -j` beside an editor, which goes on all the while: steps wait where they
+/// do not fit, and none is lost.
+pub(super) fn a_build_of_many_processes_is_done_beside_an_editor(
+    report: &mut Report,
+) -> Result<()> {
+    with_room(1000, || {
+        let mut editor = Program::role(&["walk", "150"])?;
+        editor.says("walking")?;
+        let daemon = daemon(&[])?;
+        give_value(&editor, 9)?;
+        knows_of(1)?;
+        let probe = Probe::start();
+        let began = Instant::now();
+        // A user's, or its steps would be services of the machine.
+        let mut make = Command::new("/init");
+        make.args(["role", "build", "8", "32", "60"]);
+        let mut build = Program::start(make.uid(1000).gid(1000))?;
+        build.says("ready")?;
+        build.go()?;
+        let mut paused = HashSet::new();
+        wait::until("the build has ended", LIMIT, || {
+            ensure!(!is_stopped(&editor)?, "the editor is paused");
+            for (pid, state) in children(build.pid())? {
+                if state == 'T' {
+                    paused.insert(pid);
+                }
+            }
+            Ok(!build.is_alive()?)
+        })?;
+        build.says("built")?;
+        let took = began.elapsed().as_secs_f64();
+        let steps = paused.len();
+        report.figure(
+            "built",
+            format!("after {took:.0} s, {steps} of 32 steps paused"),
+        )?;
+        say_longest(&probe.end(), report)?;
+        editor.has_to_live("the editor")?;
+        all_go_on_without(daemon, &[&editor])
     })
 }
 
