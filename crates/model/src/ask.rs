@@ -1,7 +1,9 @@
 //! What asks for a decision.
 
+use serde::{Deserialize, Serialize};
+
 /// What asks for a decision, beside the level itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Ask {
     /// Nothing does.
     #[default]

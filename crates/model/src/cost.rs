@@ -3,6 +3,8 @@
 use std::fmt;
 use std::iter::Sum;
 
+use serde::{Deserialize, Serialize};
+
 use crate::worth::Gain;
 
 /// A cost as the choice counts it, in parts of a value: [`Cost::PARTS`] to a
@@ -10,7 +12,9 @@ use crate::worth::Gain;
 ///
 /// [`fmt::Display`] rounds to hundredths, and shows what is above zero and
 /// would round to zero as `<0.01`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Cost(u64);
 
 impl Cost {
@@ -91,7 +95,7 @@ impl fmt::Display for Cost {
 }
 
 /// What the cost of a unit begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Basis {
     /// The value of its entries, 0 to 1 000 000.
     Value(u32),
@@ -146,7 +150,7 @@ impl fmt::Display for Basis {
 ///
 /// [`fmt::Display`] is the sum as one would write it down:
 /// `cost 0.03 = value 8, counts as 4 while it grows, − penalty 3.97`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Explanation {
     /// What it begins with.
     pub basis: Basis,

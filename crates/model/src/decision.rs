@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cost::{Cost, Explanation};
 use crate::process::{Name, ProcessId};
 
 /// How short the machine is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Level {
     /// Above a threshold.
     #[default]
@@ -18,7 +22,7 @@ pub enum Level {
 }
 
 /// Why there was something to decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cause {
     /// The level is [`Level::Warn`] or [`Level::Kill`].
     Level(Level),
@@ -33,7 +37,7 @@ pub enum Cause {
 }
 
 /// What is done to a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// SIGTERM.
     Terminate(ProcessId),
@@ -54,7 +58,7 @@ pub enum Action {
 }
 
 /// Which units are chosen first: all of a class before any of the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Class {
     /// Registered units, ordinary users' units, and what grew like a bomb, alone
     /// or as part of its group.
@@ -65,7 +69,7 @@ pub enum Class {
 }
 
 /// One unit that may be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Candidate {
     /// Its root process.
     pub leader: ProcessId,
@@ -104,7 +108,7 @@ impl Candidate {
 }
 
 /// Why nothing (more) is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Refusal {
     /// Memory is at or above the recovery level: relief is for thrashing, not
     /// for tasks throttled at their own cgroup's limit.
@@ -139,7 +143,7 @@ pub enum Refusal {
 
 /// What processes that are not candidates took of memory since it was last
 /// enough, where that is much of what memory fell by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Blame {
     /// What memory and swap fell by, in bytes.
     pub fell_bytes: u64,
@@ -155,7 +159,7 @@ impl Blame {
 }
 
 /// A group that took memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Taker {
     /// The process of it that took the most.
     pub id: ProcessId,
@@ -170,7 +174,7 @@ pub struct Taker {
 }
 
 /// A worker that was killed several times and started again each time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Respawner {
     /// The one that runs now.
     pub worker: ProcessId,
@@ -188,7 +192,7 @@ pub struct Respawner {
 }
 
 /// The end of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// There was nothing to decide.
     Idle,
@@ -201,7 +205,7 @@ pub enum Verdict {
 }
 
 /// What one step decided.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Decision {
     /// The level the machine is at.
     pub level: Level,

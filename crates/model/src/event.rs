@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ask::Ask;
 use crate::cost::Cost;
 use crate::decision::{Action, Refusal};
@@ -10,7 +12,7 @@ use crate::memory::Memory;
 use crate::process::{Process, ProcessId};
 
 /// How much of the process table is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Depth {
     /// The memory of processes that are held by pidfd. Opens nothing, allocates
     /// nothing, sees no newcomer: for the kernel's last call.

@@ -1,7 +1,9 @@
 //! How much memory there is, and the arithmetic that everything shares.
 
+use serde::{Deserialize, Serialize};
+
 /// The machine's memory in bytes: proc_meminfo(5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// `MemTotal`.
     pub total_bytes: u64,

@@ -3,8 +3,13 @@
 use std::ops::{Add, AddAssign};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// An instant: so long after an origin that is the same for all that is
 /// compared, by a clock that does not run back.
+///
+/// It is written as whole nanoseconds; what is too far for them, after 584 years,
+/// is the latest there is.
 ///
 /// The clock's reader makes it; whatever decides is handed it, so that a test
 /// sets the time.
@@ -19,7 +24,8 @@ use std::time::Duration;
 /// assert_eq!(later.since(now), Duration::from_secs(2));
 /// assert_eq!(now.since(later), Duration::ZERO);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "u64", from = "u64")]
 pub struct Moment(Duration);
 
 impl Moment {
@@ -57,5 +63,21 @@ impl Add<Duration> for Moment {
 impl AddAssign<Duration> for Moment {
     fn add_assign(&mut self, span: Duration) {
         *self = *self + span;
+    }
+}
+
+/// Since the origin, in nanoseconds.
+impl From<Moment> for u64 {
+    fn from(moment: Moment) -> Self {
+        Self::try_from(moment.0.as_nanos()).unwrap_or(Self::MAX)
+    }
+}
+
+impl From<u64> for Moment {
+    fn from(nanos: u64) -> Self {
+        Self(match nanos {
+            u64::MAX => Duration::MAX,
+            _ => Duration::from_nanos(nanos),
+        })
     }
 }

@@ -3,10 +3,14 @@
 use std::fmt;
 use std::ops::Deref;
 
+use serde::{Deserialize, Serialize};
+
 use crate::worth::{Gain, Rate};
 
 /// Identifies one process: a pid is reused, a pid with its start time is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// It is written as the two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "(u32, u64)", from = "(u32, u64)")]
 pub struct ProcessId {
     /// The number the kernel gave it.
     pub pid: u32,
@@ -15,12 +19,26 @@ pub struct ProcessId {
     pub start_ticks: u64,
 }
 
+impl From<ProcessId> for (u32, u64) {
+    fn from(id: ProcessId) -> Self {
+        (id.pid, id.start_ticks)
+    }
+}
+
+impl From<(u32, u64)> for ProcessId {
+    fn from((pid, start_ticks): (u32, u64)) -> Self {
+        Self { pid, start_ticks }
+    }
+}
+
 /// The name a process has, at most 15 bytes: `comm` of proc_pid_comm(5).
 ///
 /// A process gives itself this name, so it proves nothing. [`fmt::Display`]
 /// replaces what is not printable ASCII with `?`: a name may hold any byte, a
-/// terminal's escape sequences among them.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+/// terminal's escape sequences among them. It is written as text in which each
+/// byte is the character of that number (Latin-1), so that none is lost.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Name {
     bytes: [u8; 15],
     len: u8,
@@ -43,6 +61,27 @@ impl Name {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.as_bytes()
+            .iter()
+            .map(|byte| char::from(*byte))
+            .collect()
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+        match bytes {
+            Ok(bytes) if bytes.len() <= 15 => Ok(Self::new(&bytes)),
+            _ => Err("a name is at most 15 characters of Latin-1"),
+        }
     }
 }
 
@@ -82,7 +121,9 @@ pub enum RunState {
 
 /// What shares one default value when it is not registered: the leaf cgroup
 /// under systemd, else the session id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct SessionId(pub u64);
 
 impl SessionId {
@@ -96,7 +137,7 @@ impl SessionId {
 
 /// Why a process is never killed. What the policy can see for itself (pid 1,
 /// oom_score_adj −1000) need not be said with this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protection {
     /// This daemon, or psi-monitor.
     Ours,
@@ -110,7 +151,7 @@ pub enum Protection {
 }
 
 /// What the administrator said about unregistered processes of some name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Preference {
     /// Nothing.
     #[default]
@@ -122,7 +163,7 @@ pub enum Preference {
 }
 
 /// What an entry says of pausing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PauseWord {
     /// `pause`: also while it is the foreground job of a shell.
     Pause,
@@ -132,7 +173,7 @@ pub enum PauseWord {
 
 /// Whether relief may pause a process: stop it for a while and push its memory
 /// out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pausing {
     /// It may.
     Allowed,
@@ -150,7 +191,7 @@ impl Default for Pausing {
 }
 
 /// Why a process may not be paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unpausable {
     /// Its environment and its open files were not read yet, or cannot be.
     Unknown,
@@ -190,7 +231,7 @@ impl fmt::Display for Unpausable {
 }
 
 /// What a rule of the administrator's says of the processes that it matches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
     /// Which rule, counted from 1; 0: none matches, or it is not known yet.
     pub rule: u16,
@@ -264,7 +305,7 @@ pub struct Seen {
 }
 
 /// What we know of one process, whatever the kernel says of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dossier {
     /// The value its registry entry gives it, checked and capped. `None`: not
     /// registered.

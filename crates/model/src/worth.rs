@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What a process is worth now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Worth {
@@ -30,7 +32,7 @@ impl From<Gain> for Worth {
 ///
 /// [`fmt::Display`] is the sum as one would write it down:
 /// `2 + 7/h × 1.3 h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Gain {
     /// The value of a process that has just saved.
     pub base: u32,
@@ -77,7 +79,7 @@ impl fmt::Display for Gain {
 /// So many points in each span of time.
 ///
 /// [`fmt::Display`] is what an entry says: `+3/h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rate {
     /// So many,
     pub points: u32,
@@ -92,7 +94,7 @@ impl fmt::Display for Rate {
 }
 
 /// A span of time that a rate is given for. [`fmt::Display`] is its letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Per {
     /// `m`
     Minute,

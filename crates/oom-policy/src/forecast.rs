@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use model::{Memory, Moment};
+use serde::{Deserialize, Serialize};
 
 use crate::levels::{Levels, Pool};
 
@@ -28,14 +29,14 @@ const FARTHEST: Duration = Duration::from_secs(3600);
 
 /// What is left of memory and swap above the kill thresholds, and when that was
 /// seen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Sample {
     at: Moment,
     left_bytes: u64,
 }
 
 /// The last samples, the newest at `next − 1`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Forecast {
     samples: [Sample; SAMPLES],
     count: usize,

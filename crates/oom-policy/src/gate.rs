@@ -9,9 +9,10 @@
 use std::time::Duration;
 
 use model::Moment;
+use serde::{Deserialize, Serialize};
 
 /// Both gates: each counts the windows of a trigger of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Gates {
     /// After it, units may be paused.
     pub pause: Gate,
@@ -20,7 +21,7 @@ pub struct Gates {
 }
 
 /// Opens after so many stalled windows in a row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Gate {
     window: Duration,
     in_a_row: u32,

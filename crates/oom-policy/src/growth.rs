@@ -14,6 +14,7 @@ use std::array;
 use std::time::Duration;
 
 use model::{Cost, Memory, Moment, Process, ProcessId};
+use serde::{Deserialize, Serialize};
 
 use crate::buffer::{at, reserve_to};
 use crate::levels::share;
@@ -43,12 +44,14 @@ const SPANS: [Duration; WINDOWS] = [
 const NOISE: u64 = 4096;
 
 /// The growth of all processes, in buffers kept from one table to the next.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Growth {
     /// Of the last table, in its order.
     records: Vec<Record>,
+    #[serde(skip)]
     previous: Vec<Record>,
     /// Per unit: what its processes have more or less than at each mark.
+    #[serde(skip)]
     accounts: Vec<[i64; WINDOWS]>,
     windows: [Window; WINDOWS],
     last: Option<(Moment, u64)>,
@@ -59,7 +62,7 @@ pub(crate) struct Growth {
 
 /// What is remembered of a process. Memory is in pages, so that a record is
 /// one cache line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Record {
     id: ProcessId,
     leader: u32,
@@ -75,21 +78,21 @@ struct Record {
 }
 
 /// A quantity at a window's two marks.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Marks {
     base: u32,
     next: u32,
 }
 
 /// The marks of a window, machine-wide.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Window {
     base: Mark,
     next: Mark,
 }
 
 /// A moment to measure from.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Mark {
     at: Moment,
     pool_bytes: u64,
@@ -415,7 +418,7 @@ impl Growth {
 }
 
 /// What became of memory since it was last enough, in bytes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Fall {
     pub(crate) fell_bytes: u64,
     /// What all that grew has more.

@@ -9,10 +9,12 @@ use model::{
     Answer, Ask, Cause, Decision, Depth, Effect, Effects, Event, Level, Memory, Moment, Process,
     ProcessId, Refusal, Verdict,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::gate::Gates;
 use crate::policy::{NextKill, Policy, Situation};
 use crate::schedule::{Occasion, Schedule};
+use crate::scope::ScopeState;
 use crate::settings::Settings;
 
 /// How many choices are tried at one last call: what turns out to be gone or
@@ -27,7 +29,7 @@ const SURVEYED: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What the guard's surroundings can do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Surroundings {
     /// Signals are reported and not sent (`--dryrun`).
     pub dry_run: bool,
@@ -52,8 +54,30 @@ pub struct Guard {
     round: Round,
 }
 
+/// All that a guard remembers, and what it was set up with: one that resumes from
+/// it decides the same. What it is written as is this version's own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Checkpoint {
+    settings: Settings,
+    surroundings: Surroundings,
+    scope: ScopeState,
+    schedule: Schedule,
+    memory: Memory,
+    level: Level,
+    asked: Ask,
+    round: Round,
+}
+
+impl Checkpoint {
+    /// What the guard was set up with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
 /// The decision that is under way.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Round {
     ask: Ask,
     /// The last call that it is for.
@@ -87,6 +111,36 @@ impl Guard {
             level: Level::Ok,
             asked: Ask::None,
             round: Round::default(),
+        }
+    }
+
+    /// One that goes on where another was, with room for `processes` processes.
+    #[must_use]
+    pub fn resume(checkpoint: Checkpoint, processes: usize) -> Self {
+        Self {
+            policy: Policy::resume(checkpoint.settings, checkpoint.scope, processes),
+            schedule: checkpoint.schedule,
+            surroundings: checkpoint.surroundings,
+            memory: checkpoint.memory,
+            level: checkpoint.level,
+            asked: checkpoint.asked,
+            round: checkpoint.round,
+        }
+    }
+
+    /// All that it remembers, where all its effects were carried out. Allocates.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        let (settings, scope) = self.policy.remembered();
+        Checkpoint {
+            settings: settings.clone(),
+            surroundings: self.surroundings,
+            scope: scope.clone(),
+            schedule: self.schedule.clone(),
+            memory: self.memory,
+            level: self.level,
+            asked: self.asked,
+            round: self.round,
         }
     }
 

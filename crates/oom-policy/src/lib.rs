@@ -81,7 +81,7 @@ mod victims;
 pub use crate::critical::{HIDDEN_BELOW_BYTES, critical_below_bytes};
 
 pub use crate::gate::{Gate, Gates};
-pub use crate::guard::{Guard, Surroundings};
+pub use crate::guard::{Checkpoint, Guard, Surroundings};
 pub use crate::policy::NextKill;
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{

@@ -14,6 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
 
 use model::{Process, ProcessId, Seen};
+use serde::{Deserialize, Serialize};
 
 use crate::buffer::{at, reserve_to};
 use crate::settings::Settings;
@@ -45,16 +46,17 @@ const SUPERVISORS: [&[u8]; 5] = [
 ];
 
 /// Where the processes of the last table were born, in its order.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Births {
     births: Vec<Birth>,
+    #[serde(skip)]
     previous: Vec<Birth>,
     /// Pid 1 is not a machine's init.
     is_in_container: bool,
 }
 
 /// Small, because there are two for each process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Birth {
     start_ticks: u64,
     pid: u32,
@@ -62,7 +64,7 @@ struct Birth {
     origin: Origin,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Origin {
     /// Not found yet.
     Unknown,

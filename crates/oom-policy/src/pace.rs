@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use model::{Level, Memory, Moment};
+use serde::{Deserialize, Serialize};
 
 use crate::levels::Levels;
 
@@ -22,7 +23,7 @@ const SWAP_BYTES_PER_SECOND: u64 = 2 << 30;
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// Remembers the last look, to tell how fast memory falls.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Pace {
     last: Option<(Moment, u64)>,
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use model::{Cost, Memory, Moment, Process, ProcessId};
+use serde::{Deserialize, Serialize};
 
 use crate::buffer::reserve_to;
 use crate::levels::Levels;
@@ -26,7 +27,7 @@ const LEAST: Duration = Duration::from_secs(5);
 const BETWEEN: Duration = Duration::from_secs(1);
 
 /// One unit that is or was paused.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Pause {
     /// The process that leads it.
     unit: ProcessId,
@@ -45,7 +46,7 @@ struct Pause {
     is_paged_out: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     Paused {
         since: Moment,
@@ -79,7 +80,7 @@ pub(crate) enum Turned {
 }
 
 /// What is paused, and what was until lately.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Pauses {
     units: Vec<Pause>,
     /// Each process of them and the pid of its unit's leader, sorted.

@@ -65,13 +65,18 @@ type Place = (bool, u64, u32);
 impl Policy {
     /// A policy with room for `processes` processes.
     pub(crate) fn new(settings: Settings, gates: Gates, processes: usize) -> Self {
+        Self::resume(settings, ScopeState::new(gates), processes)
+    }
+
+    /// One that remembers `scope`.
+    pub(crate) fn resume(settings: Settings, scope: ScopeState, processes: usize) -> Self {
         let mut policy = Self {
             settings,
             capacity: 0,
             units: Units::default(),
             groups: Groups::default(),
             choice: Choice::with_capacity(processes),
-            scope: ScopeState::new(gates),
+            scope,
             decision: Decision {
                 level: Level::Ok,
                 cause: None,
@@ -92,6 +97,11 @@ impl Policy {
         };
         policy.reserve(processes);
         policy
+    }
+
+    /// What it was set up with, and what it remembers.
+    pub(crate) fn remembered(&self) -> (&Settings, &ScopeState) {
+        (&self.settings, &self.scope)
     }
 
     /// Makes room for `processes` processes: to be called in quiet rounds,

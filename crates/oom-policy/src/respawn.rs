@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use model::{Moment, Name, Process, ProcessId, Respawner, Seen, SessionId};
+use serde::{Deserialize, Serialize};
 
 use crate::buffer::{at, reserve_to};
 
@@ -26,7 +27,7 @@ const WORKERS: usize = 16;
 const SIDE_BY_SIDE: usize = 8;
 
 /// The workers that were killed last.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Respawns {
     workers: Vec<Worker>,
     /// Of the last table, in its order.
@@ -34,7 +35,7 @@ pub(crate) struct Respawns {
 }
 
 /// A worker that came back twice. Indices are into the table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Back {
     pub(crate) worker: u32,
     /// What has started it, where that may be killed for it.
@@ -42,7 +43,7 @@ pub(crate) struct Back {
     record: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Worker {
     key: Key,
     last: ProcessId,
@@ -57,7 +58,7 @@ struct Worker {
 }
 
 /// What processes have in common that replace each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Key {
     name: Name,
     parent: u32,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use model::{Depth, Level, Memory, Moment};
+use serde::{Deserialize, Serialize};
 
 /// A dry run reports a choice, then keeps quiet for so long.
 const DRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -24,7 +25,7 @@ const SOON_FULL: Duration = Duration::from_secs(60);
 const FOREWARN_REST: Duration = Duration::from_secs(60);
 
 /// What was read when.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Schedule {
     /// At whatever depth.
     table_read: Option<Moment>,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use model::{Action, Ask, Level, Memory, Moment, Refusal};
+use serde::{Deserialize, Serialize};
 
 use crate::forecast::Forecast;
 use crate::gate::Gates;
@@ -52,7 +53,7 @@ const NEXT_SURVEY: Duration = Duration::from_secs(60);
 
 /// How bad it is: nothing else is killed while victims are pending, unless it
 /// got worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Severity {
     Pause,
     Relief,
@@ -62,7 +63,7 @@ pub(crate) enum Severity {
 }
 
 /// What the last decision saw.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Table {
     at: Moment,
     pub(crate) memory: Memory,
@@ -72,7 +73,7 @@ pub(crate) struct Table {
 
 /// How fast memory fills, where processes were born, which units grew, which victims are pending, and what
 /// was decided last.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ScopeState {
     pub(crate) lineage: Births,
     pub(crate) growth: Growth,

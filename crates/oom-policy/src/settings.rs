@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The highest value of an entry.
 pub(crate) const MAX_VALUE: u32 = 1_000_000;
 
@@ -9,7 +11,7 @@ pub(crate) const MAX_VALUE: u32 = 1_000_000;
 const WHOLE: u32 = 1_000_000;
 
 /// An amount of memory or swap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Amount {
     /// Parts per million of the total: 1 % is 10 000.
     PartsPerMillion(u32),
@@ -63,7 +65,7 @@ impl Amount {
 }
 
 /// Below this, both for memory and for swap, a level begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Floor {
     /// Of MemTotal − Hugetlb.
     pub memory: Amount,
@@ -72,7 +74,7 @@ pub struct Floor {
 }
 
 /// All settings of the policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// At or below: SIGTERM (default 10 %, 10 %).
     pub warn: Floor,

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use model::{Action, Cost, Memory, Moment, Process, ProcessId};
+use serde::{Deserialize, Serialize};
 
 use crate::buffer::reserve_to;
 use crate::units::Standing;
@@ -26,12 +27,12 @@ fn pages(bytes: u64) -> u32 {
 }
 
 /// All that were signalled and are not known to be gone, sorted.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Victims {
     list: Vec<Victim>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Victim {
     id: ProcessId,
     stage: Stage,
@@ -59,7 +60,7 @@ pub(crate) struct Followed {
     pub(crate) lost: Cost,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     /// SIGTERM was sent; `until` its grace is over.
     Terminated,

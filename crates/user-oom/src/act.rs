@@ -365,14 +365,14 @@ impl Executor {
 }
 
 /// The unit that `decision` kills and `id` leads.
-fn unit(decision: &Decision, id: ProcessId) -> Option<&Candidate> {
+pub(crate) fn unit(decision: &Decision, id: ProcessId) -> Option<&Candidate> {
     let mut chosen = decision.candidates.iter().filter(|unit| unit.chosen);
     chosen.find(|unit| unit.leader == id)
 }
 
 /// Why a process is signalled, for the first time or again: at the kill level and
 /// at a last call no grace is waited for.
-fn why(decision: &Decision, first: bool) -> KillReason {
+pub(crate) fn why(decision: &Decision, first: bool) -> KillReason {
     match decision.cause {
         Some(cause @ (Cause::Level(Level::Kill) | Cause::LastCall)) => KillReason::Decided(cause),
         Some(cause) if first => KillReason::Decided(cause),
@@ -408,7 +408,7 @@ mod tests {
         let reaper = Reaper::spawn().expect("a thread");
         let paused = PausedUnits::new(None);
         let mut executor = Executor::new(root(), Some(reaper), paused, false, 8);
-        let (mut scribe, mut desk) = Scribe::unwritten();
+        let (mut scribe, mut desk) = Scribe::unwritten().expect("an eventfd");
         let mut table = ProcessTable::new(root(), 8);
         let memory = Memory {
             total_bytes: 1 << 30,

@@ -23,6 +23,12 @@ use crate::tell::page::percent_of;
 /// and more than what a victim takes while it is being killed.
 const LEAST_BYTES: u64 = 4 << 20;
 
+/// Where the journal is kept by default.
+const DEFAULT_JOURNAL: &str = "/var/lib/user-oom/journal";
+
+/// What a decision about some thousand processes takes.
+const LEAST_JOURNAL_BYTES: u64 = 1 << 20;
+
 /// What cannot be meant as a size in KiB.
 const SLIP_BYTES: u64 = 1 << 20;
 
@@ -264,6 +270,21 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 
+    /// Keep a journal of each decision and what led to it in this directory, for
+    /// `--replay` [default: /var/lib/user-oom/journal as root, without --meminfo]
+    #[arg(long, value_name = "DIR|off")]
+    journal: Option<Journal>,
+
+    /// How large the journal may become: a number of KiB, or one with a suffix K,
+    /// M or G; at least 1M
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "16 MiB",
+        value_parser = journal_size
+    )]
+    pub(crate) journal_size: u64,
+
     /// Read this file, and the drop-ins in config.d beside it [default:
     /// /etc/user-oom/config.toml, if it is there]
     #[arg(long, value_name = "PATH", help_heading = CONFIGURATION)]
@@ -280,6 +301,11 @@ pub(crate) struct Arguments {
     /// Start even if the configuration would have processes killed at once
     #[arg(long, help_heading = CONFIGURATION)]
     pub(crate) force: bool,
+
+    /// Decide once more about what a journal has, a file of it or the directory,
+    /// and print it; exit status 1 where a decision is not what was recorded
+    #[arg(long, value_name = "PATH", help_heading = JOURNAL)]
+    pub(crate) replay: Option<PathBuf>,
 
     /// Print the version
     #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
@@ -315,6 +341,9 @@ pub(crate) const IMPLIED_DEFAULTS: [(&str, &str, &str); 2] = [
 
 /// What is about the configuration file, and so cannot be in it.
 const CONFIGURATION: &str = "Configuration";
+
+/// What reads a journal, and guards nothing.
+const JOURNAL: &str = "Journal";
 
 /// What else is taken, so that a command line of earlyoom's works unchanged.
 const FROM_EARLYOOM: &str = "Accepted from earlyoom";
@@ -454,6 +483,18 @@ impl Arguments {
             avoid: self.avoid.clone(),
             ignore: self.ignore.clone(),
             ignore_root_user: self.ignore_root_user,
+        }
+    }
+
+    /// Where the journal is kept, if it is, and whether that was asked for. What is
+    /// decided about another machine's numbers is not worth keeping.
+    pub(crate) fn journal(&self, as_root: bool) -> Option<(&Path, bool)> {
+        match &self.journal {
+            Some(Journal::Off) => None,
+            Some(Journal::In(path)) => Some((path, true)),
+            None => {
+                (as_root && self.meminfo.is_none()).then_some((Path::new(DEFAULT_JOURNAL), false))
+            }
         }
     }
 
@@ -720,6 +761,37 @@ impl FromStr for Seconds {
                 )
             })
     }
+}
+
+/// `DIR|off`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Journal {
+    Off,
+    In(PathBuf),
+}
+
+impl FromStr for Journal {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            "" => Err("expected a directory, or `off`".to_owned()),
+            path => Ok(Self::In(path.into())),
+        }
+    }
+}
+
+/// As [`size_bytes`], where a decision has room.
+fn journal_size(text: &str) -> Result<u64, String> {
+    let bytes = size_bytes(text)?;
+    if bytes < LEAST_JOURNAL_BYTES {
+        return Err(format!(
+            "`{text}` is too little for the journal of a decision: give at least 1M, or \
+             `--journal off`"
+        ));
+    }
+    Ok(bytes)
 }
 
 /// `PERCENT|off`.

@@ -25,6 +25,7 @@ use crate::align::{Aligner, Outlook};
 use crate::clerk::{Clerk, FromClerk};
 use crate::error::{Error, chain, system};
 use crate::memory::Sight;
+use crate::recorder::Recorded;
 use crate::reload::{Change, Outcome, ReloadRequest, Reloads};
 use crate::senses::{Senses, say_once};
 use crate::tell::main_log;
@@ -55,7 +56,7 @@ pub(crate) struct Daemon {
     pub(crate) signals: SignalFd,
     pub(crate) senses: Senses,
     pub(crate) values: Values,
-    pub(crate) guard: Guard,
+    pub(crate) guard: Recorded,
     pub(crate) effects: Effects,
     pub(crate) executor: Executor,
     pub(crate) aligner: Aligner,
@@ -207,7 +208,9 @@ impl Daemon {
                 self.see(now);
                 // While the kernel waits, nothing else is done.
                 self.round.is_last_call = true;
+                self.guard.hush(true);
                 self.handle(now, Event::LastCall { sequence, memory });
+                self.guard.hush(false);
                 self.round.is_last_call = false;
                 return self.round.pause;
             }
@@ -435,6 +438,9 @@ impl Daemon {
         // Before what is told, so that one who asks about it is told no less.
         self.show();
         self.report(now);
+        if !self.executor.is_busy() {
+            self.guard.note_state(now);
+        }
     }
 
     /// Where another process has listened to the module at start.
@@ -483,7 +489,8 @@ impl Daemon {
             );
             return;
         }
-        self.guard.kernel_asks();
+        let now = self.now();
+        self.guard.kernel_asks(now);
         self.hold_ahead();
         self.scribe.note(
             log::Level::Info,
@@ -524,7 +531,7 @@ impl Daemon {
     /// Goes by `change` from now on. Returns what is said of it.
     fn adopt(&mut self, now: Moment, change: Change) -> String {
         let rules = change.edition.rulebook.len();
-        self.guard.adopt(change.settings);
+        self.guard.adopt(now, change.settings);
         self.senses.adopt(change.edition, change.patterns);
         self.values
             .limit(change.user_value_cap, change.user_value_share);

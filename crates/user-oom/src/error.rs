@@ -37,6 +37,20 @@ pub enum Error {
     /// Memory cannot be read, so there is nothing to guard by.
     #[error("cannot read how much memory there is")]
     Memory(#[source] sensors::ReadError),
+    /// The journal given cannot be read.
+    #[error("cannot replay it")]
+    Journal(#[source] journal::Error),
+    /// A journal has nothing that could be compared.
+    #[error("nothing was replayed: no decision in it comes after a state and without a gap")]
+    NothingReplayed,
+    /// Replayed, it is not what was recorded.
+    #[error("{differ} of {compared} decisions and states are not what was recorded")]
+    Differs {
+        /// So many are not,
+        differ: u64,
+        /// of so many.
+        compared: u64,
+    },
     /// The cgroup given cannot be guarded.
     #[error("cannot guard a cgroup")]
     Cgroup(#[source] sensors::CgroupError),
@@ -101,6 +115,9 @@ impl Error {
             | Self::Control(_)
             | Self::Registry(_)
             | Self::Memory(_)
+            | Self::Journal(_)
+            | Self::NothingReplayed
+            | Self::Differs { .. }
             | Self::Cgroup(_)
             | Self::NoModule
             | Self::Processes(_)

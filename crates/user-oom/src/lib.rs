@@ -23,9 +23,12 @@ mod paused;
 mod peers;
 mod pressure;
 mod privileges;
+mod recorder;
+mod recording;
 mod registry_turn;
 mod rehearsal;
 mod reload;
+mod replay;
 mod rulebook;
 mod senses;
 mod service;
@@ -77,6 +80,9 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
     if asked.print_config {
         say(&configuration::print());
         return Ok(());
+    }
+    if let Some(path) = &asked.replay {
+        return replay::replay(path);
     }
     let read = Configuration::read(&command_line);
     if asked.check_config {

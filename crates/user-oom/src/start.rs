@@ -2,16 +2,19 @@
 //! loop begins.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZero;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use control::Place;
+use journal::{Folder, Machine, Writer};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -20,6 +23,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
 use oom_policy::{Ask, Guard, Memory, Seen, Settings, Surroundings};
 use reaper::{Calls, Code, Pauser, Reaper, protect_ourselves, trim_memory};
+use rustix::system::uname;
 use sensors::{
     Arcstats, Cgroup, CgroupMemory, Depth, Meminfo, Notifier, NotifierParameters, ProcRoot,
     ProcessTable, ReadError, Zoneinfo, Zram,
@@ -40,6 +44,8 @@ use crate::paused::PausedUnits;
 use crate::peers;
 use crate::pressure::{self, PressureWatch, PressureWatches};
 use crate::privileges::Privileges;
+use crate::recorder::{Recorded, Recorder, SignalNotes};
+use crate::recording;
 use crate::registry_turn::RegistryTurn;
 use crate::rehearsal;
 use crate::reload::{Reloads, Rereader};
@@ -156,6 +162,7 @@ pub(crate) fn daemon(
     }
     let watchdogs_lane = desk.lane(watchdog::LINES);
     let aligners_lane = desk.lane(align::LINES);
+    let recordings_lane = desk.lane(recording::LINES);
     let mut scribe = Scribe::spawn(desk, hooks, page(syslog, scope.as_ref()));
     main_log::hand_over(|level, text| scribe.note(level, text));
 
@@ -212,6 +219,8 @@ pub(crate) fn daemon(
     let rehearsed = rehearsal::decide(&mut guard, capacity);
     rehearsal::end_a_child(&root, &executable(), reaper.as_ref())?;
 
+    let (recorder, signals_noted) = record(arguments, &memory, recordings_lane, capacity).unzip();
+    scribe.signals = signals_noted;
     let executor = Executor::new(root.clone(), reaper, paused, arguments.dryrun, capacity);
     let aligner = aligner(arguments, &root, place.as_ref(), &watchdog, aligners_lane);
     if aligner.has_put_back() {
@@ -252,7 +261,7 @@ pub(crate) fn daemon(
         signals,
         senses,
         values: Values::new(root, registry, turn),
-        guard,
+        guard: Recorded::new(guard, recorder),
         effects: rehearsed.effects,
         executor,
         aligner,
@@ -295,6 +304,37 @@ fn memory_now(
         let mut scope = CgroupMemory::open(scope).map_err(Error::Cgroup)?;
         scope.read(&machine).map_err(Error::Memory)
     })
+}
+
+/// Starts to keep the journal, where that is wanted and can be.
+fn record(
+    arguments: &Arguments,
+    memory: &Memory,
+    lane: Lane,
+    processes: usize,
+) -> Option<(Recorder, SignalNotes)> {
+    let (path, is_asked_for) = arguments.journal(geteuid().is_root())?;
+    let folder = Folder::open(path, arguments.journal_size).inspect_err(|err| {
+        let level = match is_asked_for {
+            true => log::Level::Warn,
+            // A second daemon, or a file system that is not written to.
+            false => log::Level::Info,
+        };
+        log::log!(level, "no journal is kept: {}", chain(err));
+    });
+    let uname = uname();
+    let words = [uname.sysname(), uname.release(), uname.machine()];
+    let machine = Machine {
+        kernel: words.map(CStr::to_string_lossy).join(" "),
+        processors: thread::available_parallelism().map_or(1, NonZero::get),
+        memory_bytes: memory.total_bytes,
+        swap_bytes: memory.swap_total_bytes,
+    };
+    let program = concat!("user-oom ", env!("CARGO_PKG_VERSION")).to_owned();
+    let writer = Writer::new(folder.ok()?, program, machine);
+    recording::spawn(writer, Accounts::at(PASSWD), lane, processes)
+        .inspect_err(|err| log::warn!("no journal is kept: cannot start its thread: {err}"))
+        .ok()
 }
 
 const WAITING: &str = "wait for several things at once";

@@ -633,7 +633,7 @@ mod tests {
 
     #[test]
     fn the_thread_wakes_when_the_loop_would_be_late_and_not_before() {
-        let (_, desk) = crate::tell::scribe::Scribe::unwritten();
+        let (_, desk) = crate::tell::scribe::Scribe::unwritten().expect("an eventfd");
         let lane = { desk }.lane(1);
         let watchdog = Watchdog::spawn(&Arc::default(), || None, lane, true, u64::MAX);
         watchdog.waits(3600 * SECOND);

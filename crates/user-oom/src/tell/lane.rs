@@ -74,7 +74,6 @@ impl Desk {
     }
 
     /// All that was told and not read.
-    #[cfg(test)]
     pub(crate) fn told(&mut self) -> Vec<Record> {
         let told = std::iter::from_fn(|| self.next());
         told.map(|told| told.record).collect()

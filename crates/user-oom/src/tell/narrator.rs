@@ -54,7 +54,7 @@ pub(crate) enum Done {
 }
 
 impl Done {
-    fn record(self, command: impl Fn(ProcessId) -> Option<CommandLine>) -> Record {
+    pub(crate) fn record(self, command: impl Fn(ProcessId) -> Option<CommandLine>) -> Record {
         match self {
             Self::Signalled {
                 victim,

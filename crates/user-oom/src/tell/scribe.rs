@@ -6,12 +6,13 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::recorder::SignalNotes;
 use crate::tell::bell::Bell;
 use crate::tell::hook::{HookCalls, Hooks};
 use crate::tell::lane::{Desk, Lane};
@@ -47,6 +48,8 @@ pub(crate) struct Scribe {
     allowance: Allowance,
     /// `None` where there is no hook.
     hooks: Option<HookCalls>,
+    /// `None` where there is no journal.
+    pub(crate) signals: Option<SignalNotes>,
     bell: Arc<Bell>,
     /// Nothing is sent; it is closed when the thread ends.
     ended: Receiver<Infallible>,
@@ -88,15 +91,19 @@ impl Scribe {
             chatter,
             allowance: Allowance::new(Instant::now()),
             hooks,
+            signals: None,
             bell,
             ended,
         }
     }
 
-    /// One whose records a test reads.
-    #[cfg(test)]
-    pub(crate) fn unwritten() -> (Self, Desk) {
-        let mut desk = Desk::new().expect("an eventfd");
+    /// One whose records are read from the desk.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of another eventfd.
+    pub(crate) fn unwritten() -> io::Result<(Self, Desk)> {
+        let mut desk = Desk::new()?;
         let (_, ended) = mpsc::channel();
         let scribe = Self {
             done: desk.lane(DONE),
@@ -104,14 +111,19 @@ impl Scribe {
             chatter: desk.lane(CHATTER),
             allowance: Allowance::new(Instant::now()),
             hooks: None,
+            signals: None,
             bell: desk.bell(),
             ended,
         };
-        (scribe, desk)
+        Ok((scribe, desk))
     }
 
-    /// Hands `record` over, and has the hooks run that it calls for.
+    /// Hands `record` over, notes it in the journal where that has it, and has the
+    /// hooks run that it calls for.
     pub(crate) fn tell(&mut self, record: Record) {
+        if let Some(signals) = &mut self.signals {
+            signals.follow(&record);
+        }
         if let Some(hooks) = &mut self.hooks {
             hooks.follow(&record);
         }

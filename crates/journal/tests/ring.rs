@@ -1,0 +1,218 @@
+//! The ring of files, and what becomes of lines where a disk is full.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use journal::{Error, Folder, JournalReader, Line, Machine, ReadLine, Writer};
+use oom_policy::{
+    Event, Gates, Guard, Memory, Moment, Process, ProcessId, Seen, Settings, Surroundings,
+};
+
+const TIME: &str = "2026-11-26T12:00:00.000Z";
+
+fn guard() -> Guard {
+    let surroundings = Surroundings::default();
+    Guard::new(Settings::default(), Gates::default(), surroundings, 8)
+}
+
+fn writer(path: &Path, limit: u64) -> Writer {
+    let folder = Folder::open(path, limit).expect("it is ours");
+    let mut writer = Writer::new(folder, "a test".to_owned(), Machine::default());
+    state(&mut writer, 0, false).expect("there is room");
+    writer
+}
+
+fn state(writer: &mut Writer, millis: u64, follows: bool) -> Result<(), Error> {
+    let at = Moment::from(millis * 1_000_000);
+    writer.state(at, TIME.to_owned(), follows, Box::new(guard().checkpoint()))
+}
+
+fn memory(number: u64) -> Line {
+    let memory = Memory {
+        total_bytes: 1 << 30,
+        available_bytes: number,
+        ..Memory::default()
+    };
+    Line::of(Moment::from(number), Event::Memory(memory)).expect("it is no table")
+}
+
+/// Something that is worth keeping, with what led to it.
+fn last_call(sequence: u64) -> Line {
+    let memory = Memory::default();
+    let event = Event::LastCall { sequence, memory };
+    Line::of(Moment::from(sequence), event).expect("it is no table")
+}
+
+fn lines(path: &Path) -> Vec<ReadLine> {
+    let mut reader = JournalReader::open(path).expect("it is there");
+    std::iter::from_fn(|| reader.read().expect("it can be read")).collect()
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(path).expect("it is there");
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("it is there").file_name().into_string())
+        .map(|name| name.expect("plain"))
+        .collect();
+    names.sort();
+    names
+}
+
+fn size(path: &Path) -> u64 {
+    let sizes = names(path).into_iter().map(|name| {
+        let found = fs::metadata(path.join(name)).expect("it is there");
+        found.len()
+    });
+    sizes.sum()
+}
+
+/// The available bytes of each memory line.
+fn numbers(lines: &[ReadLine]) -> Vec<u64> {
+    let number = |line: &ReadLine| match line {
+        ReadLine::Line(line) => match &**line {
+            Line::Memory { memory, .. } => Some(memory.available_bytes),
+            _ => None,
+        },
+        ReadLine::Damaged(_) => None,
+    };
+    lines.iter().filter_map(number).collect()
+}
+
+#[test]
+fn nothing_is_written_before_something_happens_and_then_what_led_to_it_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a/journal");
+    let mut writer = writer(&path, 1 << 20);
+    writer.take(&memory(1), TIME).expect("there is room");
+    state(&mut writer, 1, true).expect("there is room");
+    writer.take(&memory(2), TIME).expect("there is room");
+    state(&mut writer, 2, true).expect("there is room");
+    writer.take(&memory(3), TIME).expect("there is room");
+    assert_eq!(names(&path), [""; 0]);
+    writer.take(&last_call(4), TIME).expect("there is room");
+    writer.take(&memory(5), TIME).expect("there is room");
+    // The first state is too long ago.
+    assert_eq!(numbers(&lines(&path)), [2, 3, 5]);
+    // After a state in which nothing has happened it waits again.
+    for millis in 6..8 {
+        state(&mut writer, millis, true).expect("there is room");
+        writer.take(&memory(millis), TIME).expect("there is room");
+    }
+    assert_eq!(numbers(&lines(&path)), [2, 3, 5, 6]);
+    let mode = fs::metadata(path.join("00000001.jsonl")).expect("it is there");
+    assert_eq!(mode.permissions().mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn all_files_together_stay_below_the_limit_and_the_last_lines_are_there() {
+    const LIMIT: u64 = 64 << 10;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    let mut writer = writer(&path, LIMIT);
+    writer.take(&last_call(1), TIME).expect("there is room");
+    for number in 0..2000 {
+        writer.take(&memory(number), TIME).expect("there is room");
+        assert!(size(&path) <= LIMIT, "{}", size(&path));
+    }
+    let kept = numbers(&lines(&path));
+    let first = kept[0];
+    assert_eq!(kept, (first..2000).collect::<Vec<_>>());
+    assert!(LIMIT / 2 < size(&path) && 0 < first);
+    let names = names(&path);
+    assert!(names[0] != "00000001.jsonl" && names.len() > 2, "{names:?}");
+}
+
+#[test]
+fn a_daemon_that_starts_anew_begins_a_new_file_and_a_second_one_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    for number in 1..3 {
+        let mut writer = writer(&path, 1 << 20);
+        writer
+            .take(&last_call(number), TIME)
+            .expect("there is room");
+        let second = Folder::open(&path, 1 << 20);
+        assert!(matches!(second, Err(Error::InUse { .. })), "{second:?}");
+    }
+    assert_eq!(names(&path), ["00000001.jsonl", "00000002.jsonl"]);
+}
+
+#[test]
+fn a_directory_that_others_can_write_to_and_a_link_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    fs::create_dir(&path).expect("ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).expect("ours");
+    let refused = Folder::open(&path, 1 << 20);
+    assert!(matches!(refused, Err(Error::Unsafe { .. })), "{refused:?}");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).expect("ours");
+    let link = folder.path().join("link");
+    symlink(&path, &link).expect("ours");
+    let refused = Folder::open(&link, 1 << 20);
+    assert!(matches!(refused, Err(Error::Open { .. })), "{refused:?}");
+    Folder::open(&path, 1 << 20).expect("it is safe");
+}
+
+#[test]
+fn a_line_that_is_not_written_is_counted_where_it_would_be_and_costs_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    let mut writer = writer(&path, 32 << 10);
+    writer.take(&last_call(1), TIME).expect("there is room");
+    for _ in 0..2 {
+        let refused = writer.take(&table_of_500(), TIME);
+        assert!(matches!(refused, Err(Error::TooLong { .. })), "{refused:?}");
+    }
+    writer.take(&memory(4), TIME).expect("there is room");
+    let found = lines(&path);
+    let missing = found.iter().find_map(|line| match line {
+        ReadLine::Line(line) => match &**line {
+            Line::Lost { lines } => Some(*lines),
+            _ => None,
+        },
+        ReadLine::Damaged(why) => panic!("{why}"),
+    });
+    assert_eq!((numbers(&found), missing), (vec![4], Some(2)));
+}
+
+#[test]
+fn a_table_of_500_processes_takes_no_more_than_60_kib() {
+    let text = serde_json::to_vec(&table_of_500()).expect("it can be written");
+    assert!(text.len() <= 60 << 10, "{} bytes", text.len());
+}
+
+fn table_of_500() -> Line {
+    let row = |number: u32| {
+        journal::ProcessRow(Process {
+            seen: Seen {
+                parent: 1234 + number,
+                session: oom_policy::SessionId(1_234_567),
+                uid: 1000,
+                name: oom_policy::Name::new(b"Isolated Web Co"),
+                oom_score: Some(700),
+                oom_score_adj: 200,
+                rss_bytes: 1_234_567_168,
+                anon_bytes: 1_134_567_168,
+                page_table_bytes: 2_345_984,
+                major_faults: 12_345,
+                ..Seen::new(ProcessId {
+                    pid: 123_456 + number,
+                    start_ticks: 12_345_678,
+                })
+            },
+            dossier: oom_policy::Dossier {
+                value: number.is_multiple_of(10).then_some(80),
+                pause: oom_policy::Pausing::Allowed,
+                ..oom_policy::Dossier::default()
+            },
+        })
+    };
+    Line::Table {
+        at: Moment::from(123_456_789_012),
+        depth: oom_policy::Depth::Fast,
+        rows: (0..500).map(row).collect(),
+        gone: Vec::new(),
+        decision: journal::Digest::of(guard().decision()),
+    }
+}

@@ -1,0 +1,474 @@
+//! The loop's end of the journal: copies what the guard is told, and what it
+//! decides, into a ring. Takes no lock, waits for nothing, and takes memory only
+//! when all is quiet.
+
+use std::convert::Infallible;
+use std::mem::{Discriminant, discriminant};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, SystemTime};
+
+use journal::{Difference, Digest, difference};
+use oom_policy::{
+    Candidate, Cause, Checkpoint, Cost, Decision, Depth, Effects, Event, Guard, Level, Moment,
+    NextKill, Process, ProcessId, Refusal, Settings, Verdict,
+};
+use sensors::CommandLine;
+
+use crate::buffer::touched;
+use crate::tell::bell::Bell;
+use crate::tell::record::{Record, Signal, Victim};
+
+/// What the guard remembers is noted so often while all is quiet.
+const STATE_EVERY: Duration = Duration::from_secs(60);
+/// After something was decided, what is told is handed on for so long,
+const NEWS: Duration = Duration::from_secs(60);
+/// at most this often.
+const HAND_ON: Duration = Duration::from_millis(250);
+/// Of what was chosen no more are named in the line of a decision.
+const NAMED: usize = 32;
+/// Events, and what belongs to them, beside a table of twice as many processes as
+/// there is room for.
+const EVENTS: usize = 1024;
+/// How long the end waits for a disk that takes nothing.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// SignalNotes that are noted with their user and command line.
+const DEEDS: usize = 256;
+
+/// The guard, of which all that it is told is noted.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    guard: Guard,
+    /// `None` where there is no journal.
+    recorder: Option<Recorder>,
+}
+
+/// To be read, and to be told nothing behind our back.
+impl Deref for Recorded {
+    type Target = Guard;
+
+    fn deref(&self) -> &Guard {
+        &self.guard
+    }
+}
+
+impl Recorded {
+    pub(crate) fn new(guard: Guard, mut recorder: Option<Recorder>) -> Self {
+        if let Some(recorder) = &mut recorder {
+            recorder.state(Moment::ORIGIN, guard.checkpoint());
+        }
+        Self { guard, recorder }
+    }
+
+    /// See [`Guard::handle`].
+    pub(crate) fn handle(&mut self, now: Moment, event: Event<'_>, effects: &mut Effects) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.hear(now, event);
+        }
+        self.guard.handle(now, event, effects);
+        if let (Some(recorder), Event::Table { depth, processes }) = (&mut self.recorder, event) {
+            recorder.decided(now, depth, processes, self.guard.decision());
+        }
+    }
+
+    /// See [`Guard::kernel_asks`].
+    pub(crate) fn kernel_asks(&mut self, now: Moment) {
+        self.guard.kernel_asks();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.tell(now, Note::KernelAsks);
+        }
+    }
+
+    /// See [`Guard::adopt`]. From a quiet round, because it allocates.
+    pub(crate) fn adopt(&mut self, now: Moment, settings: Settings) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.tell(now, Note::Adopted(Box::new(settings.clone())));
+        }
+        self.guard.adopt(settings);
+    }
+
+    /// See [`Guard::reserve`]: the guard does not remember its room.
+    pub(crate) fn reserve(&mut self, processes: usize) {
+        self.guard.reserve(processes);
+        if let Some(recorder) = &mut self.recorder {
+            let table = &mut recorder.table;
+            table.reserve_exact(processes.saturating_sub(table.len()));
+        }
+    }
+
+    /// See [`Guard::will`]: nothing is remembered of it.
+    pub(crate) fn will(&mut self, processes: &[Process], will: &mut Vec<NextKill>) {
+        self.guard.will(processes, will);
+    }
+
+    /// Notes what is remembered, where that is due. From a round in which nothing is
+    /// done, because it allocates.
+    pub(crate) fn note_state(&mut self, now: Moment) {
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        let is_due = recorder.is_broken || STATE_EVERY <= now.since(recorder.state_at);
+        // A shortage in which nothing is killed may last for hours.
+        if is_due && (self.guard.level() == Level::Ok || recorder.news_until <= now) {
+            recorder.state(now, self.guard.checkpoint());
+        }
+    }
+
+    /// While the kernel waits, nothing is written.
+    pub(crate) fn hush(&self, is_last_call: bool) {
+        if let Some(recorder) = &self.recorder {
+            recorder.wake.hush(is_last_call);
+        }
+    }
+}
+
+/// What wakes the thread that writes, and what keeps it from writing.
+#[derive(Debug)]
+pub(crate) struct Wake {
+    pub(crate) bell: Bell,
+    is_last_call: AtomicBool,
+}
+
+impl Wake {
+    /// # Errors
+    ///
+    /// What the kernel says of another eventfd.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            bell: Bell::new()?,
+            is_last_call: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the kernel waits.
+    pub(crate) fn is_hushed(&self) -> bool {
+        self.is_last_call.load(Ordering::Acquire)
+    }
+
+    fn hush(&self, is_last_call: bool) {
+        self.is_last_call.store(is_last_call, Ordering::Release);
+        if !is_last_call {
+            self.bell.ring();
+        }
+    }
+
+    fn ring(&self) {
+        if !self.is_hushed() {
+            self.bell.ring();
+        }
+    }
+}
+
+/// Something to write down, and when it was.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    pub(crate) at: Moment,
+    pub(crate) entry: Note,
+}
+
+/// What a line, or a part of one, is made of.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// `follows`: all since the last was noted.
+    State {
+        time: SystemTime,
+        follows: bool,
+        guard: Box<Checkpoint>,
+    },
+    /// An event that is neither a table nor a kill of the watchdog's.
+    Event(Event<'static>),
+    /// For what comes next.
+    ProcessRow(Process),
+    /// The same: it is gone.
+    Missing(u32),
+    /// What makes a table of them.
+    Table {
+        depth: Depth,
+        decision: Digest,
+    },
+    /// What makes [`Event::Killed`] of the row.
+    Killed {
+        lost: Cost,
+    },
+    KernelAsks,
+    Adopted(Box<Settings>),
+    /// For the decision that comes next.
+    Chosen(Candidate),
+    Decision(Outline),
+    /// There was no room for so many.
+    Lost(u64),
+}
+
+/// A decision without its candidates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outline {
+    pub(crate) time: SystemTime,
+    pub(crate) level: Level,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) verdict: Verdict,
+    pub(crate) need_bytes: u64,
+    pub(crate) frees_bytes: u64,
+    pub(crate) lost: Cost,
+    pub(crate) gap: Cost,
+    pub(crate) covers_need: bool,
+    pub(crate) candidates: u32,
+    pub(crate) chosen: u32,
+}
+
+/// Notes what the guard is told.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    ring: rtrb::Producer<Noted>,
+    wake: Arc<Wake>,
+    /// The last that was noted.
+    table: Vec<Process>,
+    state_at: Moment,
+    /// Lines are missing: nothing is noted before the next state.
+    is_broken: bool,
+    lost: u64,
+    news_until: Moment,
+    handed_on: Moment,
+    /// Why nothing was done, where that was decided last.
+    refused: Option<(Cause, Discriminant<Refusal>)>,
+    /// Nothing is sent; it is closed when the thread ends.
+    ended: Receiver<Infallible>,
+}
+
+impl Recorder {
+    /// With room for `processes` processes; and the other end. `ended` is closed
+    /// when the thread ends.
+    pub(crate) fn new(
+        wake: Arc<Wake>,
+        ended: Receiver<Infallible>,
+        processes: usize,
+    ) -> (Self, rtrb::Consumer<Noted>) {
+        let (mut ring, mut end) = rtrb::RingBuffer::new(EVENTS + 2 * processes);
+        let filler = || Noted {
+            at: Moment::ORIGIN,
+            entry: Note::KernelAsks,
+        };
+        while ring.push(filler()).is_ok() {}
+        while end.pop().is_ok() {}
+        let nothing = ProcessId {
+            pid: 0,
+            start_ticks: 0,
+        };
+        let recorder = Self {
+            ring,
+            wake,
+            table: touched(processes, || Process {
+                seen: oom_policy::Seen::new(nothing),
+                dossier: oom_policy::Dossier::default(),
+            }),
+            state_at: Moment::ORIGIN,
+            is_broken: true,
+            lost: 0,
+            news_until: Moment::ORIGIN,
+            handed_on: Moment::ORIGIN,
+            refused: None,
+            ended,
+        };
+        (recorder, end)
+    }
+
+    fn state(&mut self, now: Moment, guard: Checkpoint) {
+        let follows = !self.is_broken;
+        self.is_broken = false;
+        if self.lost > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            self.tell(now, Note::Lost(lost));
+        }
+        self.tell(
+            now,
+            Note::State {
+                time: SystemTime::now(),
+                follows,
+                guard: Box::new(guard),
+            },
+        );
+        // The next table is noted as a whole.
+        self.table.clear();
+        self.state_at = now;
+        self.wake.ring();
+    }
+
+    /// Notes an event, but for a table, which comes with its decision.
+    fn hear(&mut self, now: Moment, event: Event<'_>) {
+        let event = match event {
+            Event::Table { .. } => return,
+            Event::Killed { process, lost } => {
+                self.tell(now, Note::ProcessRow(*process));
+                self.tell(now, Note::Killed { lost });
+                self.news_until = now + NEWS;
+                return;
+            }
+            Event::Memory(memory) => Event::Memory(memory),
+            Event::Unreadable { last } => Event::Unreadable { last },
+            Event::Stalled(gate) => Event::Stalled(gate),
+            Event::Asked => Event::Asked,
+            Event::Revalued => Event::Revalued,
+            Event::LastCall { sequence, memory } => Event::LastCall { sequence, memory },
+            Event::Sent(id) => Event::Sent(id),
+            Event::Ordered => Event::Ordered,
+            Event::Gone(id) => Event::Gone(id),
+            Event::Unsent(id) => Event::Unsent(id),
+            Event::Refused(id) => Event::Refused(id),
+            Event::PagedOut(unit) => Event::PagedOut(unit),
+            Event::Continued(unit) => Event::Continued(unit),
+        };
+        self.tell(now, Note::Event(event));
+        self.hand_on(now);
+    }
+
+    /// Notes a table, and the decision about it.
+    fn decided(&mut self, now: Moment, depth: Depth, processes: &[Process], decision: &Decision) {
+        let mut lost = 0;
+        if !self.is_broken {
+            let Self { ring, table, .. } = self;
+            let mut put = |entry| lost += u64::from(ring.push(Noted { at: now, entry }).is_err());
+            difference(table, processes, |change| {
+                put(match change {
+                    Difference::Changed(process) => Note::ProcessRow(*process),
+                    Difference::Gone(pid) => Note::Missing(pid),
+                });
+            });
+            put(Note::Table {
+                depth,
+                decision: Digest::of(decision),
+            });
+        }
+        if 0 < lost {
+            self.break_off(lost);
+        }
+        self.table.clear();
+        let room = self.table.capacity();
+        self.table
+            .extend_from_slice(&processes[..processes.len().min(room)]);
+        if self.table.len() < processes.len() {
+            // There is room for them after the next quiet round.
+            self.break_off(1);
+        }
+        if self.is_news(decision) {
+            self.outline(now, decision);
+            self.news_until = now + NEWS;
+            self.handed_on = now;
+            self.wake.ring();
+        }
+        self.hand_on(now);
+    }
+
+    /// Whether something is done, or is refused for another reason than before.
+    fn is_news(&mut self, decision: &Decision) -> bool {
+        let refused = match (decision.cause, decision.verdict) {
+            (Some(cause), Verdict::Refused(refusal)) => Some((cause, discriminant(&refusal))),
+            _ => None,
+        };
+        let was_said = refused.is_some() && self.refused == refused;
+        self.refused = refused;
+        !decision.actions.is_empty() || (decision.cause.is_some() && !was_said)
+    }
+
+    fn outline(&mut self, now: Moment, decision: &Decision) {
+        let chosen = || decision.candidates.iter().filter(|unit| unit.chosen);
+        for unit in chosen().take(NAMED) {
+            self.tell(now, Note::Chosen(*unit));
+        }
+        let count = |units: usize| u32::try_from(units).unwrap_or(u32::MAX);
+        self.tell(
+            now,
+            Note::Decision(Outline {
+                time: SystemTime::now(),
+                level: decision.level,
+                cause: decision.cause,
+                verdict: decision.verdict,
+                need_bytes: decision.need_bytes,
+                frees_bytes: decision.frees_bytes,
+                lost: decision.lost,
+                gap: decision.gap,
+                covers_need: decision.covers_need,
+                candidates: count(decision.candidates.len()),
+                chosen: count(chosen().count()),
+            }),
+        );
+    }
+
+    fn tell(&mut self, now: Moment, entry: Note) {
+        if self.is_broken {
+            return;
+        }
+        if self.ring.push(Noted { at: now, entry }).is_err() {
+            self.break_off(1);
+        }
+    }
+
+    /// What follows could not be replayed.
+    fn break_off(&mut self, lost: u64) {
+        self.is_broken = true;
+        self.lost += lost;
+    }
+
+    /// Has what was noted be written, where something has happened, or there is
+    /// little room left.
+    fn hand_on(&mut self, now: Moment) {
+        let is_news = now < self.news_until && HAND_ON <= now.since(self.handed_on);
+        if is_news || self.ring.slots() < self.ring.buffer().capacity() / 2 {
+            self.handed_on = now;
+            self.wake.ring();
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.wake.bell.ring_the_end();
+        let _ = self.ended.recv_timeout(FAREWELL);
+    }
+}
+
+/// A signal that was sent, or would have been.
+#[derive(Debug)]
+pub(crate) struct NotedSignal {
+    pub(crate) time: SystemTime,
+    pub(crate) victim: Victim,
+    pub(crate) command: Option<CommandLine>,
+    pub(crate) signal: Signal,
+    pub(crate) dry: bool,
+}
+
+/// Notes what the scribe is told of signals.
+#[derive(Debug)]
+pub(crate) struct SignalNotes {
+    ring: rtrb::Producer<NotedSignal>,
+    wake: Arc<Wake>,
+}
+
+impl SignalNotes {
+    pub(crate) fn new(wake: Arc<Wake>) -> (Self, rtrb::Consumer<NotedSignal>) {
+        let (ring, end) = rtrb::RingBuffer::new(DEEDS);
+        (Self { ring, wake }, end)
+    }
+
+    /// Notes `record`, where it is of a signal. Where there is no room, the
+    /// event of it says as much as is needed.
+    pub(crate) fn follow(&mut self, record: &Record) {
+        if let Record::Signalled {
+            victim,
+            command,
+            signal,
+            dry,
+            ..
+        } = record
+        {
+            let _ = self.ring.push(NotedSignal {
+                time: SystemTime::now(),
+                victim: *victim,
+                command: *command,
+                signal: *signal,
+                dry: *dry,
+            });
+            self.wake.ring();
+        }
+    }
+}
