@@ -31,8 +31,8 @@ impl Contents {
                 mebibytes: 2560,
             },
             Debian::System => Self {
-                packages: "systemd-sysv,libpam-systemd,dbus,tmux,procps",
-                mebibytes: 1280,
+                packages: "systemd-sysv,libpam-systemd,dbus-user-session,tmux,procps,podman,crun,uidmap",
+                mebibytes: 1792,
             },
         }
     }

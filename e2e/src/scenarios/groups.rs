@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::guest::daemon::{daemon, give_value, knows_of};
+use crate::guest::daemon::{daemon, give_value, give_value_to, knows_of};
 use crate::guest::files::kernel_kills;
 use crate::guest::program::Program;
 use crate::guest::{Report, wait};
@@ -87,6 +87,79 @@ pub(super) fn of_twenty_agents_one_tool_goes(report: &mut Report) -> Result<()> 
     report.figure("kernel kills", kernel_kills()? - kills)?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
     Ok(())
+}
+
+/// What root runs in a container of podman is no service of the machine.
+pub(super) fn of_roots_containers_the_worthless_goes(report: &mut Report) -> Result<()> {
+    // There is no overlay here.
+    let storage = "[storage]\ndriver = \"vfs\"\nrunroot = \"/run/containers/storage\"\n\
+                   graphroot = \"/var/lib/containers/storage\"\n";
+    fs::write("/etc/containers/storage.conf", storage).context("cannot configure podman")?;
+    run("rm -rf /var/lib/containers")?;
+    of_two_containers("", report)
+}
+
+/// Nor is what a user runs in one, who is root in there.
+pub(super) fn of_a_users_containers_the_worthless_goes(report: &mut Report) -> Result<()> {
+    run("useradd --create-home --shell /bin/bash ada && loginctl enable-linger ada")?;
+    wait::until("her systemd runs", LIMIT, || {
+        Ok(run("systemctl is-active user@$(id -u ada)").is_ok())
+    })?;
+    of_two_containers("ada", report)
+}
+
+/// Two containers, of which one takes all memory; the other is registered from
+/// the outside.
+fn of_two_containers(user: &str, report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    run("mkdir -p /image && cp /init /image/init && chmod -R a+rwX /image")?;
+    let driver = match user {
+        "" => "",
+        _ => "--storage-driver=vfs",
+    };
+    let start = |name: &str, role: &str| {
+        let command = format!(
+            "podman {driver} run --detach --interactive --name {name} --network=none \
+             --rootfs /image /init role {role}"
+        );
+        if user.is_empty() {
+            return run(&command);
+        }
+        run(&format!(
+            "cd / && XDG_RUNTIME_DIR=/run/user/$(id -u {user}) setpriv --reuid {user} --regid {user} \
+             --init-groups env HOME=/home/{user} {command}"
+        ))
+    };
+    start("valuable", "hold 150")?;
+    wait::until("the first holds its memory", LIMIT, || {
+        Ok(running("hold")? == 1)
+    })?;
+    let mut daemon = daemon(&["--grace", "2", "--horizon", "0"])?;
+    let pid = pid_of("hold")?;
+    give_value_to(pid, 50)?;
+    knows_of(1)?;
+    start("worthless", "creep 200")?;
+    let killed = daemon.mentions("kill pid=")?;
+    ensure!(killed.contains("name=creep"), "not that: {killed}");
+    wait::until("it is gone", LIMIT, || Ok(running("creep")? == 0))?;
+    daemon.mentions("freed ")?;
+    ensure!(running("hold")? == 1, "the registered one is gone");
+    daemon.has_to_live("the daemon")?;
+    report.figure(
+        "cgroup",
+        fs::read_to_string(format!("/proc/{pid}/cgroup"))?.trim(),
+    )?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
+
+fn pid_of(name: &str) -> Result<u32> {
+    let output = Command::new("pgrep").args(["--exact", name]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.trim()
+        .parse()
+        .with_context(|| format!("`{said}` is no pid"))
 }
 
 /// How many processes of this name there are.

@@ -580,6 +580,22 @@ pub const ALL: &[Scenario] = &[
     ),
     minutes(
         5,
+        scenario!(
+            groups::of_roots_containers_the_worthless_goes,
+            SYSTEM,
+            alone
+        ),
+    ),
+    minutes(
+        5,
+        scenario!(
+            groups::of_a_users_containers_the_worthless_goes,
+            SYSTEM,
+            alone
+        ),
+    ),
+    minutes(
+        5,
         scenario!(service::the_shipped_unit_guards, SYSTEM, alone),
     ),
     minutes(
