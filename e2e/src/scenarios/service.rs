@@ -85,6 +85,15 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
         ensure!(property(SERVICE, "ActiveState")? == "active");
         valuable.give_value(50)?;
         knows_of(1)?;
+        fs::create_dir_all("/etc/user-oom").context("cannot configure it")?;
+        for (text, said) in [
+            ("grace = \"7 s\"\n", "configuration reloaded"),
+            ("grce = \"8 s\"\n", "configuration not reloaded"),
+        ] {
+            fs::write("/etc/user-oom/config.toml", text).context("cannot configure it")?;
+            run(&["systemctl", "reload", SERVICE])?;
+            wait::until(said, LIMIT, || Ok(journal()?.contains(said)))?;
+        }
         let spare = meminfo_bytes("MemAvailable")? / MIB;
         let percent = meminfo_bytes("MemTotal")? / MIB / 100;
         let hog = Unit::taking("hog", spare - 4 * percent)?;
@@ -218,8 +227,8 @@ fn run_for_output(words: &[&str]) -> Result<String> {
     Ok(said)
 }
 
-/// What the daemon said belongs on the console, which the host keeps.
-fn show_journal() {
+/// What the daemon has said.
+fn journal() -> Result<String> {
     let words = [
         "journalctl",
         "--no-pager",
@@ -227,7 +236,12 @@ fn show_journal() {
         "--unit",
         SERVICE,
     ];
-    let said = run_for_output(&words).unwrap_or_else(|err| format!("{err:#}"));
+    run_for_output(&words)
+}
+
+/// It belongs on the console, which the host keeps.
+fn show_journal() {
+    let said = journal().unwrap_or_else(|err| format!("{err:#}"));
     // A console that takes nothing is no reason to fail.
     let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{said}\n"));
 }
