@@ -64,9 +64,7 @@ pub(crate) struct Unit {
     pub(crate) resident_bytes: u64,
     pub(crate) page_table_bytes: u64,
     pub(crate) swap_bytes: u64,
-    /// Of what is resident, the shared memory that several processes map.
-    common_bytes: u64,
-    /// Others map that as well.
+    /// Others map the shared memory as well that several of its processes map.
     shares_outside: bool,
     pub(crate) growth: UnitGrowth,
     /// The unit whose end ends this one too.
@@ -118,6 +116,9 @@ pub(crate) struct Units {
     pub(crate) units: Vec<Unit>,
     /// Per process: its unit.
     pub(crate) unit_of: Vec<u32>,
+    /// Per process: whether its memory stays, since another has it that is not
+    /// killed.
+    stays: Vec<bool>,
     forest: Forest,
     critical: Critical,
 }
@@ -126,6 +127,7 @@ impl Units {
     pub(crate) fn reserve(&mut self, processes: usize) {
         reserve_to(&mut self.units, processes);
         reserve_to(&mut self.unit_of, processes);
+        reserve_to(&mut self.stays, processes);
         self.forest.reserve(processes);
         self.critical.reserve(processes);
     }
@@ -151,6 +153,16 @@ impl Units {
         for back in back {
             if let Some(supervisor) = back.supervisor {
                 self.forest.gather(back.worker, supervisor);
+            }
+        }
+        self.stays.clear();
+        self.stays.resize(processes.len(), false);
+        for process in processes {
+            let owner = process
+                .memory_of
+                .filter(|_| standing(process) == Standing::Never);
+            if let Some(owner) = owner.and_then(|id| Seen::place(processes, id)) {
+                self.stays[owner] = true;
             }
         }
         self.units.clear();
@@ -187,8 +199,12 @@ impl Units {
                 }
             }
         }
-        for unit in self.units.iter_mut().filter(|unit| unit.shares_outside) {
-            unit.resident_bytes = unit.resident_bytes.saturating_sub(unit.common_bytes);
+        for (index, process) in processes.iter().enumerate() {
+            let unit = &mut self.units[at(self.unit_of[index])];
+            if unit.shares_outside && !self.stays[index] {
+                let bytes = &mut unit.resident_bytes;
+                *bytes = bytes.saturating_sub(process.common_bytes);
+            }
         }
     }
 
@@ -285,7 +301,6 @@ impl Units {
             resident_bytes: 0,
             page_table_bytes: 0,
             swap_bytes: 0,
-            common_bytes: 0,
             shares_outside: false,
             growth: UnitGrowth::default(),
             ends_with: None,
@@ -310,11 +325,13 @@ impl Units {
             (Preference::Prefer, _) | (_, Preference::Prefer) => Preference::Prefer,
             (Preference::None, Preference::None) => Preference::None,
         };
+        if self.stays[at(index)] {
+            return;
+        }
         unit.resident_bytes = unit
             .resident_bytes
             .saturating_add(process.anon_bytes)
             .saturating_add(process.shmem_bytes);
-        unit.common_bytes = unit.common_bytes.saturating_add(process.common_bytes);
         unit.page_table_bytes = unit
             .page_table_bytes
             .saturating_add(process.page_table_bytes);

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use model::{Action, Cost, Memory, Moment, Process, ProcessId};
+use model::{Action, Cost, Memory, Moment, Process, ProcessId, Seen};
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::reserve_to;
@@ -45,6 +45,8 @@ struct Victim {
     /// The least memory and swap that was free since its deadline began, in
     /// pages.
     least_free: u32,
+    /// Pid of the process whose memory it has: that comes back with the last of these.
+    memory: u32,
     /// What is lost with it: its unit's value where it leads one, else nothing.
     cost: Cost,
 }
@@ -79,6 +81,7 @@ impl Victim {
             resident: 0,
             swap: 0,
             least_free: u32::MAX,
+            memory: process.memory_of.unwrap_or(process.id).pid,
             cost,
         };
         victim.note(process);
@@ -134,6 +137,12 @@ impl Victims {
     /// One that is protected before its grace is over is not killed.
     pub(crate) fn follow(&mut self, processes: &[Process]) -> Followed {
         let mut followed = Followed::default();
+        for index in 0..self.list.len() {
+            let is_there = |victim: &Victim| Seen::place(processes, victim.id).is_some();
+            if !is_there(&self.list[index]) {
+                self.bequeath(index, is_there);
+            }
+        }
         self.list.retain_mut(|victim| {
             let found = processes.binary_search_by_key(&victim.id, |process| process.id);
             if let Ok(found) = found {
@@ -166,8 +175,24 @@ impl Victims {
 
     /// Forgets `id`. Returns what is lost with it.
     pub(crate) fn forget(&mut self, id: ProcessId) -> Cost {
-        self.find(id)
-            .map_or(Cost::ZERO, |found| self.list.remove(found).cost)
+        let Some(found) = self.find(id) else {
+            return Cost::ZERO;
+        };
+        self.bequeath(found, |_| true);
+        self.list.remove(found).cost
+    }
+
+    /// What the victim there held is pending from another that has its memory, where
+    /// one is left that `is_there`.
+    fn bequeath(&mut self, index: usize, is_there: impl Fn(&Victim) -> bool) {
+        let gone = self.list[index];
+        let is_heir = |victim: &&mut Victim| {
+            victim.memory == gone.memory && victim.id != gone.id && is_there(victim)
+        };
+        if let Some(heir) = self.list.iter_mut().find(is_heir) {
+            heir.resident = heir.resident.max(gone.resident);
+            heir.swap = heir.swap.max(gone.swap);
+        }
     }
 
     pub(crate) fn forget_all(&mut self) {

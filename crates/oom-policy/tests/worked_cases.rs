@@ -8,8 +8,8 @@ use machine::{
     Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, process, registered, system,
 };
 use oom_policy::{
-    Amount, Ask, Cause, Cost, Dossier, Event, Gain, Level, Memory, Per, Process, ProcessId, Rate,
-    Refusal, Seen, SessionId, Settings, Verdict,
+    Amount, Ask, Cause, Cost, Dossier, Event, Gain, Level, Memory, Per, Process, ProcessId,
+    Protection, Rate, Refusal, Seen, SessionId, Settings, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -1008,6 +1008,57 @@ fn two_processes_with_one_memory_end_together_and_cost_both_values() {
     assert_eq!(decision.lost, Cost::of_value(10));
     assert_eq!(decision.frees_bytes, 500 * MIB);
     assert_eq!(decision.actions.len(), 2);
+}
+
+/// The one that has the same memory may not be signalled, or stays after SIGKILL: the
+/// memory of the other does not come back.
+#[test]
+fn memory_of_which_a_process_cannot_be_killed_is_not_counted_as_freed() {
+    let mut others = registered(200, "others", 1, 0);
+    others.seen.memory_of = Some(registered(100, "one", 1, 0).id);
+    others.dossier.protection = Some(Protection::NotPermitted);
+    let processes = vec![
+        registered(100, "one", 1, 500 * MIB),
+        others,
+        registered(300, "other", 50, 520 * MIB),
+    ];
+    let mut policy = Driven::new(Settings::default(), 8);
+    let decision = policy.step(SECOND, &missing(475 * MIB, processes));
+    assert_eq!(chosen(decision), ["other"]);
+    assert_eq!(decision.frees_bytes, 520 * MIB);
+}
+
+/// Both are killed, and one has ended: what they have is pending until the other has
+/// ended too, so no other process is killed meanwhile, even at the kill level.
+#[test]
+fn memory_is_pending_until_the_last_that_has_it_is_gone() {
+    for gone in [100, 200] {
+        let one = registered(100, "one", 1, 600 * MIB);
+        let mut partner = registered(200, "partner", 1, 0);
+        partner.seen.memory_of = Some(one.id);
+        let other = registered(300, "other", 50, 620 * MIB);
+        let mut snapshot = missing(475 * MIB, vec![one, partner, other]);
+        let mut policy = Driven::new(Settings::default(), 8);
+        assert_eq!(chosen(policy.step(SECOND, &snapshot)), ["one"]);
+
+        policy.learn(2 * SECOND, Event::Gone(process(gone, "").id));
+        snapshot.processes.retain(|process| process.id.pid != gone);
+        // The kernel shows a process that is being taken down without memory.
+        for process in &mut snapshot.processes {
+            if process.id.pid <= 200 {
+                process.seen.memory_of = None;
+                process.seen.anon_bytes = 0;
+            }
+        }
+        snapshot.memory.available_bytes = 240 * MIB;
+        let decision = policy.step(2 * SECOND, &snapshot);
+        assert_eq!(chosen(decision), [""; 0], "{gone}");
+        assert_eq!(
+            decision.verdict,
+            Verdict::Refused(Refusal::Pending { bytes: 600 * MIB }),
+            "{gone}"
+        );
+    }
 }
 
 fn ending_with(holder: &Process, process: Process) -> Process {
