@@ -15,6 +15,7 @@ use crate::gate::Gates;
 use crate::levels::{Levels, Pool, share};
 use crate::pauses::{Pauses, Running, Turned, expected_growth};
 use crate::ranking::{Ranked, Ranking};
+use crate::respawn::Respawns;
 use crate::scope::{Look, ScopeState, Severity};
 use crate::settings::Settings;
 use crate::units::{Standing, Unit, Units};
@@ -762,12 +763,12 @@ impl Policy {
             }
         }
         self.scope.victims.sort();
-        for unit in self.units.units.iter().filter(|unit| unit.chosen) {
-            let leader = &seen.processes[at(unit.leader)];
-            let grace = self.settings.grace;
-            self.scope
-                .respawns
-                .killed(now, grace, seen.processes, leader);
+        // Each looks through the table. The largest come first.
+        let leaders = self.line.iter().filter(|(_, _, (follows, ..), _)| !follows);
+        for (_, _, _, index) in leaders.take(Respawns::WORKERS) {
+            let (grace, leader) = (self.settings.grace, &seen.processes[at(*index)]);
+            let respawns = &mut self.scope.respawns;
+            respawns.killed(now, grace, seen.processes, leader);
         }
         // What is stopped cannot save its work at SIGTERM, and a frozen cgroup is
         // not left behind.

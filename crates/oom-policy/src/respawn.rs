@@ -20,8 +20,6 @@ const SOON: Duration = Duration::from_secs(60);
 const KILLS: u32 = 2;
 /// until so long after the last.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// The latest are remembered.
-const WORKERS: usize = 16;
 /// A supervisor keeps a worker or a few. Where there are more, or ever more, they
 /// are a bomb, which is killed as long as it forks.
 const SIDE_BY_SIDE: usize = 8;
@@ -87,9 +85,12 @@ impl Key {
 }
 
 impl Respawns {
+    /// The latest are remembered, of one decision the largest.
+    pub(crate) const WORKERS: usize = 16;
+
     pub(crate) fn reserve(&mut self) {
-        reserve_to(&mut self.workers, WORKERS);
-        reserve_to(&mut self.back, WORKERS * SIDE_BY_SIDE);
+        reserve_to(&mut self.workers, Self::WORKERS);
+        reserve_to(&mut self.back, Self::WORKERS * SIDE_BY_SIDE);
     }
 
     pub(crate) fn forget_all(&mut self) {
@@ -106,6 +107,11 @@ impl Respawns {
         leader: &Process,
     ) {
         let key = Key::of(leader);
+        let known = self.workers.iter().find(|worker| worker.key == key);
+        if known.is_some_and(|known| leader.id.start_ticks <= known.newest_ticks) {
+            // It was there beside the one that was killed.
+            return;
+        }
         let beside = processes.iter().filter(|process| key.is_beside(process));
         let started = beside.map(|process| process.id.start_ticks);
         let alike = processes.iter().filter(|process| Key::of(process) == key);
@@ -120,10 +126,6 @@ impl Respawns {
         };
         let known = |worker: &&mut Worker| worker.key == fresh.key;
         if let Some(known) = self.workers.iter_mut().find(known) {
-            if leader.id.start_ticks <= known.newest_ticks {
-                // It was there beside the one that was killed.
-                return;
-            }
             let is_back = now.since(known.killed) <= grace.saturating_add(SOON)
                 && fresh.side_by_side <= known.side_by_side.min(SIDE_BY_SIDE);
             *known = Worker {
@@ -133,8 +135,8 @@ impl Respawns {
             };
             return;
         }
-        if self.workers.len() == WORKERS {
-            let oldest = (0..WORKERS).min_by_key(|index| self.workers[*index].killed);
+        if self.workers.len() == Self::WORKERS {
+            let oldest = (0..Self::WORKERS).min_by_key(|index| self.workers[*index].killed);
             self.workers.swap_remove(oldest.unwrap_or(0));
         }
         self.workers.push(fresh);
