@@ -351,11 +351,18 @@ impl Pauses {
         }
     }
 
-    /// `memory`, of which what was paged out and is in memory still counts as
-    /// available: the kernel takes it for others first, and for the units
-    /// themselves it is there already. The levels do not count on it.
+    /// `memory`, of which what is paged out and is in memory still counts as
+    /// available: the kernel takes it for others first, and for one on trial it is
+    /// there already. The levels do not count on it. Nor does it count for others
+    /// that run: while tasks thrash, the swap cache is full of what is on its way.
     pub(crate) fn with_cached(&self, memory: &Memory) -> Memory {
-        let cached = memory.swap_cached_bytes.min(self.in_swap(|_| true));
+        let is_in =
+            |pause: &Pause| matches!(pause.stage, Stage::Paused { .. } | Stage::Trial { .. });
+        self.with_cached_of(memory, is_in)
+    }
+
+    fn with_cached_of(&self, memory: &Memory, is_in: fn(&Pause) -> bool) -> Memory {
+        let cached = memory.swap_cached_bytes.min(self.in_swap(is_in));
         Memory {
             available_bytes: memory.available_bytes.saturating_add(cached),
             ..*memory
@@ -374,7 +381,7 @@ impl Pauses {
             .recovery_memory
             .saturating_add(self.in_swap(Pause::returns))
             .saturating_add(running.growth_bytes);
-        let available = self.with_cached(memory).available_bytes;
+        let available = self.with_cached_of(memory, |_| true).available_bytes;
         available.saturating_sub(taken)
     }
 

@@ -213,6 +213,26 @@ fn for_what_is_in_memory_as_well_as_in_swap_no_other_is_paused() {
     assert!(!is_paused_as_well(150));
 }
 
+/// While tasks thrash, it holds what is on its way to swap and back.
+#[test]
+fn for_the_swap_cache_of_what_runs_again_stalls_are_not_left_alone() {
+    let (one, two) = (job(20, "one", 9, 300), job(30, "two", 5, 200));
+    let mut policy = Driven::new(Settings::default(), 64);
+    let mut at = |second, available_mib, ask, cached_mib: u64, processes: [Process; 2]| {
+        let mut shown = shown(available_mib, ask, &processes);
+        shown.memory.swap_cached_bytes = cached_mib * MIB;
+        turns(&mut policy, second, &shown)
+    };
+    // The one that is worth more has nothing in swap.
+    assert_eq!(
+        at(0, 10, Ask::Relief, 0, [one, two]),
+        [Action::Freeze(two.id)]
+    );
+    let both = [one, in_swap(two)];
+    assert_eq!(at(6, 600, Ask::None, 0, both), [Action::Thaw(two.id)]);
+    assert_eq!(at(9, 5, Ask::Pause, 200, both), [Action::Freeze(one.id)]);
+}
+
 /// Though it has waited for longer.
 #[test]
 fn none_takes_the_place_of_one_that_is_worth_more() {
