@@ -18,6 +18,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SERVICE: &str = "user-oom.service";
 /// What a hook starts.
 const HOOKED: &str = "hooked.service";
+const JOURNAL: &str = "/var/lib/user-oom/journal";
 const REGISTRY: &str = "/tmp/user_processes";
 
 /// A pipe with nothing in it: a helper ends when what it reads from does.
@@ -109,6 +110,9 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
         report.figure("the service's memory", format!("{} KiB", memory / 1024))?;
         run(&["systemctl", "stop", SERVICE])?;
         ensure!(property(SERVICE, "Result")? == "success");
+        // It decides about what it wrote down as it did then.
+        let replayed = run_for_output(&["user-oom", "--replay", JOURNAL])?;
+        ensure!(replayed.contains("low memory (warn)"), "{replayed}");
         Ok(())
     })();
     show_journal();
