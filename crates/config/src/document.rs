@@ -294,7 +294,9 @@ fn unknown<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// Which of `names` may have been meant by `word`.
+#[must_use]
+pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names
         .map(|name| (strsim::jaro(word, name), name))
         .filter(|(likeness, _)| *likeness > NEAR)

@@ -29,7 +29,9 @@ mod file;
 mod mistake;
 mod rules;
 
-pub use crate::document::{Document, Grammar, Keyword, Kind, RuleText, Setting, Value, parse};
+pub use crate::document::{
+    Document, Grammar, Keyword, Kind, RuleText, Setting, Value, nearest, parse,
+};
 pub use crate::file::{DEFAULT_PATH, FileError, Origin, read};
 pub use crate::mistake::{Mistake, Mistakes, Position};
-pub use crate::rules::{CONDITIONS, Field, Rules, Subject};
+pub use crate::rules::{CONDITIONS, Field, Rules, Subject, UNITS};

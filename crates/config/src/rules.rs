@@ -32,6 +32,9 @@ pub const CONDITIONS: [Keyword; 9] = [
     text("ancestor"),
 ];
 
+/// What a rule can have killed together.
+pub const UNITS: [&str; 5] = ["process", "tree", "group", "session", "cgroup"];
+
 const fn text(name: &'static str) -> Keyword {
     Keyword {
         name: Cow::Borrowed(name),

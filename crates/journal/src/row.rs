@@ -26,6 +26,8 @@ struct Known {
     #[serde(skip_serializing_if = "is_usual")]
     value: Option<u32>,
     #[serde(skip_serializing_if = "is_usual")]
+    is_rules_value: bool,
+    #[serde(skip_serializing_if = "is_usual")]
     gain: Option<Gain>,
     #[serde(skip_serializing_if = "is_usual")]
     protection: Option<Protection>,
@@ -45,13 +47,14 @@ fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
 const CERTAIN: usize = 12;
 
 /// What may be left out at the end of a row, from the first.
-const LEFT_OUT: usize = 10;
+const LEFT_OUT: usize = 11;
 
 impl Serialize for ProcessRow {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Named one by one, so that what is added is thought of.
         let Dossier {
             value,
+            is_rules_value,
             gain,
             protection,
             critical_below_bytes,
@@ -61,6 +64,7 @@ impl Serialize for ProcessRow {
         } = self.0.dossier;
         let known = Known {
             value,
+            is_rules_value,
             gain,
             protection,
             critical_below_bytes,
@@ -73,6 +77,7 @@ impl Serialize for ProcessRow {
             parent,
             group,
             session,
+            kernel_session,
             login,
             uid,
             name,
@@ -102,6 +107,8 @@ impl Serialize for ProcessRow {
             ends_with.is_none(),
             common_bytes == 0,
             common_with.is_none(),
+            // As a daemon's, and that of a session's leader.
+            kernel_session == group,
         ];
         let left = is_left_out.iter().rev().take_while(|it| **it).count();
         let count = CERTAIN + LEFT_OUT - left;
@@ -138,7 +145,8 @@ impl Serialize for ProcessRow {
                 6 => list.serialize_element(&memory_of)?,
                 7 => list.serialize_element(&ends_with)?,
                 8 => list.serialize_element(&common_bytes)?,
-                _ => list.serialize_element(&common_with)?,
+                9 => list.serialize_element(&common_with)?,
+                _ => list.serialize_element(&kernel_session)?,
             }
         }
         list.end()
@@ -208,6 +216,7 @@ impl<'de> Visitor<'de> for Columns {
             ends_with: usual!(),
             common_bytes: usual!(),
             common_with: usual!(),
+            kernel_session: list.next_element()?.unwrap_or(group),
             is_kernel_thread: flags & KERNEL_THREAD != 0,
             is_foreground_job: flags & FOREGROUND_JOB != 0,
             id,
@@ -219,6 +228,7 @@ impl<'de> Visitor<'de> for Columns {
             seen,
             dossier: Dossier {
                 value: known.value,
+                is_rules_value: known.is_rules_value,
                 gain: known.gain,
                 protection: known.protection,
                 critical_below_bytes: known.critical_below_bytes,

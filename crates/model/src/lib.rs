@@ -36,7 +36,7 @@ pub use crate::event::{Answer, Depth, Effect, Effects, Event};
 pub use crate::memory::{Memory, Paging};
 pub use crate::moment::Moment;
 pub use crate::process::{
-    Dossier, Label, Name, PauseWord, Pausing, Preference, Process, ProcessId, Protection, RunState,
-    Seen, SessionId, Unpausable,
+    Dossier, FirstSignal, GroupBy, KilledWith, Label, Name, PauseWord, Pausing, Preference,
+    Process, ProcessId, Protection, RunState, Seen, SessionId, Unpausable,
 };
 pub use crate::worth::{Gain, Per, Rate, Worth};

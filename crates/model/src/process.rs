@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -230,6 +231,83 @@ impl fmt::Display for Unpausable {
     }
 }
 
+/// The signal that asks a process to end, where that is not SIGTERM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FirstSignal {
+    /// SIGHUP.
+    Hangup,
+    /// SIGINT.
+    Interrupt,
+    /// SIGQUIT.
+    Quit,
+    /// SIGUSR1.
+    User1,
+    /// SIGUSR2.
+    User2,
+    /// SIGWINCH: Apache's for a graceful end.
+    Window,
+}
+
+impl FirstSignal {
+    /// Each.
+    pub const ALL: [Self; 6] = [
+        Self::Hangup,
+        Self::Interrupt,
+        Self::Quit,
+        Self::User1,
+        Self::User2,
+        Self::Window,
+    ];
+
+    /// As signal(7) names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hangup => "SIGHUP",
+            Self::Interrupt => "SIGINT",
+            Self::Quit => "SIGQUIT",
+            Self::User1 => "SIGUSR1",
+            Self::User2 => "SIGUSR2",
+            Self::Window => "SIGWINCH",
+        }
+    }
+}
+
+/// What is killed together with a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KilledWith {
+    /// Nothing.
+    Process,
+    /// Its descendants without an entry, though it may have none itself.
+    Tree,
+    /// Its process group.
+    Group,
+    /// Its session, as the kernel has it.
+    Session,
+    /// Its leaf cgroup, where a service manager or a container runtime made one.
+    Cgroup,
+}
+
+impl KilledWith {
+    /// Each.
+    pub const ALL: [Self; 5] = [
+        Self::Process,
+        Self::Tree,
+        Self::Group,
+        Self::Session,
+        Self::Cgroup,
+    ];
+}
+
+/// What shares one default value of those that a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum GroupBy {
+    /// All of them.
+    Rule,
+    /// Those of each user.
+    User,
+}
+
 /// What a rule of the administrator's says of the processes that it matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
@@ -249,6 +327,14 @@ pub struct Label {
     pub pause: Option<PauseWord>,
     /// As it is shown.
     pub name: Option<Name>,
+    /// From the first signal to SIGKILL, for the unit that it leads.
+    pub grace: Option<Duration>,
+    /// What is sent to it first.
+    pub signal: Option<FirstSignal>,
+    /// What is killed with it.
+    pub together: Option<KilledWith>,
+    /// What it shares a default value with, where it has none of its own.
+    pub group_by: Option<GroupBy>,
 }
 
 /// What the kernel says of one process.
@@ -262,6 +348,8 @@ pub struct Seen {
     pub group: u32,
     /// What it shares one default value with.
     pub session: SessionId,
+    /// Its session, as the kernel has it.
+    pub kernel_session: u32,
     /// Whether it belongs to a container or a login session (a slice of a user, or a session
     /// with a terminal).
     pub login: bool,
@@ -310,6 +398,8 @@ pub struct Dossier {
     /// The value its registry entry gives it, checked and capped. `None`: not
     /// registered.
     pub value: Option<u32>,
+    /// That value is of a rule: of those that are killed together it counts once.
+    pub is_rules_value: bool,
     /// How its value came about, where that grows with unsaved work.
     pub gain: Option<Gain>,
     /// Why it is never killed, if anything says so.
@@ -367,6 +457,7 @@ impl Seen {
             parent: 0,
             group: id.pid,
             session: SessionId::default(),
+            kernel_session: id.pid,
             login: false,
             uid: 0,
             name: Name::default(),

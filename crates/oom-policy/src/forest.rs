@@ -2,10 +2,11 @@
 //! covers it.
 //!
 //! A node is a process or, where several always die together, the one that
-//! stands for them: for a process group, where those do, and for processes that
-//! have one memory. Each way up is walked once per table.
+//! stands for them: for a process group, a session or a cgroup, where the
+//! administrator says so, and for processes that have one memory. Each way up is
+//! walked once per table.
 
-use model::{Process, Seen};
+use model::{KilledWith, Process, Seen};
 
 use crate::buffer::{at, reserve_to};
 use crate::settings::MAX_VALUE;
@@ -14,9 +15,23 @@ use crate::settings::MAX_VALUE;
 #[derive(Debug, Default)]
 pub(crate) struct Forest {
     nodes: Vec<Node>,
-    /// Group, whether not its leader, process: sorted, to find what stands for
-    /// each group.
-    groups: Vec<(u32, bool, u32)>,
+    /// The sets of one kind that are killed as one because of a rule: sorted.
+    wanted: Vec<u64>,
+    /// Set, whether not its leader, process: sorted, to find what stands for each
+    /// set.
+    members: Vec<(u64, bool, u32)>,
+}
+
+/// The process group, session or cgroup that `process` is in.
+fn set(kind: KilledWith, process: &Seen) -> Option<u64> {
+    let number = match kind {
+        KilledWith::Process | KilledWith::Tree => 0,
+        KilledWith::Group => process.group.into(),
+        KilledWith::Session => process.kernel_session.into(),
+        KilledWith::Cgroup if process.session.is_cgroup() => process.session.0,
+        KilledWith::Cgroup => 0,
+    };
+    (number != 0).then_some(number)
 }
 
 /// Only what stands for others, or for itself alone, uses more than the first
@@ -27,6 +42,8 @@ struct Node {
     node: u32,
     /// The sum of its entries.
     entry: Option<u32>,
+    /// The rule that is in that sum already.
+    rule: u16,
     /// What has no entry below it is one with it, though it may have none.
     gathers: bool,
     parent: Way,
@@ -59,48 +76,89 @@ const MOST_ENTRIES_ABOVE: u32 = 64;
 impl Forest {
     pub(crate) fn reserve(&mut self, processes: usize) {
         reserve_to(&mut self.nodes, processes);
-        reserve_to(&mut self.groups, processes);
+        reserve_to(&mut self.wanted, processes);
+        reserve_to(&mut self.members, processes);
     }
 
-    /// Takes in a table. `dies_with_its_group` says so of a process and its
-    /// place; `is_free`, that a process may be ended.
+    /// Takes in a table. `by_group`: each process is killed with its group.
+    /// `may_join` says of a process and its place that it is killed with others;
+    /// `is_free`, that it may be ended.
     pub(crate) fn plant(
         &mut self,
         processes: &[Process],
-        dies_with_its_group: impl Fn(u32, &Process) -> bool,
+        by_group: bool,
+        may_join: impl Fn(u32, &Process) -> bool,
         is_free: impl Fn(&Process) -> bool,
     ) {
         self.nodes.clear();
-        self.groups.clear();
-        for (index, process) in (0..).zip(processes) {
+        for index in (0..).take(processes.len()) {
             self.nodes.push(Node {
                 node: index,
                 entry: None,
+                rule: 0,
                 gathers: false,
                 parent: Way::NotWalked,
                 nearest: Way::NotWalked,
                 unit: None,
             });
-            if process.group != 0 && dies_with_its_group(index, process) {
-                let follows = process.id.pid != process.group;
-                self.groups.push((process.group, follows, index));
-            }
         }
-        self.join_groups();
+        for (kind, all) in [
+            (KilledWith::Group, by_group),
+            (KilledWith::Session, false),
+            (KilledWith::Cgroup, false),
+        ] {
+            self.join_sets(processes, kind, all, &may_join);
+        }
         self.join_memories(processes, is_free);
         self.find_entries(processes);
+        self.find_trees(processes);
     }
 
-    fn join_groups(&mut self) {
-        self.groups.sort_unstable();
+    /// Makes one of each set of a kind: of all, or where a rule says so of one in it.
+    fn join_sets(
+        &mut self,
+        processes: &[Process],
+        kind: KilledWith,
+        all: bool,
+        may_join: &impl Fn(u32, &Process) -> bool,
+    ) {
+        self.wanted.clear();
+        self.members.clear();
+        for (index, process) in (0..).zip(processes) {
+            let is_said = process.dossier.label.together == Some(kind) && may_join(index, process);
+            self.wanted
+                .extend(set(kind, process).filter(|_| is_said && !all));
+        }
+        if self.wanted.is_empty() && !all {
+            return;
+        }
+        self.wanted.sort_unstable();
+        for (index, process) in (0..).zip(processes) {
+            let is_wanted = |set: &u64| all || self.wanted.binary_search(set).is_ok();
+            let set = set(kind, process).filter(is_wanted);
+            if let Some(set) = set.filter(|_| may_join(index, process)) {
+                let follows = u64::from(process.id.pid) != set;
+                self.members.push((set, follows, index));
+            }
+        }
+        self.members.sort_unstable();
         let mut current = None;
-        for &(group, _, index) in &self.groups {
-            let node = match current {
-                Some((same, node)) if same == group => node,
+        for place in 0..self.members.len() {
+            let (set, _, index) = self.members[place];
+            let first = match current {
+                Some((same, first)) if same == set => first,
                 _ => index,
             };
-            current = Some((group, node));
-            self.nodes[at(index)].node = node;
+            current = Some((set, first));
+            let (first, node) = (self.top(first), self.top(index));
+            self.nodes[at(node)].node = first;
+        }
+        self.flatten();
+    }
+
+    fn flatten(&mut self) {
+        for index in (0..).take(self.nodes.len()) {
+            self.nodes[at(index)].node = self.top(index);
         }
     }
 
@@ -119,9 +177,7 @@ impl Forest {
             }
         }
         if any_joined {
-            for index in (0..).take(self.nodes.len()) {
-                self.nodes[at(index)].node = self.top(index);
-            }
+            self.flatten();
         }
     }
 
@@ -139,10 +195,33 @@ impl Forest {
             // unit.
             let counts = process.id.pid != 1 && !process.is_kernel_thread;
             if let (Some(value), true) = (process.dossier.value, counts) {
+                let node = at(self.node(index));
+                let node = &mut self.nodes[node];
+                if process.dossier.is_rules_value {
+                    let rule = process.dossier.label.rule;
+                    if std::mem::replace(&mut node.rule, rule) == rule {
+                        continue;
+                    }
+                }
+                let sum = node.entry.unwrap_or(0).saturating_add(value);
+                node.entry = Some(sum.min(MAX_VALUE));
+            }
+        }
+    }
+
+    /// A tree begins at the topmost of those that descend from each other and that
+    /// one rule matches.
+    fn find_trees(&mut self, processes: &[Process]) {
+        for (index, process) in (0..).zip(processes) {
+            let label = &process.dossier.label;
+            if label.together != Some(KilledWith::Tree) || process.id.pid == 1 {
+                continue;
+            }
+            let parent = Seen::position(processes, process.parent);
+            let above = parent.map(|parent| processes[parent].dossier.label.rule);
+            if above != Some(label.rule) {
                 let node = self.node(index);
-                let entry = &mut self.nodes[at(node)].entry;
-                let sum = entry.unwrap_or(0).saturating_add(value);
-                *entry = Some(sum.min(MAX_VALUE));
+                self.nodes[at(node)].gathers = true;
             }
         }
     }
@@ -187,10 +266,20 @@ impl Forest {
     /// The nearest node with an entry, `node` itself or above, whose owner may
     /// signal a process of user `uid`.
     pub(crate) fn covering(&mut self, processes: &[Process], node: u32, uid: u32) -> Option<u32> {
+        let is_alone = |node: u32| {
+            let label = &processes[at(node)].dossier.label;
+            label.together == Some(KilledWith::Process)
+        };
+        if is_alone(node) {
+            return None;
+        }
         let mut from = node;
         for _ in 0..MOST_ENTRIES_ABOVE {
             let nearest = self.nearest(processes, from)?;
             let owner = processes[at(nearest)].uid;
+            if is_alone(nearest) {
+                return None;
+            }
             if nearest == node || owner == 0 || owner == uid {
                 return Some(nearest);
             }

@@ -13,7 +13,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
 
-use model::{Process, ProcessId, Seen};
+use model::{GroupBy, Process, ProcessId, Seen};
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::{at, reserve_to};
@@ -126,6 +126,13 @@ impl Births {
 
     /// What the process at `index` of the table belongs to.
     pub(crate) fn group(&self, settings: &Settings, index: u32, process: &Process) -> Group {
+        let label = &process.dossier.label;
+        if let Some(by) = label.group_by {
+            let uid = (by == GroupBy::User).then_some(process.uid);
+            let mut hasher = DefaultHasher::new();
+            (by, label.rule, uid).hash(&mut hasher);
+            return Group(hasher.finish());
+        }
         match self.births[at(index)].origin {
             _ if process.session.is_cgroup() => Group(process.session.0),
             Origin::Session(session) => Group(u64::from(session)),

@@ -733,12 +733,6 @@ impl Policy {
     /// soonest; in a unit its leader, then older before younger: a parent that
     /// saw its workers die would start new ones.
     fn sign(&mut self, now: Moment, seen: Situation<'_>, severity: Severity) {
-        let kills = severity >= Severity::Kill || self.settings.grace.is_zero();
-        let until = match severity {
-            Severity::LastCall => now + self.settings.last_call_deadline,
-            _ if kills => now + self.settings.deadline,
-            _ => now + self.settings.grace,
-        };
         self.line_up(
             seen,
             |candidate, _| candidate.frees_bytes,
@@ -754,6 +748,13 @@ impl Policy {
                 self.decision.candidates[at(candidate)].lost()
             });
             self.scope.growth.end(at(*index));
+            let grace = self.grace(seen, *unit);
+            let kills = severity >= Severity::Kill || grace.is_zero();
+            let until = match severity {
+                Severity::LastCall => now + self.settings.last_call_deadline,
+                _ if kills => now + self.settings.deadline,
+                _ => now + grace,
+            };
             if kills {
                 self.decision.actions.push(Action::Kill(process.id));
                 self.scope.victims.kill(process, until, cost);
@@ -765,8 +766,8 @@ impl Policy {
         self.scope.victims.sort();
         // Each looks through the table. The largest come first.
         let leaders = self.line.iter().filter(|(_, _, (follows, ..), _)| !follows);
-        for (_, _, _, index) in leaders.take(Respawns::WORKERS) {
-            let (grace, leader) = (self.settings.grace, &seen.processes[at(*index)]);
+        for (_, unit, _, index) in leaders.take(Respawns::WORKERS) {
+            let (grace, leader) = (self.grace(seen, *unit), &seen.processes[at(*index)]);
             let respawns = &mut self.scope.respawns;
             respawns.killed(now, grace, seen.processes, leader);
         }
@@ -780,6 +781,12 @@ impl Policy {
                 self.scope.pauses.thawed(now, paused, false);
             }
         }
+    }
+
+    /// From SIGTERM to SIGKILL, for a unit.
+    fn grace(&self, seen: Situation<'_>, unit: u32) -> Duration {
+        let leader = &seen.processes[at(self.units.units[at(unit)].leader)];
+        leader.dossier.label.grace.unwrap_or(self.settings.grace)
     }
 
     /// Puts the processes of the chosen units in line: the units that free the most

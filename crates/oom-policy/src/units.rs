@@ -6,7 +6,8 @@
 //! have one memory are one, because none of it comes back before all have ended.
 //! A worker that its supervisor started again each time it was killed is one
 //! with that and all that it has started. And where the administrator says so, a
-//! process group is one. The value of these three is the sum of their entries.
+//! process group, a session or a cgroup is one. The value of these three is the sum
+//! of their entries; a rule's value counts once in it.
 //!
 //! What is never killed, and what is already dying, is a unit of its own that
 //! cannot be chosen: it still counts where growth is measured. This module does
@@ -147,7 +148,8 @@ impl Units {
         let is_free = |process: &Process| standing(process) == Standing::Free;
         self.forest.plant(
             processes,
-            |index, process| settings.by_group && !critical.has(index) && is_free(process),
+            settings.by_group,
+            |index, process| !critical.has(index) && is_free(process),
             is_free,
         );
         for back in back {

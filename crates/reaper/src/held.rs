@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use model::ProcessId;
+use model::{FirstSignal, ProcessId};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
@@ -172,9 +172,30 @@ impl Held {
     ///
     /// [`ReapError::NotPermitted`] or [`ReapError::Signal`].
     pub fn terminate(&self) -> Result<Signalled, ReapError> {
-        let signalled = self.send(Signal::TERM, "SIGTERM")?;
+        self.ask_to_end(Signal::TERM, "SIGTERM")
+    }
+
+    /// The same by another signal than SIGTERM.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::terminate`].
+    pub fn terminate_by(&self, first: FirstSignal) -> Result<Signalled, ReapError> {
+        let signal = match first {
+            FirstSignal::Hangup => Signal::HUP,
+            FirstSignal::Interrupt => Signal::INT,
+            FirstSignal::Quit => Signal::QUIT,
+            FirstSignal::User1 => Signal::USR1,
+            FirstSignal::User2 => Signal::USR2,
+            FirstSignal::Window => Signal::WINCH,
+        };
+        self.ask_to_end(signal, first.name())
+    }
+
+    fn ask_to_end(&self, signal: Signal, name: &'static str) -> Result<Signalled, ReapError> {
+        let signalled = self.send(signal, name)?;
         if signalled == Signalled::Sent {
-            // Who took SIGTERM from us takes this too, unless it is gone by now.
+            // Who took that from us takes this too, unless it is gone by now.
             let _ = self.send(Signal::CONT, "SIGCONT");
         }
         Ok(signalled)

@@ -415,6 +415,7 @@ impl Reader<'_> {
         process.group = stat.group;
         process.major_faults = stat.major_faults;
         kept.kernel_session = stat.session;
+        process.kernel_session = stat.session;
         kept.has_terminal = stat.has_terminal();
         kept.is_in_foreground = kept.has_terminal && stat.foreground == stat.group;
         if !stat.is_kernel_thread {

@@ -221,7 +221,10 @@ impl Executor {
             return Ok(Signalled::Gone);
         };
         let signalled = match signal {
-            Signal::Term => hold.process.terminate()?,
+            Signal::Term => match ending.victim.first_signal {
+                Some(first) => hold.process.terminate_by(first)?,
+                None => hold.process.terminate()?,
+            },
             Signal::Kill => hold.process.kill()?,
         };
         if signalled == Signalled::Sent {

@@ -741,6 +741,11 @@ pub(crate) fn value(text: &str) -> Result<u32, String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seconds(Duration);
 
+/// `text` as a time.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(|Seconds(duration)| duration)
+}
+
 impl FromStr for Seconds {
     type Err = String;
 

@@ -353,6 +353,12 @@ const RULES: &str = r#"
 # avoid = false       # true: kill last
 # pause = true        # whether it may be paused
 # name = "training"   # as it is shown
+# grace = "1 min"     # from the first signal to SIGKILL
+# signal = "SIGINT"   # first; SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2,
+#                     # SIGWINCH
+# unit = "session"    # what is killed together: process, tree, group, session,
+#                     # cgroup
+# group-by = "rule"   # what shares a value of 1 where it has none: rule, user
 "#;
 
 /// What a key means that is not set, where that does not depend on the machine,

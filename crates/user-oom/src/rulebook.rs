@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use config::{Field, Keyword, Kind, Mistakes, Position, RuleText, Rules, Setting, Subject, Value};
 use nix::unistd::{Group, User};
-use oom_policy::{Gain, Label, Name, PauseWord, Preference, Process, Protection};
+use oom_policy::{
+    FirstSignal, Gain, GroupBy, KilledWith, Label, Name, PauseWord, Preference, Process, Protection,
+};
 use sensors::Portrait;
 
-use crate::arguments::value;
+use crate::arguments::{seconds, value};
 
 /// What a rule can say.
-pub(crate) const LABELS: [Keyword; 7] = [
+pub(crate) const LABELS: [Keyword; 11] = [
     label("value", Kind::Text),
     label("max-value", Kind::Text),
     label("protect", Kind::Switch),
@@ -24,6 +26,10 @@ pub(crate) const LABELS: [Keyword; 7] = [
     label("avoid", Kind::Switch),
     label("pause", Kind::Switch),
     label("name", Kind::Text),
+    label("grace", Kind::Text),
+    label("signal", Kind::Text),
+    label("unit", Kind::Text),
+    label("group-by", Kind::Text),
 ];
 
 const fn label(name: &'static str, kind: Kind) -> Keyword {
@@ -162,6 +168,16 @@ fn labelled(rule: u16, text: &RuleText) -> Result<Label, (&Position, String)> {
                 }
                 label.name = Some(name);
             }
+            ("grace", Value::Text(text)) => label.grace = Some(seconds(text).map_err(wrong)?),
+            ("signal", Value::Text(text)) => {
+                label.signal = first_signal(text).map_err(|said| (mark, said))?;
+            }
+            ("unit", Value::Text(text)) => {
+                label.together = Some(one_of(text, &units()).map_err(wrong)?);
+            }
+            ("group-by", Value::Text(text)) => {
+                label.group_by = Some(one_of(text, &GROUP_BY).map_err(wrong)?);
+            }
             ("protect", Value::Switch(is_so)) => label.protect = *is_so,
             ("prefer", Value::Switch(is_so)) => prefer = *is_so,
             ("avoid", Value::Switch(is_so)) => avoid = *is_so,
@@ -188,6 +204,50 @@ fn labelled(rule: u16, text: &RuleText) -> Result<Label, (&Position, String)> {
     Ok(label)
 }
 
+fn units() -> [(&'static str, KilledWith); 5] {
+    std::array::from_fn(|unit| (config::UNITS[unit], KilledWith::ALL[unit]))
+}
+
+const GROUP_BY: [(&str, GroupBy); 2] = [("rule", GroupBy::Rule), ("user", GroupBy::User)];
+
+/// Which of `all` is called `text`.
+fn one_of<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
+    let found = all.iter().find(|(name, _)| *name == text);
+    found.map(|(_, meant)| *meant).ok_or_else(|| {
+        let names = || all.iter().map(|(name, _)| *name);
+        let meant = config::nearest(text, names());
+        let meant = meant.map(|meant| format!("; did you mean `{meant}`?"));
+        let names: Vec<_> = names().collect();
+        format!(
+            "`{text}` is none of: {}{}",
+            names.join(", "),
+            meant.unwrap_or_default()
+        )
+    })
+}
+
+/// The signal called `text`; `None`: SIGTERM. What is wrong with it names the key.
+fn first_signal(text: &str) -> Result<Option<FirstSignal>, String> {
+    let name = match text.starts_with("SIG") {
+        true => text.to_owned(),
+        false => format!("SIG{text}"),
+    };
+    match &*name {
+        "SIGKILL" => {
+            Err("`signal`: SIGKILL cannot be first: `grace = 0` kills without asking".to_owned())
+        }
+        "SIGSTOP" | "SIGTSTP" | "SIGCONT" => {
+            Err(format!("`signal`: {name} does not end a process"))
+        }
+        _ => {
+            let others = FirstSignal::ALL.map(|signal| (signal.name(), Some(signal)));
+            let all = [("SIGTERM", None)].into_iter().chain(others);
+            let all: Vec<_> = all.collect();
+            one_of(&name, &all).map_err(|said| format!("`signal`: {said}"))
+        }
+    }
+}
+
 /// Has what is known of `process` by its rule count. `parent_rule`: of its
 /// parent; `age_millis`: how long it has run. Of a tree that one rule matches the topmost has the value, and the
 /// others go with it, as below an entry.
@@ -212,6 +272,7 @@ pub(crate) fn apply(process: &mut Process, parent_rule: u16, age_millis: u64) {
             most: value_registry::MAX_VALUE,
         });
         dossier.value = Some(gain.map_or(value, |gain| gain.value()));
+        dossier.is_rules_value = true;
         dossier.gain = gain;
     }
     if label.protect {
@@ -318,7 +379,8 @@ mod tests {
     #[test]
     fn each_label_is_taken() {
         let got = label(
-            "value = 30\nmax-value = 50\nprotect = true\navoid = true\npause = false\nname = 'job'",
+            "value = 30\nmax-value = 50\nprotect = true\navoid = true\npause = false\nname = 'job'\n\
+             grace = '1 min'\nsignal = 'INT'\nunit = 'session'\ngroup-by = 'user'",
         );
         let want = Label {
             rule: 1,
@@ -329,8 +391,13 @@ mod tests {
             preference: Preference::Avoid,
             pause: Some(PauseWord::NoPause),
             name: Some(Name::new(b"job")),
+            grace: Some(std::time::Duration::from_secs(60)),
+            signal: Some(FirstSignal::Interrupt),
+            together: Some(KilledWith::Session),
+            group_by: Some(GroupBy::User),
         };
         assert_eq!(got, Ok(want));
+        assert_eq!(label("signal = 'SIGTERM'").unwrap().signal, None);
     }
 
     #[test]
@@ -346,6 +413,26 @@ mod tests {
         refused("value = '30 alice'", "f:3:9: `value`: `30 alice`");
         refused("max-value = 1000001", "f:3:13: `max-value`: `1000001`");
         refused("name = 'sixteen letters.'", "f:3:8: `name`");
+        refused("grace = 'long'", "f:3:9: `grace`: `long` is not a time");
+        refused(
+            "signal = 'SIGKILL'",
+            "f:3:10: `signal`: SIGKILL cannot be first: `grace = 0`",
+        );
+        refused("signal = 'STOP'", "f:3:10: `signal`: SIGSTOP does not end");
+        refused(
+            "signal = 'SIGUSER1'",
+            "`SIGUSER1` is none of: SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH; \
+             did you mean `SIGUSR1`?",
+        );
+        refused(
+            "unit = 'sesion'",
+            "f:3:8: `unit`: `sesion` is none of: process, tree, group, session, cgroup; did you mean \
+             `session`?",
+        );
+        refused(
+            "group-by = 'users'",
+            "f:3:12: `group-by`: `users` is none of: rule, user; did you mean `user`?",
+        );
         refused(
             "prefer = true\navoid = true",
             "f:1:1: it cannot be killed both",

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
-use support::{Daemon, Process, Stage};
+use support::{Daemon, Process, Stage, until};
 
 fn daemon(stage: &Stage, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_user-oom"));
@@ -424,6 +424,33 @@ mod rules {
     }
 
     #[test]
+    fn a_rule_says_which_signal_is_first() {
+        let stage = Stage::new();
+        let job = stage.saving_at("USR1", "saved");
+        let saved = stage.path("saved");
+        let rule = format!(
+            "[[rule]]\nmatch = {{ cmdline = '{} ' }}\nsignal = 'SIGUSR1'\ngrace = '1 h'\n",
+            saved.display()
+        );
+        let mut daemon = daemon(&stage, &rule);
+        daemon.says(&format!("process {} is registered", job.pid()));
+        stage.set_available(SHORT_OF_ONE);
+        daemon.line_with(&format!("kill pid={} signal=SIGUSR1 ", job.pid()));
+        until("it saves", || saved.exists().then_some(()));
+    }
+
+    #[test]
+    fn a_rule_says_how_long_the_grace_is() {
+        let stage = Stage::new();
+        let job = stage.process(1);
+        let rule = "[[rule]]\nmatch = { exe = '**/test_proc1' }\ngrace = 0\n";
+        let mut daemon = daemon(&stage, rule);
+        daemon.says("is registered");
+        stage.set_available(SHORT_OF_ONE);
+        daemon.line_with(&format!("kill pid={} signal=SIGKILL ", job.pid()));
+    }
+
+    #[test]
     fn a_rule_that_has_matched_nothing_is_named() {
         let stage = Stage::new();
         let _job = stage.process(1);
@@ -452,13 +479,24 @@ mod rules {
         };
         refused("value = 'much'", "config.toml:3:9: `value`: `much`");
         refused(
+            "signal = 'SIGINTT'",
+            "config.toml:3:10: `signal`: `SIGINTT` is none of: SIGTERM, ",
+        );
+        refused("signal = 'SIGINTT'", "did you mean `SIGINT`?");
+        refused("unit = 'proces'", "did you mean `process`?");
+        refused("group-by = 'rules'", "did you mean `rule`?");
+        refused(
+            "grace = '5 parsecs'",
+            "config.toml:3:9: `grace`: `5 parsecs`",
+        );
+        refused(
             "valeu = 5",
             "config.toml:3:1: `valeu` is not a key: did you mean `value`?",
         );
         // What is not there yet must not be taken for done.
         refused(
-            "signal = 'SIGINT'",
-            "config.toml:3:1: `signal` is not a key",
+            "command = 'true'",
+            "config.toml:3:1: `command` is not a key",
         );
         refuses(
             "[[rule]]\nmatch = { name = '(' }\nvalue = 1\n",

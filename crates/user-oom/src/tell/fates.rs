@@ -139,6 +139,7 @@ mod tests {
             oom_score: None,
             value: Some(5),
             rss_bytes: 300 << 20,
+            first_signal: None,
             unit: None,
         }
     }

@@ -155,6 +155,7 @@ impl Call {
                 oom_score: None,
                 value: None,
                 rss_bytes: 0,
+                first_signal: None,
                 unit: None,
             },
         }

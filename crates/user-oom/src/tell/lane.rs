@@ -222,6 +222,7 @@ mod tests {
                 oom_score: None,
                 value: None,
                 rss_bytes: 0,
+                first_signal: None,
                 unit: None,
             },
             command: None,

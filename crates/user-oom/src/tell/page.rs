@@ -9,7 +9,8 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use oom_policy::{
-    Amount, Blame, Cause, Class, Cost, Level, Memory, Name, Refusal, Respawner, Settings,
+    Amount, Blame, Cause, Class, Cost, FirstSignal, Level, Memory, Name, Refusal, Respawner,
+    Settings,
 };
 use reaper::Tally;
 use sensors::{Cgroup, CommandLine, KernelFunction};
@@ -147,7 +148,10 @@ impl<W: Write> Page<W> {
                 ..
             } => {
                 let (style, signal) = match signal {
-                    Signal::Term => (CAREFUL, "SIGTERM"),
+                    Signal::Term => (
+                        CAREFUL,
+                        victim.first_signal.map_or("SIGTERM", FirstSignal::name),
+                    ),
                     Signal::Kill => (BAD, "SIGKILL"),
                 };
                 let verb = verb(*dry);
@@ -1090,6 +1094,7 @@ mod tests {
             oom_score: Some(702),
             value: Some(8),
             rss_bytes: 790 * MIB,
+            first_signal: None,
             unit: Some(UnitLine {
                 processes: 3,
                 cost: Cost::from_parts(Cost::PARTS * 3 / 100),
@@ -1234,6 +1239,7 @@ mod tests {
             oom_score: None,
             value: Some(5),
             rss_bytes: 300 * MIB,
+            first_signal: None,
             unit: None,
         };
         let unknown = Victim { value: None, ..job };

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 pub(crate) use control::Signal;
 use oom_policy::{
-    Basis, Blame, Candidate, Cause, Class, Cost, Explanation, Memory, Name, Process, ProcessId,
-    Refusal, Respawner, Verdict,
+    Basis, Blame, Candidate, Cause, Class, Cost, Explanation, FirstSignal, Memory, Name, Process,
+    ProcessId, Refusal, Respawner, Verdict,
 };
 use reaper::Tally;
 use sensors::{CommandLine, Implausible, KernelFunction};
@@ -320,6 +320,8 @@ pub(crate) struct Victim {
     /// `None`: it is not registered, or dies with one that is.
     pub(crate) value: Option<u32>,
     pub(crate) rss_bytes: u64,
+    /// What it is sent instead of SIGTERM.
+    pub(crate) first_signal: Option<FirstSignal>,
     /// The unit that it leads, where that is known.
     pub(crate) unit: Option<UnitLine>,
 }
@@ -388,6 +390,7 @@ impl Victim {
             oom_score,
             value: process.and_then(|process| process.dossier.value),
             rss_bytes: process.map_or(0, |process| process.rss_bytes),
+            first_signal: process.and_then(|process| process.dossier.label.signal),
             unit: None,
         }
     }

@@ -248,8 +248,13 @@ impl Stage {
     /// A shell that is worth 1, has a child of [`HELD_MIB`], and at SIGTERM writes
     /// `saved` to a file of the name and ends. Both end with the test, at the latest.
     pub(crate) fn saving(&self, name: &str) -> Process {
+        self.saving_at("TERM", name)
+    }
+
+    /// The same at another signal.
+    pub(crate) fn saving_at(&self, signal: &str, name: &str) -> Process {
         let script = r#"
-            trap 'echo saved > "$1"; kill -9 "$child"; exit' TERM
+            trap 'echo saved > "$1"; kill -9 "$child"; exit' "$6"
             "$2" --max-mib "$3" --rate-mib-s 2000 --value 1 --registry "$4" &
             child=$!
             { tail -f --pid="$5" /dev/null; kill -9 "$child"; } 2> /dev/null &
@@ -264,7 +269,8 @@ impl Stage {
                     .arg(programs().join("test_proc1"))
                     .arg(HELD_MIB.to_string())
                     .arg(elsewhere)
-                    .arg(std::process::id().to_string()),
+                    .arg(std::process::id().to_string())
+                    .arg(signal),
             ),
         };
         process.holds();
