@@ -6,6 +6,8 @@
 mod digest;
 mod error;
 mod folder;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod line;
 mod reader;
 mod replay;

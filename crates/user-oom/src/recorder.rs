@@ -472,3 +472,73 @@ impl SignalNotes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use oom_policy::{Dossier, Memory, Seen};
+
+    use super::*;
+    use crate::stand_in::guard;
+
+    const PROCESSES: u32 = 200;
+
+    /// One holds more each time, and one is another.
+    fn table(round: u32) -> Vec<Process> {
+        let process = |number: u32| Process {
+            seen: Seen {
+                anon_bytes: u64::from(number * (round + 1)) << 20,
+                ..Seen::new(ProcessId {
+                    pid: 100 + number,
+                    start_ticks: u64::from(round / 2),
+                })
+            },
+            dossier: Dossier {
+                value: Some(number),
+                ..Dossier::default()
+            },
+        };
+        (0..PROCESSES).map(process).collect()
+    }
+
+    fn memory(available_bytes: u64) -> Memory {
+        Memory {
+            total_bytes: 64 << 30,
+            available_bytes,
+            ..Memory::default()
+        }
+    }
+
+    #[test]
+    fn noting_events_and_decisions_takes_no_memory_even_where_there_is_no_room() {
+        let wake = Arc::new(Wake::new().expect("an eventfd"));
+        let (sender, ended) = mpsc::channel();
+        let room = usize::try_from(PROCESSES).expect("it is small");
+        let (recorder, mut noted) = Recorder::new(wake, ended, room);
+        let mut guard = guard();
+        guard.reserve(room);
+        let mut guard = Recorded::new(guard, Some(recorder));
+        let mut effects = Effects::default();
+        let tables: Vec<_> = (0..20).map(table).collect();
+        let mut is_lost = false;
+        for (round, processes) in (0_u64..).zip(&tables) {
+            let now = Moment::ORIGIN + Duration::from_secs(round + 1);
+            let taken = allocation_counter::measure(|| {
+                guard.handle(now, Event::Memory(memory(1 << 30)), &mut effects);
+                effects.by_ref().for_each(drop);
+                let depth = Depth::Fast;
+                guard.handle(now, Event::Table { depth, processes }, &mut effects);
+                effects.by_ref().for_each(drop);
+            });
+            assert_eq!(taken.count_total, 0, "round {round}");
+            is_lost |= guard.recorder.as_ref().is_some_and(|it| it.is_broken);
+        }
+        assert!(is_lost, "the ring has room for all");
+        let decided = |noted: &Noted| matches!(noted.entry, Note::Decision(_));
+        let noted = std::iter::from_fn(|| noted.pop().ok());
+        assert!(noted.filter(decided).count() > 0);
+        // Nothing is waited for at its end.
+        drop(sender);
+    }
+}
