@@ -22,6 +22,7 @@ const MACHINE: Memory = Memory {
     unreclaimable_slab_bytes: 1 << 20,
     worthless_swap_bytes: 0,
     zram_bytes: 0,
+    swap_cached_bytes: 0,
 };
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,23 +1,38 @@
-//! What is said on the control socket: what can be read is what would be
-//! written.
+//! What is said on the control socket: what can be read is read alike once it is
+//! written again.
 
 #![no_main]
 
-use control::{MESSAGE_BYTES, Reply, Request};
+use control::{Call, MESSAGE_BYTES, Reply, Request};
 use fuzz::check_printable;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|message: &[u8]| {
-    match Request::decode(message) {
-        Ok(request) => assert_eq!(request.encode().as_bytes(), message),
-        Err(err) => check_printable(err),
-    }
-    match Reply::decode(message) {
-        Ok(reply) => {
-            assert!(message.len() <= MESSAGE_BYTES);
-            assert_eq!(reply.encode().as_bytes(), message);
-            check_printable(reply);
+    match Call::decode(message) {
+        Ok(call) => {
+            assert!(message.len() < MESSAGE_BYTES);
+            let again = Call::decode(without_end(&call.request.encode())).expect("it is ours");
+            assert_eq!(again.request, call.request);
         }
-        Err(err) => check_printable(err),
+        Err(denial) => check_printable(denial),
+    }
+    for request in [
+        Request::Relief,
+        Request::Status,
+        Request::Fate { pid: 1 },
+        Request::Info,
+    ] {
+        match Reply::decode(&request, message) {
+            Ok(reply) => {
+                let written = reply.encode();
+                let again = Reply::decode(&request, without_end(&written)).expect("it is ours");
+                assert_eq!(again, reply);
+            }
+            Err(err) => check_printable(err),
+        }
     }
 });
+
+fn without_end(message: &[u8]) -> &[u8] {
+    message.strip_suffix(&[0]).expect("a message has an end")
+}
