@@ -68,7 +68,7 @@ pub use crate::fate::{Fate, Grounds, Signal};
 pub use crate::listener::{Connection, ConnectionError, Listener, Peer, may_ask_relief};
 pub use crate::message::{MESSAGE_BYTES, MessageError};
 pub use crate::place::{Door, InstanceLock, Place, PlaceError};
-pub use crate::reply::{Denial, Relief, Relieved, Reply};
+pub use crate::reply::{CandidateRow, Denial, PlannedKill, Relief, Relieved, Reply};
 pub use crate::request::{Call, Request};
 pub use crate::station::Station;
 pub use crate::status::{Condition, Status};

@@ -12,7 +12,7 @@ use crate::fate::Fate;
 use crate::interface;
 use crate::message::{Mebibytes, MessageError, framed, milliseconds};
 use crate::request::Request;
-use crate::status::Status;
+use crate::status::{Condition, Status};
 
 /// What the daemon answers.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,17 @@ pub enum Reply {
     Status(Status),
     /// What was done to a process.
     Fate(Fate),
+    /// What would be killed.
+    Plan(PlannedKill),
+    /// Why, in words; or what has changed.
+    Told(String),
+    /// What was done to the last victims.
+    History(Vec<Fate>),
+    /// An entry was written or removed: of this process, as the daemon sees it.
+    Entry {
+        /// Its pid.
+        pid: u32,
+    },
     /// What answers here.
     Info(Box<ServiceInfo>),
     /// What can be asked.
@@ -51,6 +62,63 @@ pub enum Relieved {
     Kills,
     /// Units are paused.
     Pauses,
+}
+
+/// What would be killed first, if memory fell to a threshold now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedKill {
+    /// Which threshold.
+    pub level: Condition,
+    /// What would be needed, in bytes.
+    pub need_bytes: u64,
+    /// What the chosen ones are expected to free, in bytes.
+    pub frees_bytes: u64,
+    /// Whether the chosen ones are enough.
+    pub covers_need: bool,
+    /// The chosen ones, then those that are kept.
+    pub candidates: Vec<CandidateRow>,
+    /// How many are left out.
+    pub unshown: u32,
+}
+
+/// One unit that may be chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CandidateRow {
+    /// Its leader's pid.
+    pub pid: u32,
+    /// Its leader's name; `None`: it is another user's.
+    pub name: Option<String>,
+    /// Its leader's user.
+    pub uid: u32,
+    /// How many processes it is.
+    pub processes: u32,
+    /// `None`: it is not registered.
+    pub value: Option<u32>,
+    /// How its cost comes about: `cost 4 = value 8 × ½ (growing)`.
+    pub why: String,
+    /// What it holds, in bytes.
+    pub held_bytes: u64,
+    /// What killing it is expected to free, in bytes.
+    pub frees_bytes: u64,
+    /// How fast it grows.
+    pub growth_bytes_per_second: u64,
+    /// Whether it would be killed.
+    pub chosen: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Told {
+    told: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Victims {
+    victims: Vec<Fate>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EntryPid {
+    pid: u32,
 }
 
 /// Why a request is not carried out.
@@ -92,6 +160,21 @@ pub enum Denial {
     /// it has forgotten.
     #[serde(rename = "io.user-oom.Control.NoVictim")]
     NoVictim {},
+    /// The configuration cannot be used.
+    #[serde(rename = "io.user-oom.Control.NotReloaded")]
+    NotReloaded {
+        /// Why not.
+        why: String,
+    },
+    /// There is no such process, or it has no entry.
+    #[serde(rename = "io.user-oom.Control.NoEntry")]
+    NoEntry {
+        /// Which of these.
+        why: String,
+    },
+    /// Memory is short.
+    #[serde(rename = "io.user-oom.Control.Busy")]
+    Busy {},
     /// Others may ask this.
     #[serde(rename = "io.user-oom.Control.NotPermitted")]
     NotPermitted {
@@ -170,6 +253,12 @@ impl Reply {
             Self::Relief(relief) => serde_json::to_value(relief),
             Self::Status(status) => serde_json::to_value(status),
             Self::Fate(fate) => serde_json::to_value(fate),
+            Self::Plan(plan) => serde_json::to_value(plan),
+            Self::Told(told) => serde_json::to_value(Told { told: told.clone() }),
+            Self::History(victims) => serde_json::to_value(Victims {
+                victims: victims.clone(),
+            }),
+            Self::Entry { pid } => serde_json::to_value(EntryPid { pid: *pid }),
             Self::Info(info) => serde_json::to_value(info),
             Self::Description(text) => serde_json::to_value(GetInterfaceDescriptionReply {
                 description: Some(text.clone()),
@@ -196,6 +285,19 @@ impl Reply {
             Request::Relief => Self::Relief(taken(given, "what is done for relief")?),
             Request::Status => Self::Status(taken(given, "a status")?),
             Request::Fate { .. } => Self::Fate(taken(given, "what was done to a process")?),
+            Request::Plan { .. } => Self::Plan(taken(given, "a plan")?),
+            Request::Explain { .. } | Request::Reload => {
+                let Told { told } = taken(given, "an explanation")?;
+                Self::Told(told)
+            }
+            Request::History => {
+                let Victims { victims } = taken(given, "the last victims")?;
+                Self::History(victims)
+            }
+            Request::Register { .. } | Request::Unregister { .. } | Request::Saved { .. } => {
+                let EntryPid { pid } = taken(given, "a pid")?;
+                Self::Entry { pid }
+            }
             Request::Info => Self::Info(taken(given, "what answers")?),
             Request::Description { .. } => {
                 let told: GetInterfaceDescriptionReply = taken(given, "a description")?;
@@ -224,9 +326,77 @@ impl fmt::Display for Reply {
             Self::Refused(denial) => write!(f, "refused: {denial}"),
             Self::Status(status) => status.fmt(f),
             Self::Fate(fate) => fate.fmt(f),
+            Self::Plan(plan) => plan.fmt(f),
+            Self::Told(told) => f.write_str(&shown(told)),
+            Self::History(victims) => {
+                for (index, fate) in victims.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { "\n" };
+                    write!(f, "{separator}{fate}")?;
+                }
+                match victims.is_empty() {
+                    true => f.write_str("user-oom has signalled no process since it started"),
+                    false => Ok(()),
+                }
+            }
+            Self::Entry { pid } => write!(f, "{pid}"),
             Self::Info(info) => write!(f, "{} {}", info.product, info.version),
             Self::Description(text) => f.write_str(text),
         }
+    }
+}
+
+/// Without control characters, of which a name may have some.
+fn shown(text: &str) -> String {
+    let plain = |char: char| match char {
+        '\n' => char,
+        _ if char.is_control() => '?',
+        _ => char,
+    };
+    text.chars().map(plain).collect()
+}
+
+/// For people: a sentence, and a line for each candidate.
+impl fmt::Display for PlannedKill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let chosen = self.candidates.iter().filter(|it| it.chosen).count();
+        let signal = match self.level {
+            Condition::Kill => "SIGKILL",
+            _ => "SIGTERM",
+        };
+        let (need, frees) = (Mebibytes(self.need_bytes), Mebibytes(self.frees_bytes));
+        write!(
+            f,
+            "If memory fell to the {} threshold now, user-oom would need {need} and ",
+            self.level
+        )?;
+        match chosen {
+            0 => f.write_str("kill nothing: all candidates together free less.")?,
+            _ => write!(f, "kill these ({signal}) to free {frees}:")?,
+        }
+        let mut is_kept = false;
+        for row in &self.candidates {
+            if !row.chosen && !std::mem::replace(&mut is_kept, true) {
+                f.write_str("\nIt would keep:")?;
+            }
+            write!(f, "\n{row}")?;
+        }
+        match self.unshown {
+            0 => Ok(()),
+            unshown => write!(f, "\n  and {unshown} others"),
+        }
+    }
+}
+
+/// For people.
+impl fmt::Display for CandidateRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.as_deref().map_or("-".into(), shown);
+        let held = self.held_bytes >> 20;
+        write!(
+            f,
+            "  {:>7} {name:<15} {held:>7} MiB  {}",
+            self.pid, self.why
+        )
     }
 }
 
@@ -271,6 +441,13 @@ impl fmt::Display for Denial {
             }
             Self::NotPermitted { expected } => {
                 write!(f, "not permitted; this is for {}", expected.escape_debug())
+            }
+            Self::NotReloaded { why } => {
+                write!(f, "the configuration is as it was: {}", why.escape_debug())
+            }
+            Self::NoEntry { why } => f.write_str(&shown(why)),
+            Self::Busy {} => {
+                f.write_str("memory is short, and user-oom acts now: see `user-oomctl history`")
             }
             Self::DryRun {} => f.write_str("a dry run kills nothing"),
             Self::NoVictim {} => f.write_str("user-oom has not signalled that process"),

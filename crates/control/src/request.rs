@@ -8,6 +8,7 @@ use varlink::GetInterfaceDescriptionArgs;
 use crate::interface::{NAME, SERVICE};
 use crate::message::{MESSAGE_BYTES, framed};
 use crate::reply::Denial;
+use crate::status::Condition;
 
 /// What a client asks of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,37 @@ pub enum Request {
         /// Which.
         pid: u32,
     },
+    /// What would be killed if memory fell to this threshold?
+    Plan {
+        /// The warn threshold, where it is not the kill threshold.
+        level: Condition,
+    },
+    /// Why was, or would, this process be killed, or not?
+    Explain {
+        /// Which.
+        pid: u32,
+    },
+    /// What was done to the last victims?
+    History,
+    /// Write an entry.
+    Register {
+        /// For this process, as the client sees it; `None`: the client.
+        pid: Option<u32>,
+        /// What it says.
+        entry: String,
+    },
+    /// Remove an entry.
+    Unregister {
+        /// Of this process.
+        pid: Option<u32>,
+    },
+    /// Work is saved.
+    Saved {
+        /// Of this process.
+        pid: Option<u32>,
+    },
+    /// Read the configuration again.
+    Reload,
     /// What answers here?
     Info,
     /// What can be asked?
@@ -47,7 +79,28 @@ struct Pid {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct PidIfAny {
+    pid: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LevelIfAny {
+    level: Option<Condition>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryOf {
+    pid: Option<u32>,
+    entry: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Nothing {}
+
+const PID_OR_NULL: &str = "pid: a process's number or null";
 
 impl Request {
     /// As it is sent.
@@ -57,6 +110,15 @@ impl Request {
             Self::Relief => (NAME, "Relief", json!({})),
             Self::Status => (NAME, "Status", json!({})),
             Self::Fate { pid } => (NAME, "Fate", json!({ "pid": pid })),
+            Self::Plan { level } => (NAME, "Plan", json!({ "level": level })),
+            Self::Explain { pid } => (NAME, "Explain", json!({ "pid": pid })),
+            Self::History => (NAME, "History", json!({})),
+            Self::Register { pid, entry } => {
+                (NAME, "Register", json!({ "pid": pid, "entry": entry }))
+            }
+            Self::Unregister { pid } => (NAME, "Unregister", json!({ "pid": pid })),
+            Self::Saved { pid } => (NAME, "Saved", json!({ "pid": pid })),
+            Self::Reload => (NAME, "Reload", json!({})),
             Self::Info => (SERVICE, "GetInfo", json!({})),
             Self::Description { interface } => (
                 SERVICE,
@@ -101,6 +163,38 @@ impl Call {
                     let Pid { pid } = parameters(given, "pid: a process's number")?;
                     Request::Fate { pid }
                 }
+                "Plan" => {
+                    let expected = "level: `warn` or `kill`";
+                    let LevelIfAny { level } = parameters(given, expected)?;
+                    match level.unwrap_or(Condition::Warn) {
+                        level @ (Condition::Warn | Condition::Kill) => Request::Plan { level },
+                        level => {
+                            return Err(Denial::NotUnderstood {
+                                expected: expected.to_owned(),
+                                found: format!("`{level}`"),
+                            });
+                        }
+                    }
+                }
+                "Explain" => {
+                    let Pid { pid } = parameters(given, "pid: a process's number")?;
+                    Request::Explain { pid }
+                }
+                "History" => no_parameters(given).map(|()| Request::History)?,
+                "Register" => {
+                    let expected = "entry: such as `8`, and pid: a process's number or null";
+                    let EntryOf { pid, entry } = parameters(given, expected)?;
+                    Request::Register { pid, entry }
+                }
+                "Unregister" => {
+                    let PidIfAny { pid } = parameters(given, PID_OR_NULL)?;
+                    Request::Unregister { pid }
+                }
+                "Saved" => {
+                    let PidIfAny { pid } = parameters(given, PID_OR_NULL)?;
+                    Request::Saved { pid }
+                }
+                "Reload" => no_parameters(given).map(|()| Request::Reload)?,
                 _ => return Err(unknown_method(&call.method)),
             },
             Some((SERVICE, method)) => match method {

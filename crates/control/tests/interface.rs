@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use control::{Condition, Denial, Fate, Grounds, Relief, Relieved, Reply, Request, Signal, Status};
+use control::{
+    CandidateRow, Condition, Denial, Fate, Grounds, PlannedKill, Relief, Relieved, Reply, Request,
+    Signal, Status,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -39,10 +42,24 @@ fn each_answer_has_the_fields_that_are_described() {
         ("method Status() -> (", Reply::Status(Status::default())),
         ("method Relief() -> (", Reply::Relief(relief())),
         ("method Fate(pid: int) -> (", Reply::Fate(fate())),
+        ("method Plan(level: ?Level) -> (", Reply::Plan(plan())),
+        (
+            "method Explain(pid: int) -> (",
+            Reply::Told(String::default()),
+        ),
+        ("method Reload() -> (", Reply::Told(String::default())),
+        (
+            "method Register(pid: ?int, entry: string) -> (",
+            Reply::Entry { pid: 7 },
+        ),
     ];
     for (method, answer) in answers {
         assert_eq!(keys(&answer.parameters()), fields(method), "{method}");
     }
+    let row = &Reply::Plan(plan()).parameters()["candidates"][0];
+    assert_eq!(keys(row), fields("type CandidateRow ("));
+    let victim = &Reply::History(vec![fate()]).parameters()["victims"][0];
+    assert_eq!(keys(victim), fields("method History() -> (victims: []("));
 }
 
 #[test]
@@ -64,6 +81,38 @@ fn relief() -> Relief {
         processes: 3,
         bytes: 1 << 20,
     }
+}
+
+fn plan() -> PlannedKill {
+    PlannedKill {
+        level: Condition::Warn,
+        need_bytes: 1,
+        frees_bytes: 2,
+        covers_need: true,
+        candidates: vec![CandidateRow {
+            pid: 7,
+            name: Some("train\x1b[2J".to_owned()),
+            uid: 1000,
+            processes: 1,
+            value: Some(8),
+            why: "cost 8 = value 8".to_owned(),
+            held_bytes: 3 << 20,
+            frees_bytes: 4,
+            growth_bytes_per_second: 5,
+            chosen: true,
+        }],
+        unshown: 3,
+    }
+}
+
+#[test]
+fn a_plan_comes_across_and_its_names_cannot_write_to_the_terminal() {
+    let level = Condition::Warn;
+    check_comes_across(&Request::Plan { level }, &Reply::Plan(plan()));
+    let told = plan().to_string();
+    assert!(!told.contains('\x1b'), "{told}");
+    assert!(told.contains("train?[2J"), "{told}");
+    assert!(told.ends_with("and 3 others"), "{told}");
 }
 
 fn fate() -> Fate {
@@ -93,6 +142,13 @@ fn denials() -> Vec<Denial> {
         Denial::NothingHelps { eligible_bytes: 7 },
         Denial::DryRun {},
         Denial::NoVictim {},
+        Denial::NotReloaded {
+            why: "a mistake".to_owned(),
+        },
+        Denial::NoEntry {
+            why: "gone".to_owned(),
+        },
+        Denial::Busy {},
         Denial::not_permitted(),
         Denial::NotUnderstood {
             expected: "this".to_owned(),

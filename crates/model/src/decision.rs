@@ -238,3 +238,25 @@ pub struct Decision {
     /// deadline ends then), from now.
     pub wake_after: Option<Duration>,
 }
+
+impl Decision {
+    /// Nothing is decided yet.
+    #[must_use]
+    pub fn idle() -> Self {
+        Self {
+            level: Level::Ok,
+            cause: None,
+            verdict: Verdict::Idle,
+            need_bytes: 0,
+            candidates: Vec::new(),
+            lost: Cost::ZERO,
+            frees_bytes: 0,
+            blame: None,
+            covers_need: false,
+            gap: Cost::ZERO,
+            respawner: None,
+            actions: Vec::new(),
+            wake_after: None,
+        }
+    }
+}

@@ -25,6 +25,34 @@ pub(crate) struct Choice {
     together: Together,
 }
 
+/// The least that a choice costs which has the candidate at `with`, of those that
+/// cover `need_bytes`: its candidates, or `None` where none does. Takes memory.
+#[must_use]
+pub fn cheapest_with(
+    candidates: &[Candidate],
+    with: usize,
+    need_bytes: u64,
+) -> Option<Vec<Candidate>> {
+    let mut all = candidates.to_vec();
+    for (index, it) in all.iter_mut().enumerate() {
+        it.chosen = index == with;
+    }
+    end_together(&mut all);
+    let chosen_of = |all: &[Candidate]| -> u64 {
+        let chosen = all.iter().filter(|it| it.chosen);
+        chosen.fold(0, |sum, it| sum.saturating_add(it.frees_bytes))
+    };
+    let left = need_bytes.saturating_sub(chosen_of(&all));
+    let open: Vec<_> = all.iter().filter(|it| !it.chosen).copied().collect();
+    let mut choice = Choice::with_capacity(all.len());
+    choice.reserve(all.len());
+    if left > 0 {
+        choice.cover(&mut all, left, Frees::of(&open), Budget::default());
+    }
+    let covers = need_bytes <= chosen_of(&all);
+    covers.then(|| all.into_iter().filter(|it| it.chosen).collect())
+}
+
 /// What killing all candidates of each class would free, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Frees {

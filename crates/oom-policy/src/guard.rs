@@ -228,6 +228,14 @@ impl Guard {
         self.policy.will(&self.memory, processes, will);
     }
 
+    /// What would be chosen first, were memory and swap at their thresholds of
+    /// `level`, in place of what `plan` holds. `processes` are those of the last
+    /// table. Nothing is remembered of this, as with [`Guard::will`]; it may
+    /// allocate, so it is for quiet rounds.
+    pub fn plan(&mut self, level: Level, processes: &[Process], plan: &mut Decision) {
+        self.policy.plan(&self.memory, level, processes, plan);
+    }
+
     /// Whether memory and swap are both below their recovery thresholds, as last
     /// told: the kernel may kill soon.
     #[must_use]

@@ -159,12 +159,21 @@ impl Levels {
 
     /// What is missing to the recovery level from the kill level.
     pub(crate) fn kill_need(&self, memory: &Memory) -> u64 {
-        self.need(&Memory {
-            available_bytes: self.kill_memory.min(memory.available_bytes),
-            swap_free_bytes: self.kill_swap.min(memory.free_swap_bytes()),
+        self.need(&self.at(Level::Kill, memory))
+    }
+
+    /// The same machine at its thresholds of `level`, or as low as it is.
+    pub(crate) fn at(&self, level: Level, memory: &Memory) -> Memory {
+        let (available_bytes, swap_free_bytes) = match level {
+            Level::Kill => (self.kill_memory, self.kill_swap),
+            Level::Ok | Level::Warn => (self.warn_memory, self.warn_swap),
+        };
+        Memory {
+            available_bytes: available_bytes.min(memory.available_bytes),
+            swap_free_bytes: swap_free_bytes.min(memory.free_swap_bytes()),
             worthless_swap_bytes: 0,
             ..*memory
-        })
+        }
     }
 
     /// What relief needs: memory alone, and at least a twentieth of it.

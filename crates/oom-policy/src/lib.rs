@@ -78,6 +78,7 @@ mod units;
 mod value;
 mod victims;
 
+pub use crate::choice::cheapest_with;
 pub use crate::critical::{HIDDEN_BELOW_BYTES, critical_below_bytes};
 
 pub use crate::gate::{Gate, Gates};

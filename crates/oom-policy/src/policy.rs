@@ -78,21 +78,7 @@ impl Policy {
             groups: Groups::default(),
             choice: Choice::with_capacity(processes),
             scope,
-            decision: Decision {
-                level: Level::Ok,
-                cause: None,
-                verdict: Verdict::Idle,
-                need_bytes: 0,
-                candidates: Vec::new(),
-                lost: Cost::ZERO,
-                frees_bytes: 0,
-                blame: None,
-                covers_need: false,
-                gap: Cost::ZERO,
-                respawner: None,
-                actions: Vec::new(),
-                wake_after: None,
-            },
+            decision: Decision::idle(),
             weighed: Vec::new(),
             line: Vec::new(),
         };
@@ -642,6 +628,41 @@ impl Policy {
                 },
             });
         }
+    }
+
+    /// What would be chosen first, were memory and swap at their thresholds of
+    /// `level`, or as low as they are: instead of what `plan` holds. As with
+    /// [`Policy::will`], nothing is remembered of this.
+    pub(crate) fn plan(
+        &mut self,
+        memory: &Memory,
+        level: Level,
+        processes: &[Process],
+        plan: &mut Decision,
+    ) {
+        let levels = Levels::of(&self.settings, memory);
+        let memory = &levels.at(level, memory);
+        let pool = levels.pool(memory);
+        std::mem::swap(&mut self.decision, plan);
+        self.clear_decision(level);
+        self.decision.cause = Some(Cause::Level(level));
+        self.groups.sum(memory, &mut self.units.units);
+        let seen = Situation {
+            memory,
+            ask: Ask::None,
+            processes,
+        };
+        let severity = match level {
+            Level::Kill => Severity::Kill,
+            Level::Ok | Level::Warn => Severity::Warn,
+        };
+        self.weigh(seen, severity, |_, _| true, |unit| freed_bytes(unit, pool));
+        self.tie();
+        self.decision.verdict = self.choose(severity, 0, levels.need(memory).max(1));
+        let chosen = self.decision.candidates.iter().filter(|it| it.chosen);
+        let frees = chosen.fold(0, |sum: u64, it| sum.saturating_add(it.frees_bytes));
+        self.decision.frees_bytes = frees;
+        std::mem::swap(&mut self.decision, plan);
     }
 
     /// What is lost with a unit and all that ends with it.

@@ -13,10 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use control::{Denial, Place, PlaceError, Relief, Reply, Request, Status};
-use oom_policy::Moment;
+use control::{
+    CandidateRow, Condition, Denial, Peer, Place, PlaceError, PlannedKill, Relief, Reply, Request,
+    Status, may_ask_relief,
+};
+use oom_policy::{Candidate, Cost, Decision, Moment, Process, cheapest_with};
 
-use crate::peers::{Peers, Wanted};
+use crate::enrol::Enroller;
+use crate::peers::{Peers, Ticket, Wanted};
 use crate::tell::bell::Bell;
 use crate::tell::fates::Fates;
 use crate::tell::lane::Lane;
@@ -25,6 +29,8 @@ use crate::tell::lane::Lane;
 const QUEUE: usize = 16;
 /// Lines that wait to be written.
 pub(crate) const LINES: usize = 16;
+/// So many candidates are told at most.
+const MOST_ROWS: usize = 200;
 /// To read and write JSON of a few levels.
 const STACK_BYTES: usize = 128 * 1024;
 /// How long the end waits for the sockets to be taken away.
@@ -35,6 +41,135 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) struct Picture {
     pub(crate) status: Status,
     pub(crate) fates: Fates,
+    pub(crate) plans: Plans,
+}
+
+/// What would be killed at either threshold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plans {
+    /// How many requests for it were heard by then.
+    pub(crate) until: u64,
+    pub(crate) warn: Plan,
+    pub(crate) kill: Plan,
+}
+
+impl Plans {
+    /// Becomes a copy of `other`, in the room that it has.
+    pub(crate) fn follow(&mut self, other: &Self) {
+        if self.until != other.until {
+            self.until = other.until;
+            self.warn.clone_from(&other.warn);
+            self.kill.clone_from(&other.kill);
+        }
+    }
+}
+
+/// What would be killed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) need_bytes: u64,
+    pub(crate) frees_bytes: u64,
+    pub(crate) covers_need: bool,
+    pub(crate) candidates: Vec<Candidate>,
+    /// The user of each.
+    pub(crate) uids: Vec<u32>,
+}
+
+impl Plan {
+    /// Becomes what `decision` is.
+    pub(crate) fn take(&mut self, decision: &Decision, processes: &[Process]) {
+        self.need_bytes = decision.need_bytes;
+        self.frees_bytes = decision.frees_bytes;
+        self.covers_need = decision.covers_need;
+        self.candidates.clone_from(&decision.candidates);
+        let uid = |it: &Candidate| Process::find(processes, it.leader).map_or(0, |it| it.uid);
+        self.uids.clear();
+        self.uids.extend(self.candidates.iter().map(uid));
+    }
+
+    /// For `peer`: of other users' processes only what all may know.
+    fn told(&self, level: Condition, peer: Peer, own_uid: u32) -> PlannedKill {
+        let sees_all = may_ask_relief(peer.uid, own_uid);
+        let mut rows: Vec<_> = self.candidates.iter().zip(&self.uids).collect();
+        rows.sort_by_key(|(it, _)| {
+            let is_registered = it.explanation.value().is_some();
+            (!it.chosen, !is_registered, std::cmp::Reverse(it.held_bytes))
+        });
+        let count = rows.len();
+        rows.truncate(MOST_ROWS);
+        let unshown = u32::try_from(count - rows.len()).unwrap_or(u32::MAX);
+        let row = |(it, uid): (&Candidate, &u32)| CandidateRow {
+            pid: it.leader.pid,
+            name: (sees_all || peer.uid == *uid).then(|| it.name.to_string()),
+            uid: *uid,
+            processes: it.processes,
+            value: it.explanation.value(),
+            why: it.explanation.to_string(),
+            held_bytes: it.held_bytes,
+            frees_bytes: it.frees_bytes,
+            growth_bytes_per_second: it.growth_bytes_per_second,
+            chosen: it.chosen,
+        };
+        PlannedKill {
+            level,
+            need_bytes: self.need_bytes,
+            frees_bytes: self.frees_bytes,
+            covers_need: self.covers_need,
+            candidates: rows.into_iter().map(row).collect(),
+            unshown,
+        }
+    }
+
+    /// Why `pid` would be killed at the warn threshold, or not.
+    fn explain(&self, pid: u32, peer: Peer, own_uid: u32) -> Result<String, Denial> {
+        let place = self.candidates.iter().position(|it| it.leader.pid == pid);
+        let Some(it) = place.map(|place| &self.candidates[place]) else {
+            return Err(Denial::NoEntry {
+                why: format!(
+                    "process {pid} is not a candidate: it is gone, never killed, or part of \
+                     another's unit (see `user-oomctl list`)"
+                ),
+            });
+        };
+        let uid = place.and_then(|place| self.uids.get(place));
+        let sees_it = may_ask_relief(peer.uid, own_uid) || uid == Some(&peer.uid);
+        let name = if sees_it {
+            it.name.to_string()
+        } else {
+            "-".to_owned()
+        };
+        let (need, frees) = (self.need_bytes >> 20, it.frees_bytes >> 20);
+        let why = it.explanation;
+        let begins = format!("{pid} {name} ({why}; frees {frees} MiB)");
+        let cost = |all: &[Candidate]| -> Cost { all.iter().map(|it| it.explanation.cost).sum() };
+        let chosen: Vec<_> = self
+            .candidates
+            .iter()
+            .filter(|it| it.chosen)
+            .copied()
+            .collect();
+        if it.chosen {
+            return Ok(format!(
+                "{begins} would be killed at the warn threshold: no other choice that frees the \
+                 {need} MiB needed costs less than {}",
+                cost(&chosen)
+            ));
+        }
+        let place = place.unwrap_or(0);
+        let with = cheapest_with(&self.candidates, place, self.need_bytes);
+        Ok(match with {
+            None => format!(
+                "{begins} would be kept at the warn threshold: no choice that has it frees the \
+                 {need} MiB needed"
+            ),
+            Some(with) => format!(
+                "{begins} would be kept at the warn threshold: of the choices that free the {need} \
+                 MiB needed, the cheapest that has it costs {}, and the one without it {}",
+                cost(&with),
+                cost(&chosen)
+            ),
+        })
+    }
 }
 
 /// What the thread has to tell the loop.
@@ -42,6 +177,10 @@ pub(crate) struct Picture {
 pub(crate) enum FromClerk {
     /// Relief is asked for, for the so many-th time.
     Relief(u64),
+    /// A plan is, for the so many-th time.
+    Plan(u64),
+    /// A reload is, by a process that is said so.
+    Reload(u64, Peer),
     /// Another daemon has our lock.
     Displaced(PlaceError),
 }
@@ -63,6 +202,26 @@ struct Shared {
     is_drawn: AtomicBool,
     to_clerk: Bell,
     to_loop: Bell,
+    /// What came of reloads; written by the loop in quiet rounds.
+    reloaded: Mutex<Vec<(u64, Result<String, String>)>>,
+}
+
+/// Tells the thread what came of a reload.
+#[derive(Clone, Debug)]
+pub(crate) struct ReloadEar {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl ReloadEar {
+    /// Never waits for longer than the thread takes to empty a list.
+    pub(crate) fn hear(&self, told: &Result<String, String>) {
+        let reloaded = self.shared.reloaded.lock();
+        let mut reloaded = reloaded.unwrap_or_else(PoisonError::into_inner);
+        reloaded.push((self.number, told.clone()));
+        drop(reloaded);
+        self.shared.to_clerk.ring();
+    }
 }
 
 /// The loop's side. The sockets are taken away when it is dropped.
@@ -90,14 +249,15 @@ impl Clerk {
     /// - [`ClerkError::Bell`]: the kernel has no eventfd to give.
     pub(crate) fn spawn(
         place: Option<Place>,
-        own_uid: u32,
+        enroller: Enroller,
         origin: Instant,
         lane: Lane,
     ) -> Result<Self, ClerkError> {
-        let peers = Peers::open(place, own_uid).map_err(ClerkError::Place)?;
+        let peers = Peers::open(place, enroller.own_uid).map_err(ClerkError::Place)?;
         let picture = Picture {
             status: Status::default(),
             fates: Fates::new(),
+            plans: Plans::default(),
         };
         let shared = Arc::new(Shared {
             copies: [Mutex::new(picture.clone()), Mutex::new(picture)],
@@ -105,6 +265,7 @@ impl Clerk {
             is_drawn: AtomicBool::new(false),
             to_clerk: Bell::new().map_err(ClerkError::Bell)?,
             to_loop: Bell::new().map_err(ClerkError::Bell)?,
+            reloaded: Mutex::default(),
         });
         let (outcomes, outcomes_end) = rtrb::RingBuffer::new(QUEUE);
         let (wishes, wishes_end) = rtrb::RingBuffer::new(QUEUE);
@@ -115,6 +276,9 @@ impl Clerk {
             outcomes: outcomes_end,
             wishes,
             asked: 0,
+            planned: 0,
+            reloads: 0,
+            enroller,
             lane,
         };
         // What the thread is given is gone where it cannot be started.
@@ -169,6 +333,19 @@ impl Clerk {
         self.shared.to_clerk.ring();
     }
 
+    /// What tells the thread what came of the reload of that number.
+    pub(crate) fn ear(&self, number: u64) -> ReloadEar {
+        ReloadEar {
+            shared: Arc::clone(&self.shared),
+            number,
+        }
+    }
+
+    /// Shows what was asked for. To be called after [`Clerk::show`].
+    pub(crate) fn ring(&self) {
+        self.shared.to_clerk.ring();
+    }
+
     /// Shows how things are now. Where the thread is reading the copy before the
     /// last, the last stays.
     pub(crate) fn show(&self, draw: impl FnOnce(&mut Picture)) {
@@ -207,6 +384,9 @@ struct Desk {
     outcomes: rtrb::Consumer<ReliefOutcome>,
     wishes: rtrb::Producer<FromClerk>,
     asked: u64,
+    planned: u64,
+    reloads: u64,
+    enroller: Enroller,
     lane: Lane,
 }
 
@@ -223,9 +403,7 @@ impl Desk {
             if self.shared.to_clerk.is_over() {
                 return;
             }
-            while let Ok(outcome) = self.outcomes.pop() {
-                peers.answer(now, &outcome);
-            }
+            self.answer_waiting(now, peers);
             if let Err(err) = peers.restore(now, &mut self.lane) {
                 self.tell(FromClerk::Displaced(err));
                 return;
@@ -235,12 +413,74 @@ impl Desk {
                 return;
             }
             let now = Moment::after_origin(self.origin.elapsed());
-            peers.hear_all(now, |call| self.answer(now, call));
+            peers.hear_all(now, |peer, call| self.answer(now, peer, call));
         }
     }
 
-    fn answer(&mut self, now: Moment, request: &Request) -> Wanted {
+    /// Answers those that wait for what has come by now.
+    fn answer_waiting(&mut self, now: Moment, peers: &mut Peers) {
+        while let Ok(outcome) = self.outcomes.pop() {
+            let reply = match &outcome.told {
+                Ok(relief) => Reply::Relief(*relief),
+                Err(denial) => Reply::Refused(denial.clone()),
+            };
+            peers.answer(now, |_, ticket| {
+                let is_for_it = matches!(ticket, Ticket::Relief(it) if it <= outcome.until);
+                is_for_it.then(|| reply.clone())
+            });
+        }
+        let reloaded = self.shared.reloaded.lock();
+        let reloaded = std::mem::take(&mut *reloaded.unwrap_or_else(PoisonError::into_inner));
+        for (number, told) in reloaded {
+            let reply = match told {
+                Ok(told) => Reply::Told(told),
+                Err(why) => Denial::NotReloaded { why }.into(),
+            };
+            let is_for_it = |ticket| ticket == Ticket::Reload(number);
+            peers.answer(now, |_, ticket| is_for_it(ticket).then(|| reply.clone()));
+        }
+        let waits = |it| matches!(it, Ticket::Plan(..) | Ticket::Explain(..));
+        if peers.any_waits(waits) {
+            let own_uid = self.enroller.own_uid;
+            self.look(|picture| {
+                peers.answer(now, |peer, ticket| {
+                    plan_told(picture, peer, own_uid, ticket)
+                });
+            });
+        }
+    }
+
+    fn answer(&mut self, now: Moment, peer: Peer, request: &Request) -> Wanted {
         Wanted::Reply(match request {
+            Request::Plan { level } => {
+                return match self.want_plan() {
+                    Some(number) => Wanted::Later(Ticket::Plan(number, *level)),
+                    None => Wanted::Reply(Denial::Busy {}.into()),
+                };
+            }
+            Request::Explain { pid } => match self.look(|it| it.fates.tell(now, *pid)) {
+                Reply::Fate(fate) => Reply::Told(fate.to_string()),
+                _ => {
+                    return match self.want_plan() {
+                        Some(number) => Wanted::Later(Ticket::Explain(number, *pid)),
+                        None => Wanted::Reply(Denial::Busy {}.into()),
+                    };
+                }
+            },
+            Request::History => Reply::History(self.look(|it| it.fates.all(now))),
+            Request::Register { .. } | Request::Unregister { .. } | Request::Saved { .. } => {
+                let done = self.enroller.carry_out(peer, request);
+                done.unwrap_or_else(Reply::Refused)
+            }
+            Request::Reload => {
+                self.reloads += 1;
+                let number = self.reloads;
+                if !self.tell(FromClerk::Reload(number, peer)) {
+                    let why = "others wait for it already".to_owned();
+                    return Wanted::Reply(Denial::NotReloaded { why }.into());
+                }
+                return Wanted::Later(Ticket::Reload(number));
+            }
             Request::Relief => {
                 self.asked += 1;
                 let number = self.asked;
@@ -248,13 +488,25 @@ impl Desk {
                     // So many ask at once that one before it stands for it.
                     self.asked -= 1;
                 }
-                return Wanted::Relief(self.asked);
+                return Wanted::Later(Ticket::Relief(self.asked));
             }
             Request::Status => Reply::Status(self.look(|picture| picture.status)),
             Request::Fate { pid } => self.look(|picture| picture.fates.tell(now, *pid)),
             Request::Info => Reply::info(),
             Request::Description { interface } => Reply::description(interface),
         })
+    }
+
+    /// Asks for a plan; not while memory is short.
+    fn want_plan(&mut self) -> Option<u64> {
+        if self.look(|picture| picture.status.level) != Condition::Ok {
+            return None;
+        }
+        let number = self.planned + 1;
+        if self.tell(FromClerk::Plan(number)) {
+            self.planned = number;
+        }
+        Some(self.planned)
     }
 
     /// Whether the loop has room for it.
@@ -269,4 +521,26 @@ impl Desk {
         let picture = self.shared.copies[current].lock();
         at(&picture.unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What waits for a plan is told this, once there is one or memory is short.
+fn plan_told(picture: &Picture, peer: Peer, own_uid: u32, ticket: Ticket) -> Option<Reply> {
+    let (Ticket::Plan(number, _) | Ticket::Explain(number, _)) = ticket else {
+        return None;
+    };
+    let plans = &picture.plans;
+    if plans.until < number {
+        let is_short = picture.status.level != Condition::Ok;
+        return is_short.then(|| Denial::Busy {}.into());
+    }
+    Some(match ticket {
+        Ticket::Plan(_, Condition::Kill) => {
+            Reply::Plan(plans.kill.told(Condition::Kill, peer, own_uid))
+        }
+        Ticket::Explain(_, pid) => match plans.warn.explain(pid, peer, own_uid) {
+            Ok(told) => Reply::Told(told),
+            Err(denial) => denial.into(),
+        },
+        _ => Reply::Plan(plans.warn.told(Condition::Warn, peer, own_uid)),
+    })
 }

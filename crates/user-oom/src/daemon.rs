@@ -15,14 +15,14 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use oom_policy::{
-    Action, Answer, Ask, Depth, Effect, Effects, Event, Guard, Level, Memory, Moment, NextKill,
-    Process, ProcessId, Refusal,
+    Action, Answer, Ask, Decision, Depth, Effect, Effects, Event, Guard, Level, Memory, Moment,
+    NextKill, Process, ProcessId, Refusal,
 };
 use sensors::ReadError;
 
 use crate::act::{Executor, Means};
 use crate::align::{Aligner, Outlook};
-use crate::clerk::{Clerk, FromClerk};
+use crate::clerk::{Clerk, FromClerk, Plans};
 use crate::error::{Error, chain, system};
 use crate::memory::Sight;
 use crate::recorder::Recorded;
@@ -61,6 +61,9 @@ pub(crate) struct Daemon {
     pub(crate) executor: Executor,
     pub(crate) aligner: Aligner,
     pub(crate) clerk: Clerk,
+    /// As last shown.
+    pub(crate) plans: Plans,
+    pub(crate) planned: Planning,
     pub(crate) scribe: Scribe,
     pub(crate) watchdog: Watchdog,
     /// Which processes the watchdog would kill next.
@@ -109,6 +112,23 @@ impl StatusLine {
         self.interval = interval;
         if let Some(interval) = interval {
             self.next = self.next.min(now + interval);
+        }
+    }
+}
+
+/// Plans that are asked for.
+#[derive(Debug)]
+pub(crate) struct Planning {
+    /// By the last request for one.
+    wanted: u64,
+    decision: Decision,
+}
+
+impl Default for Planning {
+    fn default() -> Self {
+        Self {
+            wanted: 0,
+            decision: Decision::idle(),
         }
     }
 }
@@ -292,7 +312,10 @@ impl Daemon {
                 Effect::Free => self.executor.free_killed(),
                 Effect::Answer(answer) => self.clerk.answer(outcome(answer, self.guard.memory())),
                 Effect::Tell => self.tell(now),
-                Effect::LeaveWill => self.leave_will(now),
+                Effect::LeaveWill => {
+                    self.leave_will(now);
+                    self.draw_plans();
+                }
                 Effect::HoldAhead => self.hold_ahead(),
                 Effect::Rest => self.make_room(),
             }
@@ -707,10 +730,59 @@ impl Daemon {
         while let Some(wish) = self.clerk.next() {
             match wish {
                 FromClerk::Relief(_) => self.handle(now, Event::Asked),
+                FromClerk::Plan(number) => {
+                    self.planned.wanted = number;
+                    // The table is read again, as often as for the will.
+                    self.handle(now, Event::Revalued);
+                }
+                FromClerk::Reload(number, by) => self.reload_for(number, by),
                 FromClerk::Displaced(err) => return ControlFlow::Break(Err(Error::Control(err))),
             }
         }
         ControlFlow::Continue(())
+    }
+
+    fn reload_for(&self, number: u64, by: control::Peer) {
+        let ear = self.clerk.ear(number);
+        let pid = by.pid.unwrap_or(0);
+        let request = ReloadRequest {
+            by: format!("user-oomctl, pid {pid}, uid {}", by.uid),
+            answer: Some(Box::new({
+                let ear = ear.clone();
+                move |told| ear.hear(told)
+            })),
+        };
+        let why = match self.reloads.as_ref().map(|all| all.reloader.ask(request)) {
+            Some(Ok(())) => return,
+            Some(Err(_)) => "others wait for it already",
+            None => "the daemon must be restarted for it",
+        };
+        ear.hear(&Err(why.to_owned()));
+    }
+
+    /// Where it is asked for: what would be killed at either threshold. Not while
+    /// memory is short, when time matters.
+    fn draw_plans(&mut self) {
+        let is_quiet = self.guard.level() == Level::Ok && !self.round.is_last_call;
+        if !is_quiet || self.plans.until == self.planned.wanted {
+            return;
+        }
+        let (guard, plans) = (&mut self.guard, &mut self.plans);
+        let (processes, decision) = (&self.senses.processes, &mut self.planned.decision);
+        guard.plan(Level::Warn, processes, decision);
+        plans.warn.take(decision, processes);
+        guard.plan(Level::Kill, processes, decision);
+        plans.kill.take(decision, processes);
+        plans.until = self.planned.wanted;
+        // Both copies, so that none is made in a round that decides.
+        for _ in 0..2 {
+            self.clerk.show(|picture| {
+                picture.status = self.how_it_is();
+                picture.fates.follow(self.executor.fates());
+                picture.plans.follow(&self.plans);
+            });
+        }
+        self.clerk.ring();
     }
 
     /// Shows those that ask how things are.

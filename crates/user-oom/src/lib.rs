@@ -14,6 +14,7 @@ mod clerk;
 mod commands;
 mod configuration;
 mod daemon;
+mod enrol;
 mod error;
 mod holds;
 mod memory;

@@ -19,7 +19,6 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use oom_policy::Moment;
 
-use crate::clerk::ReliefOutcome;
 use crate::error::chain;
 use crate::tell::bell::Bell;
 use crate::tell::lane::Lane;
@@ -33,8 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// or by then, where another waits for its place.
 const CROWDED_PATIENCE: Duration = Duration::from_millis(100);
 
-/// One that waits for relief is hung up on by then: the loop hangs.
-const RELIEF_PATIENCE: Duration = Duration::from_secs(60);
+/// One that waits for the loop is hung up on by then: that hangs.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Places for strangers, which are all that use the public socket, root too,
 const STRANGERS: usize = 8;
@@ -81,8 +80,8 @@ struct Peer {
     since: Moment,
     /// When it is hung up on.
     until: Moment,
-    /// The request for relief that it waits for.
-    waits_for: Option<u64>,
+    /// What it waits for.
+    waits_for: Option<Ticket>,
     /// How much it has asked.
     calls: u32,
     /// It is hung up on once it has read what it was told.
@@ -103,8 +102,21 @@ enum Source {
 pub(crate) enum Wanted {
     /// It is answered at once.
     Reply(Reply),
-    /// It is answered when that request for relief is decided.
+    /// It is answered when what that stands for has come.
+    Later(Ticket),
+}
+
+/// What an answer waits for, each by the number of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ticket {
+    /// What comes of relief.
     Relief(u64),
+    /// A plan for this threshold.
+    Plan(u64, control::Condition),
+    /// What it says of this process.
+    Explain(u64, u32),
+    /// What comes of a reload.
+    Reload(u64),
 }
 
 impl Peer {
@@ -374,7 +386,11 @@ impl Peers {
 
     /// Hears all that have something to say; `answer` says what their requests
     /// come to.
-    pub(crate) fn hear_all(&mut self, now: Moment, mut answer: impl FnMut(&Request) -> Wanted) {
+    pub(crate) fn hear_all(
+        &mut self,
+        now: Moment,
+        mut answer: impl FnMut(control::Peer, &Request) -> Wanted,
+    ) {
         let own_uid = self.own_uid;
         let mut index = 0;
         let ready = &self.ready;
@@ -385,16 +401,25 @@ impl Peers {
         });
     }
 
-    /// Tells all clients that wait for relief what came of it.
-    pub(crate) fn answer(&mut self, now: Moment, outcome: &ReliefOutcome) {
-        let reply = match &outcome.told {
-            Ok(relief) => Reply::Relief(*relief),
-            Err(denial) => Reply::Refused(denial.clone()),
-        };
+    /// Answers all that wait for what has come, by `answer`.
+    pub(crate) fn answer(
+        &mut self,
+        now: Moment,
+        answer: impl Fn(control::Peer, Ticket) -> Option<Reply>,
+    ) {
         self.list.retain_mut(|peer| {
-            let waits = peer.waits_for.take_if(|number| *number <= outcome.until);
-            waits.is_none() || peer.tell(now, &reply)
+            let asked_by = peer.connection.peer();
+            let reply = peer.waits_for.and_then(|ticket| answer(asked_by, ticket));
+            reply.is_none_or(|reply| {
+                peer.waits_for = None;
+                peer.tell(now, &reply)
+            })
         });
+    }
+
+    /// Whether any waits for what `of` says.
+    pub(crate) fn any_waits(&self, of: impl Fn(Ticket) -> bool) -> bool {
+        self.list.iter().filter_map(|peer| peer.waits_for).any(of)
     }
 }
 
@@ -404,7 +429,7 @@ fn hear(
     peer: &mut Peer,
     own_uid: u32,
     now: Moment,
-    answer: &mut impl FnMut(&Request) -> Wanted,
+    answer: &mut impl FnMut(control::Peer, &Request) -> Wanted,
 ) -> bool {
     if peer.waits_for.is_some() {
         // It has hung up.
@@ -429,7 +454,7 @@ fn hear_one(
     peer: &mut Peer,
     own_uid: u32,
     now: Moment,
-    answer: &mut impl FnMut(&Request) -> Wanted,
+    answer: &mut impl FnMut(control::Peer, &Request) -> Wanted,
 ) -> ControlFlow<bool> {
     let call = match peer.connection.receive() {
         Ok(None) => return ControlFlow::Break(true),
@@ -445,16 +470,18 @@ fn hear_one(
     peer.is_last = peer.door == Door::Public && STRANGERS_CALLS <= peer.calls;
     let may_ask = may_ask_relief(peer.connection.peer().uid, own_uid);
     let wanted = match &call.request {
-        Request::Relief if !may_ask => Wanted::Reply(Denial::not_permitted().into()),
-        request => answer(request),
+        Request::Relief | Request::Reload if !may_ask => {
+            Wanted::Reply(Denial::not_permitted().into())
+        }
+        request => answer(peer.connection.peer(), request),
     };
     match wanted {
         Wanted::Reply(reply) if !call.oneway => return keeps(peer.tell(now, &reply)),
-        Wanted::Relief(number) if !call.oneway => {
-            peer.waits_for = Some(number);
-            peer.until = now + RELIEF_PATIENCE;
+        Wanted::Later(ticket) if !call.oneway => {
+            peer.waits_for = Some(ticket);
+            peer.until = now + ANSWER_PATIENCE;
         }
-        Wanted::Reply(_) | Wanted::Relief(_) => return keeps(peer.stays()),
+        Wanted::Reply(_) | Wanted::Later(_) => return keeps(peer.stays()),
     }
     ControlFlow::Continue(())
 }

@@ -103,6 +103,11 @@ impl Recorded {
         self.guard.will(processes, will);
     }
 
+    /// See [`Guard::plan`]: nothing is remembered of it.
+    pub(crate) fn plan(&mut self, level: Level, processes: &[Process], plan: &mut Decision) {
+        self.guard.plan(level, processes, plan);
+    }
+
     /// Notes what is remembered, where that is due. From a round in which nothing is
     /// done, because it allocates.
     pub(crate) fn note_state(&mut self, now: Moment) {

@@ -34,9 +34,10 @@ use crate::act::Executor;
 use crate::align::{self, Aligner};
 use crate::arguments::{Arguments, ScopeWish, Source};
 use crate::classify::{Classifier, Programs};
-use crate::clerk::{self, Clerk, ClerkError};
+use crate::clerk::{self, Clerk, ClerkError, Plans};
 use crate::configuration::Configuration;
-use crate::daemon::{Daemon, LoopState, OnHangup, StatusLine, room_for};
+use crate::daemon::{Daemon, LoopState, OnHangup, Planning, StatusLine, room_for};
+use crate::enrol::Enroller;
 use crate::error::{Error, chain, system};
 use crate::memory::{self, Beside, Busy, ListenTarget, MemorySource};
 use crate::pause_reader::{self, PauseReader};
@@ -114,7 +115,11 @@ pub(crate) fn daemon(
     let origin = Instant::now();
     let clerk = Clerk::spawn(
         place.clone(),
-        geteuid().as_raw(),
+        Enroller {
+            proc_root: Path::new(PROC).to_path_buf(),
+            registry: arguments.registry.clone(),
+            own_uid: geteuid().as_raw(),
+        },
         origin,
         desk.lane(clerk::LINES),
     )
@@ -266,6 +271,8 @@ pub(crate) fn daemon(
         executor,
         aligner,
         clerk,
+        plans: Plans::default(),
+        planned: Planning::default(),
         scribe,
         will: Vec::with_capacity(watchdog.room()),
         watchdog,

@@ -77,12 +77,6 @@ fn explain_says_what_was_done_to_a_victim() {
     let mut daemon = stage.daemon(&["--grace", "0.1"]);
     let one = registered(&stage, &mut daemon, 1);
     let pid = one.pid().to_string();
-    fails(
-        &stage,
-        &["explain", &pid],
-        1,
-        "has not signalled that process",
-    );
     stage.set_available(SHORT);
     daemon.line_with(&format!("kill pid={pid} signal=SIGTERM"));
     let told = until("it is gone", || {
@@ -192,4 +186,258 @@ fn varlinkctl_can_introspect_and_call_it() {
     assert!(description.contains("method Status"), "{description}");
     let status = varlinkctl(&["call", "-j", "io.user-oom.Control.Status", "{}"]);
     assert!(status.contains("\"level\""), "{status}");
+}
+
+/// Two that hold as much, the cheaper of which would do; it is told once the
+/// table has been read with both.
+fn two(stage: &Stage, daemon: &mut Daemon) -> [Process; 2] {
+    let both = [9, 1].map(|value| registered(stage, daemon, value));
+    until("both are candidates", || {
+        let list = said(stage, &["list"]);
+        let has = |value: &str| list.contains(value);
+        (has("= value 9") && has("= value 1")).then_some(())
+    });
+    both
+}
+
+#[test]
+fn plan_and_explain_say_what_would_be_killed_and_what_another_choice_would_cost() {
+    let stage = Stage::new();
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&[]);
+    let [mut nine, mut one] = two(&stage, &mut daemon);
+    // 12 % is enough again: 80 MiB more than the 400 at which it warns.
+    let plan = said(&stage, &["plan"]);
+    let flat = plan.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        flat.contains("would need 80 MiB and kill these (SIGTERM)"),
+        "{plan}"
+    );
+    let (killed, kept) = flat.split_once("It would keep:").expect("both are told");
+    assert!(
+        killed.contains(&format!("{} test_proc1", one.pid())),
+        "{plan}"
+    );
+    assert!(
+        kept.contains(&format!("{} test_proc1", nine.pid())),
+        "{plan}"
+    );
+    assert!(said(&stage, &["plan", "--kill"]).contains("SIGKILL"));
+    let json = said(&stage, &["plan", "--json"]);
+    assert!(json.contains(r#""need_bytes":83886080"#), "{json}");
+
+    let explain = |pid: u32| {
+        let told = said(&stage, &["explain", &pid.to_string()]);
+        told.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let told = explain(nine.pid());
+    assert!(
+        told.contains("would be kept at the warn threshold"),
+        "{told}"
+    );
+    // One that is counted as growing costs half.
+    let costs = ["9", "4.5"].into_iter().flat_map(|with| {
+        let without = ["1", "0.5"].into_iter();
+        without.map(move |cost| format!("has it costs {with}, and the one without it {cost}"))
+    });
+    assert!(
+        costs.into_iter().any(|costs| told.contains(&costs)),
+        "{told}"
+    );
+    let told = explain(one.pid());
+    assert!(
+        told.contains("would be killed at the warn threshold"),
+        "{told}"
+    );
+    let other = std::process::id().to_string();
+    fails(&stage, &["explain", &other], 1, "is not a candidate");
+    // Nothing was done.
+    assert!(nine.lives() && one.lives());
+    assert!(said(&stage, &["history"]).contains("has signalled no process"));
+}
+
+#[test]
+fn history_tells_of_the_last_victims_and_plan_of_none_while_memory_is_short() {
+    let stage = Stage::new();
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&["--grace", "0.1"]);
+    let [_nine, mut one] = two(&stage, &mut daemon);
+    stage.set_available(SHORT);
+    daemon.line_with(&format!("kill pid={} ", one.pid()));
+    one.killed_by();
+    until("it is told", || {
+        let history = said(&stage, &["history"]);
+        history
+            .contains(&format!("{} (value 1)", one.pid()))
+            .then_some(())
+    });
+    let json = said(&stage, &["history", "--json"]);
+    assert!(json.starts_with(r#"{"victims":[{"#), "{json}");
+    until("memory is short", || {
+        let output = run(&stage, &["plan"]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        error.contains("memory is short").then_some(())
+    });
+}
+
+#[test]
+fn set_unset_and_run_write_what_the_caller_could_write() {
+    let stage = Stage::new();
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    let process = stage.unregistered();
+    let pid = process.pid().to_string();
+    fails(&stage, &["unset", &pid], 1, "has no entry");
+    fails(&stage, &["saved", &pid], 1, "has no entry");
+    let told = said(&stage, &["set", &pid, "8", "+3/h", "nopause"]);
+    assert_eq!(told, format!("process {pid} has its value\n"));
+    daemon.line_with(&format!("process {pid} is registered"));
+    let entry = std::fs::read_to_string(stage.entry(process.pid())).expect("it is there");
+    assert_eq!(entry, "8 +3/h nopause\n");
+    said(&stage, &["saved", &pid]);
+    let json = said(&stage, &["unset", &pid, "--json"]);
+    assert_eq!(json, format!("{{\"pid\":{pid}}}\n"));
+    assert!(!stage.entry(process.pid()).exists());
+    fails(&stage, &["set", &pid, "eight"], 1, "an entry such as");
+    fails(&stage, &["set", &pid, "8\n9"], 1, "a second line");
+    fails(
+        &stage,
+        &["set", "4194304", "8"],
+        1,
+        "there is no process 4194304",
+    );
+
+    let entry = format!("cat {}/$$", stage.registry().display());
+    let told = said(
+        &stage,
+        &[
+            "run", "--value", "7", "--pause", "--name", "resnet", "--", "sh", "-c", &entry,
+        ],
+    );
+    assert_eq!(told, "7 pause resnet\n");
+    let output = run(&stage, &["run", "--value", "7", "--", "sh", "-c", "exit 5"]);
+    assert_eq!(output.status.code(), Some(5));
+    fails(
+        &stage,
+        &["run", "--value", "7", "--", "no-such-command"],
+        127,
+        "cannot run",
+    );
+    fails(
+        &stage,
+        &["run", "--value", "7", "--", "/dev/null"],
+        126,
+        "cannot run",
+    );
+}
+
+#[test]
+fn in_a_pid_namespace_a_pid_is_what_the_caller_sees() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can make a pid namespace; run it as root");
+        return;
+    }
+    let stage = Stage::new();
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    let script = r#""$1" --socket "$2" --json set 1 8 && cat "$3"/*"#;
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"]);
+    command
+        .arg(stage.program("user-oomctl"))
+        .arg(stage.socket());
+    let output = command.arg(stage.registry()).output().expect("util-linux");
+    let told = String::from_utf8_lossy(&output.stdout);
+    // The pid is the daemon's, and the entry is there while the process is.
+    let (json, entry) = told.split_once('\n').expect("two lines");
+    assert!(json.starts_with(r#"{"pid":"#), "{output:?}");
+    assert_ne!(json, r#"{"pid":1}"#);
+    assert_eq!(entry, "8\n");
+}
+
+#[test]
+fn another_user_sees_no_names_and_writes_only_for_its_own_processes() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can be another user; run it as root");
+        return;
+    }
+    const USER: u32 = 65_534;
+    let stage = Stage::new();
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&[]);
+    let [nine, _one] = two(&stage, &mut daemon);
+    let theirs = stage.process_of(5, Some(USER));
+    let program = stage.copy("user-oomctl", "user-oomctl");
+    let ask = |arguments: &[&str]| {
+        use std::os::unix::process::CommandExt;
+
+        let mut command = Command::new(&program);
+        command.arg("--socket").arg(stage.socket()).args(arguments);
+        let output = command.uid(USER).gid(USER).output().expect("it was built");
+        let [said, error] = [output.stdout, output.stderr].map(|text| {
+            let text = String::from_utf8_lossy(&text).into_owned();
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        });
+        (output.status.success(), said, error)
+    };
+    let (_, plan, error) = ask(&["plan"]);
+    assert!(
+        plan.contains(&format!("{} - ", nine.pid())),
+        "{plan} {error}"
+    );
+    assert!(!plan.contains("test_proc1"), "{plan}");
+    let (_, told, _) = ask(&["explain", &nine.pid().to_string()]);
+    assert!(told.starts_with(&format!("{} - ", nine.pid())), "{told}");
+    let not_permitted = |arguments: &[&str]| {
+        let (is_done, _, error) = ask(arguments);
+        assert!(!is_done && error.contains("not permitted"), "{error}");
+    };
+    not_permitted(&["set", &nine.pid().to_string(), "1"]);
+    not_permitted(&["unset", &nine.pid().to_string()]);
+    not_permitted(&["reload"]);
+    not_permitted(&["relieve"]);
+    std::fs::set_permissions(
+        stage.registry(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o1777),
+    )
+    .expect("it is ours");
+    let (is_done, _, error) = ask(&["set", &theirs.pid().to_string(), "6"]);
+    assert!(is_done, "{error}");
+    daemon.line_with(&format!("process {} is registered", theirs.pid()));
+    let entry = std::fs::metadata(stage.entry(theirs.pid())).expect("it is there");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&entry), USER);
+}
+
+#[test]
+fn reload_says_what_has_changed_or_why_nothing_has() {
+    let stage = Stage::new();
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    let told = said(&stage, &["reload"]);
+    assert!(told.contains("no key has changed"), "{told}");
+    stage.replace("config.toml", "no-such-key = 1\n");
+    fails(&stage, &["reload"], 1, "the configuration is as it was");
+}
+
+#[test]
+fn doctor_says_what_is_there_and_what_mends_the_rest() {
+    let stage = Stage::new();
+    let output = run(&stage, &["doctor"]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("no user-oom answers"), "{told}");
+    assert!(told.contains("systemctl enable --now user-oom"), "{told}");
+
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    let told = run(&stage, &["doctor", "--json"]).stdout;
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains(&format!("(pid {})", daemon.pid())), "{told}");
+    for what in ["pressure", "swap", "module", "daemon"] {
+        assert!(told.contains(&format!("\"what\":\"{what}\"")), "{told}");
+    }
 }

@@ -31,7 +31,9 @@ pub(crate) struct Arguments {
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 if it was done; 1 if the daemon refused it or it failed, with the
-reason on standard error; 2 for invalid arguments; 3 if no user-oom answers.";
+reason on standard error; 2 for invalid arguments; 3 if no user-oom answers.
+doctor: 1 if anything is missing. run: the command's own, 126 if it cannot be
+run, 127 if it is not found.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -39,12 +41,74 @@ pub(crate) enum Command {
     /// registered, killed and paused
     Status,
 
-    /// Which signal user-oom sent to a process, and why
+    /// What would be killed if memory fell to the warn threshold now, and why
+    Plan {
+        /// To the kill threshold
+        #[arg(long)]
+        kill: bool,
+    },
+
+    /// All that may be chosen, with what each holds and costs, and why
+    List,
+
+    /// Why a process was killed, or why it would be, or would not
     Explain {
-        /// The victim's pid
+        /// The process's pid, or that of the unit it is in
         #[arg(value_parser = clap::value_parser!(u32).range(1..))]
         pid: u32,
     },
+
+    /// The last victims
+    History,
+
+    /// Give a process a value: `set 740 8`, `set 740 8 +3/h nopause`
+    Set {
+        /// The process
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        pid: u32,
+        /// A number, how it grows with unsaved work, and labels
+        #[arg(required = true)]
+        entry: Vec<String>,
+    },
+
+    /// Withdraw a process's value
+    Unset {
+        /// The process
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        pid: u32,
+    },
+
+    /// Say that a process has saved its work, so that its value begins anew
+    Saved {
+        /// The process [default: the one that runs this command]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        pid: Option<u32>,
+    },
+
+    /// Run a command that has a value; its exit status is the command's
+    Run {
+        /// Its value, such as 8 or `8 +3/h`
+        #[arg(long, value_name = "N")]
+        value: String,
+        /// It may be paused, even while it is in the foreground
+        #[arg(long)]
+        pause: bool,
+        /// A label for its entry
+        #[arg(long)]
+        name: Option<String>,
+        /// Run it in a scope of systemd of its own, whose processes are one unit
+        #[arg(long)]
+        scope: bool,
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+
+    /// Read the configuration again; for root and the daemon's own user
+    Reload,
+
+    /// What this machine lacks for user-oom, and the command that mends it
+    Doctor,
 
     /// Have the least valuable paused, or killed where that is not enough; for
     /// root and the daemon's own user

@@ -28,6 +28,17 @@ pub enum Error {
     /// The daemon refuses.
     #[error("refused: {0}")]
     Refused(Denial),
+    /// The command cannot be run.
+    #[error("cannot run `{command}`")]
+    Run {
+        /// Which.
+        command: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The doctor has found something.
+    #[error("this machine lacks something for user-oom: see above")]
+    Lacking,
     /// Standard output took no line.
     #[error("cannot print")]
     Print {
@@ -44,7 +55,13 @@ impl Error {
             Self::Arguments(err) if !err.use_stderr() => ExitCode::SUCCESS,
             Self::Arguments(_) | Self::Place(_) => ExitCode::from(2),
             Self::NoDaemon { .. } => ExitCode::from(3),
-            Self::NoAnswer(_) | Self::Refused(_) | Self::Print { .. } => ExitCode::FAILURE,
+            Self::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ExitCode::from(127)
+            }
+            Self::Run { .. } => ExitCode::from(126),
+            Self::NoAnswer(_) | Self::Refused(_) | Self::Lacking | Self::Print { .. } => {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -5,15 +5,17 @@
 //! (`--json`). It decides and kills nothing itself.
 
 mod arguments;
+mod doctor;
 mod error;
 mod places;
 mod printer;
+mod run;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::CommandFactory;
-use control::Request;
+use control::{Condition, Request};
 
 use crate::arguments::{Arguments, Command};
 pub use crate::error::Error;
@@ -39,7 +41,47 @@ fn carry_out(arguments: Arguments, mut printer: AnswerPrinter) -> Result<(), Err
     match arguments.command {
         Command::Status => printer.answer(&daemon?.ask(&Request::Status)?),
         Command::Relieve => printer.answer(&daemon?.ask(&Request::Relief)?),
-        Command::Explain { pid } => printer.answer(&daemon?.ask(&Request::Fate { pid })?),
+        Command::Plan { kill } => {
+            let level = match kill {
+                true => Condition::Kill,
+                false => Condition::Warn,
+            };
+            printer.answer(&daemon?.ask(&Request::Plan { level })?)
+        }
+        Command::List => {
+            let level = Condition::Warn;
+            printer.list(&daemon?.ask(&Request::Plan { level })?)
+        }
+        Command::Explain { pid } => printer.answer(&daemon?.ask(&Request::Explain { pid })?),
+        Command::History => printer.answer(&daemon?.ask(&Request::History)?),
+        Command::Set { pid, entry } => {
+            let (pid, entry) = (Some(pid), entry.join(" "));
+            let reply = daemon?.ask(&Request::Register { pid, entry })?;
+            printer.done(&reply, "has its value")
+        }
+        Command::Unset { pid } => {
+            let reply = daemon?.ask(&Request::Unregister { pid: Some(pid) })?;
+            printer.done(&reply, "has no value any more")
+        }
+        Command::Saved { pid } => {
+            let pid = Some(pid.unwrap_or_else(std::os::unix::process::parent_id));
+            let reply = daemon?.ask(&Request::Saved { pid })?;
+            printer.done(&reply, "has saved its work")
+        }
+        Command::Run {
+            value,
+            pause,
+            name,
+            scope,
+            command,
+        } => {
+            let words = [pause.then_some("pause"), name.as_deref()];
+            let words = words.into_iter().flatten();
+            let entry = words.fold(value.clone(), |entry, word| format!("{entry} {word}"));
+            run::become_command(&daemon?, entry, scope, &command)
+        }
+        Command::Reload => printer.answer(&daemon?.ask(&Request::Reload)?),
+        Command::Doctor => doctor::examine(&daemon?, &mut printer),
         Command::Completions { shell } => {
             let mut command = Arguments::command();
             let mut script = Vec::new();

@@ -1,9 +1,9 @@
 //! The daemon that is asked.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use control::{Client, ClientError, Place, PlaceError, Reply, Request};
+use control::{Client, ClientError, ConnectionError, Place, PlaceError, Reply, Request};
 
 use crate::error::Error;
 
@@ -43,14 +43,23 @@ impl DaemonPlaces {
     /// - [`Error::NoAnswer`]: it does not answer, or not in time.
     /// - [`Error::Refused`]: it refuses.
     pub(crate) fn ask(&self, request: &Request) -> Result<Reply, Error> {
+        let deadline = Instant::now() + PATIENCE;
         for place in &self.places {
-            let client = match Client::connect(place, PATIENCE) {
-                Err(ClientError::NoDaemon { .. }) => continue,
-                client => client.map_err(Error::NoAnswer)?,
+            let reply = loop {
+                let client = Client::connect(place, PATIENCE);
+                match client.and_then(|client| client.ask(request, PATIENCE)) {
+                    // It has few places for other users than its own, each for a
+                    // moment: we were not heard, and the next may be ours.
+                    Err(ClientError::Connection(ConnectionError::Closed))
+                        if Instant::now() < deadline => {}
+                    reply => break reply,
+                }
             };
-            return match client.ask(request, PATIENCE).map_err(Error::NoAnswer)? {
-                Reply::Refused(denial) => Err(Error::Refused(denial)),
-                reply => Ok(reply),
+            return match reply {
+                Err(ClientError::NoDaemon { .. }) => continue,
+                Err(err) => Err(Error::NoAnswer(err)),
+                Ok(Reply::Refused(denial)) => Err(Error::Refused(denial)),
+                Ok(reply) => Ok(reply),
             };
         }
         let places = self.places.iter();

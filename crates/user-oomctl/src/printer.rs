@@ -15,7 +15,7 @@ const WIDTH: usize = 80;
 /// Standard output.
 #[derive(Debug)]
 pub(crate) struct AnswerPrinter {
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl AnswerPrinter {
@@ -36,6 +36,42 @@ impl AnswerPrinter {
         match reply {
             Reply::Status(status) => self.write(&how_it_is(status)),
             _ => self.write(&format!("{reply}\n")),
+        }
+    }
+
+    /// Prints the candidates of a plan, the registered ones first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Print`].
+    pub(crate) fn list(&mut self, reply: &Reply) -> Result<(), Error> {
+        let Reply::Plan(plan) = reply else {
+            return self.answer(reply);
+        };
+        if self.json {
+            return self.answer(reply);
+        }
+        let mut rows: Vec<_> = plan.candidates.iter().collect();
+        rows.sort_by_key(|row| row.value.is_none());
+        let mut lines = format!("  {:>7} {:<15} {:>11}  {}\n", "PID", "NAME", "HELD", "COST");
+        for row in rows {
+            lines += &format!("{row}\n");
+        }
+        if plan.unshown > 0 {
+            lines += &format!("  and {} others\n", plan.unshown);
+        }
+        self.write(&lines)
+    }
+
+    /// Prints that it was done to a process.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Print`].
+    pub(crate) fn done(&mut self, reply: &Reply, what: &str) -> Result<(), Error> {
+        match reply {
+            Reply::Entry { pid } if !self.json => self.write(&format!("process {pid} {what}\n")),
+            _ => self.answer(reply),
         }
     }
 

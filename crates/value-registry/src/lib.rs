@@ -96,7 +96,7 @@ pub use crate::notice::{Bearer, Notice, Obstacle};
 pub use crate::occupant::{Lookup, Occupant};
 pub use crate::options::Options;
 pub use crate::reason::Reason;
-pub use crate::registration::{Registration, register};
+pub use crate::registration::{Registration, register, saved, withdraw, write};
 pub use crate::registry::Registry;
 
 /// Where processes register unless the administrator says otherwise.

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::clear::remove;
@@ -42,6 +43,48 @@ impl Drop for Registration {
     }
 }
 
+/// Withdraws the entry of the process `pid` in `directory`. Whether there was one.
+///
+/// # Errors
+///
+/// - [`RegistryError::Open`]: there is no such directory.
+/// - [`RegistryError::Remove`]: it is another user's.
+pub fn withdraw(directory: &Path, pid: u32) -> Result<bool, RegistryError> {
+    let directory = plain(directory)?;
+    let name = pid.to_string();
+    let opened = open_directory(&directory)?;
+    match unlinkat(&opened, name.as_str(), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(err) => Err(RegistryError::Remove {
+            path: directory.join(name),
+            source: err.into(),
+        }),
+    }
+}
+
+/// Says that the process `pid` has saved its work: renews the times of its entry.
+/// Whether there is one.
+///
+/// # Errors
+///
+/// - [`RegistryError::Open`]: there is no such directory.
+/// - [`RegistryError::Write`]: it is another user's.
+pub fn saved(directory: &Path, pid: u32) -> Result<bool, RegistryError> {
+    let directory = plain(directory)?;
+    let name = pid.to_string();
+    let opened = open_directory(&directory)?;
+    let (now, flags) = (&TimeSpec::UTIME_NOW, UtimensatFlags::NoFollowSymlink);
+    match utimensat(&opened, name.as_str(), now, now, flags) {
+        Ok(()) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(err) => Err(RegistryError::Write {
+            path: directory.join(name),
+            source: err.into(),
+        }),
+    }
+}
+
 /// Registers `value` for the process `pid` in `directory`, replacing what was
 /// registered before.
 ///
@@ -60,6 +103,16 @@ pub fn register(directory: &Path, pid: u32, value: u32) -> Result<Registration, 
     if value > MAX_VALUE {
         return Err(RegistryError::Value { value });
     }
+    write(directory, pid, &value.to_string())
+}
+
+/// Writes `entry` for the process `pid`, as [`register`] does.
+///
+/// # Errors
+///
+/// As [`register`], and whether `entry` says what an entry may say is not
+/// looked at.
+pub fn write(directory: &Path, pid: u32, entry: &str) -> Result<Registration, RegistryError> {
     let directory = plain(directory)?;
     let path = directory.join(pid.to_string());
     let name = pid.to_string();
@@ -83,7 +136,7 @@ pub fn register(directory: &Path, pid: u32, value: u32) -> Result<Registration, 
         }
     };
     let written = file
-        .write_all(format!("{value}\n").as_bytes())
+        .write_all(format!("{entry}\n").as_bytes())
         .and_then(|()| file.metadata());
     match written {
         Ok(metadata) => Ok(Registration {

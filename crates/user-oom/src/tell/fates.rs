@@ -90,11 +90,29 @@ impl Fates {
     /// What was done to `pid`: of several that had it, to the last.
     pub(crate) fn tell(&self, now: Moment, pid: u32) -> Reply {
         let of_that_pid = self.list.iter().flatten().filter(|fate| fate.id.pid == pid);
-        let Some(fate) = of_that_pid.max_by_key(|fate| fate.signalled) else {
-            return Reply::Refused(Denial::NoVictim {});
-        };
-        Reply::Fate(control::Fate {
-            pid,
+        let last = of_that_pid.max_by_key(|fate| fate.signalled);
+        last.map_or(Reply::Refused(Denial::NoVictim {}), |fate| {
+            Reply::Fate(fate.told(now))
+        })
+    }
+
+    /// What was done to all, to the last of them last.
+    pub(crate) fn all(&self, now: Moment) -> Vec<control::Fate> {
+        let mut fates: Vec<_> = self.list.iter().flatten().collect();
+        fates.sort_by_key(|fate| fate.signalled);
+        fates.into_iter().map(|fate| fate.told(now)).collect()
+    }
+
+    fn find(&mut self, is_it: impl Fn(&Fate) -> bool) -> Option<&mut Fate> {
+        self.list.iter_mut().flatten().find(|fate| is_it(fate))
+    }
+}
+
+impl Fate {
+    fn told(&self, now: Moment) -> control::Fate {
+        let fate = self;
+        control::Fate {
+            pid: fate.id.pid,
             value: fate.value,
             first: fate.first,
             last: fate.last,
@@ -103,11 +121,7 @@ impl Fates {
             held_bytes: fate.held_bytes,
             since: now.since(fate.signalled),
             gone_after: fate.gone.map(|gone| gone.since(fate.signalled)),
-        })
-    }
-
-    fn find(&mut self, is_it: impl Fn(&Fate) -> bool) -> Option<&mut Fate> {
-        self.list.iter_mut().flatten().find(|fate| is_it(fate))
+        }
     }
 }
 

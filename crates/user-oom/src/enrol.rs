@@ -1,0 +1,171 @@
+//! Entries that are written for those that ask over the control socket: what
+//! they could write to the registry themselves, and with no more rights.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use control::{Denial, Peer, Reply, Request};
+use nix::unistd::{Uid, setfsuid};
+use value_registry::{RegistryError, parse_worth};
+
+use crate::error::chain;
+
+/// What an entry may be: a value, how it grows, labels.
+const ENTRY_BYTES: usize = 256;
+
+/// No process is followed further up.
+const DEEPEST_LINE: u32 = 256;
+
+/// Writes to one registry.
+#[derive(Debug)]
+pub(crate) struct Enroller {
+    pub(crate) proc_root: PathBuf,
+    pub(crate) registry: PathBuf,
+    pub(crate) own_uid: u32,
+}
+
+/// What `status` of a process says.
+struct Standing {
+    uid: u32,
+    parent: u32,
+    /// Its pid in each pid namespace, from ours to its own.
+    pids: Vec<u32>,
+}
+
+impl Enroller {
+    /// Does what `peer` asks for.
+    pub(crate) fn carry_out(&self, peer: Peer, request: &Request) -> Result<Reply, Denial> {
+        let (pid, entry) = match request {
+            Request::Register { pid, entry } => (pid, Some(checked(entry)?)),
+            Request::Unregister { pid } | Request::Saved { pid } => (pid, None),
+            _ => return Err(no_entry("this is no request for an entry".to_owned())),
+        };
+        let pid = self.target(peer, *pid)?;
+        let registry = self.registry.as_path();
+        let done = self.as_user(peer.uid, || match (request, entry) {
+            (Request::Register { .. }, Some(entry)) => value_registry::write(registry, pid, entry)
+                .map(|written| {
+                    written.keep();
+                    true
+                }),
+            (Request::Saved { .. }, _) => value_registry::saved(registry, pid),
+            _ => value_registry::withdraw(registry, pid),
+        });
+        match done {
+            Ok(true) => Ok(Reply::Entry { pid }),
+            Ok(false) => Err(no_entry(format!("process {pid} has no entry"))),
+            Err(err) => Err(no_entry(chain(&err))),
+        }
+    }
+
+    /// Opens and removes files as that user would: setfsuid(2) is of one thread.
+    fn as_user(
+        &self,
+        uid: u32,
+        act: impl FnOnce() -> Result<bool, RegistryError>,
+    ) -> Result<bool, RegistryError> {
+        setfsuid(Uid::from_raw(uid));
+        let done = act();
+        setfsuid(Uid::from_raw(self.own_uid));
+        done
+    }
+
+    /// The process that `peer` means by `pid`, as we see it; its own where that
+    /// is left out.
+    fn target(&self, peer: Peer, pid: Option<u32>) -> Result<u32, Denial> {
+        let own = peer
+            .pid
+            .ok_or_else(|| no_entry("the caller has no pid here".to_owned()))?;
+        let asks = self.standing(own).ok_or_else(|| gone(own))?;
+        let found = match pid {
+            None => own,
+            Some(pid) if asks.pids.len() <= 1 => pid,
+            Some(pid) => self
+                .seen_by(own, asks.pids.len(), pid)
+                .ok_or_else(|| gone(pid))?,
+        };
+        let target = self.standing(found).ok_or_else(|| gone(found))?;
+        // A user's daemon writes as that user, and such an entry counts for no other.
+        let is_ours = self.own_uid == 0 || target.uid == self.own_uid;
+        if !is_ours || (peer.uid != 0 && target.uid != peer.uid) {
+            return Err(Denial::NotPermitted {
+                expected: "the process's own user, or root".to_owned(),
+            });
+        }
+        Ok(found)
+    }
+
+    /// The process that has `pid` in the pid namespace of `own`, which is so deep:
+    /// one that descends from the same first process. What has entered a namespace
+    /// from outside (nsenter(1)) descends from none.
+    fn seen_by(&self, own: u32, depth: usize, pid: u32) -> Option<u32> {
+        let first = self.first_above(own, depth)?;
+        let names = fs::read_dir(&self.proc_root).ok()?;
+        let mut pids = names.filter_map(|name| name.ok()?.file_name().to_str()?.parse().ok());
+        pids.find(|found| {
+            let named = self.standing(*found).map(|it| it.pids);
+            let is_named =
+                named.is_some_and(|pids| pids.len() == depth && pids.last() == Some(&pid));
+            is_named && self.first_above(*found, depth) == Some(first)
+        })
+    }
+
+    /// The first process of a namespace so deep, of which `pid` is or descends.
+    fn first_above(&self, mut pid: u32, depth: usize) -> Option<u32> {
+        for _ in 0..DEEPEST_LINE {
+            let it = self.standing(pid).filter(|it| it.pids.len() == depth)?;
+            if it.pids.last() == Some(&1) {
+                return Some(pid);
+            }
+            pid = it.parent;
+        }
+        None
+    }
+
+    fn standing(&self, pid: u32) -> Option<Standing> {
+        let status = fs::read_to_string(self.file(pid, "status")).ok()?;
+        let numbers = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            let words = line?.split_ascii_whitespace();
+            words
+                .map(|word| word.parse().ok())
+                .collect::<Option<Vec<u32>>>()
+        };
+        Some(Standing {
+            uid: *numbers("Uid:")?.first()?,
+            parent: *numbers("PPid:")?.first()?,
+            // Kernels before 4.1 do not say.
+            pids: numbers("NSpid:").unwrap_or_default(),
+        })
+    }
+
+    fn file(&self, pid: u32, name: &str) -> PathBuf {
+        Path::new(&self.proc_root).join(pid.to_string()).join(name)
+    }
+}
+
+fn gone(pid: u32) -> Denial {
+    no_entry(format!("there is no process {pid}"))
+}
+
+fn no_entry(why: String) -> Denial {
+    Denial::NoEntry { why }
+}
+
+/// One line that begins with a value.
+fn checked(entry: &str) -> Result<&str, Denial> {
+    let wrong = |found: String| Denial::NotUnderstood {
+        expected: "an entry such as `8`, `8 +3/h` or `8 nopause`".to_owned(),
+        found,
+    };
+    if ENTRY_BYTES < entry.len() {
+        return Err(wrong(format!("more than {ENTRY_BYTES} bytes")));
+    }
+    if entry.chars().any(char::is_control) {
+        return Err(wrong("a control character or a second line".to_owned()));
+    }
+    let words: Vec<_> = entry.split_ascii_whitespace().collect();
+    let value = words.first().copied().unwrap_or_default();
+    parse_worth(value).map_err(|err| wrong(chain(&err)))?;
+    Ok(entry)
+}
