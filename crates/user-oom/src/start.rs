@@ -86,7 +86,7 @@ const FEWEST_DESCRIPTORS: u64 = 36;
 
 /// What the first thread's stack may need, built for debugging. Threads have
 /// stacks of a size of their own.
-const LEAST_STACK_BYTES: u64 = 512 << 10;
+const LEAST_STACK_BYTES: u64 = 1 << 20;
 
 /// A daemon that is ready to guard, and has said what it watches, on standard
 /// output or in `syslog`. `signals`: of [`take_signals`]; `descriptors`: of
