@@ -170,7 +170,7 @@ fi
 if [[ $with_test_processes == yes ]]; then
 	# As in README.md: other packages would select other features of what they
 	# share, and all of that would be compiled once more.
-	build=(cargo build --release -p user-oom -p psi-monitor -p test_procs)
+	build=(cargo build --release -p user-oom -p user-oomctl -p psi-monitor -p test_procs)
 	if [[ -z $programs ]]; then
 		programs=${CARGO_TARGET_DIR:-$here/target}/release
 		# Under sudo there is often no cargo: what was built before will do.

@@ -63,7 +63,7 @@ fn it_is_ready_once_it_guards_and_says_that_it_ends() {
     let manager = Manager::at(&stage);
     let daemon = manager.starts(&stage, None);
     assert_eq!(manager.hears(), "READY=1");
-    assert!(stage.told("status").starts_with("status"));
+    assert!(stage.told("Status").contains(r#""level":"ok""#));
     daemon.end_by(Signal::SIGTERM);
     assert_eq!(manager.hears(), "STOPPING=1");
 }
