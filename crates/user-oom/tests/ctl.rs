@@ -259,7 +259,9 @@ fn plan_and_explain_say_what_would_be_killed_and_what_another_choice_would_cost(
     fails(&stage, &["explain", &other], 1, "is not a candidate");
     // Nothing was done.
     assert!(nine.lives() && one.lives());
-    assert!(said(&stage, &["history"]).contains("has signalled no process"));
+    for question in ["history", "explain"] {
+        assert!(said(&stage, &[question]).contains("has signalled no process"));
+    }
 }
 
 #[test]
@@ -277,6 +279,8 @@ fn history_tells_of_the_last_victims_and_plan_of_none_while_memory_is_short() {
             .contains(&format!("{} (value 1)", one.pid()))
             .then_some(())
     });
+    let last = said(&stage, &["explain"]);
+    assert!(last.contains(&format!("{} (value 1)", one.pid())), "{last}");
     let json = said(&stage, &["history", "--json"]);
     assert!(json.starts_with(r#"{"victims":[{"#), "{json}");
     until("memory is short", || {

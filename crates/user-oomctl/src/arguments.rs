@@ -53,9 +53,10 @@ pub(crate) enum Command {
 
     /// Why a process was killed, or why it would be, or would not
     Explain {
-        /// The process's pid, or that of the unit it is in
+        /// The process's pid, or that of the unit it is in [default: the last
+        /// victim]
         #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-        pid: u32,
+        pid: Option<u32>,
     },
 
     /// The last victims

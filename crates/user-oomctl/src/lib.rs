@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::CommandFactory;
-use control::{Condition, Request};
+use control::{Condition, Reply, Request};
 
 use crate::arguments::{Arguments, Command};
 pub use crate::error::Error;
@@ -52,7 +52,19 @@ fn carry_out(arguments: Arguments, mut printer: AnswerPrinter) -> Result<(), Err
             let level = Condition::Warn;
             printer.list(&daemon?.ask(&Request::Plan { level })?)
         }
-        Command::Explain { pid } => printer.answer(&daemon?.ask(&Request::Explain { pid })?),
+        Command::Explain { pid: Some(pid) } => {
+            printer.answer(&daemon?.ask(&Request::Explain { pid })?)
+        }
+        Command::Explain { pid: None } => {
+            let daemon = daemon?;
+            match daemon.ask(&Request::History)? {
+                Reply::History(victims) if !victims.is_empty() => {
+                    let pid = victims[victims.len() - 1].pid;
+                    printer.answer(&daemon.ask(&Request::Explain { pid })?)
+                }
+                none => printer.answer(&none),
+            }
+        }
         Command::History => printer.answer(&daemon?.ask(&Request::History)?),
         Command::Set { pid, entry } => {
             let (pid, entry) = (Some(pid), entry.join(" "));
