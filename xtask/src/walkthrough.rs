@@ -213,8 +213,9 @@ impl Terminal {
         let failed = || format!("cannot write `{}`", log.display());
         let out = File::create(&log).with_context(failed)?;
         let err = out.try_clone().with_context(failed)?;
-        let mut child = Command::new("bash")
-            .args(["-c", command])
+        // A shell's background job ignores SIGINT, and so would all that it starts.
+        let mut child = Command::new("env")
+            .args(["--default-signal=INT", "bash", "-c", command])
             .current_dir(root)
             .stdin(Stdio::null())
             .stdout(out)
