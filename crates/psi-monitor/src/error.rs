@@ -1,6 +1,5 @@
 //! What keeps the monitor from watching, and how that is said.
 
-use std::fmt::Write;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -96,16 +95,4 @@ impl Error {
             | Self::Print { .. } => ExitCode::FAILURE,
         }
     }
-}
-
-/// `err` and all its causes, in one line.
-pub(crate) fn chain(err: &dyn std::error::Error) -> String {
-    let mut line = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        // Writing to a String cannot fail.
-        let _ = write!(line, ": {err}");
-        cause = err.source();
-    }
-    line
 }

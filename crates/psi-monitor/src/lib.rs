@@ -72,9 +72,7 @@ pub fn report(err: &Error) {
         let _ = err.print();
         return;
     }
-    let line = format!("psi-monitor: {}\n", error::chain(err));
-    let width = terminal::width(io::stderr());
-    let _ = io::stderr().write_all(terminal::fold(&line, width, 4).as_bytes());
+    terminal::complain("psi-monitor", &terminal::chain(err));
 }
 
 fn say_how_it_is<W: Write>(daemon: &DaemonClient, screen: &mut Screen<W>) -> Result<(), Error> {

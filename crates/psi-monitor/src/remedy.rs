@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use control::{Client, ClientError, Place, Reply, Request};
 use psi::Percent;
+use terminal::chain;
 
 use crate::arguments::ChosenAction;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::signals::Signals;
 
 /// An [`ChosenAction`], ready to be carried out.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use log::debug;
 use psi::{Percent, Pressure};
 use sensors::{PressureFile, ReadError};
+use terminal::chain;
 
 use crate::arguments::Arguments;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::remedy::{Remedy, RemedyOutcome};
 use crate::screen::{Screen, Seconds};
 use crate::signals::{Signals, Woken};

@@ -1,4 +1,5 @@
-//! The width of a terminal, and lines folded to it at words.
+//! The width of a terminal, lines folded to it at words, and how a program says
+//! there what went wrong.
 //!
 //! A pipe or a file has no width. Lines that go there are not folded, so grep(1)
 //! finds them whole.
@@ -13,6 +14,8 @@
 //! ```
 
 use std::borrow::Cow;
+use std::error::Error;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use rustix::termios::{isatty, tcgetwinsize};
@@ -28,6 +31,27 @@ pub fn width(stream: impl AsFd) -> Option<usize> {
     }
     let columns = tcgetwinsize(&stream).map_or(0, |size| usize::from(size.ws_col));
     Some(if columns == 0 { USUAL } else { columns })
+}
+
+/// `err` and all its causes, outermost first, in one line.
+#[must_use]
+pub fn chain(err: &dyn Error) -> String {
+    let mut line = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        line.push_str(": ");
+        line.push_str(&err.to_string());
+        cause = err.source();
+    }
+    line
+}
+
+/// Says `what` on standard error, folded, in the name of `program`. Where that
+/// takes nothing there is nowhere left to say so.
+pub fn complain(program: &str, what: &str) {
+    let line = format!("{program}: {what}\n");
+    let width = width(io::stderr());
+    let _ = io::stderr().write_all(fold(&line, width, 4).as_bytes());
 }
 
 /// `text` with each line folded at words to fit `width`, if there is one. What

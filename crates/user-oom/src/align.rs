@@ -37,8 +37,8 @@ use nix::unistd::geteuid;
 use oom_policy::{Memory, Moment, NextKill, Process, ProcessId};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use sensors::{Lineage, ProcRoot};
+use terminal::chain;
 
-use crate::error::chain;
 use crate::tell::lane::Lane;
 use crate::tell::record::Record;
 

@@ -19,11 +19,12 @@ use oom_policy::{
     NextKill, Process, ProcessId, Refusal,
 };
 use sensors::ReadError;
+use terminal::chain;
 
 use crate::act::{Executor, Means};
 use crate::align::{Aligner, Outlook};
 use crate::clerk::{Clerk, FromClerk, Plans};
-use crate::error::{Error, chain, system};
+use crate::error::{Error, system};
 use crate::memory::Sight;
 use crate::recorder::Recorded;
 use crate::reload::{Change, Outcome, ReloadRequest, Reloads};

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use control::{Denial, Peer, Reply, Request};
 use nix::unistd::{Uid, setfsuid};
+use terminal::chain;
 use value_registry::{RegistryError, parse_worth};
-
-use crate::error::chain;
 
 /// What an entry may be: a value, how it grows, labels.
 const ENTRY_BYTES: usize = 256;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use terminal::chain;
 
 use crate::arguments::Unusable;
 
@@ -139,18 +140,6 @@ pub(crate) fn system<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) 
     }
 }
 
-/// An error with all its causes, outermost first, in one line.
-pub(crate) fn chain(err: &dyn std::error::Error) -> String {
-    let mut line = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        line.push_str(": ");
-        line.push_str(&err.to_string());
-        cause = err.source();
-    }
-    line
-}
-
 /// An error as [`report`] says it, without folding.
 pub(crate) fn said(err: &Error) -> String {
     match err {
@@ -176,9 +165,8 @@ pub fn report(err: &Error) {
             io::stderr().write_all(said.as_bytes())
         }
         _ => {
-            let line = format!("user-oom: {}\n", said(err));
-            let width = terminal::width(io::stderr());
-            io::stderr().write_all(terminal::fold(&line, width, 4).as_bytes())
+            terminal::complain("user-oom", &said(err));
+            return;
         }
     };
 }

@@ -18,8 +18,8 @@ use control::{
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use oom_policy::Moment;
+use terminal::chain;
 
-use crate::error::chain;
 use crate::tell::bell::Bell;
 use crate::tell::lane::Lane;
 use crate::tell::record::Record;

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use journal::{Account, Error, Line, ProcessRow, SignalLine, Writer};
 use oom_policy::{Candidate, Moment};
+use terminal::chain;
 
-use crate::error::chain;
 use crate::recorder::{Note, Noted, NotedSignal, Outline, Recorder, SignalNotes, Wake};
 use crate::tell::accounts::Accounts;
 use crate::tell::lane::Lane;

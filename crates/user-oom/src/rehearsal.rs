@@ -15,8 +15,9 @@ use oom_policy::{
 };
 use reaper::{Calls, Held, ReapError, Reaper, wait_gone};
 use sensors::ProcRoot;
+use terminal::chain;
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 
 /// The argument that makes a process of ours the child.
 pub(crate) const CHILD: &str = "--rehearsal";

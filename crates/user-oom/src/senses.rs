@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use oom_policy::{Ask, Depth, Memory, Moment, PauseWord, Process, ProcessId, Seen, Worth};
 use sensors::{ProcessTable, ReadError};
+use terminal::chain;
 
 use crate::classify::{Classifier, Patterns, pausing};
-use crate::error::chain;
 use crate::memory::MemorySource;
 use crate::pressure::PressureWatches;
 use crate::rulebook::{self, Edition};

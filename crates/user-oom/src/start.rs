@@ -28,6 +28,7 @@ use sensors::{
     Arcstats, Cgroup, CgroupMemory, Depth, Meminfo, Notifier, NotifierParameters, ProcRoot,
     ProcessTable, ReadError, Zoneinfo, Zram,
 };
+use terminal::chain;
 use value_registry::{Options, Registry};
 
 use crate::act::Executor;
@@ -38,7 +39,7 @@ use crate::clerk::{self, Clerk, ClerkError, Plans};
 use crate::configuration::Configuration;
 use crate::daemon::{Daemon, LoopState, OnHangup, Planning, StatusLine, room_for};
 use crate::enrol::Enroller;
-use crate::error::{Error, chain, system};
+use crate::error::{Error, system};
 use crate::memory::{self, Beside, Busy, ListenTarget, MemorySource};
 use crate::pause_reader::{self, PauseReader};
 use crate::paused::PausedUnits;

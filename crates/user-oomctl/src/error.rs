@@ -1,6 +1,5 @@
 //! What can go wrong, and how that is said.
 
-use std::fmt::Write;
 use std::io;
 use std::process::ExitCode;
 
@@ -64,16 +63,4 @@ impl Error {
             }
         }
     }
-}
-
-/// `err` and all its causes, in one line.
-pub(crate) fn chain(err: &dyn std::error::Error) -> String {
-    let mut line = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        // Writing to a String cannot fail.
-        let _ = write!(line, ": {err}");
-        cause = err.source();
-    }
-    line
 }

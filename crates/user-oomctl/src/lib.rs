@@ -12,7 +12,7 @@ mod printer;
 mod run;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 
 use clap::CommandFactory;
 use control::{Condition, Reply, Request};
@@ -111,7 +111,5 @@ pub fn report(err: &Error) {
         let _ = err.print();
         return;
     }
-    let line = format!("user-oomctl: {}\n", error::chain(err));
-    let width = terminal::width(io::stderr());
-    let _ = io::stderr().write_all(terminal::fold(&line, width, 4).as_bytes());
+    terminal::complain("user-oomctl", &terminal::chain(err));
 }
