@@ -277,3 +277,25 @@ pub fn busybox(words: &[&str]) -> Result<()> {
     ensure!(status.success(), "`{}` failed: {status}", words.join(" "));
     Ok(())
 }
+
+/// Runs a program to its end, and returns what it printed, without space around.
+///
+/// # Errors
+///
+/// It could not be started, or failed; with what it complained of.
+pub fn output_of(words: &[&str]) -> Result<String> {
+    let [program, arguments @ ..] = words else {
+        bail!("no program is named");
+    };
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("cannot start `{program}`"))?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "`{}` failed: {complaint}",
+        words.join(" ")
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

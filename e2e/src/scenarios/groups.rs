@@ -1,14 +1,13 @@
 //! Many processes that are one matter: however many a group has, it is one.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::guest::daemon::{daemon, give_value, give_value_to, knows_of};
 use crate::guest::files::kernel_kills;
-use crate::guest::program::Program;
+use crate::guest::program::{Program, output_of};
 use crate::guest::{Report, wait};
 
 /// On a machine that is emulated, and short of memory.
@@ -155,11 +154,8 @@ fn of_two_containers(user: &str, report: &mut Report) -> Result<()> {
 }
 
 fn pid_of(name: &str) -> Result<u32> {
-    let output = Command::new("pgrep").args(["--exact", name]).output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    said.trim()
-        .parse()
-        .with_context(|| format!("`{said}` is no pid"))
+    let said = output_of(&["pgrep", "--exact", name])?;
+    (said.parse()).with_context(|| format!("`{said}` is no pid"))
 }
 
 /// How many processes of this name there are.
@@ -180,8 +176,5 @@ fn running(name: &str) -> Result<usize> {
 }
 
 fn run(words: &str) -> Result<()> {
-    let output = Command::new("/bin/sh").args(["-c", words]).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`{words}` failed: {said}");
-    Ok(())
+    output_of(&["/bin/sh", "-c", words]).map(|_| ())
 }

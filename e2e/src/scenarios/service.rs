@@ -2,13 +2,13 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::guest::daemon::knows_of;
 use crate::guest::files::{MIB, kernel_kills, meminfo_bytes, text};
+use crate::guest::program::output_of;
 use crate::guest::swap::with_swap;
 use crate::guest::{Report, wait};
 
@@ -111,7 +111,7 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
         run(&["systemctl", "stop", SERVICE])?;
         ensure!(property(SERVICE, "Result")? == "success");
         // It decides about what it wrote down as it did then.
-        let replayed = run_for_output(&["user-oom", "--replay", JOURNAL])?;
+        let replayed = output_of(&["user-oom", "--replay", JOURNAL])?;
         ensure!(replayed.contains("low memory (warn)"), "{replayed}");
         Ok(())
     })();
@@ -212,23 +212,11 @@ fn drop_in(text: &str) -> Result<()> {
 }
 
 fn property(unit: &str, name: &str) -> Result<String> {
-    run_for_output(&["systemctl", "show", "--value", "--property", name, unit])
+    output_of(&["systemctl", "show", "--value", "--property", name, unit])
 }
 
 fn run(words: &[&str]) -> Result<()> {
-    run_for_output(words).map(|_| ())
-}
-
-fn run_for_output(words: &[&str]) -> Result<String> {
-    let output = Command::new(words[0]).args(&words[1..]).output()?;
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "`{}` failed: {complaint}",
-        words.join(" ")
-    );
-    Ok(said)
+    output_of(words).map(|_| ())
 }
 
 /// What the daemon has said.
@@ -240,7 +228,7 @@ fn journal() -> Result<String> {
         "--unit",
         SERVICE,
     ];
-    run_for_output(&words)
+    output_of(&words)
 }
 
 /// It belongs on the console, which the host keeps.
