@@ -9,13 +9,16 @@ use crate::scenarios;
 pub(crate) const HELP: &str = "\
 Boots real kernels in QEMU and tries the module and the programs on them.
 
-Usage: e2e [--kernel 6.1|6.12|7.2|all | --debug-kernel] [--full] [--list] [SCENARIO…]
+Usage: e2e [--kernel 6.1|6.12|7.2|all | --debug-kernel] [--full] [--second-try] [--list] [SCENARIO…]
 
   --kernel VERSION  on this kernel (6.1 unless said otherwise), or on all
   --debug-kernel    the module's scenarios, on a kernel that is built here and that
                     looks for mistakes (KASAN, lockdep and others); the first time
                     that takes a quarter of an hour, and 3 GiB of disk meanwhile
   --full            also those that take minutes each and show little more
+  --second-try      run a scenario that failed once more, in a machine of its own: for
+                    where this runs unattended, beside who knows what. It counts as
+                    failed all the same if it fails again, or if more than 2 do
   --list            say which scenarios there are, and on which kernels
   SCENARIO          these alone, on any kernel
 
@@ -35,6 +38,8 @@ pub(crate) enum Wanted {
         names: Vec<String>,
         /// Whether the long ones too, if none is named.
         full: bool,
+        /// Whether what failed runs once more.
+        second_try: bool,
     },
 }
 
@@ -43,11 +48,13 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted> {
     let mut kernels = vec![kernel::MAIN];
     let mut names = Vec::new();
     let mut full = false;
+    let mut second_try = false;
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--help" | "-h" => return Ok(Wanted::Help),
             "--debug-kernel" => kernels = vec![kernel::DEBUG],
             "--full" => full = true,
+            "--second-try" => second_try = true,
             "--list" => return Ok(Wanted::List),
             "--kernel" => kernels = kernels_named(&args.next().context("`--kernel` which?")?)?,
             option if option.starts_with('-') => bail!("`{option}` is no option; see --help"),
@@ -59,6 +66,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted> {
         kernels,
         names,
         full,
+        second_try,
     })
 }
 
@@ -85,6 +93,7 @@ mod tests {
             kernels: vec![kernel::MAIN],
             names: Vec::new(),
             full: false,
+            second_try: false,
         };
         assert_eq!(parsed(""), Some(want));
     }
@@ -95,9 +104,10 @@ mod tests {
             kernels: kernel::ALL.to_vec(),
             names: vec!["nonsense_is_refused".to_owned()],
             full: true,
+            second_try: true,
         };
         assert_eq!(
-            parsed("nonsense_is_refused --full --kernel all"),
+            parsed("nonsense_is_refused --full --second-try --kernel all"),
             Some(want)
         );
     }

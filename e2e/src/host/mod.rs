@@ -11,7 +11,7 @@ mod splat;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::{Write, stderr, stdout};
+use std::io::{ErrorKind, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -35,7 +35,8 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<bool> {
             kernels,
             names,
             full,
-        } => run_all(&kernels, &names, full),
+            second_try,
+        } => run_all(&kernels, &names, full, second_try),
     }
 }
 
@@ -113,10 +114,14 @@ fn list() -> Result<()> {
     Ok(())
 }
 
-fn run_all(kernels: &[Kernel], names: &[String], full: bool) -> Result<bool> {
+/// So many scenarios may need `--second-try`: more are no accident.
+const SECOND_TRIES: usize = 2;
+
+fn run_all(kernels: &[Kernel], names: &[String], full: bool, second_try: bool) -> Result<bool> {
     let places = Places::new()?;
     let programs = image::build_programs(&places)?;
     let (mut passed, mut failed) = (0, 0);
+    let mut tried_again = Vec::new();
     for &kernel in kernels {
         let ready = kernel.prepare(&places)?;
         let image = image::pack(&places, &ready, &programs)?;
@@ -132,11 +137,15 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool) -> Result<bool> {
         for boot in &boots {
             let ended = run_boot(&places, &ready, &image, boot, &mut progress)?;
             let failed_before = failed;
+            let mut again = Vec::new();
             for outcome in outcomes(boot, &ended) {
                 say(format_args!("  {outcome}"))?;
                 match outcome.failure {
                     None => passed += 1,
-                    Some(_) => failed += 1,
+                    Some(_) => {
+                        failed += 1;
+                        again.push(outcome.scenario);
+                    }
                 }
             }
             if kernel.is_built_here() {
@@ -149,7 +158,32 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool) -> Result<bool> {
             if failed > failed_before {
                 say_console(&ended.console)?;
             }
+            if !second_try || kernel.is_built_here() {
+                continue;
+            }
+            for scenario in again {
+                if tried_again.len() == SECOND_TRIES {
+                    break;
+                }
+                tried_again.push(scenario.name);
+                keep_console(&places.logs(kernel), scenario.name)?;
+                say(format_args!("  {} once more, alone", scenario.name))?;
+                let mut progress = Progress { begun: 0, count: 1 };
+                let ended = run_boot(&places, &ready, &image, &[scenario], &mut progress)?;
+                for outcome in outcomes(&[scenario], &ended) {
+                    say(format_args!("  {outcome}"))?;
+                    if outcome.failure.is_some() {
+                        say_console(&ended.console)?;
+                    } else {
+                        passed += 1;
+                        failed -= 1;
+                    }
+                }
+            }
         }
+    }
+    for name in tried_again {
+        say(format_args!("{name}: failed at first; see above"))?;
     }
     say(format_args!("{passed} passed, {failed} failed"))?;
     // Nothing that ran is nothing that passed.
@@ -234,6 +268,16 @@ fn run_boot(
         ended = run()?;
     }
     Ok(ended)
+}
+
+/// The next run would write over it.
+fn keep_console(logs: &Path, name: &str) -> Result<()> {
+    let console = logs.join(format!("{name}.console"));
+    match fs::rename(&console, console.with_extension("failed.console")) {
+        // It ran in a machine that is named after another scenario.
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(()),
+        outcome => outcome.context("cannot keep the console"),
+    }
 }
 
 /// Why a scenario failed is in what the daemon and the kernel said, and where
