@@ -34,7 +34,7 @@ struct Pause {
     stage: Stage,
     /// As of the last table, all its members together; in bytes.
     swap_bytes: u64,
-    /// What it costs to kill, as of the last table.
+    /// What it costs to pause, as of the last table.
     cost: Cost,
     /// What it held when it was paused.
     held_bytes: u64,
@@ -94,7 +94,7 @@ pub(crate) struct Pauses {
 /// What runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Running {
-    /// What the most valuable unit costs that holds a noticeable amount.
+    /// What the most valuable unit costs to pause that holds a noticeable amount.
     pub(crate) cost: Cost,
     /// What all are expected to take more.
     growth_bytes: u64,
@@ -214,6 +214,17 @@ impl Pauses {
             Some(Stage::Trial { until }) if now < until => Turned::Trial,
             _ => Turned::Never,
         }
+    }
+
+    /// Whether the unit that `id` is a member of was paused while it grew: whether it
+    /// would grow on cannot be seen. Once it has waited for its slice, it may have
+    /// been loading, for all that is known.
+    pub(crate) fn grew(&self, now: Moment, id: ProcessId) -> bool {
+        self.of_member(id).is_some_and(|pause| match pause.stage {
+            Stage::Paused { since } => pause.is_leak() && now.since(since) < SLICE,
+            Stage::Trial { .. } => pause.is_leak(),
+            Stage::Spared { .. } | Stage::Returning { .. } => false,
+        })
     }
 
     fn of_member(&self, id: ProcessId) -> Option<&Pause> {
@@ -344,7 +355,7 @@ impl Pauses {
             .retain(|member| units.iter().any(|pause| pause.unit.pid == member.1));
     }
 
-    /// What it costs to kill the unit that `id` is paused in, as of now.
+    /// What it costs to pause the unit that `id` is paused in, as of now.
     pub(crate) fn note_cost(&mut self, id: ProcessId, cost: Cost) {
         if let Some(pause) = self.paused_as(id).and_then(|unit| self.of_unit(unit)) {
             pause.cost = cost;

@@ -320,6 +320,7 @@ impl Policy {
         for (process, unit) in seen.processes.iter().zip(&self.units.unit_of) {
             let unit = &mut self.units.units[at(*unit)];
             unit.turned = unit.turned.max(pauses.turned(now, process.id));
+            unit.grew |= pauses.grew(now, process.id);
         }
     }
 
@@ -454,13 +455,16 @@ impl Policy {
                 continue;
             }
             let leader = &seen.processes[at(unit.leader)];
-            let explanation = value::explain(unit).by(leader.dossier.gain);
+            let explanation = match severity {
+                Severity::Pause => value::explain_pause(unit),
+                _ => value::explain(unit),
+            };
             self.decision.candidates.push(Candidate {
                 leader: leader.id,
                 name: leader.name,
                 processes: unit.processes,
                 class,
-                explanation,
+                explanation: explanation.by(leader.dossier.gain),
                 held_bytes: unit.held_bytes(),
                 growth_bytes_per_second: unit.growth.bytes_per_second,
                 frees_bytes: freed.saturating_add(self.growth_ahead(severity, unit)),
@@ -1021,7 +1025,7 @@ impl Policy {
         self.groups.sum(memory, &mut self.units.units);
         let mut running = Running::default();
         for unit in &self.units.units {
-            let cost = value::explain(unit).cost;
+            let cost = value::explain_pause(unit).cost;
             if unit.turned == Turned::Paused {
                 let leader = seen.processes[at(unit.leader)].id;
                 self.scope.pauses.note_cost(leader, cost);

@@ -54,6 +54,8 @@ pub(crate) struct Unit {
     /// What those hold of which it is not yet known.
     pub(crate) unsurveyed_bytes: u64,
     pub(crate) turned: Turned,
+    /// It was paused while it grew.
+    pub(crate) grew: bool,
     /// A service of the machine.
     pub(crate) system: bool,
     /// What its leader belongs to.
@@ -297,6 +299,7 @@ impl Units {
             pausable: true,
             unsurveyed_bytes: 0,
             turned: Turned::Never,
+            grew: false,
             system: false,
             group: Group::default(),
             part: Part::default(),

@@ -216,6 +216,20 @@ pub(crate) fn class(settings: &Settings, memory: &Memory, unit: &Unit) -> Option
 
 /// What killing a unit costs.
 pub(crate) fn explain(unit: &Unit) -> Explanation {
+    explain_as(unit, unit.growth.is_growing || unit.part.is_growing)
+}
+
+/// What pausing a unit costs, or costs to undo: what was paused while it grew is
+/// expected to grow on, and counts half as long as that cannot be seen. Else a leak
+/// would be worth its whole value as soon as it stands still.
+pub(crate) fn explain_pause(unit: &Unit) -> Explanation {
+    explain_as(
+        unit,
+        unit.growth.is_growing || unit.part.is_growing || unit.grew,
+    )
+}
+
+fn explain_as(unit: &Unit, is_growing: bool) -> Explanation {
     let basis = match unit.value {
         Some(value) => Basis::Value(value.min(MAX_VALUE)),
         // The last of its class.
@@ -223,7 +237,6 @@ pub(crate) fn explain(unit: &Unit) -> Explanation {
         None if unit.preference == Preference::Prefer => Basis::Preferred,
         None => hinted(unit),
     };
-    let is_growing = unit.growth.is_growing || unit.part.is_growing;
     Explanation::new(basis, is_growing, unit.growth.penalty)
 }
 

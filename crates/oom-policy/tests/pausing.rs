@@ -114,6 +114,36 @@ fn while_one_is_paged_out_no_steady_one_is_paused_as_well() {
     assert_eq!(three(roomy()), ["second", "third"]);
 }
 
+/// What is paused does not grow, and is worth no more for it.
+#[test]
+fn a_leak_is_not_let_go_on_at_once_in_place_of_what_it_was_paused_for() {
+    for (mebibytes, swap) in [(4, 4 * GIB), (15, 4 * GIB), (15, GIB), (60, 512 * MIB)] {
+        let mut machine = Machine::new(Settings::default(), GIB, swap)
+            .with(Task::steady(job(10, "db", 5, 600)))
+            .with(Task::growing(job(20, "leak", 9, 20), mebibytes * MIB));
+        machine.run_for(180 * SECOND);
+        let is_of_leak = |action: &&Action| matches!(action, Action::Freeze(id) if id.pid == 20);
+        let pauses = actions(&machine).iter().filter(is_of_leak).count();
+        // At first, and once more after each turn.
+        assert!((2..=6).contains(&pauses), "{mebibytes} MiB/s: {pauses}");
+        let ran = machine.tasks[0].ran;
+        assert!(ran > 150 * SECOND, "{mebibytes} MiB/s: {ran:?}");
+        assert!(!any_signal(&machine));
+    }
+}
+
+/// But where it has loaded, it runs at its value.
+#[test]
+fn what_was_paused_while_it_loaded_goes_on_in_place_of_what_is_worth_less() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "other", 5, 600)))
+        .with(Task::growing(job(20, "loader", 9, 20), 20 * MIB).up_to(440 * MIB));
+    machine.run_for(120 * SECOND);
+    assert_eq!(machine.frozen(), ["other"]);
+    machine.run_for(10 * SECOND);
+    assert!(!any_signal(&machine));
+}
+
 #[test]
 fn a_leak_is_let_run_only_where_it_could_for_a_while() {
     let mut machine = small()
