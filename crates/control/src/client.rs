@@ -92,26 +92,62 @@ impl Client {
     /// - [`ClientError::Connection`]: the daemon hung up, or the kernel refuses.
     /// - [`ClientError::Answer`]: that was no answer.
     pub fn ask(self, request: &Request, timeout: Duration) -> Result<Reply, ClientError> {
-        let deadline = Instant::now().checked_add(timeout);
+        self.put(request)?.next(timeout)
+    }
+
+    /// Asks what has more than one answer.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Connection`]: the daemon hung up, or the kernel refuses.
+    pub fn put(self, request: &Request) -> Result<Answers, ClientError> {
         // A call is far smaller than the queue of a connection that is new.
         transmit(self.socket.as_fd(), &request.encode())?;
-        let mut answer = Vec::new();
+        Ok(Answers {
+            client: self,
+            request: request.clone(),
+            input: Vec::new(),
+        })
+    }
+}
+
+/// The answers to one question.
+#[derive(Debug)]
+pub struct Answers {
+    client: Client,
+    request: Request,
+    input: Vec<u8>,
+}
+
+impl Answers {
+    /// Waits for the next at most for `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::ask`].
+    pub fn next(&mut self, timeout: Duration) -> Result<Reply, ClientError> {
+        let deadline = Instant::now().checked_add(timeout);
+        let Client { socket, path } = &self.client;
         loop {
-            while receive(self.socket.as_fd(), &mut answer, ANSWER_BYTES)? {
-                if let Some(message) = first(&answer) {
-                    return Ok(Reply::decode(request, message)?);
-                }
-                if ANSWER_BYTES <= answer.len() {
-                    return Err(ClientError::TooLong);
-                }
+            if let Some(message) = first(&self.input) {
+                let reply = Reply::decode(&self.request, message);
+                let end = message.len() + 1;
+                self.input.drain(..end);
+                return Ok(reply?);
+            }
+            if ANSWER_BYTES <= self.input.len() {
+                return Err(ClientError::TooLong);
+            }
+            if receive(socket.as_fd(), &mut self.input, ANSWER_BYTES)? {
+                continue;
             }
             let left = deadline.map_or(Duration::MAX, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
             });
             if left.is_zero() {
-                return Err(ClientError::Timeout { path: self.path });
+                return Err(ClientError::Timeout { path: path.clone() });
             }
-            let mut polled = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
             match poll(&mut polled, rounded_up(left)) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => {

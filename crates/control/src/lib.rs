@@ -54,6 +54,7 @@
 
 mod client;
 mod fate;
+mod happened;
 mod interface;
 mod listener;
 mod message;
@@ -63,12 +64,13 @@ mod request;
 mod station;
 mod status;
 
-pub use crate::client::{Client, ClientError};
+pub use crate::client::{Answers, Client, ClientError};
 pub use crate::fate::{Fate, Grounds, Signal};
+pub use crate::happened::{EventKind, Happened};
 pub use crate::listener::{Connection, ConnectionError, Listener, Peer, may_ask_relief};
 pub use crate::message::{MESSAGE_BYTES, MessageError};
 pub use crate::place::{Door, InstanceLock, Place, PlaceError};
-pub use crate::reply::{CandidateRow, Denial, PlannedKill, Relief, Relieved, Reply};
+pub use crate::reply::{CandidateRow, Denial, PlannedKill, RefusedEntry, Relief, Relieved, Reply};
 pub use crate::request::{Call, Request};
 pub use crate::station::Station;
 pub use crate::status::{Condition, Status};

@@ -262,6 +262,12 @@ impl Connection {
         Ok(())
     }
 
+    /// How much of the answers is not sent.
+    #[must_use]
+    pub fn unread_bytes(&self) -> usize {
+        self.output.len()
+    }
+
     /// Whether not all of the answers is sent.
     #[must_use]
     pub fn has_more(&self) -> bool {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use varlink::{GetInterfaceDescriptionReply, ServiceInfo};
 
 use crate::fate::Fate;
+use crate::happened::Happened;
 use crate::interface;
 use crate::message::{Mebibytes, MessageError, framed, milliseconds};
 use crate::request::Request;
@@ -34,6 +35,10 @@ pub enum Reply {
         /// Its pid.
         pid: u32,
     },
+    /// Entries that do not count.
+    Entries(Vec<RefusedEntry>),
+    /// What happened: one of many answers.
+    Event(Box<Happened>),
     /// What answers here.
     Info(Box<ServiceInfo>),
     /// What can be asked.
@@ -106,6 +111,24 @@ pub struct CandidateRow {
     pub chosen: bool,
 }
 
+/// An entry that does not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedEntry {
+    /// The process that it would be for.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its user.
+    pub uid: u32,
+    /// Why not.
+    pub why: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entries {
+    entries: Vec<RefusedEntry>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Told {
     told: String,
@@ -114,6 +137,11 @@ struct Told {
 #[derive(Serialize, Deserialize)]
 struct Victims {
     victims: Vec<Fate>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Event {
+    event: Box<Happened>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -172,6 +200,18 @@ pub enum Denial {
         /// Which of these.
         why: String,
     },
+    /// The unit is not paused, or cannot be.
+    #[serde(rename = "io.user-oom.Control.NotPaused")]
+    NotPaused {
+        /// Why not.
+        why: String,
+    },
+    /// The subscriber did not read.
+    #[serde(rename = "io.user-oom.Control.TooSlow")]
+    TooSlow {},
+    /// As many subscribe as may.
+    #[serde(rename = "io.user-oom.Control.TooMany")]
+    TooMany {},
     /// Memory is short.
     #[serde(rename = "io.user-oom.Control.Busy")]
     Busy {},
@@ -242,6 +282,10 @@ impl Reply {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Refused(denial) => framed(denial),
+            Self::Event(_) => framed(&varlink::Reply {
+                continues: Some(true),
+                ..varlink::Reply::parameters(Some(self.parameters()))
+            }),
             _ => framed(&varlink::Reply::parameters(Some(self.parameters()))),
         }
     }
@@ -259,6 +303,12 @@ impl Reply {
                 victims: victims.clone(),
             }),
             Self::Entry { pid } => serde_json::to_value(EntryPid { pid: *pid }),
+            Self::Entries(entries) => serde_json::to_value(Entries {
+                entries: entries.clone(),
+            }),
+            Self::Event(event) => serde_json::to_value(Event {
+                event: event.clone(),
+            }),
             Self::Info(info) => serde_json::to_value(info),
             Self::Description(text) => serde_json::to_value(GetInterfaceDescriptionReply {
                 description: Some(text.clone()),
@@ -294,7 +344,19 @@ impl Reply {
                 let Victims { victims } = taken(given, "the last victims")?;
                 Self::History(victims)
             }
-            Request::Register { .. } | Request::Unregister { .. } | Request::Saved { .. } => {
+            Request::Refused => {
+                let Entries { entries } = taken(given, "entries that do not count")?;
+                Self::Entries(entries)
+            }
+            Request::Subscribe => {
+                let Event { event } = taken(given, "what happened")?;
+                Self::Event(event)
+            }
+            Request::Register { .. }
+            | Request::Unregister { .. }
+            | Request::Saved { .. }
+            | Request::Pause { .. }
+            | Request::Thaw { .. } => {
                 let EntryPid { pid } = taken(given, "a pid")?;
                 Self::Entry { pid }
             }
@@ -339,6 +401,15 @@ impl fmt::Display for Reply {
                 }
             }
             Self::Entry { pid } => write!(f, "{pid}"),
+            Self::Event(event) => event.fmt(f),
+            Self::Entries(entries) => {
+                for (index, entry) in entries.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { "\n" };
+                    let (pid, name) = (entry.pid, shown(&entry.name));
+                    write!(f, "{separator}  {pid:>7} {name:<15} {}", shown(&entry.why))?;
+                }
+                Ok(())
+            }
             Self::Info(info) => write!(f, "{} {}", info.product, info.version),
             Self::Description(text) => f.write_str(text),
         }
@@ -346,7 +417,7 @@ impl fmt::Display for Reply {
 }
 
 /// Without control characters, of which a name may have some.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let plain = |char: char| match char {
         '\n' => char,
         _ if char.is_control() => '?',
@@ -446,6 +517,11 @@ impl fmt::Display for Denial {
                 write!(f, "the configuration is as it was: {}", why.escape_debug())
             }
             Self::NoEntry { why } => f.write_str(&shown(why)),
+            Self::NotPaused { why } => f.write_str(&shown(why)),
+            Self::TooSlow {} => f.write_str("events were not read in time"),
+            Self::TooMany {} => {
+                f.write_str("as many subscribe as may: end another, or ask as root")
+            }
             Self::Busy {} => {
                 f.write_str("memory is short, and user-oom acts now: see `user-oomctl history`")
             }

@@ -51,6 +51,20 @@ pub enum Request {
         /// Of this process.
         pid: Option<u32>,
     },
+    /// Which entries do not count, and why?
+    Refused,
+    /// Pause a unit.
+    Pause {
+        /// By a process of it.
+        pid: u32,
+    },
+    /// Have it go on.
+    Thaw {
+        /// By a process of it.
+        pid: u32,
+    },
+    /// Tell what happens.
+    Subscribe,
     /// Read the configuration again.
     Reload,
     /// What answers here?
@@ -100,6 +114,7 @@ struct EntryOf {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
+const PID: &str = "pid: a process's number";
 const PID_OR_NULL: &str = "pid: a process's number or null";
 
 impl Request {
@@ -118,6 +133,10 @@ impl Request {
             }
             Self::Unregister { pid } => (NAME, "Unregister", json!({ "pid": pid })),
             Self::Saved { pid } => (NAME, "Saved", json!({ "pid": pid })),
+            Self::Refused => (NAME, "Refused", json!({})),
+            Self::Pause { pid } => (NAME, "Pause", json!({ "pid": pid })),
+            Self::Thaw { pid } => (NAME, "Thaw", json!({ "pid": pid })),
+            Self::Subscribe => (NAME, "Subscribe", json!({})),
             Self::Reload => (NAME, "Reload", json!({})),
             Self::Info => (SERVICE, "GetInfo", json!({})),
             Self::Description { interface } => (
@@ -129,6 +148,7 @@ impl Request {
         framed(&varlink::Request {
             method: format!("{interface}.{method}").into(),
             parameters: Some(parameters),
+            more: (*self == Self::Subscribe).then_some(true),
             ..varlink::Request::default()
         })
     }
@@ -160,7 +180,7 @@ impl Call {
                 "Relief" => no_parameters(given).map(|()| Request::Relief)?,
                 "Status" => no_parameters(given).map(|()| Request::Status)?,
                 "Fate" => {
-                    let Pid { pid } = parameters(given, "pid: a process's number")?;
+                    let Pid { pid } = parameters(given, PID)?;
                     Request::Fate { pid }
                 }
                 "Plan" => {
@@ -177,8 +197,27 @@ impl Call {
                     }
                 }
                 "Explain" => {
-                    let Pid { pid } = parameters(given, "pid: a process's number")?;
+                    let Pid { pid } = parameters(given, PID)?;
                     Request::Explain { pid }
+                }
+                "Refused" => no_parameters(given).map(|()| Request::Refused)?,
+                "Pause" => {
+                    let Pid { pid } = parameters(given, PID)?;
+                    Request::Pause { pid }
+                }
+                "Thaw" => {
+                    let Pid { pid } = parameters(given, PID)?;
+                    Request::Thaw { pid }
+                }
+                "Subscribe" => {
+                    no_parameters(given)?;
+                    if call.more != Some(true) {
+                        return Err(Denial::NotUnderstood {
+                            expected: "`more`: there is more than one answer".to_owned(),
+                            found: "none".to_owned(),
+                        });
+                    }
+                    Request::Subscribe
                 }
                 "History" => no_parameters(given).map(|()| Request::History)?,
                 "Register" => {

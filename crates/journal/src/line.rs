@@ -104,6 +104,15 @@ pub enum Line {
     PagedOut(Of),
     /// [`Event::Continued`]
     Continued(Of),
+    /// [`Event::PauseAsked`]
+    PauseAsked {
+        /// When.
+        at: Moment,
+        /// What is to be paused.
+        id: ProcessId,
+        /// By this user; null: by root.
+        uid: Option<u32>,
+    },
     /// [`Event::Killed`]
     Killed {
         /// When.
@@ -256,6 +265,7 @@ impl Line {
             Event::Refused(id) => Self::Refused(of(id)),
             Event::PagedOut(id) => Self::PagedOut(of(id)),
             Event::Continued(id) => Self::Continued(of(id)),
+            Event::PauseAsked { id, uid } => Self::PauseAsked { at, id, uid },
             Event::Killed { process, lost } => Self::Killed {
                 at,
                 process: ProcessRow(*process),
@@ -291,6 +301,7 @@ impl Line {
             Self::Refused(of) => (of.at, Event::Refused(of.id)),
             Self::PagedOut(of) => (of.at, Event::PagedOut(of.id)),
             Self::Continued(of) => (of.at, Event::Continued(of.id)),
+            Self::PauseAsked { at, id, uid } => (*at, Event::PauseAsked { id: *id, uid: *uid }),
             Self::Killed { at, process, lost } => (
                 *at,
                 Event::Killed {

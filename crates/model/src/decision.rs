@@ -34,6 +34,8 @@ pub enum Cause {
     Relief,
     /// The kernel is about to kill.
     LastCall,
+    /// A person wants a unit paused.
+    Word,
 }
 
 /// What is done to a process.

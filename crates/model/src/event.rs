@@ -9,7 +9,7 @@ use crate::ask::Ask;
 use crate::cost::Cost;
 use crate::decision::{Action, Refusal};
 use crate::memory::Memory;
-use crate::process::{Process, ProcessId};
+use crate::process::{Process, ProcessId, Unpausable};
 
 /// How much of the process table is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,13 @@ pub enum Event<'a> {
     /// The paused unit that this process leads runs, though it was not thawed
     /// here: it could not be frozen, or a person let it go on.
     Continued(ProcessId),
+    /// A person wants the unit that this process is in to be paused.
+    PauseAsked {
+        /// The process.
+        id: ProcessId,
+        /// The user whose unit it is to be; `None`: whichever, as root may.
+        uid: Option<u32>,
+    },
     /// The watchdog killed a process from the order of kills it was left.
     Killed {
         /// As of the last table.
@@ -117,6 +124,8 @@ pub enum Effect {
     Free,
     /// Answer all clients that wait for relief.
     Answer(Answer),
+    /// Answer the person whose [`Event::PauseAsked`] was the last.
+    AnswerPause(PauseAnswer),
     /// Report the decision and what was done.
     Tell,
     /// Leave the watchdog the order of kills, should the loop hang.
@@ -149,6 +158,38 @@ pub enum Answer {
     Refused(Refusal),
     /// A dry run kills nothing.
     DryRun,
+}
+
+/// What a person is told that wants a unit paused. Units are named by their leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseAnswer {
+    /// It is being paused.
+    Ordered(ProcessId),
+    /// It was paused already, and now stays so until it is thawed by a person.
+    Stays(ProcessId),
+    /// A dry run pauses nothing.
+    DryRun,
+    /// It is not paused, and why.
+    Refused(PauseRefusal),
+}
+
+/// Why a unit is not paused though a person wants that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseRefusal {
+    /// Pausing is off.
+    Off,
+    /// Memory is short: now processes are killed.
+    Short,
+    /// There is no such process (any more).
+    Gone,
+    /// It is pending, protected, or no candidate.
+    NotEligible,
+    /// A process of another user is in the unit.
+    OfAnotherUser,
+    /// A process of the unit may not be paused.
+    Unpausable(Unpausable),
+    /// No more units or processes may be paused at once.
+    TooMany,
 }
 
 /// Effects in the order in which they are to be carried out.

@@ -32,7 +32,7 @@ pub use crate::cost::{Basis, Cost, Explanation};
 pub use crate::decision::{
     Action, Blame, Candidate, Cause, Class, Decision, Level, Refusal, Respawner, Taker, Verdict,
 };
-pub use crate::event::{Answer, Depth, Effect, Effects, Event};
+pub use crate::event::{Answer, Depth, Effect, Effects, Event, PauseAnswer, PauseRefusal};
 pub use crate::memory::{Memory, Paging};
 pub use crate::moment::Moment;
 pub use crate::process::{

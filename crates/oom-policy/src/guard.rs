@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use model::{
-    Answer, Ask, Cause, Decision, Depth, Effect, Effects, Event, Level, Memory, Moment, Process,
-    ProcessId, Refusal, Verdict,
+    Answer, Ask, Cause, Decision, Depth, Effect, Effects, Event, Level, Memory, Moment,
+    PauseAnswer, PauseRefusal, Process, ProcessId, Refusal, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::gate::Gates;
-use crate::policy::{NextKill, Policy, Situation};
+use crate::policy::{NextKill, PauseWish, Policy, Situation};
 use crate::schedule::{Occasion, Schedule};
 use crate::scope::ScopeState;
 use crate::settings::Settings;
@@ -25,6 +25,9 @@ const LAST_CALL_PAUSE: Duration = Duration::from_millis(10);
 /// A pause that waits for what is not known of a candidate is decided again after
 /// so long.
 const SURVEYED: Duration = Duration::from_millis(100);
+/// What a person wants paused may be so new that this is not known; for so long it
+/// is waited for.
+const SURVEYING: Duration = Duration::from_secs(2);
 /// Memory that could not be read is read again after so long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -51,6 +54,8 @@ pub struct Guard {
     level: Level,
     /// What was asked for and is not decided yet.
     asked: Ask,
+    /// A person wants a unit paused.
+    wish: Option<PauseWish>,
     round: Round,
 }
 
@@ -65,6 +70,7 @@ pub struct Checkpoint {
     memory: Memory,
     level: Level,
     asked: Ask,
+    wish: Option<PauseWish>,
     round: Round,
 }
 
@@ -110,6 +116,7 @@ impl Guard {
             memory: Memory::default(),
             level: Level::Ok,
             asked: Ask::None,
+            wish: None,
             round: Round::default(),
         }
     }
@@ -124,6 +131,7 @@ impl Guard {
             memory: checkpoint.memory,
             level: checkpoint.level,
             asked: checkpoint.asked,
+            wish: checkpoint.wish,
             round: checkpoint.round,
         }
     }
@@ -140,6 +148,7 @@ impl Guard {
             memory: self.memory,
             level: self.level,
             asked: self.asked,
+            wish: self.wish,
             round: self.round,
         }
     }
@@ -174,6 +183,7 @@ impl Guard {
         self.memory = Memory::default();
         self.level = Level::Ok;
         self.asked = Ask::None;
+        self.wish = None;
         self.round = Round::default();
     }
 
@@ -215,6 +225,12 @@ impl Guard {
     #[must_use]
     pub fn awaits(&self, id: ProcessId) -> bool {
         self.policy.awaits(id)
+    }
+
+    /// The leader of the unit that `id` is paused in; `None` where it is not.
+    #[must_use]
+    pub fn paused_as(&self, id: ProcessId) -> Option<ProcessId> {
+        self.policy.paused_as(id)
     }
 
     /// Which processes would be killed next, in order, were memory at the kill
@@ -266,6 +282,12 @@ impl Guard {
             }
             Event::Asked => self.asked = self.asked.max(Ask::Relief),
             Event::Revalued => {
+                self.schedule.revalued();
+                self.look_for_the_will(now, effects);
+            }
+            Event::PauseAsked { id, uid } => {
+                let until = now + SURVEYING;
+                self.wish = Some(PauseWish { id, uid, until });
                 self.schedule.revalued();
                 self.look_for_the_will(now, effects);
             }
@@ -381,17 +403,44 @@ impl Guard {
         if self.asked <= self.round.ask {
             self.asked = Ask::None;
         }
+        let memory = self.memory;
         let seen = Situation {
-            memory: &self.memory,
+            memory: &memory,
             ask: self.round.ask,
             processes,
         };
         self.policy.decide(now, seen);
+        self.grant(now, seen, effects);
         self.round.depth = Some(depth);
         self.round.acted = 0;
         self.round.sent = 0;
         self.round.refused = 0;
         self.act(now, effects);
+    }
+
+    /// Has what a person wants be paused, where nothing else is decided.
+    fn grant(&mut self, now: Moment, seen: Situation<'_>, effects: &mut Effects) {
+        let Some(wish) = self.wish else {
+            return;
+        };
+        let answer = if self.level != Level::Ok {
+            Some(PauseAnswer::Refused(PauseRefusal::Short))
+        } else if self.policy.is_idle() {
+            self.policy.pause_by_word(now, seen, wish)
+        } else {
+            None
+        };
+        if let Some(answer) = answer {
+            self.wish = None;
+            let is_dry = self.surroundings.dry_run && matches!(answer, PauseAnswer::Ordered(_));
+            effects.push(Effect::AnswerPause(match is_dry {
+                true => PauseAnswer::DryRun,
+                false => answer,
+            }));
+        } else {
+            self.schedule.revalued();
+            self.look_for_the_will(now, effects);
+        }
     }
 
     /// The next action; after the last, what follows from all of them.
@@ -441,7 +490,10 @@ impl Guard {
             self.round = Round::default();
             return;
         }
-        let is_for_one_who_asked = !matches!(decision.cause, Some(Cause::Stall | Cause::TimeSlice));
+        let is_for_one_who_asked = !matches!(
+            decision.cause,
+            Some(Cause::Stall | Cause::TimeSlice | Cause::Word)
+        );
         let answer = answer(decision, self.round.sent, self.surroundings.dry_run);
         let is_postponed = decision.verdict == Verdict::Refused(Refusal::Unsurveyed);
         if is_postponed {

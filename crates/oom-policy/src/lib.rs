@@ -88,6 +88,7 @@ pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
     Action, Answer, Ask, Basis, Blame, Candidate, Cause, Class, Cost, Decision, Depth, Dossier,
     Effect, Effects, Event, Explanation, FirstSignal, Gain, GroupBy, KilledWith, Label, Level,
-    Memory, Moment, Name, PauseWord, Pausing, Per, Preference, Process, ProcessId, Protection,
-    Rate, Refusal, Respawner, Seen, SessionId, Taker, Unpausable, Verdict, Worth,
+    Memory, Moment, Name, PauseAnswer, PauseRefusal, PauseWord, Pausing, Per, Preference, Process,
+    ProcessId, Protection, Rate, Refusal, Respawner, Seen, SessionId, Taker, Unpausable, Verdict,
+    Worth,
 };

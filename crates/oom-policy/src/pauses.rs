@@ -44,6 +44,9 @@ struct Pause {
     is_there: bool,
     /// As much as can be of it is paged out.
     is_paged_out: bool,
+    /// A person wants it paused: it goes on by a person's word alone.
+    #[serde(default)]
+    is_kept: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -263,6 +266,7 @@ impl Pauses {
             },
             is_there: true,
             is_paged_out: false,
+            is_kept: false,
         });
     }
 
@@ -293,6 +297,13 @@ impl Pauses {
     fn drop_unit(&mut self, unit: ProcessId) {
         self.units.retain(|pause| pause.unit != unit);
         self.members.retain(|member| member.1 != unit.pid);
+    }
+
+    /// The paused unit that `unit` leads stays so until a person lets it go on.
+    pub(crate) fn keep(&mut self, unit: ProcessId) {
+        if let Some(pause) = self.of_unit(unit) {
+            pause.is_kept = true;
+        }
     }
 
     /// The unit goes on. One that has waited for its slice is given as long.
@@ -410,8 +421,11 @@ impl Pauses {
             return None;
         }
         let mut paused = self.units.iter().filter_map(|pause| match pause.stage {
-            Stage::Paused { since } => Some((pause, now.since(since))),
-            Stage::Spared { .. } | Stage::Trial { .. } | Stage::Returning { .. } => None,
+            Stage::Paused { since } if !pause.is_kept => Some((pause, now.since(since))),
+            Stage::Paused { .. }
+            | Stage::Spared { .. }
+            | Stage::Trial { .. }
+            | Stage::Returning { .. } => None,
         });
         let room = self.room(memory, levels, running);
         let swap_room = memory

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use knapsack::Budget;
 use model::{
-    Action, Ask, Blame, Candidate, Cause, Class, Cost, Decision, Level, Memory, Moment, Process,
-    ProcessId, Refusal, Verdict,
+    Action, Ask, Blame, Candidate, Cause, Class, Cost, Decision, Level, Memory, Moment,
+    PauseAnswer, PauseRefusal, Pausing, Process, ProcessId, Refusal, Unpausable, Verdict,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::buffer::{at, reserve_to};
 use crate::choice::{Choice, Frees};
@@ -35,6 +36,17 @@ pub(crate) struct Situation<'a> {
     pub(crate) ask: Ask,
     /// By ascending pid.
     pub(crate) processes: &'a [Process],
+}
+
+/// What a person wants paused.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct PauseWish {
+    /// With the unit that this process is in.
+    pub(crate) id: ProcessId,
+    /// See [`model::Event::PauseAsked`].
+    pub(crate) uid: Option<u32>,
+    /// What is not known of it is waited for until then.
+    pub(crate) until: Moment,
 }
 
 /// Decides what is killed: a function of its own state, the time and what was
@@ -342,7 +354,7 @@ impl Policy {
             Cause::Level(Level::Kill) => (Severity::Kill, levels.pool(memory), levels.need(memory)),
             Cause::Level(_) => (Severity::Warn, levels.pool(memory), levels.need(memory)),
             // Nothing is killed for a stall.
-            Cause::Stall | Cause::TimeSlice => {
+            Cause::Stall | Cause::TimeSlice | Cause::Word => {
                 let memory = &self.scope.pauses.with_cached(memory);
                 let seen = Situation { memory, ..seen };
                 let need = levels.relief_need(memory);
@@ -1007,6 +1019,104 @@ impl Policy {
             }
         }
         self.scope.pauses.sort();
+    }
+
+    /// Whether, in what was decided, all is quiet: nothing is done, and there was no
+    /// reason to.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.decision.cause.is_none() && self.decision.actions.is_empty()
+    }
+
+    /// Pauses the unit that `asked.id` is in until a person lets it go on, where the
+    /// last decision was idle. `None`: it is not yet known whether it may be paused.
+    pub(crate) fn pause_by_word(
+        &mut self,
+        now: Moment,
+        seen: Situation<'_>,
+        asked: PauseWish,
+    ) -> Option<PauseAnswer> {
+        let unit = match self.pausable_by_word(now, seen, asked) {
+            Ok(unit) => unit,
+            Err(PauseRefusal::Unpausable(Unpausable::Unknown)) if now < asked.until => {
+                return None;
+            }
+            Err(refusal) => return Some(PauseAnswer::Refused(refusal)),
+        };
+        let leader = seen.processes[at(self.units.units[at(unit)].leader)].id;
+        if let Some(paused) = self.scope.pauses.paused_as(leader) {
+            self.scope.pauses.keep(paused);
+            return Some(PauseAnswer::Stays(paused));
+        }
+        self.groups.sum(seen.memory, &mut self.units.units);
+        let is_it = |it: &Unit, _| seen.processes[at(it.leader)].id == leader;
+        self.weigh(seen, Severity::Pause, is_it, |unit| {
+            unit.in_memory_bytes().max(1)
+        });
+        let Some(candidate) = self.decision.candidates.first_mut() else {
+            return Some(PauseAnswer::Refused(PauseRefusal::NotEligible));
+        };
+        candidate.chosen = true;
+        let levels = Levels::of(&self.settings, seen.memory);
+        let room = seen
+            .memory
+            .free_swap_bytes()
+            .saturating_sub(levels.warn_swap);
+        self.decision.cause = Some(Cause::Word);
+        self.decision.verdict = Verdict::Paused;
+        self.freeze(now, seen, room);
+        self.scope.pauses.keep(leader);
+        Some(PauseAnswer::Ordered(leader))
+    }
+
+    /// The unit that is to be paused.
+    fn pausable_by_word(
+        &mut self,
+        now: Moment,
+        seen: Situation<'_>,
+        asked: PauseWish,
+    ) -> Result<u32, PauseRefusal> {
+        if !self.settings.pause {
+            return Err(PauseRefusal::Off);
+        }
+        let mut places = seen.processes.iter().zip(&self.units.unit_of);
+        let found = places.find(|(process, _)| process.id == asked.id);
+        let Some((_, unit)) = found else {
+            // It may be newer than the table.
+            let is_new = now < asked.until;
+            return Err(match is_new {
+                true => PauseRefusal::Unpausable(Unpausable::Unknown),
+                false => PauseRefusal::Gone,
+            });
+        };
+        let unit = *unit;
+        let members = seen.processes.iter().zip(&self.units.unit_of);
+        for (process, _) in members.filter(|(_, of)| **of == unit) {
+            if asked.uid.is_some_and(|uid| uid != process.uid) {
+                return Err(PauseRefusal::OfAnotherUser);
+            }
+            match process.dossier.pause {
+                // That is what a shell's user asks for.
+                Pausing::Forbidden(Unpausable::ForegroundJob)
+                | Pausing::Allowed
+                | Pausing::Asked => {}
+                Pausing::Forbidden(why) => return Err(PauseRefusal::Unpausable(why)),
+            }
+        }
+        let it = &self.units.units[at(unit)];
+        if value::class(&self.settings, seen.memory, it).is_none() {
+            return Err(PauseRefusal::NotEligible);
+        }
+        let is_paused = it.turned == Turned::Paused;
+        let processes = at(it.processes);
+        if !is_paused && !self.scope.pauses.has_room(1, processes) {
+            return Err(PauseRefusal::TooMany);
+        }
+        Ok(unit)
+    }
+
+    /// Under which leader `id` is paused.
+    pub(crate) fn paused_as(&self, id: ProcessId) -> Option<ProcessId> {
+        self.scope.pauses.paused_as(id)
     }
 
     /// Lets a paused unit go on whose turn it is.

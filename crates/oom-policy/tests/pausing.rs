@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use machine::{Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, registered, system};
 use oom_policy::{
-    Action, Ask, Cause, Dossier, Event, Memory, Pausing, Process, Seen, Settings, Unpausable,
-    Verdict,
+    Action, Ask, Cause, Dossier, Event, Memory, PauseAnswer, PauseRefusal, Pausing, Process, Seen,
+    Settings, Unpausable, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -701,4 +701,80 @@ fn for_a_stall_nothing_is_killed_though_a_victim_is_stuck() {
     // The grace of the other is over.
     assert_eq!(decision.actions, [Action::Kill(processes[1].id)]);
     assert!(matches!(decision.verdict, Verdict::Refused(_)));
+}
+
+const USER: Option<u32> = Some(1000);
+
+/// Where tasks never stall.
+fn idle() -> Machine {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 100)))
+        .with(Task::steady(job(20, "second", 5, 100)));
+    for task in &mut machine.tasks {
+        task.process.seen.uid = 1000;
+    }
+    machine
+}
+
+#[test]
+fn what_a_person_pauses_waits_for_a_persons_word() {
+    let mut machine = idle();
+    machine.run_for(2 * SECOND);
+    machine.pause_by_word(10, USER);
+    machine.run_for(2 * SECOND);
+    assert_eq!(machine.frozen(), ["first"]);
+    let leader = machine.tasks[0].process.id;
+    assert_eq!(machine.answered(), Some(PauseAnswer::Ordered(leader)));
+    // There is room, nothing of as much value runs, and it has waited.
+    machine.run_for(120 * SECOND);
+    assert_eq!(machine.frozen(), ["first"]);
+    machine.pause_by_word(10, USER);
+    machine.run_for(2 * SECOND);
+    assert_eq!(machine.answered(), Some(PauseAnswer::Stays(leader)));
+    machine.let_go_on(10);
+    machine.run_for(20 * SECOND);
+    assert!(machine.frozen().is_empty());
+}
+
+#[test]
+fn what_was_paused_for_a_stall_and_then_by_a_person_waits_for_a_persons_word() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "first", 9, 665)))
+        .with(Task::steady(job(20, "second", 5, 665)));
+    machine.run_for(5 * SECOND);
+    assert_eq!(machine.frozen(), ["second"]);
+    machine.pause_by_word(20, None);
+    machine.run_for(120 * SECOND);
+    assert_eq!(machine.frozen(), ["second"]);
+}
+
+#[test]
+fn a_person_pauses_nothing_that_may_not_be_paused_or_is_another_users() {
+    let refused = |machine: &Machine| match machine.answered() {
+        Some(PauseAnswer::Refused(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    };
+    let mut machine = idle();
+    machine.pause_by_word(10, Some(1001));
+    machine.run_for(SECOND);
+    assert_eq!(refused(&machine), PauseRefusal::OfAnotherUser);
+    let why = Unpausable::PtyMaster;
+    machine.tasks[0].process = labelled(machine.tasks[0].process, Pausing::Forbidden(why));
+    machine.pause_by_word(10, USER);
+    machine.run_for(SECOND);
+    assert_eq!(refused(&machine), PauseRefusal::Unpausable(why));
+    let protected = &mut machine.tasks[1].process;
+    protected.seen.oom_score_adj = -1000;
+    machine.pause_by_word(20, USER);
+    machine.run_for(SECOND);
+    assert_eq!(refused(&machine), PauseRefusal::NotEligible);
+    assert!(machine.frozen().is_empty());
+    // It is waited for what is not known of it, and no longer.
+    let unknown = Unpausable::Unknown;
+    machine.tasks[0].process = labelled(machine.tasks[0].process, Pausing::Forbidden(unknown));
+    machine.pause_by_word(10, USER);
+    machine.run_for(SECOND);
+    assert_eq!(refused(&machine), PauseRefusal::NotEligible, "the last");
+    machine.run_for(60 * SECOND);
+    assert_eq!(refused(&machine), PauseRefusal::Unpausable(unknown));
 }

@@ -14,16 +14,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use control::{
-    CandidateRow, Condition, Denial, Peer, Place, PlaceError, PlannedKill, Relief, Reply, Request,
-    Status, may_ask_relief,
+    CandidateRow, Condition, Denial, EventKind, Happened, Peer, Place, PlaceError, PlannedKill,
+    RefusedEntry, Relief, Reply, Request, Status, may_ask_relief,
 };
-use oom_policy::{Candidate, Cost, Decision, Moment, Process, cheapest_with};
+use nix::errno::Errno;
+use oom_policy::{Candidate, Cost, Decision, Moment, PauseRefusal, Process, cheapest_with};
 
 use crate::enrol::Enroller;
 use crate::peers::{Peers, Ticket, Wanted};
+use crate::refusals::{Refusals, RefusedFor};
 use crate::tell::bell::Bell;
 use crate::tell::fates::Fates;
+use crate::tell::feed::{Feed, FeedItem};
 use crate::tell::lane::Lane;
+use crate::turns::{NotTurned, UnitWish, WishOutcome};
 
 /// Messages between the loop and the thread that wait to be read.
 const QUEUE: usize = 16;
@@ -33,6 +37,9 @@ pub(crate) const LINES: usize = 16;
 const MOST_ROWS: usize = 200;
 /// To read and write JSON of a few levels.
 const STACK_BYTES: usize = 128 * 1024;
+/// A plan is told to all that ask for so long: drawing one takes the loop
+/// milliseconds.
+pub(crate) const PLAN_LASTS: Duration = Duration::from_millis(200);
 /// How long the end waits for the sockets to be taken away.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -42,6 +49,7 @@ pub(crate) struct Picture {
     pub(crate) status: Status,
     pub(crate) fates: Fates,
     pub(crate) plans: Plans,
+    pub(crate) refusals: Refusals,
 }
 
 /// What would be killed at either threshold.
@@ -49,6 +57,8 @@ pub(crate) struct Picture {
 pub(crate) struct Plans {
     /// How many requests for it were heard by then.
     pub(crate) until: u64,
+    /// When that was.
+    pub(crate) drawn: Option<Moment>,
     pub(crate) warn: Plan,
     pub(crate) kill: Plan,
 }
@@ -58,6 +68,7 @@ impl Plans {
     pub(crate) fn follow(&mut self, other: &Self) {
         if self.until != other.until {
             self.until = other.until;
+            self.drawn = other.drawn;
             self.warn.clone_from(&other.warn);
             self.kill.clone_from(&other.kill);
         }
@@ -181,15 +192,24 @@ pub(crate) enum FromClerk {
     Plan(u64),
     /// A reload is, by a process that is said so.
     Reload(u64, Peer),
+    /// A person wants a unit paused,
+    Pause(UnitWish),
+    /// or to go on.
+    Thaw(UnitWish),
     /// Another daemon has our lock.
     Displaced(PlaceError),
 }
 
-/// What came of the last so many requests for relief.
+/// What the loop has to tell the thread.
 #[derive(Debug)]
-pub(crate) struct ReliefOutcome {
-    pub(crate) until: u64,
-    pub(crate) told: Result<Relief, Denial>,
+enum FromLoop {
+    /// What came of the last so many requests for relief.
+    Relief {
+        until: u64,
+        told: Result<Relief, Denial>,
+    },
+    /// What came of the request of that number that a unit be paused or thawed.
+    Turned { number: u64, told: WishOutcome },
 }
 
 /// Two copies; `current` is the one that counts, and the loop writes to the
@@ -200,10 +220,12 @@ struct Shared {
     current: AtomicUsize,
     /// There is something to show.
     is_drawn: AtomicBool,
-    to_clerk: Bell,
+    to_clerk: Arc<Bell>,
     to_loop: Bell,
     /// What came of reloads; written by the loop in quiet rounds.
     reloaded: Mutex<Vec<(u64, Result<String, String>)>>,
+    /// Any subscribes to what happens.
+    is_watched: Arc<AtomicBool>,
 }
 
 /// Tells the thread what came of a reload.
@@ -228,7 +250,7 @@ impl ReloadEar {
 #[derive(Debug)]
 pub(crate) struct Clerk {
     shared: Arc<Shared>,
-    outcomes: rtrb::Producer<ReliefOutcome>,
+    outcomes: rtrb::Producer<FromLoop>,
     wishes: rtrb::Consumer<FromClerk>,
     /// The last request for relief that was heard of.
     asked: u64,
@@ -252,21 +274,25 @@ impl Clerk {
         enroller: Enroller,
         origin: Instant,
         lane: Lane,
-    ) -> Result<Self, ClerkError> {
+    ) -> Result<(Self, Feed), ClerkError> {
         let peers = Peers::open(place, enroller.own_uid).map_err(ClerkError::Place)?;
         let picture = Picture {
             status: Status::default(),
             fates: Fates::new(),
             plans: Plans::default(),
+            refusals: Refusals::default(),
         };
         let shared = Arc::new(Shared {
             copies: [Mutex::new(picture.clone()), Mutex::new(picture)],
             current: AtomicUsize::new(0),
             is_drawn: AtomicBool::new(false),
-            to_clerk: Bell::new().map_err(ClerkError::Bell)?,
+            to_clerk: Arc::new(Bell::new().map_err(ClerkError::Bell)?),
             to_loop: Bell::new().map_err(ClerkError::Bell)?,
             reloaded: Mutex::default(),
+            is_watched: Arc::default(),
         });
+        let (feed, events) =
+            Feed::new(Arc::clone(&shared.is_watched), Arc::clone(&shared.to_clerk));
         let (outcomes, outcomes_end) = rtrb::RingBuffer::new(QUEUE);
         let (wishes, wishes_end) = rtrb::RingBuffer::new(QUEUE);
         let (sender, ended) = mpsc::channel();
@@ -278,6 +304,8 @@ impl Clerk {
             asked: 0,
             planned: 0,
             reloads: 0,
+            turns: 0,
+            events,
             enroller,
             lane,
         };
@@ -299,14 +327,15 @@ impl Clerk {
                 Some(peers.close())
             }
         };
-        Ok(Self {
+        let clerk = Self {
             shared,
             outcomes,
             wishes: wishes_end,
             asked: 0,
             ended,
             _lock: lock,
-        })
+        };
+        Ok((clerk, feed))
     }
 
     /// Readable when [`Clerk::next`] has something.
@@ -329,7 +358,14 @@ impl Clerk {
     pub(crate) fn answer(&mut self, told: Result<Relief, Denial>) {
         // Were it full, the thread would have been told the same already.
         let until = self.asked;
-        let _ = self.outcomes.push(ReliefOutcome { until, told });
+        let _ = self.outcomes.push(FromLoop::Relief { until, told });
+        self.shared.to_clerk.ring();
+    }
+
+    /// Tells the one that has asked so that a unit be paused or thawed.
+    pub(crate) fn turned(&mut self, number: u64, told: WishOutcome) {
+        // Were it full, that one would wait in vain, and ask again.
+        let _ = self.outcomes.push(FromLoop::Turned { number, told });
         self.shared.to_clerk.ring();
     }
 
@@ -381,11 +417,13 @@ pub(crate) enum ClerkError {
 struct Desk {
     shared: Arc<Shared>,
     origin: Instant,
-    outcomes: rtrb::Consumer<ReliefOutcome>,
+    outcomes: rtrb::Consumer<FromLoop>,
+    events: rtrb::Consumer<FeedItem>,
     wishes: rtrb::Producer<FromClerk>,
     asked: u64,
     planned: u64,
     reloads: u64,
+    turns: u64,
     enroller: Enroller,
     lane: Lane,
 }
@@ -404,6 +442,7 @@ impl Desk {
                 return;
             }
             self.answer_waiting(now, peers);
+            self.tell_subscribers(now, peers);
             if let Err(err) = peers.restore(now, &mut self.lane) {
                 self.tell(FromClerk::Displaced(err));
                 return;
@@ -420,14 +459,23 @@ impl Desk {
     /// Answers those that wait for what has come by now.
     fn answer_waiting(&mut self, now: Moment, peers: &mut Peers) {
         while let Ok(outcome) = self.outcomes.pop() {
-            let reply = match &outcome.told {
-                Ok(relief) => Reply::Relief(*relief),
-                Err(denial) => Reply::Refused(denial.clone()),
-            };
-            peers.answer(now, |_, ticket| {
-                let is_for_it = matches!(ticket, Ticket::Relief(it) if it <= outcome.until);
-                is_for_it.then(|| reply.clone())
-            });
+            match outcome {
+                FromLoop::Relief { until, told } => {
+                    let reply = told.map_or_else(Reply::Refused, Reply::Relief);
+                    peers.answer(now, |_, ticket| {
+                        let is_for_it = matches!(ticket, Ticket::Relief(it) if it <= until);
+                        is_for_it.then(|| reply.clone())
+                    });
+                }
+                FromLoop::Turned { number, told } => {
+                    let reply = match told {
+                        Ok(unit) => Reply::Entry { pid: unit.pid },
+                        Err(why) => denial(why).into(),
+                    };
+                    let is_for_it = |ticket| ticket == Ticket::Turn(number);
+                    peers.answer(now, |_, ticket| is_for_it(ticket).then(|| reply.clone()));
+                }
+            }
         }
         let reloaded = self.shared.reloaded.lock();
         let reloaded = std::mem::take(&mut *reloaded.unwrap_or_else(PoisonError::into_inner));
@@ -450,28 +498,88 @@ impl Desk {
         }
     }
 
+    /// Hands on what has happened.
+    fn tell_subscribers(&mut self, now: Moment, peers: &mut Peers) {
+        let own_uid = self.enroller.own_uid;
+        while let Ok(item) = self.events.pop() {
+            peers.tell_subscribers(now, |peer| {
+                let sees_all = may_ask_relief(peer.uid, own_uid);
+                let happened = item.told(|uid| sees_all || uid == peer.uid);
+                Reply::Event(Box::new(happened))
+            });
+        }
+        let is_watched = peers.any_subscribes();
+        self.shared.is_watched.store(is_watched, Ordering::Release);
+    }
+
+    /// The first that a subscriber is told.
+    fn subscribe(&self) -> Wanted {
+        // What happens from here on is in the ring when the next are told.
+        self.shared.is_watched.store(true, Ordering::Release);
+        let status = self.look(|picture| picture.status);
+        Wanted::Subscription(Reply::Event(Box::new(Happened {
+            level: Some(status.level),
+            available_bytes: Some(status.available_bytes),
+            swap_free_bytes: Some(status.swap_free_bytes),
+            ..Happened::now(EventKind::Level)
+        })))
+    }
+
+    /// The entries that do not count and are `peer`'s, or for its processes, where
+    /// those still run.
+    fn refused(&self, peer: Peer) -> Vec<RefusedEntry> {
+        let sees_all = may_ask_relief(peer.uid, self.enroller.own_uid);
+        let sees = |it: &&RefusedFor| sees_all || it.concerns(peer.uid);
+        let mut list = self.look(|picture| {
+            let list = picture.refusals.list.iter();
+            list.filter(sees).cloned().collect::<Vec<_>>()
+        });
+        list.retain(|it| self.enroller.runs(it.id));
+        list.into_iter().map(RefusedFor::told).collect()
+    }
+
+    /// Has the loop pause, or thaw, the unit that `pid` is in.
+    fn turn(
+        &mut self,
+        peer: Peer,
+        pid: u32,
+        wish: fn(UnitWish) -> FromClerk,
+    ) -> Result<Ticket, Denial> {
+        let id = self.enroller.process(peer, pid)?;
+        let number = self.turns + 1;
+        let sees_all = may_ask_relief(peer.uid, self.enroller.own_uid);
+        let uid = (!sees_all).then_some(peer.uid);
+        if !self.tell(wish(UnitWish { number, id, uid })) {
+            return Err(denial(NotTurned::Crowded));
+        }
+        self.turns = number;
+        Ok(Ticket::Turn(number))
+    }
+
     fn answer(&mut self, now: Moment, peer: Peer, request: &Request) -> Wanted {
         Wanted::Reply(match request {
             Request::Plan { level } => {
-                return match self.want_plan() {
-                    Some(number) => Wanted::Later(Ticket::Plan(number, *level)),
-                    None => Wanted::Reply(Denial::Busy {}.into()),
-                };
+                return self.plan(now, peer, |number| Ticket::Plan(number, *level));
             }
             Request::Explain { pid } => match self.look(|it| it.fates.tell(now, *pid)) {
                 Reply::Fate(fate) => Reply::Told(fate.to_string()),
-                _ => {
-                    return match self.want_plan() {
-                        Some(number) => Wanted::Later(Ticket::Explain(number, *pid)),
-                        None => Wanted::Reply(Denial::Busy {}.into()),
-                    };
-                }
+                _ => return self.plan(now, peer, |number| Ticket::Explain(number, *pid)),
             },
             Request::History => Reply::History(self.look(|it| it.fates.all(now))),
             Request::Register { .. } | Request::Unregister { .. } | Request::Saved { .. } => {
                 let done = self.enroller.carry_out(peer, request);
                 done.unwrap_or_else(Reply::Refused)
             }
+            Request::Pause { pid } => match self.turn(peer, *pid, FromClerk::Pause) {
+                Ok(ticket) => return Wanted::Later(ticket),
+                Err(denial) => denial.into(),
+            },
+            Request::Thaw { pid } => match self.turn(peer, *pid, FromClerk::Thaw) {
+                Ok(ticket) => return Wanted::Later(ticket),
+                Err(denial) => denial.into(),
+            },
+            Request::Refused => Reply::Entries(self.refused(peer)),
+            Request::Subscribe => return self.subscribe(),
             Request::Reload => {
                 self.reloads += 1;
                 let number = self.reloads;
@@ -497,16 +605,30 @@ impl Desk {
         })
     }
 
-    /// Asks for a plan; not while memory is short.
-    fn want_plan(&mut self) -> Option<u64> {
-        if self.look(|picture| picture.status.level) != Condition::Ok {
-            return None;
-        }
+    /// What comes of `ticket`, which is for a plan: at once where one was just drawn.
+    fn plan(&mut self, now: Moment, peer: Peer, ticket: impl Fn(u64) -> Ticket) -> Wanted {
+        let own_uid = self.enroller.own_uid;
+        let told = self.look(|picture| {
+            let is_recent = |drawn| now.since(drawn) < PLAN_LASTS;
+            let is_there = picture.plans.drawn.is_some_and(is_recent);
+            match picture.status.level {
+                Condition::Ok if is_there => {
+                    plan_told(picture, peer, own_uid, ticket(picture.plans.until))
+                }
+                Condition::Ok => None,
+                _ => Some(Denial::Busy {}.into()),
+            }
+        });
+        told.map_or_else(|| Wanted::Later(ticket(self.want_plan())), Wanted::Reply)
+    }
+
+    /// Asks for a plan.
+    fn want_plan(&mut self) -> u64 {
         let number = self.planned + 1;
         if self.tell(FromClerk::Plan(number)) {
             self.planned = number;
         }
-        Some(self.planned)
+        self.planned
     }
 
     /// Whether the loop has room for it.
@@ -521,6 +643,31 @@ impl Desk {
         let picture = self.shared.copies[current].lock();
         at(&picture.unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Why a unit was not paused, or thawed.
+fn denial(why: NotTurned) -> Denial {
+    let why = match why {
+        NotTurned::DryRun => return Denial::DryRun {},
+        NotTurned::Refused(PauseRefusal::Short) => return Denial::Busy {},
+        NotTurned::Refused(refusal) => match refusal {
+            PauseRefusal::Off => "pausing is off (`--pause off`)".to_owned(),
+            PauseRefusal::Short => "memory is short".to_owned(),
+            PauseRefusal::Gone => "there is no such process".to_owned(),
+            PauseRefusal::NotEligible => {
+                "it is protected, no candidate, or a victim that is yet to end".to_owned()
+            }
+            PauseRefusal::OfAnotherUser => {
+                "the unit has a process of another user: only root may".to_owned()
+            }
+            PauseRefusal::Unpausable(why) => why.to_string(),
+            PauseRefusal::TooMany => "no more can be paused at once".to_owned(),
+        },
+        NotTurned::NotPaused => "it is not paused".to_owned(),
+        NotTurned::Failed(errno) => Errno::from_raw(errno).desc().to_owned(),
+        NotTurned::Crowded => "others wait for it already".to_owned(),
+    };
+    Denial::NotPaused { why }
 }
 
 /// What waits for a plan is told this, once there is one or memory is short.

@@ -16,14 +16,14 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use oom_policy::{
     Action, Answer, Ask, Decision, Depth, Effect, Effects, Event, Guard, Level, Memory, Moment,
-    NextKill, Process, ProcessId, Refusal,
+    NextKill, PauseRefusal, Process, ProcessId, Refusal,
 };
 use sensors::ReadError;
 use terminal::chain;
 
 use crate::act::{Executor, Means};
 use crate::align::{Aligner, Outlook};
-use crate::clerk::{Clerk, FromClerk, Plans};
+use crate::clerk::{self, Clerk, FromClerk, Picture, Plans};
 use crate::error::{Error, system};
 use crate::memory::Sight;
 use crate::recorder::Recorded;
@@ -33,6 +33,7 @@ use crate::tell::main_log;
 use crate::tell::narrator::{Decided, Took};
 use crate::tell::record::{Record, Shortfalls, Victim};
 use crate::tell::scribe::Scribe;
+use crate::turns::{NotTurned, Turns, UnitWish};
 use crate::values::Values;
 use crate::wait::{Wait, WakeSource};
 use crate::watchdog::{Killed, Watchdog};
@@ -75,6 +76,8 @@ pub(crate) struct Daemon {
     pub(crate) reloads: Option<Reloads>,
     pub(crate) reloading: Option<Reloading>,
     pub(crate) hangup: OnHangup,
+    /// Units that persons want paused or thawed.
+    pub(crate) turns: Turns,
 }
 
 /// What SIGHUP does.
@@ -143,6 +146,8 @@ pub(crate) struct LoopState {
     is_last_call: bool,
     /// What the last table took.
     took: Took,
+    /// When the guard was last told of the table that is there.
+    decided: Option<Moment>,
     /// When memory was last read.
     seen: Moment,
     /// Why it cannot be read now.
@@ -274,6 +279,8 @@ impl Daemon {
         self.attend(now);
         let last = self.senses.memory.last();
         self.handle(now, Event::Unreadable { last });
+        let unknown = control::Condition::Unknown;
+        self.scribe.level(unknown, &Memory::default());
     }
 
     /// Looks at pressure, and takes in what has come of earlier rounds.
@@ -302,6 +309,11 @@ impl Daemon {
     /// Hands `event` to the guard and carries out what it wants done.
     fn handle(&mut self, now: Moment, event: Event<'_>) {
         self.guard.handle(now, event, &mut self.effects);
+        if let Event::Memory(memory) = &event {
+            // Before what follows from it.
+            let level = self.condition();
+            self.scribe.level(level, memory);
+        }
         while let Some(effect) = self.effects.next() {
             match effect {
                 Effect::LookAgain { after } => self.rest_for(after),
@@ -312,10 +324,15 @@ impl Daemon {
                 Effect::DeclineKernel { sequence } => self.senses.memory.decline(sequence),
                 Effect::Free => self.executor.free_killed(),
                 Effect::Answer(answer) => self.clerk.answer(outcome(answer, self.guard.memory())),
+                Effect::AnswerPause(answer) => {
+                    if let Some((number, told)) = self.turns.answered(answer) {
+                        self.clerk.turned(number, told);
+                    }
+                }
                 Effect::Tell => self.tell(now),
                 Effect::LeaveWill => {
                     self.leave_will(now);
-                    self.draw_plans();
+                    self.draw_plans(now);
                 }
                 Effect::HoldAhead => self.hold_ahead(),
                 Effect::Rest => self.make_room(),
@@ -334,6 +351,7 @@ impl Daemon {
     fn read_table(&mut self, now: Moment, depth: Depth) {
         let ours = self.aligner.may_have_set(now);
         self.senses.table.disregard(ours);
+        self.round.decided = None;
         let began = Instant::now();
         self.values.share_out(began);
         let (values, memory) = (&self.values, self.guard.memory());
@@ -358,6 +376,7 @@ impl Daemon {
         self.guard
             .handle(now, Event::Table { depth, processes }, &mut self.effects);
         self.round.took.choose = began.elapsed();
+        self.round.decided = Some(now);
     }
 
     fn act(&mut self, now: Moment, action: Action) {
@@ -455,12 +474,16 @@ impl Daemon {
             self.revalue();
         }
         self.listen_again(now);
+        self.pause_next(now);
         self.reload(now);
         self.say_who_else_kills();
         main_log::hand_over(|level, text| self.scribe.note(level, text));
         self.scribe.catch_up();
         // Before what is told, so that one who asks about it is told no less.
-        self.show();
+        self.clerk.show(|picture| {
+            self.draw(picture);
+            picture.refusals.follow(self.values.refusals());
+        });
         self.report(now);
         if !self.executor.is_busy() {
             self.guard.note_state(now);
@@ -680,13 +703,45 @@ impl Daemon {
     }
 
     fn hear_pauser(&mut self, now: Moment) {
-        while let Some((record, event)) = self.executor.paused.hear(now) {
-            if let Some(record) = record {
+        while let Some(heard) = self.executor.paused.hear(now) {
+            if let Some(record) = heard.record {
                 self.scribe.tell(record);
             }
-            if let Some(event) = event {
+            if let Some(event) = heard.event {
                 self.handle(now, event);
             }
+            if let Some((unit, turned)) = heard.turned {
+                while let Some(number) = self.turns.reported(unit) {
+                    let told = turned.map(|()| unit).map_err(NotTurned::Failed);
+                    self.clerk.turned(number, told);
+                }
+            }
+        }
+    }
+
+    /// A person wants a unit paused.
+    fn pause_next(&mut self, now: Moment) {
+        if let Some(UnitWish { id, uid, .. }) = self.turns.next() {
+            self.handle(now, Event::PauseAsked { id, uid });
+        }
+    }
+
+    /// A person wants a unit to go on: it is not paused again at once.
+    fn thaw(&mut self, now: Moment, turn: UnitWish) {
+        let Some(unit) = self.guard.paused_as(turn.id) else {
+            self.clerk.turned(turn.number, Err(NotTurned::NotPaused));
+            return;
+        };
+        let leader = Process::find(&self.senses.processes, unit);
+        let is_its = |uid| leader.is_some_and(|leader| leader.uid == uid);
+        if turn.uid.is_some_and(|uid| !is_its(uid)) {
+            let refusal = NotTurned::Refused(PauseRefusal::OfAnotherUser);
+            self.clerk.turned(turn.number, Err(refusal));
+        } else if self.turns.await_thaw(turn.number, unit) {
+            self.executor.paused.thaw(unit);
+            self.handle(now, Event::Continued(unit));
+        } else {
+            self.clerk.turned(turn.number, Err(NotTurned::Crowded));
         }
     }
 
@@ -733,10 +788,19 @@ impl Daemon {
                 FromClerk::Relief(_) => self.handle(now, Event::Asked),
                 FromClerk::Plan(number) => {
                     self.planned.wanted = number;
-                    // The table is read again, as often as for the will.
-                    self.handle(now, Event::Revalued);
+                    let is_recent = |decided| now.since(decided) < clerk::PLAN_LASTS;
+                    match self.round.decided.is_some_and(is_recent) {
+                        true => self.draw_plans(now),
+                        // The table is read again, as often as for the will.
+                        false => self.handle(now, Event::Revalued),
+                    }
                 }
                 FromClerk::Reload(number, by) => self.reload_for(number, by),
+                FromClerk::Pause(turn) if self.turns.want_pause(turn) => {}
+                FromClerk::Pause(turn) => {
+                    self.clerk.turned(turn.number, Err(NotTurned::Crowded));
+                }
+                FromClerk::Thaw(turn) => self.thaw(now, turn),
                 FromClerk::Displaced(err) => return ControlFlow::Break(Err(Error::Control(err))),
             }
         }
@@ -763,7 +827,7 @@ impl Daemon {
 
     /// Where it is asked for: what would be killed at either threshold. Not while
     /// memory is short, when time matters.
-    fn draw_plans(&mut self) {
+    fn draw_plans(&mut self, now: Moment) {
         let is_quiet = self.guard.level() == Level::Ok && !self.round.is_last_call;
         if !is_quiet || self.plans.until == self.planned.wanted {
             return;
@@ -775,11 +839,11 @@ impl Daemon {
         guard.plan(Level::Kill, processes, decision);
         plans.kill.take(decision, processes);
         plans.until = self.planned.wanted;
+        plans.drawn = Some(now);
         // Both copies, so that none is made in a round that decides.
         for _ in 0..2 {
             self.clerk.show(|picture| {
-                picture.status = self.how_it_is();
-                picture.fates.follow(self.executor.fates());
+                self.draw(picture);
                 picture.plans.follow(&self.plans);
             });
         }
@@ -788,10 +852,22 @@ impl Daemon {
 
     /// Shows those that ask how things are.
     fn show(&self) {
-        self.clerk.show(|picture| {
-            picture.status = self.how_it_is();
-            picture.fates.follow(self.executor.fates());
-        });
+        self.clerk.show(|picture| self.draw(picture));
+    }
+
+    /// What is shown in each round.
+    fn draw(&self, picture: &mut Picture) {
+        picture.status = self.how_it_is();
+        picture.fates.follow(self.executor.fates());
+    }
+
+    fn condition(&self) -> control::Condition {
+        match self.guard.level() {
+            _ if self.round.unseen.is_some() => control::Condition::Unknown,
+            Level::Ok => control::Condition::Ok,
+            Level::Warn => control::Condition::Warn,
+            Level::Kill => control::Condition::Kill,
+        }
     }
 
     /// What cannot be read is not said as it was.
@@ -806,12 +882,7 @@ impl Daemon {
         let registered = self.values.registered().filter(is_in_scope).count();
         control::Status {
             pid: std::process::id(),
-            level: match self.guard.level() {
-                _ if self.round.unseen.is_some() => control::Condition::Unknown,
-                Level::Ok => control::Condition::Ok,
-                Level::Warn => control::Condition::Warn,
-                Level::Kill => control::Condition::Kill,
-            },
+            level: self.condition(),
             available_bytes: memory.available_bytes,
             total_bytes: memory.total_bytes,
             swap_free_bytes: memory.swap_free_bytes,

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use control::{Denial, Peer, Reply, Request};
 use nix::unistd::{Uid, setfsuid};
+use oom_policy::ProcessId;
+use sensors::ProcRoot;
 use terminal::chain;
 use value_registry::{RegistryError, parse_worth};
 
@@ -67,6 +69,20 @@ impl Enroller {
         let done = act();
         setfsuid(Uid::from_raw(self.own_uid));
         done
+    }
+
+    /// Whether that process is still there.
+    pub(crate) fn runs(&self, id: ProcessId) -> bool {
+        let start_ticks = ProcRoot::at(&self.proc_root).start_ticks(id.pid);
+        matches!(start_ticks, Ok(Some(start_ticks)) if start_ticks == id.start_ticks)
+    }
+
+    /// The process that `peer` means by `pid`, where it is its own or `peer` is root.
+    pub(crate) fn process(&self, peer: Peer, pid: u32) -> Result<ProcessId, Denial> {
+        let pid = self.target(peer, Some(pid))?;
+        let start_ticks = ProcRoot::at(&self.proc_root).start_ticks(pid);
+        let start_ticks = start_ticks.ok().flatten().ok_or_else(|| gone(pid))?;
+        Ok(ProcessId { pid, start_ticks })
     }
 
     /// The process that `peer` means by `pid`, as we see it; its own where that

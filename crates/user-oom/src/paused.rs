@@ -28,6 +28,18 @@ struct PausedUnit {
     is_victim: bool,
 }
 
+/// What has come of an order.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    /// What is to be said of it.
+    pub(crate) record: Option<Record>,
+    /// What the guard is told.
+    pub(crate) event: Option<Event<'static>>,
+    /// Whether the unit that this process leads stands still or goes on as was
+    /// asked, or the error's number.
+    pub(crate) turned: Option<(ProcessId, Result<(), i32>)>,
+}
+
 impl PausedUnits {
     pub(crate) fn new(pauser: Option<Pauser>) -> Self {
         Self {
@@ -87,11 +99,26 @@ impl PausedUnits {
         }
     }
 
-    /// What has come of the orders: what is to be said of it, and what the guard is
-    /// told. `None`: nothing (more) yet.
-    pub(crate) fn hear(&mut self, now: Moment) -> Option<(Option<Record>, Option<Event<'static>>)> {
+    /// What has come of the orders. `None`: nothing (more) yet.
+    pub(crate) fn hear(&mut self, now: Moment) -> Option<Heard> {
         let report = self.pauser.as_ref()?.report()?;
-        Some(match report {
+        let turned = match report {
+            Report::Frozen { unit, .. } | Report::Thawed { unit } | Report::Continued { unit } => {
+                Some((unit, Ok(())))
+            }
+            Report::Unfrozen { unit, errno } => Some((unit, Err(errno))),
+            Report::PushedOut { .. } => None,
+        };
+        let (record, event) = self.take_in(now, report);
+        Some(Heard {
+            record,
+            event,
+            turned,
+        })
+    }
+
+    fn take_in(&mut self, now: Moment, report: Report) -> (Option<Record>, Option<Event<'static>>) {
+        match report {
             // That it would be was said.
             Report::Frozen { .. } => (None, None),
             Report::Unfrozen { unit, errno } => {
@@ -125,7 +152,7 @@ impl PausedUnits {
                 let record = self.remove(unit).map(|unit| unit.thawed(now, false));
                 (record, Some(Event::Continued(unit)))
             }
-        })
+        }
     }
 
     /// For the status line.

@@ -48,6 +48,15 @@ const LOOKED_AT: u32 = 64;
 /// in so long. Others wait in its queue.
 const TURN: Duration = Duration::from_millis(100);
 
+/// So many subscribe to what happens: by the private socket,
+const SUBSCRIBERS: usize = 8;
+/// and of strangers, one for each user. They take no other's place.
+const SUBSCRIBED_STRANGERS: usize = 4;
+/// One of which so much waits to be read is told no more.
+const UNREAD_BYTES: usize = 64 * 1024;
+/// A subscriber keeps its place.
+const FOR_LONG: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What is missing is tried again after so long.
 const RETRY: Duration = Duration::from_secs(5);
 /// Where the kernel tells of removals, what it does not tell of is looked for
@@ -86,6 +95,8 @@ struct Peer {
     calls: u32,
     /// It is hung up on once it has read what it was told.
     is_last: bool,
+    /// It is told what happens.
+    subscribes: bool,
 }
 
 /// What a wait is for.
@@ -104,6 +115,8 @@ pub(crate) enum Wanted {
     Reply(Reply),
     /// It is answered when what that stands for has come.
     Later(Ticket),
+    /// It is told this, and then what happens, where there is a place for it.
+    Subscription(Reply),
 }
 
 /// What an answer waits for, each by the number of the request.
@@ -117,6 +130,8 @@ pub(crate) enum Ticket {
     Explain(u64, u32),
     /// What comes of a reload.
     Reload(u64),
+    /// A unit that is to be paused or thawed.
+    Turn(u64),
 }
 
 impl Peer {
@@ -139,6 +154,19 @@ impl Peer {
 
     fn is_idle(&self) -> bool {
         self.waits_for.is_none() && !self.connection.has_more()
+    }
+
+    /// Tells a subscriber what has happened. Whether its place is kept.
+    fn tell_event(&mut self, now: Moment, reply: &Reply) -> bool {
+        if self.connection.reply(reply).is_err() {
+            return false;
+        }
+        if self.connection.unread_bytes() <= UNREAD_BYTES {
+            return true;
+        }
+        self.subscribes = false;
+        self.is_last = true;
+        self.tell(now, &Denial::TooSlow {}.into())
     }
 
     /// Tells it `reply`. Whether its place is kept.
@@ -335,12 +363,13 @@ impl Peers {
     }
 
     fn places_taken(&self, door: Door) -> usize {
-        self.list.iter().filter(|peer| peer.door == door).count()
+        let takes_one = |peer: &&Peer| peer.door == door && !peer.subscribes;
+        self.list.iter().filter(takes_one).count()
     }
 
     /// The private socket's longest connected that has not said what it wants.
     fn oldest_idle(&self) -> Option<usize> {
-        let idle = |peer: &Peer| peer.door == Door::Private && peer.is_idle();
+        let idle = |peer: &Peer| peer.door == Door::Private && peer.is_idle() && !peer.subscribes;
         let idle = (0..self.list.len()).filter(|peer| idle(&self.list[*peer]));
         idle.min_by_key(|peer| self.list[*peer].since)
     }
@@ -360,7 +389,9 @@ impl Peers {
             return false;
         };
         let uid = connection.peer().uid;
-        let same = |peer: &&Peer| peer.door == door && peer.connection.peer().uid == uid;
+        let same = |peer: &&Peer| {
+            peer.door == door && !peer.subscribes && peer.connection.peer().uid == uid
+        };
         let has_place = match door {
             Door::Private => true,
             Door::Public => {
@@ -377,6 +408,7 @@ impl Peers {
                 waits_for: None,
                 calls: 0,
                 is_last: false,
+                subscribes: false,
             };
             peer.until = now + peer.patience();
             self.list.push(peer);
@@ -394,11 +426,29 @@ impl Peers {
         let own_uid = self.own_uid;
         let mut index = 0;
         let ready = &self.ready;
+        let subscribers = self.list.iter().filter(|peer| peer.subscribes);
+        let mut audience = Audience {
+            list: subscribers
+                .map(|peer| (peer.door, peer.connection.peer().uid))
+                .collect(),
+        };
         self.list.retain_mut(|peer| {
             let is_ready = ready.contains(&Source::Peer(index));
             index += 1;
-            !is_ready || hear(peer, own_uid, now, &mut answer)
+            !is_ready || hear(peer, own_uid, now, &mut audience, &mut answer)
         });
+    }
+
+    /// Tells all that subscribe what has happened, each as `told` has it for it.
+    pub(crate) fn tell_subscribers(&mut self, now: Moment, told: impl Fn(control::Peer) -> Reply) {
+        self.list.retain_mut(|peer| {
+            !peer.subscribes || peer.tell_event(now, &told(peer.connection.peer()))
+        });
+    }
+
+    /// Whether any subscribes.
+    pub(crate) fn any_subscribes(&self) -> bool {
+        self.list.iter().any(|peer| peer.subscribes)
     }
 
     /// Answers all that wait for what has come, by `answer`.
@@ -423,12 +473,33 @@ impl Peers {
     }
 }
 
+/// Those that subscribe: by which socket, and as which user.
+struct Audience {
+    list: Vec<(Door, u32)>,
+}
+
+impl Audience {
+    /// Whether there was a place for one more.
+    fn admits(&mut self, door: Door, uid: u32) -> bool {
+        let at_door = self.list.iter().filter(|it| it.0 == door).count();
+        let has_place = match door {
+            Door::Private => at_door < SUBSCRIBERS,
+            Door::Public => at_door < SUBSCRIBED_STRANGERS && !self.list.contains(&(door, uid)),
+        };
+        if has_place {
+            self.list.push((door, uid));
+        }
+        has_place
+    }
+}
+
 /// Hears `peer`, or sends it what is left of its answer. Whether it keeps its
 /// place.
 fn hear(
     peer: &mut Peer,
     own_uid: u32,
     now: Moment,
+    audience: &mut Audience,
     answer: &mut impl FnMut(control::Peer, &Request) -> Wanted,
 ) -> bool {
     if peer.waits_for.is_some() {
@@ -440,7 +511,7 @@ fn hear(
     }
     // It may say several things at once, which are answered in order.
     while peer.is_idle() {
-        match hear_one(peer, own_uid, now, answer) {
+        match hear_one(peer, own_uid, now, audience, answer) {
             ControlFlow::Continue(()) => {}
             ControlFlow::Break(stays) => return stays,
         }
@@ -454,6 +525,7 @@ fn hear_one(
     peer: &mut Peer,
     own_uid: u32,
     now: Moment,
+    audience: &mut Audience,
     answer: &mut impl FnMut(control::Peer, &Request) -> Wanted,
 ) -> ControlFlow<bool> {
     let call = match peer.connection.receive() {
@@ -481,7 +553,20 @@ fn hear_one(
             peer.waits_for = Some(ticket);
             peer.until = now + ANSWER_PATIENCE;
         }
-        Wanted::Reply(_) | Wanted::Later(_) => return keeps(peer.stays()),
+        Wanted::Subscription(first) if !call.oneway && !peer.subscribes => {
+            let uid = peer.connection.peer().uid;
+            if !audience.admits(peer.door, uid) {
+                return keeps(peer.tell(now, &Denial::TooMany {}.into()));
+            }
+            peer.subscribes = true;
+            peer.is_last = false;
+            let stays = peer.tell(now, &first);
+            peer.until = now + FOR_LONG;
+            return keeps(stays);
+        }
+        Wanted::Reply(_) | Wanted::Later(_) | Wanted::Subscription(_) => {
+            return keeps(peer.stays());
+        }
     }
     ControlFlow::Continue(())
 }
@@ -519,4 +604,134 @@ fn without(err: &PlaceError) -> String {
         RETRY.as_secs(),
         chain(err)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use control::{Call, EventKind, Happened};
+
+    use super::*;
+    use crate::stand_in::at;
+
+    const SUBSCRIBE: &[u8] = b"{\"method\":\"io.user-oom.Control.Subscribe\",\"more\":true}\0";
+    const STATUS: &[u8] = b"{\"method\":\"io.user-oom.Control.Status\"}\0";
+
+    fn event() -> Reply {
+        Reply::Event(Box::new(Happened::now(EventKind::Level)))
+    }
+
+    /// Peers at a socket of their own, and its path.
+    struct Stage {
+        peers: Peers,
+        bell: Bell,
+        folder: tempfile::TempDir,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let place = Place::at(&folder.path().join("socket")).expect("it is short");
+            let own_uid = nix::unistd::geteuid().as_raw();
+            let peers = Peers::open(Some(place), own_uid);
+            Self {
+                peers: peers.unwrap_or_else(|err| panic!("{err}")),
+                bell: Bell::new().expect("an eventfd"),
+                folder,
+            }
+        }
+
+        fn client(&self) -> UnixStream {
+            let socket = UnixStream::connect(self.folder.path().join("socket.private"));
+            socket.expect("it listens")
+        }
+
+        /// Lets in and hears all that wait.
+        fn turn(&mut self, second: u32) {
+            let now = at(Duration::from_secs(1) * second);
+            for _ in 0..2 {
+                self.peers.tend(now);
+                let waited = self.peers.wait(&self.bell, now, Duration::ZERO);
+                waited.expect("poll(2)");
+                self.peers.hear_all(now, |_, request| match request {
+                    Request::Subscribe => Wanted::Subscription(event()),
+                    _ => Wanted::Reply(Reply::info()),
+                });
+            }
+            self.peers.tend(now);
+        }
+    }
+
+    /// The messages that are there; whether it was hung up on after them.
+    fn read(client: &mut UnixStream) -> (Vec<String>, bool) {
+        client.set_nonblocking(true).expect("it is a socket");
+        let mut bytes = Vec::new();
+        let is_over = client.read_to_end(&mut bytes).is_ok();
+        let text = String::from_utf8(bytes).expect("it is JSON");
+        (
+            text.split_terminator('\0').map(str::to_owned).collect(),
+            is_over,
+        )
+    }
+
+    #[test]
+    fn a_subscriber_that_does_not_read_is_told_so_and_hung_up_on() {
+        assert!(Call::decode(&SUBSCRIBE[..SUBSCRIBE.len() - 1]).is_ok());
+        let mut stage = Stage::new();
+        let [mut idle, mut reads] = [stage.client(), stage.client()];
+        for client in [&mut idle, &mut reads] {
+            client.write_all(SUBSCRIBE).expect("it is heard");
+        }
+        stage.turn(1);
+        let mut told = read(&mut reads).0.len();
+        for _ in 0..10_000 {
+            stage
+                .peers
+                .tell_subscribers(at(Duration::from_secs(1)), |_| event());
+            told += read(&mut reads).0.len();
+        }
+        assert_eq!(told, 10_001);
+        let subscribe = stage.peers.list.iter().filter(|peer| peer.subscribes);
+        assert_eq!(subscribe.count(), 1);
+        let (mut messages, mut is_over) = (Vec::new(), false);
+        while !is_over {
+            let (more, over) = read(&mut idle);
+            messages.extend(more);
+            is_over = over;
+            stage.turn(1);
+        }
+        let last = messages.last().expect("some were told");
+        assert!(last.contains("io.user-oom.Control.TooSlow"), "{last}");
+        assert!(messages.len() < 10_000, "{}", messages.len());
+    }
+
+    #[test]
+    fn subscribers_take_no_other_clients_place_and_are_so_many_at_most() {
+        let mut stage = Stage::new();
+        let mut clients = Vec::new();
+        for _ in 0..SUBSCRIBERS + 1 {
+            let mut client = stage.client();
+            client.write_all(SUBSCRIBE).expect("it is heard");
+            stage.turn(1);
+            clients.push(client);
+        }
+        let first = |client| read(client).0.remove(0);
+        let mut refused = clients.pop().expect("it is the last");
+        assert!(first(&mut refused).contains("io.user-oom.Control.TooMany"));
+        for client in &mut clients {
+            assert!(first(client).contains(r#""continues":true"#));
+        }
+        // An hour later they are there, and others are heard.
+        stage.turn(3600);
+        let mut other = stage.client();
+        other.write_all(STATUS).expect("it is heard");
+        stage.turn(3601);
+        assert!(first(&mut other).contains("parameters"));
+        stage
+            .peers
+            .tell_subscribers(at(Duration::from_secs(3601)), |_| event());
+        assert!(clients.iter_mut().all(|client| read(client).0.len() == 1));
+    }
 }

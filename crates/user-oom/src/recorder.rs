@@ -322,6 +322,7 @@ impl Recorder {
             Event::Refused(id) => Event::Refused(id),
             Event::PagedOut(unit) => Event::PagedOut(unit),
             Event::Continued(unit) => Event::Continued(unit),
+            Event::PauseAsked { id, uid } => Event::PauseAsked { id, uid },
         };
         self.tell(now, Note::Event(event));
         self.hand_on(now);

@@ -61,6 +61,7 @@ use crate::tell::main_log;
 use crate::tell::page::{self, Introduction, Page};
 use crate::tell::scribe::Scribe;
 use crate::tell::syslog::Syslog;
+use crate::turns::Turns;
 use crate::values::Values;
 use crate::wait::{Wait, WakeSource};
 use crate::watchdog::{self, Watchdog};
@@ -114,7 +115,7 @@ pub(crate) fn daemon(
     let place = peers::place(arguments.socket.as_deref()).map_err(Error::Control)?;
     let mut desk = Desk::new().map_err(system("wake the thread that writes"))?;
     let origin = Instant::now();
-    let clerk = Clerk::spawn(
+    let (clerk, feed) = Clerk::spawn(
         place.clone(),
         Enroller {
             proc_root: Path::new(PROC).to_path_buf(),
@@ -227,6 +228,7 @@ pub(crate) fn daemon(
 
     let (recorder, signals_noted) = record(arguments, &memory, recordings_lane, capacity).unzip();
     scribe.signals = signals_noted;
+    scribe.feed = Some(feed);
     let executor = Executor::new(root.clone(), reaper, paused, arguments.dryrun, capacity);
     let aligner = aligner(arguments, &root, place.as_ref(), &watchdog, aligners_lane);
     if aligner.has_put_back() {
@@ -282,6 +284,7 @@ pub(crate) fn daemon(
         reloads,
         reloading: None,
         hangup: hangup(),
+        turns: Turns::new(),
     })
 }
 

@@ -7,6 +7,7 @@ use oom_policy::{Moment, PauseWord, ProcessId, Worth};
 use sensors::ProcRoot;
 use value_registry::{Notice, Registry};
 
+use crate::refusals::Refusals;
 use crate::registry_turn::{RegistryTurn, lookup, severity};
 use crate::tell::scribe::Scribe;
 use crate::wait::Wait;
@@ -17,6 +18,7 @@ pub(crate) struct Values {
     root: ProcRoot,
     registry: Registry,
     turn: RegistryTurn,
+    refusals: Refusals,
 }
 
 impl Values {
@@ -25,7 +27,13 @@ impl Values {
             root,
             registry,
             turn,
+            refusals: Refusals::default(),
         }
+    }
+
+    /// Entries that do not count.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Values are asked for at the time `now` next.
@@ -89,6 +97,7 @@ impl Values {
     fn take_in(&mut self, notices: &[Notice], scribe: &mut Scribe) -> bool {
         for notice in notices {
             scribe.chat(severity(notice), notice);
+            self.refusals.take_in(notice);
         }
         self.registry.has_changed()
     }

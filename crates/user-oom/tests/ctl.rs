@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use support::{Daemon, Process, Stage, TOTAL_MIB, until};
+use support::{Daemon, Process, Running, Stage, TOTAL_MIB, until};
 
 const PLENTY: u64 = TOTAL_MIB / 2;
 /// At or below 10 % (400 MiB) it warns, and 12 % (480) is enough again.
@@ -269,7 +269,8 @@ fn history_tells_of_the_last_victims_and_plan_of_none_while_memory_is_short() {
     let stage = Stage::new();
     stage.set_available(PLENTY);
     let mut daemon = stage.daemon(&["--grace", "0.1"]);
-    let [_nine, mut one] = two(&stage, &mut daemon);
+    // The only one: memory stays short when it is gone.
+    let mut one = registered(&stage, &mut daemon, 1);
     stage.set_available(SHORT);
     daemon.line_with(&format!("kill pid={} ", one.pid()));
     one.killed_by();
@@ -450,4 +451,85 @@ fn doctor_says_what_is_there_and_what_mends_the_rest() {
     for what in ["pressure", "swap", "module", "daemon"] {
         assert!(told.contains(&format!("\"what\":\"{what}\"")), "{told}");
     }
+}
+
+#[test]
+fn a_refused_entry_is_listed_with_its_reason_for_its_writer() {
+    let stage = Stage::new();
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    let process = stage.unregistered();
+    std::fs::write(stage.entry(process.pid()), "eight\n").expect("the registry is ours");
+    daemon.line_with("is ignored");
+    let list = until("it is listed", || {
+        let list = said(&stage, &["list"]);
+        list.contains("Entries that do not count").then_some(list)
+    });
+    let (_, refused) = list.split_once("Entries that").expect("it is there");
+    assert!(refused.contains(&process.pid().to_string()), "{list}");
+    let json = said(&stage, &["list", "--json"]);
+    assert!(json.contains(r#""refused":[{"#), "{json}");
+    std::fs::write(stage.entry(process.pid()), "8\n").expect("the registry is ours");
+    daemon.line_with("is registered");
+    until("it is listed no more", || {
+        let list = said(&stage, &["list"]);
+        (!list.contains("Entries that do not count")).then_some(())
+    });
+}
+
+#[test]
+fn watch_tells_what_happens_as_it_happens() {
+    let stage = Stage::new();
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&["--grace", "0.1"]);
+    // The only one: memory stays short when it is gone.
+    let mut one = registered(&stage, &mut daemon, 1);
+    let watch = |arguments: &[&str]| {
+        let mut command = Command::new(stage.program("user-oomctl"));
+        command.arg("--socket").arg(stage.socket()).args(arguments);
+        Running::start(&mut command)
+    };
+    let (mut words, mut json) = (watch(&["watch"]), watch(&["watch", "--json"]));
+    // Once that is told, all that comes is.
+    words.line_with("Z level ok, 2000 MiB available");
+    json.line_with(r#""what":"level""#);
+    stage.set_available(SHORT);
+    words.line_with("Z level warn, 350 MiB available");
+    let kill = words.line_with("Z kill ");
+    let victim = format!("kill {} test_proc1 (value 1) SIGTERM", one.pid());
+    assert!(kill.contains(&victim), "{kill}");
+    words.line_with(&format!("Z gone {} test_proc1", one.pid()));
+    one.killed_by();
+    let gone = json.line_with(r#""what":"gone""#);
+    assert!(gone.contains(&format!(r#""pid":{},"#, one.pid())), "{gone}");
+    daemon.end_by(nix::sys::signal::Signal::SIGTERM);
+    words.line_with("hung up");
+}
+
+#[test]
+fn a_plan_that_is_asked_for_again_is_told_without_another_table() {
+    let stage = Stage::new();
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&[]);
+    two(&stage, &mut daemon);
+    let mut stream = UnixStream::connect(stage.path("socket.private")).expect("it listens");
+    let limit = Some(Duration::from_secs(30));
+    stream.set_read_timeout(limit).expect("it is a socket");
+    let plan = b"{\"method\":\"io.user-oom.Control.Plan\",\"parameters\":{}}\0";
+    // The table is read five times a second at most: these would take 20 s.
+    let began = std::time::Instant::now();
+    for _ in 0..100 {
+        stream.write_all(plan).expect("it is heard");
+        let mut bytes = [0; 65_536];
+        loop {
+            let count = stream.read(&mut bytes).expect("an answer");
+            assert!(count > 0, "it hung up");
+            if bytes[count - 1] == 0 {
+                break;
+            }
+        }
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }

@@ -222,3 +222,113 @@ fn what_executes_a_service_with_a_watchdog_is_not_paused_any_more() {
     assert!(!is_stopped(&service));
     plenty(&stage);
 }
+
+/// What `user-oomctl` does, and prints.
+fn ctl(stage: &Stage, arguments: &[&str]) -> (bool, String) {
+    let mut command = Command::new(stage.program("user-oomctl"));
+    command.arg("--socket").arg(stage.socket()).args(arguments);
+    let output = command.output().expect("it was built");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+#[test]
+fn a_person_pauses_and_thaws_by_word_and_it_holds() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    plenty(&stage);
+    let one = stage.process(1);
+    let pid = one.pid().to_string();
+    daemon.line_with("is registered");
+    let (is_done, said) = ctl(&stage, &["thaw", &pid]);
+    assert!(!is_done && said.contains("it is not paused"), "{said}");
+    let (is_done, said) = ctl(&stage, &["pause", &pid]);
+    assert!(is_done, "{said}");
+    assert!(
+        said.starts_with(&format!("process {pid} is paused")),
+        "{said}"
+    );
+    // It stands still by the time that is said.
+    assert!(is_stopped(&one));
+    let said = daemon.line_with(" pause pid=");
+    assert!(said.contains("reason=\"asked for by a person\""), "{said}");
+    let (is_done, said) = ctl(&stage, &["thaw", &pid]);
+    assert!(is_done, "{said}");
+    assert!(!is_stopped(&one));
+    daemon.line_with(&format!(" thaw pid={pid} "));
+    // The stall lasts: the other is paused, worth more as it is.
+    let nine = stage.process(9);
+    daemon.line_with(&format!("process {} is registered", nine.pid()));
+    stall(&stage);
+    daemon.line_with(&format!(" pause pid={} ", nine.pid()));
+    assert!(!is_stopped(&one));
+    plenty(&stage);
+    wait_until(|| !is_stopped(&nine));
+}
+
+#[test]
+fn a_person_pauses_nothing_that_says_nopause_and_nothing_where_that_is_off() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    let one = stage.process(1);
+    let pid = one.pid().to_string();
+    daemon.line_with("is registered");
+    fs::write(stage.entry(one.pid()), "1 nopause\n").expect("the registry is ours");
+    daemon.line_with("is never paused");
+    let (is_done, said) = ctl(&stage, &["pause", &pid]);
+    assert!(
+        !is_done && said.contains("its entry says `nopause`"),
+        "{said}"
+    );
+    assert!(!is_stopped(&one));
+
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--pause", "off"]);
+    daemon.line_with("socket");
+    let (is_done, said) = ctl(&stage, &["pause", &pid]);
+    assert!(!is_done && said.contains("pausing is off"), "{said}");
+}
+
+#[test]
+fn another_user_pauses_and_thaws_its_own_and_no_others() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can be another user; run it as root");
+        return;
+    }
+    const USER: u32 = 65_534;
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    plenty(&stage);
+    let ours = stage.process(9);
+    let theirs = stage.process_of(5, Some(USER));
+    fs::write(stage.entry(theirs.pid()), "5\n").expect("the registry is ours");
+    for pid in [ours.pid(), theirs.pid()] {
+        daemon.line_with(&format!("process {pid} is registered"));
+    }
+    let program = stage.copy("user-oomctl", "user-oomctl");
+    let as_user = |arguments: &[&str]| {
+        use std::os::unix::process::CommandExt;
+
+        let mut command = Command::new(&program);
+        command.arg("--socket").arg(stage.socket()).args(arguments);
+        let output = command.uid(USER).gid(USER).output().expect("it was built");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), error)
+    };
+    let [ours_pid, theirs_pid] = [&ours, &theirs].map(|it| it.pid().to_string());
+    let (is_done, error) = as_user(&["pause", &ours_pid]);
+    assert!(!is_done && error.contains("not permitted"), "{error}");
+    assert!(ctl(&stage, &["pause", &ours_pid]).0);
+    let (is_done, error) = as_user(&["thaw", &ours_pid]);
+    assert!(!is_done && error.contains("not permitted"), "{error}");
+    assert!(is_stopped(&ours));
+    let (is_done, error) = as_user(&["pause", &theirs_pid]);
+    assert!(is_done, "{error}");
+    assert!(is_stopped(&theirs));
+    let (is_done, error) = as_user(&["thaw", &theirs_pid]);
+    assert!(is_done, "{error}");
+    assert!(!is_stopped(&theirs));
+}

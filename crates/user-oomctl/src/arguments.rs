@@ -48,7 +48,8 @@ pub(crate) enum Command {
         kill: bool,
     },
 
-    /// All that may be chosen, with what each holds and costs, and why
+    /// All that may be chosen, with what each holds and costs, and why; and
+    /// entries of yours that do not count, with the reason
     List,
 
     /// Why a process was killed, or why it would be, or would not
@@ -104,6 +105,23 @@ pub(crate) enum Command {
         #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
         command: Vec<OsString>,
     },
+
+    /// Pause a process of yours, with the unit it is in, until you thaw it
+    Pause {
+        /// The process
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        pid: u32,
+    },
+
+    /// Let a paused unit go on; it is not paused for stalls for five minutes
+    Thaw {
+        /// A process of it
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        pid: u32,
+    },
+
+    /// Print what happens as it happens: levels, kills, pauses
+    Watch,
 
     /// Read the configuration again; for root and the daemon's own user
     Reload,

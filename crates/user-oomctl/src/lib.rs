@@ -49,8 +49,9 @@ fn carry_out(arguments: Arguments, mut printer: AnswerPrinter) -> Result<(), Err
             printer.answer(&daemon?.ask(&Request::Plan { level })?)
         }
         Command::List => {
-            let level = Condition::Warn;
-            printer.list(&daemon?.ask(&Request::Plan { level })?)
+            let (daemon, level) = (daemon?, Condition::Warn);
+            let plan = daemon.ask(&Request::Plan { level })?;
+            printer.list(&plan, &daemon.ask(&Request::Refused)?)
         }
         Command::Explain { pid: Some(pid) } => {
             printer.answer(&daemon?.ask(&Request::Explain { pid })?)
@@ -91,6 +92,20 @@ fn carry_out(arguments: Arguments, mut printer: AnswerPrinter) -> Result<(), Err
             let words = words.into_iter().flatten();
             let entry = words.fold(value.clone(), |entry, word| format!("{entry} {word}"));
             run::become_command(&daemon?, entry, scope, &command)
+        }
+        Command::Pause { pid } => {
+            let reply = daemon?.ask(&Request::Pause { pid })?;
+            printer.done(&reply, "is paused, with the unit it leads")
+        }
+        Command::Thaw { pid } => {
+            let reply = daemon?.ask(&Request::Thaw { pid })?;
+            printer.done(&reply, "goes on, with the unit it leads")
+        }
+        Command::Watch => {
+            let mut events = daemon?.subscribe()?;
+            loop {
+                printer.event(&events.next()?)?;
+            }
         }
         Command::Reload => printer.answer(&daemon?.ask(&Request::Reload)?),
         Command::Doctor => doctor::examine(&daemon?, &mut printer),

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use control::{Client, ClientError, ConnectionError, Place, PlaceError, Reply, Request};
+use control::{
+    Answers, Client, ClientError, ConnectionError, EventKind, Happened, Place, PlaceError, Reply,
+    Request,
+};
 
 use crate::error::Error;
 
@@ -43,11 +46,33 @@ impl DaemonPlaces {
     /// - [`Error::NoAnswer`]: it does not answer, or not in time.
     /// - [`Error::Refused`]: it refuses.
     pub(crate) fn ask(&self, request: &Request) -> Result<Reply, Error> {
+        let (reply, _) = self.put(request)?;
+        Ok(reply)
+    }
+
+    /// Is told what happens from now on; the first event is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`DaemonPlaces::ask`].
+    pub(crate) fn subscribe(&self) -> Result<EventStream, Error> {
+        let (reply, answers) = self.put(&Request::Subscribe)?;
+        Ok(EventStream {
+            first: Some(reply),
+            answers,
+        })
+    }
+
+    /// The first answer, and what may follow it.
+    fn put(&self, request: &Request) -> Result<(Reply, Answers), Error> {
         let deadline = Instant::now() + PATIENCE;
         for place in &self.places {
+            let asked = || {
+                let mut answers = Client::connect(place, PATIENCE)?.put(request)?;
+                Ok((answers.next(PATIENCE)?, answers))
+            };
             let reply = loop {
-                let client = Client::connect(place, PATIENCE);
-                match client.and_then(|client| client.ask(request, PATIENCE)) {
+                match asked() {
                     // It has few places for other users than its own, each for a
                     // moment: we were not heard, and the next may be ours.
                     Err(ClientError::Connection(ConnectionError::Closed))
@@ -58,8 +83,8 @@ impl DaemonPlaces {
             return match reply {
                 Err(ClientError::NoDaemon { .. }) => continue,
                 Err(err) => Err(Error::NoAnswer(err)),
-                Ok(Reply::Refused(denial)) => Err(Error::Refused(denial)),
-                Ok(reply) => Ok(reply),
+                Ok((Reply::Refused(denial), _)) => Err(Error::Refused(denial)),
+                Ok(asked) => Ok(asked),
             };
         }
         let places = self.places.iter();
@@ -69,5 +94,33 @@ impl DaemonPlaces {
         Err(Error::NoDaemon {
             sockets: sockets.join(" or "),
         })
+    }
+}
+
+/// What happens, as it comes.
+#[derive(Debug)]
+pub(crate) struct EventStream {
+    first: Option<Reply>,
+    answers: Answers,
+}
+
+impl EventStream {
+    /// Waits for the next.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NoAnswer`]: the daemon has ended.
+    /// - [`Error::Refused`]: we were too slow.
+    pub(crate) fn next(&mut self) -> Result<Happened, Error> {
+        let reply = match self.first.take() {
+            Some(reply) => reply,
+            None => self.answers.next(Duration::MAX).map_err(Error::NoAnswer)?,
+        };
+        match reply {
+            Reply::Event(event) => Ok(*event),
+            Reply::Refused(denial) => Err(Error::Refused(denial)),
+            // `decode` makes no other of it.
+            _ => Ok(Happened::now(EventKind::Lost)),
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use control::{Condition, Reply, Status};
+use control::{Condition, Happened, Reply, Status};
+use jiff::Timestamp;
 
 use crate::error::Error;
 
@@ -39,17 +40,20 @@ impl AnswerPrinter {
         }
     }
 
-    /// Prints the candidates of a plan, the registered ones first.
+    /// Prints the candidates of a plan, the registered ones first, and the entries
+    /// that do not count.
     ///
     /// # Errors
     ///
     /// [`Error::Print`].
-    pub(crate) fn list(&mut self, reply: &Reply) -> Result<(), Error> {
+    pub(crate) fn list(&mut self, reply: &Reply, refused: &Reply) -> Result<(), Error> {
         let Reply::Plan(plan) = reply else {
             return self.answer(reply);
         };
         if self.json {
-            return self.answer(reply);
+            let mut both = reply.parameters();
+            both["refused"] = refused.parameters()["entries"].take();
+            return self.write_unfolded(&format!("{both}\n"));
         }
         let mut rows: Vec<_> = plan.candidates.iter().collect();
         rows.sort_by_key(|row| row.value.is_none());
@@ -60,7 +64,25 @@ impl AnswerPrinter {
         if plan.unshown > 0 {
             lines += &format!("  and {} others\n", plan.unshown);
         }
+        if matches!(refused, Reply::Entries(entries) if !entries.is_empty()) {
+            lines += &format!("Entries that do not count:\n{refused}\n");
+        }
         self.write(&lines)
+    }
+
+    /// Prints what has happened, and when.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Print`].
+    pub(crate) fn event(&mut self, event: &Happened) -> Result<(), Error> {
+        if self.json {
+            let reply = Reply::Event(Box::new(event.clone()));
+            return self.write_unfolded(&format!("{}\n", reply.parameters()["event"]));
+        }
+        let milliseconds = i64::try_from(event.time_ms).unwrap_or(i64::MAX);
+        let time = Timestamp::from_second(milliseconds / 1000).unwrap_or_default();
+        self.write_unfolded(&format!("{time} {event}\n"))
     }
 
     /// Prints that it was done to a process.

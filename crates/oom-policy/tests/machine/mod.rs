@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use oom_policy::{
     Action, Ask, Candidate, Cause, Cost, Decision, Depth, Dossier, Effect, Effects, Event, Gates,
-    Guard, Level, Memory, Moment, Name, NextKill, Process, ProcessId, Refusal, Seen, SessionId,
-    Settings, Surroundings, Verdict,
+    Guard, Level, Memory, Moment, Name, NextKill, PauseAnswer, Process, ProcessId, Refusal, Seen,
+    SessionId, Settings, Surroundings, Verdict,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -107,6 +107,8 @@ pub struct Look {
 pub struct Driven {
     pub guard: Guard,
     effects: Effects,
+    /// What persons were told that wanted something paused.
+    pub answers: Vec<PauseAnswer>,
 }
 
 impl Driven {
@@ -115,6 +117,7 @@ impl Driven {
         Self {
             guard: Guard::new(settings, Gates::default(), surroundings, processes),
             effects: Effects::default(),
+            answers: Vec::new(),
         }
     }
 
@@ -163,6 +166,9 @@ impl Driven {
         let table = Event::Table { depth, processes };
         self.guard.handle(at(now), table, &mut self.effects);
         while let Some(effect) = self.effects.next() {
+            if let Effect::AnswerPause(answer) = effect {
+                self.answers.push(answer);
+            }
             if let Effect::Act(action) = effect {
                 let outcome = match action {
                     Action::Terminate(id) | Action::Kill(id) | Action::Freeze(id) => {
@@ -719,6 +725,20 @@ impl Machine {
                 task.end_at(self.now + takes);
             }
         }
+    }
+
+    /// A person wants it paused; `uid`: as that user.
+    pub fn pause_by_word(&mut self, pid: u32, uid: Option<u32>) {
+        let mut tasks = self.tasks.iter();
+        let task = tasks.find(|task| task.process.id.pid == pid);
+        let id = task.expect("a process that is there").process.id;
+        self.policy.learn(self.now, Event::PauseAsked { id, uid });
+        self.next_look = self.now;
+    }
+
+    /// What the last of them was told.
+    pub fn answered(&self) -> Option<PauseAnswer> {
+        self.policy.answers.last().copied()
     }
 
     /// A person continues it.

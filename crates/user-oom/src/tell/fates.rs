@@ -131,10 +131,11 @@ fn word_of(cause: Option<Cause>) -> control::Grounds {
         Some(Cause::LastCall) => control::Grounds::LastCall,
         Some(Cause::Relief) => control::Grounds::Relief,
         Some(Cause::Level(Level::Kill)) => control::Grounds::Kill,
-        // Nothing is killed for the last two.
-        Some(Cause::Level(Level::Ok | Level::Warn) | Cause::Stall | Cause::TimeSlice) | None => {
-            control::Grounds::Warn
-        }
+        // Nothing is killed for the last three.
+        Some(
+            Cause::Level(Level::Ok | Level::Warn) | Cause::Stall | Cause::TimeSlice | Cause::Word,
+        )
+        | None => control::Grounds::Warn,
     }
 }
 

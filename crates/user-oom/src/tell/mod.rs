@@ -9,6 +9,7 @@ pub(crate) mod accounts;
 pub(crate) mod bell;
 pub(crate) mod episode;
 pub(crate) mod fates;
+pub(crate) mod feed;
 pub(crate) mod hook;
 pub(crate) mod hook_file;
 pub(crate) mod lane;

@@ -159,6 +159,8 @@ impl Narrator {
                     }
                 }
             }
+            // There was nothing to choose from.
+            (Some(Cause::Word), _) => {}
             (Some(cause), Verdict::Chosen | Verdict::Paused) => {
                 self.said = None;
                 scribe.tell(Record::Decision(heading(cause, decided, took)));

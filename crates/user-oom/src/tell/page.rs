@@ -155,7 +155,7 @@ impl<W: Write> Page<W> {
                     Signal::Kill => (BAD, "SIGKILL"),
                 };
                 let verb = verb(*dry);
-                let reason = Reason(*why);
+                let reason = ReasonName(*why);
                 let fields = self.fields(victim);
                 writeln!(
                     out,
@@ -172,7 +172,7 @@ impl<W: Write> Page<W> {
                 dry,
             } => {
                 let verb = verb(*dry);
-                let reason = Reason(KillReason::Decided(Cause::Level(Level::Kill)));
+                let reason = ReasonName(KillReason::Decided(Cause::Level(Level::Kill)));
                 let scope = self.scope.clone();
                 let fields = self.fields(victim);
                 writeln!(
@@ -730,7 +730,7 @@ fn refused(
 fn cause_style(cause: Cause) -> Style {
     match cause {
         Cause::Level(Level::Kill) | Cause::LastCall => BAD,
-        Cause::Level(_) | Cause::Stall | Cause::TimeSlice | Cause::Relief => CAREFUL,
+        Cause::Level(_) | Cause::Stall | Cause::TimeSlice | Cause::Relief | Cause::Word => CAREFUL,
     }
 }
 
@@ -753,7 +753,8 @@ impl Display for Time {
     }
 }
 
-struct CauseName(Cause);
+/// `low memory (warn)`.
+pub(crate) struct CauseName(pub(crate) Cause);
 
 impl Display for CauseName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -764,14 +765,16 @@ impl Display for CauseName {
             Cause::Stall => "memory pressure",
             Cause::TimeSlice => "time slice of another",
             Cause::Relief => "relief (memory stalls)",
+            Cause::Word => "asked for by a person",
             Cause::LastCall => "last call (kernel about to kill)",
         })
     }
 }
 
-struct Reason(KillReason);
+/// The same of a signal.
+pub(crate) struct ReasonName(pub(crate) KillReason);
 
-impl Display for Reason {
+impl Display for ReasonName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             KillReason::Decided(cause) => CauseName(cause).fmt(f),

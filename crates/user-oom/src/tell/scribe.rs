@@ -12,8 +12,11 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use oom_policy::Memory;
+
 use crate::recorder::SignalNotes;
 use crate::tell::bell::Bell;
+use crate::tell::feed::Feed;
 use crate::tell::hook::{HookCalls, Hooks};
 use crate::tell::lane::{Desk, Lane};
 use crate::tell::main_log;
@@ -50,6 +53,8 @@ pub(crate) struct Scribe {
     hooks: Option<HookCalls>,
     /// `None` where there is no journal.
     pub(crate) signals: Option<SignalNotes>,
+    /// `None` where there is no control socket.
+    pub(crate) feed: Option<Feed>,
     bell: Arc<Bell>,
     /// Nothing is sent; it is closed when the thread ends.
     ended: Receiver<Infallible>,
@@ -92,6 +97,7 @@ impl Scribe {
             allowance: Allowance::new(Instant::now()),
             hooks,
             signals: None,
+            feed: None,
             bell,
             ended,
         }
@@ -112,6 +118,7 @@ impl Scribe {
             allowance: Allowance::new(Instant::now()),
             hooks: None,
             signals: None,
+            feed: None,
             bell: desk.bell(),
             ended,
         };
@@ -127,6 +134,9 @@ impl Scribe {
         if let Some(hooks) = &mut self.hooks {
             hooks.follow(&record);
         }
+        if let Some(feed) = &mut self.feed {
+            feed.follow(&record);
+        }
         let lane = match record {
             Record::Status(..)
             | Record::Columns
@@ -137,6 +147,13 @@ impl Scribe {
             _ => &mut self.done,
         };
         lane.tell(record);
+    }
+
+    /// This is the level now: those that subscribe are told where it has changed.
+    pub(crate) fn level(&mut self, level: control::Condition, memory: &Memory) {
+        if let Some(feed) = &mut self.feed {
+            feed.level(level, memory);
+        }
     }
 
     /// Says something from a quiet round.
