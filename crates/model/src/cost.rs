@@ -51,6 +51,12 @@ impl Cost {
         Self(self.0 / 2)
     }
 
+    /// A thirty-second of it, rounded down.
+    #[must_use]
+    pub const fn thirty_second(self) -> Self {
+        Self(self.0 / 32)
+    }
+
     /// What is left of it without `other`, at least nothing.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
@@ -156,6 +162,9 @@ pub struct Explanation {
     pub basis: Basis,
     /// Whether it is growing, and so counts half.
     pub growing: bool,
+    /// Whether it would soon take more than all else could free, and so counts a
+    /// thirty-second instead.
+    pub outgrows: bool,
     /// What earlier losses add against it: its share of what was killed while
     /// it grew.
     pub penalty: Cost,
@@ -175,8 +184,20 @@ impl Explanation {
         Self {
             basis,
             growing,
+            outgrows: false,
             penalty,
             cost: cost.saturating_sub(penalty),
+        }
+    }
+
+    /// The same of a unit that grows and outgrows memory.
+    #[must_use]
+    pub fn outgrowing(self) -> Self {
+        let counts = self.basis.cost().thirty_second();
+        Self {
+            outgrows: true,
+            cost: counts.saturating_sub(self.penalty),
+            ..self
         }
     }
 
@@ -213,12 +234,19 @@ impl Explanation {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cost {} = {}", self.cost, self.basis)?;
-        if self.growing {
-            let half = self.basis.cost().half();
-            write!(f, ", counts as {half} while it grows")?;
+        let basis = self.basis.cost();
+        if self.outgrows {
+            let counts = basis.thirty_second();
+            write!(f, ", counts as {counts} while it outgrows memory")?;
+        } else if self.growing {
+            write!(f, ", counts as {} while it grows", basis.half())?;
         }
         if self.penalty > Cost::ZERO {
-            let comma = if self.growing { "," } else { "" };
+            let comma = if self.growing || self.outgrows {
+                ","
+            } else {
+                ""
+            };
             write!(f, "{comma} − penalty {}", self.penalty)?;
         }
         Ok(())
@@ -273,6 +301,21 @@ mod tests {
             false,
             9 * Cost::PARTS,
             "cost 0 = value 8 − penalty 9",
+        );
+    }
+
+    #[test]
+    fn what_outgrows_memory_counts_a_thirty_second() {
+        let plain = Explanation::new(Basis::Value(8), true, Cost::ZERO);
+        assert_eq!(plain.outgrowing().cost.parts(), Cost::PARTS / 4);
+        assert_eq!(
+            plain.outgrowing().to_string(),
+            "cost 0.25 = value 8, counts as 0.25 while it outgrows memory"
+        );
+        let charged = Explanation::new(Basis::Value(8), true, Cost::of_value(3));
+        assert_eq!(
+            charged.outgrowing().to_string(),
+            "cost 0 = value 8, counts as 0.25 while it outgrows memory, − penalty 3"
         );
     }
 

@@ -33,6 +33,9 @@ const RECENT: usize = 1;
 const MINUTE: usize = 2;
 /// For blame: since memory was last enough, however long that is.
 const SHORT: usize = 3;
+/// Between the two marks of [`RECENT`]: what has grown there, and does now, is more
+/// than a burst.
+const EARLIER: usize = WINDOWS;
 const SPANS: [Duration; WINDOWS] = [
     Duration::from_secs(1),
     Duration::from_secs(10),
@@ -50,9 +53,10 @@ pub(crate) struct Growth {
     records: Vec<Record>,
     #[serde(skip)]
     previous: Vec<Record>,
-    /// Per unit: what its processes have more or less than at each mark.
+    /// Per unit: what its processes have more or less than at each mark, and had
+    /// more at the later than at the earlier.
     #[serde(skip)]
-    accounts: Vec<[i64; WINDOWS]>,
+    accounts: Vec<[i32; WINDOWS + 1]>,
     windows: [Window; WINDOWS],
     last: Option<(Moment, u64)>,
     /// What all took in the last 10 s.
@@ -357,13 +361,15 @@ impl Growth {
         let ages = from.map(|(_, mark)| now.since(mark.at));
         let mut accounts = std::mem::take(&mut self.accounts);
         accounts.clear();
-        accounts.resize(units.units.len(), [0; WINDOWS]);
+        accounts.resize(units.units.len(), [0; WINDOWS + 1]);
         for (record, unit) in self.records.iter().zip(&units.unit_of) {
             let grown = &mut accounts[at(*unit)];
             for window in 0..WINDOWS {
                 let before = record.marks[window].at(from[window].0);
-                grown[window] += i64::from(record.held) - i64::from(before);
+                grown[window] = grown[window].saturating_add(more(record.held, before));
             }
+            let Marks { base, next } = record.marks[RECENT];
+            grown[EARLIER] = grown[EARLIER].saturating_add(more(next, base));
             let faults = record.faults.at(from[RECENT].0);
             let unit = &mut units.units[at(*unit)];
             unit.growth.is_active |= faults != record.faults_now;
@@ -371,7 +377,7 @@ impl Growth {
         let mut totals = [Totals::default(); WINDOWS];
         for grown in &accounts {
             for (total, pages) in totals.iter_mut().zip(grown) {
-                let size = pages.unsigned_abs();
+                let size = u64::from(pages.unsigned_abs());
                 if *pages > 0 {
                     total.grown += size;
                 } else {
@@ -390,8 +396,11 @@ impl Growth {
             ended_bytes: mark.ended.saturating_mul(PAGE),
         };
         self.recent_bytes = scales[RECENT].taken(totals[RECENT].grown, SPANS[RECENT]);
+        let Window { base, next } = self.windows[RECENT];
+        let between = next.at.since(base.at);
+        let is_long = matches!(from[RECENT].0, From::Base) && SPANS[RECENT] / 2 <= between;
         for (unit, grown) in units.units.iter_mut().zip(&accounts) {
-            let [rate, recent, minute, short] =
+            let [rate, recent, minute, short, earlier] =
                 grown.map(|pages| u64::try_from(pages).unwrap_or(0));
             let record = &mut self.records[at(unit.leader)];
             let minute_bytes = scales[MINUTE].taken(minute, SPANS[MINUTE]);
@@ -399,8 +408,15 @@ impl Growth {
                 record.charged = 0;
             }
             let recent_bytes = scales[RECENT].taken(recent, SPANS[RECENT]);
+            let bytes_per_second = scales[RATE].per_second(rate, SPANS[RATE]);
+            let earlier = share(1000, millis(between), earlier.saturating_mul(PAGE));
+            let recent_bytes_per_second = recent_bytes / SPANS[RECENT].as_secs();
             unit.growth = UnitGrowth {
-                bytes_per_second: scales[RATE].per_second(rate, SPANS[RATE]),
+                bytes_per_second,
+                steady_bytes_per_second: match is_long {
+                    true => recent_bytes_per_second.min(earlier),
+                    false => 0,
+                },
                 recent_bytes,
                 minute_bytes,
                 short_bytes: short.saturating_mul(PAGE),
@@ -501,6 +517,13 @@ fn millis(duration: Duration) -> u64 {
 
 fn pages(bytes: u64) -> u32 {
     u32::try_from(bytes / PAGE).unwrap_or(u32::MAX)
+}
+
+/// How many pages more than before: 8 TiB at most.
+fn more(now: u32, before: u32) -> i32 {
+    let pages = i64::from(now) - i64::from(before);
+    let most = if pages < 0 { i32::MIN } else { i32::MAX };
+    i32::try_from(pages).unwrap_or(most)
 }
 
 fn low_half(number: u64) -> u32 {

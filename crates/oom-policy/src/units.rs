@@ -60,8 +60,10 @@ pub(crate) struct Unit {
     pub(crate) system: bool,
     /// What its leader belongs to.
     pub(crate) group: Group,
-    /// Written by [`crate::value::Groups`].
+    /// Written by [`crate::value::Groups`], as is the next.
     pub(crate) part: Part,
+    /// Whether it would soon take more than all else could free.
+    pub(crate) outgrows: bool,
     /// Anonymous resident and last-mapped shared memory, in bytes: what can be
     /// paged out.
     pub(crate) resident_bytes: u64,
@@ -83,6 +85,8 @@ pub(crate) struct Unit {
 pub(crate) struct UnitGrowth {
     /// What it takes of memory now.
     pub(crate) bytes_per_second: u64,
+    /// What it took in the last 10 s, and before that as well.
+    pub(crate) steady_bytes_per_second: u64,
     /// What it took in the last 10 s.
     pub(crate) recent_bytes: u64,
     /// What it took in the last minute.
@@ -303,6 +307,7 @@ impl Units {
             system: false,
             group: Group::default(),
             part: Part::default(),
+            outgrows: false,
             resident_bytes: 0,
             page_table_bytes: 0,
             swap_bytes: 0,

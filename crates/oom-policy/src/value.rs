@@ -25,6 +25,9 @@ const WHOLE_SHARE: i64 = 4000;
 /// Growth by this part of all memory within a minute makes a bomb.
 const BOMB: u64 = 20;
 
+/// What takes more within so many seconds than could be freed for it outgrows memory.
+const OUTGROWS_WITHIN: u64 = 45;
+
 /// Weighs each group as a whole: shares its default value among its unregistered
 /// units, and finds those that took part where it took memory.
 #[derive(Debug, Default)]
@@ -83,15 +86,29 @@ impl Groups {
         reserve_to(&mut self.order, processes);
     }
 
-    /// Writes to each unit what it is to its group.
+    /// Writes to each unit what it is to its group, and whether it outgrows memory.
     pub(crate) fn sum(&mut self, memory: &Memory, units: &mut [Unit]) {
         self.order.clear();
         let mut all = Sum::default();
+        let mut could_be_free = memory.pool_bytes();
         for (index, unit) in (0..).zip(units.iter()) {
             all = all.add(unit);
+            if unit.standing == Standing::Free {
+                could_be_free = could_be_free.saturating_add(unit.held_bytes());
+            }
             if shares_default(unit) {
                 self.order.push((unit.group, index));
             }
+        }
+        for unit in units.iter_mut() {
+            let (growth, left) = (
+                &unit.growth,
+                could_be_free.saturating_sub(unit.held_bytes()),
+            );
+            let takes = growth
+                .steady_bytes_per_second
+                .saturating_mul(OUTGROWS_WITHIN);
+            unit.outgrows = growth.is_growing && left < takes;
         }
         self.order.sort_unstable();
         for group in self.order.chunk_by(|one, other| one.0 == other.0) {
@@ -216,12 +233,17 @@ pub(crate) fn class(settings: &Settings, memory: &Memory, unit: &Unit) -> Option
 
 /// What killing a unit costs.
 pub(crate) fn explain(unit: &Unit) -> Explanation {
-    explain_as(unit, unit.growth.is_growing || unit.part.is_growing)
+    let explanation = explain_as(unit, unit.growth.is_growing || unit.part.is_growing);
+    match unit.outgrows {
+        true => explanation.outgrowing(),
+        false => explanation,
+    }
 }
 
 /// What pausing a unit costs, or costs to undo: what was paused while it grew is
 /// expected to grow on, and counts half as long as that cannot be seen. Else a leak
-/// would be worth its whole value as soon as it stands still.
+/// would be worth its whole value as soon as it stands still. There will be room again
+/// for what outgrows memory now.
 pub(crate) fn explain_pause(unit: &Unit) -> Explanation {
     explain_as(
         unit,

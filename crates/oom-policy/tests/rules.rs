@@ -1350,17 +1350,49 @@ mod growth {
         let at = |second: u64| {
             vec![
                 registered(100, "leak", 8, GIB + second * GIB),
-                registered(200, "job", 5, 30 * GIB),
+                registered(200, "job", 5, 50 * GIB),
             ]
         };
         let decision = watch(20, at);
         let leak = candidate(&decision, "leak");
-        assert!(leak.explanation.growing);
+        assert!(leak.explanation.growing && !leak.explanation.outgrows);
         assert_eq!(leak.explanation.cost, Cost::of_value(4));
         assert_eq!(leak.growth_bytes_per_second, GIB);
         assert_eq!(leak.frees_bytes, 21 * GIB + 5 * GIB);
         assert_eq!(decision.need_bytes, 10 * GIB + 5 * GIB);
         assert_eq!(chosen(&decision), ["leak"]);
+    }
+
+    /// It takes 45 GiB in as many seconds, and all that could be freed is 35.
+    #[test]
+    fn what_outgrows_memory_counts_a_thirty_second() {
+        let at = |second: u64| {
+            vec![
+                registered(100, "leak", 32, GIB + second * GIB),
+                registered(200, "job", 2, 30 * GIB),
+            ]
+        };
+        let decision = watch(20, at);
+        let leak = candidate(&decision, "leak");
+        assert!(leak.explanation.outgrows);
+        assert_eq!(leak.explanation.cost, Cost::of_value(1));
+        assert_eq!(chosen(&decision), ["leak"]);
+    }
+
+    /// The same rate, but for some seconds only: a load.
+    #[test]
+    fn a_burst_does_not_outgrow_memory() {
+        let at = |second: u64| {
+            vec![
+                registered(100, "load", 32, GIB + second.saturating_sub(12) * GIB),
+                registered(200, "job", 2, 38 * GIB),
+            ]
+        };
+        let decision = watch(20, at);
+        let load = candidate(&decision, "load").explanation;
+        assert!(load.growing && !load.outgrows);
+        assert_eq!(load.cost, Cost::of_value(16));
+        assert_eq!(chosen(&decision), ["job"]);
     }
 
     #[test]

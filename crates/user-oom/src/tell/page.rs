@@ -643,6 +643,10 @@ fn explain(out: &mut impl Write, legend: Legend) -> io::Result<()> {
             "grows: took a tenth or more of what memory fell by in 10 s; counts half",
         ),
         (
+            legend.outgrows,
+            "outgrows memory: takes more in 45 s than all else could free; counts 1/32",
+        ),
+        (
             legend.penalty,
             "penalty: its share of the values lost earlier because it grew",
         ),

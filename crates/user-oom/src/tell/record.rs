@@ -357,6 +357,7 @@ pub(crate) enum KillReason {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Legend {
     pub(crate) growing: bool,
+    pub(crate) outgrows: bool,
     pub(crate) penalty: bool,
     pub(crate) share: bool,
     pub(crate) critical: bool,
@@ -373,7 +374,8 @@ impl Legend {
         if explanation.is_plain() {
             return;
         }
-        self.growing |= explanation.growing;
+        self.growing |= explanation.growing && !explanation.outgrows;
+        self.outgrows |= explanation.outgrows;
         self.penalty |= explanation.penalty > Cost::ZERO;
         self.share |= matches!(explanation.basis, Basis::Share(_));
         self.critical |= matches!(explanation.basis, Basis::Critical(_));
