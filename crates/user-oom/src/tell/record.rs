@@ -331,6 +331,7 @@ pub(crate) struct Victim {
 pub(crate) struct UnitLine {
     pub(crate) processes: u32,
     pub(crate) cost: Cost,
+    /// Of what it holds now: the choice counts what it is expected to take, too.
     pub(crate) frees_bytes: u64,
 }
 
@@ -339,7 +340,7 @@ impl UnitLine {
         Self {
             processes: unit.processes,
             cost: unit.explanation.cost,
-            frees_bytes: unit.frees_bytes,
+            frees_bytes: unit.frees_bytes.min(unit.held_bytes),
         }
     }
 }
@@ -395,5 +396,34 @@ impl Victim {
             first_signal: process.and_then(|process| process.dossier.label.signal),
             unit: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_frees_what_it_holds_and_not_what_it_would_take() {
+        let candidate = |frees_bytes| Candidate {
+            leader: ProcessId {
+                pid: 7,
+                start_ticks: 1,
+            },
+            name: Name::new(b"leak"),
+            processes: 1,
+            class: Class::Ordinary,
+            explanation: Explanation::new(Basis::Value(1), true, Cost::ZERO),
+            held_bytes: 300 << 20,
+            growth_bytes_per_second: 200 << 20,
+            frees_bytes,
+            ends_with: None,
+            ends: 0,
+            is_paused: false,
+            chosen: true,
+        };
+        assert_eq!(UnitLine::new(&candidate(1300 << 20)).frees_bytes, 300 << 20);
+        // At a last call, swap does not count.
+        assert_eq!(UnitLine::new(&candidate(100 << 20)).frees_bytes, 100 << 20);
     }
 }
