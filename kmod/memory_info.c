@@ -188,6 +188,7 @@ module_param_cb(sample_ms, &sample_ms_ops, &sample_ms, 0644);
 MODULE_PARM_DESC(sample_ms, "milliseconds between two looks at memory, 10 to 10000 (default: 200)");
 
 static void sample_now(void);
+static void watch_call_later(void);
 
 static int set_report_ms(const char *text, const struct kernel_param *param)
 {
@@ -533,7 +534,7 @@ static void adjust_reserve(unsigned long most)
 		cond_resched();
 }
 
-static void choose_reserve(void)
+static void __init choose_reserve(void)
 {
 	unsigned int automatic = 8 * SZ_1K + num_online_cpus() * SZ_1K;
 
@@ -776,7 +777,7 @@ static int answer_call(u64 sequence, enum call_state state)
 	return err;
 }
 
-/* The worker's part: ends a call that nothing waits for any more. */
+/* Ends a call that nothing waits for any more. */
 static void look_after_call(void)
 {
 	spin_lock(&call_lock);
@@ -1009,6 +1010,7 @@ static const char *enter_call(void)
 		atomic64_inc(&last_calls);
 		announce();
 		sample_now();
+		watch_call_later();
 	}
 	return why_not;
 }
@@ -1043,7 +1045,7 @@ static void sleep_slice(void)
 static unsigned long go_on(void)
 {
 	unsigned long freed = 1;
-	bool release = false;
+	unsigned long release = 0;
 	bool over;
 
 	/* The kernel lets it into the reserves, and the call stays open. */
@@ -1057,7 +1059,9 @@ static unsigned long go_on(void)
 	} else if (call.state != CALL_CLAIMED && memory_is_back(call.reserve_pages)) {
 		end_call(true);
 	} else if (call.state == CALL_ANSWERED && !over) {
-		release = true;
+		/* Counted before it is free, lest the worker take it for a victim's. */
+		release = min_t(unsigned long, READ_ONCE(reserve_blocks), RELEASE_BLOCKS);
+		call.reserve_pages += release * BLOCK_PAGES;
 	} else if (call.state == CALL_ANSWERED) {
 		end_call(false);
 		if (is_kernels_turn()) {
@@ -1071,20 +1075,14 @@ static unsigned long go_on(void)
 	}
 	spin_unlock(&call_lock);
 
-	if (release) {
-		unsigned long released = release_blocks(RELEASE_BLOCKS);
-
-		spin_lock(&call_lock);
-		call.reserve_pages += released;
-		spin_unlock(&call_lock);
-		freed += released;
-	}
-	return freed;
+	return freed + release_blocks(release);
 }
 
 static void note_not_waited(const char *why_not)
 {
-	static DEFINE_RATELIMIT_STATE(limit, 5 * HZ, 10);
+	/* Which says nothing itself of what it has suppressed. */
+	static struct ratelimit_state limit =
+		RATELIMIT_STATE_INIT_FLAGS(limit, 5 * HZ, 10, RATELIMIT_MSG_ON_RELEASE);
 	struct line line = { .what = why_not };
 
 	atomic64_inc(&last_calls);
@@ -1220,25 +1218,37 @@ static struct workqueue_struct *workqueue;
 
 static atomic_t readers; /* Open descriptors of the file. */
 
+/* An idle processor is not woken to sample ... */
 static void sample(struct work_struct *work);
 static DECLARE_DEFERRABLE_WORK(sample_work, sample);
+
+/* ... but to see that memory is back. */
+static void watch_call(struct work_struct *work);
+static DECLARE_DELAYED_WORK(call_work, watch_call);
 
 static void sample_now(void)
 {
 	mod_delayed_work(workqueue, &sample_work, 0);
 }
 
-/* An idle processor is not woken for it, but for a call. */
 static void sample_later(void)
 {
-	unsigned int ms = READ_ONCE(sample_ms);
+	if (atomic_read(&readers) || READ_ONCE(report_ms) ||
+	    READ_ONCE(reserve_blocks) != wanted_blocks())
+		queue_delayed_work(workqueue, &sample_work,
+				   msecs_to_jiffies(READ_ONCE(sample_ms)));
+}
 
+static void watch_call_later(void)
+{
+	queue_delayed_work(workqueue, &call_work, msecs_to_jiffies(LOOK_MS));
+}
+
+static void watch_call(struct work_struct *work)
+{
+	look_after_call();
 	if (READ_ONCE(call.state) != CALL_NONE)
-		ms = LOOK_MS;
-	else if (!atomic_read(&readers) && !READ_ONCE(report_ms) &&
-		 READ_ONCE(reserve_blocks) == wanted_blocks())
-		return;
-	queue_delayed_work(workqueue, &sample_work, msecs_to_jiffies(ms));
+		watch_call_later();
 }
 
 static void report_memory(const struct memory *memory)
@@ -1267,19 +1277,18 @@ static bool sample_level(const struct memory *memory)
 
 static void sample(struct work_struct *work)
 {
-	static DEFINE_RATELIMIT_STATE(lines, 5 * HZ, 5);
+	static DEFINE_RATELIMIT_STATE(limit, 5 * HZ, 5);
 	static unsigned long next_totals; /* The worker's alone; 0 before the first. */
 	struct memory memory;
 
-	look_after_call();
 	log_lines();
-	/* It allocates, so it is not done by this one. */
+	/* It allocates, so it is not done by this one, nor by its rescuer. */
 	if (!next_totals || time_after_eq(jiffies, next_totals)) {
 		next_totals = (jiffies + msecs_to_jiffies(TOTALS_MS)) | 1;
-		queue_work(workqueue, &totals_work);
+		schedule_work(&totals_work);
 	}
 	memory = look_at_memory();
-	if (sample_level(&memory) && __ratelimit(&lines))
+	if (sample_level(&memory) && __ratelimit(&limit))
 		log_memory(level_names[READ_ONCE(sampled_level)], &memory);
 	forgive_if_ok();
 	report_memory(&memory);
@@ -1493,6 +1502,7 @@ static int __init begin_to_load(void)
 	int err = 0;
 
 	kernel_param_lock(THIS_MODULE);
+	choose_reserve();
 	if (thresholds_agree(&kill_at, &warn_at))
 		loaded = true;
 	else
@@ -1505,11 +1515,12 @@ static int __init begin_to_load(void)
 
 static void __init log_load(const struct memory *memory)
 {
+	unsigned long reserve_pages = READ_ONCE(reserve_blocks) * BLOCK_PAGES;
+
 	log_memory("loaded", memory);
 	pr_info("loaded: warn at %u %%, %u %%; kill at %u %%, %u %%; reserve %lu of %u KiB, grace %u ms\n",
 		warn_at.memory_percent, warn_at.swap_percent, kill_at.memory_percent,
-		kill_at.swap_percent,
-		reserve_blocks * BLOCK_PAGES * (PAGE_SIZE / SZ_1K), reserve_kib, grace_ms);
+		kill_at.swap_percent, reserve_pages * (PAGE_SIZE / SZ_1K), reserve_kib, grace_ms);
 }
 
 static void stop_sampling(void)
@@ -1517,9 +1528,11 @@ static void stop_sampling(void)
 	kernel_param_lock(THIS_MODULE);
 	loaded = false;
 	kernel_param_unlock(THIS_MODULE);
+	cancel_delayed_work_sync(&call_work);
 	cancel_delayed_work_sync(&sample_work);
+	cancel_work_sync(&totals_work);
 	log_lines();
-	destroy_workqueue(workqueue); /* With what it still has to do. */
+	destroy_workqueue(workqueue);
 	release_leisurely(ULONG_MAX);
 }
 
@@ -1531,17 +1544,16 @@ static int __init memory_info_init(void)
 	/* Memory there is little, and no daemon. */
 	if (is_kdump_kernel())
 		return -ENODEV;
-	choose_reserve();
 	workqueue = alloc_workqueue("memory_info", WQ_UNBOUND | WQ_MEM_RECLAIM | WQ_FREEZABLE, 0);
 	if (!workqueue)
 		return -ENOMEM;
 	err = begin_to_load();
 	if (err)
 		goto stop_sampling;
-	queue_work(workqueue, &totals_work);
+	schedule_work(&totals_work);
 	flush_work(&totals_work);
 	memory = look_at_memory();
-	sampled_level = level_of(&memory, MEMORY_INFO_OK);
+	WRITE_ONCE(sampled_level, level_of(&memory, MEMORY_INFO_OK));
 	adjust_reserve(ULONG_MAX);
 
 	err = register_pm_notifier(&suspend_notifier);
