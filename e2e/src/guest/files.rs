@@ -13,6 +13,9 @@ use super::wait;
 /// One mebibyte in bytes.
 pub const MIB: u64 = 1 << 20;
 
+/// The size of a page in bytes.
+pub const PAGE: u64 = 4096;
+
 /// Whether something has this path.
 #[must_use]
 pub fn exists(path: impl AsRef<Path>) -> bool {
@@ -58,6 +61,46 @@ pub fn meminfo_bytes(key: &str) -> Result<u64> {
         .parse()
         .with_context(|| format!("`{key}` of /proc/meminfo is no number"))?;
     Ok(kib * 1024)
+}
+
+/// What can be taken before the kernel is out of memory, in bytes: what is free
+/// above each zone's min watermark, and what can be reclaimed, all of it. That is
+/// more than MemAvailable, which leaves the high watermark, half of what can be
+/// reclaimed, and the more the larger the machine is.
+///
+/// # Errors
+///
+/// The kernel's files could not be read or made no sense.
+pub fn takable_bytes() -> Result<u64> {
+    let zones = text("/proc/zoneinfo")?;
+    let free: u64 = zones.split("Node ").map(takable_pages).sum();
+    let mut takable = free * PAGE;
+    for key in ["Active(file)", "Inactive(file)", "SReclaimable"] {
+        takable += meminfo_bytes(key)?;
+    }
+    Ok(takable)
+}
+
+/// Of one zone of `/proc/zoneinfo`, with what is in its per-CPU lists, and without
+/// what it keeps for allocations that no other zone can serve.
+fn takable_pages(zone: &str) -> u64 {
+    let numbers = |key: &str| {
+        let mut lines = zone.lines().map(str::trim);
+        let line = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix([' ', ':']));
+        let numbers = line.into_iter().flat_map(|line| {
+            line.split(|other: char| !other.is_ascii_digit())
+                .filter_map(|number| number.parse::<u64>().ok())
+        });
+        numbers.collect::<Vec<_>>()
+    };
+    let first = |key| numbers(key).first().copied().unwrap_or_default();
+    let kept = numbers("protection").into_iter().max().unwrap_or_default();
+    let counts = zone.lines().filter_map(|line| {
+        let count = line.trim().strip_prefix("count:")?;
+        count.trim().parse::<u64>().ok()
+    });
+    let free = first("pages free") + counts.sum::<u64>();
+    free.saturating_sub(first("min") + kept)
 }
 
 /// How many processes the kernel's OOM killer has killed since boot.
@@ -144,5 +187,34 @@ impl KernelLog {
             Duration::from_secs(60),
             || self.says(what),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::takable_pages;
+
+    const ZONE: &str = "0, zone    DMA32\n\
+        \x20 per-node stats\n\
+        \x20     nr_inactive_anon 5\n\
+        \x20 pages free     1000\n\
+        \x20       boost    0\n\
+        \x20       min      100\n\
+        \x20       low      125\n\
+        \x20       high     150\n\
+        \x20       protection: (0, 0, 300, 300)\n\
+        \x20     nr_free_pages 1000\n\
+        \x20 pagesets\n\
+        \x20   cpu: 0\n\
+        \x20             count: 20\n\
+        \x20             high:  42\n\
+        \x20   cpu: 1\n\
+        \x20             count: 3\n";
+
+    #[test]
+    fn a_zone_gives_what_it_has_above_its_min_watermark() {
+        assert_eq!(takable_pages(ZONE), 1000 + 23 - 100 - 300);
+        assert_eq!(takable_pages(&ZONE.replace("1000", "10")), 0);
+        assert_eq!(takable_pages(""), 0);
     }
 }

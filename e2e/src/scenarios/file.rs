@@ -10,7 +10,7 @@ use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
-use crate::guest::files::{self, KernelLog, MIB, exists, meminfo_bytes};
+use crate::guest::files::{self, KernelLog, MIB, exists, meminfo_bytes, takable_bytes};
 use crate::guest::module::{self, Module, Notice, open_to_listen, refuses};
 use crate::guest::program::{Program, busybox};
 use crate::guest::swap::with_swap;
@@ -275,8 +275,8 @@ fn the_level_follows_both() -> Result<()> {
     );
     ensure!(notice.level()? == 0, "swap is free: {}", notice.text());
 
-    let total = (meminfo_bytes("MemTotal")? + meminfo_bytes("SwapTotal")?) / MIB;
-    let holding = Program::holding(total * 2 / 5)?;
+    let spare = takable_bytes()? + meminfo_bytes("SwapTotal")? / 5;
+    let holding = Program::holding(spare / MIB)?;
     wait::until("swap fills to the warn level", SOON, || {
         Ok(Notice::read()?.level()? == 1)
     })?;

@@ -12,18 +12,24 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use crate::guest::cgroup::Cgroup;
-use crate::guest::files::{self, KernelLog, MIB, kernel_kills, meminfo_bytes, text};
+use crate::guest::files::{
+    self, KernelLog, MIB, PAGE, kernel_kills, meminfo_bytes, takable_bytes, text,
+};
 use crate::guest::listener::{self, Manner};
-use crate::guest::module::{self, Module, Notice, wait_for_last_calls};
+use crate::guest::module::{self, Module, Notice};
 use crate::guest::program::{Program, busybox};
 use crate::guest::{Report, wait};
 
 /// On a machine that is emulated, and short of memory.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// From the kernel's call until memory is back, where the processors are
-/// emulated.
-const SOON_MICROS: u64 = 250_000;
+/// From the kernel's call until memory is back: a call that keeps its victim from
+/// ending takes all of the 3 s that it may. It takes 250 ms at most on an emulated
+/// machine whose host has time for it; the figure says how long it took.
+const SOON_MICROS: u64 = 1_500_000;
+
+/// Less than a grace of 10 s, though the host may be slow.
+const MOST_OF_TEN_SECONDS: u64 = 8_000_000;
 
 /// How long each of the log's calls lasted until memory was back, in
 /// microseconds.
@@ -119,7 +125,11 @@ pub(super) fn the_kernels_own_victim_is_awaited(report: &mut Report) -> Result<(
     on_a_disk(|at| {
         let ended = stuck_victim(at, &Mix::PLAIN, Some("grace_ms=1000"))?;
         report.figure("kernel kills", ended.kernel_kills)?;
-        ensure!(ended.kernel_kills == 1, "the kernel killed others");
+        ensure!(
+            ended.kernel_kills == 1,
+            "the kernel killed {} processes, not one",
+            ended.kernel_kills
+        );
         ensure!(
             ended.killed == 0,
             "{} were killed beside its victim",
@@ -230,13 +240,13 @@ fn stuck_victim(at: &str, mix: &Mix, parameters: Option<&str>) -> Result<Ended> 
         )?),
         None => None,
     };
-    let more = meminfo_bytes("MemAvailable")? / MIB + mix.excess;
+    let more = takable_bytes()? / MIB + mix.excess;
     let mut taking = Program::role(&["take", &more.to_string()])?;
     taking.says("ready")?;
     taking.set_oom_score_adj(-1000)?;
     let mut filesystem = match mix.nofs {
         0 => None,
-        mebibytes => Some(in_a_transaction(mebibytes * MIB / 4096)?),
+        mebibytes => Some(in_a_transaction(mebibytes * MIB / PAGE)?),
     };
     busybox(&["fsfreeze", "--freeze", at])?;
     let outcome = stuck.go().and_then(|()| {
@@ -388,7 +398,7 @@ fn with_a_killed_task(
     let mut the_kernels = Program::holding(40)?;
     the_kernels.set_oom_score_adj(1000)?;
     let listener = listener::start(Manner::Answers, &[&ours])?;
-    let pages = (meminfo_bytes("MemAvailable")? + 15 * MIB) / 4096;
+    let pages = (takable_bytes()? + 15 * MIB) / PAGE;
     let mut task = start(pages)?;
     task.ends_within(LIMIT)?;
     let notice = Notice::read()?;
@@ -480,7 +490,8 @@ pub(super) fn memory_that_others_free_is_believed_a_few_times(report: &mut Repor
 /// Where the machine has recovered in between, calls that did not help do not
 /// add up to the kernel's turn.
 pub(super) fn a_new_shortage_is_asked_about_anew(report: &mut Report) -> Result<()> {
-    let module = Module::load("")?;
+    // The listener's kills have to show within the grace.
+    let module = Module::load(&format!("grace_ms={}", 500 * wait::patience()))?;
     let kills = kernel_kills()?;
     let bombs = (0..6).map(|_| Program::bomb());
     let mut bombs = bombs.collect::<Result<Vec<_>>>()?;
@@ -569,17 +580,18 @@ pub(super) fn no_is_an_answer(report: &mut Report) -> Result<()> {
     let mut listener = listener::start(Manner::Declines, &[])?;
     let mut bomb = Program::bomb()?;
     bomb.set_oom_score_adj(1000)?;
-    let began = Instant::now();
     bomb.go()?;
     bomb.ends_within(LIMIT)?;
-    report.figure("the bomb is gone", format!("after {:?}", began.elapsed()))?;
     ensure!(kernel_kills()? == kills + 1, "the kernel did not kill it");
-    ensure!(
-        began.elapsed() < Duration::from_secs(8),
-        "the grace was spent"
-    );
     listener.has_to_live("the listener")?;
     log.comes_to_say("declined")?;
+    log.comes_to_say(" back after ")?;
+    let waited = backs(log.text()?);
+    report.figure("the call is over", format!("after {waited:?} us"))?;
+    ensure!(
+        waited.iter().all(|&us| us < MOST_OF_TEN_SECONDS),
+        "the grace was spent"
+    );
     drop(listener);
     module.unload()
 }
@@ -606,13 +618,14 @@ pub(super) fn no_procfs_is_pinned(_: &mut Report) -> Result<()> {
 
 /// Each change of level has its poll; the log has some of them.
 pub(super) fn the_log_is_not_flooded(report: &mut Report) -> Result<()> {
-    let available = meminfo_bytes("MemAvailable")? * 100 / meminfo_bytes("MemTotal")?;
-    let level = available - 8;
+    // What is taken and freed again is a sixth of memory, half of it below the level.
+    let total = meminfo_bytes("MemTotal")?;
+    let level = meminfo_bytes("MemAvailable")? * 100 / total - 8;
     let module = Module::load(&format!("warn_percent={level} sample_ms=10"))?;
     let mut log = KernelLog::from_now()?;
     let mut watch = Program::role(&["watch"])?;
     watch.says("watching")?;
-    let mut churning = Program::role(&["churn", "80"])?;
+    let mut churning = Program::role(&["churn", &(total / MIB / 6).to_string()])?;
     churning.says("churning")?;
     for _ in 0..20 {
         watch.says("level 1")?;
@@ -632,10 +645,13 @@ pub(super) fn suspend_does_not_wait_for_the_call(report: &mut Report) -> Result<
     let listener = listener::start(Manner::Ignores, &[])?;
     let mut bomb = Program::bomb()?;
     bomb.set_oom_score_adj(1000)?;
+    // To open anything in the call takes as long as the call.
+    let notifier = File::open(module::PATH).context("cannot open the notifier")?;
+    let state = OpenOptions::new().write(true).open("/sys/power/state")?;
     bomb.go()?;
-    wait_for_last_calls("LastCallsAsked", 1)?;
+    module::wait_for_last_call(&notifier)?;
     // There is no swap to hibernate to, which the kernel finds out at the end.
-    let hibernated = files::write("/sys/power/state", "disk");
+    let hibernated = (&state).write_all(b"disk");
     ensure!(hibernated.is_err(), "it hibernated to nowhere");
     let log = log.text()?;
     let frozen = log
@@ -646,9 +662,9 @@ pub(super) fn suspend_does_not_wait_for_the_call(report: &mut Report) -> Result<
     let seconds = frozen
         .split_once("elapsed ")
         .and_then(|(_, rest)| rest.split(' ').next()?.parse::<f64>().ok());
-    ensure!(seconds.is_some_and(|seconds| seconds < 2.0), "{frozen}");
+    ensure!(seconds.is_some_and(|seconds| seconds < 5.0), "{frozen}");
     bomb.ends_within(LIMIT)?;
-    drop(listener);
+    drop((listener, notifier));
     module.unload()
 }
 
