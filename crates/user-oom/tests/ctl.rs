@@ -448,7 +448,15 @@ fn doctor_says_what_is_there_and_what_mends_the_rest() {
     let told = run(&stage, &["doctor", "--json"]).stdout;
     let told = String::from_utf8_lossy(&told);
     assert!(told.contains(&format!("(pid {})", daemon.pid())), "{told}");
-    for what in ["pressure", "swap", "module", "daemon"] {
+    for what in [
+        "pressure",
+        "swap",
+        "module",
+        "registry",
+        "tmpfiles",
+        "daemon",
+        "privileges",
+    ] {
         assert!(told.contains(&format!("\"what\":\"{what}\"")), "{told}");
     }
 }
