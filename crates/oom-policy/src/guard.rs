@@ -495,9 +495,12 @@ impl Guard {
             Some(Cause::Stall | Cause::TimeSlice | Cause::Word)
         );
         let answer = answer(decision, self.round.sent, self.surroundings.dry_run);
-        let is_postponed = decision.verdict == Verdict::Refused(Refusal::Unsurveyed);
+        let is_too_fast = decision.cause == Some(Cause::Stall)
+            && decision.verdict == Verdict::Refused(Refusal::FillsTooFast)
+            && self.policy.stalled_lately(now);
+        let is_postponed = decision.verdict == Verdict::Refused(Refusal::Unsurveyed) || is_too_fast;
         if is_postponed {
-            // What is missing is being found out.
+            // What is missing is being found out, or a stall slows what fills memory.
             self.asked = self.round.ask;
             effects.push(Effect::LookAgain { after: SURVEYED });
         }

@@ -10,6 +10,7 @@ use model::{Cost, Memory, Moment, Process, ProcessId};
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::reserve_to;
+use crate::gate::Gate;
 use crate::levels::Levels;
 use crate::units::Unit;
 
@@ -243,6 +244,12 @@ impl Pauses {
     /// Tasks stall.
     pub(crate) fn stalls(&mut self, now: Moment) {
         self.stalled = Some(now);
+    }
+
+    /// Whether tasks stalled within a window of the gate.
+    pub(crate) fn stalled_lately(&self, now: Moment) -> bool {
+        let is_late = |since| now.since(since) < Gate::WINDOW;
+        self.stalled.is_some_and(is_late)
     }
 
     /// The unit that `leader` leads is paused; its members are added next.

@@ -152,6 +152,11 @@ impl Policy {
         if opens { gate } else { Ask::None }
     }
 
+    /// Whether tasks stalled within the last window.
+    pub(crate) fn stalled_lately(&self, now: Moment) -> bool {
+        self.scope.pauses.stalled_lately(now)
+    }
+
     /// As much as can be of the paused unit that `unit` leads is paged out.
     pub(crate) fn paged_out(&mut self, unit: ProcessId) {
         self.scope.pauses.paged_out(unit);

@@ -359,6 +359,26 @@ fn the_ancestors_four_all_live_while_swap_has_room() {
     assert!(!any_signal(&machine));
 }
 
+/// What loads fast is taken for a bomb at first, and stalls come a second apart.
+#[test]
+fn what_fills_memory_too_fast_is_paused_as_soon_as_it_does_so_no_more() {
+    let mut machine = Machine::new(Settings::default(), GIB, GIB)
+        .with(Task::steady(job(10, "editor", 9, 300)))
+        .with(Task::growing(job(20, "load", 5, 10), 400 * MIB).up_to(760 * MIB));
+    let first = |machine: &Machine, is: fn(&Machine) -> bool| is(machine).then_some(machine.now);
+    let (mut stalled, mut paused) = (None, None);
+    for _ in 0..600 {
+        machine.run_for(SECOND / 100);
+        stalled = stalled.or(first(&machine, Machine::stalls));
+        paused = paused.or(first(&machine, |machine| !machine.frozen().is_empty()));
+    }
+    let (stalled, paused) = stalled.zip(paused).expect("it is paused");
+    let waited = paused - stalled;
+    assert!(waited < SECOND, "{waited:?}");
+    assert_eq!(machine.frozen(), ["load"]);
+    assert!(!any_signal(&machine));
+}
+
 #[test]
 fn a_bomb_is_killed_and_not_paused() {
     let mut machine = small()

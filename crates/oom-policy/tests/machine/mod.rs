@@ -591,7 +591,7 @@ impl Machine {
     }
 
     /// Whether those that run need more than there is.
-    fn stalls(&self) -> bool {
+    pub fn stalls(&self) -> bool {
         self.over() > self.pushed_out()
     }
 
