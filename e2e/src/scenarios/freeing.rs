@@ -1,12 +1,13 @@
-//! How soon what is killed for its memory is signalled.
+//! How soon what is killed for its memory is signalled, and how much comes back.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use crate::guest::daemon::{daemon, give_value, knows_of};
-use crate::guest::files::{self, kernel_kills};
+use crate::guest::files::{self, kernel_kills, meminfo_bytes};
 use crate::guest::program::Program;
 use crate::guest::{Report, wait};
 
@@ -89,4 +90,120 @@ fn is_signalled(pid: u32) -> bool {
     };
     let is_zombie = status.contains("State:\tZ") || status.contains("State:\tX");
     is_zombie || !status.contains("VmRSS:") || pending("SigPnd:") || pending("ShdPnd:")
+}
+
+/// Perl, which every Debian has, maps memory as asked: by the numbers of x86-64's
+/// calls. `taken` has BYTES of memory of its own or of the others that FLAGS say, and
+/// writes to all of it.
+const PERL: &str = r#"
+    $| = 1;
+    sub taken { my ($bytes, $flags) = @_;
+        my $at = syscall(9, 0, $bytes, 3, $flags, -1, 0);
+        open my $zero, '<', '/dev/zero';
+        syscall(0, fileno($zero), $at + $_ * (1 << 20), 1 << 20) for 0 .. ($bytes >> 20) - 1;
+        return $at;
+    }
+    sub look { my ($at, $bytes, $step) = @_;
+        open my $sink, '>', '/dev/shm/sink';
+        for (my $i = 0; $i < $bytes; $i += $step) { syscall(18, fileno($sink), $at + $i, 1, 0) }
+    }
+    $bytes = 100 << 20;
+"#;
+
+/// Private, anonymous; shared with what is forked.
+const KINDS: [(&str, &str); 6] = [
+    ("private pages", "taken($bytes, 0x22);"),
+    (
+        // 24 GiB of which nothing is written, a page table for each 2 MiB.
+        "page tables",
+        "$at = syscall(9, 0, 24 << 30, 1, 0x4022, -1, 0); look($at, 24 << 30, 2 << 20);",
+    ),
+    (
+        "pages of a forked family",
+        "$at = taken($bytes, 0x22); if (!fork) { look($at, $bytes, 4096); print \"holding\\n\"; sleep }",
+    ),
+    (
+        "shared memory of a unit",
+        "$at = taken($bytes, 0x21); if (!fork) { look($at, $bytes, 4096); print \"holding\\n\"; sleep }",
+    ),
+    (
+        "a file in tmpfs that stays",
+        "taken(20 << 20, 0x22); open F, '>', '/dev/shm/file'; syswrite F, 'x' x (1 << 20) for 1 .. 60; close F;",
+    ),
+    (
+        "a file in tmpfs that only it has open",
+        "taken(20 << 20, 0x22); open F, '>', '/dev/shm/file'; syswrite F, 'x' x (1 << 20) for 1 .. 60; \
+         unlink '/dev/shm/file';",
+    ),
+];
+
+/// What a kill is planned to free, beside what came back, for each kind of memory.
+pub(super) fn what_comes_back_is_what_was_planned(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    for (kind, script) in KINDS {
+        let (planned, freed) = planned_and_freed(script).with_context(|| kind.to_owned())?;
+        report.figure(kind, format!("planned {planned} MiB, freed {freed} MiB"))?;
+        // But for what is open and not mapped, which is not seen.
+        let is_seen = !kind.ends_with("only it has open");
+        let near = planned / 10 + NOISE_MEBIBYTES;
+        ensure!(
+            !is_seen || planned.abs_diff(freed) <= near,
+            "{kind}: planned {planned} MiB, freed {freed} MiB"
+        );
+        let _ = fs::remove_file("/dev/shm/file");
+    }
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
+
+/// By which available memory differs from one second to the next.
+const NOISE_MEBIBYTES: u64 = 4;
+
+/// In MiB, of one process and what it forks.
+fn planned_and_freed(script: &str) -> Result<(u64, u64)> {
+    let forks = script.contains("fork");
+    let script = format!("{PERL}{script} print \"holding\\n\"; sleep");
+    let mut holder = Program::start(std::process::Command::new("perl").args(["-e", &script]))?;
+    holder.says("holding")?;
+    if forks {
+        holder.says("holding")?;
+    }
+    let arguments = ["--registered-only", "--horizon", "0", "--pause", "off"];
+    let mut daemon = daemon(&[&arguments[..], &["-r", "1"]].concat())?;
+    give_value(&holder, 1)?;
+    knows_of(1)?;
+    // What is shared is measured in the rounds that follow.
+    for _ in 0..4 {
+        daemon.mentions(" MiB available (")?;
+    }
+    let before = settled_available()?;
+    let left = meminfo_bytes("MemTotal")? / 100 * 4;
+    let taken = before.saturating_sub(left) >> 20;
+    let mut taking = Program::role(&["take", &taken.to_string()])?;
+    taking.says("ready")?;
+    taking.go()?;
+    let kill = daemon.mentions("kill pid=")?;
+    let (_, frees) = kill.split_once(" frees=").context("no `frees=`")?;
+    let (frees, _) = frees.split_once("MiB").context("not in MiB")?;
+    taking.says("holding")?;
+    daemon.mentions("freed ")?;
+    holder.ends_within(LIMIT)?;
+    let after = settled_available()?;
+    daemon.end(Signal::TERM)?;
+    Ok((
+        frees.parse()?,
+        ((after >> 20) + taken).saturating_sub(before >> 20),
+    ))
+}
+
+/// Once it stays about the same: what has ended is torn down meanwhile.
+fn settled_available() -> Result<u64> {
+    let mut last = 0;
+    wait::until("memory has settled", LIMIT, || {
+        let now = meminfo_bytes("MemAvailable")?;
+        let is_still = now.abs_diff(last) < 1 << 20;
+        last = now;
+        Ok(is_still)
+    })?;
+    Ok(last)
 }

@@ -46,6 +46,30 @@ pub(super) fn three_hundred_sessions_go_before_two_jobs(report: &mut Report) -> 
     Ok(())
 }
 
+/// A shell starts its worker again each time; after two kills it goes too. A steady
+/// job stays.
+pub(super) fn a_worker_that_comes_back_goes_with_its_shell(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    let mut steady = Program::holding(60)?;
+    let mut daemon = daemon(&["--registered-only", "--grace", "1", "--pause", "off"])?;
+    let shell = "while :; do /bin/test_proc1 --value 3 --rate-mib-s 40; done";
+    let mut supervisor =
+        Program::start(std::process::Command::new("/bin/busybox").args(["sh", "-c", shell]))?;
+    give_value(&steady, 5)?;
+    let said = daemon.mentions("comes-back pid=")?;
+    ensure!(
+        said.contains(" kills=2"),
+        "after more than two kills: {said}"
+    );
+    supervisor.ends_within(LIMIT)?;
+    daemon.mentions("freed ")?;
+    steady.has_to_live("the job")?;
+    daemon.has_to_live("the daemon")?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
+
 /// A user's tmux has 20 agents, each with a shell, helpers and a tool; one tool
 /// takes all memory. It alone goes.
 pub(super) fn of_twenty_agents_one_tool_goes(report: &mut Report) -> Result<()> {

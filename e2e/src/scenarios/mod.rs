@@ -381,6 +381,20 @@ pub const ALL: &[Scenario] = &[
             alone
         ),
     ),
+    minutes(
+        5,
+        scenario!(freeing::what_comes_back_is_what_was_planned, SYSTEM, alone),
+    ),
+    scenario!(
+        together::processes_with_one_memory_go_together,
+        SYSTEM,
+        alone
+    ),
+    scenario!(
+        groups::a_worker_that_comes_back_goes_with_its_shell,
+        SMALL,
+        alone
+    ),
     scenario!(
         daemon::a_bomb_and_the_daemon_without_the_module,
         SMALL,

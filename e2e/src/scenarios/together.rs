@@ -1,5 +1,6 @@
 //! What ends with another: the daemon counts that where it chooses.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -41,6 +42,45 @@ pub(super) fn a_job_on_a_terminal_keeps_what_holds_it_alive(report: &mut Report)
     ensure!(test_kill_process(job).is_ok(), "the job on it is gone");
     ensure!(other.was_killed()?, "the other lives");
     taking.has_to_live("what took the memory")?;
+    daemon.has_to_live("the daemon")?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
+
+/// By clone(2) with CLONE_VM; the parent waits, as in vfork(2). Perl is on every Debian.
+const ONE_MEMORY: &str = r#"
+    $| = 1;
+    my $at = syscall(9, 0, 100 << 20, 3, 0x22, -1, 0);
+    open my $zero, '<', '/dev/zero';
+    syscall(0, fileno($zero), $at, 100 << 20);
+    if (syscall(56, 0x4111, 0, 0, 0, 0) == 0) { print "child $$\n"; sleep }
+"#;
+
+/// Two processes that have 100 MiB between them are worth 9 and 1. Another of as much,
+/// worth 5, goes before them.
+pub(super) fn processes_with_one_memory_go_together(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    let mut nine = Program::start(std::process::Command::new("perl").args(["-e", ONE_MEMORY]))?;
+    nine.says("child")?;
+    let path = format!("/proc/{0}/task/{0}/children", nine.pid());
+    let one = fs::read_to_string(&path).with_context(|| format!("cannot read `{path}`"))?;
+    let one = one.trim().parse().context("it has no child")?;
+    let mut five = Program::holding(100)?;
+    let mut daemon = daemon(&["--registered-only", "--horizon", "0", "--pause", "off"])?;
+    give_value(&nine, 9)?;
+    give_value_to(one, 1)?;
+    give_value(&five, 5)?;
+    knows_of(3)?;
+    let spare = meminfo_bytes("MemAvailable")? / MIB;
+    let percent = meminfo_bytes("MemTotal")? / MIB / 100;
+    let mut taking = Program::role(&["take", &spare.saturating_sub(4 * percent).to_string()])?;
+    taking.says("ready")?;
+    taking.go()?;
+    five.ends_within(LIMIT)?;
+    daemon.mentions("freed ")?;
+    nine.has_to_live("what has half of a memory")?;
+    ensure!(five.was_killed()?, "the other lives");
     daemon.has_to_live("the daemon")?;
     report.figure("kernel kills", kernel_kills()? - kills)?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
