@@ -27,7 +27,7 @@ const LAST_CALL_PAUSE: Duration = Duration::from_millis(10);
 const SURVEYED: Duration = Duration::from_millis(100);
 /// What a person wants paused may be so new that this is not known; for so long it
 /// is waited for.
-const SURVEYING: Duration = Duration::from_secs(2);
+const SURVEYING: Duration = Duration::from_secs(8);
 /// Memory that could not be read is read again after so long.
 const RETRY: Duration = Duration::from_secs(1);
 
