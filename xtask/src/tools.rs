@@ -69,6 +69,16 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
         purpose: "to test notifications of desktop users",
         source: Source::Debian("dbus"),
     },
+    Tool {
+        proof: ("promtool", &["--version"]),
+        purpose: "to test the metrics and the alert rules",
+        source: Source::Debian("prometheus"),
+    },
+    Tool {
+        proof: ("prometheus-node-exporter", &["--version"]),
+        purpose: "to test the metrics in a file",
+        source: Source::Debian("prometheus-node-exporter"),
+    },
 ];
 
 /// For the fuzz targets.

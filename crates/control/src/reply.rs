@@ -35,6 +35,8 @@ pub enum Reply {
         /// Its pid.
         pid: u32,
     },
+    /// Figures, in the OpenMetrics text format.
+    Metrics(String),
     /// Entries that do not count.
     Entries(Vec<RefusedEntry>),
     /// What happened: one of many answers.
@@ -127,6 +129,11 @@ pub struct RefusedEntry {
 #[derive(Serialize, Deserialize)]
 struct Entries {
     entries: Vec<RefusedEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Metrics {
+    open_metrics: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -303,6 +310,9 @@ impl Reply {
                 victims: victims.clone(),
             }),
             Self::Entry { pid } => serde_json::to_value(EntryPid { pid: *pid }),
+            Self::Metrics(text) => serde_json::to_value(Metrics {
+                open_metrics: text.clone(),
+            }),
             Self::Entries(entries) => serde_json::to_value(Entries {
                 entries: entries.clone(),
             }),
@@ -343,6 +353,10 @@ impl Reply {
             Request::History => {
                 let Victims { victims } = taken(given, "the last victims")?;
                 Self::History(victims)
+            }
+            Request::Metrics => {
+                let Metrics { open_metrics } = taken(given, "metrics")?;
+                Self::Metrics(open_metrics)
             }
             Request::Refused => {
                 let Entries { entries } = taken(given, "entries that do not count")?;
@@ -411,7 +425,7 @@ impl fmt::Display for Reply {
                 Ok(())
             }
             Self::Info(info) => write!(f, "{} {}", info.product, info.version),
-            Self::Description(text) => f.write_str(text),
+            Self::Description(text) | Self::Metrics(text) => f.write_str(text),
         }
     }
 }

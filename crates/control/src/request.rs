@@ -65,6 +65,8 @@ pub enum Request {
     },
     /// Tell what happens.
     Subscribe,
+    /// Figures for Prometheus.
+    Metrics,
     /// Read the configuration again.
     Reload,
     /// What answers here?
@@ -136,6 +138,7 @@ impl Request {
             Self::Refused => (NAME, "Refused", json!({})),
             Self::Pause { pid } => (NAME, "Pause", json!({ "pid": pid })),
             Self::Thaw { pid } => (NAME, "Thaw", json!({ "pid": pid })),
+            Self::Metrics => (NAME, "Metrics", json!({})),
             Self::Subscribe => (NAME, "Subscribe", json!({})),
             Self::Reload => (NAME, "Reload", json!({})),
             Self::Info => (SERVICE, "GetInfo", json!({})),
@@ -200,6 +203,7 @@ impl Call {
                     let Pid { pid } = parameters(given, PID)?;
                     Request::Explain { pid }
                 }
+                "Metrics" => no_parameters(given).map(|()| Request::Metrics)?,
                 "Refused" => no_parameters(given).map(|()| Request::Refused)?,
                 "Pause" => {
                     let Pid { pid } = parameters(given, PID)?;

@@ -1,10 +1,11 @@
 //! How things are, as it is said.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::Mebibytes;
+use crate::message::{Mebibytes, milliseconds_or_null};
 
 /// How things are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,13 @@ pub struct Status {
     /// The warn threshold: it acts when available memory is at or below this
     /// many bytes (and swap below its own).
     pub warn_bytes: u64,
+    /// The kill threshold.
+    #[serde(default)]
+    pub kill_bytes: u64,
+    /// How long until memory is at its kill threshold, if it goes on falling as it
+    /// does; `None` where that cannot be told.
+    #[serde(default, rename = "full_in_ms", with = "milliseconds_or_null")]
+    pub full_in: Option<Duration>,
 }
 
 /// How short the machine is.

@@ -205,6 +205,9 @@ proptest! {
             killed: counts[1].into(),
             paused: counts[2],
             warn_bytes,
+            kill_bytes: warn_bytes / 2,
+            full_in: (counts[0] > 0)
+                .then(|| std::time::Duration::from_millis(counts[0].into())),
         };
         check_comes_across(&Request::Status, &Reply::Status(status));
     }

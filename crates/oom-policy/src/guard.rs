@@ -219,6 +219,12 @@ impl Guard {
         self.policy.warn_bytes(memory)
     }
 
+    /// The kill threshold, in bytes.
+    #[must_use]
+    pub fn kill_bytes(&self, memory: &Memory) -> u64 {
+        self.policy.kill_bytes(memory)
+    }
+
     /// Whether the victim `id` is still expected to end: not once it is gone,
     /// has outlived SIGKILL by the deadline, may not be signalled, or was
     /// protected before its grace was over.

@@ -194,6 +194,11 @@ impl Policy {
         Levels::of(&self.settings, memory).warn_memory
     }
 
+    /// The kill threshold, in bytes.
+    pub(crate) fn kill_bytes(&self, memory: &Memory) -> u64 {
+        Levels::of(&self.settings, memory).kill_memory
+    }
+
     /// Whether the victim `id` is still expected to end: not once it is gone,
     /// has outlived SIGKILL by the deadline, may not be signalled, or was
     /// protected before its grace was over.

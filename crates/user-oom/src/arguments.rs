@@ -285,6 +285,11 @@ pub(crate) struct Arguments {
     )]
     pub(crate) journal_size: u64,
 
+    /// Write metrics for Prometheus to this file every 15 s, for node_exporter's
+    /// textfile collector: its name has to end with `.prom`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics_file: Option<PathBuf>,
+
     /// Read this file, and the drop-ins in config.d beside it [default:
     /// /etc/user-oom/config.toml, if it is there]
     #[arg(long, value_name = "PATH", help_heading = CONFIGURATION)]

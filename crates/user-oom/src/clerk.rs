@@ -21,6 +21,7 @@ use nix::errno::Errno;
 use oom_policy::{Candidate, Cost, Decision, Moment, PauseRefusal, Process, cheapest_with};
 
 use crate::enrol::Enroller;
+use crate::metrics::{Figures, MetricSample};
 use crate::peers::{Peers, Ticket, Wanted};
 use crate::refusals::{Refusals, RefusedFor};
 use crate::tell::bell::Bell;
@@ -50,6 +51,7 @@ pub(crate) struct Picture {
     pub(crate) fates: Fates,
     pub(crate) plans: Plans,
     pub(crate) refusals: Refusals,
+    pub(crate) figures: Figures,
 }
 
 /// What would be killed at either threshold.
@@ -228,6 +230,35 @@ struct Shared {
     is_watched: Arc<AtomicBool>,
 }
 
+impl Shared {
+    fn look<T>(&self, at: impl FnOnce(&Picture) -> T) -> T {
+        let current = self.current.load(Ordering::SeqCst);
+        let picture = self.copies[current].lock();
+        at(&picture.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn sample(&self) -> MetricSample {
+        self.look(|picture| MetricSample {
+            status: picture.status,
+            figures: picture.figures,
+        })
+    }
+}
+
+/// What the loop shows, for another thread.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    shared: Arc<Shared>,
+}
+
+impl View {
+    /// `None` before the first round.
+    pub(crate) fn sample(&self) -> Option<MetricSample> {
+        let is_drawn = self.shared.is_drawn.load(Ordering::SeqCst);
+        is_drawn.then(|| self.shared.sample())
+    }
+}
+
 /// Tells the thread what came of a reload.
 #[derive(Clone, Debug)]
 pub(crate) struct ReloadEar {
@@ -281,6 +312,7 @@ impl Clerk {
             fates: Fates::new(),
             plans: Plans::default(),
             refusals: Refusals::default(),
+            figures: Figures::default(),
         };
         let shared = Arc::new(Shared {
             copies: [Mutex::new(picture.clone()), Mutex::new(picture)],
@@ -374,6 +406,13 @@ impl Clerk {
         ReloadEar {
             shared: Arc::clone(&self.shared),
             number,
+        }
+    }
+
+    /// What is shown.
+    pub(crate) fn view(&self) -> View {
+        View {
+            shared: Arc::clone(&self.shared),
         }
     }
 
@@ -578,6 +617,11 @@ impl Desk {
                 Ok(ticket) => return Wanted::Later(ticket),
                 Err(denial) => denial.into(),
             },
+            Request::Metrics => {
+                // Where text has no room there is nothing to be said either.
+                let text = self.shared.sample().open_metrics();
+                Reply::Metrics(text.unwrap_or_default())
+            }
             Request::Refused => Reply::Entries(self.refused(peer)),
             Request::Subscribe => return self.subscribe(),
             Request::Reload => {
@@ -639,9 +683,7 @@ impl Desk {
     }
 
     fn look<T>(&self, at: impl FnOnce(&Picture) -> T) -> T {
-        let current = self.shared.current.load(Ordering::SeqCst);
-        let picture = self.shared.copies[current].lock();
-        at(&picture.unwrap_or_else(PoisonError::into_inner))
+        self.shared.look(at)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::align::{Aligner, Outlook};
 use crate::clerk::{self, Clerk, FromClerk, Picture, Plans};
 use crate::error::{Error, system};
 use crate::memory::Sight;
+use crate::metrics::{Figures, MetricsFile};
 use crate::recorder::Recorded;
 use crate::reload::{Change, Outcome, ReloadRequest, Reloads};
 use crate::senses::{Senses, say_once};
@@ -78,6 +79,8 @@ pub(crate) struct Daemon {
     pub(crate) hangup: OnHangup,
     /// Units that persons want paused or thawed.
     pub(crate) turns: Turns,
+    /// `None` where none is written.
+    pub(crate) _metrics: Option<MetricsFile>,
 }
 
 /// What SIGHUP does.
@@ -859,6 +862,14 @@ impl Daemon {
     fn draw(&self, picture: &mut Picture) {
         picture.status = self.how_it_is();
         picture.fates.follow(self.executor.fates());
+        picture.figures = Figures {
+            full_in: picture.status.full_in,
+            paused_in_all: self.executor.paused.paused_in_all(),
+            unheld: self.senses.unheld,
+            unread: self.senses.unread,
+            read: self.round.took.read,
+            choose: self.round.took.choose,
+        };
     }
 
     fn condition(&self) -> control::Condition {
@@ -891,6 +902,8 @@ impl Daemon {
             killed: self.executor.ended_in_all(),
             paused: self.executor.paused.words().count,
             warn_bytes: self.guard.warn_bytes(&memory),
+            kill_bytes: self.guard.kill_bytes(&memory),
+            full_in: self.guard.full_in().filter(|_| self.round.unseen.is_none()),
         }
     }
 }

@@ -18,6 +18,7 @@ mod enrol;
 mod error;
 mod holds;
 mod memory;
+mod metrics;
 mod pattern;
 mod pause_reader;
 mod paused;

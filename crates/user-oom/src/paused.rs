@@ -17,6 +17,7 @@ pub(crate) struct PausedUnits {
     /// `None`: nothing is paused, or it is a dry run.
     pauser: Option<Pauser>,
     list: Vec<PausedUnit>,
+    in_all: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,7 @@ impl PausedUnits {
         Self {
             pauser,
             list: Vec::with_capacity(ROOM),
+            in_all: 0,
         }
     }
 
@@ -74,6 +76,7 @@ impl PausedUnits {
             return;
         };
         pauser.freeze(leader.id, newborn_since_ticks, bytes);
+        self.in_all += 1;
         self.list.retain(|unit| unit.leader.id != leader.id);
         // One that is not on the list is thawed all the same.
         if self.list.len() < ROOM {
@@ -153,6 +156,11 @@ impl PausedUnits {
                 (record, Some(Event::Continued(unit)))
             }
         }
+    }
+
+    /// How many units were to be paused since the start.
+    pub(crate) fn paused_in_all(&self) -> u64 {
+        self.in_all
     }
 
     /// For the status line.

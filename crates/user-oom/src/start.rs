@@ -41,6 +41,7 @@ use crate::daemon::{Daemon, LoopState, OnHangup, Planning, StatusLine, room_for}
 use crate::enrol::Enroller;
 use crate::error::{Error, system};
 use crate::memory::{self, Beside, Busy, ListenTarget, MemorySource};
+use crate::metrics::{self, MetricsFile};
 use crate::pause_reader::{self, PauseReader};
 use crate::paused::PausedUnits;
 use crate::peers;
@@ -170,6 +171,9 @@ pub(crate) fn daemon(
     let watchdogs_lane = desk.lane(watchdog::LINES);
     let aligners_lane = desk.lane(align::LINES);
     let recordings_lane = desk.lane(recording::LINES);
+    let metrics_file = arguments.metrics_file.as_deref();
+    let metrics_file = metrics_file
+        .and_then(|path| MetricsFile::spawn(path, clerk.view(), desk.lane(metrics::LINES)));
     let mut scribe = Scribe::spawn(desk, hooks, page(syslog, scope.as_ref()));
     main_log::hand_over(|level, text| scribe.note(level, text));
 
@@ -285,6 +289,7 @@ pub(crate) fn daemon(
         reloading: None,
         hangup: hangup(),
         turns: Turns::new(),
+        _metrics: metrics_file,
     })
 }
 

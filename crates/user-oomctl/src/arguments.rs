@@ -120,6 +120,9 @@ pub(crate) enum Command {
         pid: u32,
     },
 
+    /// Print figures for Prometheus, in the OpenMetrics text format
+    Metrics,
+
     /// Print what happens as it happens: levels, kills, pauses
     Watch,
 

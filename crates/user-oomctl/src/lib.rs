@@ -101,6 +101,13 @@ fn carry_out(arguments: Arguments, mut printer: AnswerPrinter) -> Result<(), Err
             let reply = daemon?.ask(&Request::Thaw { pid })?;
             printer.done(&reply, "goes on, with the unit it leads")
         }
+        Command::Metrics => {
+            let reply = daemon?.ask(&Request::Metrics)?;
+            match (&reply, printer.json) {
+                (Reply::Metrics(text), false) => printer.write_unfolded(text),
+                _ => printer.answer(&reply),
+            }
+        }
         Command::Watch => {
             let mut events = daemon?.subscribe()?;
             loop {
