@@ -111,6 +111,10 @@ pub struct CandidateRow {
     pub growth_bytes_per_second: u64,
     /// Whether it would be killed.
     pub chosen: bool,
+    /// What would be killed if it had to be kept, and what that would cost; of the
+    /// dearest that are chosen.
+    #[serde(default)]
+    pub instead: Option<String>,
 }
 
 /// An entry that does not count.
@@ -481,7 +485,11 @@ impl fmt::Display for CandidateRow {
             f,
             "  {:>7} {name:<15} {held:>7} MiB  {}",
             self.pid, self.why
-        )
+        )?;
+        match &self.instead {
+            Some(instead) => write!(f, "\n{:26}instead: {}", "", shown(instead)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -100,6 +100,7 @@ fn plan() -> PlannedKill {
             frees_bytes: 4,
             growth_bytes_per_second: 5,
             chosen: true,
+            instead: Some("7 train\x1b[2J: cost 9".to_owned()),
         }],
         unshown: 3,
     }

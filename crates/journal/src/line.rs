@@ -235,6 +235,8 @@ pub struct SignalLine {
     pub user: Option<String>,
     /// The beginning of its command line, where that is known.
     pub command: Option<String>,
+    /// The words of its entry behind the value, where there are some.
+    pub labels: Option<String>,
     /// The value that it is registered with.
     pub value: Option<u32>,
     /// Its resident memory.

@@ -38,6 +38,39 @@ pub fn cheapest_with(
         it.chosen = index == with;
     }
     end_together(&mut all);
+    completed(all, need_bytes)
+}
+
+/// The same of the choices that do not have the candidate at `without`.
+#[must_use]
+pub fn cheapest_without(
+    candidates: &[Candidate],
+    without: usize,
+    need_bytes: u64,
+) -> Option<Vec<Candidate>> {
+    let mut is_kept = vec![false; candidates.len()];
+    *is_kept.get_mut(without)? = true;
+    // What its end would follow from is kept too.
+    let number = u32::try_from(without).ok()?;
+    for holder in holders(candidates, number) {
+        is_kept[at(holder)] = true;
+    }
+    let mut places = 0..;
+    let place_of: Vec<Option<u32>> = is_kept
+        .iter()
+        .map(|kept| (!kept).then(|| places.next()).flatten())
+        .collect();
+    let others = candidates.iter().zip(&is_kept).filter(|(_, kept)| !**kept);
+    let others = others.map(|(it, _)| Candidate {
+        ends_with: it.ends_with.and_then(|holder| place_of[at(holder)]),
+        chosen: false,
+        ..*it
+    });
+    completed(others.collect(), need_bytes)
+}
+
+/// What is chosen of `all`, and what covers the rest of `need_bytes` for the least.
+fn completed(mut all: Vec<Candidate>, need_bytes: u64) -> Option<Vec<Candidate>> {
     let chosen_of = |all: &[Candidate]| -> u64 {
         let chosen = all.iter().filter(|it| it.chosen);
         chosen.fold(0, |sum, it| sum.saturating_add(it.frees_bytes))

@@ -78,7 +78,7 @@ mod units;
 mod value;
 mod victims;
 
-pub use crate::choice::cheapest_with;
+pub use crate::choice::{cheapest_with, cheapest_without};
 pub use crate::critical::{HIDDEN_BELOW_BYTES, critical_below_bytes};
 
 pub use crate::gate::{Gate, Gates};

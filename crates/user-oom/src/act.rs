@@ -6,7 +6,7 @@ use oom_policy::{
     Action, Candidate, Cause, Cost, Decision, Event, Level, Moment, Process, ProcessId,
 };
 use reaper::{ReapError, Reaper, Signalled, Tally};
-use sensors::{CommandLine, ProcRoot, ProcessTable};
+use sensors::{ProcRoot, ProcessTable};
 
 use crate::error::errno;
 use crate::holds::Holds;
@@ -14,7 +14,7 @@ use crate::paused::{self, PausedUnits};
 use crate::tell::episode::{Ending, Episode};
 use crate::tell::fates::Fates;
 use crate::tell::narrator::{Decided, Done, Narrator, Took};
-use crate::tell::record::{KillReason, Record, Signal, UnitLine, Victim};
+use crate::tell::record::{KillReason, OwnWords, Record, Signal, UnitLine, Victim};
 use crate::tell::scribe::Scribe;
 use crate::wait::Wait;
 
@@ -253,11 +253,11 @@ impl Executor {
         took: Took,
         means: Means<'_>,
         table: &mut ProcessTable,
-        command: impl Fn(ProcessId) -> Option<CommandLine>,
+        words: impl Fn(ProcessId) -> OwnWords,
         scribe: &mut Scribe,
     ) {
         let score = |pid| score(table, means, pid);
-        self.narrator.tell(decided, took, score, command, scribe);
+        self.narrator.tell(decided, took, score, words, scribe);
     }
 
     /// A round of ends begins. One that only waits for a victim that stays is
@@ -450,7 +450,7 @@ mod tests {
                         Took::default(),
                         means,
                         &mut table,
-                        |_| None,
+                        |_| OwnWords::default(),
                         &mut scribe,
                     );
                     executor.set_aside(now, |id| guard.awaits(id), &mut scribe);

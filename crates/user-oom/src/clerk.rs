@@ -5,6 +5,7 @@
 //! nothing here: it writes to one of two copies while the thread may read the
 //! other, and passes a turn where it cannot.
 
+use std::cmp::Reverse;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,8 +19,11 @@ use control::{
     RefusedEntry, Relief, Reply, Request, Status, may_ask_relief,
 };
 use nix::errno::Errno;
-use oom_policy::{Candidate, Cost, Decision, Moment, PauseRefusal, Process, cheapest_with};
+use oom_policy::{
+    Candidate, Cost, Decision, Moment, PauseRefusal, Process, cheapest_with, cheapest_without,
+};
 
+use crate::buffer::reserve_to;
 use crate::enrol::Enroller;
 use crate::metrics::{Figures, MetricSample};
 use crate::peers::{Peers, Ticket, Wanted};
@@ -36,6 +40,10 @@ const QUEUE: usize = 16;
 pub(crate) const LINES: usize = 16;
 /// So many candidates are told at most.
 const MOST_ROWS: usize = 200;
+/// Of so many is told what would be killed in their place,
+const ALTERNATIVES: usize = 4;
+/// naming so many.
+const NAMED: usize = 5;
 /// To read and write JSON of a few levels.
 const STACK_BYTES: usize = 128 * 1024;
 /// A plan is told to all that ask for so long: drawing one takes the loop
@@ -63,6 +71,9 @@ pub(crate) struct Plans {
     pub(crate) drawn: Option<Moment>,
     pub(crate) warn: Plan,
     pub(crate) kill: Plan,
+    /// What was killed last, and when that was decided.
+    pub(crate) last: Plan,
+    pub(crate) last_at: Moment,
 }
 
 impl Plans {
@@ -71,9 +82,28 @@ impl Plans {
         if self.until != other.until {
             self.until = other.until;
             self.drawn = other.drawn;
-            self.warn.clone_from(&other.warn);
-            self.kill.clone_from(&other.kill);
+            self.warn.follow(&other.warn);
+            self.kill.follow(&other.kill);
         }
+        self.follow_last(other);
+    }
+
+    /// The same of what was killed.
+    pub(crate) fn follow_last(&mut self, other: &Self) {
+        if self.last_at != other.last_at {
+            self.last_at = other.last_at;
+            self.last.follow(&other.last);
+        }
+    }
+
+    /// The lines that say what else could have been killed in place of the victim
+    /// `pid`; none where it was not the last decision that killed it.
+    fn instead_of(&self, pid: u32, viewer: Viewer) -> String {
+        let place = self.last.place_of(pid);
+        let place = place.filter(|place| self.last.candidates[*place].chosen);
+        place.map_or_else(String::new, |place| {
+            format!("\n{}", self.last.alternatives(place, viewer))
+        })
     }
 }
 
@@ -100,20 +130,35 @@ impl Plan {
         self.uids.extend(self.candidates.iter().map(uid));
     }
 
-    /// For `peer`: of other users' processes only what all may know.
-    fn told(&self, level: Condition, peer: Peer, own_uid: u32) -> PlannedKill {
-        let sees_all = may_ask_relief(peer.uid, own_uid);
-        let mut rows: Vec<_> = self.candidates.iter().zip(&self.uids).collect();
-        rows.sort_by_key(|(it, _)| {
+    /// Becomes a copy of `other`, in the room that it has.
+    fn follow(&mut self, other: &Self) {
+        self.need_bytes = other.need_bytes;
+        self.frees_bytes = other.frees_bytes;
+        self.covers_need = other.covers_need;
+        self.candidates.clone_from(&other.candidates);
+        self.uids.clone_from(&other.uids);
+    }
+
+    /// Makes room for the candidates among so many processes.
+    pub(crate) fn reserve(&mut self, processes: usize) {
+        reserve_to(&mut self.candidates, processes);
+        reserve_to(&mut self.uids, processes);
+    }
+
+    /// For `viewer`: of other users' processes only what all may know.
+    fn told(&self, level: Condition, viewer: Viewer) -> PlannedKill {
+        let mut rows: Vec<_> = (0..).zip(&self.candidates).zip(&self.uids).collect();
+        rows.sort_by_key(|((_, it), _)| {
             let is_registered = it.explanation.value().is_some();
-            (!it.chosen, !is_registered, std::cmp::Reverse(it.held_bytes))
+            (!it.chosen, !is_registered, Reverse(it.held_bytes))
         });
         let count = rows.len();
         rows.truncate(MOST_ROWS);
         let unshown = u32::try_from(count - rows.len()).unwrap_or(u32::MAX);
-        let row = |(it, uid): (&Candidate, &u32)| CandidateRow {
+        let dear = self.dearest_chosen();
+        let row = |((place, it), uid): ((usize, &Candidate), &u32)| CandidateRow {
             pid: it.leader.pid,
-            name: (sees_all || peer.uid == *uid).then(|| it.name.to_string()),
+            name: viewer.may_name(*uid).then(|| it.name.to_string()),
             uid: *uid,
             processes: it.processes,
             value: it.explanation.value(),
@@ -122,6 +167,7 @@ impl Plan {
             frees_bytes: it.frees_bytes,
             growth_bytes_per_second: it.growth_bytes_per_second,
             chosen: it.chosen,
+            instead: dear.contains(&place).then(|| self.without(place, viewer)),
         };
         PlannedKill {
             level,
@@ -133,55 +179,132 @@ impl Plan {
         }
     }
 
+    /// Those chosen for which it is told what would be killed in their place.
+    fn dearest_chosen(&self) -> Vec<usize> {
+        let chosen = |place: &usize| self.candidates[*place].chosen;
+        let mut dear: Vec<_> = (0..self.candidates.len()).filter(chosen).collect();
+        dear.sort_by_key(|place| Reverse(self.candidates[*place].explanation.cost));
+        dear.truncate(ALTERNATIVES);
+        dear
+    }
+
     /// Why `pid` would be killed at the warn threshold, or not.
-    fn explain(&self, pid: u32, peer: Peer, own_uid: u32) -> Result<String, Denial> {
-        let place = self.candidates.iter().position(|it| it.leader.pid == pid);
-        let Some(it) = place.map(|place| &self.candidates[place]) else {
-            return Err(Denial::NoEntry {
-                why: format!(
-                    "process {pid} is not a candidate: it is gone, never killed, or part of \
-                     another's unit (see `user-oomctl list`)"
-                ),
-            });
+    fn explain(&self, pid: u32, viewer: Viewer) -> Result<String, Denial> {
+        let place = self.place_of(pid).ok_or_else(|| Denial::NoEntry {
+            why: format!(
+                "process {pid} is not a candidate: it is gone, never killed, or part of another's \
+                 unit (see `user-oomctl list`)"
+            ),
+        })?;
+        let fate = match self.candidates[place].chosen {
+            true => "would be killed",
+            false => "would be kept",
         };
-        let uid = place.and_then(|place| self.uids.get(place));
-        let sees_it = may_ask_relief(peer.uid, own_uid) || uid == Some(&peer.uid);
-        let name = if sees_it {
-            it.name.to_string()
-        } else {
-            "-".to_owned()
+        let alternatives = self.alternatives(place, viewer);
+        let need = self.need_bytes >> 20;
+        Ok(format!(
+            "{} {fate} at the warn threshold, where {need} MiB would be needed:\n{alternatives}",
+            self.described(place, viewer)
+        ))
+    }
+
+    /// The same of what was decided.
+    fn explain_kept(&self, pid: u32, ago: Duration, viewer: Viewer) -> Option<String> {
+        let place = self.place_of(pid)?;
+        let (ago, need) = (ago.as_secs_f64(), self.need_bytes >> 20);
+        let alternatives = self.alternatives(place, viewer);
+        Some(format!(
+            "{} was kept {ago:.1} s ago, when {need} MiB were needed:\n{alternatives}",
+            self.described(place, viewer)
+        ))
+    }
+
+    fn place_of(&self, pid: u32) -> Option<usize> {
+        self.candidates.iter().position(|it| it.leader.pid == pid)
+    }
+
+    fn described(&self, place: usize, viewer: Viewer) -> String {
+        let it = &self.candidates[place];
+        let (name, why, frees) = (self.name(it, viewer), it.explanation, it.frees_bytes >> 20);
+        format!("{name} ({why}; frees {frees} MiB)")
+    }
+
+    /// What was chosen, and the cheapest choice that treats the candidate at
+    /// `place` the other way.
+    fn alternatives(&self, place: usize, viewer: Viewer) -> String {
+        let chosen = self.candidates.iter().filter(|it| it.chosen);
+        let chosen: Vec<_> = chosen.copied().collect();
+        let ours = match &*chosen {
+            [] => "kill nothing: all candidates together free less".to_owned(),
+            _ => self.set(&chosen, viewer),
         };
-        let (need, frees) = (self.need_bytes >> 20, it.frees_bytes >> 20);
-        let why = it.explanation;
-        let begins = format!("{pid} {name} ({why}; frees {frees} MiB)");
-        let cost = |all: &[Candidate]| -> Cost { all.iter().map(|it| it.explanation.cost).sum() };
-        let chosen: Vec<_> = self
-            .candidates
-            .iter()
-            .filter(|it| it.chosen)
-            .copied()
-            .collect();
-        if it.chosen {
-            return Ok(format!(
-                "{begins} would be killed at the warn threshold: no other choice that frees the \
-                 {need} MiB needed costs less than {}",
-                cost(&chosen)
-            ));
+        let (which, other) = match self.candidates[place].chosen {
+            true => ("without it", self.without(place, viewer)),
+            false => {
+                let with = cheapest_with(&self.candidates, place, self.need_bytes);
+                ("with it   ", self.set_or_none(with, viewer))
+            }
+        };
+        format!("  cheapest choice      {ours}\n  cheapest {which}  {other}")
+    }
+
+    /// The cheapest choice that keeps the candidate at `place`.
+    fn without(&self, place: usize, viewer: Viewer) -> String {
+        let without = cheapest_without(&self.candidates, place, self.need_bytes);
+        self.set_or_none(without, viewer)
+    }
+
+    fn set_or_none(&self, chosen: Option<Vec<Candidate>>, viewer: Viewer) -> String {
+        chosen.map_or_else(
+            || format!("none frees {} MiB", self.need_bytes >> 20),
+            |chosen| self.set(&chosen, viewer),
+        )
+    }
+
+    /// `kill 740 resnet and 741 sort: cost 9`
+    fn set(&self, chosen: &[Candidate], viewer: Viewer) -> String {
+        let cost: Cost = chosen.iter().map(|it| it.explanation.cost).sum();
+        let mut chosen: Vec<_> = chosen.iter().collect();
+        chosen.sort_by_key(|it| Reverse(it.explanation.cost));
+        let named = chosen.iter().take(NAMED).map(|it| self.name(it, viewer));
+        let mut names: Vec<_> = named.collect();
+        let others = chosen.len() - names.len();
+        if others > 0 {
+            names.push(format!("{others} others"));
         }
-        let place = place.unwrap_or(0);
-        let with = cheapest_with(&self.candidates, place, self.need_bytes);
-        Ok(match with {
-            None => format!(
-                "{begins} would be kept at the warn threshold: no choice that has it frees the \
-                 {need} MiB needed"
-            ),
-            Some(with) => format!(
-                "{begins} would be kept at the warn threshold: of the choices that free the {need} \
-                 MiB needed, the cheapest that has it costs {}, and the one without it {}",
-                cost(&with),
-                cost(&chosen)
-            ),
-        })
+        let last = names.pop().unwrap_or_default();
+        let and = if names.is_empty() { "" } else { " and " };
+        format!("kill {}{and}{last}: cost {cost}", names.join(", "))
+    }
+
+    /// Its pid, and its name where `viewer` may know it.
+    fn name(&self, it: &Candidate, viewer: Viewer) -> String {
+        let place = self.place_of(it.leader.pid);
+        let uid = place.and_then(|place| self.uids.get(place));
+        match uid {
+            Some(uid) if viewer.may_name(*uid) => format!("{} {}", it.leader.pid, it.name),
+            _ => format!("{} -", it.leader.pid),
+        }
+    }
+}
+
+/// Which processes' names may be told.
+#[derive(Clone, Copy, Debug)]
+struct Viewer {
+    uid: u32,
+    sees_all: bool,
+}
+
+impl Viewer {
+    fn new(peer: Peer, own_uid: u32) -> Self {
+        Self {
+            uid: peer.uid,
+            sees_all: may_ask_relief(peer.uid, own_uid),
+        }
+    }
+
+    fn may_name(self, uid: u32) -> bool {
+        self.sees_all || self.uid == uid
     }
 }
 
@@ -600,10 +723,13 @@ impl Desk {
             Request::Plan { level } => {
                 return self.plan(now, peer, |number| Ticket::Plan(number, *level));
             }
-            Request::Explain { pid } => match self.look(|it| it.fates.tell(now, *pid)) {
-                Reply::Fate(fate) => Reply::Told(fate.to_string()),
-                _ => return self.plan(now, peer, |number| Ticket::Explain(number, *pid)),
-            },
+            Request::Explain { pid } => {
+                let viewer = Viewer::new(peer, self.enroller.own_uid);
+                match self.look(|picture| explained(picture, now, *pid, viewer)) {
+                    Some(reply) => reply,
+                    None => return self.plan(now, peer, |number| Ticket::Explain(number, *pid)),
+                }
+            }
             Request::History => Reply::History(self.look(|it| it.fates.all(now))),
             Request::Register { .. } | Request::Unregister { .. } | Request::Saved { .. } => {
                 let done = self.enroller.carry_out(peer, request);
@@ -712,24 +838,38 @@ fn denial(why: NotTurned) -> Denial {
     Denial::NotPaused { why }
 }
 
+/// What was done to `pid`, or while memory is short, was decided about it last.
+/// `None`: a plan says what would be done.
+fn explained(picture: &Picture, now: Moment, pid: u32, viewer: Viewer) -> Option<Reply> {
+    let plans = &picture.plans;
+    if let Reply::Fate(fate) = picture.fates.tell(now, pid) {
+        let instead = plans.instead_of(pid, viewer);
+        return Some(Reply::Told(format!("{fate}{instead}")));
+    }
+    let ago = now.since(plans.last_at);
+    (picture.status.level != Condition::Ok).then(|| {
+        let told = plans.last.explain_kept(pid, ago, viewer);
+        told.map_or(Denial::Busy {}.into(), Reply::Told)
+    })
+}
+
 /// What waits for a plan is told this, once there is one or memory is short.
 fn plan_told(picture: &Picture, peer: Peer, own_uid: u32, ticket: Ticket) -> Option<Reply> {
     let (Ticket::Plan(number, _) | Ticket::Explain(number, _)) = ticket else {
         return None;
     };
+    let viewer = Viewer::new(peer, own_uid);
     let plans = &picture.plans;
     if plans.until < number {
         let is_short = picture.status.level != Condition::Ok;
         return is_short.then(|| Denial::Busy {}.into());
     }
     Some(match ticket {
-        Ticket::Plan(_, Condition::Kill) => {
-            Reply::Plan(plans.kill.told(Condition::Kill, peer, own_uid))
-        }
-        Ticket::Explain(_, pid) => match plans.warn.explain(pid, peer, own_uid) {
+        Ticket::Plan(_, Condition::Kill) => Reply::Plan(plans.kill.told(Condition::Kill, viewer)),
+        Ticket::Explain(_, pid) => match plans.warn.explain(pid, viewer) {
             Ok(told) => Reply::Told(told),
             Err(denial) => denial.into(),
         },
-        _ => Reply::Plan(plans.warn.told(Condition::Warn, peer, own_uid)),
+        _ => Reply::Plan(plans.warn.told(Condition::Warn, viewer)),
     })
 }

@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use oom_policy::{
     Action, Answer, Ask, Decision, Depth, Effect, Effects, Event, Guard, Level, Memory, Moment,
-    NextKill, PauseRefusal, Process, ProcessId, Refusal,
+    NextKill, PauseRefusal, Process, ProcessId, Refusal, Verdict,
 };
 use sensors::ReadError;
 use terminal::chain;
@@ -32,7 +32,7 @@ use crate::reload::{Change, Outcome, ReloadRequest, Reloads};
 use crate::senses::{Senses, say_once};
 use crate::tell::main_log;
 use crate::tell::narrator::{Decided, Took};
-use crate::tell::record::{Record, Shortfalls, Victim};
+use crate::tell::record::{OwnWords, Record, Shortfalls, Victim};
 use crate::tell::scribe::Scribe;
 use crate::turns::{NotTurned, Turns, UnitWish};
 use crate::values::Values;
@@ -391,14 +391,23 @@ impl Daemon {
     }
 
     fn tell(&mut self, now: Moment) {
+        let decision = self.guard.decision();
+        if decision.verdict == Verdict::Chosen {
+            self.plans.last.take(decision, &self.senses.processes);
+            self.plans.last_at = now;
+        }
         self.show();
         let decided = decided(&self.guard, &self.senses.processes, &self.round);
         let means = means(&self.wait, &self.round);
         let (table, scribe) = (&mut self.senses.table, &mut self.scribe);
         let surveyor = &self.senses.surveyor;
-        let command = |id| surveyor.command(id);
+        let values = &self.values;
+        let words = |id| OwnWords {
+            command: surveyor.command(id),
+            labels: values.labels(id),
+        };
         self.executor
-            .tell(decided, self.round.took, means, table, command, scribe);
+            .tell(decided, self.round.took, means, table, words, scribe);
         let guard = &self.guard;
         self.executor.set_aside(now, |id| guard.awaits(id), scribe);
         // While memory cannot be read, what came back is not known.
@@ -465,6 +474,7 @@ impl Daemon {
             self.guard.reserve(room);
             self.executor.reserve(room);
         }
+        self.plans.last.reserve(processes.capacity());
         self.senses.refresh();
     }
 
@@ -870,6 +880,11 @@ impl Daemon {
             read: self.round.took.read,
             choose: self.round.took.choose,
         };
+        if self.guard.level() == Level::Ok {
+            let room = self.senses.processes.capacity();
+            picture.plans.last.reserve(room);
+        }
+        picture.plans.follow_last(&self.plans);
     }
 
     fn condition(&self) -> control::Condition {

@@ -15,11 +15,10 @@ use oom_policy::{
     Candidate, Cause, Checkpoint, Cost, Decision, Depth, Effects, Event, Guard, Level, Moment,
     NextKill, Process, ProcessId, Refusal, Settings, Verdict,
 };
-use sensors::CommandLine;
 
 use crate::buffer::touched;
 use crate::tell::bell::Bell;
-use crate::tell::record::{Record, Signal, Victim};
+use crate::tell::record::{OwnWords, Record, Signal, Victim};
 
 /// What the guard remembers is noted so often while all is quiet.
 const STATE_EVERY: Duration = Duration::from_secs(60);
@@ -438,7 +437,7 @@ impl Drop for Recorder {
 pub(crate) struct NotedSignal {
     pub(crate) time: SystemTime,
     pub(crate) victim: Victim,
-    pub(crate) command: Option<CommandLine>,
+    pub(crate) words: OwnWords,
     pub(crate) signal: Signal,
     pub(crate) dry: bool,
 }
@@ -461,7 +460,7 @@ impl SignalNotes {
     pub(crate) fn follow(&mut self, record: &Record) {
         if let Record::Signalled {
             victim,
-            command,
+            words,
             signal,
             dry,
             ..
@@ -470,7 +469,7 @@ impl SignalNotes {
             let _ = self.ring.push(NotedSignal {
                 time: SystemTime::now(),
                 victim: *victim,
-                command: *command,
+                words: *words,
                 signal: *signal,
                 dry: *dry,
             });

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use journal::{Account, Error, Line, ProcessRow, SignalLine, Writer};
+use journal::{Account, Error, Line, ProcessRow, SignalLine, SystemJournal, Writer};
 use oom_policy::{Candidate, Moment};
 use terminal::chain;
 
@@ -27,6 +27,8 @@ struct Recording {
     noted: rtrb::Consumer<Noted>,
     signals: rtrb::Consumer<NotedSignal>,
     writer: Writer,
+    /// `None` where it is not told.
+    system: Option<SystemJournal>,
     accounts: Accounts,
     lane: Lane,
     /// That it cannot be written was said.
@@ -44,6 +46,7 @@ struct Recording {
 /// The kernel has no descriptor or no thread for it.
 pub(crate) fn spawn(
     writer: Writer,
+    system: Option<SystemJournal>,
     accounts: Accounts,
     lane: Lane,
     processes: usize,
@@ -57,6 +60,7 @@ pub(crate) fn spawn(
         noted,
         signals,
         writer,
+        system,
         accounts,
         lane,
         was_said: false,
@@ -157,6 +161,9 @@ impl Recording {
     }
 
     fn take(&mut self, line: &Line) {
+        if let Some(system) = &self.system {
+            system.tell(line);
+        }
         let written = self.writer.take(line, &text(SystemTime::now()));
         self.say(written);
     }
@@ -204,7 +211,8 @@ impl Recording {
             name: victim.name,
             uid: victim.uid,
             user: self.accounts.name(victim.uid).map(ToOwned::to_owned),
-            command: signalled.command.map(|command| command.to_string()),
+            command: signalled.words.command.map(|it| it.to_string()),
+            labels: signalled.words.labels.map(|it| it.to_string()),
             value: victim.value,
             rss_bytes: victim.rss_bytes,
         }

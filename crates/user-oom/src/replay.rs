@@ -16,7 +16,7 @@ use crate::tell::accounts::Accounts;
 use crate::tell::lane::Desk;
 use crate::tell::narrator::{Decided, Done, Narrator, Took};
 use crate::tell::page::Page;
-use crate::tell::record::{Signal, UnitLine, Victim};
+use crate::tell::record::{OwnWords, Signal, UnitLine, Victim};
 use crate::tell::scribe::Scribe;
 
 /// Replays the journal in the file or directory `path`.
@@ -91,13 +91,13 @@ pub(crate) fn replay(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // A reader that has seen enough is no error.
     let _ = writeln!(io::stderr(), "user-oom: {line}");
 }
 
 /// Prints what was decided as the daemon does.
-struct Printer {
+pub(crate) struct Printer {
     desk: Desk,
     scribe: Scribe,
     narrator: Narrator,
@@ -108,7 +108,7 @@ struct Printer {
 }
 
 impl Printer {
-    fn new() -> Result<Self, Error> {
+    pub(crate) fn new() -> Result<Self, Error> {
         let (scribe, desk) = Scribe::unwritten().map_err(system("print"))?;
         let out: Box<dyn Write> = Box::new(anstream::stdout());
         Ok(Self {
@@ -124,23 +124,28 @@ impl Printer {
 
     /// The wall clock, and signals.
     fn follow(&mut self, line: &Line, replay: &Replay) {
-        match line {
-            Line::State { at, time, .. } => {
-                let time = time.parse::<Timestamp>().unwrap_or_default();
-                self.origin = time.as_second() - seconds(*at);
-            }
-            Line::Sent(of) => self.sent(of.at, of.id, replay),
-            _ => {}
+        self.keep_time(line);
+        if let Line::Sent(of) = line {
+            self.sent(of.at, of.id, replay);
         }
     }
 
-    fn decided(&mut self, at: Moment, decided: Decided<'_>) {
+    /// The wall clock.
+    pub(crate) fn keep_time(&mut self, line: &Line) {
+        if let Line::State { at, time, .. } = line {
+            let time = time.parse::<Timestamp>().unwrap_or_default();
+            self.origin = time.as_second() - seconds(*at);
+        }
+    }
+
+    pub(crate) fn decided(&mut self, at: Moment, decided: Decided<'_>) {
         let score = |pid| {
             Seen::position(decided.processes, pid)
                 .and_then(|place| decided.processes[place].oom_score)
         };
         let (took, scribe) = (Took::default(), &mut self.scribe);
-        self.narrator.tell(decided, took, score, |_| None, scribe);
+        let unknown = |_| OwnWords::default();
+        self.narrator.tell(decided, took, score, unknown, scribe);
         self.write(at);
     }
 
@@ -166,7 +171,7 @@ impl Printer {
             first,
             dry: false,
         };
-        self.scribe.tell(done.record(|_| None));
+        self.scribe.tell(done.record(|_| OwnWords::default()));
         self.write(at);
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use oom_policy::{Moment, PauseWord, ProcessId, Worth};
 use sensors::ProcRoot;
-use value_registry::{Notice, Registry};
+use value_registry::{Labels, Notice, Registry};
 
 use crate::refusals::Refusals;
 use crate::registry_turn::{RegistryTurn, lookup, severity};
@@ -49,6 +49,12 @@ impl Values {
     /// What the entry of `id` says of pausing.
     pub(crate) fn pause_word(&self, id: ProcessId) -> Option<PauseWord> {
         self.registry.pause_word(id)
+    }
+
+    /// The labels of its entry.
+    pub(crate) fn labels(&self, id: ProcessId) -> Option<Labels> {
+        let labels = self.registry.labels(id);
+        labels.filter(|labels| !labels.is_empty())
     }
 
     /// All that are registered.

@@ -84,6 +84,7 @@ fn explain_says_what_was_done_to_a_victim() {
         told.contains("gone after").then_some(told)
     });
     assert!(told.contains("(value 1): SIGTERM"), "{told}");
+    assert!(told.contains("cheapest without it  none frees"), "{told}");
     assert!(told.contains("low memory (warn)"), "{told}");
 }
 
@@ -219,6 +220,10 @@ fn plan_and_explain_say_what_would_be_killed_and_what_another_choice_would_cost(
         flat.contains("would need 80 MiB and kill these (SIGTERM)"),
         "{plan}"
     );
+    let instead = |cost: &str| format!("instead: kill {} test_proc1: cost {cost}", nine.pid());
+    // One that is counted as growing costs half.
+    let either = |one: String, other: String| flat.contains(&one) || flat.contains(&other);
+    assert!(either(instead("9"), instead("4.5")), "{plan}");
     let (killed, kept) = flat.split_once("It would keep:").expect("both are told");
     assert!(
         killed.contains(&format!("{} test_proc1", one.pid())),
@@ -241,20 +246,23 @@ fn plan_and_explain_say_what_would_be_killed_and_what_another_choice_would_cost(
         told.contains("would be kept at the warn threshold"),
         "{told}"
     );
-    // One that is counted as growing costs half.
-    let costs = ["9", "4.5"].into_iter().flat_map(|with| {
-        let without = ["1", "0.5"].into_iter();
-        without.map(move |cost| format!("has it costs {with}, and the one without it {cost}"))
-    });
-    assert!(
-        costs.into_iter().any(|costs| told.contains(&costs)),
-        "{told}"
-    );
+    let (pid_one, pid_nine) = (one.pid(), nine.pid());
+    let names_both = |which: &str, told: &str| {
+        let costs = [("1", "9"), ("1", "4.5"), ("0.5", "9"), ("0.5", "4.5")];
+        costs.iter().any(|(less, more)| {
+            told.contains(&format!(
+                "cheapest choice kill {pid_one} test_proc1: cost {less} cheapest {which} kill \
+                 {pid_nine} test_proc1: cost {more}"
+            ))
+        })
+    };
+    assert!(names_both("with it", &told), "{told}");
     let told = explain(one.pid());
     assert!(
         told.contains("would be killed at the warn threshold"),
         "{told}"
     );
+    assert!(names_both("without it", &told), "{told}");
     let other = std::process::id().to_string();
     fails(&stage, &["explain", &other], 1, "is not a candidate");
     // Nothing was done.
@@ -268,12 +276,11 @@ fn plan_and_explain_say_what_would_be_killed_and_what_another_choice_would_cost(
 fn history_tells_of_the_last_victims_and_plan_of_none_while_memory_is_short() {
     let stage = Stage::new();
     stage.set_available(PLENTY);
-    let mut daemon = stage.daemon(&["--grace", "0.1"]);
-    // The only one: memory stays short when it is gone.
-    let mut one = registered(&stage, &mut daemon, 1);
+    // Memory stays short: were the first gone, the other would be next.
+    let mut daemon = stage.daemon(&["--grace", "600"]);
+    let [nine, one] = two(&stage, &mut daemon);
     stage.set_available(SHORT);
     daemon.line_with(&format!("kill pid={} ", one.pid()));
-    one.killed_by();
     until("it is told", || {
         let history = said(&stage, &["history"]);
         history
@@ -282,6 +289,8 @@ fn history_tells_of_the_last_victims_and_plan_of_none_while_memory_is_short() {
     });
     let last = said(&stage, &["explain"]);
     assert!(last.contains(&format!("{} (value 1)", one.pid())), "{last}");
+    let without = format!("cheapest without it  kill {} test_proc1: cost", nine.pid());
+    assert!(last.contains(&without), "{last}");
     let json = said(&stage, &["history", "--json"]);
     assert!(json.starts_with(r#"{"victims":[{"#), "{json}");
     until("memory is short", || {
@@ -289,6 +298,11 @@ fn history_tells_of_the_last_victims_and_plan_of_none_while_memory_is_short() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         error.contains("memory is short").then_some(())
     });
+    // What was kept is explained by what was decided.
+    let kept = said(&stage, &["explain", &nine.pid().to_string()]);
+    assert!(kept.contains("was kept"), "{kept}");
+    let with = format!("cheapest with it     kill {} test_proc1: cost", nine.pid());
+    assert!(kept.contains(&with), "{kept}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use model::{Gain, PauseWord, ProcessId, Rate, Worth};
 
 use crate::clear::{Effort, Removal};
 use crate::directory::Directory;
-use crate::entry::{Given, Slip};
+use crate::entry::{Given, Labels, Slip};
 use crate::file::{FileIdentity, SeenFile, Traits};
 use crate::judge::verdict;
 use crate::limits::{Holder, Users};
@@ -95,6 +95,7 @@ struct Entry {
     saved: Instant,
     pause: Option<PauseWord>,
     slip: Option<Slip>,
+    labels: Labels,
     owner: u32,
     holder: Holder,
     identity: FileIdentity,
@@ -181,6 +182,10 @@ impl Book {
 
     pub(crate) fn pause_word(&self, id: ProcessId) -> Option<PauseWord> {
         self.known(id)?.pause
+    }
+
+    pub(crate) fn labels(&self, id: ProcessId) -> Option<Labels> {
+        Some(self.known(id)?.labels)
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = ProcessId> + '_ {
@@ -431,6 +436,7 @@ impl Book {
             saved,
             pause: given.pause,
             slip: given.slip,
+            labels: given.labels,
             owner: file.owner,
             holder,
             identity,

@@ -1,6 +1,8 @@
 //! An entry as text: its name, its first word, and what it says of pausing. No
 //! I/O.
 
+use std::fmt::{self, Write};
+
 use model::{PauseWord, Per, Rate};
 
 use crate::MAX_VALUE;
@@ -42,6 +44,66 @@ pub(crate) struct Given {
     pub(crate) rate: Option<Rate>,
     pub(crate) pause: Option<PauseWord>,
     pub(crate) slip: Option<Slip>,
+    pub(crate) labels: Labels,
+}
+
+/// The words of an entry behind its value: `alice resnet` of `8 alice resnet`.
+///
+/// Its user writes what it likes. [`fmt::Display`] puts one space between them,
+/// `?` for what is not printable ASCII, a backslash before quotes, and `…` at the
+/// end of what was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Labels {
+    bytes: [u8; Self::BYTES],
+    len: u8,
+    is_cut: bool,
+}
+
+impl Labels {
+    /// No more of them is kept.
+    pub const BYTES: usize = 46;
+
+    const NONE: Self = Self {
+        bytes: [0; Self::BYTES],
+        len: 0,
+        is_cut: false,
+    };
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn add(&mut self, word: &[u8]) {
+        let separator = if self.len == 0 { &b""[..] } else { b" " };
+        for byte in separator.iter().chain(word) {
+            match self.bytes.get_mut(usize::from(self.len)) {
+                Some(place) => {
+                    *place = *byte;
+                    self.len += 1;
+                }
+                None => self.is_cut = true,
+            }
+        }
+    }
+}
+
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in &self.bytes[..usize::from(self.len)] {
+            match byte {
+                b'"' | b'\\' => write!(f, "\\{}", char::from(*byte))?,
+                b' '..=b'~' => f.write_char(char::from(*byte))?,
+                _ => f.write_char('?')?,
+            }
+        }
+        if self.is_cut {
+            f.write_char('…')
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// What an entry says of pausing and cannot mean.
@@ -82,7 +144,9 @@ pub(crate) fn parse_entry(text: &[u8]) -> Result<Given, ValueError> {
     let rate = rate.map(parse_rate).transpose()?;
     let (mut asks, mut forbids, mut near) = (false, false, None);
     let mut before: &[u8] = b"";
+    let mut labels = Labels::NONE;
     for word in words {
+        labels.add(word);
         match word {
             // "do not pause" asks for the opposite.
             b"pause" if is_no(before) => near = Some(PauseWord::NoPause),
@@ -107,6 +171,7 @@ pub(crate) fn parse_entry(text: &[u8]) -> Result<Given, ValueError> {
         rate,
         pause,
         slip,
+        labels,
     })
 }
 

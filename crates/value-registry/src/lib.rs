@@ -90,7 +90,7 @@ mod registration;
 mod registry;
 mod stamp;
 
-pub use crate::entry::{Slip, ValueError, parse_worth};
+pub use crate::entry::{Labels, Slip, ValueError, parse_worth};
 pub use crate::error::RegistryError;
 pub use crate::notice::{Bearer, Notice, Obstacle};
 pub use crate::occupant::{Lookup, Occupant};

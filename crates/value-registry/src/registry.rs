@@ -19,7 +19,7 @@ use crate::events::Events;
 use crate::limits::Queue;
 use crate::occupant::Lookup;
 use crate::options::Options;
-use crate::{Notice, RegistryError};
+use crate::{Labels, Notice, RegistryError};
 
 /// Names of a look at everything that one refresh looks at. At some 40 µs a
 /// name the loop is held up for milliseconds at most.
@@ -296,6 +296,12 @@ impl Registry {
     #[must_use]
     pub fn pause_word(&self, id: ProcessId) -> Option<PauseWord> {
         self.book.pause_word(id)
+    }
+
+    /// The words of the entry of `id` behind its value.
+    #[must_use]
+    pub fn labels(&self, id: ProcessId) -> Option<Labels> {
+        self.book.labels(id)
     }
 
     /// All registered processes, by ascending pid.

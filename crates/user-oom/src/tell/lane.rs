@@ -208,7 +208,7 @@ mod tests {
     use oom_policy::{Name, ProcessId};
 
     use super::*;
-    use crate::tell::record::{KillReason, Signal, Victim};
+    use crate::tell::record::{KillReason, OwnWords, Signal, Victim};
 
     fn terminated(pid: u32) -> Record {
         Record::Signalled {
@@ -225,7 +225,7 @@ mod tests {
                 first_signal: None,
                 unit: None,
             },
-            command: None,
+            words: OwnWords::default(),
             signal: Signal::Term,
             why: KillReason::GraceIsOver,
             first: true,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use oom_policy::{Candidate, Cause, Decision, Memory, Process, ProcessId, Refusal, Verdict};
 
-use sensors::CommandLine;
-
 use crate::buffer::touched;
-use crate::tell::record::{Heading, KillReason, Legend, Record, Row, Signal, Treatment, Victim};
+use crate::tell::record::{
+    Heading, KillReason, Legend, OwnWords, Record, Row, Signal, Treatment, Victim,
+};
 use crate::tell::scribe::Scribe;
 
 /// Candidates that are printed beside the chosen and the registered.
@@ -54,7 +54,7 @@ pub(crate) enum Done {
 }
 
 impl Done {
-    pub(crate) fn record(self, command: impl Fn(ProcessId) -> Option<CommandLine>) -> Record {
+    pub(crate) fn record(self, words: impl Fn(ProcessId) -> OwnWords) -> Record {
         match self {
             Self::Signalled {
                 victim,
@@ -63,7 +63,7 @@ impl Done {
                 first,
                 dry,
             } => Record::Signalled {
-                command: command(victim.id),
+                words: words(victim.id),
                 victim,
                 signal,
                 why,
@@ -72,7 +72,7 @@ impl Done {
             },
             Self::Unsignalled { victim, errno } => Record::Unsignalled { victim, errno },
             Self::Paused { leader, cause, dry } => Record::Paused {
-                command: command(leader.id),
+                words: words(leader.id),
                 leader,
                 cause,
                 dry,
@@ -130,7 +130,7 @@ impl Narrator {
         decided: Decided<'_>,
         took: Took,
         score: impl FnMut(u32) -> Option<u16>,
-        command: impl Fn(ProcessId) -> Option<CommandLine>,
+        words: impl Fn(ProcessId) -> OwnWords,
         scribe: &mut Scribe,
     ) {
         let mut is_chosen = false;
@@ -168,7 +168,7 @@ impl Narrator {
             }
         }
         for done in self.done.drain(..) {
-            scribe.tell(done.record(&command));
+            scribe.tell(done.record(&words));
         }
         if is_chosen {
             self.tell_candidates(decided, score, scribe);

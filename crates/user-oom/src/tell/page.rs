@@ -13,12 +13,12 @@ use oom_policy::{
     Settings,
 };
 use reaper::Tally;
-use sensors::{Cgroup, CommandLine, KernelFunction};
+use sensors::{Cgroup, KernelFunction};
 
 use crate::tell::accounts::Accounts;
 use crate::tell::record::{
-    Deed, Folded, Heading, KillReason, Legend, PausedWords, Record, Row, Shortfalls, Signal,
-    Treatment, Victim,
+    Deed, Folded, Heading, KillReason, Legend, OwnWords, PausedWords, Record, Row, Shortfalls,
+    Signal, Treatment, Victim,
 };
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -141,7 +141,7 @@ impl<W: Write> Page<W> {
             Record::Blamed(blame) => self.blamed(out, time, blame),
             Record::Signalled {
                 victim,
-                command,
+                words,
                 signal,
                 why,
                 dry,
@@ -162,7 +162,7 @@ impl<W: Write> Page<W> {
                     "{time} {style}{verb}{style:#} pid={} signal={signal} name={} reason=\"{reason}\" {fields}{}",
                     victim.id.pid,
                     Word(&victim.name),
-                    CommandField(command.as_ref())
+                    WordFields(words)
                 )
             }
             Record::KilledByWatchdog {
@@ -189,7 +189,7 @@ impl<W: Write> Page<W> {
             Record::ComesBack(respawner) => comes_back(out, time, respawner),
             Record::Paused {
                 leader,
-                command,
+                words,
                 cause,
                 dry,
             } => {
@@ -200,7 +200,7 @@ impl<W: Write> Page<W> {
                     out,
                     "{time} {CAREFUL}{verb}{CAREFUL:#} {} reason=\"{reason}\" {fields}{}",
                     Identity(leader),
-                    CommandField(command.as_ref())
+                    WordFields(words)
                 )
             }
             Record::Unpaused { leader, errno } => {
@@ -999,12 +999,15 @@ impl Display for VictimFields<'_> {
     }
 }
 
-/// How it was started, last: it is the longest, and the victim's own words.
-struct CommandField<'a>(Option<&'a CommandLine>);
+/// The victim's own words, last: they are the longest.
+struct WordFields<'a>(&'a OwnWords);
 
-impl Display for CommandField<'_> {
+impl Display for WordFields<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        if let Some(labels) = self.0.labels {
+            write!(f, " labels=\"{labels}\"")?;
+        }
+        match self.0.command {
             Some(command) if !command.is_empty() => write!(f, " cmd=\"{command}\""),
             _ => Ok(()),
         }
@@ -1066,6 +1069,7 @@ mod tests {
     use std::time::Duration;
 
     use oom_policy::{Basis, Explanation, Name, ProcessId, Taker};
+    use sensors::CommandLine;
 
     use super::*;
     use crate::tell::record::UnitLine;
@@ -1113,7 +1117,10 @@ mod tests {
     fn signalled(victim: Victim, why: KillReason, dry: bool) -> Record {
         Record::Signalled {
             victim,
-            command: Some(CommandLine::new(b"python3\0train.py\0")),
+            words: OwnWords {
+                command: Some(CommandLine::new(b"python3\0train.py\0")),
+                labels: None,
+            },
             signal: Signal::Kill,
             why,
             first: true,

@@ -12,6 +12,7 @@ use oom_policy::{
 };
 use reaper::Tally;
 use sensors::{CommandLine, Implausible, KernelFunction};
+use value_registry::Labels;
 
 /// One thing to write down.
 #[derive(Debug)]
@@ -54,8 +55,8 @@ pub(crate) enum Record {
     Signalled {
         /// To which process.
         victim: Victim,
-        /// How it was started, where that is known.
-        command: Option<CommandLine>,
+        /// How it was started, and what its entry says.
+        words: OwnWords,
         /// Which.
         signal: Signal,
         /// What for.
@@ -82,8 +83,8 @@ pub(crate) enum Record {
     Paused {
         /// Its leader.
         leader: Victim,
-        /// How it was started, where that is known.
-        command: Option<CommandLine>,
+        /// How it was started, and what its entry says.
+        words: OwnWords,
         /// What for.
         cause: Cause,
         /// Whether it was only said (`--dryrun`).
@@ -271,6 +272,15 @@ pub(crate) struct Heading {
     pub(crate) read: Duration,
     /// Choosing did.
     pub(crate) choose: Duration,
+}
+
+/// What a process says of itself, or its user.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnWords {
+    /// How it was started, where that is known.
+    pub(crate) command: Option<CommandLine>,
+    /// The labels of its entry, where it has some.
+    pub(crate) labels: Option<Labels>,
 }
 
 /// One candidate.
