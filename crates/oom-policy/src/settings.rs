@@ -139,6 +139,21 @@ impl Settings {
         uid < self.first_ordinary_uid || (61_184..=65_519).contains(&uid) || uid == 65_534
     }
 
+    /// These, with what `other` says of all that a configuration can change while the
+    /// daemon runs.
+    #[must_use]
+    pub fn with_keys_of(&self, other: Self) -> Self {
+        Self {
+            // Those that cannot be changed, and those that are no keys.
+            pause: self.pause,
+            deadline: self.deadline,
+            last_call_deadline: self.last_call_deadline,
+            relief_interval: self.relief_interval,
+            shortest_look: self.shortest_look,
+            ..other
+        }
+    }
+
     /// Refuses what cannot be meant on any machine. Percent and bytes can be
     /// compared only where the totals are known: see [`Self::checked_on`].
     ///

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 use jiff::fmt::friendly::SpanParser;
+use journal::SystemJournal;
 use oom_policy::{Amount, Floor, Memory, Settings, SettingsError};
 
 use crate::classify::Patterns;
@@ -290,6 +291,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics_file: Option<PathBuf>,
 
+    /// Tell decisions and signals to systemd's journal too, which listens at this
+    /// socket [default: /run/systemd/journal/socket as root, without --meminfo]
+    #[arg(long, value_name = "PATH|off")]
+    journald: Option<Journal>,
+
     /// Read this file, and the drop-ins in config.d beside it [default:
     /// /etc/user-oom/config.toml, if it is there]
     #[arg(long, value_name = "PATH", help_heading = CONFIGURATION)]
@@ -311,6 +317,22 @@ pub(crate) struct Arguments {
     /// and print it; exit status 1 where a decision is not what was recorded
     #[arg(long, value_name = "PATH", help_heading = JOURNAL)]
     pub(crate) replay: Option<PathBuf>,
+
+    /// Tell what this configuration would have had done with what a journal has, a
+    /// file of it or the directory, up to where it parts from the record
+    #[arg(long, value_name = "PATH", help_heading = JOURNAL, conflicts_with = "replay")]
+    pub(crate) simulate: Option<PathBuf>,
+
+    /// With --simulate, give a process another value than it had, `740=9`; can be
+    /// repeated
+    #[arg(
+        long,
+        value_name = "PID=N",
+        help_heading = JOURNAL,
+        requires = "simulate",
+        value_parser = pid_and_value
+    )]
+    pub(crate) with_value: Vec<(u32, u32)>,
 
     /// Print the version
     #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
@@ -500,6 +522,15 @@ impl Arguments {
             None => {
                 (as_root && self.meminfo.is_none()).then_some((Path::new(DEFAULT_JOURNAL), false))
             }
+        }
+    }
+
+    /// Where systemd's journal listens, if it is told.
+    pub(crate) fn journald(&self, as_root: bool) -> Option<&Path> {
+        match &self.journald {
+            Some(Journal::Off) => None,
+            Some(Journal::In(path)) => Some(path),
+            None => (as_root && self.meminfo.is_none()).then_some(Path::new(SystemJournal::SOCKET)),
         }
     }
 
@@ -773,7 +804,7 @@ impl FromStr for Seconds {
     }
 }
 
-/// `DIR|off`.
+/// `DIR|off`, `PATH|off`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Journal {
     Off,
@@ -786,10 +817,19 @@ impl FromStr for Journal {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "off" => Ok(Self::Off),
-            "" => Err("expected a directory, or `off`".to_owned()),
+            "" => Err("expected a path, or `off`".to_owned()),
             path => Ok(Self::In(path.into())),
         }
     }
+}
+
+fn pid_and_value(text: &str) -> Result<(u32, u32), String> {
+    let most = value_registry::MAX_VALUE;
+    let both = text.split_once('=').and_then(|(pid, value)| {
+        let value = value.parse().ok().filter(|value| *value <= most)?;
+        Some((pid.parse().ok().filter(|pid| *pid > 0)?, value))
+    });
+    both.ok_or_else(|| format!("`{text}` is not a pid and a value from 0 to {most}: write `740=9`"))
 }
 
 /// As [`size_bytes`], where a decision has room.

@@ -35,6 +35,7 @@ mod replay;
 mod rulebook;
 mod senses;
 mod service;
+mod simulate;
 #[cfg(test)]
 mod stand_in;
 mod start;
@@ -87,6 +88,9 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
     }
     if let Some(path) = &asked.replay {
         return replay::replay(path);
+    }
+    if let Some(path) = &asked.simulate {
+        return simulate::simulate(path, &command_line, &asked.with_value);
     }
     let read = Configuration::read(&command_line);
     if asked.check_config {

@@ -169,15 +169,7 @@ impl Rereader {
         let settings = configuration
             .settings_on(&memory)
             .map_err(Error::Unusable)?;
-        let settings = Settings {
-            // Those that cannot be changed, and those that are no keys.
-            pause: self.settings.pause,
-            deadline: self.settings.deadline,
-            last_call_deadline: self.settings.last_call_deadline,
-            relief_interval: self.settings.relief_interval,
-            shortest_look: self.settings.shortest_look,
-            ..settings
-        };
+        let settings = self.settings.with_keys_of(settings);
         let arguments = &configuration.arguments;
         // Where it is short already, that is not the new configuration's doing.
         let is_short = self.settings.level(&memory) != Level::Ok;

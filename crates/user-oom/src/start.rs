@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use control::Place;
-use journal::{Folder, Machine, Writer};
+use journal::{Folder, Machine, SystemJournal, Writer};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -348,7 +348,12 @@ fn record(
     };
     let program = concat!("user-oom ", env!("CARGO_PKG_VERSION")).to_owned();
     let writer = Writer::new(folder.ok()?, program, machine);
-    recording::spawn(writer, Accounts::at(PASSWD), lane, processes)
+    let system = arguments.journald(geteuid().is_root()).and_then(|path| {
+        SystemJournal::at(path.to_owned())
+            .inspect_err(|err| log::warn!("systemd's journal is not told: {err}"))
+            .ok()
+    });
+    recording::spawn(writer, system, Accounts::at(PASSWD), lane, processes)
         .inspect_err(|err| log::warn!("no journal is kept: cannot start its thread: {err}"))
         .ok()
 }

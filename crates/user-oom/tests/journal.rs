@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -42,11 +43,20 @@ fn said(output: &Output) -> String {
 
 /// A daemon with a journal kills one of three; the journal's folder.
 fn recorded(stage: &Stage, arguments: &[&str]) -> (PathBuf, u32) {
+    let (folder, [_, _, one]) = recorded_of_three(stage, arguments);
+    (folder, one)
+}
+
+/// The same, and the pids of those that were worth 9, 5 and 1.
+fn recorded_of_three(stage: &Stage, arguments: &[&str]) -> (PathBuf, [u32; 3]) {
     let folder = stage.path("journal");
     let mut all = vec!["--journal", folder.to_str().expect("plain"), "--grace", "1"];
     all.extend(arguments);
     let mut daemon = stage.daemon(&all);
-    let [nine, five, one] = [9, 5, 1].map(|value| stage.process(value));
+    let [nine, five] = [9, 5].map(|value| stage.process(value));
+    let one = stage.unregistered();
+    let entry = "1 alice \"resnet\"\n";
+    fs::write(stage.entry(one.pid()), entry).expect("the registry is ours");
     for process in [&nine, &five, &one] {
         daemon.line_with(&format!("process {} is registered", process.pid()));
     }
@@ -57,7 +67,7 @@ fn recorded(stage: &Stage, arguments: &[&str]) -> (PathBuf, u32) {
     daemon.line_with("freed");
     let (status, heard) = daemon.end_by(Signal::SIGTERM);
     assert!(status.success(), "{heard:#?}");
-    (folder, one.pid())
+    (folder, [nine.pid(), five.pid(), one.pid()])
 }
 
 #[test]
@@ -111,7 +121,10 @@ fn what_is_wrong_with_a_journal_is_named_and_a_decision_that_is_another_fails_th
         .iter()
         .position(|line| line.starts_with("{\"signal\""));
     let signal = signal.expect("one was sent");
-    assert!(lines[signal].contains("\"user\":"), "{}", lines[signal]);
+    let labels = r#""labels":"alice \\\"resnet\\\"""#;
+    for part in ["\"user\":", labels] {
+        assert!(lines[signal].contains(part), "{}", lines[signal]);
+    }
     let mut damaged = lines.clone();
     damaged[signal] = damaged[signal].replace("\"time\"", "\"ti");
     let (status, said) = replayed(&stage, &(damaged.join("\n") + "\n"));
@@ -178,4 +191,196 @@ fn where_no_file_may_grow_the_daemon_kills_all_the_same_and_says_that_lines_are_
     let (_, said) = daemon.end_by(Signal::SIGTERM);
     let has_gaps = |line: &String| line.contains("the journal has gaps: cannot write");
     assert!(said.iter().any(has_gaps), "{said:#?}");
+}
+
+/// What a simulation says of the journal in `folder`, with these arguments beside
+/// those that the daemon had.
+fn simulated(stage: &Stage, folder: &Path, arguments: &[&str]) -> String {
+    let folder = folder.to_str().expect("plain");
+    let mut all = vec!["--simulate", folder, "--grace", "1"];
+    all.extend(arguments);
+    let program = Path::new(env!("CARGO_BIN_EXE_user-oom"));
+    let output = stage.command(program, &all).output().expect("it was built");
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+#[test]
+fn a_simulation_says_what_another_configuration_would_have_done_and_where_it_parts() {
+    let stage = Stage::new();
+    let (folder, [nine, five, one]) = recorded_of_three(&stage, &[]);
+    let with = |arguments: &[&str]| simulated(&stage, &folder, arguments);
+
+    let same = with(&[]);
+    assert!(same.contains("what is done is what was recorded"), "{same}");
+    assert!(!same.contains("parts from the record"), "{same}");
+
+    // With another value the next goes in its place, and 5 is lost rather than 1.
+    let value = format!("{one}=20");
+    let other = with(&["--with-value", &value]);
+    let recorded = format!("  recorded   kill {one} test_proc1: value lost 1, kept 14");
+    let simulated = format!("  simulated  kill {five} test_proc1: value lost 5, kept 29");
+    for part in [
+        ".jsonl:",
+        "here it parts from the record",
+        &recorded,
+        &simulated,
+    ] {
+        assert!(other.contains(part), "no `{part}` in {other}");
+    }
+    assert!(
+        other.contains("from there on the record does not tell"),
+        "{other}"
+    );
+
+    // A threshold below what was available has nothing killed.
+    let lower = with(&["-m", "5,2", "--recover", "6"]);
+    assert!(lower.contains(&recorded), "{lower}");
+    assert!(lower.contains("  simulated  nothing is done"), "{lower}");
+    assert!(
+        lower.contains("0 units killed, value lost 0, as far as"),
+        "{lower}"
+    );
+
+    // What needs more has two killed.
+    let more = with(&["--recover", "17"]);
+    let line = more
+        .lines()
+        .find(|line| line.starts_with("  simulated  kill"));
+    let line = line.unwrap_or_else(|| panic!("nothing is killed: {more}"));
+    assert!(
+        line.contains(&one.to_string()) && line.contains(&five.to_string()),
+        "{line}"
+    );
+    assert!(!line.contains(&nine.to_string()), "{line}");
+    assert!(line.contains("value lost 6, kept 9"), "{line}");
+
+    // What a record has only the outcome of is named.
+    let names = with(&["--avoid", "^ssh"]);
+    assert!(
+        names.contains("not simulated") && names.contains("avoid"),
+        "{names}"
+    );
+}
+
+/// The fields of a message in systemd's native protocol.
+fn fields(message: &[u8]) -> std::collections::BTreeMap<String, String> {
+    let mut fields = std::collections::BTreeMap::new();
+    let mut rest = message;
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let name = String::from_utf8(rest[..end].to_vec()).expect("a name");
+        let (length, value) = rest[end + 1..].split_at(8);
+        let length = u64::from_le_bytes(length.try_into().expect("eight bytes"));
+        let length = usize::try_from(length).expect("short");
+        let value_text = String::from_utf8(value[..length].to_vec()).expect("text");
+        assert_eq!(value[length], b'\n', "{name}");
+        fields.insert(name, value_text);
+        rest = &value[length + 1..];
+    }
+    assert!(rest.is_empty(), "{rest:?}");
+    fields
+}
+
+#[test]
+fn systemds_journal_is_told_of_decisions_and_signals_with_their_fields() {
+    let stage = Stage::new();
+    let path = stage.path("journald");
+    let socket = UnixDatagram::bind(&path).expect("the folder is ours");
+    let limit = Some(std::time::Duration::from_secs(60));
+    socket.set_read_timeout(limit).expect("it is a socket");
+    let (_, victim) = recorded(&stage, &["--journald", path.to_str().expect("plain")]);
+    let mut message = [0; 1 << 16];
+    let mut next_of = |kind: &str| loop {
+        let length = socket.recv(&mut message).expect("it is told");
+        let fields = fields(&message[..length]);
+        assert_eq!(fields["SYSLOG_IDENTIFIER"], "user-oom");
+        assert_eq!(fields["MESSAGE_ID"].len(), 32);
+        if fields.contains_key(kind) {
+            return fields;
+        }
+    };
+    let decision = next_of("USER_OOM_VERDICT");
+    let named = format!("Chose 1 of 3 candidates ({victim} test_proc1)");
+    assert!(decision["MESSAGE"].contains(&named), "{decision:?}");
+    assert_eq!(decision["USER_OOM_CANDIDATES"], "3");
+    let signal = next_of("USER_OOM_SIGNAL");
+    assert_ne!(decision["MESSAGE_ID"], signal["MESSAGE_ID"]);
+    for (name, value) in [
+        ("USER_OOM_SIGNAL", "SIGTERM"),
+        ("USER_OOM_NAME", "test_proc1"),
+        ("USER_OOM_LABELS", "alice \\\"resnet\\\""),
+        ("USER_OOM_VALUE", "1"),
+        ("PRIORITY", "4"),
+    ] {
+        assert_eq!(signal[name], value, "{signal:?}");
+    }
+}
+
+#[test]
+fn a_report_is_one_page_in_which_a_strangers_words_are_text() {
+    let stage = Stage::new();
+    let (folder, [nine, _, one]) = recorded_of_three(&stage, &[]);
+    // Names are the processes' own to choose, and so are command lines.
+    let hostile = text(&folder).into_iter().map(|line| {
+        let line = line.replace("\"test_proc1\"", "\"<script>x()</s>\"");
+        // Whether it is known in time depends on how busy the machine is.
+        let command = line.split_once("\"command\":");
+        let parts = command.and_then(|(head, rest)| {
+            let (_, tail) = rest.split_once(",\"labels\"")?;
+            Some((head, tail))
+        });
+        let words = r#""command":"<img src=x onerror=y> & ' \"","labels""#;
+        let line = parts.map_or_else(
+            || line.clone(),
+            |(head, tail)| format!("{head}{words}{tail}"),
+        );
+        line + "\n"
+    });
+    let hostile: String = hostile.collect();
+    let path = stage.path("hostile.jsonl");
+    fs::write(&path, hostile).expect("the folder is ours");
+    let report = |arguments: &[&Path]| {
+        let mut command = Command::new(stage.program("user-oomctl"));
+        command.arg("report").args(arguments);
+        command.output().expect("it was built")
+    };
+    let output = report(&[&path]);
+    let page = said(&output);
+    assert!(output.status.success(), "{page}");
+    for part in [
+        "<!DOCTYPE html>",
+        "<svg",
+        "Memory available",
+        "warn 400 MiB",
+        "prefers-color-scheme: dark",
+        "1 process killed, 0 paused; value lost 1, kept 14.",
+        "&lt;script&gt;x()&lt;/s&gt;",
+        "&lt;img src=x onerror=y&gt; &amp; &#39;",
+        "[alice",
+        &format!("{nine} &lt;script"),
+        &format!("kill {one} &lt;script"),
+    ] {
+        assert!(page.contains(part), "no `{part}` in {page}");
+    }
+    for part in ["<script", "<img", "http:", "https:", "url("] {
+        assert!(!page.contains(part), "`{part}` in {page}");
+    }
+    // Each element that is opened is closed.
+    for name in ["svg", "table", "tr", "td", "div", "text", "tspan"] {
+        let opened = [" ", ">"].map(|end| page.matches(&format!("<{name}{end}")).count());
+        let opened: usize = opened.iter().sum();
+        let closed = page.matches(&format!("</{name}>")).count();
+        assert_eq!(opened, closed, "{name} in {page}");
+    }
+
+    let to = stage.path("page.html");
+    assert!(report(&[&path, Path::new("-o"), &to]).status.success());
+    assert_eq!(fs::read_to_string(&to).expect("it is written"), page);
+    let output = report(&[&stage.path("nothing")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said(&output).contains("cannot read the journal: "),
+        "{output:?}"
+    );
 }
