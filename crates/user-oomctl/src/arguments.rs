@@ -63,6 +63,17 @@ pub(crate) enum Command {
     /// The last victims
     History,
 
+    /// A page for a browser of what a journal has: memory, processes, decisions
+    Report {
+        /// A file of a journal, its directory, or `last`: the last incident in
+        /// /var/lib/user-oom/journal
+        #[arg(value_name = "PATH|last")]
+        source: PathBuf,
+        /// Write it to this file [default: to standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+
     /// Give a process a value: `set 740 8`, `set 740 8 +3/h nopause`
     Set {
         /// The process

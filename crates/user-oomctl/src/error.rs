@@ -1,6 +1,7 @@
 //! What can go wrong, and how that is said.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use control::{ClientError, Denial, PlaceError};
@@ -38,6 +39,23 @@ pub enum Error {
     /// The doctor has found something.
     #[error("this machine lacks something for user-oom: see above")]
     Lacking,
+    /// The journal cannot be read.
+    #[error("cannot read the journal")]
+    Journal(#[source] journal::Error),
+    /// Nothing was decided in it.
+    #[error("nothing was decided in the journal `{}`", path.display())]
+    NothingDecided {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The page cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// Where to.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Standard output took no line.
     #[error("cannot print")]
     Print {
@@ -58,9 +76,13 @@ impl Error {
                 ExitCode::from(127)
             }
             Self::Run { .. } => ExitCode::from(126),
-            Self::NoAnswer(_) | Self::Refused(_) | Self::Lacking | Self::Print { .. } => {
-                ExitCode::FAILURE
-            }
+            Self::NoAnswer(_)
+            | Self::Refused(_)
+            | Self::Lacking
+            | Self::Journal(_)
+            | Self::NothingDecided { .. }
+            | Self::Write { .. }
+            | Self::Print { .. } => ExitCode::FAILURE,
         }
     }
 }

@@ -9,6 +9,7 @@ mod doctor;
 mod error;
 mod places;
 mod printer;
+mod report;
 mod run;
 
 use std::ffi::OsString;
@@ -115,6 +116,15 @@ fn carry_out(arguments: Arguments, mut printer: AnswerPrinter) -> Result<(), Err
             }
         }
         Command::Reload => printer.answer(&daemon?.ask(&Request::Reload)?),
+        Command::Report { source, output } => {
+            let page = report::page(&source)?;
+            match output {
+                Some(path) => {
+                    std::fs::write(&path, page).map_err(|source| Error::Write { path, source })
+                }
+                None => printer.write_unfolded(&page),
+            }
+        }
         Command::Doctor => doctor::examine(&daemon?, &mut printer),
         Command::Completions { shell } => {
             let mut command = Arguments::command();
