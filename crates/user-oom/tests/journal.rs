@@ -62,8 +62,9 @@ fn recorded_of_three(stage: &Stage, arguments: &[&str]) -> (PathBuf, [u32; 3]) {
     }
     stage.set_available(SHORT_OF_ONE);
     daemon.line_with(&format!("kill pid={} signal=SIGTERM", one.pid()));
-    daemon.line_with(&format!("kill pid={} signal=SIGKILL", one.pid()));
+    // Before it is gone, or another would be next.
     stage.set_available(PLENTY);
+    daemon.line_with(&format!("kill pid={} signal=SIGKILL", one.pid()));
     daemon.line_with("freed");
     let (status, heard) = daemon.end_by(Signal::SIGTERM);
     assert!(status.success(), "{heard:#?}");
