@@ -199,6 +199,7 @@ fn why(account: &Account) -> &'static str {
         Some(Cause::Stall) => "tasks stall on memory",
         Some(Cause::TimeSlice) => "what is paused has waited its turn",
         Some(Cause::Relief) => "relief was asked for",
+        Some(Cause::Word) => "a person asked for it",
         Some(Cause::LastCall) => "the kernel was about to kill",
         None => "a grace is over, or memory is back",
     }
