@@ -26,7 +26,7 @@ fn process(number: u32) -> Process {
         seen: Seen {
             parent: shell,
             session: SessionId(u64::from(shell)),
-            kernel_session: if number % 3 == 0 {
+            kernel_session: if number.is_multiple_of(3) {
                 shell
             } else {
                 id(number).pid
@@ -42,7 +42,7 @@ fn process(number: u32) -> Process {
             ..Seen::new(id(number))
         },
         dossier: Dossier {
-            value: (number % 10 == 0).then_some(100),
+            value: number.is_multiple_of(10).then_some(100),
             ..Dossier::default()
         },
     }

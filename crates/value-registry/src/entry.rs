@@ -292,7 +292,7 @@ mod tests {
 
     use model::{PauseWord, Per, Rate};
 
-    use super::{Given, Slip, ValueError, parse_entry, parse_pid};
+    use super::{Labels, Slip, ValueError, parse_entry, parse_pid};
     use crate::MAX_VALUE;
 
     fn parse_value(text: &[u8]) -> Result<u32, ValueError> {
@@ -304,15 +304,17 @@ mod tests {
         assert_eq!(parse_value(text), want, "{}", text.escape_ascii());
     }
 
+    /// That `text` gives a value of 8 and these.
+    #[track_caller]
+    fn check_given(text: &str, rate: Option<Rate>, pause: Option<PauseWord>, slip: Option<Slip>) {
+        let given = parse_entry(text.as_bytes());
+        let given = given.map(|it| (it.value, it.rate, it.pause, it.slip));
+        assert_eq!(given, Ok((8, rate, pause, slip)), "{text:?}");
+    }
+
     #[track_caller]
     fn check_pause(text: &str, pause: Option<PauseWord>, slip: Option<Slip>) {
-        let want = Given {
-            value: 8,
-            rate: None,
-            pause,
-            slip,
-        };
-        assert_eq!(parse_entry(text.as_bytes()), Ok(want), "{text:?}");
+        check_given(text, None, pause, slip);
     }
 
     #[test]
@@ -333,13 +335,7 @@ mod tests {
     fn a_word_behind_the_value_says_what_unsaved_work_adds() {
         #[track_caller]
         fn check(text: &str, points: u32, per: Per, pause: Option<PauseWord>) {
-            let want = Given {
-                value: 8,
-                rate: Some(Rate { points, per }),
-                pause,
-                slip: None,
-            };
-            assert_eq!(parse_entry(text.as_bytes()), Ok(want), "{text:?}");
+            check_given(text, Some(Rate { points, per }), pause, None);
         }
 
         check("8 +3/h", 3, Per::Hour, None);
@@ -348,6 +344,23 @@ mod tests {
         let (pause, nopause) = (Some(PauseWord::Pause), Some(PauseWord::NoPause));
         check("8 +3/h pause alice", 3, Per::Hour, pause);
         check("8 +3/h resnet nopause", 3, Per::Hour, nopause);
+    }
+
+    #[test]
+    fn labels_are_the_words_behind_value_and_rate_made_printable_and_cut() {
+        #[track_caller]
+        fn check(text: &[u8], want: &str) {
+            let given = parse_entry(text).expect("it has a value");
+            assert_eq!(given.labels.to_string(), want, "{}", text.escape_ascii());
+        }
+
+        check(b"8\nalice\n", "");
+        check(b"8 +3/h  alice\tresnet pause\nmore", "alice resnet pause");
+        check(b"8 \"a\\b\x1b[m\xff", "\\\"a\\\\b?[m?");
+        let just = "x".repeat(Labels::BYTES);
+        check(format!("8 {just}").as_bytes(), &just);
+        check(format!("8 {just}y").as_bytes(), &format!("{just}…"));
+        check(format!("8 {just} y").as_bytes(), &format!("{just}…"));
     }
 
     #[test]

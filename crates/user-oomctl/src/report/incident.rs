@@ -86,6 +86,9 @@ impl Incident {
             Line::LastCall { at, memory, .. } => self.point(*at, *memory),
             Line::Stalled { at, .. } => self.stalls.push(*at),
             Line::Decision(account) => {
+                // A state's is taken later than what it is of: at the start, once
+                // all is read.
+                self.origin = origin(account.at, &account.time);
                 for unit in account.first.iter().filter(|it| it.chosen) {
                     if account.verdict == Verdict::Paused
                         && let Some(life) = self.lives.get_mut(&unit.leader)
@@ -159,6 +162,13 @@ impl Incident {
     }
 }
 
+/// What [`Moment::ORIGIN`] was by the wall clock, which showed `time` at `at`.
+fn origin(at: Moment, time: &str) -> Timestamp {
+    let time = time.parse::<Timestamp>().unwrap_or_default();
+    let since = SignedDuration::try_from(at.since(Moment::ORIGIN)).unwrap_or_default();
+    time.checked_sub(since).unwrap_or(time)
+}
+
 /// All incidents in the file or directory `path` in which something was decided,
 /// the oldest first; and what is wrong with lines that are left out.
 ///
@@ -190,9 +200,7 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<Incident>, Vec<String>), journal:
                 follows,
                 guard,
             } if !follows || current.is_none() => {
-                let time = time.parse::<Timestamp>().unwrap_or_default();
-                let since = SignedDuration::try_from(at.since(Moment::ORIGIN)).unwrap_or_default();
-                let origin = time.checked_sub(since).unwrap_or(time);
+                let origin = origin(*at, time);
                 keep(current.replace(Incident::new(origin, &kernel, guard.settings())));
             }
             _ => {}
