@@ -24,7 +24,7 @@ pub use crate::line::{Account, Line, Machine, Of, Preface, SignalLine, VERSION};
 pub use crate::reader::{JournalReader, LinePlace, ReadLine};
 pub use crate::replay::{Replay, Step};
 pub use crate::row::ProcessRow;
-pub use crate::simulate::{DecisionMade, Simulation, Turn};
+pub use crate::simulate::{DecisionMade, Parting, Simulation};
 pub use crate::system::SystemJournal;
 pub use crate::table::{Difference, difference};
 pub use crate::writer::Writer;

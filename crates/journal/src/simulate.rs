@@ -56,7 +56,7 @@ pub struct DecisionMade {
 
 /// What came of a line.
 #[derive(Debug)]
-pub enum Turn {
+pub enum Parting {
     /// Nothing is done.
     Quiet,
     /// It cannot be used: no state comes before it, or lines are missing.
@@ -97,13 +97,13 @@ impl Simulation {
     }
 
     /// Takes in the next line.
-    pub fn take(&mut self, line: &Line) -> Turn {
+    pub fn take(&mut self, line: &Line) -> Parting {
         match line {
-            Line::Journal(_) | Line::Decision(_) | Line::Signal(_) => return Turn::Quiet,
+            Line::Journal(_) | Line::Decision(_) | Line::Signal(_) => return Parting::Quiet,
             Line::Lost { .. } => {
                 self.ours = None;
                 self.theirs.take(line);
-                return Turn::Quiet;
+                return Parting::Quiet;
             }
             Line::State { follows, guard, .. } => {
                 self.theirs.take(line);
@@ -117,9 +117,9 @@ impl Simulation {
                     self.wanted = None;
                     self.table_at = None;
                 }
-                return Turn::Quiet;
+                return Parting::Quiet;
             }
-            _ if self.ours.is_none() => return Turn::Skipped,
+            _ if self.ours.is_none() => return Parting::Skipped,
             _ => {}
         }
         if self.way == Way::Together
@@ -128,7 +128,7 @@ impl Simulation {
         {
             self.way = Way::Ahead;
             self.theirs.take(line);
-            return Turn::Parts {
+            return Parting::Parts {
                 ours: Some(ours),
                 theirs: None,
             };
@@ -160,18 +160,18 @@ impl Simulation {
             Way::Ahead => match theirs.filter(|theirs| does_something(&theirs.decision)) {
                 Some(theirs) => {
                     self.way = Way::Parted;
-                    Turn::Afterwards(Box::new(theirs))
+                    Parting::Afterwards(Box::new(theirs))
                 }
-                None => Turn::Quiet,
+                None => Parting::Quiet,
             },
-            Way::Parted => Turn::Quiet,
+            Way::Parted => Parting::Quiet,
         }
     }
 
     /// `theirs`: where the line is of a table.
-    fn go_on(&mut self, line: &Line, depth: Depth, theirs: Option<DecisionMade>) -> Turn {
+    fn go_on(&mut self, line: &Line, depth: Depth, theirs: Option<DecisionMade>) -> Parting {
         let Some(guard) = &mut self.ours else {
-            return Turn::Skipped;
+            return Parting::Skipped;
         };
         if let Line::KernelAsks { .. } = line {
             guard.kernel_asks();
@@ -185,7 +185,7 @@ impl Simulation {
                     }
                 }
             }
-            return Turn::Quiet;
+            return Parting::Quiet;
         };
         self.wanted = None;
         self.table.clone_from(&theirs.processes);
@@ -199,18 +199,18 @@ impl Simulation {
         let ours = self.decide(theirs.at, depth);
         let is_same = deeds(&theirs.decision).eq(ours.iter().flat_map(|it| deeds(&it.decision)));
         match (ours, does_something(&theirs.decision)) {
-            (None, false) => Turn::Quiet,
-            (Some(ours), true) if is_same => Turn::Same(ours),
+            (None, false) => Parting::Quiet,
+            (Some(ours), true) if is_same => Parting::Same(ours),
             (ours, true) => {
                 self.way = Way::Parted;
-                Turn::Parts {
+                Parting::Parts {
                     ours,
                     theirs: Some(Box::new(theirs)),
                 }
             }
             (ours, false) => {
                 self.way = Way::Ahead;
-                Turn::Parts { ours, theirs: None }
+                Parting::Parts { ours, theirs: None }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::path::Path;
 
-use journal::{DecisionMade, JournalReader, Line, Machine, ReadLine, Simulation, Turn};
+use journal::{DecisionMade, JournalReader, Line, Machine, Parting, ReadLine, Simulation};
 use oom_policy::{Cost, Memory, Settings, Verdict};
 
 use crate::configuration::Configuration;
@@ -71,15 +71,15 @@ pub(crate) fn simulate(
         }
         printer.keep_time(&line);
         match simulation.take(&line) {
-            Turn::Quiet => {}
-            Turn::Skipped => sums.skipped += 1,
-            Turn::Same(made) => {
+            Parting::Quiet => {}
+            Parting::Skipped => sums.skipped += 1,
+            Parting::Same(made) => {
                 sums.same += 1;
                 sums.recorded.add(&made);
                 sums.simulated.add(&made);
                 print(&mut printer, &made);
             }
-            Turn::Parts { ours, theirs } => {
+            Parting::Parts { ours, theirs } => {
                 sums.parts += 1;
                 if let Some(ours) = &ours {
                     sums.simulated.add(ours);
@@ -95,7 +95,7 @@ pub(crate) fn simulate(
                     Age(ours.as_deref())
                 ));
             }
-            Turn::Afterwards(made) => {
+            Parting::Afterwards(made) => {
                 sums.recorded.add(&made);
                 say(&format!(
                     "{place}: recorded afterwards: {}",
