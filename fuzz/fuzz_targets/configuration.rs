@@ -33,6 +33,7 @@ fuzz_target!(|text: &str| {
     let grammar = Grammar {
         keys: &keys,
         labels: &labels,
+        scope_keys: &["grace"],
     };
     let is_odd = |setting: &Setting| setting.value == Value::Text("odd".to_owned());
     let refusal = |setting: &Setting| is_odd(setting).then(|| "it is odd".to_owned());

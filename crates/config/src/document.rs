@@ -15,6 +15,13 @@ use crate::rules::CONDITIONS;
 const RULE: &str = "rule";
 /// and in it what a process is to be.
 const MATCH: &str = "match";
+/// The table of a scope,
+const SCOPE: &str = "scope";
+/// and in it which cgroup it is.
+const CGROUP: &str = "cgroup";
+
+/// What is said of one that is not written as a list of tables.
+const SCOPE_BEGINS: &str = "a scope begins with the line `[[scope]]`";
 
 /// More alike than this is a near miss, as clap has it.
 const NEAR: f64 = 0.7;
@@ -55,6 +62,8 @@ pub struct Grammar<'a> {
     pub keys: &'a [Keyword],
     /// The labels of a rule.
     pub labels: &'a [Keyword],
+    /// Which of the keys a scope may have of its own, beside `cgroup`.
+    pub scope_keys: &'a [&'a str],
 }
 
 /// What one file says, or several.
@@ -64,6 +73,17 @@ pub struct Document {
     pub settings: Vec<Setting>,
     /// Likewise.
     pub rules: Vec<RuleText>,
+    /// Likewise.
+    pub scopes: Vec<ScopeText>,
+}
+
+/// One scope, as a file has it.
+#[derive(Clone, Debug)]
+pub struct ScopeText {
+    /// Which cgroup, and where that stands.
+    pub cgroup: Setting,
+    /// What it has of its own.
+    pub settings: Vec<Setting>,
 }
 
 /// One rule, as a file has it.
@@ -82,6 +102,7 @@ impl Document {
     pub(crate) fn extend(&mut self, later: Self) {
         self.settings.extend(later.settings);
         self.rules.extend(later.rules);
+        self.scopes.extend(later.scopes);
     }
 }
 
@@ -109,7 +130,8 @@ pub fn parse(
 ) -> Result<Document, Mistakes> {
     let mut document = Parser::new(path, text);
     let found = document.document(grammar);
-    for setting in &found.settings {
+    let of_scopes = found.scopes.iter().flat_map(|scope| &scope.settings);
+    for setting in found.settings.iter().chain(of_scopes) {
         if let Some(said) = refusal(setting) {
             let said = format!("`{}`: {said}", setting.key);
             document.problems.push(setting.mark.problem(said));
@@ -152,6 +174,8 @@ impl<'a> Parser<'a> {
         for (name, value) in table.get_ref() {
             if *name.get_ref() == RULE {
                 document.rules = self.rules(name, value, grammar.labels);
+            } else if *name.get_ref() == SCOPE {
+                document.scopes = self.scopes(name, value, grammar);
             } else {
                 let setting = self.setting(name, value, grammar.keys);
                 document.settings.extend(setting);
@@ -161,6 +185,50 @@ impl<'a> Parser<'a> {
             .settings
             .sort_by_key(|setting| setting.mark.place());
         document
+    }
+
+    fn scopes(
+        &mut self,
+        name: &Spanned<Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+        grammar: Grammar<'_>,
+    ) -> Vec<ScopeText> {
+        let own = |key: &&Keyword| grammar.scope_keys.contains(&&*key.name);
+        let mut keys: Vec<_> = grammar.keys.iter().filter(own).cloned().collect();
+        keys.push(Keyword {
+            name: CGROUP.into(),
+            kind: Kind::Text,
+        });
+        let DeValue::Array(list) = value.get_ref() else {
+            self.refuse(name.span(), SCOPE_BEGINS.to_owned());
+            return Vec::new();
+        };
+        let scopes = list.iter().filter_map(|scope| self.scope(scope, &keys));
+        scopes.collect()
+    }
+
+    fn scope(&mut self, scope: &Spanned<DeValue<'_>>, keys: &[Keyword]) -> Option<ScopeText> {
+        let DeValue::Table(table) = scope.get_ref() else {
+            self.refuse(scope.span(), SCOPE_BEGINS.to_owned());
+            return None;
+        };
+        let refused = self.problems.len();
+        let mut settings: Vec<_> = table
+            .iter()
+            .filter_map(|(name, value)| self.setting(name, value, keys))
+            .collect();
+        if self.problems.len() > refused {
+            return None;
+        }
+        let Some(place) = settings.iter().position(|setting| setting.key == CGROUP) else {
+            let lacks =
+                "it does not say which cgroup: give one, such as `cgroup = \"/user.slice\"`";
+            self.refuse(scope.span(), lacks.to_owned());
+            return None;
+        };
+        let cgroup = settings.remove(place);
+        settings.sort_by_key(|setting| setting.mark.place());
+        Some(ScopeText { cgroup, settings })
     }
 
     fn rules(
@@ -333,6 +401,7 @@ mod tests {
         let grammar = Grammar {
             keys: &keys(),
             labels: &labels,
+            scope_keys: &["memory"],
         };
         super::parse(Path::new("f"), text, grammar, refusal)
     }
@@ -457,6 +526,58 @@ mod tests {
         assert_eq!(keys(&found.rules[0].conditions), ["name", "user"]);
         assert_eq!(keys(&found.rules[0].labels), ["value"]);
         assert_eq!(keys(&found.rules[1].conditions), ["exe"]);
+    }
+
+    #[test]
+    fn scopes_are_taken_in_the_order_of_the_file() {
+        let text =
+            "grace = 5\n[[scope]]\nmemory = \"20,10\"\ncgroup = \"/a\"\n[[scope]]\ncgroup = '/b'\n";
+        let found = parse(text, |_| None).unwrap();
+        let scopes: Vec<_> = found
+            .scopes
+            .iter()
+            .map(|scope| (scope.cgroup.value.clone(), scope.cgroup.mark.to_string()))
+            .collect();
+        let cgroup = |path: &str| Value::Text(path.to_owned());
+        assert_eq!(
+            scopes,
+            [
+                (cgroup("/a"), "f:4".to_owned()),
+                (cgroup("/b"), "f:6".to_owned())
+            ]
+        );
+        assert_eq!(found.scopes[0].settings.len(), 1);
+        assert_eq!(found.scopes[0].settings[0].key, "memory");
+        assert_eq!(found.settings.len(), 1);
+    }
+
+    #[test]
+    fn a_scope_that_cannot_be_meant_is_refused() {
+        refuses(
+            "scope = '/a'",
+            &["f:1:1: a scope begins with the line `[[scope]]`"],
+        );
+        refuses("scope = ['/a']", &["f:1:10: a scope begins"]);
+        refuses(
+            "[[scope]]\nmemory = 5",
+            &["f:1:1: it does not say which cgroup"],
+        );
+        refuses(
+            "[[scope]]\ncgruop = '/a'",
+            &["f:2:1: `cgruop` is not a key: did you mean `cgroup`?"],
+        );
+        refuses(
+            "[[scope]]\ncgroup = '/a'\ndryrun = true",
+            &["f:3:1: `dryrun` is not a key"],
+        );
+        refuses(
+            "[[scope]]\ncgroup = '/a'\nmemory = 'bad'",
+            &["f:3:10: `memory`: not so"],
+        );
+        refuses(
+            "[[scope]]\ncgroup = true",
+            &["f:2:10: `cgroup` takes a number or a string"],
+        );
     }
 
     #[test]

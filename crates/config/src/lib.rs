@@ -9,7 +9,7 @@
 //! use config::{Grammar, Keyword, Kind, Value};
 //!
 //! let keys = [Keyword { name: "grace".into(), kind: Kind::Text }];
-//! let grammar = Grammar { keys: &keys, labels: &[] };
+//! let grammar = Grammar { keys: &keys, labels: &[], scope_keys: &[] };
 //! let path = "config.toml".as_ref();
 //! let found = config::parse(path, "grace = \"5 s\"\n", grammar, |_| None).unwrap();
 //! assert_eq!(found.settings[0].value, Value::Text("5 s".to_owned()));
@@ -30,7 +30,7 @@ mod mistake;
 mod rules;
 
 pub use crate::document::{
-    Document, Grammar, Keyword, Kind, RuleText, Setting, Value, nearest, parse,
+    Document, Grammar, Keyword, Kind, RuleText, ScopeText, Setting, Value, nearest, parse,
 };
 pub use crate::file::{DEFAULT_PATH, FileError, Origin, read};
 pub use crate::mistake::{Mistake, Mistakes, Position};

@@ -348,6 +348,7 @@ mod tests {
         let grammar = Grammar {
             keys: &[],
             labels: &[super::text("label")],
+            scope_keys: &[],
         };
         let found = parse(Path::new("f"), &text, grammar, |_| None)?;
         let user = |name: &str| (name == "alice").then_some(1000);

@@ -73,4 +73,4 @@ pub use crate::place::{Door, InstanceLock, Place, PlaceError};
 pub use crate::reply::{CandidateRow, Denial, PlannedKill, RefusedEntry, Relief, Relieved, Reply};
 pub use crate::request::{Call, Request};
 pub use crate::station::Station;
-pub use crate::status::{Condition, Status};
+pub use crate::status::{Condition, ScopeStatus, Status};

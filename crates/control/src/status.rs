@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::message::{Mebibytes, milliseconds_or_null};
 
 /// How things are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The daemon's pid.
     pub pid: u32,
@@ -38,6 +38,30 @@ pub struct Status {
     /// does; `None` where that cannot be told.
     #[serde(default, rename = "full_in_ms", with = "milliseconds_or_null")]
     pub full_in: Option<Duration>,
+    /// The cgroups that are guarded beside what the rest is of.
+    #[serde(default)]
+    pub scopes: Vec<ScopeStatus>,
+}
+
+/// How a cgroup is that is guarded beside the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScopeStatus {
+    /// Its path.
+    pub cgroup: String,
+    /// How short it is; unknown where it is not there.
+    pub level: Condition,
+    /// Available memory in bytes.
+    pub available_bytes: u64,
+    /// Its limit in bytes.
+    pub total_bytes: u64,
+    /// Free swap in bytes.
+    pub swap_free_bytes: u64,
+    /// All swap in bytes.
+    pub swap_total_bytes: u64,
+    /// How many processes in it are registered.
+    pub registered: u32,
+    /// The warn threshold in bytes.
+    pub warn_bytes: u64,
 }
 
 /// How short the machine is.
@@ -77,10 +101,33 @@ impl fmt::Display for Status {
             ", {} registered, {} killed",
             self.registered, self.killed
         )?;
-        match self.paused {
-            0 => Ok(()),
-            paused => write!(f, ", {paused} paused"),
+        if self.paused > 0 {
+            write!(f, ", {} paused", self.paused)?;
         }
+        for scope in &self.scopes {
+            write!(f, "\ncgroup {}: {scope}", scope.cgroup.escape_debug())?;
+        }
+        Ok(())
+    }
+}
+
+/// For people, without what it is called.
+impl fmt::Display for ScopeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "level {}, ", self.level)?;
+        if self.level == Condition::Unknown {
+            return f.write_str("memory not readable");
+        }
+        write!(
+            f,
+            "memory {} of {} available (warn at {}), swap {} of {} free, {} registered",
+            Mebibytes(self.available_bytes),
+            Mebibytes(self.total_bytes),
+            Mebibytes(self.warn_bytes),
+            Mebibytes(self.swap_free_bytes),
+            Mebibytes(self.swap_total_bytes),
+            self.registered,
+        )
     }
 }
 

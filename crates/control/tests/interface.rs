@@ -209,6 +209,12 @@ proptest! {
             kill_bytes: warn_bytes / 2,
             full_in: (counts[0] > 0)
                 .then(|| std::time::Duration::from_millis(counts[0].into())),
+            scopes: vec![control::ScopeStatus {
+                cgroup: "/a.slice".to_owned(),
+                level,
+                available_bytes,
+                ..control::ScopeStatus::default()
+            }],
         };
         check_comes_across(&Request::Status, &Reply::Status(status));
     }

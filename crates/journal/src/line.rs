@@ -121,6 +121,9 @@ pub enum Line {
         process: ProcessRow,
         /// What is lost with it.
         lost: Cost,
+        /// It is not yet sent SIGKILL.
+        #[serde(default)]
+        has_grace: bool,
     },
     /// [`oom_policy::Guard::kernel_asks`]
     KernelAsks {
@@ -179,6 +182,9 @@ pub struct Machine {
     pub kernel: String,
     /// How many processors it has.
     pub processors: usize,
+    /// The cgroup that is guarded, where it is not the machine.
+    #[serde(default)]
+    pub cgroup: Option<String>,
     /// Its memory in bytes.
     pub memory_bytes: u64,
     /// Its swap in bytes.
@@ -268,10 +274,15 @@ impl Line {
             Event::PagedOut(id) => Self::PagedOut(of(id)),
             Event::Continued(id) => Self::Continued(of(id)),
             Event::PauseAsked { id, uid } => Self::PauseAsked { at, id, uid },
-            Event::Killed { process, lost } => Self::Killed {
+            Event::Killed {
+                process,
+                lost,
+                has_grace,
+            } => Self::Killed {
                 at,
                 process: ProcessRow(*process),
                 lost,
+                has_grace,
             },
         })
     }
@@ -304,11 +315,17 @@ impl Line {
             Self::PagedOut(of) => (of.at, Event::PagedOut(of.id)),
             Self::Continued(of) => (of.at, Event::Continued(of.id)),
             Self::PauseAsked { at, id, uid } => (*at, Event::PauseAsked { id: *id, uid: *uid }),
-            Self::Killed { at, process, lost } => (
+            Self::Killed {
+                at,
+                process,
+                lost,
+                has_grace,
+            } => (
                 *at,
                 Event::Killed {
                     process: &process.0,
                     lost: *lost,
+                    has_grace: *has_grace,
                 },
             ),
             Self::Journal(_)

@@ -81,12 +81,15 @@ pub enum Event<'a> {
         /// The user whose unit it is to be; `None`: whichever, as root may.
         uid: Option<u32>,
     },
-    /// The watchdog killed a process from the order of kills it was left.
+    /// A process was signalled that was not decided here: the watchdog killed it
+    /// from the order of kills it was left, or it is a victim of another scope.
     Killed {
         /// As of the last table.
         process: &'a Process,
         /// What is lost with it, as of that order.
         lost: Cost,
+        /// By SIGTERM: it has its grace.
+        has_grace: bool,
     },
 }
 

@@ -328,7 +328,11 @@ impl Guard {
             }
             Event::PagedOut(unit) => self.policy.paged_out(unit),
             Event::Continued(unit) => self.policy.continued(now, unit),
-            Event::Killed { process, lost } => self.policy.killed(now, process, lost),
+            Event::Killed {
+                process,
+                lost,
+                has_grace,
+            } => self.policy.killed(now, process, lost, has_grace),
         }
     }
 

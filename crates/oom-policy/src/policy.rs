@@ -745,15 +745,23 @@ impl Policy {
     }
 
     /// `process` was killed by the caller between two steps, by
-    /// [`Policy::will`]; `lost` is what that said. Its memory is pending.
-    pub(crate) fn killed(&mut self, now: Moment, process: &Process, lost: Cost) {
+    /// [`Policy::will`], with `lost` as that said; or it was signalled for another
+    /// scope. Its memory is pending. `has_grace`: by SIGTERM.
+    pub(crate) fn killed(&mut self, now: Moment, process: &Process, lost: Cost, has_grace: bool) {
         self.reserve(self.scope.victims.len() + 1);
-        let until = now + self.settings.deadline;
-        self.scope.victims.killed(process, until, lost);
+        let severity = if has_grace {
+            let grace = process.dossier.label.grace.unwrap_or(self.settings.grace);
+            self.scope.victims.terminated(process, now + grace, lost);
+            Severity::Warn
+        } else {
+            let until = now + self.settings.deadline;
+            self.scope.victims.killed(process, until, lost);
+            Severity::Kill
+        };
         if let Ok(record) = self.scope.growth.position(process.id) {
             self.scope.growth.end(record);
         }
-        self.scope.chosen_for = self.scope.chosen_for.max(Some(Severity::Kill));
+        self.scope.chosen_for = self.scope.chosen_for.max(Some(severity));
     }
 
     /// Charges what was lost with a victim, now that it is gone, to those of

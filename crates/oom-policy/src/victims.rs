@@ -240,6 +240,14 @@ impl Victims {
         }
     }
 
+    /// `process` was sent SIGTERM, unless it was a victim before.
+    pub(crate) fn terminated(&mut self, process: &Process, grace_until: Moment, cost: Cost) {
+        if self.find(process.id).is_none() {
+            self.terminate(process, grace_until, cost);
+            self.sort();
+        }
+    }
+
     /// To be called after additions: the list is searched by halves.
     pub(crate) fn sort(&mut self) {
         self.list.sort_unstable_by_key(|victim| victim.id);

@@ -449,12 +449,45 @@ fn what_the_watchdog_killed_is_awaited_and_not_killed_again() {
     let mut watched = Watched::settled(Surroundings::default(), &[job(), other()]);
     let process = &job();
     let lost = oom_policy::Cost::of_value(1);
-    assert_eq!(watched.tell(Event::Killed { process, lost }), []);
+    assert_eq!(
+        watched.tell(Event::Killed {
+            process,
+            lost,
+            has_grace: false
+        }),
+        []
+    );
     assert!(watched.guard.awaits(job().id));
     watched.tell(Event::Memory(memory(4)));
     let wanted = watched.table(Depth::Fast, &[job(), other()]);
     let acts = |effect: &Effect| matches!(effect, Effect::Act(_));
     assert!(!wanted.iter().any(acts), "{wanted:?}");
+}
+
+#[test]
+fn a_victim_of_another_scope_is_awaited_and_killed_here_where_that_is_urgent() {
+    let mut watched = Watched::settled(Surroundings::default(), &[job(), other()]);
+    let process = &job();
+    let signalled = |has_grace| Event::Killed {
+        process,
+        lost: oom_policy::Cost::ZERO,
+        has_grace,
+    };
+    assert_eq!(watched.tell(signalled(true)), []);
+    assert!(watched.guard.awaits(job().id));
+    watched.tell(Event::Memory(memory(8)));
+    let acts = |effect: &Effect| matches!(effect, Effect::Act(_));
+    let wanted = watched.table(Depth::Fast, &[job(), other()]);
+    assert!(!wanted.iter().any(acts), "it frees enough: {wanted:?}");
+    watched.tell(Event::Memory(memory(4)));
+    let wanted = watched.table(Depth::Fast, &[job(), other()]);
+    let kill = Effect::Act(Action::Kill(job().id));
+    assert!(wanted.contains(&kill), "{wanted:?}");
+    watched.tell(Event::Sent(job().id));
+    // What the other scope does about it then is no news.
+    watched.tell(signalled(true));
+    watched.tell(signalled(false));
+    assert!(watched.guard.awaits(job().id));
 }
 
 #[test]

@@ -473,7 +473,14 @@ mod wills {
         assert_eq!(first.id, job.id);
         let process = &job;
         let lost = first.lost;
-        policy.learn(2 * SECOND, Event::Killed { process, lost });
+        policy.learn(
+            2 * SECOND,
+            Event::Killed {
+                process,
+                lost,
+                has_grace: false,
+            },
+        );
         assert!(policy.guard.awaits(job.id));
         let decision = policy.step(2 * SECOND, &seen(5, vec![job, other]));
         assert_eq!(pending(decision), 20 * GIB);

@@ -100,6 +100,26 @@ impl Cgroup {
     /// All of [`CgroupError`] but [`CgroupError::Read`] and
     /// [`CgroupError::NoLimit`].
     pub fn find(proc: &Path, path: &Path) -> Result<Self, CgroupError> {
+        let cgroup = Self::named(proc, path)?;
+        if !cgroup.directory.is_dir() {
+            return Err(CgroupError::Absent {
+                path: path.to_owned(),
+                mount: cgroup.mount.path,
+            });
+        }
+        let file = cgroup.directory.join(cgroup.files().usage);
+        if !file.exists() {
+            return Err(CgroupError::NoController { file });
+        }
+        Ok(cgroup)
+    }
+
+    /// The same, whether or not it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`CgroupError::NotMounted`]; [`CgroupError::Absent`]: it cannot be there.
+    pub fn named(proc: &Path, path: &Path) -> Result<Self, CgroupError> {
         let mount = CgroupMount::of_memory(proc).ok_or_else(|| CgroupError::NotMounted {
             list: CgroupMount::list(proc),
         })?;
@@ -108,22 +128,18 @@ impl Cgroup {
             Ok(below) => mount.root.join(below),
             Err(_) => Path::new("/").join(path),
         };
-        let directory = mount.directory_of(&path_in).filter(|found| found.is_dir());
-        let directory = directory.ok_or_else(|| CgroupError::Absent {
-            path: path.to_owned(),
-            mount: mount.path.clone(),
-        })?;
-        let cgroup = Self {
+        let directory = mount
+            .directory_of(&path_in)
+            .ok_or_else(|| CgroupError::Absent {
+                path: path.to_owned(),
+                mount: mount.path.clone(),
+            })?;
+        Ok(Self {
             // Without what may be at the end of what was given.
             path: path_in.components().collect(),
             directory: directory.components().collect(),
             mount,
-        };
-        let file = cgroup.directory.join(cgroup.files().usage);
-        if !file.exists() {
-            return Err(CgroupError::NoController { file });
-        }
-        Ok(cgroup)
+        })
     }
 
     /// The topmost that we see. In a container that is its own; `None` where it
@@ -306,6 +322,17 @@ impl CgroupMemory {
         Ok(memory)
     }
 
+    /// One that is not there: found where it is made.
+    #[must_use]
+    pub fn absent(cgroup: Cgroup) -> Self {
+        Self {
+            cgroup,
+            levels: Vec::new(),
+            kills: None,
+            killed: None,
+        }
+    }
+
     /// What it may use of `machine`: the smallest limit on the way up is all there
     /// is, and what is available is what every one of them leaves, by itself and
     /// by page cache and slab that can be reclaimed, and no more than the
@@ -322,6 +349,9 @@ impl CgroupMemory {
     /// - [`ReadError::Missing`], [`ReadError::Implausible`]: it does not say what
     ///   is used.
     pub fn read(&mut self, machine: &Memory) -> Result<Memory, ReadError> {
+        if self.levels.is_empty() {
+            self.open_again()?;
+        }
         let mut memory = *machine;
         match self.narrow(&mut memory) {
             Err(err) if is_gone(&err) => self.open_again()?,
@@ -331,12 +361,14 @@ impl CgroupMemory {
         self.narrow(&mut memory).map(|_| memory)
     }
 
-    /// Its cgroup was removed, and may have been made anew.
+    /// Its cgroup was removed, or was not there yet, and may have been made since.
     fn open_again(&mut self) -> Result<(), ReadError> {
         let directory = &self.cgroup.directory;
-        if !directory.is_dir() {
+        // Without the controller there is the directory alone.
+        let usage = directory.join(self.cgroup.files().usage);
+        if let Some(path) = [directory, &usage].into_iter().find(|path| !path.exists()) {
             return Err(ReadError::Open {
-                path: directory.clone(),
+                path: path.clone(),
                 source: Errno::NOENT.into(),
             });
         }
@@ -392,7 +424,7 @@ fn kills(text: &[u8]) -> Option<u64> {
     lines.find_map(|line| decimal(line.strip_prefix(b"oom_kill ")?))
 }
 
-/// ENODEV: the cgroup was removed.
+/// Whether a file, or its cgroup, was removed (ENODEV).
 fn is_gone(err: &ReadError) -> bool {
     match err {
         ReadError::Open { source, .. } | ReadError::Read { source, .. } => matches!(

@@ -43,10 +43,11 @@ impl ProcessTable {
         }
     }
 
-    /// Asks again of some processes whether they are in the cgroup that is guarded:
+    /// Asks again of some processes which of the cgroups that are guarded they are in:
     /// of the youngest, since what starts a process moves it a moment later, and of
     /// the others in turn, since any may be moved at any time. After each scan;
-    /// allocates nothing, and asks nothing where the machine is guarded.
+    /// allocates nothing, and asks nothing where the
+    /// machine alone is guarded.
     pub fn ask_for_members(&mut self, ask: &mut dyn FnMut(Inquiry) -> bool) {
         let Some(from) = self.members_from else {
             return;
@@ -130,7 +131,7 @@ impl ProcessTable {
                 && !process.is_kernel_thread
                 && !self.is_given_up_on(index)
                 && !self.kept[index].missed
-                && self.kept[index].is_in_scope
+                && self.kept[index].scopes != 0
                 && is_worth_it(process);
             if is_due && !self.is_known(index) {
                 all_are_known = false;
@@ -283,7 +284,7 @@ impl ProcessTable {
     }
 
     pub(crate) fn can_be_measured(&self, index: usize) -> bool {
-        self.is_known(index) && !self.is_given_up_on(index) && self.kept[index].is_in_scope
+        self.is_known(index) && !self.is_given_up_on(index) && self.kept[index].scopes != 0
     }
 
     /// Whether all that had started by then, in clock ticks since boot, were
@@ -334,7 +335,7 @@ impl ProcessTable {
         kept.pid_namespace = identity.pid_namespace;
         kept.service = identity.service;
         kept.unit = identity.unit;
-        kept.is_in_scope = identity.is_in_scope.unwrap_or(kept.is_in_scope);
+        kept.scopes = identity.scopes.unwrap_or(kept.scopes);
         kept.identity_reads = kept.identity_reads.saturating_sub(1);
         // The same executable may have been started with other arguments.
         kept.label = Labelling::Due;

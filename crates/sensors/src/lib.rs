@@ -74,6 +74,7 @@ mod plausible;
 mod pressure;
 mod proc_root;
 mod process;
+mod scopes;
 mod share;
 mod shared_memory;
 mod smaps;
@@ -92,6 +93,7 @@ pub use crate::pausing::PauseFiles;
 pub use crate::plausible::{Implausible, Notified, NotifierLevel, bound};
 pub use crate::pressure::{PressureFile, PressureTrigger};
 pub use crate::proc_root::{KernelFunction, Lineage, ProcRoot, Runner};
+pub use crate::scopes::Scopes;
 pub use crate::survey::{
     CommandLine, Executable, Inquiry, Portrait, Survey, What, portray, survey,
 };

@@ -44,9 +44,9 @@ pub(crate) struct Kept {
     pub(crate) in_our_user_namespace: bool,
     /// Where systemd keeps it, once that was read (or its parent's was).
     pub(crate) unit: Option<Grouping>,
-    /// Whether it may be chosen at all: where a cgroup is guarded, as far as it is
-    /// in that; its parent's until that was read.
-    pub(crate) is_in_scope: bool,
+    /// The scopes for which it may be chosen, a bit each: those that it is in, its
+    /// parent's until that was read.
+    pub(crate) scopes: u32,
     /// How often its identity is to be read yet. It is read twice:
     /// what starts a process may move it into another cgroup a moment later.
     pub(crate) identity_reads: u8,
@@ -180,7 +180,7 @@ impl Kept {
             executable: 0,
             in_our_user_namespace: true,
             unit,
-            is_in_scope: true,
+            scopes: 1,
             identity_reads: IDENTITY_READS,
             asked: false,
             ties: Ties::Due,

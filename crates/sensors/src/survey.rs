@@ -29,10 +29,10 @@ use rustix::fs::{AtFlags, CWD, RawDir, StatxFlags, readlink, readlinkat_raw, sta
 use rustix::io::pread;
 
 use crate::cgroup::{Grouping, hash, line_names_unit, service_of_line, unit_of_line};
-use crate::cgroup_memory::Cgroup;
 use crate::file::for_each_line;
 use crate::number::decimal;
 use crate::pid_files::Stat;
+use crate::scopes::Scopes;
 use crate::share::OwnShare;
 use crate::smaps::Nameless;
 use crate::ties::{Environment, is_pty_master};
@@ -205,9 +205,9 @@ pub(crate) struct Identity {
     pub(crate) unit: Option<Grouping>,
     /// What it is grouped by without.
     pub(crate) alone: Grouping,
-    /// Whether it is in the cgroup that is guarded; `None` where none is, or that
-    /// cannot be told.
-    pub(crate) is_in_scope: Option<bool>,
+    /// The scopes that it is in, a bit each; `None` where no cgroup is guarded, or
+    /// that cannot be told.
+    pub(crate) scopes: Option<u32>,
 }
 
 /// What a process executes, to be recognised.
@@ -241,7 +241,7 @@ impl Executable<'_> {
 
 /// Answers `request` from the processes below `root`. Has `recognise` look
 /// at the executable, where that is asked for and there is one, and
-/// `have_one_memory` at two pids. `scope`: the cgroup that is guarded, where it is
+/// `have_one_memory` at two pids. `scopes`: what is guarded, where it is
 /// not the machine.
 ///
 /// May wait for ever.
@@ -249,11 +249,11 @@ impl Executable<'_> {
 pub fn survey(
     root: &Path,
     request: &Inquiry,
-    scope: Option<&Cgroup>,
+    scopes: &Scopes,
     recognise: &mut dyn FnMut(&Executable<'_>),
     have_one_memory: &dyn Fn(u32, u32) -> bool,
 ) -> Survey {
-    let found = look(root, request, scope, recognise, have_one_memory);
+    let found = look(root, request, scopes, recognise, have_one_memory);
     Survey {
         id: request.id,
         found: found.unwrap_or(Finding::Nothing),
@@ -373,7 +373,7 @@ impl Portrait<'_> {
 fn look(
     root: &Path,
     request: &Inquiry,
-    scope: Option<&Cgroup>,
+    scopes: &Scopes,
     recognise: &mut dyn FnMut(&Executable<'_>),
     have_one_memory: &dyn Fn(u32, u32) -> bool,
 ) -> Option<Finding> {
@@ -384,9 +384,8 @@ fn look(
     Some(match request.what {
         What::Identity => {
             let identity = identity(root, &path, &process, &stat, recognise);
-            let is_in_scope = scope.and_then(|scope| is_in(&process, scope));
             Finding::Identity(Identity {
-                is_in_scope,
+                scopes: scopes_of(&process, scopes),
                 ..identity
             })
         }
@@ -575,17 +574,19 @@ fn identity(
             session: SessionId(u64::from(stat.session)),
             login: stat.has_terminal(),
         },
-        is_in_scope: None,
+        scopes: None,
     }
 }
 
-/// Whether the process is in `scope` or below; `None` where that cannot be read.
-fn is_in(process: &Process, scope: &Cgroup) -> Option<bool> {
+/// Which of `scopes` the process is in; `None` where none is a cgroup, or that cannot
+/// be read.
+fn scopes_of(process: &Process, scopes: &Scopes) -> Option<u32> {
+    scopes.cgroups().next()?;
     let cgroup = process.open_relative("cgroup").ok()?;
-    let is_in = first_of_lines(&cgroup, |line| scope.holds(line))?;
+    let held = first_of_lines(&cgroup, |line| scopes.holding(line))?;
     // Of version 1, what is ending is listed in the topmost cgroup.
     let is_exiting = stat(process).is_none_or(|stat| stat.is_exiting);
-    (is_in || !is_exiting).then_some(is_in)
+    (held != scopes.everywhere() || !is_exiting).then_some(held)
 }
 
 fn bytes(path: &Path) -> &[u8] {

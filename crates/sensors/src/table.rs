@@ -25,6 +25,7 @@ use crate::error::ReadError;
 use crate::number::decimal;
 use crate::proc_root::{Miss, ProcRoot};
 use crate::process::{Kept, Owner, Reader};
+use crate::scopes::Scopes;
 use crate::shared_memory::Mapping;
 
 /// Descriptors that are left for the daemon's other needs.
@@ -110,11 +111,13 @@ pub struct ProcessTable {
     pub(crate) measures_nothing: bool,
     scanned_at_ticks: u64,
     /// Where a cgroup is guarded: the pid from which on it is asked again which
-    /// processes are in it.
+    /// processes are in which.
     pub(crate) members_from: Option<u32>,
-    /// Those that were in that cgroup and are taken in anew in this scan: their
-    /// first thread has ended.
-    returning: Vec<ProcessId>,
+    /// Those that were in one and are taken in anew in this scan, since their first
+    /// thread has ended, and in which they were.
+    returning: Vec<(ProcessId, u32)>,
+    /// The scopes that all processes are in.
+    everywhere: u32,
     /// See [`Self::disregard`].
     ours: &'static [i16],
 }
@@ -149,18 +152,20 @@ impl ProcessTable {
             scanned_at_ticks: 0,
             members_from: None,
             returning: Vec::new(),
+            everywhere: 1,
             ours: &[],
         }
     }
 
-    /// The same, of which only what is found to be in the cgroup that is guarded is
-    /// joined ([`Self::join`]) and measured. A newcomer is where its parent is until
-    /// that is known.
+    /// The same, of which only what is found to be in a scope is joined for that
+    /// ([`Self::join`]), and measured. A newcomer is where its parent is until that
+    /// is known.
     #[must_use]
-    pub fn of_scope(self) -> Self {
+    pub fn of_scopes(self, scopes: &Scopes) -> Self {
         Self {
-            members_from: Some(0),
+            members_from: scopes.cgroups().next().map(|_| 0),
             returning: Vec::with_capacity(RETURNING),
+            everywhere: scopes.everywhere(),
             ..self
         }
     }
@@ -263,12 +268,18 @@ impl ProcessTable {
         Some(&self.processes[index])
     }
 
-    /// Puts every process but kernel threads, and but those outside of the cgroup
-    /// that is guarded, into `processes`, in place of what is there: what was seen
-    /// of it, its dossier, and in that its `worth`.
-    pub fn join(&self, worth: impl Fn(ProcessId) -> Option<Worth>, processes: &mut Vec<Process>) {
+    /// Puts every process but kernel threads, and but those outside of the scope
+    /// number `scope`, into `processes`, in place of what is there: what was seen of
+    /// it, its dossier, and in that its `worth`.
+    pub fn join(
+        &self,
+        scope: usize,
+        worth: impl Fn(ProcessId) -> Option<Worth>,
+        processes: &mut Vec<Process>,
+    ) {
+        let is_in = |kept: &Kept| kept.scopes >> scope & 1 == 1;
         let both = self.processes.iter().zip(&self.kept);
-        let ordinary = both.filter(|(seen, kept)| !seen.is_kernel_thread && kept.is_in_scope);
+        let ordinary = both.filter(|(seen, kept)| !seen.is_kernel_thread && is_in(kept));
         processes.clear();
         processes.extend(ordinary.map(|(seen, kept)| {
             let worth = worth(seen.id);
@@ -281,6 +292,12 @@ impl ProcessTable {
                 },
             }
         }));
+    }
+
+    /// The scopes that a process is in, a bit each; none of one that is not known.
+    #[must_use]
+    pub fn scopes_of(&self, id: ProcessId) -> u32 {
+        self.find_id(id).map_or(0, |index| self.kept[index].scopes)
     }
 
     /// Reads the kernel's badness of `pid` anew and keeps it; `None` if the
@@ -414,8 +431,8 @@ impl ProcessTable {
                         // just now.
                         pids[unknown] = pid;
                         unknown += 1;
-                        if kept.is_in_scope && returning.len() < returning.capacity() {
-                            returning.push(process.id);
+                        if kept.scopes != 0 && returning.len() < returning.capacity() {
+                            returning.push((process.id, kept.scopes));
                         }
                     }
                     account.miss(miss);
@@ -516,10 +533,10 @@ impl ProcessTable {
             (known.and_then(|(_, kept)| kept.unit), was)
         };
         let (process, mut kept) = reader.take_in(pid, depth, of_parent)?;
-        let parent = known_of(process.parent).map(|(_, kept)| kept);
-        kept.is_in_scope = self.members_from.is_none()
-            || parent.is_some_and(|parent| parent.is_in_scope)
-            || self.returning.contains(&process.id);
+        let parents = known_of(process.parent).map_or(0, |(_, kept)| kept.scopes);
+        let mut returning = self.returning.iter();
+        let before = returning.find_map(|(id, scopes)| (*id == process.id).then_some(*scopes));
+        kept.scopes = self.everywhere | parents | before.unwrap_or(0);
         Ok((process, kept))
     }
 

@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use model::Memory;
 use procfs::ProcResult;
 use procfs::process::Process;
-use sensors::{Depth, Executable, survey};
+use sensors::{Depth, Executable, Scopes, survey};
 use support::Table;
 
 const MIB: u64 = 1 << 20;
@@ -113,7 +113,13 @@ fn an_executable_is_told_with_its_owner() {
         told = Some((path, executable.is_roots()));
     };
     let root = Path::new("/proc");
-    let _ = survey(root, request.unwrap(), None, &mut recognise, &|_, _| false);
+    let _ = survey(
+        root,
+        request.unwrap(),
+        &Scopes::default(),
+        &mut recognise,
+        &|_, _| false,
+    );
     let exe = fs::canonicalize(format!("/proc/{}/exe", child.pid())).unwrap();
     let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&exe).unwrap());
     let path = exe.into_os_string().into_encoded_bytes();

@@ -42,7 +42,7 @@ fn only_what_is_in_the_cgroup_or_below_is_joined_once_that_was_read() {
         ("/system.slice/ssh.service", &[800]),
     ] {
         let (copy, cgroup) = scope(path);
-        let mut table = Table::of_scope(copy.path(), cgroup);
+        let mut table = Table::of_scopes(copy.path(), vec![Some(cgroup)]);
         table.scan(Depth::Full);
         assert_eq!(joined(&table), [0; 0], "it is not known yet");
         table.survey(Depth::Full);
@@ -53,7 +53,7 @@ fn only_what_is_in_the_cgroup_or_below_is_joined_once_that_was_read() {
 #[test]
 fn a_newcomer_is_where_its_parent_is_until_it_was_looked_at() {
     let (copy, cgroup) = scope("/user.slice/user-1000.slice");
-    let mut table = Table::of_scope(copy.path(), cgroup);
+    let mut table = Table::of_scopes(copy.path(), vec![Some(cgroup)]);
     table.survey(Depth::Full);
     copy.duplicate(1204, 1500);
     copy.change("1500/stat", "1204 (", "1500 (");
@@ -69,7 +69,7 @@ fn a_newcomer_is_where_its_parent_is_until_it_was_looked_at() {
 #[test]
 fn what_is_moved_while_it_runs_is_found_in_its_turn() {
     let (copy, cgroup) = scope("/user.slice/user-1000.slice");
-    let mut table = Table::of_scope(copy.path(), cgroup);
+    let mut table = Table::of_scopes(copy.path(), vec![Some(cgroup)]);
     table.survey(Depth::Full);
     copy.write("800/cgroup", "0::/user.slice/user-1000.slice/new.scope\n");
     copy.write("1205/cgroup", "0::/user.slice-of-another\n");
@@ -106,7 +106,7 @@ fn what_has_just_started_is_asked_each_time_since_it_may_be_moved_a_moment_later
     let mut fields: Vec<&str> = stat.split(' ').collect();
     fields[21] = "99999999999";
     copy.write("800/stat", &fields.join(" "));
-    let mut table = Table::of_scope(copy.path(), cgroup);
+    let mut table = Table::of_scopes(copy.path(), vec![Some(cgroup)]);
     table.survey(Depth::Full);
     for _turn in 0..2 {
         table.scan(Depth::Fast);
@@ -121,7 +121,7 @@ fn what_has_just_started_is_asked_each_time_since_it_may_be_moved_a_moment_later
 #[test]
 fn a_victim_that_is_ending_stays_where_it_was() {
     let (copy, cgroup) = scope("/user.slice/user-1000.slice");
-    let mut table = Table::of_scope(copy.path(), cgroup);
+    let mut table = Table::of_scopes(copy.path(), vec![Some(cgroup)]);
     table.survey(Depth::Full);
     // Its first thread has ended (PF_EXITING); of version 1 it is in `/` then.
     copy.write("1204/cgroup", "0::/\n");
@@ -139,9 +139,40 @@ fn a_victim_that_is_ending_stays_where_it_was() {
 }
 
 #[test]
+fn of_several_scopes_each_has_what_is_in_it_and_the_machine_has_all() {
+    let (copy, outer) = scope("/user.slice");
+    let of = |path: &str| Some(Cgroup::named(copy.path(), Path::new(path)).expect("it may be"));
+    let scopes = vec![
+        None,
+        Some(outer),
+        of("/user.slice/user-1001.slice"),
+        of("/no.such.slice"),
+    ];
+    let mut table = Table::of_scopes(copy.path(), scopes);
+    table.scan(Depth::Full);
+    let pids = |table: &Table, scope| {
+        let joined = table.joined_of(scope);
+        joined.iter().map(|it| it.id.pid).collect::<Vec<_>>()
+    };
+    let all = pids(&table, 0);
+    assert!(all.contains(&800) && all.contains(&1400), "{all:?}");
+    assert_eq!(pids(&table, 1), [0; 0], "it is not known yet");
+    table.survey(Depth::Full);
+    assert_eq!(pids(&table, 0), all);
+    assert_eq!(pids(&table, 1), [1200, 1204, 1205, 1300, 1400]);
+    assert_eq!(pids(&table, 2), [1400]);
+    assert_eq!(pids(&table, 3), [0; 0]);
+    // It is made, and one moved into it.
+    copy.write("800/cgroup", "0::/no.such.slice/a\n");
+    table.read_members();
+    assert_eq!(pids(&table, 3), [800]);
+    assert_eq!(pids(&table, 0), all);
+}
+
+#[test]
 fn what_is_outside_of_it_is_not_measured() {
     let (copy, cgroup) = scope("/user.slice/user-1001.slice");
-    let mut table = Table::of_scope(copy.path(), cgroup);
+    let mut table = Table::of_scopes(copy.path(), vec![Some(cgroup)]);
     table.survey(Depth::Full);
     assert_eq!(table.tie(&[1200, 1204, 1400]), [1400]);
 }

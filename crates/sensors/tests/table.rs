@@ -8,7 +8,7 @@ use model::{
     Dossier, Memory, Name, Pausing, Preference, ProcessId, Protection, SessionId, Unpausable,
 };
 use rustix::param::page_size;
-use sensors::{Depth, Executable, ReadError, survey};
+use sensors::{Depth, Executable, ReadError, Scopes, survey};
 use support::{Copy, Table, chain, tree};
 
 const KIB: u64 = 1024;
@@ -188,7 +188,13 @@ fn what_a_process_executes_is_told_apart_from_what_it_hides_and_what_it_has_not(
             let path = executable.path().map(String::from_utf8_lossy);
             seen.push((request.id.pid, path.map(|path| path.into_owned())));
         };
-        let _ = survey(copy.path(), &request, None, &mut recognise, &|_, _| false);
+        let _ = survey(
+            copy.path(),
+            &request,
+            &Scopes::default(),
+            &mut recognise,
+            &|_, _| false,
+        );
         true
     });
     let exe = |path: &str| Some(path.to_owned());
@@ -305,9 +311,13 @@ fn what_would_suffer_by_a_pause_is_read_again_of_another_program() {
     copy.change("1204/stat", "(a) R (b)", "(vi)");
     copy.change("1205/stat", "(python3)", "(tmux)");
     let request = table.asked.iter().find(|request| request.id.pid == 1204);
-    let late = survey(copy.path(), request.unwrap(), None, &mut |_| {}, &|_, _| {
-        false
-    });
+    let late = survey(
+        copy.path(),
+        request.unwrap(),
+        &Scopes::default(),
+        &mut |_| {},
+        &|_, _| false,
+    );
     table.scan(Depth::Full);
     for pid in [1204, 1205] {
         assert_eq!(table.dossier(pid).pause, Pausing::default());
@@ -514,7 +524,13 @@ fn an_answer_about_an_earlier_process_of_the_same_pid_is_not_taken() {
     let mut table = copy.table();
     table.survey(Depth::Full);
     let late = table.asked.iter().find(|request| request.id.pid == 1204);
-    let late = survey(copy.path(), late.unwrap(), None, &mut |_| {}, &|_, _| false);
+    let late = survey(
+        copy.path(),
+        late.unwrap(),
+        &Scopes::default(),
+        &mut |_| {},
+        &|_, _| false,
+    );
     copy.change("1204/stat", " 20150 ", " 99999 ");
     table.scan(Depth::Full);
     assert!(table.table.apply(&late).is_none());

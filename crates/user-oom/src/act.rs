@@ -39,8 +39,10 @@ pub(crate) struct Executor {
     dryrun: bool,
     ended: u64,
     fates: Fates,
-    /// From the first signal until all victims are gone.
-    episode: Option<Episode>,
+    /// By scope: from the first signal until all its victims are gone.
+    episodes: Vec<Option<Episode>>,
+    /// The scope that is decided for.
+    scope: usize,
     narrator: Narrator,
 }
 
@@ -51,6 +53,7 @@ impl Executor {
         paused: PausedUnits,
         dryrun: bool,
         capacity: usize,
+        scopes: usize,
     ) -> Self {
         Self {
             holds: Holds::new(root.clone(), capacity),
@@ -60,14 +63,26 @@ impl Executor {
             dryrun,
             ended: 0,
             fates: Fates::new(),
-            episode: None,
+            episodes: vec![None; scopes],
+            scope: 0,
             narrator: Narrator::new(capacity),
         }
     }
 
+    /// What is done from now on is decided for that scope.
+    pub(crate) fn turn(&mut self, scope: usize) {
+        self.scope = scope;
+    }
+
     /// Whether a victim is still expected to end.
     pub(crate) fn is_busy(&self) -> bool {
-        self.holds.any_pending()
+        self.holds.pending().next().is_some()
+    }
+
+    /// Whether one of this scope is.
+    fn is_busy_here(&self) -> bool {
+        let mut pending = self.holds.endings().filter(|ending| ending.is_pending);
+        pending.any(|ending| ending.scope == self.scope)
     }
 
     /// How many victims are gone since the start.
@@ -139,8 +154,8 @@ impl Executor {
             return Event::Unsent(id);
         }
         let lost = unit.map_or(Cost::ZERO, Candidate::lost);
-        let ending = Ending::new(now, victim, process, lost);
-        let was_busy = self.is_busy();
+        let ending = Ending::new(now, victim, process, lost, self.scope);
+        let was_busy = self.is_busy_here();
         match self.signal(ending, signal, means) {
             Ok(Signalled::Sent) => {
                 if !was_busy {
@@ -263,8 +278,9 @@ impl Executor {
     /// A round of ends begins. One that only waits for a victim that stays is
     /// over with that.
     fn begin(&mut self, now: Moment, pool_bytes: Option<u64>) {
-        if !self.episode.is_some_and(|episode| episode.counts()) {
-            self.episode = Some(Episode::new(now, pool_bytes));
+        let episode = &mut self.episodes[self.scope];
+        if !episode.is_some_and(|episode| episode.counts()) {
+            *episode = Some(Episode::new(now, pool_bytes));
         }
     }
 
@@ -277,7 +293,7 @@ impl Executor {
         before_bytes: u64,
         mut killed: impl FnMut(ProcessId, Cost),
     ) {
-        let was_busy = self.is_busy();
+        let was_busy = self.is_busy_here();
         let mut any = false;
         for hold in self.holds.iter_mut() {
             let Some(next) = hold.next.take_if(|_| hold.process.is_killed()) else {
@@ -316,13 +332,15 @@ impl Executor {
         if let Some(ending) = &hold.ending {
             self.ended += 1;
             self.fates.gone(now, id);
-            if let Some(episode) = &mut self.episode {
+            if let Some(episode) = &mut self.episodes[ending.scope] {
                 episode.count(ending);
             }
+            let here = scribe.turn(ending.scope);
             scribe.tell(Record::Gone {
                 victim: ending.victim,
                 after: now.since(ending.since),
             });
+            scribe.turn(here);
         }
         (hold.ending.is_some(), hold.registered)
     }
@@ -336,7 +354,8 @@ impl Executor {
         scribe: &mut Scribe,
     ) {
         for hold in self.holds.iter_mut() {
-            let Some(ending) = hold.ending.as_mut().filter(|ending| ending.is_pending) else {
+            let is_awaited = |it: &&mut Ending| it.is_pending && it.scope == self.scope;
+            let Some(ending) = hold.ending.as_mut().filter(is_awaited) else {
                 continue;
             };
             let id = ending.victim.id;
@@ -358,10 +377,11 @@ impl Executor {
     /// Adds up, once all victims are gone or set aside and at least one is gone:
     /// of one that stays, it was said. `pool_bytes`: MemAvailable + SwapFree now.
     pub(crate) fn settle(&mut self, now: Moment, pool_bytes: u64, scribe: &mut Scribe) {
-        if self.is_busy() {
+        if self.is_busy_here() {
             return;
         }
-        if let Some(episode) = self.episode.take_if(|episode| episode.counts()) {
+        let episode = &mut self.episodes[self.scope];
+        if let Some(episode) = episode.take_if(|episode| episode.counts()) {
             scribe.tell(episode.sum(now, pool_bytes));
         }
     }
@@ -410,7 +430,7 @@ mod tests {
         let means = Means::Open(&wait);
         let reaper = Reaper::spawn().expect("a thread");
         let paused = PausedUnits::new(None);
-        let mut executor = Executor::new(root(), Some(reaper), paused, false, 8);
+        let mut executor = Executor::new(root(), Some(reaper), paused, false, 8, 1);
         let (mut scribe, mut desk) = Scribe::unwritten().expect("an eventfd");
         let mut table = ProcessTable::new(root(), 8);
         let memory = Memory {

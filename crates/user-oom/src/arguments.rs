@@ -459,6 +459,56 @@ impl Arguments {
         })
     }
 
+    /// The same for a scope that sets the keys of which `sets` says so, to what
+    /// `scope` has: of what counts in percent and in bytes it goes by its own alone.
+    pub(crate) fn of_scope(self, scope: &Self, sets: impl Fn(&str) -> bool) -> Self {
+        let (memory, swap) = (
+            sets("memory") || sets("memory-size"),
+            sets("swap") || sets("swap-size"),
+        );
+        let pick = |is_own, own, other| if is_own { own } else { other };
+        Self {
+            memory_percent: pick(memory, scope.memory_percent, self.memory_percent),
+            memory_size: if memory {
+                scope.memory_size
+            } else {
+                self.memory_size
+            },
+            swap_percent: pick(swap, scope.swap_percent, self.swap_percent),
+            swap_size: if swap {
+                scope.swap_size
+            } else {
+                self.swap_size
+            },
+            recover: if sets("recover") || memory {
+                scope.recover
+            } else {
+                self.recover
+            },
+            grace: if sets("grace") {
+                scope.grace
+            } else {
+                self.grace
+            },
+            horizon: if sets("horizon") {
+                scope.horizon
+            } else {
+                self.horizon
+            },
+            pressure: if sets("pressure") {
+                scope.pressure
+            } else {
+                self.pressure
+            },
+            pause_pressure: if sets("pause-pressure") {
+                scope.pause_pressure
+            } else {
+                self.pause_pressure
+            },
+            ..self
+        }
+    }
+
     /// What is to be guarded.
     ///
     /// # Errors
@@ -474,8 +524,8 @@ impl Arguments {
             }
             [one] => Ok(ScopeWish::Cgroup(one)),
             [..] => Err(Unusable::new(
-                "`--cgroup` is given more than once, and one user-oom guards one scope: start another \
-                 for each, with a `--socket` of its own",
+                "`--cgroup` is given more than once: give the others as `[[scope]]` in the configuration \
+                 file",
                 &[],
             )),
         }
@@ -1115,7 +1165,7 @@ mod tests {
         assert_eq!(scope("--cgroup /"), "Machine");
         assert_eq!(scope("--cgroup machine"), "Machine");
         assert_eq!(scope("--meminfo x --cgroup /a"), "Cgroup(\"/a\")");
-        assert!(scope("--cgroup /a --cgroup /b").contains("`--socket`"));
+        assert!(scope("--cgroup /a --cgroup /b").contains("`[[scope]]`"));
     }
 
     #[test]

@@ -362,7 +362,7 @@ impl Shared {
 
     fn sample(&self) -> MetricSample {
         self.look(|picture| MetricSample {
-            status: picture.status,
+            status: picture.status.clone(),
             figures: picture.figures,
         })
     }
@@ -678,7 +678,7 @@ impl Desk {
     fn subscribe(&self) -> Wanted {
         // What happens from here on is in the ring when the next are told.
         self.shared.is_watched.store(true, Ordering::Release);
-        let status = self.look(|picture| picture.status);
+        let status = self.look(|picture| picture.status.clone());
         Wanted::Subscription(Reply::Event(Box::new(Happened {
             level: Some(status.level),
             available_bytes: Some(status.available_bytes),
@@ -768,7 +768,7 @@ impl Desk {
                 }
                 return Wanted::Later(Ticket::Relief(self.asked));
             }
-            Request::Status => Reply::Status(self.look(|picture| picture.status)),
+            Request::Status => Reply::Status(self.look(|picture| picture.status.clone())),
             Request::Fate { pid } => self.look(|picture| picture.fates.tell(now, *pid)),
             Request::Info => Reply::info(),
             Request::Description { interface } => Reply::description(interface),

@@ -122,7 +122,13 @@ mod tests {
             what: What::CommandLine,
             rss_bytes: 0,
         };
-        sensors::survey(root().path(), &request, None, &mut |_| {}, &|_, _| false)
+        sensors::survey(
+            root().path(),
+            &request,
+            &sensors::Scopes::default(),
+            &mut |_| {},
+            &|_, _| false,
+        )
     }
 
     #[test]

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use clap::error::ContextKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
-use config::{Grammar, Keyword, Kind, Origin, Setting, Value};
+use config::{Grammar, Keyword, Kind, Mistakes, Origin, Position, Setting, Value};
 use nix::unistd::geteuid;
 use oom_policy::{Level, Memory, Settings};
+use sensors::Scopes;
 
 use crate::arguments::{Arguments, IMPLIED_DEFAULTS, Unusable};
 use crate::error::Error;
@@ -29,6 +30,8 @@ const COLUMNS: usize = 80;
 pub(crate) struct Configuration {
     pub(crate) arguments: Arguments,
     pub(crate) rulebook: Arc<Rulebook>,
+    /// What is guarded beside what the arguments say.
+    pub(crate) scopes: Vec<ScopeEntry>,
     /// The keys that are given as arguments.
     given: Vec<String>,
     /// What the files set, the last of several only.
@@ -36,6 +39,62 @@ pub(crate) struct Configuration {
     /// Those that were read, the drop-ins last.
     pub(crate) files: Vec<PathBuf>,
 }
+
+/// One `[[scope]]` of a file.
+#[derive(Debug)]
+pub(crate) struct ScopeEntry {
+    pub(crate) cgroup: PathBuf,
+    /// Where that stands.
+    pub(crate) mark: Position,
+    /// With what it has of its own.
+    pub(crate) arguments: Arguments,
+    settings: Vec<Setting>,
+}
+
+impl ScopeEntry {
+    /// `said` of it, with the place in the file.
+    pub(crate) fn mistake(&self, said: impl Into<String>) -> Error {
+        Error::Configuration(Mistakes(vec![self.mark.problem(said)]).into())
+    }
+
+    /// The policy's settings where it has so much memory and swap.
+    ///
+    /// # Errors
+    ///
+    /// As [`Arguments::settings`], with the place.
+    pub(crate) fn settings_on(&self, memory: &Memory) -> Result<Settings, Error> {
+        let settings = self.arguments.settings(memory);
+        settings.map_err(|unusable| self.mistake(unusable.to_string()))
+    }
+
+    /// As [`Configuration::kills_at_once`].
+    ///
+    /// # Errors
+    ///
+    /// With the place.
+    pub(crate) fn kills_at_once(&self, settings: &Settings, memory: &Memory) -> Result<(), Error> {
+        let killing = at_once(settings, memory);
+        killing.map_or(Ok(()), |said| {
+            Err(self.mistake(format!("{said}; {LOWER_THEM}")))
+        })
+    }
+}
+
+/// The keys that a scope may have of its own.
+const SCOPE_KEYS: [&str; 9] = [
+    "memory",
+    "memory-size",
+    "swap",
+    "swap-size",
+    "recover",
+    "grace",
+    "horizon",
+    "pressure",
+    "pause-pressure",
+];
+
+/// What would be right where processes would be killed at once.
+const LOWER_THEM: &str = "lower `memory` or `swap`, or start it with `--force`";
 
 /// A key, its value as a file could have it, and where that comes from.
 #[derive(Debug)]
@@ -66,6 +125,7 @@ impl Configuration {
         let grammar = Grammar {
             keys: &keys,
             labels: &LABELS,
+            scope_keys: &SCOPE_KEYS,
         };
         let (found, files) =
             config::read(origin, grammar, refusal).map_err(Error::Configuration)?;
@@ -84,10 +144,33 @@ impl Configuration {
             .collect();
         let line = with(&settings, &given, command_line);
         let in_force = matches(&mut command, line)?;
-        let arguments = Arguments::from_arg_matches(&in_force).map_err(Error::Arguments)?;
+        let taken = || Arguments::from_arg_matches(&in_force).map_err(Error::Arguments);
+        let arguments = taken()?;
+        let scopes = found.scopes.into_iter().map(|scope| {
+            let words = scope.settings.iter().filter_map(word).map(OsString::from);
+            let line = [OsString::from("user-oom")].into_iter().chain(words);
+            let own = matches(&mut command, line.collect())?;
+            let own = Arguments::from_arg_matches(&own).map_err(Error::Arguments)?;
+            let sets = |key: &str| scope.settings.iter().any(|setting| setting.key == key);
+            let Value::Text(path) = scope.cgroup.value else {
+                unreachable!("the grammar has it as a text")
+            };
+            Ok(ScopeEntry {
+                cgroup: path.into(),
+                mark: scope.cgroup.mark,
+                arguments: taken()?.of_scope(&own, sets),
+                settings: scope.settings,
+            })
+        });
+        let scopes: Vec<_> = scopes.collect::<Result<_, Error>>()?;
+        if let Some(one_more) = scopes.get(Scopes::MOST - 1) {
+            let said = format!("there are more than {} scopes", Scopes::MOST - 1);
+            return Err(one_more.mistake(said));
+        }
         Ok(Self {
             arguments,
             rulebook: rulebook.into(),
+            scopes,
             given,
             settings,
             files,
@@ -114,6 +197,18 @@ impl Configuration {
                 None => format!("#{key} ="),
             };
             let _ = writeln!(list, "{line:<39} # {source}");
+        }
+        for scope in &self.scopes {
+            let line = format!("cgroup = {}", literal(&scope.cgroup.to_string_lossy()));
+            let _ = writeln!(list, "\n[[scope]]\n{line:<39} # {}", scope.mark);
+            for setting in &scope.settings {
+                let value = match &setting.value {
+                    Value::Text(text) => literal(text),
+                    Value::Switch(is_so) => is_so.to_string(),
+                };
+                let line = format!("{} = {value}", setting.key);
+                let _ = writeln!(list, "{line:<39} # {}", setting.mark);
+            }
         }
         Ok(list)
     }
@@ -182,34 +277,13 @@ impl Configuration {
     /// this memory. Where the defaults would too, the machine is short, and not
     /// the configuration wrong.
     pub(crate) fn kills_at_once(&self, settings: &Settings, memory: &Memory) -> Option<Unusable> {
-        let acts = |settings: &Settings| settings.level(memory) != Level::Ok;
-        if !acts(settings) || acts(&Settings::default()) {
-            return None;
-        }
-        let mib = |bytes: u64| bytes >> 20;
-        let warn_bytes = settings.warn.memory.of(memory.usable_bytes());
-        let mut said = format!(
-            "this would have processes killed at once: {} MiB of memory are available, and it acts \
-             at or below {} MiB",
-            mib(memory.available_bytes),
-            mib(warn_bytes),
-        );
-        if memory.swap_total_bytes > 0 {
-            let warn_swap = settings.warn.swap.of(memory.swap_total_bytes);
-            let _ = write!(
-                said,
-                "; {} MiB of swap are free, and it acts at or below {} MiB",
-                mib(memory.swap_free_bytes),
-                mib(warn_swap),
-            );
-        }
+        let mut said = at_once(settings, memory)?;
         for setting in &self.settings {
             if THRESHOLDS.contains(&&*setting.key) && !self.is_given(&setting.key) {
                 let _ = write!(said, " (`{}` is set at {})", setting.key, setting.mark);
             }
         }
-        said.push_str("; lower `memory` or `swap`, or start it with `--force`");
-        Some(Unusable::new(said, &[]))
+        Some(Unusable::new(format!("{said}; {LOWER_THEM}"), &[]))
     }
 
     /// Whether a file sets a threshold.
@@ -222,6 +296,33 @@ impl Configuration {
     fn is_given(&self, key: &str) -> bool {
         self.given.iter().any(|given| given == key)
     }
+}
+
+/// What is said where `settings` would have processes killed at once on `memory`,
+/// and the defaults would not.
+fn at_once(settings: &Settings, memory: &Memory) -> Option<String> {
+    let acts = |settings: &Settings| settings.level(memory) != Level::Ok;
+    if !acts(settings) || acts(&Settings::default()) {
+        return None;
+    }
+    let mib = |bytes: u64| bytes >> 20;
+    let warn_bytes = settings.warn.memory.of(memory.usable_bytes());
+    let mut said = format!(
+        "this would have processes killed at once: {} MiB of memory are available, and it acts \
+         at or below {} MiB",
+        mib(memory.available_bytes),
+        mib(warn_bytes),
+    );
+    if memory.swap_total_bytes > 0 {
+        let warn_swap = settings.warn.swap.of(memory.swap_total_bytes);
+        let _ = write!(
+            said,
+            "; {} MiB of swap are free, and it acts at or below {} MiB",
+            mib(memory.swap_free_bytes),
+            mib(warn_swap),
+        );
+    }
+    Some(said)
 }
 
 /// Whether a daemon that runs can go by another value of `key`; else it takes a
@@ -331,6 +432,7 @@ pub(crate) fn print() -> String {
         };
     }
     file.push_str(RULES);
+    file.push_str(SCOPES);
     file
 }
 
@@ -359,6 +461,19 @@ const RULES: &str = r#"
 # unit = "session"    # what is killed together: process, tree, group, session,
 #                     # cgroup
 # group-by = "rule"   # what shares a value of 1 where it has none: rule, user
+"#;
+
+/// What [`print`] says of scopes.
+const SCOPES: &str = r#"
+# A scope is a cgroup that is guarded beside the machine (or beside `cgroup`), by
+# its own limit: only processes in it are killed for it. One that does not exist
+# yet is guarded once it is made. What it does not set is as for the machine.
+# Takes a restart, but for the thresholds and times of a scope.
+#
+# [[scope]]
+# cgroup = "/user.slice/user-1000.slice"
+# memory = "10,5"     # likewise memory-size, swap, swap-size, recover, grace,
+#                     # horizon, pressure, pause-pressure
 "#;
 
 /// What a key means that is not set, where that does not depend on the machine,

@@ -15,8 +15,8 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use oom_policy::{
-    Action, Answer, Ask, Decision, Depth, Effect, Effects, Event, Guard, Level, Memory, Moment,
-    NextKill, PauseRefusal, Process, ProcessId, Refusal, Verdict,
+    Action, Answer, Ask, Cost, Decision, Depth, Effect, Effects, Event, Guard, Level, Memory,
+    Moment, NextKill, PauseRefusal, Process, ProcessId, Refusal, Verdict,
 };
 use sensors::ReadError;
 use terminal::chain;
@@ -27,9 +27,10 @@ use crate::clerk::{self, Clerk, FromClerk, Picture, Plans};
 use crate::error::{Error, system};
 use crate::memory::Sight;
 use crate::metrics::{Figures, MetricsFile};
+use crate::pressure::{PressureGates, watch_triggers};
 use crate::recorder::Recorded;
 use crate::reload::{Change, Outcome, ReloadRequest, Reloads};
-use crate::senses::{Senses, say_once};
+use crate::senses::{Senses, Unattended, say_once};
 use crate::tell::main_log;
 use crate::tell::narrator::{Decided, Took};
 use crate::tell::record::{OwnWords, Record, Shortfalls, Victim};
@@ -51,7 +52,7 @@ const LABELLED: Duration = Duration::from_secs(2);
 /// So many lines of mistakes are said behind the first.
 const MOST_LINES: usize = 30;
 
-/// The daemon at work.
+/// The daemon at work. Of several scopes, it is at one at a time.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     pub(crate) origin: Instant,
@@ -81,6 +82,32 @@ pub(crate) struct Daemon {
     pub(crate) turns: Turns,
     /// `None` where none is written.
     pub(crate) _metrics: Option<MetricsFile>,
+    /// The number of the scope that it is at: whose `guard`, `effects` and `round`
+    /// these are, and what `senses` sees.
+    pub(crate) scope: usize,
+    /// The others, from number 1 on. While it is at one of these, the first scope is
+    /// in that one's place.
+    pub(crate) others: Vec<OtherScope>,
+}
+
+/// A scope that the loop is not at.
+#[derive(Debug)]
+pub(crate) struct OtherScope {
+    pub(crate) name: Box<str>,
+    pub(crate) senses: Unattended,
+    pub(crate) guard: Recorded,
+    pub(crate) effects: Effects,
+    pub(crate) round: LoopState,
+    /// How its pressure is watched.
+    pub(crate) gates: PressureGates,
+}
+
+/// A scope as it is, wherever the loop is.
+struct View<'a> {
+    guard: &'a Guard,
+    processes: &'a [Process],
+    round: &'a LoopState,
+    is_machine: bool,
 }
 
 /// What SIGHUP does.
@@ -157,6 +184,16 @@ pub(crate) struct LoopState {
     unseen: Option<Arc<str>>,
 }
 
+impl LoopState {
+    /// Of a scope that is not there yet.
+    pub(crate) fn unseen(why: Arc<str>) -> Self {
+        Self {
+            unseen: Some(why),
+            ..Self::default()
+        }
+    }
+}
+
 impl Daemon {
     /// Guards the machine until a signal ends it.
     ///
@@ -211,22 +248,79 @@ impl Daemon {
         };
         let began = self.now().before(ago);
         let (guard, effects) = (&mut self.guard, &mut self.effects);
-        let processes = &self.senses.processes;
+        let (processes, table) = (&self.senses.processes, &self.senses.table);
+        let others = &mut self.others;
         self.executor.take_over(began, before_bytes, |id, lost| {
             if let Some(process) = Process::find(processes, id) {
-                guard.handle(began, Event::Killed { process, lost }, effects);
+                let event = Event::Killed {
+                    process,
+                    lost,
+                    has_grace: false,
+                };
+                guard.handle(began, event, effects);
+                let scopes = table.scopes_of(id);
+                tell_others(began, others, 0, scopes, process, false);
             }
         });
         self.executor.free_killed();
+    }
+
+    /// Goes from the first scope to another, or from there to the first.
+    fn turn(&mut self, scope: usize) {
+        use std::mem::swap;
+        let other = scope.checked_sub(1);
+        let Some(other) = other.and_then(|index| self.others.get_mut(index)) else {
+            return;
+        };
+        self.scope = if self.scope == 0 { scope } else { 0 };
+        self.senses.turn(self.scope, &mut other.senses);
+        swap(&mut self.guard, &mut other.guard);
+        swap(&mut self.effects, &mut other.effects);
+        swap(&mut self.round, &mut other.round);
+        self.executor.turn(self.scope);
+        self.scribe.turn(self.scope);
+    }
+
+    /// Does something at a scope.
+    fn at<T>(&mut self, scope: usize, act: impl FnOnce(&mut Self) -> T) -> T {
+        self.turn(scope);
+        let done = act(self);
+        self.turn(scope);
+        done
+    }
+
+    /// Hands `event` to the guard of each scope.
+    fn handle_everywhere(&mut self, now: Moment, event: Event<'_>) {
+        for scope in 0..=self.others.len() {
+            self.at(scope, |daemon| daemon.handle(now, event));
+        }
     }
 
     fn now(&self) -> Moment {
         Moment::after_origin(self.origin.elapsed())
     }
 
-    /// Looks at memory, and does what follows. Returns how long nothing need be
-    /// looked at.
+    /// Looks at the memory of each scope, and does what follows. Returns how long
+    /// nothing need be looked at.
     fn round(&mut self) -> Duration {
+        let is_answered = self.look_here();
+        // While the kernel waits, nothing else is done.
+        if is_answered {
+            return self.round.pause;
+        }
+        for scope in 1..=self.others.len() {
+            let pause = self.at(scope, |daemon| {
+                daemon.look_here();
+                daemon.round.pause
+            });
+            self.rest_for(pause);
+        }
+        self.leisure();
+        self.round.pause
+    }
+
+    /// Looks at the memory of the scope that it is at; whether the kernel has called.
+    fn look_here(&mut self) -> bool {
         let now = self.now();
         self.round.pause = Duration::MAX;
         match self.senses.memory.read() {
@@ -235,24 +329,40 @@ impl Daemon {
                 last_call: Some(sequence),
             }) if self.senses.memory.claim(sequence) => {
                 self.see(now);
-                // While the kernel waits, nothing else is done.
                 self.round.is_last_call = true;
                 self.guard.hush(true);
                 self.handle(now, Event::LastCall { sequence, memory });
                 self.guard.hush(false);
                 self.round.is_last_call = false;
-                return self.round.pause;
+                return true;
             }
             Ok(Sight { memory, .. }) => self.look(now, memory),
             Err(err) => self.look_without(now, &err),
         }
-        self.leisure();
-        self.round.pause
+        false
     }
 
     fn see(&mut self, now: Moment) {
         self.round.seen = now;
-        self.round.unseen = None;
+        let was_unseen = self.round.unseen.take().is_some();
+        if let Some(scope) = self.senses.memory.scope().filter(|_| was_unseen) {
+            self.scribe.note(
+                log::Level::Info,
+                format_args!("cgroup {scope} can be read: it is guarded now"),
+            );
+            self.watch_pressure_again();
+        }
+    }
+
+    /// A cgroup that was made anew has other files than the one before.
+    fn watch_pressure_again(&mut self) {
+        let here = self.scope.checked_sub(1);
+        let gates = here.map(|index| self.others[index].gates);
+        if let (Some(gates), Some(cgroup)) = (gates, self.senses.memory.scope()) {
+            self.senses.pressure = gates.watch(cgroup);
+            let (wait, scope) = (&self.wait, self.scope);
+            watch_triggers(&mut self.senses.pressure, wait, scope);
+        }
     }
 
     fn look(&mut self, now: Moment, mut memory: Memory) {
@@ -270,7 +380,10 @@ impl Daemon {
             .settle(now, memory.pool_bytes(), &mut self.scribe);
         self.handle(now, Event::Memory(memory));
         self.align(now);
-        let is_quiet = self.guard.level() == Level::Ok && !self.executor.is_busy();
+        let others = &self.others;
+        let is_quiet = self.guard.level() == Level::Ok
+            && others.iter().all(|it| it.guard.level() == Level::Ok)
+            && !self.executor.is_busy();
         self.senses
             .measure(now, is_quiet, self.guard.memory(), &mut self.scribe);
     }
@@ -282,8 +395,15 @@ impl Daemon {
         self.attend(now);
         let last = self.senses.memory.last();
         self.handle(now, Event::Unreadable { last });
-        let unknown = control::Condition::Unknown;
-        self.scribe.level(unknown, &Memory::default());
+        self.tell_level(&Memory::default());
+    }
+
+    /// Subscribers are told of the level of the first scope.
+    fn tell_level(&mut self, memory: &Memory) {
+        if self.scope == 0 {
+            let level = condition(&self.guard, &self.round);
+            self.scribe.level(level, memory);
+        }
     }
 
     /// Looks at pressure, and takes in what has come of earlier rounds.
@@ -294,6 +414,9 @@ impl Daemon {
                 self.handle(now, Event::Stalled(gate));
             }
             self.rest_for(pause);
+        }
+        if self.scope > 0 {
+            return;
         }
         self.senses.take_in(now);
         self.executor.holds.watch_signalled(&self.wait);
@@ -314,8 +437,7 @@ impl Daemon {
         self.guard.handle(now, event, &mut self.effects);
         if let Event::Memory(memory) = &event {
             // Before what follows from it.
-            let level = self.condition();
-            self.scribe.level(level, memory);
+            self.tell_level(memory);
         }
         while let Some(effect) = self.effects.next() {
             match effect {
@@ -326,6 +448,8 @@ impl Daemon {
                 Effect::AnswerKernel { sequence } => self.senses.memory.answer(sequence),
                 Effect::DeclineKernel { sequence } => self.senses.memory.decline(sequence),
                 Effect::Free => self.executor.free_killed(),
+                // Relief is asked for of the first scope.
+                Effect::Answer(_) if self.scope > 0 => {}
                 Effect::Answer(answer) => self.clerk.answer(outcome(answer, self.guard.memory())),
                 Effect::AnswerPause(answer) => {
                     if let Some((number, told)) = self.turns.answered(answer) {
@@ -333,6 +457,8 @@ impl Daemon {
                     }
                 }
                 Effect::Tell => self.tell(now),
+                // The watchdog looks after the first.
+                Effect::LeaveWill if self.scope > 0 => {}
                 Effect::LeaveWill => {
                     self.leave_will(now);
                     self.draw_plans(now);
@@ -344,7 +470,7 @@ impl Daemon {
     }
 
     fn forewarn(&mut self, full_in: Duration) {
-        let next = self.will.first().map(|next| {
+        let next = self.will.first().filter(|_| self.scope == 0).map(|next| {
             let process = Process::find(&self.senses.processes, next.id);
             Victim::new(next.id, process, None)
         });
@@ -387,6 +513,14 @@ impl Daemon {
         let means = means(&self.wait, &self.round);
         let table = &mut self.senses.table;
         let outcome = self.executor.act(now, action, decided, means, table);
+        if let (Event::Sent(id), Action::Terminate(_) | Action::Kill(_)) = (outcome, action)
+            && let Some(process) = Process::find(&self.senses.processes, id)
+        {
+            let scopes = self.senses.table.scopes_of(id);
+            let has_grace = matches!(action, Action::Terminate(_));
+            let others = &mut self.others;
+            tell_others(now, others, self.scope, scopes, process, has_grace);
+        }
         self.guard.handle(now, outcome, &mut self.effects);
     }
 
@@ -439,6 +573,9 @@ impl Daemon {
 
     /// Should the kernel come first, it is to choose as we would.
     fn align(&mut self, now: Moment) {
+        if self.scope > 0 {
+            return;
+        }
         let outlook = Outlook {
             will: &self.will,
             processes: &self.senses.processes,
@@ -455,7 +592,7 @@ impl Daemon {
         let (was_victim, was_registered) =
             self.executor.let_go(now, id, &self.wait, &mut self.scribe);
         if was_victim {
-            self.handle(now, Event::Gone(id));
+            self.handle_everywhere(now, Event::Gone(id));
         }
         if was_registered {
             self.values.ended(id);
@@ -489,7 +626,9 @@ impl Daemon {
         self.listen_again(now);
         self.pause_next(now);
         self.reload(now);
-        self.say_who_else_kills();
+        for scope in 0..=self.others.len() {
+            self.at(scope, Self::say_who_else_kills);
+        }
         main_log::hand_over(|level, text| self.scribe.note(level, text));
         self.scribe.catch_up();
         // Before what is told, so that one who asks about it is told no less.
@@ -500,6 +639,9 @@ impl Daemon {
         self.report(now);
         if !self.executor.is_busy() {
             self.guard.note_state(now);
+            for other in &mut self.others {
+                other.guard.note_state(now);
+            }
         }
     }
 
@@ -566,7 +708,7 @@ impl Daemon {
                 self.rest_for(BREATH);
                 return;
             }
-            self.handle(now, Event::Revalued);
+            self.handle_everywhere(now, Event::Revalued);
             if let Some(Reloading { request, said, .. }) = self.reloading.take() {
                 self.answer_reload(request, Ok(said));
             }
@@ -592,6 +734,9 @@ impl Daemon {
     fn adopt(&mut self, now: Moment, change: Change) -> String {
         let rules = change.edition.rulebook.len();
         self.guard.adopt(now, change.settings);
+        for (other, settings) in self.others.iter_mut().zip(change.others) {
+            other.guard.adopt(now, settings);
+        }
         self.senses.adopt(change.edition, change.patterns);
         self.values
             .limit(change.user_value_cap, change.user_value_share);
@@ -647,7 +792,7 @@ impl Daemon {
     fn revalue(&mut self) {
         let registered = self.values.registered();
         self.executor.holds.hold_registered(registered, &self.wait);
-        self.handle(self.now(), Event::Revalued);
+        self.handle_everywhere(self.now(), Event::Revalued);
     }
 
     /// Writes the status line where it is due.
@@ -656,21 +801,30 @@ impl Daemon {
             return;
         };
         if self.status.next <= now {
-            self.scribe.tell(match &self.round.unseen {
-                None => {
-                    let memory = *self.guard.memory();
-                    let full_in = self.guard.full_in();
-                    let paused = self.executor.paused.words();
-                    Record::Status(memory, full_in, paused, self.shortfalls())
-                }
-                Some(why) => {
-                    let unseen_for = now.since(self.round.seen);
-                    Record::Unseen(unseen_for, Arc::clone(why))
-                }
-            });
+            for scope in 0..=self.others.len() {
+                self.at(scope, |daemon| daemon.report_here(now));
+            }
             self.status.next = now + interval;
         }
         self.rest_for(self.status.next.since(now));
+    }
+
+    fn report_here(&mut self, now: Moment) {
+        self.scribe.tell(match &self.round.unseen {
+            None => {
+                let memory = *self.guard.memory();
+                let full_in = self.guard.full_in();
+                let (paused, shortfalls) = match self.scope {
+                    0 => (self.executor.paused.words(), self.shortfalls()),
+                    _ => Default::default(),
+                };
+                Record::Status(memory, full_in, paused, shortfalls)
+            }
+            Some(why) => {
+                let unseen_for = now.since(self.round.seen);
+                Record::Unseen(unseen_for, Arc::clone(why))
+            }
+        });
     }
 
     fn shortfalls(&self) -> Shortfalls {
@@ -694,15 +848,8 @@ impl Daemon {
             WakeSource::Clerk => return self.hear_clerk(now),
             // The next round reads it.
             WakeSource::Notifier => {}
-            // It would be ready for ever.
-            WakeSource::Pressure if flags.contains(EpollFlags::EPOLLERR) => {
-                self.senses.lose_pressure(Ask::Relief, &mut self.scribe);
-            }
-            WakeSource::Pressure => self.handle(now, Event::Stalled(Ask::Relief)),
-            WakeSource::Stall if flags.contains(EpollFlags::EPOLLERR) => {
-                self.senses.lose_pressure(Ask::Pause, &mut self.scribe);
-            }
-            WakeSource::Stall => self.handle(now, Event::Stalled(Ask::Pause)),
+            WakeSource::Pressure(scope) => self.hear_pressure(now, scope, Ask::Relief, flags),
+            WakeSource::Stall(scope) => self.hear_pressure(now, scope, Ask::Pause, flags),
             WakeSource::Pauser => self.hear_pauser(now),
             // The next round takes it.
             WakeSource::Reload => {}
@@ -715,13 +862,24 @@ impl Daemon {
         ControlFlow::Continue(())
     }
 
+    fn hear_pressure(&mut self, now: Moment, scope: usize, gate: Ask, flags: EpollFlags) {
+        self.at(scope, |daemon| {
+            // It would be ready for ever.
+            if flags.contains(EpollFlags::EPOLLERR) {
+                daemon.senses.lose_pressure(gate, &mut daemon.scribe);
+            } else {
+                daemon.handle(now, Event::Stalled(gate));
+            }
+        });
+    }
+
     fn hear_pauser(&mut self, now: Moment) {
         while let Some(heard) = self.executor.paused.hear(now) {
             if let Some(record) = heard.record {
                 self.scribe.tell(record);
             }
             if let Some(event) = heard.event {
-                self.handle(now, event);
+                self.handle_everywhere(now, event);
             }
             if let Some((unit, turned)) = heard.turned {
                 while let Some(number) = self.turns.reported(unit) {
@@ -735,12 +893,26 @@ impl Daemon {
     /// A person wants a unit paused.
     fn pause_next(&mut self, now: Moment) {
         if let Some(UnitWish { id, uid, .. }) = self.turns.next() {
-            self.handle(now, Event::PauseAsked { id, uid });
+            let scope = self.scope_that_paused(id);
+            self.at(scope, |daemon| {
+                daemon.handle(now, Event::PauseAsked { id, uid });
+            });
         }
+    }
+
+    /// The first, where none did.
+    fn scope_that_paused(&self, id: ProcessId) -> usize {
+        let has_paused = |scope: &usize| self.view(*scope).guard.paused_as(id).is_some();
+        (0..=self.others.len()).find(has_paused).unwrap_or(0)
     }
 
     /// A person wants a unit to go on: it is not paused again at once.
     fn thaw(&mut self, now: Moment, turn: UnitWish) {
+        let scope = self.scope_that_paused(turn.id);
+        self.at(scope, |daemon| daemon.thaw_here(now, turn));
+    }
+
+    fn thaw_here(&mut self, now: Moment, turn: UnitWish) {
         let Some(unit) = self.guard.paused_as(turn.id) else {
             self.clerk.turned(turn.number, Err(NotTurned::NotPaused));
             return;
@@ -870,7 +1042,7 @@ impl Daemon {
 
     /// What is shown in each round.
     fn draw(&self, picture: &mut Picture) {
-        picture.status = self.how_it_is();
+        self.draw_status(&mut picture.status);
         picture.fates.follow(self.executor.fates());
         picture.figures = Figures {
             full_in: picture.status.full_in,
@@ -880,46 +1052,126 @@ impl Daemon {
             read: self.round.took.read,
             choose: self.round.took.choose,
         };
-        if self.guard.level() == Level::Ok {
-            let room = self.senses.processes.capacity();
-            picture.plans.last.reserve(room);
+        let first = self.view(0);
+        if first.guard.level() == Level::Ok {
+            picture.plans.last.reserve(first.processes.capacity());
         }
         picture.plans.follow_last(&self.plans);
     }
 
-    fn condition(&self) -> control::Condition {
-        match self.guard.level() {
-            _ if self.round.unseen.is_some() => control::Condition::Unknown,
-            Level::Ok => control::Condition::Ok,
-            Level::Warn => control::Condition::Warn,
-            Level::Kill => control::Condition::Kill,
+    /// In the room that `status` has.
+    fn draw_status(&self, status: &mut control::Status) {
+        let first = self.figures(0);
+        status.pid = std::process::id();
+        status.level = first.level;
+        status.available_bytes = first.available_bytes;
+        status.total_bytes = first.total_bytes;
+        status.swap_free_bytes = first.swap_free_bytes;
+        status.swap_total_bytes = first.swap_total_bytes;
+        status.registered = first.registered;
+        status.warn_bytes = first.warn_bytes;
+        let View { guard, round, .. } = self.view(0);
+        let memory = match round.unseen {
+            None => *guard.memory(),
+            Some(_) => Memory::default(),
+        };
+        status.kill_bytes = guard.kill_bytes(&memory);
+        status.full_in = guard.full_in().filter(|_| round.unseen.is_none());
+        status.killed = self.executor.ended_in_all();
+        status.paused = self.executor.paused.words().count;
+        let scopes = &mut status.scopes;
+        scopes.resize_with(self.others.len(), Default::default);
+        for (index, (scope, other)) in scopes.iter_mut().zip(&self.others).enumerate() {
+            let mut cgroup = std::mem::take(&mut scope.cgroup);
+            if cgroup.is_empty() {
+                cgroup.push_str(&other.name);
+            }
+            *scope = control::ScopeStatus {
+                cgroup,
+                ..self.figures(index + 1)
+            };
         }
     }
 
-    /// What cannot be read is not said as it was.
-    fn how_it_is(&self) -> control::Status {
-        let memory = match self.round.unseen {
-            None => *self.guard.memory(),
+    /// How a scope is. What cannot be read is not said as it was.
+    fn figures(&self, scope: usize) -> control::ScopeStatus {
+        let View {
+            guard,
+            processes,
+            round,
+            is_machine,
+        } = self.view(scope);
+        let memory = match round.unseen {
+            None => *guard.memory(),
             Some(_) => Memory::default(),
         };
-        let processes = &self.senses.processes;
-        let is_machine = self.senses.memory.scope().is_none();
         let is_in_scope = |id: &ProcessId| is_machine || Process::find(processes, *id).is_some();
         let registered = self.values.registered().filter(is_in_scope).count();
-        control::Status {
-            pid: std::process::id(),
-            level: self.condition(),
+        control::ScopeStatus {
+            cgroup: String::new(),
+            level: condition(guard, round),
             available_bytes: memory.available_bytes,
             total_bytes: memory.total_bytes,
             swap_free_bytes: memory.swap_free_bytes,
             swap_total_bytes: memory.swap_total_bytes,
             registered: u32::try_from(registered).unwrap_or(u32::MAX),
-            killed: self.executor.ended_in_all(),
-            paused: self.executor.paused.words().count,
-            warn_bytes: self.guard.warn_bytes(&memory),
-            kill_bytes: self.guard.kill_bytes(&memory),
-            full_in: self.guard.full_in().filter(|_| self.round.unseen.is_none()),
+            warn_bytes: guard.warn_bytes(&memory),
         }
+    }
+
+    fn view(&self, scope: usize) -> View<'_> {
+        let place = match scope {
+            scope if scope == self.scope => None,
+            0 => self.others.get(self.scope.wrapping_sub(1)),
+            scope => self.others.get(scope - 1),
+        };
+        match place {
+            None => View {
+                guard: &self.guard,
+                processes: &self.senses.processes,
+                round: &self.round,
+                is_machine: self.senses.memory.scope().is_none(),
+            },
+            Some(other) => View {
+                guard: &other.guard,
+                processes: &other.senses.processes,
+                round: &other.round,
+                is_machine: other.senses.memory.scope().is_none(),
+            },
+        }
+    }
+}
+
+/// Tells the guards of the scopes that `process` is in that it was signalled for
+/// another one, `here`: its memory will come back there too.
+fn tell_others(
+    now: Moment,
+    others: &mut [OtherScope],
+    here: usize,
+    scopes: u32,
+    process: &Process,
+    has_grace: bool,
+) {
+    for (index, other) in others.iter_mut().enumerate() {
+        // While the loop is at that one, the first is in its place.
+        let scope = if index + 1 == here { 0 } else { index + 1 };
+        if scopes >> scope & 1 == 1 {
+            let event = Event::Killed {
+                process,
+                lost: Cost::ZERO,
+                has_grace,
+            };
+            other.guard.handle(now, event, &mut other.effects);
+        }
+    }
+}
+
+fn condition(guard: &Guard, round: &LoopState) -> control::Condition {
+    match guard.level() {
+        _ if round.unseen.is_some() => control::Condition::Unknown,
+        Level::Ok => control::Condition::Ok,
+        Level::Warn => control::Condition::Warn,
+        Level::Kill => control::Condition::Kill,
     }
 }
 

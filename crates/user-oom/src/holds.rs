@@ -72,9 +72,9 @@ impl Holds {
         self.list.iter_mut()
     }
 
-    /// Whether a victim is still expected to end.
-    pub(crate) fn any_pending(&self) -> bool {
-        self.pending().next().is_some()
+    /// What is known of each victim that is not gone.
+    pub(crate) fn endings(&self) -> impl Iterator<Item = &Ending> {
+        self.list.iter().filter_map(|hold| hold.ending.as_ref())
     }
 
     /// The victims that are still expected to end.
@@ -223,7 +223,7 @@ impl Holds {
                 let process = Process::find(processes, next.id);
                 let score = table.get(next.id.pid).and_then(|entry| entry.oom_score);
                 let victim = Victim::new(next.id, process, score);
-                self.list[position].next = Some(Ending::new(now, victim, process, next.lost));
+                self.list[position].next = Some(Ending::new(now, victim, process, next.lost, 0));
             }
         }
         self.let_go_of_unused(wait);

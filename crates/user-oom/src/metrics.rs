@@ -53,7 +53,7 @@ pub(crate) struct Figures {
 }
 
 /// How things were at one moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct MetricSample {
     pub(crate) status: Status,
     pub(crate) figures: Figures,

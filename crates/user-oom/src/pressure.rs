@@ -5,9 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::epoll::EpollFlags;
 use oom_policy::{Ask, Gate, Gates, Moment};
 use psi::{Percent, Share, Trigger, TriggerError};
-use sensors::{PressureFile, PressureTrigger, ReadError};
+use sensors::{Cgroup, PressureFile, PressureTrigger, ReadError};
+use terminal::chain;
+
+use crate::wait::{Wait, WakeSource};
 
 /// Fires when all tasks have stalled for `percent` of the gate's window.
 ///
@@ -50,6 +54,52 @@ impl PressureWatches {
         match gate {
             Ask::Pause => &mut self.pause,
             _ => &mut self.relief,
+        }
+    }
+}
+
+/// By how much pressure of a cgroup the gates open, where it is watched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PressureGates {
+    pub(crate) pause: Option<Percent>,
+    pub(crate) relief: Option<Percent>,
+}
+
+impl PressureGates {
+    /// Watches the pressure of `cgroup`, as far as the kernel keeps it.
+    pub(crate) fn watch(self, cgroup: &Cgroup) -> PressureWatches {
+        let watch = |percent: Option<Percent>| {
+            let trigger = trigger(percent?).ok()?;
+            let path = cgroup.pressure()?;
+            PressureWatch::of_kernel(&path, &trigger)
+                .inspect_err(|err| {
+                    log::warn!("cgroup {cgroup}: pressure is not watched: {}", chain(err));
+                })
+                .ok()
+        };
+        PressureWatches {
+            pause: watch(self.pause),
+            relief: watch(self.relief),
+        }
+    }
+}
+
+/// Has the kernel's triggers wake the loop; one that cannot is done without.
+pub(crate) fn watch_triggers(watches: &mut PressureWatches, wait: &Wait, scope: usize) {
+    for (gate, source, what) in [
+        (Ask::Relief, WakeSource::Pressure(scope), "relief"),
+        (Ask::Pause, WakeSource::Stall(scope), "pausing"),
+    ] {
+        let watch = watches.of(gate);
+        let Some(trigger) = watch.as_ref().and_then(PressureWatch::trigger) else {
+            continue;
+        };
+        if let Err(errno) = wait.add(trigger, EpollFlags::EPOLLPRI, source) {
+            log::warn!(
+                "{what} by pressure is off: its trigger cannot be waited for: {}",
+                errno.desc()
+            );
+            *watch = None;
         }
     }
 }

@@ -195,6 +195,7 @@ pub(crate) enum Note {
     /// What makes [`Event::Killed`] of the row.
     Killed {
         lost: Cost,
+        has_grace: bool,
     },
     KernelAsks,
     Adopted(Box<Settings>),
@@ -302,9 +303,13 @@ impl Recorder {
     fn hear(&mut self, now: Moment, event: Event<'_>) {
         let event = match event {
             Event::Table { .. } => return,
-            Event::Killed { process, lost } => {
+            Event::Killed {
+                process,
+                lost,
+                has_grace,
+            } => {
                 self.tell(now, Note::ProcessRow(*process));
-                self.tell(now, Note::Killed { lost });
+                self.tell(now, Note::Killed { lost, has_grace });
                 self.news_until = now + NEWS;
                 return;
             }

@@ -137,11 +137,16 @@ impl Recording {
                 gone: std::mem::take(&mut self.missing),
                 decision,
             },
-            Note::Killed { lost } => {
+            Note::Killed { lost, has_grace } => {
                 let Some(process) = self.rows.pop() else {
                     return;
                 };
-                Line::Killed { at, process, lost }
+                Line::Killed {
+                    at,
+                    process,
+                    lost,
+                    has_grace,
+                }
             }
             Note::Event(event) => match Line::of(at, event) {
                 Some(line) => line,

@@ -67,6 +67,8 @@ impl Reloader {
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) settings: Settings,
+    /// Of the other scopes, in their order.
+    pub(crate) others: Vec<Settings>,
     pub(crate) patterns: Patterns,
     pub(crate) edition: Edition,
     pub(crate) user_value_cap: u32,
@@ -142,6 +144,9 @@ impl AsFd for Reloads {
     }
 }
 
+/// Reads how much memory there is.
+pub(crate) type ReadMemory = Box<dyn FnMut() -> Result<Memory, Error> + Send>;
+
 /// What the thread reads, and what is in force.
 pub(crate) struct Rereader {
     /// As the daemon was started: what an argument says is not a file's to change.
@@ -150,7 +155,9 @@ pub(crate) struct Rereader {
     pub(crate) files: Vec<PathBuf>,
     pub(crate) settings: Settings,
     /// Reads the memory that is guarded.
-    pub(crate) memory: Box<dyn FnMut() -> Result<Memory, Error> + Send>,
+    pub(crate) memory: ReadMemory,
+    /// The other scopes: which, what is in force, and what reads its memory.
+    pub(crate) others: Vec<(PathBuf, Settings, ReadMemory)>,
     pub(crate) target: fn(&Settings, &Memory) -> ListenTarget,
     pub(crate) is_dry_run: bool,
     pub(crate) is_on_terminal: bool,
@@ -178,9 +185,24 @@ impl Rereader {
         if let Some(unusable) = kills.filter(|_| !is_meant) {
             return Err(Error::Unusable(unusable));
         }
+        let before: Vec<_> = self.others.iter().map(|(_, it, _)| it.clone()).collect();
+        let others = self.scopes(&configuration)?;
         let in_force = configuration.in_force(&self.command_line)?;
-        let (changes, mut warnings) = self.compare(in_force);
+        let (mut changes, mut warnings) = self.compare(in_force);
         warnings.extend_from_slice(&configuration.rulebook.remarks);
+        for ((path, ..), _) in self
+            .others
+            .iter()
+            .zip(before.iter().zip(&others))
+            .filter(|(_, (before, now))| before != now)
+        {
+            changes.push(format!("thresholds of cgroup {}", path.display()));
+        }
+        let were = self.others.iter().map(|(path, ..)| path);
+        let are = configuration.scopes.iter().map(|scope| &scope.cgroup);
+        if !were.eq(are) {
+            warnings.push("which scopes there are takes a restart".to_owned());
+        }
         let mut edition = self.edition.lock().unwrap_or_else(PoisonError::into_inner);
         edition.number = edition.number.wrapping_add(1);
         edition.rulebook = configuration.rulebook;
@@ -191,6 +213,7 @@ impl Rereader {
         Ok(Change {
             target: (self.target)(&settings, &memory),
             settings,
+            others,
             patterns: arguments.patterns(),
             edition: Edition::clone(&edition),
             user_value_cap: arguments.user_value_cap,
@@ -199,6 +222,33 @@ impl Rereader {
             changes,
             warnings,
         })
+    }
+
+    /// The settings of the scopes that are guarded, by `configuration` as far as that
+    /// has them.
+    fn scopes(&mut self, configuration: &Configuration) -> Result<Vec<Settings>, Error> {
+        let is_meant = self.is_dry_run || configuration.arguments.force;
+        let mut all = Vec::new();
+        for (path, in_force, memory) in &mut self.others {
+            let mut scopes = configuration.scopes.iter();
+            let settings = match scopes.find(|scope| scope.cgroup == *path) {
+                None => in_force.clone(),
+                Some(scope) => {
+                    let memory = memory()?;
+                    let settings = in_force.with_keys_of(scope.settings_on(&memory)?);
+                    let is_short = in_force.level(&memory) != Level::Ok;
+                    if !is_meant && !is_short {
+                        scope.kills_at_once(&settings, &memory)?;
+                    }
+                    settings
+                }
+            };
+            all.push(settings);
+        }
+        for ((_, in_force, _), settings) in self.others.iter_mut().zip(&all) {
+            in_force.clone_from(settings);
+        }
+        Ok(all)
     }
 
     /// What of `new` is another value than before, which counts from now on, and

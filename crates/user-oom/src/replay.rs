@@ -177,7 +177,7 @@ impl Printer {
 
     fn write(&mut self, at: Moment) {
         for record in self.desk.told() {
-            let _ = self.page.write(self.origin + seconds(at), &record);
+            let _ = self.page.write(self.origin + seconds(at), 0, &record);
         }
         let _ = self.page.flush();
     }

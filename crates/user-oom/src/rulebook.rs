@@ -349,6 +349,7 @@ mod tests {
         let grammar = Grammar {
             keys: &[],
             labels: &LABELS,
+            scope_keys: &[],
         };
         let found = config::parse(Path::new("f"), text, grammar, |_| None)?;
         Rulebook::compile(&found.rules)

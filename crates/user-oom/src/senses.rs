@@ -25,10 +25,13 @@ const NEWCOMERS: Duration = Duration::from_millis(100);
 /// and not again for so long.
 const KNOWN_FOR: Duration = Duration::from_millis(300);
 
-/// What is read, and what could not be.
+/// What is read, and what could not be. Of several scopes, it is at one at a time.
 #[derive(Debug)]
 pub(crate) struct Senses {
-    pub(crate) memory: MemorySource,
+    /// The number of the scope that it is at, of which these are: memory, pressure,
+    /// processes, and when something is due.
+    scope: usize,
+    pub(crate) memory: Box<MemorySource>,
     pub(crate) pressure: PressureWatches,
     pub(crate) table: ProcessTable,
     pub(crate) surveyor: Surveyor,
@@ -63,6 +66,37 @@ struct Said {
     bounds: bool,
 }
 
+/// What is read of a scope while it is not looked at.
+#[derive(Debug)]
+pub(crate) struct Unattended {
+    pub(crate) memory: Box<MemorySource>,
+    pub(crate) pressure: PressureWatches,
+    pub(crate) processes: Vec<Process>,
+    to_measure: Option<u64>,
+    to_tie: bool,
+    asked: Option<Moment>,
+    said: Said,
+}
+
+impl Unattended {
+    /// `processes` is overwritten: what counts is its room.
+    pub(crate) fn new(
+        memory: MemorySource,
+        pressure: PressureWatches,
+        processes: Vec<Process>,
+    ) -> Self {
+        Self {
+            memory: Box::new(memory),
+            pressure,
+            processes,
+            to_measure: Some(0),
+            to_tie: true,
+            asked: None,
+            said: Said::default(),
+        }
+    }
+}
+
 impl Senses {
     /// `processes` is overwritten: what counts is its room.
     pub(crate) fn new(
@@ -74,7 +108,8 @@ impl Senses {
         processes: Vec<Process>,
     ) -> Self {
         Self {
-            memory,
+            scope: 0,
+            memory: Box::new(memory),
             pressure,
             to_measure: Some(table.scanned_at_ticks()),
             table,
@@ -90,6 +125,20 @@ impl Senses {
         }
     }
 
+    /// Looks at scope number `scope` from now on, and leaves the one that it was at in
+    /// `other`.
+    pub(crate) fn turn(&mut self, scope: usize, other: &mut Unattended) {
+        use std::mem::swap;
+        self.scope = scope;
+        swap(&mut self.memory, &mut other.memory);
+        swap(&mut self.pressure, &mut other.pressure);
+        swap(&mut self.processes, &mut other.processes);
+        swap(&mut self.to_measure, &mut other.to_measure);
+        swap(&mut self.to_tie, &mut other.to_tie);
+        swap(&mut self.asked, &mut other.asked);
+        swap(&mut self.said, &mut other.said);
+    }
+
     /// Reads what the first decision goes by and later ones find read: the
     /// daemon may be started, or started again, in the middle of a shortage.
     pub(crate) fn read_first(&mut self) {
@@ -97,7 +146,7 @@ impl Senses {
         self.surveyor
             .look_first(&mut self.table, &self.classifier, &memory);
         // Values are read next.
-        self.table.join(|_| None, &mut self.processes);
+        self.table.join(self.scope, |_| None, &mut self.processes);
     }
 
     /// Counts what `memory` leaves out: the free pages in the lists of each CPU,
@@ -290,7 +339,7 @@ impl Senses {
                 &err,
             ),
         }
-        self.table.join(worth, &mut self.processes);
+        self.table.join(self.scope, worth, &mut self.processes);
         let mut beyond_memory = None;
         for process in &mut self.processes {
             if sensors::bound(&mut process.seen, memory) {
@@ -388,7 +437,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::thread;
 
-    use sensors::{Meminfo, ProcRoot, What};
+    use sensors::{Meminfo, ProcRoot, Scopes, What};
 
     use super::*;
     use crate::classify::Programs;
@@ -413,7 +462,12 @@ mod tests {
 
         let answered: Arc<Mutex<BTreeSet<_>>> = Arc::default();
         let noted = Arc::clone(&answered);
-        let read = read(root().path(), Programs::new(), None, Arc::default());
+        let read = read(
+            root().path(),
+            Programs::new(),
+            Scopes::default(),
+            Arc::default(),
+        );
         let surveyor = Surveyor::spawn(
             Arc::new(move |request| {
                 let measures = matches!(request.what, What::OwnMemory);

@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -21,12 +20,12 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
-use oom_policy::{Ask, Guard, Memory, Seen, Settings, Surroundings};
+use oom_policy::{Guard, Memory, Seen, Settings, Surroundings};
 use reaper::{Calls, Code, Pauser, Reaper, protect_ourselves, trim_memory};
 use rustix::system::uname;
 use sensors::{
-    Arcstats, Cgroup, CgroupMemory, Depth, Meminfo, Notifier, NotifierParameters, ProcRoot,
-    ProcessTable, ReadError, Zoneinfo, Zram,
+    Arcstats, Cgroup, CgroupError, CgroupMemory, Depth, Meminfo, Notifier, NotifierParameters,
+    ProcRoot, ProcessTable, ReadError, Scopes, Zoneinfo, Zram,
 };
 use terminal::chain;
 use value_registry::{Options, Registry};
@@ -36,8 +35,8 @@ use crate::align::{self, Aligner};
 use crate::arguments::{Arguments, ScopeWish, Source};
 use crate::classify::{Classifier, Programs};
 use crate::clerk::{self, Clerk, ClerkError, Plans};
-use crate::configuration::Configuration;
-use crate::daemon::{Daemon, LoopState, OnHangup, Planning, StatusLine, room_for};
+use crate::configuration::{Configuration, ScopeEntry};
+use crate::daemon::{Daemon, LoopState, OnHangup, OtherScope, Planning, StatusLine, room_for};
 use crate::enrol::Enroller;
 use crate::error::{Error, system};
 use crate::memory::{self, Beside, Busy, ListenTarget, MemorySource};
@@ -45,7 +44,7 @@ use crate::metrics::{self, MetricsFile};
 use crate::pause_reader::{self, PauseReader};
 use crate::paused::PausedUnits;
 use crate::peers;
-use crate::pressure::{self, PressureWatch, PressureWatches};
+use crate::pressure::{self, PressureGates, PressureWatch, PressureWatches};
 use crate::privileges::Privileges;
 use crate::recorder::{Recorded, Recorder, SignalNotes};
 use crate::recording;
@@ -53,7 +52,7 @@ use crate::registry_turn::RegistryTurn;
 use crate::rehearsal;
 use crate::reload::{Reloads, Rereader};
 use crate::rulebook::Edition;
-use crate::senses::Senses;
+use crate::senses::{Senses, Unattended};
 use crate::surveyor::{self, Surveyor};
 use crate::tell::accounts::Accounts;
 use crate::tell::hook::{self, Hooks};
@@ -139,15 +138,18 @@ pub(crate) fn daemon(
 
     let scope = memory_source.scope().cloned();
     let pressure = watch_pressure(arguments, scope.as_ref(), settings.pause)?;
+    let others = other_scopes(configuration, scope.as_ref())?;
+    let cgroups = || {
+        let others = others.iter().map(|other| Some(&other.cgroup));
+        std::iter::once(scope.as_ref()).chain(others)
+    };
+    let scopes = Scopes::new(cgroups().map(Option::<&Cgroup>::cloned).collect());
 
     let (classifier, processes) = classifier(arguments, &root, privileges)?;
     // As much as it would make room for by itself, and so without a hole in
     // the heap where the smaller one was.
     let table = ProcessTable::new(root.clone(), 2 * processes);
-    let mut table = match &scope {
-        Some(_) => table.of_scope(),
-        None => table,
-    };
+    let mut table = table.of_scopes(&scopes);
     scan(&mut table, Depth::Full)?;
     classifier.classify_new(&mut table);
     let judged = |process: &&Seen| !process.is_kernel_thread;
@@ -170,15 +172,21 @@ pub(crate) fn daemon(
     }
     let watchdogs_lane = desk.lane(watchdog::LINES);
     let aligners_lane = desk.lane(align::LINES);
-    let recordings_lane = desk.lane(recording::LINES);
     let metrics_file = arguments.metrics_file.as_deref();
     let metrics_file = metrics_file
         .and_then(|path| MetricsFile::spawn(path, clerk.view(), desk.lane(metrics::LINES)));
-    let mut scribe = Scribe::spawn(desk, hooks, page(syslog, scope.as_ref()));
+    let others_lanes: Vec<_> = std::iter::repeat_with(|| desk.lane(recording::LINES))
+        .take(1 + others.len())
+        .collect();
+    let mut scribe = Scribe::spawn(desk, hooks, page(syslog, cgroups()));
     main_log::hand_over(|level, text| scribe.note(level, text));
 
     let introduction = Introduction {
         scope: scope.as_ref(),
+        others: &others
+            .iter()
+            .map(|it| (&it.cgroup, &it.settings, it.memory.last()))
+            .collect::<Vec<_>>(),
         settings: &settings,
         memory: &memory,
         gate: pressure.relief.as_ref().and(arguments.gate()),
@@ -215,7 +223,7 @@ pub(crate) fn daemon(
     let read = surveyor::read(
         Path::new(PROC),
         Programs::new(),
-        scope.clone(),
+        scopes,
         Arc::clone(&current),
     );
     let surveyor = Surveyor::spawn(read, edition);
@@ -230,10 +238,22 @@ pub(crate) fn daemon(
     let rehearsed = rehearsal::decide(&mut guard, capacity);
     rehearsal::end_a_child(&root, &executable(), reaper.as_ref())?;
 
-    let (recorder, signals_noted) = record(arguments, &memory, recordings_lane, capacity).unzip();
-    scribe.signals = signals_noted;
+    let mut recorded = others_lanes.into_iter();
+    let mut recorder = |scope: (Option<&Cgroup>, bool), memory: &Memory| {
+        let lane = recorded.next()?;
+        record(arguments, scope, memory, lane, capacity)
+    };
+    let (recorder_here, signals_noted) = recorder((scope.as_ref(), true), &memory).unzip();
+    scribe.signals.push(signals_noted);
     scribe.feed = Some(feed);
-    let executor = Executor::new(root.clone(), reaper, paused, arguments.dryrun, capacity);
+    let executor = Executor::new(
+        root.clone(),
+        reaper,
+        paused,
+        arguments.dryrun,
+        capacity,
+        1 + others.len(),
+    );
     let aligner = aligner(arguments, &root, place.as_ref(), &watchdog, aligners_lane);
     if aligner.has_put_back() {
         // What was read of them before is no hint of their own.
@@ -249,12 +269,48 @@ pub(crate) fn daemon(
         rehearsed.processes,
     );
     let wait = wire(&signals, &clerk, &mut senses)?;
+    let mut reread = Vec::new();
+    let mut guarded = Vec::new();
+    for (number, mut other) in (1..).zip(others) {
+        other.settings.pause = settings.pause;
+        reread.push((
+            other.path,
+            other.settings.clone(),
+            memory_now(arguments, Some(other.cgroup.clone())),
+        ));
+        pressure::watch_triggers(&mut other.pressure, &wait, number);
+        let (recorder, signals_noted) =
+            recorder((Some(&other.cgroup), false), &other.memory.last()).unzip();
+        scribe.signals.push(signals_noted);
+        let mut guard = Guard::new(
+            other.settings,
+            other.pressure.gates(),
+            Surroundings {
+                kernel_asks: false,
+                ..surroundings
+            },
+            capacity,
+        );
+        let rehearsed = rehearsal::decide(&mut guard, capacity);
+        guarded.push(OtherScope {
+            name: other.cgroup.to_string().into(),
+            senses: Unattended::new(other.memory, other.pressure, rehearsed.processes),
+            guard: Recorded::new(guard, recorder),
+            effects: rehearsed.effects,
+            round: match other.absent {
+                None => LoopState::default(),
+                Some(why) => LoopState::unseen(why.into()),
+            },
+            gates: other.gates,
+        });
+    }
     let reader = Rereader {
         command_line: command_line.to_vec(),
         in_force: configuration.in_force(command_line)?,
         files: configuration.files.clone(),
         settings,
         memory: memory_now(arguments, scope),
+        others: reread,
         target: listen_target,
         is_dry_run: arguments.dryrun,
         is_on_terminal: terminal,
@@ -273,7 +329,7 @@ pub(crate) fn daemon(
         signals,
         senses,
         values: Values::new(root, registry, turn),
-        guard: Recorded::new(guard, recorder),
+        guard: Recorded::new(guard, recorder_here),
         effects: rehearsed.effects,
         executor,
         aligner,
@@ -290,6 +346,97 @@ pub(crate) fn daemon(
         hangup: hangup(),
         turns: Turns::new(),
         _metrics: metrics_file,
+        scope: 0,
+        others: guarded,
+    })
+}
+
+/// A cgroup that is guarded beside what the arguments say.
+struct Other {
+    path: PathBuf,
+    cgroup: Cgroup,
+    memory: MemorySource,
+    settings: Settings,
+    pressure: PressureWatches,
+    gates: PressureGates,
+    /// Why it cannot be read, where it is not there.
+    absent: Option<String>,
+}
+
+/// What the files have as `[[scope]]`. `first`: what is guarded anyway, where that is
+/// not the machine.
+fn other_scopes(
+    configuration: &Configuration,
+    first: Option<&Cgroup>,
+) -> Result<Vec<Other>, Error> {
+    let mut others: Vec<Other> = Vec::new();
+    for scope in &configuration.scopes {
+        let other = other_scope(scope, configuration.arguments.dryrun)?;
+        let before = others.iter().map(|it| &it.cgroup);
+        if first
+            .into_iter()
+            .chain(before)
+            .any(|it| *it == other.cgroup)
+        {
+            return Err(scope.mistake(format!(
+                "cgroup `{}` is guarded already: name each once",
+                other.cgroup
+            )));
+        }
+        others.push(other);
+    }
+    Ok(others)
+}
+
+fn other_scope(scope: &ScopeEntry, is_dry_run: bool) -> Result<Other, Error> {
+    let arguments = &scope.arguments;
+    let wrong = |err: &CgroupError| scope.mistake(chain(err));
+    let cgroup = Cgroup::named(Path::new(PROC), &scope.cgroup).map_err(|err| wrong(&err))?;
+    let mut meminfo = meminfo(arguments.meminfo.as_deref()).map_err(Error::Memory)?;
+    let machine = meminfo.read().map_err(Error::Memory)?;
+    let opened = Cgroup::find(Path::new(PROC), &scope.cgroup).and_then(CgroupMemory::open);
+    let (within, absent) = match opened {
+        Ok(within) => (within, None),
+        Err(err @ (CgroupError::Absent { .. } | CgroupError::NoController { .. })) => {
+            (CgroupMemory::absent(cgroup.clone()), Some(chain(&err)))
+        }
+        Err(err) => return Err(wrong(&err)),
+    };
+    if let Some(why) = &absent {
+        log::warn!("{}: not guarded until it is there: {why}", scope.mark);
+    }
+    let mut source =
+        MemorySource::new(meminfo, machine, Beside::default(), None).within(Some(within));
+    if absent.is_none() {
+        source.read().map_err(Error::Memory)?;
+    }
+    let memory = source.last();
+    let settings = scope.settings_on(&memory)?;
+    if absent.is_none() && !is_dry_run && !arguments.force {
+        scope.kills_at_once(&settings, &memory)?;
+    }
+    let gates = PressureGates {
+        pause: arguments.pause_gate().filter(|_| settings.pause),
+        relief: arguments.gate(),
+    };
+    let pressure = match absent {
+        None => gates.watch(&cgroup),
+        Some(_) => PressureWatches {
+            pause: None,
+            relief: None,
+        },
+    };
+    Ok(Other {
+        path: scope.cgroup.clone(),
+        cgroup,
+        memory: source,
+        settings: Settings {
+            shortest_look: SHORTEST_LOOK,
+            ..settings
+        },
+        pressure,
+        gates,
+        absent,
     })
 }
 
@@ -322,15 +469,28 @@ fn memory_now(
     })
 }
 
+/// The journal of another scope than the first: each has one, since each decides for
+/// itself.
+fn beside_journal(path: &Path, scope: &Cgroup) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(scope.to_string().replace('/', "."));
+    beside.into()
+}
+
 /// Starts to keep the journal, where that is wanted and can be.
 fn record(
     arguments: &Arguments,
+    (scope, is_first): (Option<&Cgroup>, bool),
     memory: &Memory,
     lane: Lane,
     processes: usize,
 ) -> Option<(Recorder, SignalNotes)> {
     let (path, is_asked_for) = arguments.journal(geteuid().is_root())?;
-    let folder = Folder::open(path, arguments.journal_size).inspect_err(|err| {
+    let path = match scope {
+        Some(scope) if !is_first => beside_journal(path, scope),
+        _ => path.to_owned(),
+    };
+    let folder = Folder::open(&path, arguments.journal_size).inspect_err(|err| {
         let level = match is_asked_for {
             true => log::Level::Warn,
             // A second daemon, or a file system that is not written to.
@@ -344,6 +504,7 @@ fn record(
         kernel: words.map(CStr::to_string_lossy).join(" "),
         processors: thread::available_parallelism().map_or(1, NonZero::get),
         memory_bytes: memory.total_bytes,
+        cgroup: scope.map(Cgroup::to_string),
         swap_bytes: memory.swap_total_bytes,
     };
     let program = concat!("user-oom ", env!("CARGO_PKG_VERSION")).to_owned();
@@ -372,47 +533,29 @@ fn wire(signals: &SignalFd, clerk: &Clerk, senses: &mut Senses) -> Result<Wait, 
     wait.add(clerk.descriptor(), EpollFlags::EPOLLIN, WakeSource::Clerk)
         .map_err(system(WAITING))?;
     // What follows it can guard without.
-    let watch = |fd: BorrowedFd<'_>, source, cost: &str| {
-        let watched = wait.add(fd, EpollFlags::EPOLLPRI, source);
-        if let Err(errno) = watched {
-            log::warn!("{cost}: {}", errno.desc());
-        }
-        watched.is_ok()
-    };
-    for (gate, source, cost) in [
-        (
-            Ask::Relief,
-            WakeSource::Pressure,
-            "relief by pressure is off: its trigger cannot be waited for",
-        ),
-        (
-            Ask::Pause,
-            WakeSource::Stall,
-            "pausing by pressure is off: its trigger cannot be waited for",
-        ),
-    ] {
-        let pressure = senses.pressure.of(gate);
-        let trigger = pressure.as_ref().and_then(PressureWatch::trigger);
-        if trigger.is_some_and(|trigger| !watch(trigger, source, cost)) {
-            *pressure = None;
-        }
-    }
-    if let Some(notifier) = senses.memory.notifier() {
-        let cost = "the kernel will not ask before it kills: cannot wait for memory_info.ko";
-        if !watch(notifier, WakeSource::Notifier, cost) {
-            senses.memory.do_without_notifier();
-        }
+    pressure::watch_triggers(&mut senses.pressure, &wait, 0);
+    if let Some(notifier) = senses.memory.notifier()
+        && let Err(errno) = wait.add(notifier, EpollFlags::EPOLLPRI, WakeSource::Notifier)
+    {
+        log::warn!(
+            "the kernel will not ask before it kills: cannot wait for memory_info.ko: {}",
+            errno.desc()
+        );
+        senses.memory.do_without_notifier();
     }
     Ok(wait)
 }
 
 /// Where what is not logged is written to.
-fn page(syslog: Option<&Syslog>, scope: Option<&Cgroup>) -> Page<Box<dyn Write + Send>> {
+fn page<'a>(
+    syslog: Option<&Syslog>,
+    scopes: impl Iterator<Item = Option<&'a Cgroup>>,
+) -> Page<Box<dyn Write + Send>> {
     let (out, width): (Box<dyn Write + Send>, _) = match syslog {
         Some(syslog) => (Box::new(syslog.writer()), None),
         None => (Box::new(anstream::stdout()), terminal::width(io::stdout())),
     };
-    Page::new(out, width, Accounts::at(PASSWD)).of_scope(scope)
+    Page::new(out, width, Accounts::at(PASSWD)).of_scopes(scopes)
 }
 
 /// Opens what memory is read from, and makes the policy's settings of it.
@@ -526,14 +669,15 @@ pub(crate) fn matches(configuration: &Configuration) -> Result<String, Error> {
 /// What keeps it from that.
 pub(crate) fn check(configuration: &Configuration) -> Result<(), Error> {
     let arguments = &configuration.arguments;
-    let Guarded { memory, .. } = guarded(arguments)?;
+    let Guarded { memory, scope, .. } = guarded(arguments)?;
     let settings = configuration
         .settings_on(&memory)
         .map_err(Error::Unusable)?;
     match configuration.kills_at_once(&settings, &memory) {
-        Some(unusable) if !arguments.force => Err(Error::Unusable(unusable)),
-        _ => Ok(()),
+        Some(unusable) if !arguments.force => return Err(Error::Unusable(unusable)),
+        _ => {}
     }
+    other_scopes(configuration, scope.as_ref().map(CgroupMemory::cgroup)).map(|_| ())
 }
 
 /// The cgroup that is guarded; `None`: the machine is.

@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use oom_policy::{Label, Memory, Moment, Name, Process, ProcessId, Seen};
-use sensors::{Cgroup, CommandLine, Depth, Executable, Inquiry, ProcessTable, Survey, What};
+use sensors::{CommandLine, Depth, Executable, Inquiry, ProcessTable, Scopes, Survey, What};
 
 use crate::classify::{Classifier, Program, Programs};
 use crate::commands::Commands;
@@ -59,11 +59,11 @@ pub(crate) struct Surveyed {
 }
 
 /// Reads below `root`, where procfs is, and labels by the rules that `current`
-/// has. `scope`: the cgroup that is guarded, where it is not the machine.
+/// has. `scopes`: what is guarded.
 pub(crate) fn read(
     root: &Path,
     programs: Programs,
-    scope: Option<Cgroup>,
+    scopes: Scopes,
     current: Arc<Mutex<Edition>>,
 ) -> Arc<Read> {
     let root = root.to_owned();
@@ -89,7 +89,7 @@ pub(crate) fn read(
         let survey = sensors::survey(
             &root,
             request,
-            scope.as_ref(),
+            &scopes,
             &mut recognise,
             &reaper::have_one_memory,
         );
@@ -584,9 +584,13 @@ mod tests {
                     silent.has_returned.store(true, Ordering::Release);
                 }
                 Surveyed {
-                    survey: sensors::survey(root().path(), request, None, &mut |_| {}, &|_, _| {
-                        false
-                    }),
+                    survey: sensors::survey(
+                        root().path(),
+                        request,
+                        &Scopes::default(),
+                        &mut |_| {},
+                        &|_, _| false,
+                    ),
                     program: Program::default(),
                     label: Label::default(),
                     edition: 0,
@@ -662,7 +666,7 @@ mod tests {
         });
         assert!(!asked_again, "each is read once");
         let mut joined = Vec::new();
-        town.table.join(|_| None, &mut joined);
+        town.table.join(0, |_| None, &mut joined);
         let found = pids.iter().map(|pid| {
             let process = joined.iter().find(|process| process.id.pid == *pid);
             process.map(|process| pausing(process, None)).unwrap()

@@ -19,10 +19,11 @@ pub(crate) enum WakeSource {
     Registry,
     /// What the clerk has to tell.
     Clerk,
-    /// The kernel's pressure trigger after which units may be killed.
-    Pressure,
+    /// The kernel's pressure trigger after which units may be killed, of the scope
+    /// with that number.
+    Pressure(usize),
     /// The one after which they may be paused.
-    Stall,
+    Stall(usize),
     /// Reports of the pauser.
     Pauser,
     /// The thread that reads the configuration again.
@@ -43,10 +44,10 @@ impl WakeSource {
             Self::Signals => (1, 0),
             Self::Registry => (2, 0),
             Self::Clerk => (3, 0),
-            Self::Pressure => (4, 0),
+            Self::Pressure(scope) => (4, scope as u64),
             Self::Notifier => (5, 0),
             Self::Held(number) => (6, number),
-            Self::Stall => (7, 0),
+            Self::Stall(scope) => (7, scope as u64),
             Self::Pauser => (8, 0),
             Self::Reload => (9, 0),
         };
@@ -55,14 +56,15 @@ impl WakeSource {
 
     fn of_token(token: u64) -> Option<Self> {
         let number = token & NUMBER;
+        let scope = usize::try_from(number).unwrap_or(0);
         Some(match token >> NUMBER_BITS {
             1 => Self::Signals,
             2 => Self::Registry,
             3 => Self::Clerk,
-            4 => Self::Pressure,
+            4 => Self::Pressure(scope),
             5 => Self::Notifier,
             6 => Self::Held(number),
-            7 => Self::Stall,
+            7 => Self::Stall(scope),
             8 => Self::Pauser,
             9 => Self::Reload,
             _ => return None,
@@ -187,7 +189,9 @@ mod tests {
             WakeSource::Signals,
             WakeSource::Registry,
             WakeSource::Clerk,
-            WakeSource::Pressure,
+            WakeSource::Pressure(0),
+            WakeSource::Pressure(3),
+            WakeSource::Stall(2),
             WakeSource::Notifier,
             WakeSource::Held(0),
             WakeSource::Held(1 << 40),

@@ -82,6 +82,30 @@ impl Cgroup {
         Some(cgroup)
     }
 
+    /// One in this; `None`, and why, where none can be.
+    #[expect(clippy::print_stderr, reason = "a skip prints why")]
+    fn below(&self, name: &str) -> Option<Self> {
+        if self.files.limit == V2.limit {
+            let control = self.directory.join("cgroup.subtree_control");
+            if let Err(err) = fs::write(control, "+memory") {
+                eprintln!("skipped: no cgroup below that has the memory controller: {err}");
+                return None;
+            }
+        }
+        let directory = self.directory.join(name);
+        fs::create_dir(&directory).expect("it is ours");
+        Some(Self {
+            directory,
+            path: format!("{}/{name}", self.path),
+            files: self.files,
+        })
+    }
+
+    /// Removes it, once what was killed in it is gone.
+    fn is_removed(&mut self) {
+        until("it is empty", || fs::remove_dir(&self.directory).ok());
+    }
+
     fn set_limit(&self, bytes: u64) {
         fs::write(self.directory.join(self.files.limit), bytes.to_string()).expect("it is ours");
     }
@@ -262,11 +286,7 @@ fn a_cgroup_that_cannot_be_guarded_is_refused_with_what_would_be_right() {
         }
     };
     let twice = ["--cgroup", "/a", "--cgroup", "/b"];
-    refused(
-        &twice,
-        2,
-        &["more than once", "start another", "`--socket`"],
-    );
+    refused(&twice, 2, &["more than once", "`[[scope]]`"]);
     refused(
         &["--cgroup", "/no such"],
         1,
@@ -295,4 +315,255 @@ fn a_cgroup_that_cannot_be_guarded_is_refused_with_what_would_be_right() {
         2,
         &["less than all memory, 500 MiB"],
     );
+}
+
+/// The daemon that guards the machine, with `scopes` in its file.
+fn guarding(stage: &Stage, scopes: &str) -> Daemon {
+    stage.replace("config.toml", scopes);
+    let mut daemon = stage.daemon(&["--grace", "3"]);
+    daemon.line_with("  socket");
+    daemon
+}
+
+/// A scope as a file has it.
+fn scope_of(cgroup: &Cgroup, more: &str) -> String {
+    format!("[[scope]]\ncgroup = '{}'\n{more}\n", cgroup.path)
+}
+
+#[test]
+fn two_scopes_that_are_short_at_once_lose_the_least_of_each_and_the_machine_nothing() {
+    let (Some(one), Some(two)) = (Cgroup::new("one"), Cgroup::new("two")) else {
+        return;
+    };
+    one.set_limit(2000 * MIB);
+    two.set_limit(2000 * MIB);
+    let stage = Stage::new();
+    let text = scope_of(&one, "") + &scope_of(&two, "memory = '12,11'");
+    let mut daemon = guarding(&stage, &text);
+    let mut outside = stage.process(1);
+    let mut kept = [one.process(&stage, 9), two.process(&stage, 8)];
+    let mut victims = [one.process(&stage, 5), two.process(&stage, 4)];
+    let all: Vec<_> = kept.iter().chain(&victims).chain([&outside]).collect();
+    knows(&mut daemon, &all);
+    // Nothing grows, so the kernel has no reason to kill. Of the second 10 % are left,
+    // which is enough for the first.
+    one.set_limit(one.used_bytes() + 12 * MIB);
+    two.set_limit(two.used_bytes() + two.used_bytes() / 9);
+    for victim in &mut victims {
+        assert_eq!(victim.killed_by(), Some(Signal::SIGKILL as i32));
+    }
+    for (victim, cgroup) in victims.iter().zip([&one, &two]) {
+        let names = format!("kill pid={} ", victim.pid());
+        until("its kill is told", || {
+            let heard = daemon.heard().iter();
+            let mut kills = heard.filter(|line| line.contains(&names));
+            let is_named = kills.any(|line| line.contains(&format!(" cgroup={} ", cgroup.path)));
+            if !is_named {
+                daemon.line_with("");
+            }
+            is_named.then_some(())
+        });
+        assert_eq!(cgroup.kernel_kills(), 0);
+    }
+    assert!(kept.iter_mut().all(Process::lives) && outside.lives());
+    until("its status", || {
+        let status = stage.told("Status");
+        let has = |word: &str| status.contains(word);
+        let all = [&one, &two].map(|it| format!(r#""cgroup":"{}","level":"ok""#, it.path));
+        let counts = status.matches(r#""registered":1,"#).count() == 2;
+        (all.iter().all(|it| has(it)) && counts && has(r#""registered":3,"#)).then_some(())
+    });
+    let (_, heard) = daemon.end_by(Signal::SIGTERM);
+    let of_machine = heard.iter().filter(|line| line.contains("Z low memory ("));
+    assert!(
+        of_machine.clone().all(|line| line.contains("): cgroup ")),
+        "{heard:#?}"
+    );
+}
+
+#[test]
+fn a_victim_of_a_scope_counts_for_the_one_that_is_around_it() {
+    let Some(outer) = Cgroup::new("outer") else {
+        return;
+    };
+    let Some(inner) = outer.below("inner") else {
+        return;
+    };
+    outer.set_limit(3000 * MIB);
+    inner.set_limit(2000 * MIB);
+    let stage = Stage::new();
+    let mut daemon = guarding(&stage, &(scope_of(&outer, "") + &scope_of(&inner, "")));
+    let mut cheap = outer.process(&stage, 2);
+    let mut nine = inner.process(&stage, 9);
+    let mut four = inner.process(&stage, 4);
+    knows(&mut daemon, &[&cheap, &nine, &four]);
+    // At its warn threshold: what ignores SIGTERM has its grace, in which the outer one
+    // is as short. All that it needs comes from within.
+    inner.set_limit(inner.used_bytes() * 100 / 92);
+    daemon.line_with(&format!("kill pid={} signal=SIGTERM", four.pid()));
+    outer.set_limit(outer.used_bytes() * 100 / 92);
+    assert_eq!(four.killed_by(), Some(Signal::SIGKILL as i32));
+    let freed = daemon.line_with(" freed ");
+    assert!(freed.contains(&inner.path), "{freed}");
+    until("both have enough", || {
+        let status = stage.told("Status");
+        (status.matches(r#""level":"ok""#).count() == 3).then_some(())
+    });
+    assert!(cheap.lives() && nine.lives());
+    let (_, heard) = daemon.end_by(Signal::SIGTERM);
+    let kills = heard.iter().filter(|line| line.contains(" kill pid="));
+    let others = kills.filter(|line| !line.contains(&format!("pid={} ", four.pid())));
+    assert_eq!(others.count(), 0, "{heard:#?}");
+}
+
+#[test]
+fn a_scope_that_is_made_later_is_guarded_from_then_on() {
+    let Some(mut cgroup) = Cgroup::new("later") else {
+        return;
+    };
+    fs::remove_dir(&cgroup.directory).expect("it is empty");
+    let stage = Stage::new();
+    let mut daemon = guarding(&stage, &scope_of(&cgroup, ""));
+    daemon.says(&format!(
+        "config.toml:2: not guarded until it is there: there is no cgroup `{}`",
+        cgroup.path
+    ));
+    let status = stage.told("Status");
+    assert!(status.contains(r#""level":"unknown""#), "{status}");
+    // Twice: it may be removed, and made again.
+    for value in [7, 3] {
+        fs::create_dir(&cgroup.directory).expect("it is ours");
+        cgroup.set_limit(2000 * MIB);
+        daemon.line_with(&format!("cgroup {} can be read", cgroup.path));
+        let mut process = cgroup.process(&stage, value);
+        knows(&mut daemon, &[&process]);
+        cgroup.set_limit(cgroup.used_bytes() + 6 * MIB);
+        let kill = daemon.line_with(&format!("kill pid={} ", process.pid()));
+        assert!(kill.contains(&format!("cgroup={} ", cgroup.path)), "{kill}");
+        assert_eq!(process.killed_by(), Some(Signal::SIGKILL as i32));
+        cgroup.is_removed();
+        daemon.line_with("cannot read memory");
+    }
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn a_scope_that_cannot_be_meant_is_refused_where_it_stands() {
+    let (Some(one), Some(unlimited)) = (Cgroup::new("meant"), Cgroup::new("meant-not")) else {
+        return;
+    };
+    one.set_limit(500 * MIB);
+    let stage = Stage::new();
+    let refused = |text: &str, arguments: &[&str], status: i32, wants: &[&str]| {
+        stage.replace("config.toml", text);
+        let program = Path::new(env!("CARGO_BIN_EXE_user-oom"));
+        for check in [&[][..], &["--check-config"]] {
+            let mut command = stage.command(program, arguments);
+            let output = command.args(check).output().expect("it was built");
+            let said = String::from_utf8_lossy(&output.stderr).replace("\n    ", " ");
+            let status = if check.is_empty() { status } else { 1 };
+            assert_eq!(output.status.code(), Some(status), "{said}");
+            for want in wants {
+                assert!(said.contains(want), "{said}");
+            }
+        }
+    };
+    let scope = scope_of(&one, "");
+    let twice = scope.clone() + &scope;
+    refused(&twice, &[], 2, &["config.toml:5:10: ", "guarded already"]);
+    let as_first = ["--cgroup", &*one.path];
+    refused(
+        &scope,
+        &as_first,
+        2,
+        &["config.toml:2:10: ", "guarded already"],
+    );
+    let without = scope_of(&unlimited, "");
+    refused(
+        &without,
+        &[],
+        2,
+        &["config.toml:2:10: ", "has no memory limit"],
+    );
+    let above = scope_of(&one, "memory-size = '600M'");
+    refused(
+        &above,
+        &[],
+        2,
+        &["config.toml:2:10: ", "less than all memory"],
+    );
+    let at_once = scope_of(&one, "memory = '101'");
+    refused(
+        &at_once,
+        &[],
+        2,
+        &["config.toml:3:10: `memory`: ", "is not a percentage"],
+    );
+    let at_once = scope_of(&one, "memory = '95'\nrecover = 100");
+    stage.set_available(450);
+    let said = ["config.toml:2:10: ", "killed at once", "450 MiB of memory"];
+    refused(&at_once, &[], 2, &said);
+}
+
+#[test]
+fn the_thresholds_of_a_scope_are_shown_and_can_be_changed_while_it_runs() {
+    let Some(cgroup) = Cgroup::new("changed") else {
+        return;
+    };
+    cgroup.set_limit(2000 * MIB);
+    let stage = Stage::new();
+    stage.replace("config.toml", &scope_of(&cgroup, "memory = '8,4'"));
+    let program = Path::new(env!("CARGO_BIN_EXE_user-oom"));
+    let mut check = stage.command(program, &["--check-config"]);
+    let output = check.output().expect("it was built");
+    let listed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let shown = format!("[[scope]]\ncgroup = \"{}\"", cgroup.path);
+    assert!(listed.contains(&shown), "{listed}");
+    let line = listed
+        .lines()
+        .find(|line| line.starts_with("memory = \"8,4\""));
+    assert!(
+        line.is_some_and(|line| line.ends_with("config.toml:3")),
+        "{listed}"
+    );
+
+    let mut daemon = stage.daemon(&["--grace", "1"]);
+    daemon.line_with("  socket");
+    let also = daemon.heard().iter().find(|line| line.contains("  also  "));
+    let also = also.expect("it was said").clone();
+    assert!(
+        also.contains(&format!("cgroup {}: ", cgroup.path)),
+        "{also}"
+    );
+    assert!(also.contains("(8.00 %)"), "{also}");
+    let mut process = cgroup.process(&stage, 3);
+    knows(&mut daemon, &[&process]);
+    // 20 % are available.
+    cgroup.set_limit(cgroup.used_bytes() * 100 / 80);
+    stage.replace("config.toml", &scope_of(&cgroup, "memory = '30,25'"));
+    let reload = |daemon: &mut Daemon| {
+        let mut ask = Command::new(stage.program("user-oomctl"));
+        // It fails where the configuration is refused.
+        let asked = ask
+            .arg("--socket")
+            .arg(stage.socket())
+            .arg("reload")
+            .output();
+        asked.expect("it was built");
+        daemon.line_with("reloaded (")
+    };
+    let said = reload(&mut daemon);
+    assert!(said.contains("nothing has changed"), "{said}");
+    assert!(process.lives());
+    stage.replace("config.toml", &scope_of(&cgroup, "memory = '15,14'"));
+    let said = reload(&mut daemon);
+    assert!(
+        said.contains(&format!("thresholds of cgroup {}", cgroup.path)),
+        "{said}"
+    );
+    // 13 %, at which the ones before did nothing.
+    cgroup.set_limit(cgroup.used_bytes() * 100 / 87);
+    daemon.line_with(&format!("kill pid={} ", process.pid()));
+    assert_eq!(process.killed_by(), Some(Signal::SIGKILL as i32));
 }

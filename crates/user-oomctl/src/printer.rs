@@ -137,9 +137,14 @@ fn how_it_is(status: &Status) -> String {
         (_, 0) => "none".to_owned(),
         (_, total) => format!("{} of {total} MiB free", mebibytes(status.swap_free_bytes)),
     };
+    let scopes: String = status
+        .scopes
+        .iter()
+        .map(|scope| format!("  cgroup {}: {scope}\n", scope.cgroup.escape_debug()))
+        .collect();
     format!(
         "user-oom (pid {}): level {}\n  memory      {memory}\n  swap        {swap}\n  \
-         registered  {}\n  killed      {}\n  paused      {}\n",
+         registered  {}\n  killed      {}\n  paused      {}\n{scopes}",
         status.pid, status.level, status.registered, status.killed, status.paused
     )
 }

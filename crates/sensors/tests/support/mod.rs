@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use model::{Dossier, Memory, Process, ProcessId, Seen};
-use sensors::{Cgroup, Depth, Inquiry, ProcRoot, ProcessTable, ReadError, Scan, survey};
+use sensors::{Cgroup, Depth, Inquiry, ProcRoot, ProcessTable, ReadError, Scan, Scopes, survey};
 use tempfile::TempDir;
 
 /// The tree `case` as it stands beside the tests.
@@ -88,7 +88,7 @@ pub(crate) struct Table {
     /// What the surveyor was asked last.
     pub(crate) asked: Vec<Inquiry>,
     root: PathBuf,
-    scope: Option<Cgroup>,
+    scopes: Scopes,
 }
 
 impl Table {
@@ -98,15 +98,16 @@ impl Table {
             introduced: Vec::new(),
             asked: Vec::new(),
             root: root.to_owned(),
-            scope: None,
+            scopes: Scopes::default(),
         }
     }
 
-    /// Of the processes in `scope`.
-    pub(crate) fn of_scope(root: &Path, scope: Cgroup) -> Self {
+    /// Of the processes in `scope`, where not the machine is guarded.
+    pub(crate) fn of_scopes(root: &Path, scopes: Vec<Option<Cgroup>>) -> Self {
+        let scopes = Scopes::new(scopes);
         Self {
-            table: ProcessTable::new(ProcRoot::at(root), 16).of_scope(),
-            scope: Some(scope),
+            table: ProcessTable::new(ProcRoot::at(root), 16).of_scopes(&scopes),
+            scopes,
             ..Self::of(root)
         }
     }
@@ -179,13 +180,7 @@ impl Table {
         self.note(|table, ask| table.ask_for_one_memory(memory, ask));
         let have_one = |one, other| same.contains(&(one, other));
         for request in &self.asked {
-            let found = survey(
-                &self.root,
-                request,
-                self.scope.as_ref(),
-                &mut |_| {},
-                &have_one,
-            );
+            let found = survey(&self.root, request, &self.scopes, &mut |_| {}, &have_one);
             self.table.apply(&found);
         }
         self.identified()
@@ -214,13 +209,9 @@ impl Table {
 
     fn answer(&mut self, each: &mut dyn FnMut(&Seen, &mut Dossier)) {
         for request in &self.asked {
-            let found = survey(
-                &self.root,
-                request,
-                self.scope.as_ref(),
-                &mut |_| {},
-                &|_, _| false,
-            );
+            let found = survey(&self.root, request, &self.scopes, &mut |_| {}, &|_, _| {
+                false
+            });
             if let Some((seen, dossier)) = self.table.apply(&found) {
                 each(seen, dossier);
             }
@@ -239,9 +230,14 @@ impl Table {
 
     /// All but kernel threads; 7 is the value of pid 1204.
     pub(crate) fn joined(&self) -> Vec<Process> {
+        self.joined_of(0)
+    }
+
+    /// The same of the scope with that number.
+    pub(crate) fn joined_of(&self, scope: usize) -> Vec<Process> {
         let mut processes = Vec::new();
         let value = |id: ProcessId| (id.pid == 1204).then_some(7.into());
-        self.table.join(value, &mut processes);
+        self.table.join(scope, value, &mut processes);
         processes
     }
 

@@ -17,16 +17,25 @@ pub(crate) struct Ending {
     pub(crate) lost: Cost,
     /// It is still expected to end.
     pub(crate) is_pending: bool,
+    /// The scope that it was chosen for.
+    pub(crate) scope: usize,
 }
 
 impl Ending {
-    pub(crate) fn new(now: Moment, victim: Victim, process: Option<&Process>, lost: Cost) -> Self {
+    pub(crate) fn new(
+        now: Moment,
+        victim: Victim,
+        process: Option<&Process>,
+        lost: Cost,
+        scope: usize,
+    ) -> Self {
         Self {
             victim,
             since: now,
             held_bytes: process.map_or(0, |process| process.held_bytes()),
             lost,
             is_pending: true,
+            scope,
         }
     }
 }

@@ -24,6 +24,8 @@ struct Told {
     number: u64,
     /// Since 1970.
     seconds: i64,
+    /// Of which scope.
+    scope: usize,
     record: Record,
 }
 
@@ -54,6 +56,7 @@ impl Desk {
         let filler = || Told {
             number: 0,
             seconds: 0,
+            scope: 0,
             record: Record::Dropped(0),
         };
         while ring.push(filler()).is_ok() {}
@@ -65,6 +68,7 @@ impl Desk {
             ring,
             folded: [const { Vec::new() }; Deed::ALL.len()],
             dropped: 0,
+            scope: 0,
         }
     }
 
@@ -102,7 +106,7 @@ impl Desk {
             while let Some(told) = self.next() {
                 // A terminal that is gone is no reason to stop guarding the
                 // machine.
-                let _ = page.write(told.seconds, &told.record);
+                let _ = page.write(told.seconds, told.scope, &told.record);
             }
             let _ = page.flush();
             if over || self.bell.wait(std::iter::empty(), None).is_err() {
@@ -121,6 +125,8 @@ pub(crate) struct Lane {
     /// By [`Deed`]: those there was no room to name in records of their own.
     folded: [Vec<u32>; Deed::ALL.len()],
     dropped: u64,
+    /// Of which scope is told what is told.
+    scope: usize,
 }
 
 impl Lane {
@@ -128,6 +134,11 @@ impl Lane {
     pub(crate) fn folding(mut self) -> Self {
         self.folded = Deed::ALL.map(|_| touched(FOLDED, || 0));
         self
+    }
+
+    /// What is told from now on is of that scope.
+    pub(crate) fn turn(&mut self, scope: usize) {
+        self.scope = scope;
     }
 
     /// Hands `record` over. Where there is no room, a process that was
@@ -192,6 +203,7 @@ impl Lane {
         let _ = self.ring.push(Told {
             number,
             seconds: seconds_since_1970(),
+            scope: self.scope,
             record,
         });
     }

@@ -4,6 +4,7 @@
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -37,22 +38,37 @@ pub(crate) struct Page<W> {
     /// `None`: lines are not folded, and no column is left out.
     width: Option<usize>,
     accounts: Accounts,
+    /// By their numbers,
+    scopes: Vec<ScopeWords>,
+    /// and the one that the record is of.
     scope: ScopeWords,
 }
 
-/// `cgroup /x: `, where not the machine is guarded.
+/// `/x`; empty where the machine is guarded.
 #[derive(Clone, Debug, Default)]
-struct ScopeWords(Box<str>);
+struct ScopeWords(Arc<str>);
 
 impl ScopeWords {
     fn of(scope: Option<&Cgroup>) -> Self {
-        Self(scope.map_or_else(Box::default, |scope| format!("cgroup {scope}: ").into()))
+        Self(scope.map_or_else(Arc::default, |scope| scope.to_string().into()))
+    }
+
+    /// ` cgroup=/x`
+    fn field(&self) -> String {
+        match &*self.0 {
+            "" => String::new(),
+            scope => format!(" cgroup={scope}"),
+        }
     }
 }
 
+/// `cgroup /x: `
 impl Display for ScopeWords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match &*self.0 {
+            "" => Ok(()),
+            scope => write!(f, "cgroup {scope}: "),
+        }
     }
 }
 
@@ -63,24 +79,27 @@ impl<W: Write> Page<W> {
             out,
             width,
             accounts,
+            scopes: Vec::new(),
             scope: ScopeWords::default(),
         }
     }
 
-    /// Names `scope` wherever it says how much memory there is.
-    pub(crate) fn of_scope(self, scope: Option<&Cgroup>) -> Self {
+    /// Names the scope of a record wherever it says how much memory there is, and
+    /// what is killed for it. `scopes`: by their numbers, `None` for the machine.
+    pub(crate) fn of_scopes<'a>(self, scopes: impl Iterator<Item = Option<&'a Cgroup>>) -> Self {
         Self {
-            scope: ScopeWords::of(scope),
+            scopes: scopes.map(ScopeWords::of).collect(),
             ..self
         }
     }
 
-    /// Writes one record that was told at `seconds` since 1970.
+    /// Writes one record that was told at `seconds` since 1970, of that scope.
     ///
     /// # Errors
     ///
     /// What the stream says.
-    pub(crate) fn write(&mut self, seconds: i64, record: &Record) -> io::Result<()> {
+    pub(crate) fn write(&mut self, seconds: i64, scope: usize, record: &Record) -> io::Result<()> {
+        self.scope = self.scopes.get(scope).cloned().unwrap_or_default();
         let mut text = Vec::new();
         self.format(&mut text, Time(seconds), record)?;
         let hang = match record {
@@ -156,10 +175,11 @@ impl<W: Write> Page<W> {
                 };
                 let verb = verb(*dry);
                 let reason = ReasonName(*why);
+                let scope = self.scope.field();
                 let fields = self.fields(victim);
                 writeln!(
                     out,
-                    "{time} {style}{verb}{style:#} pid={} signal={signal} name={} reason=\"{reason}\" {fields}{}",
+                    "{time} {style}{verb}{style:#} pid={} signal={signal} name={}{scope} reason=\"{reason}\" {fields}{}",
                     victim.id.pid,
                     Word(&victim.name),
                     WordFields(words)
@@ -290,8 +310,9 @@ impl<W: Write> Page<W> {
                 };
                 writeln!(
                     out,
-                    "{time} {style}freed{style:#} {only}{} MiB from {processes} {} in {:.3} s; memory \
+                    "{time} {}{style}freed{style:#} {only}{} MiB from {processes} {} in {:.3} s; memory \
                      and swap free: {} before, {} MiB after{rest}; sum of values lost: {value}",
+                    self.scope,
                     counted_bytes >> 20,
                     plural(*processes, "process", "processes"),
                     took.as_secs_f64(),
@@ -436,6 +457,8 @@ fn several(out: &mut impl Write, time: Time, folded: &Folded) -> io::Result<()> 
 pub(crate) struct Introduction<'a> {
     /// Where not the machine is guarded.
     pub(crate) scope: Option<&'a Cgroup>,
+    /// What is guarded beside that.
+    pub(crate) others: &'a [(&'a Cgroup, &'a Settings, Memory)],
     pub(crate) settings: &'a Settings,
     pub(crate) memory: &'a Memory,
     pub(crate) gate: Option<psi::Percent>,
@@ -457,6 +480,7 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
     const BOLD: Style = Style::new().bold();
     let Introduction {
         scope,
+        others,
         settings,
         memory,
         gate,
@@ -532,6 +556,16 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
             "all processes; unregistered ones share a value of 1 in each group"
         }
     )?;
+    for (cgroup, settings, memory) in *others {
+        let of =
+            |amount: Amount| Threshold(amount.of(memory.usable_bytes()), memory.usable_bytes());
+        writeln!(
+            out,
+            "  also        cgroup {cgroup}: SIGTERM at {}, SIGKILL at {}",
+            of(settings.warn.memory),
+            of(settings.kill.memory)
+        )?;
+    }
     writeln!(out, "  registry    {}", registry.display())?;
     match socket {
         Some(socket) => writeln!(out, "  socket      {}", socket.display()),
@@ -1089,7 +1123,7 @@ mod tests {
         std::fs::write(&passwd, line).expect("the folder is ours");
         let out = anstream::StripStream::new(Vec::new());
         let mut page = Page::new(out, width, Accounts::at(passwd));
-        page.write(NOW, record).expect("a vector takes all");
+        page.write(NOW, 0, record).expect("a vector takes all");
         String::from_utf8(page.out.into_inner()).expect("text")
     }
 
@@ -1179,8 +1213,8 @@ mod tests {
         let told = |record: &Record| {
             let out = anstream::StripStream::new(Vec::new());
             let mut page = Page::new(out, None, Accounts::at("passwd"));
-            page.scope = ScopeWords("cgroup /x: ".into());
-            page.write(NOW, record).expect("a vector takes all");
+            page.scopes = vec![ScopeWords("/x".into())];
+            page.write(NOW, 0, record).expect("a vector takes all");
             String::from_utf8(page.out.into_inner()).expect("text")
         };
         let (paused, shortfalls) = (PausedWords::default(), Shortfalls::default());

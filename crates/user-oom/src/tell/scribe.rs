@@ -51,10 +51,11 @@ pub(crate) struct Scribe {
     allowance: Allowance,
     /// `None` where there is no hook.
     hooks: Option<HookCalls>,
-    /// `None` where there is no journal.
-    pub(crate) signals: Option<SignalNotes>,
+    /// By scope; empty where there is no journal.
+    pub(crate) signals: Vec<Option<SignalNotes>>,
     /// `None` where there is no control socket.
     pub(crate) feed: Option<Feed>,
+    scope: usize,
     bell: Arc<Bell>,
     /// Nothing is sent; it is closed when the thread ends.
     ended: Receiver<Infallible>,
@@ -96,7 +97,8 @@ impl Scribe {
             chatter,
             allowance: Allowance::new(Instant::now()),
             hooks,
-            signals: None,
+            signals: Vec::new(),
+            scope: 0,
             feed: None,
             bell,
             ended,
@@ -117,7 +119,8 @@ impl Scribe {
             chatter: desk.lane(CHATTER),
             allowance: Allowance::new(Instant::now()),
             hooks: None,
-            signals: None,
+            signals: Vec::new(),
+            scope: 0,
             feed: None,
             bell: desk.bell(),
             ended,
@@ -125,10 +128,18 @@ impl Scribe {
         Ok((scribe, desk))
     }
 
+    /// What is told from now on is of that scope; of which it was.
+    pub(crate) fn turn(&mut self, scope: usize) -> usize {
+        for lane in [&mut self.done, &mut self.notes, &mut self.chatter] {
+            lane.turn(scope);
+        }
+        std::mem::replace(&mut self.scope, scope)
+    }
+
     /// Hands `record` over, notes it in the journal where that has it, and has the
     /// hooks run that it calls for.
     pub(crate) fn tell(&mut self, record: Record) {
-        if let Some(signals) = &mut self.signals {
+        if let Some(Some(signals)) = self.signals.get_mut(self.scope) {
             signals.follow(&record);
         }
         if let Some(hooks) = &mut self.hooks {
