@@ -40,7 +40,7 @@
 //! // The table keeps that, and from now on one read says what the process holds.
 //! table.scan(Depth::Held)?;
 //! let mut processes = Vec::new();
-//! table.join(|id| (id.pid == pid).then_some(7.into()), &mut processes);
+//! table.join(0, |id| (id.pid == pid).then_some(7.into()), &mut processes);
 //! let joined = processes.iter().find(|process| process.id.pid == pid);
 //! let process = joined.ok_or("it has not ended")?;
 //! assert_eq!(process.parent, std::process::id());

@@ -1052,9 +1052,9 @@ impl Daemon {
             read: self.round.took.read,
             choose: self.round.took.choose,
         };
-        let first = self.view(0);
-        if first.guard.level() == Level::Ok {
-            picture.plans.last.reserve(first.processes.capacity());
+        if self.view(0).guard.level() == Level::Ok {
+            let room = self.senses.processes.capacity();
+            picture.plans.last.reserve(room);
         }
         picture.plans.follow_last(&self.plans);
     }
