@@ -9,16 +9,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::mistake::{Mistake, Mistakes, Position};
-use crate::rules::CONDITIONS;
+use crate::rules::{CGROUP, CONDITIONS};
 
 /// The table of a rule,
 const RULE: &str = "rule";
 /// and in it what a process is to be.
 const MATCH: &str = "match";
-/// The table of a scope,
+/// The table of a scope, which says which [`CGROUP`] it is.
 const SCOPE: &str = "scope";
-/// and in it which cgroup it is.
-const CGROUP: &str = "cgroup";
 
 /// What is said of one that is not written as a list of tables.
 const SCOPE_BEGINS: &str = "a scope begins with the line `[[scope]]`";

@@ -19,12 +19,15 @@ const PATTERNS_BYTES: usize = 4 << 20;
 /// anew.
 const REMEMBERED_BYTES: usize = 64 << 10;
 
+/// The key by which a cgroup is named: a condition of a rule, and what a scope is.
+pub(crate) const CGROUP: &str = "cgroup";
+
 /// What a rule can look at.
 pub const CONDITIONS: [Keyword; 9] = [
     text("name"),
     text("exe"),
     text("cmdline"),
-    text("cgroup"),
+    text(CGROUP),
     text("user"),
     text("group"),
     text("env"),
