@@ -52,6 +52,9 @@ const SURVEYOR: &str = "crates/user-oom/src/surveyor.rs";
 const PAUSING: &str = "crates/sensors/src/pausing.rs";
 const PAUSER: &str = "crates/user-oom/src/pause_reader.rs";
 
+/// Above the binaries: it asks them what they take.
+const MANUAL: &str = "manual";
+
 /// From the bottom up; whatever is not named here is a binary, above them all.
 /// A crate uses rows below its own.
 const ROWS: [&[&str]; 3] = [
@@ -267,9 +270,11 @@ fn against_the_rows(tree: &str) -> Vec<String> {
 
 /// Counted from the bottom.
 fn row(package: &str) -> usize {
-    ROWS.iter()
-        .position(|row| row.contains(&package))
-        .unwrap_or(ROWS.len())
+    let named = ROWS.iter().position(|row| row.contains(&package));
+    match package {
+        MANUAL => ROWS.len() + 1,
+        _ => named.unwrap_or(ROWS.len()),
+    }
 }
 
 fn packages(tree: &str) -> impl Iterator<Item = &str> {

@@ -22,7 +22,9 @@
 mod arena;
 mod chore;
 mod cost;
+mod dist;
 mod fuzz;
+mod install;
 mod invariants;
 mod pages;
 mod picture;
@@ -99,6 +101,19 @@ enum Task {
         #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
         times: u32,
     },
+    /// Builds the programs and installs them, with manual and units; as root. The
+    /// configuration is written where there is none
+    Install(Prefix),
+    /// Removes all that `install` and the daemon made, but for the configuration
+    Uninstall(Prefix),
+    /// Packages for Debian and a tarball of static programs, with checksums: in
+    /// target/dist
+    Dist {
+        /// Install, change, remove and purge the package in a fresh Debian of each
+        /// release that it is for
+        #[arg(long = "try")]
+        with_try: bool,
+    },
     /// docs/picture.svg and the transcripts in README.md and docs/walkthrough.md,
     /// from the run that docs/walkthrough.log keeps
     Picture {
@@ -110,6 +125,27 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         console: Option<PathBuf>,
     },
+}
+
+/// Where to install.
+#[derive(Clone, Debug, clap::Args)]
+struct Prefix {
+    /// Below this directory
+    #[arg(long, value_name = "DIR", default_value = "/usr/local")]
+    prefix: PathBuf,
+    /// Into this directory as if it were `/`, for a package; starts and stops nothing
+    #[arg(long, value_name = "DIR")]
+    destdir: Option<PathBuf>,
+}
+
+impl From<Prefix> for install::Target {
+    fn from(Prefix { prefix, destdir }: Prefix) -> Self {
+        Self {
+            prefix,
+            destdir,
+            platform: None,
+        }
+    }
 }
 
 /// Carries out the task that `args` (without the program's name) ask for.
@@ -130,6 +166,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
             tools::provide(&root, FOR_MACHINES)?;
             e2e(&root, arguments, &mut Tally::default())
         }
+        Task::Install(prefix) => install::install(&root, &prefix.into()),
+        Task::Uninstall(prefix) => install::uninstall(&root, &prefix.into()),
+        Task::Dist { with_try } => dist::run(&root, with_try),
         Task::Arena { cost: false } => arena::run(&root),
         Task::Arena { cost: true } => cost::run(&root),
         Task::Simulate { arguments } => simulate(&root, arguments),

@@ -117,6 +117,33 @@ pub(crate) const FOR_MACHINES: &[Tool] = &[
     },
 ];
 
+/// For packages.
+pub(crate) const FOR_PACKAGES: &[Tool] = &[
+    Tool {
+        proof: ("dh", &["--help"]),
+        purpose: "to make packages for Debian",
+        source: Source::Debian("debhelper"),
+    },
+    Tool {
+        proof: ("dh_dkms", &["--help"]),
+        purpose: "to make a package of the kernel module",
+        source: Source::Debian("dh-dkms"),
+    },
+    Tool {
+        proof: ("lintian", &["--version"]),
+        purpose: "to check packages",
+        source: Source::Debian("lintian"),
+    },
+    Tool {
+        proof: ("cargo", &["cyclonedx", "--version"]),
+        purpose: "to list what programs are made of",
+        source: Source::Cargo {
+            name: "cargo-cyclonedx",
+            version: "0.5.9",
+        },
+    },
+];
+
 impl Tool {
     fn is_there(&self, root: &Path) -> bool {
         self.proof().succeeds(root)

@@ -15,7 +15,7 @@ use psi::Percent;
 #[derive(Debug, Parser)]
 #[command(
     name = "psi-monitor",
-    version,
+    version = terminal::VERSION,
     no_binary_name = true,
     max_term_width = 80,
     after_help = "Exit status: 0 after SIGINT, SIGTERM, SIGHUP or ^Z, and after -h and -V; 1 if\nit cannot watch, with the reason on standard error; 2 for invalid arguments."

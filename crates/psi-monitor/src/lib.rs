@@ -32,6 +32,12 @@ use crate::watch::Watch;
 /// Where the kernel's proc file system is.
 const PROC: &str = "/proc";
 
+/// The command line, for a man page and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Watches until SIGINT, SIGTERM, SIGHUP, ^Z, or a closed pipe at its output;
 /// or only says whether a daemon answers, or what it did to a process, where
 /// `args` ask for that. They begin after the program's name.

@@ -23,6 +23,9 @@ use rustix::termios::{isatty, tcgetwinsize};
 /// What a terminal has that does not say how wide it is.
 const USUAL: usize = 80;
 
+/// What `--version` says: in a release build with the commit it was made of.
+pub const VERSION: &str = env!("USER_OOM_VERSION");
+
 /// How many columns the terminal has that `stream` goes to; `None`: it goes
 /// elsewhere.
 pub fn width(stream: impl AsFd) -> Option<usize> {

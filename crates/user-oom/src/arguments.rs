@@ -43,7 +43,7 @@ const SLIP_BYTES: u64 = 1 << 20;
 #[derive(Debug, Parser)]
 #[command(
     name = "user-oom",
-    version,
+    version = terminal::VERSION,
     disable_version_flag = true,
     max_term_width = 80,
     args_override_self = true,

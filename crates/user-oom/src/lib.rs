@@ -49,7 +49,7 @@ mod watchdog;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use log::LevelFilter;
 use nix::sys::signal::SigSet;
 
@@ -58,6 +58,12 @@ pub use crate::arguments::Unusable;
 use crate::configuration::Configuration;
 pub use crate::error::{Error, report};
 use crate::tell::syslog::Syslog;
+
+/// The command line, for a man page and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Runs the daemon with the given command line, program name first, until a
 /// signal ends it.

@@ -10,7 +10,7 @@ use clap_complete::Shell;
 #[derive(Debug, Parser)]
 #[command(
     name = "user-oomctl",
-    version,
+    version = terminal::VERSION,
     no_binary_name = true,
     max_term_width = 80,
     after_help = EXIT_STATUS

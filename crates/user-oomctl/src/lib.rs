@@ -23,6 +23,12 @@ pub use crate::error::Error;
 use crate::places::DaemonPlaces;
 use crate::printer::AnswerPrinter;
 
+/// The command line, for a man page and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Does what `args` ask for, which begin after the program's name.
 ///
 /// # Errors

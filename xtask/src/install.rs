@@ -1,0 +1,324 @@
+//! What an installation consists of: for who builds from source, and for packages.
+//!
+//! Installing and removing go by one list, so that nothing is left behind.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::chore::{Chore, say, step};
+
+pub(crate) const PROGRAMS: [&str; 3] = ["user-oom", "user-oomctl", "psi-monitor"];
+const UNITS: [&str; 2] = ["user-oom.service", "user-oom-psi-monitor.service"];
+
+/// Where units have the programs before they are installed.
+const PREFIX_OF_UNITS: &str = "/usr/local/bin/";
+
+/// Where the manual is written, below the workspace.
+const MANUAL: &str = "target/manual";
+
+/// What the daemon makes while it runs.
+const MADE: [&str; 3] = ["/tmp/user_processes", "/run/user-oom", "/var/lib/user-oom"];
+
+/// Where the programs go.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// `/usr/local`, or a package's `/usr`.
+    pub(crate) prefix: PathBuf,
+    /// A package's root; nothing on this machine is started or stopped.
+    pub(crate) destdir: Option<PathBuf>,
+    /// Of the compiler, where not this machine's.
+    pub(crate) platform: Option<&'static str>,
+}
+
+/// One file of an installation.
+#[derive(Debug)]
+struct Installed {
+    from: PathBuf,
+    /// On the machine, with the prefix and without `destdir`.
+    to: PathBuf,
+    mode: u32,
+}
+
+impl Target {
+    /// `path` of the machine, below `destdir`.
+    fn place(&self, path: &Path) -> PathBuf {
+        match &self.destdir {
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.to_path_buf(),
+        }
+    }
+
+    /// Where Cargo puts the programs.
+    fn programs(&self, root: &Path) -> PathBuf {
+        let platform = self.platform.unwrap_or_default();
+        root.join("target").join(platform).join("release")
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.place(Path::new("/etc/user-oom/config.toml"))
+    }
+
+    /// Whether this machine's systemd is to hear of it.
+    fn is_this_machine(&self) -> bool {
+        self.destdir.is_none() && Path::new("/run/systemd/system").is_dir()
+    }
+}
+
+/// Builds all that is installed, and installs it.
+///
+/// # Errors
+///
+/// The step that failed.
+pub(crate) fn install(root: &Path, target: &Target) -> Result<()> {
+    build(root, target)?;
+    step("installing", "cargo xtask install", || place(root, target))?;
+    if !target.is_this_machine() {
+        return Ok(());
+    }
+    Chore::new("systemd-tmpfiles", ["--create", "user-oom.conf"]).run("the registry", root)?;
+    Chore::new("systemctl", ["daemon-reload"]).run("the units", root)?;
+    say(format_args!(
+        "installed; to guard the machine, now and after each boot: systemctl enable --now user-oom"
+    ))
+}
+
+/// Builds all that is installed.
+///
+/// # Errors
+///
+/// The step that failed.
+pub(crate) fn build(root: &Path, target: &Target) -> Result<()> {
+    let mut build = vec!["build", "--release", "--locked"];
+    for program in PROGRAMS {
+        build.extend(["--package", program]);
+    }
+    if let Some(platform) = target.platform {
+        build.extend(["--target", platform]);
+    }
+    Chore::new("cargo", build).run("the programs", root)?;
+    let manual = [
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        "manual",
+        "--",
+        MANUAL,
+    ];
+    Chore::new("cargo", manual).run("the manual", root)
+}
+
+/// Puts what was built where it belongs.
+///
+/// # Errors
+///
+/// A file that cannot be read or written.
+pub(crate) fn place(root: &Path, target: &Target) -> Result<()> {
+    for file in files(root, target)? {
+        put(&file, target)?;
+    }
+    let configuration = target.configuration();
+    if configuration.exists() {
+        return Ok(());
+    }
+    let program = target.programs(root).join(PROGRAMS[0]);
+    let print = Command::new(&program).arg("--print-config").output();
+    let keys = print.with_context(|| format!("cannot run `{}`", program.display()))?;
+    write(&configuration, &keys.stdout, 0o644)
+}
+
+/// Stops what runs, and removes all that [`install`] and the daemon made, but for the
+/// configuration.
+///
+/// # Errors
+///
+/// The step that failed.
+pub(crate) fn uninstall(root: &Path, target: &Target) -> Result<()> {
+    if target.is_this_machine() {
+        for unit in UNITS {
+            let stop = Chore::new("systemctl", ["disable", "--now", unit]);
+            if !stop.succeeds(root) {
+                say(format_args!("{unit} was not enabled"))?;
+            }
+        }
+    }
+    step("removing", "cargo xtask uninstall", || {
+        for file in files(root, target)? {
+            remove(&target.place(&file.to))?;
+        }
+        for made in MADE.map(|path| target.place(Path::new(path))) {
+            match fs::remove_dir_all(&made) {
+                Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(err).with_context(|| format!("cannot remove `{}`", made.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    })?;
+    if target.is_this_machine() {
+        Chore::new("systemctl", ["daemon-reload"]).run("the units", root)?;
+    }
+    let configuration = target.configuration();
+    match configuration.exists() {
+        true => say(format_args!("kept: {}", configuration.display())),
+        false => Ok(()),
+    }
+}
+
+/// What is installed, from a tree that was built.
+fn files(root: &Path, target: &Target) -> Result<Vec<Installed>> {
+    let prefix = &target.prefix;
+    let mut files = Vec::new();
+    let mut add = |from: PathBuf, to: &str, mode| {
+        let name = from.file_name().unwrap_or_default();
+        let to = prefix.join(to).join(name);
+        files.push(Installed { from, to, mode });
+    };
+    for program in PROGRAMS {
+        add(target.programs(root).join(program), "bin", 0o755);
+    }
+    for unit in UNITS {
+        add(
+            root.join("dist/systemd").join(unit),
+            "lib/systemd/system",
+            0o644,
+        );
+    }
+    add(
+        root.join("dist/tmpfiles.d/user-oom.conf"),
+        "lib/tmpfiles.d",
+        0o644,
+    );
+    for set in listed(&root.join("dist/config"), "toml")? {
+        add(set, "share/user-oom", 0o644);
+    }
+    for document in ["README.md", "CHANGELOG.md", "SECURITY.md"] {
+        add(root.join(document), "share/doc/user-oom", 0o644);
+    }
+    for document in ["md", "svg"] {
+        for document in listed(&root.join("docs"), document)? {
+            add(document, "share/doc/user-oom/docs", 0o644);
+        }
+    }
+    let manual = root.join(MANUAL);
+    for section in ["1", "5", "7", "8"] {
+        let section = format!("man{section}");
+        for page in listed(&manual.join("man").join(&section), "")? {
+            add(page, &format!("share/man/{section}"), 0o644);
+        }
+    }
+    let zsh = match prefix == Path::new("/usr") {
+        true => "share/zsh/vendor-completions",
+        false => "share/zsh/site-functions",
+    };
+    for (shell, to) in [
+        ("bash", "share/bash-completion/completions"),
+        ("zsh", zsh),
+        ("fish", "share/fish/vendor_completions.d"),
+    ] {
+        for script in listed(&manual.join(shell), "")? {
+            add(script, to, 0o644);
+        }
+    }
+    Ok(files)
+}
+
+/// The files in `folder` that end with `extension`; all of them for none.
+fn listed(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)
+        .with_context(|| format!("cannot list `{}`: was it built?", folder.display()))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if extension.is_empty() || path.extension() == Some(OsStr::new(extension)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn put(file: &Installed, target: &Target) -> Result<()> {
+    let from = &file.from;
+    let read = || fs::read(from).with_context(|| format!("cannot read `{}`", from.display()));
+    let mut bytes = read()?;
+    if from.extension() == Some(OsStr::new("service")) {
+        let text = String::from_utf8(bytes).context("a unit that is no text")?;
+        let programs = format!("{}/", target.prefix.join("bin").display());
+        bytes = text.replace(PREFIX_OF_UNITS, &programs).into_bytes();
+    }
+    write(&target.place(&file.to), &bytes, file.mode)
+}
+
+/// In one step: what runs from the old file goes on.
+fn write(to: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let folder = to.parent().context("that is no file's path")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    let mut new = tempfile::NamedTempFile::new_in(folder)
+        .with_context(|| format!("cannot write to `{}`", folder.display()))?;
+    std::io::Write::write_all(&mut new, bytes)?;
+    new.as_file()
+        .set_permissions(fs::Permissions::from_mode(mode))?;
+    new.persist(to)
+        .with_context(|| format!("cannot write `{}`", to.display()))?;
+    Ok(())
+}
+
+/// The file, and the directories of ours that are empty then.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+            return Err(err).with_context(|| format!("cannot remove `{}`", path.display()));
+        }
+        _ => {}
+    }
+    let ours = path.ancestors().skip(1);
+    for folder in ours.take_while(|folder| folder.iter().any(|part| part == "user-oom")) {
+        // It may hold what is removed next.
+        let _ = fs::remove_dir(folder);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Target, files, put, remove};
+
+    #[test]
+    fn a_unit_names_the_programs_where_they_are_and_nothing_of_ours_is_left() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let machine = tempfile::tempdir().expect("a folder");
+        let target = Target {
+            prefix: "/opt/oom".into(),
+            destdir: Some(machine.path().to_path_buf()),
+            platform: None,
+        };
+        let unit = super::Installed {
+            from: root.join("dist/systemd/user-oom.service"),
+            to: "/opt/oom/share/doc/user-oom/user-oom.service".into(),
+            mode: 0o644,
+        };
+        put(&unit, &target).expect("it can be written");
+        let place = target.place(&unit.to);
+        let text = std::fs::read_to_string(&place).expect("it is there");
+        assert!(
+            text.contains("\nExecStart=/opt/oom/bin/user-oom "),
+            "{text}"
+        );
+        remove(&place).expect("it can be removed");
+        assert!(machine.path().join("opt/oom/share/doc").is_dir());
+        assert!(!machine.path().join("opt/oom/share/doc/user-oom").exists());
+        // Before anything was built, it says so.
+        if !root.join("target/manual").exists() {
+            assert!(files(&root, &target).is_err());
+        }
+    }
+}
