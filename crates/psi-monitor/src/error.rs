@@ -34,7 +34,7 @@ pub enum Error {
         /// Where it answers.
         daemon: String,
         /// What it answered.
-        answer: control::Reply,
+        answer: Box<control::Reply>,
     },
     /// A daemon answers, and the kernel is not to kill behind its back.
     #[error(

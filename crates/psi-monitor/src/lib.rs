@@ -100,7 +100,7 @@ fn say_what_became_of<W: Write>(
         answer => Err(Error::NoFate {
             pid,
             daemon: daemon.to_string(),
-            answer,
+            answer: Box::new(answer),
         }),
     }
 }
