@@ -37,6 +37,7 @@ pub(crate) fn run(root: &Path, with_try: bool) -> Result<()> {
         .with_context(|| format!("cannot make `{}`", directory.display()))?;
     let destination = format!("DESTINATION={DIRECTORY}");
     Chore::new("debian/rules", ["clean", "binary", &destination]).run("Debian packages", root)?;
+    Chore::new("debian/rules", ["clean"]).run("tidying up", root)?;
     let packages = ["-c", "lintian --fail-on error,warning target/dist/*.deb"];
     Chore::new("sh", packages).run("lintian", root)?;
     tarball(root)?;
