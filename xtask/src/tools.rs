@@ -120,12 +120,12 @@ pub(crate) const FOR_MACHINES: &[Tool] = &[
 /// For packages.
 pub(crate) const FOR_PACKAGES: &[Tool] = &[
     Tool {
-        proof: ("dh", &["--help"]),
+        proof: ("dpkg-query", &["--show", "debhelper"]),
         purpose: "to make packages for Debian",
         source: Source::Debian("debhelper"),
     },
     Tool {
-        proof: ("dh_dkms", &["--help"]),
+        proof: ("dpkg-query", &["--show", "dh-dkms"]),
         purpose: "to make a package of the kernel module",
         source: Source::Debian("dh-dkms"),
     },
