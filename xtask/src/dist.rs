@@ -1,20 +1,15 @@
-//! What is given out: packages, a tarball of static programs, what they are made of,
-//! and checksums.
+//! What is given out: packages and their checksums.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::chore::{Chore, say, step};
-use crate::install::{self, Target};
+use crate::chore::{Chore, say};
 use crate::tools::{self, FOR_MACHINES, FOR_PACKAGES};
 
 /// Below the workspace.
 const DIRECTORY: &str = "target/dist";
-
-/// Programs that need no library of the machine they run on.
-const STATIC: &str = "x86_64-unknown-linux-musl";
 
 /// Releases of Debian that the packages are for.
 const SUITES: [&str; 2] = ["bookworm", "trixie"];
@@ -40,8 +35,6 @@ pub(crate) fn run(root: &Path, with_try: bool) -> Result<()> {
     Chore::new("debian/rules", ["clean"]).run("tidying up", root)?;
     let packages = ["-c", "lintian --fail-on error,warning target/dist/*.deb"];
     Chore::new("sh", packages).run("lintian", root)?;
-    tarball(root)?;
-    materials(root)?;
     let sums = "cd target/dist && sha256sum -- * > SHA256SUMS";
     Chore::new("sh", ["-c", sums]).run("checksums", root)?;
     say(format_args!("made in {DIRECTORY}:"))?;
@@ -72,59 +65,4 @@ fn try_in(root: &Path, suite: &str) -> Result<()> {
         "/dev/null",
     ];
     Chore::new("mmdebstrap", made).run(&format!("the package on a clean {suite}"), root)
-}
-
-/// `bin`, `lib` and `share`, for a prefix such as `/usr/local`.
-fn tarball(root: &Path) -> Result<()> {
-    Chore::new("rustup", ["target", "add", STATIC]).run("the target", root)?;
-    let name = format!("user-oom-{}-x86_64-linux", env!("CARGO_PKG_VERSION"));
-    let staging = root.join("target/static").join(&name);
-    let target = Target {
-        prefix: "/usr/local".into(),
-        destdir: Some(staging.clone()),
-        platform: Some(STATIC),
-    };
-    step("static programs", "cargo xtask dist", || {
-        let _ = fs::remove_dir_all(&staging);
-        install::build(root, &target)?;
-        install::place(root, &target)?;
-        // As the files are below their prefix.
-        for folder in ["bin", "lib", "share"] {
-            let from = staging.join("usr/local").join(folder);
-            fs::rename(&from, staging.join(folder))
-                .with_context(|| format!("cannot move `{}`", from.display()))?;
-        }
-        for rest in ["usr", "etc"] {
-            fs::remove_dir_all(staging.join(rest)).context("cannot tidy up")?;
-        }
-        Ok(())
-    })?;
-    let pack = format!(
-        "tar --directory target/static --sort=name --owner=0 --group=0 --numeric-owner \
-         --mtime=\"@$(dpkg-parsechangelog --show-field Timestamp)\" \
-         --create --xz --file {DIRECTORY}/{name}.tar.xz {name}"
-    );
-    Chore::new("sh", ["-c", &pack]).run("the tarball", root)
-}
-
-/// What the programs were made of: a CycloneDX file each.
-fn materials(root: &Path) -> Result<()> {
-    for program in install::PROGRAMS {
-        let manifest = format!("crates/{program}/Cargo.toml");
-        let name = format!("{program}.cdx");
-        let list = [
-            "cyclonedx",
-            "--format",
-            "json",
-            "--manifest-path",
-            &manifest,
-            "--override-filename",
-            &name,
-        ];
-        Chore::new("cargo", list).run("what it is made of", root)?;
-        let made = root.join(format!("crates/{program}/{name}.json"));
-        fs::rename(&made, root.join(DIRECTORY).join(format!("{name}.json")))
-            .with_context(|| format!("cannot move `{}`", made.display()))?;
-    }
-    Ok(())
 }

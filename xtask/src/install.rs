@@ -12,11 +12,14 @@ use anyhow::{Context, Result};
 
 use crate::chore::{Chore, say, step};
 
-pub(crate) const PROGRAMS: [&str; 3] = ["user-oom", "user-oomctl", "psi-monitor"];
+const PROGRAMS: [&str; 3] = ["user-oom", "user-oomctl", "psi-monitor"];
 const UNITS: [&str; 2] = ["user-oom.service", "user-oom-psi-monitor.service"];
 
 /// Where units have the programs before they are installed.
 const PREFIX_OF_UNITS: &str = "/usr/local/bin/";
+
+/// Where Cargo puts the programs, below the workspace.
+const BUILT: &str = "target/release";
 
 /// Where the manual is written, below the workspace.
 const MANUAL: &str = "target/manual";
@@ -31,8 +34,6 @@ pub(crate) struct Target {
     pub(crate) prefix: PathBuf,
     /// A package's root; nothing on this machine is started or stopped.
     pub(crate) destdir: Option<PathBuf>,
-    /// Of the compiler, where not this machine's.
-    pub(crate) platform: Option<&'static str>,
 }
 
 /// One file of an installation.
@@ -53,12 +54,6 @@ impl Target {
         }
     }
 
-    /// Where Cargo puts the programs.
-    fn programs(&self, root: &Path) -> PathBuf {
-        let platform = self.platform.unwrap_or_default();
-        root.join("target").join(platform).join("release")
-    }
-
     fn configuration(&self) -> PathBuf {
         self.place(Path::new("/etc/user-oom/config.toml"))
     }
@@ -75,7 +70,7 @@ impl Target {
 ///
 /// The step that failed.
 pub(crate) fn install(root: &Path, target: &Target) -> Result<()> {
-    build(root, target)?;
+    build(root)?;
     step("installing", "cargo xtask install", || place(root, target))?;
     if !target.is_this_machine() {
         return Ok(());
@@ -92,13 +87,10 @@ pub(crate) fn install(root: &Path, target: &Target) -> Result<()> {
 /// # Errors
 ///
 /// The step that failed.
-pub(crate) fn build(root: &Path, target: &Target) -> Result<()> {
+fn build(root: &Path) -> Result<()> {
     let mut build = vec!["build", "--release", "--locked"];
     for program in PROGRAMS {
         build.extend(["--package", program]);
-    }
-    if let Some(platform) = target.platform {
-        build.extend(["--target", platform]);
     }
     Chore::new("cargo", build).run("the programs", root)?;
     let manual = [
@@ -118,7 +110,7 @@ pub(crate) fn build(root: &Path, target: &Target) -> Result<()> {
 /// # Errors
 ///
 /// A file that cannot be read or written.
-pub(crate) fn place(root: &Path, target: &Target) -> Result<()> {
+fn place(root: &Path, target: &Target) -> Result<()> {
     for file in files(root, target)? {
         put(&file, target)?;
     }
@@ -126,7 +118,7 @@ pub(crate) fn place(root: &Path, target: &Target) -> Result<()> {
     if configuration.exists() {
         return Ok(());
     }
-    let program = target.programs(root).join(PROGRAMS[0]);
+    let program = root.join(BUILT).join(PROGRAMS[0]);
     let print = Command::new(&program).arg("--print-config").output();
     let keys = print.with_context(|| format!("cannot run `{}`", program.display()))?;
     write(&configuration, &keys.stdout, 0o644)
@@ -181,7 +173,7 @@ fn files(root: &Path, target: &Target) -> Result<Vec<Installed>> {
         files.push(Installed { from, to, mode });
     };
     for program in PROGRAMS {
-        add(target.programs(root).join(program), "bin", 0o755);
+        add(root.join(BUILT).join(program), "bin", 0o755);
     }
     for unit in UNITS {
         add(
@@ -299,7 +291,6 @@ mod tests {
         let target = Target {
             prefix: "/opt/oom".into(),
             destdir: Some(machine.path().to_path_buf()),
-            platform: None,
         };
         let unit = super::Installed {
             from: root.join("dist/systemd/user-oom.service"),

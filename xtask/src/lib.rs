@@ -106,8 +106,7 @@ enum Task {
     Install(Prefix),
     /// Removes all that `install` and the daemon made, but for the configuration
     Uninstall(Prefix),
-    /// Packages for Debian and a tarball of static programs, with checksums: in
-    /// target/dist
+    /// Packages for Debian, with checksums: in target/dist
     Dist {
         /// Install, change, remove and purge the package in a fresh Debian of each
         /// release that it is for
@@ -140,11 +139,7 @@ struct Prefix {
 
 impl From<Prefix> for install::Target {
     fn from(Prefix { prefix, destdir }: Prefix) -> Self {
-        Self {
-            prefix,
-            destdir,
-            platform: None,
-        }
+        Self { prefix, destdir }
     }
 }
 

@@ -134,14 +134,6 @@ pub(crate) const FOR_PACKAGES: &[Tool] = &[
         purpose: "to check packages",
         source: Source::Debian("lintian"),
     },
-    Tool {
-        proof: ("cargo", &["cyclonedx", "--version"]),
-        purpose: "to list what programs are made of",
-        source: Source::Cargo {
-            name: "cargo-cyclonedx",
-            version: "0.5.9",
-        },
-    },
 ];
 
 impl Tool {
