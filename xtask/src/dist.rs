@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::chore::{Chore, say};
+use crate::install::gone;
 use crate::tools::{self, FOR_MACHINES, FOR_PACKAGES};
 
 /// Below the workspace.
@@ -22,12 +23,7 @@ const SUITES: [&str; 2] = ["bookworm", "trixie"];
 pub(crate) fn run(root: &Path, with_try: bool) -> Result<()> {
     tools::provide(root, FOR_PACKAGES)?;
     let directory = root.join(DIRECTORY);
-    match fs::remove_dir_all(&directory) {
-        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
-            return Err(err).with_context(|| format!("cannot empty `{}`", directory.display()));
-        }
-        _ => {}
-    }
+    gone(&directory, fs::remove_dir_all(&directory))?;
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot make `{}`", directory.display()))?;
     let destination = format!("DESTINATION={DIRECTORY}");

@@ -4,11 +4,12 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::chore::{Chore, say, step};
 
@@ -121,6 +122,11 @@ fn place(root: &Path, target: &Target) -> Result<()> {
     let program = root.join(BUILT).join(PROGRAMS[0]);
     let print = Command::new(&program).arg("--print-config").output();
     let keys = print.with_context(|| format!("cannot run `{}`", program.display()))?;
+    ensure!(
+        keys.status.success(),
+        "`{}` prints no configuration",
+        program.display()
+    );
     write(&configuration, &keys.stdout, 0o644)
 }
 
@@ -144,12 +150,7 @@ pub(crate) fn uninstall(root: &Path, target: &Target) -> Result<()> {
             remove(&target.place(&file.to))?;
         }
         for made in MADE.map(|path| target.place(Path::new(path))) {
-            match fs::remove_dir_all(&made) {
-                Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(err).with_context(|| format!("cannot remove `{}`", made.display()));
-                }
-                _ => {}
-            }
+            gone(&made, fs::remove_dir_all(&made))?;
         }
         Ok(())
     })?;
@@ -254,7 +255,7 @@ fn write(to: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
     let mut new = tempfile::NamedTempFile::new_in(folder)
         .with_context(|| format!("cannot write to `{}`", folder.display()))?;
-    std::io::Write::write_all(&mut new, bytes)?;
+    new.write_all(bytes)?;
     new.as_file()
         .set_permissions(fs::Permissions::from_mode(mode))?;
     new.persist(to)
@@ -262,14 +263,21 @@ fn write(to: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     Ok(())
 }
 
+/// What is not there need not be removed.
+///
+/// # Errors
+///
+/// It is there all the same.
+pub(crate) fn gone(path: &Path, removed: io::Result<()>) -> Result<()> {
+    match removed {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(|| format!("cannot remove `{}`", path.display())),
+    }
+}
+
 /// The file, and the directories of ours that are empty then.
 fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
-            return Err(err).with_context(|| format!("cannot remove `{}`", path.display()));
-        }
-        _ => {}
-    }
+    gone(path, fs::remove_file(path))?;
     let ours = path.ancestors().skip(1);
     for folder in ours.take_while(|folder| folder.iter().any(|part| part == "user-oom")) {
         // It may hold what is removed next.

@@ -35,8 +35,6 @@ struct Page {
     roff: String,
     /// The line or paragraph that is being read.
     line: String,
-    /// Within the document's title; within any heading.
-    in_title: bool,
     in_heading: bool,
     in_code: bool,
     has_section: bool,
@@ -72,10 +70,9 @@ impl Page {
 
     fn start(&mut self, tag: Tag<'_>) {
         match tag {
-            Tag::Heading { level, .. } => {
+            Tag::Heading { .. } => {
                 self.flush();
                 self.in_heading = true;
-                self.in_title = level == HeadingLevel::H1;
             }
             Tag::CodeBlock(_) => {
                 self.flush();
@@ -137,14 +134,13 @@ impl Page {
     fn heading(&mut self, level: HeadingLevel) {
         let text = std::mem::take(&mut self.line);
         self.in_heading = false;
-        if std::mem::take(&mut self.in_title) {
-            return;
-        }
-        self.has_section = true;
         let line = match level {
+            // The document's title.
+            HeadingLevel::H1 => return,
             HeadingLevel::H2 => format!(".SH {}\n", quoted(&escaped(&text.to_uppercase()))),
             _ => format!(".SS {}\n", quoted(&escaped(&text))),
         };
+        self.has_section = true;
         self.roff.push_str(&line);
     }
 

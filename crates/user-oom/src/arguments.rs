@@ -462,49 +462,23 @@ impl Arguments {
     /// The same for a scope that sets the keys of which `sets` says so, to what
     /// `scope` has: of what counts in percent and in bytes it goes by its own alone.
     pub(crate) fn of_scope(self, scope: &Self, sets: impl Fn(&str) -> bool) -> Self {
-        let (memory, swap) = (
-            sets("memory") || sets("memory-size"),
-            sets("swap") || sets("swap-size"),
-        );
-        let pick = |is_own, own, other| if is_own { own } else { other };
+        fn pick<T>(is_own: bool, own: T, other: T) -> T {
+            if is_own { own } else { other }
+        }
+        let memory = sets("memory") || sets("memory-size");
+        let swap = sets("swap") || sets("swap-size");
+        let recover = sets("recover") || memory;
+        let pause_pressure = sets("pause-pressure");
         Self {
             memory_percent: pick(memory, scope.memory_percent, self.memory_percent),
-            memory_size: if memory {
-                scope.memory_size
-            } else {
-                self.memory_size
-            },
+            memory_size: pick(memory, scope.memory_size, self.memory_size),
             swap_percent: pick(swap, scope.swap_percent, self.swap_percent),
-            swap_size: if swap {
-                scope.swap_size
-            } else {
-                self.swap_size
-            },
-            recover: if sets("recover") || memory {
-                scope.recover
-            } else {
-                self.recover
-            },
-            grace: if sets("grace") {
-                scope.grace
-            } else {
-                self.grace
-            },
-            horizon: if sets("horizon") {
-                scope.horizon
-            } else {
-                self.horizon
-            },
-            pressure: if sets("pressure") {
-                scope.pressure
-            } else {
-                self.pressure
-            },
-            pause_pressure: if sets("pause-pressure") {
-                scope.pause_pressure
-            } else {
-                self.pause_pressure
-            },
+            swap_size: pick(swap, scope.swap_size, self.swap_size),
+            recover: pick(recover, scope.recover, self.recover),
+            grace: pick(sets("grace"), scope.grace, self.grace),
+            horizon: pick(sets("horizon"), scope.horizon, self.horizon),
+            pressure: pick(sets("pressure"), scope.pressure, self.pressure),
+            pause_pressure: pick(pause_pressure, scope.pause_pressure, self.pause_pressure),
             ..self
         }
     }

@@ -700,6 +700,12 @@ impl Desk {
         list.into_iter().map(RefusedFor::told).collect()
     }
 
+    /// What comes of pausing, or thawing, the unit that `pid` is in.
+    fn turned(&mut self, peer: Peer, pid: u32, wish: fn(UnitWish) -> FromClerk) -> Wanted {
+        let ticket = self.turn(peer, pid, wish);
+        ticket.map_or_else(|denial| Wanted::Reply(denial.into()), Wanted::Later)
+    }
+
     /// Has the loop pause, or thaw, the unit that `pid` is in.
     fn turn(
         &mut self,
@@ -735,14 +741,8 @@ impl Desk {
                 let done = self.enroller.carry_out(peer, request);
                 done.unwrap_or_else(Reply::Refused)
             }
-            Request::Pause { pid } => match self.turn(peer, *pid, FromClerk::Pause) {
-                Ok(ticket) => return Wanted::Later(ticket),
-                Err(denial) => denial.into(),
-            },
-            Request::Thaw { pid } => match self.turn(peer, *pid, FromClerk::Thaw) {
-                Ok(ticket) => return Wanted::Later(ticket),
-                Err(denial) => denial.into(),
-            },
+            Request::Pause { pid } => return self.turned(peer, *pid, FromClerk::Pause),
+            Request::Thaw { pid } => return self.turned(peer, *pid, FromClerk::Thaw),
             Request::Metrics => {
                 // Where text has no room there is nothing to be said either.
                 let text = self.shared.sample().open_metrics();

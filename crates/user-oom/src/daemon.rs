@@ -1071,11 +1071,7 @@ impl Daemon {
         status.registered = first.registered;
         status.warn_bytes = first.warn_bytes;
         let View { guard, round, .. } = self.view(0);
-        let memory = match round.unseen {
-            None => *guard.memory(),
-            Some(_) => Memory::default(),
-        };
-        status.kill_bytes = guard.kill_bytes(&memory);
+        status.kill_bytes = guard.kill_bytes(&seen(guard, round));
         status.full_in = guard.full_in().filter(|_| round.unseen.is_none());
         status.killed = self.executor.ended_in_all();
         status.paused = self.executor.paused.words().count;
@@ -1093,7 +1089,7 @@ impl Daemon {
         }
     }
 
-    /// How a scope is. What cannot be read is not said as it was.
+    /// How a scope is.
     fn figures(&self, scope: usize) -> control::ScopeStatus {
         let View {
             guard,
@@ -1101,10 +1097,7 @@ impl Daemon {
             round,
             is_machine,
         } = self.view(scope);
-        let memory = match round.unseen {
-            None => *guard.memory(),
-            Some(_) => Memory::default(),
-        };
+        let memory = seen(guard, round);
         let is_in_scope = |id: &ProcessId| is_machine || Process::find(processes, *id).is_some();
         let registered = self.values.registered().filter(is_in_scope).count();
         control::ScopeStatus {
@@ -1163,6 +1156,14 @@ fn tell_others(
             };
             other.guard.handle(now, event, &mut other.effects);
         }
+    }
+}
+
+/// What cannot be read is not said as it was.
+fn seen(guard: &Guard, round: &LoopState) -> Memory {
+    match round.unseen {
+        None => *guard.memory(),
+        Some(_) => Memory::default(),
     }
 }
 

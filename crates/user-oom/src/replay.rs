@@ -30,17 +30,7 @@ pub(crate) fn replay(path: &Path) -> Result<(), Error> {
     let mut replay = Replay::default();
     let mut printer = Printer::new()?;
     let (mut compared, mut differ, mut skipped) = (0, 0, 0_u64);
-    while let Some(found) = reader.read().map_err(Error::Journal)? {
-        let place = reader.place().map(ToString::to_string).unwrap_or_default();
-        let line = match found {
-            ReadLine::Line(line) => line,
-            ReadLine::Damaged(why) => {
-                say(&format!(
-                    "{place}: not a line of a journal, left out: {why}"
-                ));
-                continue;
-            }
-        };
+    while let Some((place, line)) = next_line(&mut reader)? {
         let (is_same, what) = match replay.take(&line) {
             Step::Quiet => {
                 printer.follow(&line, &replay);
@@ -89,6 +79,24 @@ pub(crate) fn replay(path: &Path) -> Result<(), Error> {
         }
         _ => Err(Error::Differs { differ, compared }),
     }
+}
+
+/// The next line that is one, and where it is; what is none is said and left out.
+///
+/// # Errors
+///
+/// [`Error::Journal`]: it cannot be read.
+pub(crate) fn next_line(reader: &mut JournalReader) -> Result<Option<(String, Box<Line>)>, Error> {
+    while let Some(found) = reader.read().map_err(Error::Journal)? {
+        let place = reader.place().map(ToString::to_string).unwrap_or_default();
+        match found {
+            ReadLine::Line(line) => return Ok(Some((place, line))),
+            ReadLine::Damaged(why) => say(&format!(
+                "{place}: not a line of a journal, left out: {why}"
+            )),
+        }
+    }
+    Ok(None)
 }
 
 pub(crate) fn say(line: &str) {

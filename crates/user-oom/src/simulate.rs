@@ -6,12 +6,12 @@ use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::path::Path;
 
-use journal::{DecisionMade, JournalReader, Line, Machine, Parting, ReadLine, Simulation};
+use journal::{DecisionMade, JournalReader, Line, Machine, Parting, Simulation};
 use oom_policy::{Cost, Memory, Settings, Verdict};
 
 use crate::configuration::Configuration;
 use crate::error::Error;
-use crate::replay::{Printer, say};
+use crate::replay::{Printer, next_line, say};
 use crate::tell::narrator::Decided;
 
 /// What a configuration says that a record has only the outcome of.
@@ -50,17 +50,7 @@ pub(crate) fn simulate(
     let mut machine = Machine::default();
     let mut sums = Sums::default();
     say_what_is_as_recorded(&configuration, command_line)?;
-    while let Some(found) = reader.read().map_err(Error::Journal)? {
-        let place = reader.place().map(ToString::to_string).unwrap_or_default();
-        let line = match found {
-            ReadLine::Line(line) => line,
-            ReadLine::Damaged(why) => {
-                say(&format!(
-                    "{place}: not a line of a journal, left out: {why}"
-                ));
-                continue;
-            }
-        };
+    while let Some((place, line)) = next_line(&mut reader)? {
         match &*line {
             Line::Journal(preface) => machine.clone_from(&preface.machine),
             Line::State { guard, .. } => {

@@ -9,7 +9,8 @@ use crate::scenarios;
 pub(crate) const HELP: &str = "\
 Boots real kernels in QEMU and tries the module and the programs on them.
 
-Usage: e2e [--kernel 6.1|6.12|7.2|all | --debug-kernel] [--full] [--second-try] [--list] [SCENARIO…]
+Usage: e2e [--kernel 6.1|6.12|7.2|all | --debug-kernel] [--full] [--second-try]
+           [--list] [SCENARIO…]
 
   --kernel VERSION  on this kernel (6.1 unless said otherwise), or on all
   --debug-kernel    the module's scenarios, on a kernel that is built here and that

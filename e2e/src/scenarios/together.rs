@@ -14,6 +14,16 @@ use crate::guest::{Report, wait};
 /// On a machine that is emulated, and short of memory.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// What takes memory until 4 % of it are available.
+fn taking_to_four_percent() -> Result<Program> {
+    let spare = meminfo_bytes("MemAvailable")? / MIB;
+    let percent = meminfo_bytes("MemTotal")? / MIB / 100;
+    let mut taking = Program::role(&["take", &spare.saturating_sub(4 * percent).to_string()])?;
+    taking.says("ready")?;
+    taking.go()?;
+    Ok(taking)
+}
+
 /// What holds a terminal is worth 1, and killing it would be enough; a job on the
 /// terminal is worth 50. Another, worth 5, goes.
 pub(super) fn a_job_on_a_terminal_keeps_what_holds_it_alive(report: &mut Report) -> Result<()> {
@@ -28,11 +38,7 @@ pub(super) fn a_job_on_a_terminal_keeps_what_holds_it_alive(report: &mut Report)
     give_value_to(job, 50)?;
     give_value(&other, 5)?;
     knows_of(3)?;
-    let spare = meminfo_bytes("MemAvailable")? / MIB;
-    let percent = meminfo_bytes("MemTotal")? / MIB / 100;
-    let mut taking = Program::role(&["take", &spare.saturating_sub(4 * percent).to_string()])?;
-    taking.says("ready")?;
-    taking.go()?;
+    let mut taking = taking_to_four_percent()?;
     wait::until("one of them is gone", LIMIT, || {
         Ok(!other.is_alive()? || !holder.is_alive()?)
     })?;
@@ -72,11 +78,7 @@ pub(super) fn processes_with_one_memory_go_together(report: &mut Report) -> Resu
     give_value_to(one, 1)?;
     give_value(&five, 5)?;
     knows_of(3)?;
-    let spare = meminfo_bytes("MemAvailable")? / MIB;
-    let percent = meminfo_bytes("MemTotal")? / MIB / 100;
-    let mut taking = Program::role(&["take", &spare.saturating_sub(4 * percent).to_string()])?;
-    taking.says("ready")?;
-    taking.go()?;
+    let _taking = taking_to_four_percent()?;
     five.ends_within(LIMIT)?;
     daemon.mentions("freed ")?;
     nine.has_to_live("what has half of a memory")?;
