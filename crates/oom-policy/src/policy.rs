@@ -373,7 +373,11 @@ impl Policy {
             Cause::Relief => {
                 let need = levels.relief_need(memory);
                 let verdict = self.pause_for(now, seen, levels, cause, need);
-                if verdict == Verdict::Paused {
+                // What is not known of something cheap is no reason to kill it.
+                if matches!(
+                    verdict,
+                    Verdict::Paused | Verdict::Refused(Refusal::Unsurveyed)
+                ) {
                     return verdict;
                 }
                 if let Some(refusal) =
@@ -938,14 +942,8 @@ impl Policy {
             return Verdict::Refused(Refusal::FillsTooFast);
         }
         // The cheapest may be the one that has just started.
-        let is_known = |unit: &Unit| {
-            // What is newborn has the environment and the files of its parent.
-            let leader = &seen.processes[at(unit.leader)];
-            !leader.is_unsurveyed() && !memory.is_noticeable(unit.unsurveyed_bytes)
-        };
-        let is_unknown =
-            |unit: &Unit| unit.pausable && !is_known(unit) && self.is_noticeable(memory, unit);
-        let may_wait = cause == Cause::Stall && self.units.units.iter().any(is_unknown);
+        let is_known = |unit: &Unit| is_known(seen, unit);
+        let may_wait = cause == Cause::Stall && self.unknown(seen).next().is_some();
         if may_wait && self.scope.waits_for_survey(now) {
             return Verdict::Refused(Refusal::Unsurveyed);
         }
@@ -974,6 +972,9 @@ impl Policy {
         if verdict != Verdict::Chosen {
             return verdict;
         }
+        if self.is_much_dearer_than_unknown(now, seen) {
+            return Verdict::Refused(Refusal::Unsurveyed);
+        }
         let chosen = self.decision.candidates.iter().filter(|unit| unit.chosen);
         let goes_on =
             |unit: &Unit| unit.turned != Turned::Paused && self.is_noticeable(memory, unit);
@@ -992,6 +993,30 @@ impl Policy {
         self.scope.last_relief = Some(now);
         self.freeze(now, seen, room);
         Verdict::Paused
+    }
+
+    /// What competes for memory and is not known well enough to be paused.
+    fn unknown<'a>(&'a self, seen: Situation<'a>) -> impl Iterator<Item = &'a Unit> {
+        let is_unknown = move |unit: &&Unit| {
+            unit.pausable && !is_known(seen, unit) && self.is_noticeable(seen.memory, unit)
+        };
+        self.units.units.iter().filter(is_unknown)
+    }
+
+    /// Whether some of what was chosen costs several times what one costs that has just
+    /// started and is not known yet: in a build there are such at any time, and no
+    /// editor is to be paused in their place.
+    fn is_much_dearer_than_unknown(&mut self, now: Moment, seen: Situation<'_>) -> bool {
+        const SEVERAL: u64 = 4;
+        let chosen = self.decision.candidates.iter().filter(|unit| unit.chosen);
+        let dearest = chosen.map(|unit| unit.explanation.cost).max();
+        let dearest = dearest.map_or(0, Cost::parts);
+        let newest = self
+            .unknown(seen)
+            .filter(|unit| value::explain_pause(unit).cost.parts() < dearest / SEVERAL)
+            .map(|unit| seen.processes[at(unit.leader)].id.start_ticks)
+            .max();
+        newest.is_some_and(|start_ticks| self.scope.is_new(now, start_ticks))
     }
 
     /// Whether a unit is one of those that compete for memory.
@@ -1200,6 +1225,13 @@ pub struct NextKill {
     pub place: u32,
     /// What is lost with it; a unit's value goes with its leader.
     pub lost: Cost,
+}
+
+/// Whether it is known of `unit` what would suffer were it paused. What is newborn
+/// in it has the environment and the files of its parent.
+fn is_known(seen: Situation<'_>, unit: &Unit) -> bool {
+    let leader = &seen.processes[at(unit.leader)];
+    !leader.is_unsurveyed() && !seen.memory.is_noticeable(unit.unsurveyed_bytes)
 }
 
 /// What killing `unit` frees, in bytes, of what counts.

@@ -50,6 +50,9 @@ pub(crate) struct Look {
 const SURVEY: Duration = Duration::from_secs(2);
 /// and not again for so long: some processes cannot be looked at.
 const NEXT_SURVEY: Duration = Duration::from_secs(60);
+/// How long what is much dearer is left running for one that has just started, and
+/// may be what is to be paused.
+const SURVEY_OF_NEWEST: Duration = Duration::from_secs(5);
 
 /// How bad it is: nothing else is killed while victims are pending, unless it
 /// got worse.
@@ -90,6 +93,10 @@ pub(crate) struct ScopeState {
     pub(crate) last_relief: Option<Moment>,
     /// Since when a pause waits for what is not known of a candidate.
     pub(crate) awaits_survey: Option<Moment>,
+    /// The newest of which that was not known, in clock ticks since boot, and when
+    /// it was first met.
+    #[serde(default)]
+    newest_unknown: Option<(u64, Moment)>,
     pub(crate) table: Option<Table>,
 }
 
@@ -108,6 +115,7 @@ impl ScopeState {
             reconsider: false,
             last_relief: None,
             awaits_survey: None,
+            newest_unknown: None,
             table: None,
         }
     }
@@ -137,6 +145,7 @@ impl ScopeState {
             reconsider,
             last_relief,
             awaits_survey,
+            newest_unknown,
             table,
         } = self;
         lineage.forget();
@@ -151,6 +160,7 @@ impl ScopeState {
         *reconsider = false;
         *last_relief = None;
         *awaits_survey = None;
+        *newest_unknown = None;
         *table = None;
     }
 
@@ -267,6 +277,17 @@ impl ScopeState {
         }
         self.awaits_survey
             .is_some_and(|since| now.since(since) < SURVEY)
+    }
+
+    /// Whether it has been met for too short a time that nothing is known of a
+    /// candidate that started at `start_ticks`, the newest such.
+    pub(crate) fn is_new(&mut self, now: Moment, start_ticks: u64) -> bool {
+        let met = match self.newest_unknown {
+            Some((newest, met)) if start_ticks <= newest => met,
+            _ => now,
+        };
+        self.newest_unknown = Some((start_ticks, met));
+        now.since(met) < SURVEY_OF_NEWEST
     }
 
     /// Graces and deadlines that are over; at kill, every grace is.

@@ -532,6 +532,24 @@ fn a_pause_waits_until_the_cheapest_is_known_too_and_not_for_ever() {
     }
 }
 
+/// As in a build, of which the steps at work are not known yet: what is much dearer
+/// is left running for them, but not for one that never becomes known.
+#[test]
+fn an_editor_is_not_paused_for_what_has_just_started() {
+    for (lives, is_paused) in [(4, false), (20, true)] {
+        let mut machine = roomy().with(Task::steady(job(10, "editor", 9, 300)));
+        for started in (0..20).filter(|started| started % lives == 0) {
+            for pid in (100 + 10 * started..).take(8) {
+                let unknown = labelled(holding(pid, "step", 90 * MIB), Pausing::default());
+                let step = Task::steady(unknown).starting(started * SECOND);
+                machine.add(step.ending((started + lives) * SECOND));
+            }
+        }
+        machine.run_for(20 * SECOND);
+        assert_eq!(was_frozen(&machine, 10), is_paused, "{lives}");
+    }
+}
+
 /// Of a unit, as yet unknown.
 fn newborn(pid: u32, parent: u32, bytes: u64) -> Process {
     let mut process = labelled(holding(pid, "cc1", bytes), Pausing::default());
