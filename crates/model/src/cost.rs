@@ -201,6 +201,20 @@ impl Explanation {
         }
     }
 
+    /// The same, where of sets that come to the same by halves the one of less value is
+    /// to be the cheapest: with a part for each two of value, where it counts half.
+    #[must_use]
+    pub fn by_value_where_even(self) -> Self {
+        let hair = match self.growing {
+            true => self.basis.cost().parts() / (2 * Cost::PARTS),
+            false => 0,
+        };
+        Self {
+            cost: self.cost.saturating_add(Cost::from_parts(hair)),
+            ..self
+        }
+    }
+
     /// The same, where its value came about by `gain`; not where it is the sum of
     /// several entries.
     #[must_use]

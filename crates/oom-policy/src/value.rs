@@ -244,11 +244,12 @@ pub(crate) fn explain(unit: &Unit) -> Explanation {
 /// expected to grow on, and counts half as long as that cannot be seen. Else a leak
 /// would be worth its whole value as soon as it stands still. There will be room again
 /// for what outgrows memory now.
+///
+/// Where all load, one worth 9 comes to as much as one worth 5 that loads and one worth
+/// 2 that does not: those go first.
 pub(crate) fn explain_pause(unit: &Unit) -> Explanation {
-    explain_as(
-        unit,
-        unit.growth.is_growing || unit.part.is_growing || unit.grew,
-    )
+    let is_growing = unit.growth.is_growing || unit.part.is_growing || unit.grew;
+    explain_as(unit, is_growing).by_value_where_even()
 }
 
 fn explain_as(unit: &Unit, is_growing: bool) -> Explanation {

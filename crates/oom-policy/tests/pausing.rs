@@ -144,6 +144,19 @@ fn what_was_paused_while_it_loaded_goes_on_in_place_of_what_is_worth_less() {
     assert!(!any_signal(&machine));
 }
 
+/// 9 that grows counts as much as 5 that grows and 2 that does not.
+#[test]
+fn where_all_load_and_it_is_even_by_halves_the_lesser_value_waits() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "two", 2, 480)))
+        .with(Task::growing(job(20, "five", 5, 10), 20 * MIB))
+        .with(Task::growing(job(30, "nine", 9, 10), 80 * MIB));
+    while actions(&machine).is_empty() {
+        machine.run_for(SECOND / 10);
+    }
+    assert_eq!(machine.frozen(), ["two", "five"]);
+}
+
 #[test]
 fn a_leak_is_let_run_only_where_it_could_for_a_while() {
     let mut machine = small()
