@@ -15,6 +15,15 @@ use crate::rules::{CGROUP, CONDITIONS};
 const RULE: &str = "rule";
 /// and in it what a process is to be.
 const MATCH: &str = "match";
+/// The label that says what is run instead of a signal: a table,
+const COMMAND: &str = "command";
+/// with the program and its arguments,
+const RUN: &str = "run";
+/// and the time that it has.
+const TIME_LIMIT: &str = "time-limit";
+/// What is said of one that is not.
+const COMMAND_TAKES: &str = "a table, such as `{ run = [\"/usr/bin/systemctl\", \"restart\", \
+                             \"cache\"], time-limit = \"30 s\" }`";
 /// The table of a scope, which says which [`CGROUP`] it is.
 const SCOPE: &str = "scope";
 
@@ -93,6 +102,19 @@ pub struct RuleText {
     pub conditions: Vec<Setting>,
     /// What is said of it then.
     pub labels: Vec<Setting>,
+    /// What is run to end it.
+    pub command: Option<CommandText>,
+}
+
+/// A command, as a file has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandText {
+    /// The program and its arguments: one at least,
+    pub run: Vec<String>,
+    /// and where they stand.
+    pub mark: Position,
+    /// How long it may take.
+    pub limit: Setting,
 }
 
 impl Document {
@@ -242,7 +264,12 @@ impl<'a> Parser<'a> {
             );
             return Vec::new();
         };
-        let rules = list.iter().filter_map(|rule| self.rule(rule, labels));
+        let mut known = labels.to_vec();
+        known.extend([MATCH, COMMAND].map(|name| Keyword {
+            name: name.into(),
+            kind: Kind::Text,
+        }));
+        let rules = list.iter().filter_map(|rule| self.rule(rule, &known));
         rules.collect()
     }
 
@@ -258,9 +285,14 @@ impl<'a> Parser<'a> {
             mark: self.mark(rule.span()),
             conditions: Vec::new(),
             labels: Vec::new(),
+            command: None,
         };
         let refused = self.problems.len();
         for (name, value) in table {
+            if *name.get_ref() == COMMAND {
+                found.command = self.command(value);
+                continue;
+            }
             if *name.get_ref() != MATCH {
                 found.labels.extend(self.setting(name, value, labels));
                 continue;
@@ -282,13 +314,71 @@ impl<'a> Parser<'a> {
         }
         let lacks = if found.conditions.is_empty() {
             "it would match every process: give a `match`, such as `match = { name = \"^sshd$\" }`"
-        } else if found.labels.is_empty() {
+        } else if found.labels.is_empty() && found.command.is_none() {
             "it says nothing of what it matches: give a label, such as `protect = true`"
         } else {
             return Some(found);
         };
         self.refuse(rule.span(), lacks.to_owned());
         None
+    }
+
+    /// `None` where something was refused.
+    fn command(&mut self, value: &Spanned<DeValue<'_>>) -> Option<CommandText> {
+        let DeValue::Table(table) = value.get_ref() else {
+            let found = kind_of(value.get_ref());
+            let said = format!("`{COMMAND}` takes {COMMAND_TAKES}, not {found}");
+            self.refuse(value.span(), said);
+            return None;
+        };
+        let refused = self.problems.len();
+        let limit_key = Keyword {
+            name: TIME_LIMIT.into(),
+            kind: Kind::Text,
+        };
+        let (mut run, mut limit) = (None, None);
+        for (name, value) in table {
+            match &**name.get_ref() {
+                RUN => run = self.arguments(value),
+                TIME_LIMIT => limit = self.setting(name, value, std::slice::from_ref(&limit_key)),
+                word => self.refuse(name.span(), unknown(word, [RUN, TIME_LIMIT].into_iter())),
+            }
+        }
+        if self.problems.len() > refused {
+            return None;
+        }
+        match (run, limit) {
+            (Some((run, mark)), Some(limit)) => Some(CommandText { run, mark, limit }),
+            (run, _) => {
+                let lacks = if run.is_none() { RUN } else { TIME_LIMIT };
+                let said = format!("`{COMMAND}` has no `{lacks}`: it takes {COMMAND_TAKES}");
+                self.refuse(value.span(), said);
+                None
+            }
+        }
+    }
+
+    /// A program with its arguments.
+    fn arguments(&mut self, value: &Spanned<DeValue<'_>>) -> Option<(Vec<String>, Position)> {
+        let words: Option<Vec<String>> = match value.get_ref() {
+            DeValue::Array(list) => list
+                .iter()
+                .map(|word| word.get_ref().as_str())
+                .map(|word| word.map(str::to_owned))
+                .collect(),
+            _ => None,
+        };
+        let is_one = |words: &Vec<String>| words.first().is_some_and(|word| !word.is_empty());
+        let can_be_given = |words: &Vec<String>| !words.iter().any(|word| word.contains('\0'));
+        let Some(words) = words.filter(is_one).filter(can_be_given) else {
+            let said = format!(
+                "`{RUN}` takes a program and its arguments, such as \
+                 `[\"/usr/bin/systemctl\", \"restart\", \"cache\"]`"
+            );
+            self.refuse(value.span(), said);
+            return None;
+        };
+        Some((words, self.mark(value.span())))
     }
 
     fn setting(
@@ -575,6 +665,56 @@ mod tests {
         refuses(
             "[[scope]]\ncgroup = true",
             &["f:2:10: `cgroup` takes a number or a string"],
+        );
+    }
+
+    #[test]
+    fn a_command_has_its_words_and_its_time() {
+        let text = "[[rule]]\nmatch = { name = 'a' }\n\
+                    command = { run = ['systemctl', 'restart', 'a'], time-limit = '30 s' }";
+        let found = parse(text, |_| None).unwrap().rules;
+        let command = found[0].command.as_ref().unwrap();
+        assert_eq!(command.run, ["systemctl", "restart", "a"]);
+        assert_eq!(command.limit.value, Value::Text("30 s".to_owned()));
+        assert_eq!(command.mark.to_string(), "f:3");
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_meant_is_refused() {
+        let refused = |command: &str, want: &str| {
+            let text = format!("[[rule]]\nmatch = {{ name = 'a' }}\ncommand = {command}");
+            refuses(&text, &[want]);
+        };
+        refused(
+            "'systemctl restart a'",
+            "f:3:11: `command` takes a table, such as `{ run = [\"/usr/bin/systemctl\", ",
+        );
+        refused(
+            "'systemctl restart a'",
+            "time-limit = \"30 s\" }`, not a string",
+        );
+        refused(
+            "{ run = ['a'] }",
+            "f:3:11: `command` has no `time-limit`: it takes a table",
+        );
+        refused("{ time-limit = 5 }", "f:3:11: `command` has no `run`");
+        for run in ["'a b'", "[]", "['']", "['a', 5]", "[\"a\\u0000\"]"] {
+            refused(
+                &format!("{{ run = {run}, time-limit = 5 }}"),
+                "f:3:19: `run` takes a program and its arguments, such as `[\"",
+            );
+        }
+        refused(
+            "{ run = ['a'], time-limt = 5 }",
+            "f:3:26: `time-limt` is not a key: did you mean `time-limit`?",
+        );
+        refused(
+            "{ run = ['a'], time-limit = true }",
+            "f:3:39: `time-limit` takes a number or a string",
+        );
+        refuses(
+            "[[rule]]\nmatch = { name = 'a' }\ncomand = 5",
+            &["f:3:1: `comand` is not a key: did you mean `command`?"],
         );
     }
 

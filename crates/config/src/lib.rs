@@ -30,7 +30,8 @@ mod mistake;
 mod rules;
 
 pub use crate::document::{
-    Document, Grammar, Keyword, Kind, RuleText, ScopeText, Setting, Value, nearest, parse,
+    CommandText, Document, Grammar, Keyword, Kind, RuleText, ScopeText, Setting, Value, nearest,
+    parse,
 };
 pub use crate::file::{DEFAULT_PATH, FileError, Origin, read};
 pub use crate::mistake::{Mistake, Mistakes, Position};

@@ -32,10 +32,12 @@ pub struct Fate {
     pub gone_after: Option<Duration>,
 }
 
-/// What kills a process.
+/// What ends a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
+    /// None yet: the command that a rule has for it.
+    Command,
     /// SIGTERM.
     Term,
     /// SIGKILL.
@@ -65,7 +67,10 @@ impl fmt::Display for Fate {
             None => f.write_str("(not registered): ")?,
         }
         f.write_str(match (self.first, self.last) {
-            (Signal::Term, Signal::Term) => "SIGTERM",
+            (Signal::Command, Signal::Command) => "command",
+            (Signal::Command, Signal::Term) => "command, then SIGTERM",
+            (Signal::Command, Signal::Kill) => "command, then SIGKILL",
+            (Signal::Term, Signal::Command | Signal::Term) => "SIGTERM",
             (Signal::Term, Signal::Kill) => "SIGTERM, then SIGKILL",
             (Signal::Kill, _) => "SIGKILL",
         })?;

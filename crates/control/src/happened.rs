@@ -161,6 +161,7 @@ impl fmt::Display for Happened {
         }
         if let Some(signal) = self.signal {
             f.write_str(match signal {
+                Signal::Command => " command",
                 Signal::Term => " SIGTERM",
                 Signal::Kill => " SIGKILL",
             })?;

@@ -1,8 +1,8 @@
 //! What a line says: docs/journal.md.
 
 use oom_policy::{
-    Ask, Candidate, Cause, Checkpoint, Cost, Depth, Event, Level, Memory, Moment, Name, ProcessId,
-    Settings, Verdict,
+    Ask, Candidate, Cause, Checkpoint, Cost, Depth, EndedBy, Event, Level, Memory, Moment, Name,
+    ProcessId, Settings, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +104,8 @@ pub enum Line {
     PagedOut(Of),
     /// [`Event::Continued`]
     Continued(Of),
+    /// [`Event::CommandFailed`]
+    CommandFailed(Of),
     /// [`Event::PauseAsked`]
     PauseAsked {
         /// When.
@@ -121,9 +123,9 @@ pub enum Line {
         process: ProcessRow,
         /// What is lost with it.
         lost: Cost,
-        /// It is not yet sent SIGKILL.
+        /// By what it is to end.
         #[serde(default)]
-        has_grace: bool,
+        by: EndedBy,
     },
     /// [`oom_policy::Guard::kernel_asks`]
     KernelAsks {
@@ -273,16 +275,13 @@ impl Line {
             Event::Refused(id) => Self::Refused(of(id)),
             Event::PagedOut(id) => Self::PagedOut(of(id)),
             Event::Continued(id) => Self::Continued(of(id)),
+            Event::CommandFailed(id) => Self::CommandFailed(of(id)),
             Event::PauseAsked { id, uid } => Self::PauseAsked { at, id, uid },
-            Event::Killed {
-                process,
-                lost,
-                has_grace,
-            } => Self::Killed {
+            Event::Killed { process, lost, by } => Self::Killed {
                 at,
                 process: ProcessRow(*process),
                 lost,
-                has_grace,
+                by,
             },
         })
     }
@@ -314,18 +313,19 @@ impl Line {
             Self::Refused(of) => (of.at, Event::Refused(of.id)),
             Self::PagedOut(of) => (of.at, Event::PagedOut(of.id)),
             Self::Continued(of) => (of.at, Event::Continued(of.id)),
+            Self::CommandFailed(of) => (of.at, Event::CommandFailed(of.id)),
             Self::PauseAsked { at, id, uid } => (*at, Event::PauseAsked { id: *id, uid: *uid }),
             Self::Killed {
                 at,
                 process,
                 lost,
-                has_grace,
+                by,
             } => (
                 *at,
                 Event::Killed {
                     process: &process.0,
                     lost: *lost,
-                    has_grace: *has_grace,
+                    by: *by,
                 },
             ),
             Self::Journal(_)

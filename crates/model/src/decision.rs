@@ -41,6 +41,9 @@ pub enum Cause {
 /// What is done to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Action {
+    /// Have the command of its unit end it: that of the rule that the unit's leader
+    /// matches.
+    Command(ProcessId),
     /// SIGTERM.
     Terminate(ProcessId),
     /// SIGKILL, then `process_mrelease`.
@@ -57,6 +60,31 @@ pub enum Action {
     },
     /// Continue the frozen unit that this process leads.
     Thaw(ProcessId),
+}
+
+/// By what a process is to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EndedBy {
+    /// [`Action::Command`]
+    Command,
+    /// [`Action::Terminate`]
+    Terminate,
+    /// [`Action::Kill`]
+    #[default]
+    Kill,
+}
+
+impl Action {
+    /// What it ends, and by what; `None` for one that ends nothing.
+    #[must_use]
+    pub fn ends(self) -> Option<(ProcessId, EndedBy)> {
+        match self {
+            Self::Command(id) => Some((id, EndedBy::Command)),
+            Self::Terminate(id) => Some((id, EndedBy::Terminate)),
+            Self::Kill(id) => Some((id, EndedBy::Kill)),
+            Self::Freeze(_) | Self::PageOut { .. } | Self::Thaw(_) => None,
+        }
+    }
 }
 
 /// Which units are chosen first: all of a class before any of the next.

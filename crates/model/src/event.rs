@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ask::Ask;
 use crate::cost::Cost;
-use crate::decision::{Action, Refusal};
+use crate::decision::{Action, EndedBy, Refusal};
 use crate::memory::Memory;
 use crate::process::{Process, ProcessId, Unpausable};
 
@@ -81,15 +81,18 @@ pub enum Event<'a> {
         /// The user whose unit it is to be; `None`: whichever, as root may.
         uid: Option<u32>,
     },
-    /// A process was signalled that was not decided here: the watchdog killed it
+    /// The command that was to end the unit that this process leads could not be
+    /// run, or failed.
+    CommandFailed(ProcessId),
+    /// A process is ended that was not decided here: the watchdog killed it
     /// from the order of kills it was left, or it is a victim of another scope.
     Killed {
         /// As of the last table.
         process: &'a Process,
         /// What is lost with it, as of that order.
         lost: Cost,
-        /// By SIGTERM: it has its grace.
-        has_grace: bool,
+        /// Whether it has its grace, and more.
+        by: EndedBy,
     },
 }
 
@@ -109,7 +112,7 @@ pub enum Effect {
     /// Read the process table and hand it over. Where that is not done, it is
     /// asked for again at the next look.
     ReadTable(Depth),
-    /// Send a signal. What became of it is one event: [`Event::Sent`],
+    /// Send a signal, or have a command run. What became of it is one event: [`Event::Sent`],
     /// [`Event::Unsent`], [`Event::Refused`], or [`Event::Gone`] where it was
     /// signalled before.
     Act(Action),

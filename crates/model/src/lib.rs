@@ -30,13 +30,14 @@ mod worth;
 pub use crate::ask::Ask;
 pub use crate::cost::{Basis, Cost, Explanation};
 pub use crate::decision::{
-    Action, Blame, Candidate, Cause, Class, Decision, Level, Refusal, Respawner, Taker, Verdict,
+    Action, Blame, Candidate, Cause, Class, Decision, EndedBy, Level, Refusal, Respawner, Taker,
+    Verdict,
 };
 pub use crate::event::{Answer, Depth, Effect, Effects, Event, PauseAnswer, PauseRefusal};
 pub use crate::memory::{Memory, Paging};
 pub use crate::moment::Moment;
 pub use crate::process::{
-    Dossier, FirstSignal, GroupBy, KilledWith, Label, Name, PauseWord, Pausing, Preference,
-    Process, ProcessId, Protection, RunState, Seen, SessionId, Unpausable,
+    CommandLabel, Dossier, FirstSignal, GroupBy, KilledWith, Label, Name, PauseWord, Pausing,
+    Preference, Process, ProcessId, Protection, RunState, Seen, SessionId, Unpausable,
 };
 pub use crate::worth::{Gain, Per, Rate, Worth};

@@ -273,6 +273,24 @@ impl FirstSignal {
     }
 }
 
+/// That a rule has a command, which is to end what it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandLabel {
+    /// From its start until the first signal is sent. A label is kept for each process,
+    /// so it is small.
+    pub limit_millis: u32,
+    /// The reading of the configuration that the rule is of.
+    pub edition: u32,
+}
+
+impl CommandLabel {
+    /// From its start until the first signal is sent.
+    #[must_use]
+    pub fn limit(self) -> Duration {
+        Duration::from_millis(self.limit_millis.into())
+    }
+}
+
 /// What is killed together with a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KilledWith {
@@ -331,6 +349,8 @@ pub struct Label {
     pub grace: Option<Duration>,
     /// What is sent to it first.
     pub signal: Option<FirstSignal>,
+    /// What is run before that, for the unit that it leads.
+    pub command: Option<CommandLabel>,
     /// What is killed with it.
     pub together: Option<KilledWith>,
     /// What it shares a default value with, where it has none of its own.

@@ -328,11 +328,13 @@ impl Guard {
             }
             Event::PagedOut(unit) => self.policy.paged_out(unit),
             Event::Continued(unit) => self.policy.continued(now, unit),
-            Event::Killed {
-                process,
-                lost,
-                has_grace,
-            } => self.policy.killed(now, process, lost, has_grace),
+            Event::CommandFailed(leader) => {
+                self.policy.command_failed(now, leader);
+                effects.push(Effect::LookAgain {
+                    after: Duration::ZERO,
+                });
+            }
+            Event::Killed { process, lost, by } => self.policy.killed(now, process, lost, by),
         }
     }
 

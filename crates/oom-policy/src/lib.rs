@@ -86,9 +86,9 @@ pub use crate::guard::{Checkpoint, Guard, Surroundings};
 pub use crate::policy::NextKill;
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{
-    Action, Answer, Ask, Basis, Blame, Candidate, Cause, Class, Cost, Decision, Depth, Dossier,
-    Effect, Effects, Event, Explanation, FirstSignal, Gain, GroupBy, KilledWith, Label, Level,
-    Memory, Moment, Name, PauseAnswer, PauseRefusal, PauseWord, Pausing, Per, Preference, Process,
-    ProcessId, Protection, Rate, Refusal, Respawner, Seen, SessionId, Taker, Unpausable, Verdict,
-    Worth,
+    Action, Answer, Ask, Basis, Blame, Candidate, Cause, Class, CommandLabel, Cost, Decision,
+    Depth, Dossier, Effect, Effects, EndedBy, Event, Explanation, FirstSignal, Gain, GroupBy,
+    KilledWith, Label, Level, Memory, Moment, Name, PauseAnswer, PauseRefusal, PauseWord, Pausing,
+    Per, Preference, Process, ProcessId, Protection, Rate, Refusal, Respawner, Seen, SessionId,
+    Taker, Unpausable, Verdict, Worth,
 };

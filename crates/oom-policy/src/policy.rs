@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use knapsack::Budget;
 use model::{
-    Action, Ask, Blame, Candidate, Cause, Class, Cost, Decision, Level, Memory, Moment,
+    Action, Ask, Blame, Candidate, Cause, Class, Cost, Decision, EndedBy, Level, Memory, Moment,
     PauseAnswer, PauseRefusal, Pausing, Process, ProcessId, Refusal, Unpausable, Verdict,
 };
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use crate::scope::{Look, ScopeState, Severity};
 use crate::settings::Settings;
 use crate::units::{Standing, Unit, Units};
 use crate::value::{self, Groups};
+use crate::victims::Commanded;
 
 /// A last call is answered within milliseconds: about one of search.
 const LAST_CALL_BUDGET: Budget = Budget { states: 1 << 17 };
@@ -221,6 +222,11 @@ impl Policy {
         self.retract(id);
     }
 
+    /// The command for the unit that `leader` leads has failed.
+    pub(crate) fn command_failed(&mut self, now: Moment, leader: ProcessId) {
+        self.scope.victims.command_failed(now, leader);
+    }
+
     /// A process could not be signalled.
     pub(crate) fn refused(&mut self, id: ProcessId) {
         if self.scope.pauses.paused_as(id).is_some() {
@@ -393,7 +399,7 @@ impl Policy {
         let pending = self.scope.pending_bytes(pool);
         self.decision.need_bytes = bare_need.saturating_sub(pending);
         let got_worse = severity == Severity::LastCall || Some(severity) > self.scope.chosen_for;
-        let awaited = self.scope.victims.any_dying() && !got_worse && !self.scope.reconsider;
+        let awaited = self.scope.victims.any_alone(now) && !got_worse && !self.scope.reconsider;
         if awaited {
             return Verdict::Refused(Refusal::Pending { bytes: pending });
         }
@@ -750,17 +756,24 @@ impl Policy {
 
     /// `process` was killed by the caller between two steps, by
     /// [`Policy::will`], with `lost` as that said; or it was signalled for another
-    /// scope. Its memory is pending. `has_grace`: by SIGTERM.
-    pub(crate) fn killed(&mut self, now: Moment, process: &Process, lost: Cost, has_grace: bool) {
+    /// scope. Its memory is pending.
+    pub(crate) fn killed(&mut self, now: Moment, process: &Process, lost: Cost, by: EndedBy) {
         self.reserve(self.scope.victims.len() + 1);
-        let severity = if has_grace {
-            let grace = process.dossier.label.grace.unwrap_or(self.settings.grace);
-            self.scope.victims.terminated(process, now + grace, lost);
-            Severity::Warn
-        } else {
-            let until = now + self.settings.deadline;
-            self.scope.victims.killed(process, until, lost);
-            Severity::Kill
+        let grace = process.dossier.label.grace.unwrap_or(self.settings.grace);
+        let victims = &mut self.scope.victims;
+        let severity = match by {
+            EndedBy::Command => {
+                victims.commanded(process, now + self.settings.grace, lost);
+                Severity::Warn
+            }
+            EndedBy::Terminate => {
+                victims.terminated(process, now + grace, lost);
+                Severity::Warn
+            }
+            EndedBy::Kill => {
+                victims.killed(process, now + self.settings.deadline, lost);
+                Severity::Kill
+            }
         };
         if let Ok(record) = self.scope.growth.position(process.id) {
             self.scope.growth.end(record);
@@ -808,6 +821,16 @@ impl Policy {
             });
             self.scope.growth.end(at(*index));
             let grace = self.grace(seen, *unit);
+            let leader = &seen.processes[at(self.units.units[at(*unit)].leader)];
+            let command = leader.dossier.label.command;
+            if let Some(command) = command.filter(|_| severity < Severity::Kill) {
+                let last = command.limit().saturating_sub(self.settings.grace);
+                let commanded = Commanded::by(leader.id, grace, last);
+                let until = now + command.limit();
+                self.decision.actions.push(Action::Command(process.id));
+                self.scope.victims.command(process, commanded, until, cost);
+                continue;
+            }
             let kills = severity >= Severity::Kill || grace.is_zero();
             let until = match severity {
                 Severity::LastCall => now + self.settings.last_call_deadline,
@@ -826,7 +849,10 @@ impl Policy {
         // Each looks through the table. The largest come first.
         let leaders = self.line.iter().filter(|(_, _, (follows, ..), _)| !follows);
         for (_, unit, _, index) in leaders.take(Respawns::WORKERS) {
-            let (grace, leader) = (self.grace(seen, *unit), &seen.processes[at(*index)]);
+            let leader = &seen.processes[at(*index)];
+            let command = leader.dossier.label.command;
+            let limit = command.map_or(Duration::ZERO, |command| command.limit());
+            let grace = self.grace(seen, *unit).saturating_add(limit);
             let respawns = &mut self.scope.respawns;
             respawns.killed(now, grace, seen.processes, leader);
         }
@@ -890,7 +916,7 @@ impl Policy {
         if levels.has_recovered(seen.memory) {
             return Verdict::Refused(Refusal::EnoughAvailable);
         }
-        if self.scope.victims.any_dying() {
+        if self.scope.victims.any_alone(now) {
             let bytes = self.scope.pending_bytes(Pool::MemoryAndActiveSwap);
             return Verdict::Refused(Refusal::Pending { bytes });
         }

@@ -1,6 +1,7 @@
 //! What was signalled, and what memory is pending from it.
 //!
-//! A victim of SIGTERM is killed when its grace is over. One that outlives
+//! A victim of SIGTERM is killed when its grace is over; one that a command is to end
+//! gets SIGTERM when that has failed or its time is over. One that outlives
 //! SIGKILL by the deadline while no memory comes back, or cannot be signalled,
 //! is not counted on: it is never chosen again, and its memory is not pending.
 //! What a kill costs is told when it has happened, not when it was decided.
@@ -64,12 +65,65 @@ pub(crate) struct Followed {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
+    /// A command is run; `until` its time is over.
+    Commanded(Commanded),
     /// SIGTERM was sent; `until` its grace is over.
     Terminated,
     /// SIGKILL was sent; `until` its deadline.
     Killed,
     /// It outlived that, could not be signalled, or is protected by now.
     Stuck,
+}
+
+/// What a command is to end. Small, since there is room for as many victims as there
+/// are processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Commanded {
+    /// The pid of its unit's leader; 0 where another scope has the command run, and
+    /// sends the signal.
+    unit: u32,
+    /// From SIGTERM to SIGKILL.
+    grace_millis: u32,
+    /// So long before its time is over, others are chosen as well: that may be longer
+    /// than a grace.
+    last_millis: u32,
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+impl Commanded {
+    /// In the unit of `leader`. Others are chosen for the last part of its time.
+    pub(crate) fn by(leader: ProcessId, grace: Duration, last: Duration) -> Self {
+        Self {
+            unit: leader.pid,
+            grace_millis: millis(grace),
+            last_millis: millis(last),
+        }
+    }
+
+    /// For another scope.
+    fn elsewhere() -> Self {
+        Self {
+            unit: 0,
+            grace_millis: 0,
+            last_millis: 0,
+        }
+    }
+
+    fn is_here(self) -> bool {
+        self.unit > 0
+    }
+
+    fn grace(self) -> Duration {
+        Duration::from_millis(self.grace_millis.into())
+    }
+
+    /// Until then nothing else is chosen, as in a grace.
+    fn alone_until(self, until: Moment) -> Moment {
+        until.before(Duration::from_millis(self.last_millis.into()))
+    }
 }
 
 impl Victim {
@@ -97,6 +151,10 @@ impl Victim {
         }
     }
 
+    fn is_in_grace(&self) -> bool {
+        matches!(self.stage, Stage::Commanded(_) | Stage::Terminated)
+    }
+
     /// It lives on. Should it end later, that is not our doing.
     fn spare(&mut self) {
         self.stage = Stage::Stuck;
@@ -112,7 +170,7 @@ impl Victims {
     pub(crate) fn standing(&self, id: ProcessId) -> Option<Standing> {
         let found = self.find(id)?;
         Some(match self.list[found].stage {
-            Stage::Terminated | Stage::Killed => Standing::Dying,
+            Stage::Commanded(_) | Stage::Terminated | Stage::Killed => Standing::Dying,
             Stage::Stuck => Standing::Never,
         })
     }
@@ -125,6 +183,16 @@ impl Victims {
     /// Whether any is still expected to end.
     pub(crate) fn any_dying(&self) -> bool {
         self.list.iter().any(|victim| victim.stage != Stage::Stuck)
+    }
+
+    /// Whether nothing else is chosen while one is expected to end: a command may take
+    /// longer than a grace.
+    pub(crate) fn any_alone(&self, now: Moment) -> bool {
+        self.list.iter().any(|victim| match victim.stage {
+            Stage::Commanded(it) => now < it.alone_until(victim.until),
+            Stage::Terminated | Stage::Killed => true,
+            Stage::Stuck => false,
+        })
     }
 
     /// Forgets victims that are no longer among `processes`, and notes what the
@@ -148,7 +216,7 @@ impl Victims {
             if let Ok(found) = found {
                 let process = &processes[found];
                 victim.note(process);
-                if victim.stage == Stage::Terminated && process.is_never_killed() {
+                if victim.is_in_grace() && process.is_never_killed() {
                     victim.spare();
                     followed.any_protected = true;
                 }
@@ -206,6 +274,27 @@ impl Victims {
         }
     }
 
+    pub(crate) fn command(
+        &mut self,
+        process: &Process,
+        commanded: Commanded,
+        until: Moment,
+        cost: Cost,
+    ) {
+        let stage = Stage::Commanded(commanded);
+        self.list.push(Victim::new(process, stage, until, cost));
+    }
+
+    /// The command that was to end the unit of `leader` has failed: what is left of
+    /// it gets its signal now.
+    pub(crate) fn command_failed(&mut self, now: Moment, leader: ProcessId) {
+        for victim in &mut self.list {
+            if matches!(victim.stage, Stage::Commanded(it) if it.unit == leader.pid) {
+                victim.until = victim.until.min(now);
+            }
+        }
+    }
+
     pub(crate) fn terminate(&mut self, process: &Process, grace_until: Moment, cost: Cost) {
         self.list
             .push(Victim::new(process, Stage::Terminated, grace_until, cost));
@@ -222,8 +311,8 @@ impl Victims {
 
     /// Those whose grace is not over.
     pub(crate) fn in_grace(&self) -> impl Iterator<Item = ProcessId> {
-        let in_grace = |victim: &&Victim| victim.stage == Stage::Terminated;
-        self.list.iter().filter(in_grace).map(|victim| victim.id)
+        let in_grace = self.list.iter().filter(|victim| victim.is_in_grace());
+        in_grace.map(|victim| victim.id)
     }
 
     /// `process` was killed, whether or not it was a victim before.
@@ -240,10 +329,28 @@ impl Victims {
         }
     }
 
-    /// `process` was sent SIGTERM, unless it was a victim before.
+    /// `process` was sent SIGTERM, unless it was already or killed.
     pub(crate) fn terminated(&mut self, process: &Process, grace_until: Moment, cost: Cost) {
+        match self.find(process.id) {
+            None => {
+                self.terminate(process, grace_until, cost);
+                self.sort();
+            }
+            Some(found) => {
+                let victim = &mut self.list[found];
+                if matches!(victim.stage, Stage::Commanded(_)) {
+                    victim.stage = Stage::Terminated;
+                    victim.until = grace_until;
+                }
+            }
+        }
+    }
+
+    /// A command is run for another scope, which is to end `process`, unless it was a
+    /// victim before. Nothing else is chosen until then.
+    pub(crate) fn commanded(&mut self, process: &Process, alone_until: Moment, cost: Cost) {
         if self.find(process.id).is_none() {
-            self.terminate(process, grace_until, cost);
+            self.command(process, Commanded::elsewhere(), alone_until, cost);
             self.sort();
         }
     }
@@ -253,7 +360,8 @@ impl Victims {
         self.list.sort_unstable_by_key(|victim| victim.id);
     }
 
-    /// Kills whose grace is over, or all when `at_once`. Returns whether
+    /// Kills whose grace is over, or all when `at_once`, and sends SIGTERM where the
+    /// time of a command is over. Returns whether
     /// one turned out to be stuck: its deadline is over, and in that time no
     /// memory came back.
     pub(crate) fn escalate(
@@ -269,7 +377,13 @@ impl Victims {
         let mut any_stuck = false;
         for victim in &mut self.list {
             match victim.stage {
-                Stage::Terminated if at_once || victim.until <= now => {
+                Stage::Commanded(it) if !(at_once || it.is_here() && victim.until <= now) => {}
+                Stage::Commanded(it) if !at_once && !it.grace().is_zero() => {
+                    actions.push(Action::Terminate(victim.id));
+                    victim.stage = Stage::Terminated;
+                    victim.until = now + it.grace();
+                }
+                Stage::Commanded(_) | Stage::Terminated if at_once || victim.until <= now => {
                     actions.push(Action::Kill(victim.id));
                     victim.stage = Stage::Killed;
                     victim.until = now + deadline;
@@ -285,7 +399,7 @@ impl Victims {
                     victim.stage = Stage::Stuck;
                     any_stuck = true;
                 }
-                Stage::Terminated | Stage::Stuck => {}
+                Stage::Commanded(_) | Stage::Terminated | Stage::Stuck => {}
             }
         }
         any_stuck
@@ -295,7 +409,11 @@ impl Victims {
     pub(crate) fn next_due(&self) -> Option<Moment> {
         self.list
             .iter()
-            .filter(|victim| victim.stage != Stage::Stuck)
+            .filter(|victim| match victim.stage {
+                Stage::Commanded(commanded) => commanded.is_here(),
+                Stage::Terminated | Stage::Killed => true,
+                Stage::Stuck => false,
+            })
             .map(|victim| victim.until)
             .min()
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use machine::{GIB, at, registered};
 use oom_policy::{
-    Action, Answer, Ask, Depth, Effect, Effects, Event, Gates, Guard, Memory, Process, ProcessId,
-    Refusal, Settings, Surroundings,
+    Action, Answer, Ask, Depth, Effect, Effects, EndedBy, Event, Gates, Guard, Memory, Process,
+    ProcessId, Refusal, Settings, Surroundings,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -453,7 +453,7 @@ fn what_the_watchdog_killed_is_awaited_and_not_killed_again() {
         watched.tell(Event::Killed {
             process,
             lost,
-            has_grace: false
+            by: EndedBy::Kill
         }),
         []
     );
@@ -468,12 +468,12 @@ fn what_the_watchdog_killed_is_awaited_and_not_killed_again() {
 fn a_victim_of_another_scope_is_awaited_and_killed_here_where_that_is_urgent() {
     let mut watched = Watched::settled(Surroundings::default(), &[job(), other()]);
     let process = &job();
-    let signalled = |has_grace| Event::Killed {
+    let signalled = |by| Event::Killed {
         process,
         lost: oom_policy::Cost::ZERO,
-        has_grace,
+        by,
     };
-    assert_eq!(watched.tell(signalled(true)), []);
+    assert_eq!(watched.tell(signalled(EndedBy::Terminate)), []);
     assert!(watched.guard.awaits(job().id));
     watched.tell(Event::Memory(memory(8)));
     let acts = |effect: &Effect| matches!(effect, Effect::Act(_));
@@ -485,8 +485,8 @@ fn a_victim_of_another_scope_is_awaited_and_killed_here_where_that_is_urgent() {
     assert!(wanted.contains(&kill), "{wanted:?}");
     watched.tell(Event::Sent(job().id));
     // What the other scope does about it then is no news.
-    watched.tell(signalled(true));
-    watched.tell(signalled(false));
+    watched.tell(signalled(EndedBy::Terminate));
+    watched.tell(signalled(EndedBy::Kill));
     assert!(watched.guard.awaits(job().id));
 }
 

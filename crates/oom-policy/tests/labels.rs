@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use machine::{Driven, GIB, Snapshot, holding, registered};
 use oom_policy::{
-    Action, Ask, Cost, Dossier, GroupBy, KilledWith, Label, Memory, Process, Seen, SessionId,
-    Settings,
+    Action, Ask, CommandLabel, Cost, Dossier, EndedBy, Event, GroupBy, KilledWith, Label, Memory,
+    Process, ProcessId, Seen, SessionId, Settings,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -120,6 +120,125 @@ fn a_unit_has_the_grace_of_its_leaders_label() {
     let mut policy = Driven::new(Settings::default(), 16);
     let decision = policy.step(SECOND, &seen(10, table(Duration::ZERO)));
     assert_eq!(decision.actions, ids.map(Action::Kill));
+}
+
+/// A unit of two, whose leader's rule has a command, and its ids.
+fn commanded() -> ([Process; 2], [ProcessId; 2]) {
+    let label = Label {
+        grace: Some(3 * SECOND),
+        command: Some(CommandLabel {
+            limit_millis: 60_000,
+            edition: 0,
+        }),
+        ..Label::default()
+    };
+    let leader = labelled(label, registered(100, "job", 1, 10 * GIB));
+    let loader = child(100, holding(200, "loader", 10 * GIB));
+    ([leader, loader], [leader.id, loader.id])
+}
+
+#[test]
+fn a_command_ends_a_unit_and_the_signal_follows_where_it_fails_or_its_time_is_over() {
+    let (unit, ids) = commanded();
+    let table = || unit.to_vec();
+    for fails in [false, true] {
+        let mut policy = Driven::new(Settings::default(), 16);
+        let decision = policy.step(SECOND, &seen(10, table()));
+        assert_eq!(decision.actions, ids.map(Action::Command));
+        assert_eq!(decision.wake_after, Some(60 * SECOND));
+        let decision = policy.step(30 * SECOND, &seen(10, table()));
+        assert_eq!(decision.actions, []);
+        let over = if fails {
+            // Of another unit.
+            policy.learn(30 * SECOND, Event::CommandFailed(ids[1]));
+            let decision = policy.step(30 * SECOND, &seen(10, table()));
+            assert_eq!(decision.actions, []);
+            policy.learn(31 * SECOND, Event::CommandFailed(ids[0]));
+            31 * SECOND
+        } else {
+            61 * SECOND
+        };
+        let look = policy.look(over, &seen(10, table()).memory, Ask::None);
+        assert!(look.wants_table);
+        let decision = policy.decide(over, &table());
+        assert_eq!(decision.actions, ids.map(Action::Terminate));
+        assert_eq!(decision.wake_after, Some(3 * SECOND));
+        // It is over already.
+        policy.learn(over + SECOND, Event::CommandFailed(ids[0]));
+        let decision = policy.step(over + SECOND, &seen(10, table()));
+        assert_eq!(decision.actions, []);
+        let decision = policy.step(over + 3 * SECOND, &seen(10, table()));
+        assert_eq!(decision.actions, ids.map(Action::Kill));
+    }
+}
+
+#[test]
+fn at_the_kill_threshold_and_at_a_last_call_no_command_is_run_or_waited_for() {
+    let (unit, ids) = commanded();
+    let kills = ids.map(Action::Kill);
+    let table = |available| seen(available, unit.to_vec());
+    let last_call = Snapshot {
+        ask: Ask::LastCall,
+        ..table(10)
+    };
+    for urgent in [table(5), last_call] {
+        let mut policy = Driven::new(Settings::default(), 16);
+        assert_eq!(policy.step(SECOND, &urgent).actions, kills);
+        let mut policy = Driven::new(Settings::default(), 16);
+        let decision = policy.step(SECOND, &table(10));
+        assert_eq!(decision.actions, ids.map(Action::Command));
+        assert_eq!(policy.step(2 * SECOND, &urgent).actions, kills);
+    }
+}
+
+#[test]
+fn what_a_command_ends_is_not_chosen_again_and_holds_up_no_other_for_long() {
+    let (unit, ids) = commanded();
+    let other = registered(300, "other", 5, 30 * GIB);
+    let table = |available| seen(available, [&unit[..], &[other]].concat());
+    let mut policy = Driven::new(Settings::default(), 16);
+    let decision = policy.step(SECOND, &table(10));
+    assert_eq!(decision.actions, ids.map(Action::Command));
+    // It brings 20, which is enough.
+    for time in [2, 10, 20] {
+        assert_eq!(policy.step(time * SECOND, &table(7)).actions, []);
+    }
+    // The unit gave back most of what it held, and nothing came of that.
+    let small = unit.map(|process| {
+        let seen = Seen {
+            anon_bytes: GIB,
+            ..process.seen
+        };
+        Process { seen, ..process }
+    });
+    let decision = policy.step(30 * SECOND, &seen(6, [&small[..], &[other]].concat()));
+    assert_eq!(decision.actions, [Action::Terminate(other.id)]);
+}
+
+#[test]
+fn a_command_for_another_scope_is_waited_for_until_that_sends_the_signal() {
+    let (unit, ids) = commanded();
+    let table = |available| seen(available, unit.to_vec());
+    let ended = |by| Event::Killed {
+        process: &unit[1],
+        lost: Cost::ZERO,
+        by,
+    };
+    let mut policy = Driven::new(Settings::default(), 16);
+    policy.step(SECOND, &seen(50, unit.to_vec()));
+    policy.learn(2 * SECOND, ended(EndedBy::Command));
+    assert!(policy.guard.awaits(ids[1]));
+    // Long after its grace and any limit.
+    let decision = policy.step(3600 * SECOND, &seen(50, unit.to_vec()));
+    assert_eq!((&*decision.actions, decision.wake_after), (&[][..], None));
+    policy.learn(3600 * SECOND, ended(EndedBy::Terminate));
+    let decision = policy.step(3605 * SECOND, &seen(50, unit.to_vec()));
+    assert_eq!(decision.actions, [Action::Kill(ids[1])]);
+    let mut policy = Driven::new(Settings::default(), 16);
+    policy.step(SECOND, &seen(50, unit.to_vec()));
+    policy.learn(2 * SECOND, ended(EndedBy::Command));
+    let decision = policy.step(3 * SECOND, &table(5));
+    assert!(decision.actions.contains(&Action::Kill(ids[1])));
 }
 
 #[test]

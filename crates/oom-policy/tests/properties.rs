@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use machine::{Driven, Snapshot, process, registered};
 use oom_policy::{
-    Action, Amount, Ask, Class, Cost, Decision, Dossier, Event, Floor, Level, Memory, Pausing,
-    Preference, Process, ProcessId, Protection, Refusal, Seen, SessionId, Settings, Unpausable,
-    Verdict,
+    Action, Amount, Ask, Class, CommandLabel, Cost, Decision, Dossier, Event, Floor, Label, Level,
+    Memory, Pausing, Preference, Process, ProcessId, Protection, Refusal, Seen, SessionId,
+    Settings, Unpausable, Verdict,
 };
 use proptest::prelude::*;
 
@@ -133,6 +133,7 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
             quantity(),
             preference(),
             pausing(),
+            proptest::option::weighted(0.2, (any::<u32>(), proptest::option::of(duration()))),
         ),
     )
         .prop_map(|(ids, owner, sizes, said)| Process {
@@ -165,6 +166,16 @@ fn any_process<S: Strategy<Value = u64>>(bytes: impl Fn() -> S) -> impl Strategy
                 critical_below_bytes: said.2,
                 preference: said.3,
                 pause: said.4,
+                label: said
+                    .5
+                    .map_or(Label::default(), |(limit_millis, grace)| Label {
+                        grace,
+                        command: Some(CommandLabel {
+                            limit_millis,
+                            edition: 0,
+                        }),
+                        ..Label::default()
+                    }),
                 ..Dossier::default()
             },
         })
@@ -235,8 +246,8 @@ fn ids(decision: &Decision) -> Vec<ProcessId> {
         .actions
         .iter()
         .filter_map(|action| match *action {
-            Action::Terminate(id) | Action::Kill(id) | Action::Freeze(id) => Some(id),
-            Action::PageOut { .. } | Action::Thaw(_) => None,
+            Action::Freeze(id) => Some(id),
+            action => action.ends().map(|(id, _)| id),
         })
         .collect()
 }
@@ -437,6 +448,7 @@ proptest! {
         snapshots in proptest::collection::vec(sound_snapshot(), 2..8),
     ) {
         let mut policy = Driven::new(Settings::default(), 32);
+        let mut commanded = HashSet::new();
         let mut terminated = HashSet::new();
         let mut killed = HashSet::new();
         let mut present: HashSet<ProcessId> = HashSet::new();
@@ -446,11 +458,15 @@ proptest! {
             // Who is absent from a table is forgotten by everybody.
             let seen: HashSet<ProcessId> =
                 snapshot.processes.iter().map(|process| process.id).collect();
+            commanded.retain(|id| seen.contains(id));
             terminated.retain(|id| seen.contains(id));
             killed.retain(|id| seen.contains(id));
             present = seen;
             for action in &policy.step(now, snapshot).actions {
                 match *action {
+                    Action::Command(id) => {
+                        prop_assert!(commanded.insert(id) && !terminated.contains(&id));
+                    }
                     Action::Terminate(id) => prop_assert!(terminated.insert(id)),
                     Action::Kill(id) => prop_assert!(killed.insert(id)),
                     Action::Freeze(_) | Action::PageOut { .. } | Action::Thaw(_) => {}

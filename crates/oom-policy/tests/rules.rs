@@ -8,8 +8,9 @@ use machine::{
     Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, process, registered, system,
 };
 use oom_policy::{
-    Action, Ask, Candidate, Cause, Class, Cost, Decision, Dossier, Event, Level, Memory, NextKill,
-    Preference, Process, ProcessId, Protection, Refusal, Seen, SessionId, Settings, Verdict,
+    Action, Ask, Candidate, Cause, Class, Cost, Decision, Dossier, EndedBy, Event, Level, Memory,
+    NextKill, Preference, Process, ProcessId, Protection, Refusal, Seen, SessionId, Settings,
+    Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -478,7 +479,7 @@ mod wills {
             Event::Killed {
                 process,
                 lost,
-                has_grace: false,
+                by: EndedBy::Kill,
             },
         );
         assert!(policy.guard.awaits(job.id));

@@ -121,6 +121,7 @@ impl Executor {
         table: &mut ProcessTable,
     ) -> Event<'static> {
         let (id, signal) = match action {
+            Action::Command(id) => (id, Signal::Command),
             Action::Terminate(id) => (id, Signal::Term),
             Action::Kill(id) => (id, Signal::Kill),
             Action::Freeze(id) => return self.freeze(id, decided.decision, means),
@@ -142,7 +143,8 @@ impl Executor {
         let told_before = before.and_then(|ending| ending.victim.unit);
         victim.unit = unit.map(UnitLine::new).or(told_before);
         let first = before.is_none();
-        let why = why(decided.decision, first);
+        let after_command = before.is_some_and(|ending| ending.by_command);
+        let why = why(decided.decision, first, after_command);
         if self.dryrun {
             self.narrator.note(Done::Signalled {
                 victim,
@@ -236,6 +238,9 @@ impl Executor {
             return Ok(Signalled::Gone);
         };
         let signalled = match signal {
+            Signal::Command if hold.process.is_gone() => Signalled::Gone,
+            // The loop has it run, once for the unit.
+            Signal::Command => Signalled::Sent,
             Signal::Term => match ending.victim.first_signal {
                 Some(first) => hold.process.terminate_by(first)?,
                 None => hold.process.terminate()?,
@@ -244,7 +249,7 @@ impl Executor {
         };
         if signalled == Signalled::Sent {
             hold.killed = signal == Signal::Kill;
-            hold.ending.get_or_insert(ending);
+            hold.ending.get_or_insert(ending).by_command = signal == Signal::Command;
         }
         Ok(signalled)
     }
@@ -394,11 +399,12 @@ pub(crate) fn unit(decision: &Decision, id: ProcessId) -> Option<&Candidate> {
 }
 
 /// Why a process is signalled, for the first time or again: at the kill level and
-/// at a last call no grace is waited for.
-pub(crate) fn why(decision: &Decision, first: bool) -> KillReason {
+/// at a last call no grace is waited for. `after_command`: it was to be ended by one.
+pub(crate) fn why(decision: &Decision, first: bool, after_command: bool) -> KillReason {
     match decision.cause {
         Some(cause @ (Cause::Level(Level::Kill) | Cause::LastCall)) => KillReason::Decided(cause),
         Some(cause) if first => KillReason::Decided(cause),
+        _ if after_command => KillReason::CommandIsOver,
         _ => KillReason::GraceIsOver,
     }
 }

@@ -458,6 +458,8 @@ const RULES: &str = r#"
 # grace = "1 min"     # from the first signal to SIGKILL
 # signal = "SIGINT"   # first; SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2,
 #                     # SIGWINCH
+# command = { run = ["systemctl", "restart", "cache"], time-limit = "30 s" }
+#                     # instead of a signal, which follows where this fails
 # unit = "session"    # what is killed together: process, tree, group, session,
 #                     # cgroup
 # group-by = "rule"   # what shares a value of 1 where it has none: rule, user

@@ -15,13 +15,13 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use oom_policy::{
-    Action, Answer, Ask, Cost, Decision, Depth, Effect, Effects, Event, Guard, Level, Memory,
-    Moment, NextKill, PauseRefusal, Process, ProcessId, Refusal, Verdict,
+    Action, Answer, Ask, Cost, Decision, Depth, Effect, Effects, EndedBy, Event, Guard, Level,
+    Memory, Moment, NextKill, PauseRefusal, Process, ProcessId, Refusal, Verdict,
 };
 use sensors::ReadError;
 use terminal::chain;
 
-use crate::act::{Executor, Means};
+use crate::act::{Executor, Means, unit};
 use crate::align::{Aligner, Outlook};
 use crate::clerk::{self, Clerk, FromClerk, Picture, Plans};
 use crate::error::{Error, system};
@@ -30,6 +30,7 @@ use crate::metrics::{Figures, MetricsFile};
 use crate::pressure::{PressureGates, watch_triggers};
 use crate::recorder::Recorded;
 use crate::reload::{Change, Outcome, ReloadRequest, Reloads};
+use crate::rule_command::RuleCommands;
 use crate::senses::{Senses, Unattended, say_once};
 use crate::tell::main_log;
 use crate::tell::narrator::{Decided, Took};
@@ -63,6 +64,8 @@ pub(crate) struct Daemon {
     pub(crate) guard: Recorded,
     pub(crate) effects: Effects,
     pub(crate) executor: Executor,
+    /// What rules have run.
+    pub(crate) commands: RuleCommands,
     pub(crate) aligner: Aligner,
     pub(crate) clerk: Clerk,
     /// As last shown.
@@ -255,11 +258,11 @@ impl Daemon {
                 let event = Event::Killed {
                     process,
                     lost,
-                    has_grace: false,
+                    by: EndedBy::Kill,
                 };
                 guard.handle(began, event, effects);
                 let scopes = table.scopes_of(id);
-                tell_others(began, others, 0, scopes, process, false);
+                tell_others(began, others, 0, scopes, process, EndedBy::Kill);
             }
         });
         self.executor.free_killed();
@@ -513,15 +516,39 @@ impl Daemon {
         let means = means(&self.wait, &self.round);
         let table = &mut self.senses.table;
         let outcome = self.executor.act(now, action, decided, means, table);
-        if let (Event::Sent(id), Action::Terminate(_) | Action::Kill(_)) = (outcome, action)
+        if let (Event::Sent(id), Some((_, by))) = (outcome, action.ends())
             && let Some(process) = Process::find(&self.senses.processes, id)
         {
             let scopes = self.senses.table.scopes_of(id);
-            let has_grace = matches!(action, Action::Terminate(_));
             let others = &mut self.others;
-            tell_others(now, others, self.scope, scopes, process, has_grace);
+            tell_others(now, others, self.scope, scopes, process, by);
         }
+        let failed = match action {
+            Action::Command(id) if !self.runs(id, outcome) => Some(id),
+            _ => None,
+        };
         self.guard.handle(now, outcome, &mut self.effects);
+        if let Some(id) = failed {
+            self.guard
+                .handle(now, Event::CommandFailed(id), &mut self.effects);
+        }
+    }
+
+    /// Has the command run of the unit that `id` leads, where it leads one; whether
+    /// something is about to end it. `outcome`: what became of the action.
+    fn runs(&mut self, id: ProcessId, outcome: Event<'_>) -> bool {
+        if !matches!(outcome, Event::Sent(_)) {
+            return false;
+        }
+        if unit(self.guard.decision(), id).is_none() {
+            return true;
+        }
+        let process = Process::find(&self.senses.processes, id);
+        let label = process.map(|process| process.dossier.label);
+        let edition = self.senses.surveyor.edition();
+        let command = label.and_then(|label| edition.command(&label));
+        let leader = Victim::new(id, process, None);
+        command.is_some_and(|command| self.commands.run(&leader, command))
     }
 
     fn tell(&mut self, now: Moment) {
@@ -738,10 +765,22 @@ impl Daemon {
             other.guard.adopt(now, settings);
         }
         self.senses.adopt(change.edition, change.patterns);
+        let mut warnings = change.warnings;
+        if let Some(commands) = change.commands {
+            let failed = commands.descriptor().map_or(Ok(()), |failed| {
+                self.wait
+                    .add(failed, EpollFlags::EPOLLIN, WakeSource::Command)
+            });
+            if let Err(errno) = failed {
+                let unheard =
+                    "a command of a rule that fails is not heard of before its time is over";
+                warnings.push(format!("{unheard}: {}", errno.desc()));
+            }
+            self.commands = commands;
+        }
         self.values
             .limit(change.user_value_cap, change.user_value_share);
         self.status.adopt(now, change.report);
-        let mut warnings = change.warnings;
         if let Err(err) = self.senses.memory.wake_at(change.target) {
             warnings.push(chain(&err));
         }
@@ -851,6 +890,11 @@ impl Daemon {
             WakeSource::Pressure(scope) => self.hear_pressure(now, scope, Ask::Relief, flags),
             WakeSource::Stall(scope) => self.hear_pressure(now, scope, Ask::Pause, flags),
             WakeSource::Pauser => self.hear_pauser(now),
+            WakeSource::Command => {
+                while let Some(leader) = self.commands.failed() {
+                    self.handle_everywhere(now, Event::CommandFailed(leader));
+                }
+            }
             // The next round takes it.
             WakeSource::Reload => {}
             WakeSource::Held(number) => {
@@ -1143,7 +1187,7 @@ fn tell_others(
     here: usize,
     scopes: u32,
     process: &Process,
-    has_grace: bool,
+    by: EndedBy,
 ) {
     for (index, other) in others.iter_mut().enumerate() {
         // While the loop is at that one, the first is in its place.
@@ -1152,7 +1196,7 @@ fn tell_others(
             let event = Event::Killed {
                 process,
                 lost: Cost::ZERO,
-                has_grace,
+                by,
             };
             other.guard.handle(now, event, &mut other.effects);
         }

@@ -32,6 +32,7 @@ mod registry_turn;
 mod rehearsal;
 mod reload;
 mod replay;
+mod rule_command;
 mod rulebook;
 mod senses;
 mod service;

@@ -499,7 +499,7 @@ mod tests {
             while let Some(effect) = effects.next() {
                 if let Effect::Act(action) = effect {
                     actions.push(action);
-                    let (Action::Terminate(id) | Action::Kill(id)) = action else {
+                    let Some((id, _)) = action.ends() else {
                         panic!("nothing here may be paused: {action:?}");
                     };
                     guard.handle(now, Event::Sent(id), &mut effects);

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use journal::{Difference, Digest, difference};
 use oom_policy::{
-    Candidate, Cause, Checkpoint, Cost, Decision, Depth, Effects, Event, Guard, Level, Moment,
-    NextKill, Process, ProcessId, Refusal, Settings, Verdict,
+    Candidate, Cause, Checkpoint, Cost, Decision, Depth, Effects, EndedBy, Event, Guard, Level,
+    Moment, NextKill, Process, ProcessId, Refusal, Settings, Verdict,
 };
 
 use crate::buffer::touched;
@@ -195,7 +195,7 @@ pub(crate) enum Note {
     /// What makes [`Event::Killed`] of the row.
     Killed {
         lost: Cost,
-        has_grace: bool,
+        by: EndedBy,
     },
     KernelAsks,
     Adopted(Box<Settings>),
@@ -303,13 +303,9 @@ impl Recorder {
     fn hear(&mut self, now: Moment, event: Event<'_>) {
         let event = match event {
             Event::Table { .. } => return,
-            Event::Killed {
-                process,
-                lost,
-                has_grace,
-            } => {
+            Event::Killed { process, lost, by } => {
                 self.tell(now, Note::ProcessRow(*process));
-                self.tell(now, Note::Killed { lost, has_grace });
+                self.tell(now, Note::Killed { lost, by });
                 self.news_until = now + NEWS;
                 return;
             }
@@ -326,6 +322,7 @@ impl Recorder {
             Event::Refused(id) => Event::Refused(id),
             Event::PagedOut(unit) => Event::PagedOut(unit),
             Event::Continued(unit) => Event::Continued(unit),
+            Event::CommandFailed(leader) => Event::CommandFailed(leader),
             Event::PauseAsked { id, uid } => Event::PauseAsked { id, uid },
         };
         self.tell(now, Note::Event(event));

@@ -137,7 +137,7 @@ impl Recording {
                 gone: std::mem::take(&mut self.missing),
                 decision,
             },
-            Note::Killed { lost, has_grace } => {
+            Note::Killed { lost, by } => {
                 let Some(process) = self.rows.pop() else {
                     return;
                 };
@@ -145,7 +145,7 @@ impl Recording {
                     at,
                     process,
                     lost,
-                    has_grace,
+                    by,
                 }
             }
             Note::Event(event) => match Line::of(at, event) {
@@ -208,6 +208,7 @@ impl Recording {
         SignalLine {
             time: text(signalled.time),
             signal: match signalled.signal {
+                Signal::Command => "command".to_owned(),
                 Signal::Term => "SIGTERM".to_owned(),
                 Signal::Kill => "SIGKILL".to_owned(),
             },

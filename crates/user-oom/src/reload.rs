@@ -21,6 +21,7 @@ use crate::classify::Patterns;
 use crate::configuration::{self, Configuration, InForce};
 use crate::error::{Error, said};
 use crate::memory::ListenTarget;
+use crate::rule_command::{CommandStarter, RuleCommands};
 use crate::rulebook::Edition;
 
 /// So many requests wait at most.
@@ -71,6 +72,8 @@ pub(crate) struct Change {
     pub(crate) others: Vec<Settings>,
     pub(crate) patterns: Patterns,
     pub(crate) edition: Edition,
+    /// Where rules have commands for the first time.
+    pub(crate) commands: Option<RuleCommands>,
     pub(crate) user_value_cap: u32,
     pub(crate) user_value_share: Option<u32>,
     /// Between two status lines.
@@ -164,6 +167,7 @@ pub(crate) struct Rereader {
     /// What other threads go by.
     pub(crate) edition: Arc<Mutex<Edition>>,
     pub(crate) latest: Arc<Mutex<Settings>>,
+    pub(crate) commands: CommandStarter,
 }
 
 impl Rereader {
@@ -206,6 +210,7 @@ impl Rereader {
         let mut edition = self.edition.lock().unwrap_or_else(PoisonError::into_inner);
         edition.number = edition.number.wrapping_add(1);
         edition.rulebook = configuration.rulebook;
+        let commands = self.commands.start_for(&edition.rulebook);
         self.files = configuration.files;
         self.settings.clone_from(&settings);
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -216,6 +221,7 @@ impl Rereader {
             others,
             patterns: arguments.patterns(),
             edition: Edition::clone(&edition),
+            commands,
             user_value_cap: arguments.user_value_cap,
             user_value_share: arguments.user_value_share,
             report: arguments.report_interval(self.is_on_terminal),

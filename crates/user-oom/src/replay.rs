@@ -1,7 +1,7 @@
 //! `--replay`: decides once more about what a journal has, and says whether that
 //! is what was decided.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -112,7 +112,7 @@ pub(crate) struct Printer {
     page: Page<Box<dyn Write>>,
     /// What the origin of moments is by the wall clock, in seconds since 1970.
     origin: i64,
-    signalled: HashSet<ProcessId>,
+    signalled: HashMap<ProcessId, Signal>,
 }
 
 impl Printer {
@@ -126,7 +126,7 @@ impl Printer {
             // Users have other numbers on another machine.
             page: Page::new(out, terminal::width(io::stdout()), Accounts::at("")),
             origin: 0,
-            signalled: HashSet::new(),
+            signalled: HashMap::new(),
         })
     }
 
@@ -162,6 +162,7 @@ impl Printer {
             return;
         };
         let signal = decision.actions.iter().find_map(|action| match action {
+            Action::Command(it) if *it == id => Some(Signal::Command),
             Action::Terminate(it) if *it == id => Some(Signal::Term),
             Action::Kill(it) if *it == id => Some(Signal::Kill),
             _ => None,
@@ -171,11 +172,13 @@ impl Printer {
         let score = process.and_then(|process| process.oom_score);
         let mut victim = Victim::new(id, process, score);
         victim.unit = unit(decision, id).map(UnitLine::new);
-        let first = self.signalled.insert(id);
+        let before = self.signalled.insert(id, signal);
+        let first = before.is_none();
+        let after_command = before == Some(Signal::Command);
         let done = Done::Signalled {
             victim,
             signal,
-            why: why(decision, first),
+            why: why(decision, first, after_command),
             first,
             dry: false,
         };

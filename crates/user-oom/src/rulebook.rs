@@ -11,11 +11,13 @@ use std::sync::Arc;
 use config::{Field, Keyword, Kind, Mistakes, Position, RuleText, Rules, Setting, Subject, Value};
 use nix::unistd::{Group, User};
 use oom_policy::{
-    FirstSignal, Gain, GroupBy, KilledWith, Label, Name, PauseWord, Preference, Process, Protection,
+    CommandLabel, FirstSignal, Gain, GroupBy, KilledWith, Label, Name, PauseWord, Preference,
+    Process, Protection,
 };
 use sensors::Portrait;
 
 use crate::arguments::{seconds, value};
+use crate::rule_command::RuleCommand;
 
 /// What a rule can say.
 pub(crate) const LABELS: [Keyword; 11] = [
@@ -44,6 +46,8 @@ const fn label(name: &'static str, kind: Kind) -> Keyword {
 pub(crate) struct Rulebook {
     rules: Rules,
     labels: Vec<Label>,
+    /// What each has run to end what it matches.
+    commands: Vec<Option<Arc<RuleCommand>>>,
     /// What is to be said of them.
     pub(crate) remarks: Vec<String>,
 }
@@ -54,6 +58,26 @@ pub(crate) struct Rulebook {
 pub(crate) struct Edition {
     pub(crate) number: u32,
     pub(crate) rulebook: Arc<Rulebook>,
+}
+
+impl Edition {
+    /// What the first rule that matches says. On the surveyor's thread.
+    pub(crate) fn label(&self, portrait: &Portrait<'_>) -> Label {
+        let mut label = self.rulebook.label(portrait);
+        if let Some(command) = &mut label.command {
+            command.edition = self.number;
+        }
+        label
+    }
+
+    /// What the rule that `label` is of has run; `None` where that was another
+    /// edition's: what it says may be meant for others by now.
+    pub(crate) fn command(&self, label: &Label) -> Option<Arc<RuleCommand>> {
+        let said = label.command?;
+        let rule = usize::from(label.rule).checked_sub(1)?;
+        let command = self.rulebook.commands.get(rule)?.as_ref();
+        command.filter(|_| said.edition == self.number).cloned()
+    }
 }
 
 impl Rulebook {
@@ -80,10 +104,14 @@ impl Rulebook {
         };
         let rules = Rules::compile(texts, &user, &group);
         let mut labels = Vec::with_capacity(texts.len());
+        let mut commands = Vec::with_capacity(texts.len());
         let mut problems = Vec::new();
         for (rule, text) in (1..).zip(texts) {
             match labelled(rule, text) {
-                Ok(label) => labels.push(label),
+                Ok((label, command)) => {
+                    labels.push(label);
+                    commands.push(command.map(Arc::new));
+                }
                 Err((mark, said)) => problems.push(mark.problem(said)),
             }
         }
@@ -91,6 +119,7 @@ impl Rulebook {
             Ok(rules) if problems.is_empty() => Ok(Self {
                 rules,
                 labels,
+                commands,
                 remarks: remarks.into_inner(),
             }),
             Ok(_) => Err(Mistakes(problems)),
@@ -110,7 +139,12 @@ impl Rulebook {
         self.labels.len()
     }
 
-    /// What the first rule that matches says. On the surveyor's thread.
+    /// Whether any has a command.
+    pub(crate) fn has_commands(&self) -> bool {
+        self.commands.iter().any(Option::is_some)
+    }
+
+    /// As [`Edition::label`], but for the edition.
     pub(crate) fn label(&self, portrait: &Portrait<'_>) -> Label {
         self.label_of(&mut Sitter {
             portrait,
@@ -135,7 +169,10 @@ impl Rulebook {
 }
 
 /// What `text` says; else what is wrong with it, and where.
-fn labelled(rule: u16, text: &RuleText) -> Result<Label, (&Position, String)> {
+fn labelled(
+    rule: u16,
+    text: &RuleText,
+) -> Result<(Label, Option<RuleCommand>), (&Position, String)> {
     let mut label = Label {
         rule,
         ..Label::default()
@@ -201,7 +238,12 @@ fn labelled(rule: u16, text: &RuleText) -> Result<Label, (&Position, String)> {
         (false, true) => Preference::Avoid,
         (false, false) => Preference::None,
     };
-    Ok(label)
+    let command = text.command.as_ref().map(RuleCommand::of).transpose()?;
+    label.command = command.as_ref().map(|command| CommandLabel {
+        limit_millis: u32::try_from(command.limit.as_millis()).unwrap_or(u32::MAX),
+        edition: 0,
+    });
+    Ok((label, command))
 }
 
 fn units() -> [(&'static str, KilledWith); 5] {
@@ -394,6 +436,7 @@ mod tests {
             name: Some(Name::new(b"job")),
             grace: Some(std::time::Duration::from_secs(60)),
             signal: Some(FirstSignal::Interrupt),
+            command: None,
             together: Some(KilledWith::Session),
             group_by: Some(GroupBy::User),
         };

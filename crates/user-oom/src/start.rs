@@ -51,6 +51,7 @@ use crate::recording;
 use crate::registry_turn::RegistryTurn;
 use crate::rehearsal;
 use crate::reload::{Reloads, Rereader};
+use crate::rule_command::CommandStarter;
 use crate::rulebook::Edition;
 use crate::senses::{Senses, Unattended};
 use crate::surveyor::{self, Surveyor};
@@ -59,7 +60,7 @@ use crate::tell::hook::{self, Hooks};
 use crate::tell::lane::{Desk, Lane};
 use crate::tell::main_log;
 use crate::tell::page::{self, Introduction, Page};
-use crate::tell::scribe::Scribe;
+use crate::tell::scribe::{self, Scribe};
 use crate::tell::syslog::Syslog;
 use crate::turns::Turns;
 use crate::values::Values;
@@ -178,6 +179,9 @@ pub(crate) fn daemon(
     let others_lanes: Vec<_> = std::iter::repeat_with(|| desk.lane(recording::LINES))
         .take(1 + others.len())
         .collect();
+    let lane = desk.lane(scribe::OUTCOMES);
+    let mut starter = CommandStarter::new(executable(), lane);
+    let commands = starter.start_for(&configuration.rulebook);
     let mut scribe = Scribe::spawn(desk, hooks, page(syslog, cgroups()));
     main_log::hand_over(|level, text| scribe.note(level, text));
 
@@ -316,10 +320,16 @@ pub(crate) fn daemon(
         is_on_terminal: terminal,
         edition: current,
         latest,
+        commands: starter,
     };
     let reloads = reloads(reader, &wait);
     if let Some(reports) = executor.paused.descriptor() {
         wait.add(reports, EpollFlags::EPOLLIN, WakeSource::Pauser)
+            .map_err(system(WAITING))?;
+    }
+    let commands = commands.unwrap_or_default();
+    if let Some(failed) = commands.descriptor() {
+        wait.add(failed, EpollFlags::EPOLLIN, WakeSource::Command)
             .map_err(system(WAITING))?;
     }
     let turn = RegistryTurn::new(&registry, &wait).map_err(system(WAITING))?;
@@ -332,6 +342,7 @@ pub(crate) fn daemon(
         guard: Recorded::new(guard, recorder_here),
         effects: rehearsed.effects,
         executor,
+        commands,
         aligner,
         clerk,
         plans: Plans::default(),

@@ -74,7 +74,7 @@ pub(crate) fn read(
             let edition = current.lock().unwrap_or_else(PoisonError::into_inner);
             let edition = Edition::clone(&edition);
             let survey = sensors::portray(&root, request, &mut |portrait| {
-                label = edition.rulebook.label(portrait);
+                label = edition.label(portrait);
             });
             return Surveyed {
                 survey,
@@ -200,6 +200,11 @@ impl Surveyor {
     pub(crate) fn adopt(&mut self, edition: Edition, table: &mut ProcessTable) {
         self.edition = edition;
         table.relabel(!self.edition.rulebook.is_empty());
+    }
+
+    /// The rules that count, with their number.
+    pub(crate) fn edition(&self) -> &Edition {
+        &self.edition
     }
 
     /// The rules that count.

@@ -28,6 +28,8 @@ pub(crate) enum WakeSource {
     Pauser,
     /// The thread that reads the configuration again.
     Reload,
+    /// Commands of rules that have failed.
+    Command,
     /// The kernel module.
     Notifier,
     /// The end of a held process, by its number.
@@ -50,6 +52,7 @@ impl WakeSource {
             Self::Stall(scope) => (7, scope as u64),
             Self::Pauser => (8, 0),
             Self::Reload => (9, 0),
+            Self::Command => (10, 0),
         };
         kind << NUMBER_BITS | (number & NUMBER)
     }
@@ -67,6 +70,7 @@ impl WakeSource {
             7 => Self::Stall(scope),
             8 => Self::Pauser,
             9 => Self::Reload,
+            10 => Self::Command,
             _ => return None,
         })
     }
@@ -193,6 +197,7 @@ mod tests {
             WakeSource::Pressure(3),
             WakeSource::Stall(2),
             WakeSource::Notifier,
+            WakeSource::Command,
             WakeSource::Held(0),
             WakeSource::Held(1 << 40),
             WakeSource::Held(NUMBER),

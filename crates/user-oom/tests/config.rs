@@ -493,10 +493,29 @@ mod rules {
             "valeu = 5",
             "config.toml:3:1: `valeu` is not a key: did you mean `value`?",
         );
-        // What is not there yet must not be taken for done.
         refused(
-            "command = 'true'",
-            "config.toml:3:1: `command` is not a key",
+            "command = { run = ['true'], time-limit = 0 }",
+            "config.toml:3:42: `time-limit`: 0 leaves no time",
+        );
+        refused(
+            "command = { run = ['true'], time-limit = '2 d' }",
+            "config.toml:3:42: `time-limit`: memory does not stay short for so long",
+        );
+        refused(
+            "command = { run = ['true'], time-limit = 'soon' }",
+            "config.toml:3:42: `time-limit`: `soon` is not a time",
+        );
+        refused(
+            "command = { run = ['no-such-program'], time-limit = 5 }",
+            "config.toml:3:19: `run`: there is no program `no-such-program` in PATH",
+        );
+        refused(
+            "command = { run = ['./systemctl'], time-limit = 5 }",
+            "config.toml:3:19: `run`: `./systemctl`: give an absolute path",
+        );
+        refused(
+            "command = { run = ['/etc/passwd'], time-limit = 5 }",
+            "config.toml:3:19: `run`: `/etc/passwd`: not executable: run `chmod",
         );
         refuses(
             "[[rule]]\nmatch = { name = '(' }\nvalue = 1\n",

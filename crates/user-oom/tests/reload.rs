@@ -75,6 +75,28 @@ fn an_argument_counts_before_what_is_read_again() {
 }
 
 #[test]
+fn the_first_command_of_a_rule_may_come_while_it_runs() {
+    let stage = Stage::new();
+    let job = stage.process(1);
+    let mut daemon = service(&stage, "", &[]);
+    is_registered(&mut daemon, job.pid());
+    let script = stage.script("end.sh", "kill -KILL $USER_OOM_PID");
+    let rule = |script: &str| {
+        format!(
+            "[[rule]]\nmatch = {{ exe = '**/test_proc1' }}\n\
+             command = {{ run = ['{script}'], time-limit = '1 h' }}\n"
+        )
+    };
+    let said = reload(&mut daemon, &stage, &rule("/nonexistent"));
+    assert!(said.contains("nothing has changed"), "{said}");
+    let said = reload(&mut daemon, &stage, &rule(&script));
+    assert!(said.contains("; 1 rule"), "{said}");
+    stage.set_available(SHORT_OF_ONE);
+    daemon.says(&format!("kill pid={} signal=command ", job.pid()));
+    daemon.says(&format!("gone pid={} ", job.pid()));
+}
+
+#[test]
 fn other_rules_count_for_processes_that_run_already() {
     let rule = |labels: &str| format!("[[rule]]\nmatch = {{ exe = '**/test_proc1' }}\n{labels}\n");
     let stage = Stage::new();

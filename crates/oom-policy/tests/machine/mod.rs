@@ -171,9 +171,10 @@ impl Driven {
             }
             if let Effect::Act(action) = effect {
                 let outcome = match action {
-                    Action::Terminate(id) | Action::Kill(id) | Action::Freeze(id) => {
-                        Event::Sent(id)
-                    }
+                    Action::Command(id)
+                    | Action::Terminate(id)
+                    | Action::Kill(id)
+                    | Action::Freeze(id) => Event::Sent(id),
                     Action::PageOut { .. } | Action::Thaw(_) => Event::Ordered,
                 };
                 self.guard.handle(at(now), outcome, &mut self.effects);
@@ -694,7 +695,8 @@ impl Machine {
     pub fn carry_out(&mut self, actions: &[Action]) {
         for action in actions {
             let (id, takes) = match *action {
-                Action::Terminate(id) => (id, TERM_TAKES),
+                // A command takes it down as its own wish does.
+                Action::Command(id) | Action::Terminate(id) => (id, TERM_TAKES),
                 Action::Kill(id) => (id, KILL_TAKES),
                 Action::Freeze(id) => {
                     self.unit(id).is_frozen = true;

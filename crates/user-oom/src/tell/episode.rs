@@ -17,6 +17,8 @@ pub(crate) struct Ending {
     pub(crate) lost: Cost,
     /// It is still expected to end.
     pub(crate) is_pending: bool,
+    /// A command is to end it, and no signal was sent yet.
+    pub(crate) by_command: bool,
     /// The scope that it was chosen for.
     pub(crate) scope: usize,
 }
@@ -35,6 +37,7 @@ impl Ending {
             held_bytes: process.map_or(0, |process| process.held_bytes()),
             lost,
             is_pending: true,
+            by_command: false,
             scope,
         }
     }

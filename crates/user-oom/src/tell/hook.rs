@@ -1,4 +1,4 @@
-//! Programs that are run around a kill.
+//! Programs that are run around a kill, and commands that rules have run in its place.
 //!
 //! What the daemon has given itself, a hook must not have: signals blocked,
 //! priority, the kernel's mercy. A child inherits all of it, so the daemon
@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,6 +29,7 @@ use oom_policy::{Name, ProcessId};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::error::{Error, system};
+use crate::rule_command::RuleCommand;
 use crate::tell::bell::Bell;
 use crate::tell::lane::Lane;
 use crate::tell::record::{Record, Victim};
@@ -40,8 +41,8 @@ pub(crate) const CHILD: &str = "--hook";
 const AT_ONCE: usize = 16;
 /// so many at most.
 const WAITING: usize = 4096;
-/// How many wait at most until the thread has seen them.
-const QUEUE: usize = 1024;
+/// How long the end of the daemon waits for what is still to be run or written.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a hook may run.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long it still has when the daemon ends; less than that waits for us.
@@ -71,11 +72,12 @@ impl Hooks {
         self.before.is_none() && self.after.is_none() && !self.notify
     }
 
-    fn program(&self, when: When) -> Option<&Path> {
+    fn program<'a>(&'a self, when: &'a When) -> Option<&'a Path> {
         match when {
             When::Before => self.before.as_deref(),
             When::After => self.after.as_deref(),
             When::Notify => self.notify.then_some(Path::new(NOTIFIER)),
+            When::Command(command) => command.words.first().map(Path::new),
         }
     }
 }
@@ -103,6 +105,23 @@ pub(crate) fn can_notify(path: &OsStr) -> bool {
     env::split_paths(path).any(|directory| directory.join(NOTIFIER).is_file())
 }
 
+/// The absolute path of `program`, as it is called in one of `path`'s directories.
+///
+/// # Errors
+///
+/// There is none of that name.
+pub(crate) fn find(program: &str, path: &OsStr) -> Result<String, String> {
+    if program.contains('/') {
+        return Ok(program.to_owned());
+    }
+    let mut found = env::split_paths(path).map(|directory| directory.join(program));
+    let found = found.find(|path| path.is_absolute() && path.is_file());
+    let found = found.and_then(|path| path.into_os_string().into_string().ok());
+    found.ok_or_else(|| {
+        format!("there is no program `{program}` in PATH: give an absolute path, such as `/usr/bin/systemctl`")
+    })
+}
+
 /// Becomes the program that `command` names, with its arguments, in a session
 /// of its own: what it has started can be ended with it.
 ///
@@ -125,19 +144,21 @@ pub(crate) fn become_hook(proc_root: &Path, mut command: impl Iterator<Item = Os
     }
 }
 
-/// One hook that is to run.
-#[derive(Clone, Copy, Debug)]
+/// One hook, or command, that is to run.
+#[derive(Clone, Debug)]
 struct Call {
     when: When,
     victim: Victim,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum When {
     Before,
     After,
     /// As [`When::Before`], for desktop users.
     Notify,
+    /// To end the unit that the victim leads.
+    Command(Arc<RuleCommand>),
 }
 
 impl Call {
@@ -171,6 +192,10 @@ pub(crate) struct HookCalls {
     queue: rtrb::Producer<Call>,
     /// Those that had no room there.
     lost: Arc<AtomicU64>,
+    /// The leaders of units whose command has failed,
+    failed: rtrb::Consumer<ProcessId>,
+    /// and what rings for one.
+    failed_bell: Arc<Bell>,
     bell: Arc<Bell>,
     /// Nothing is sent; it is closed when the thread ends.
     ended: Receiver<Infallible>,
@@ -178,13 +203,13 @@ pub(crate) struct HookCalls {
 
 impl HookCalls {
     /// Starts the thread that runs `hooks`, and says in `lane` how each ended
-    /// that did not end well.
+    /// that did not end well. Until the thread has seen them, `room` calls wait at most.
     ///
     /// # Errors
     ///
     /// What the kernel says of another thread or eventfd.
-    pub(crate) fn spawn(hooks: Hooks, lane: Lane) -> io::Result<Self> {
-        let (mut queue, mut calls) = rtrb::RingBuffer::new(QUEUE);
+    pub(crate) fn spawn(hooks: Hooks, lane: Lane, room: usize) -> io::Result<Self> {
+        let (mut queue, mut calls) = rtrb::RingBuffer::new(room);
         // All of the ring is written to once, so that it is there.
         while queue.push(Call::nobodys()).is_ok() {}
         while calls.pop().is_ok() {}
@@ -194,7 +219,13 @@ impl HookCalls {
         let before = hooks.before.is_some();
         let after = hooks.after.is_some();
         let notify = hooks.notify;
-        let mut runner = Runner::new(hooks, DEADLINE, lane);
+        let (failures, failed) = rtrb::RingBuffer::new(room);
+        let failed_bell = Arc::new(Bell::new()?);
+        let failures = Failures {
+            ring: failures,
+            bell: Arc::clone(&failed_bell),
+        };
+        let mut runner = Runner::new(hooks, DEADLINE, lane, failures);
         thread::Builder::new()
             .name("hooks".to_owned())
             .stack_size(STACK_BYTES)
@@ -211,6 +242,8 @@ impl HookCalls {
             notify,
             queue,
             lost,
+            failed,
+            failed_bell,
             bell,
             ended,
         })
@@ -244,6 +277,23 @@ impl HookCalls {
         self.bell.ring();
     }
 
+    /// Has `command` run, to end the unit that `leader` leads; whether it can be.
+    pub(crate) fn command(&mut self, leader: &Victim, command: Arc<RuleCommand>) -> bool {
+        let call = Call {
+            when: When::Command(command),
+            victim: *leader,
+        };
+        let is_called = self.queue.push(call).is_ok();
+        self.bell.ring();
+        is_called
+    }
+
+    /// The leader of a unit whose command has failed, each once.
+    pub(crate) fn failed(&mut self) -> Option<ProcessId> {
+        self.failed_bell.hush();
+        self.failed.pop().ok()
+    }
+
     /// Starts no more of them, and waits for that until `until` at most.
     pub(crate) fn end(self, until: Instant) {
         self.bell.ring_the_end();
@@ -252,12 +302,27 @@ impl HookCalls {
     }
 }
 
+/// Readable when a command has failed.
+impl AsFd for HookCalls {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.failed_bell.as_fd()
+    }
+}
+
+/// The thread's end of what the loop hears.
+#[derive(Debug)]
+struct Failures {
+    ring: rtrb::Producer<ProcessId>,
+    bell: Arc<Bell>,
+}
+
 /// What the thread has to do.
 #[derive(Debug)]
 struct Runner {
     hooks: Hooks,
     deadline: Duration,
     lane: Lane,
+    failures: Failures,
     waiting: VecDeque<Call>,
     running: Vec<Running>,
 }
@@ -266,6 +331,8 @@ struct Runner {
 #[derive(Debug)]
 struct Running {
     call: Call,
+    /// The leaders of other units that the command is to end as well.
+    others: Vec<ProcessId>,
     child: Child,
     /// Readable once it has ended.
     pidfd: Option<OwnedFd>,
@@ -275,11 +342,12 @@ struct Running {
 }
 
 impl Runner {
-    fn new(hooks: Hooks, deadline: Duration, lane: Lane) -> Self {
+    fn new(hooks: Hooks, deadline: Duration, lane: Lane, failures: Failures) -> Self {
         Self {
             hooks,
             deadline,
             lane,
+            failures,
             waiting: VecDeque::new(),
             running: Vec::with_capacity(AT_ONCE),
         }
@@ -291,7 +359,9 @@ impl Runner {
             let over = bell.is_over();
             let mut lost = lost.swap(0, Ordering::Relaxed);
             while let Ok(call) = calls.pop() {
-                if self.waiting.len() < WAITING {
+                if let When::Command(command) = &call.when {
+                    self.take_command(Arc::clone(command), call.victim);
+                } else if self.waiting.len() < WAITING {
                     self.waiting.push_back(call);
                 } else {
                     lost += 1;
@@ -352,7 +422,7 @@ impl Runner {
     /// Kills a hook with what it has started.
     fn end_hook(&mut self, index: usize, why: &str) {
         let hook = &mut self.running[index];
-        let call = hook.call;
+        let call = hook.call.clone();
         hook.killed = true;
         let killed = reaper::kill_session(&mut hook.child);
         let named = self.named(&call);
@@ -360,6 +430,68 @@ impl Runner {
             Ok(()) => self.say(format_args!("{named} was killed: {why}")),
             Err(err) => self.say(format_args!("{named} cannot be killed ({why}): {err}")),
         }
+        self.fail(index);
+    }
+
+    /// What the command was to end gets its signal; nothing follows from another
+    /// hook.
+    fn fail(&mut self, index: usize) {
+        let hook = &self.running[index];
+        if let When::Command(_) = hook.call.when {
+            let leaders = std::iter::once(&hook.call.victim.id).chain(&hook.others);
+            for leader in leaders {
+                // Where there is no room, the signal comes when its time is over.
+                let _ = self.failures.ring.push(*leader);
+            }
+            self.failures.bell.ring();
+        }
+    }
+
+    /// A command waits for no hook. One that runs is not run beside itself: what else
+    /// it is to end waits for it.
+    fn take_command(&mut self, command: Arc<RuleCommand>, victim: Victim) {
+        let is_same = |hook: &&mut Running| {
+            let same = matches!(&hook.call.when, When::Command(it) if *it == command);
+            same && !hook.killed
+        };
+        if let Some(hook) = self.running.iter_mut().find(is_same) {
+            hook.others.push(victim.id);
+            return;
+        }
+        let text = format!(
+            "running `{command}` to end {} ({}), for {} s at most",
+            victim.id.pid,
+            victim.name,
+            command.limit.as_secs_f64()
+        );
+        let text = text.into_boxed_str();
+        self.lane.tell(Record::Note(log::Level::Info, text));
+        let call = Call {
+            when: When::Command(command),
+            victim,
+        };
+        if let Err(err) = self.start(call.clone()) {
+            let named = self.named(&call);
+            self.say(format_args!("cannot run {named}: {err}"));
+            let _ = self.failures.ring.push(victim.id);
+            self.failures.bell.ring();
+        }
+    }
+
+    fn start(&mut self, call: Call) -> io::Result<()> {
+        let Some(program) = self.hooks.program(&call.when) else {
+            return Ok(());
+        };
+        let child = start(&self.hooks.executable, program, &call)?;
+        self.running.push(Running {
+            call,
+            others: Vec::new(),
+            pidfd: pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok(),
+            child,
+            since: Instant::now(),
+            killed: false,
+        });
+        Ok(())
     }
 
     /// Starts as many of those that wait as may run.
@@ -368,21 +500,9 @@ impl Runner {
             let Some(call) = self.waiting.pop_front() else {
                 return;
             };
-            let Some(program) = self.hooks.program(call.when) else {
-                continue;
-            };
-            match start(&self.hooks.executable, program, &call) {
-                Ok(child) => self.running.push(Running {
-                    call,
-                    pidfd: pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok(),
-                    child,
-                    since: Instant::now(),
-                    killed: false,
-                }),
-                Err(err) => {
-                    let named = self.named(&call);
-                    self.say(format_args!("cannot run {named}: {err}"));
-                }
+            if let Err(err) = self.start(call.clone()) {
+                let named = self.named(&call);
+                self.say(format_args!("cannot run {named}: {err}"));
             }
         }
     }
@@ -391,26 +511,32 @@ impl Runner {
     fn reap(&mut self, now: Instant) {
         let mut index = 0;
         while let Some(hook) = self.running.get_mut(index) {
-            let call = hook.call;
+            let deadline = hook.deadline(self.deadline);
             match hook.child.try_wait() {
-                Ok(None) if hook.killed || now < hook.since + self.deadline => index += 1,
+                Ok(None) if hook.killed || now < hook.since + deadline => index += 1,
                 Ok(None) => {
-                    let seconds = self.deadline.as_secs_f64();
+                    let seconds = deadline.as_secs_f64();
                     self.end_hook(index, &format!("still running after {seconds} s"));
                     index += 1;
                 }
                 ended => {
-                    let hook = self.running.swap_remove(index);
+                    let was_killed = hook.killed;
+                    let call = hook.call.clone();
                     let named = self.named(&call);
                     match ended {
                         // Its end has been told.
-                        _ if hook.killed => {}
+                        _ if was_killed => {}
                         Ok(Some(status)) if !status.success() => {
                             self.say(format_args!("{named} failed: {status}"));
+                            self.fail(index);
                         }
                         Ok(_) => {}
-                        Err(err) => self.say(format_args!("cannot tell how {named} ended: {err}")),
+                        Err(err) => {
+                            self.say(format_args!("cannot tell how {named} ended: {err}"));
+                            self.fail(index);
+                        }
                     }
+                    self.running.swap_remove(index);
                 }
             }
         }
@@ -419,7 +545,7 @@ impl Runner {
     /// How long nothing is due unless a hook ends or another is called for.
     fn limit(&self, now: Instant) -> Option<Duration> {
         let due = |hook: &Running| {
-            let deadline = hook.since + self.deadline;
+            let deadline = hook.since + hook.deadline(self.deadline);
             let until_deadline = (!hook.killed).then(|| deadline.saturating_duration_since(now));
             let until_look = hook.pidfd.is_none().then_some(LOOK);
             until_deadline.into_iter().chain(until_look).min()
@@ -428,7 +554,11 @@ impl Runner {
     }
 
     fn named(&self, call: &Call) -> String {
-        let program = self.hooks.program(call.when).unwrap_or(Path::new(""));
+        if let When::Command(command) = &call.when {
+            let (pid, name) = (call.victim.id.pid, call.victim.name);
+            return format!("the command `{command}` for {pid} ({name})");
+        }
+        let program = self.hooks.program(&call.when).unwrap_or(Path::new(""));
         format!(
             "the hook `{}` for {} ({})",
             program.display(),
@@ -443,15 +573,26 @@ impl Runner {
     }
 }
 
+impl Running {
+    /// A command has its own.
+    fn deadline(&self, of_hooks: Duration) -> Duration {
+        match &self.call.when {
+            When::Command(command) => command.limit,
+            _ => of_hooks,
+        }
+    }
+}
+
 fn start(executable: &Path, program: &Path, call: &Call) -> io::Result<Child> {
     let victim = &call.victim;
     let pid = victim.id.pid.to_string();
     let uid = victim.uid.to_string();
     let name = victim.name.to_string();
     let value = victim.value.map(|value| value.to_string());
-    let arguments = match call.when {
+    let arguments = match &call.when {
         When::Before | When::After => Vec::new(),
         When::Notify => notification(&pid, &name),
+        When::Command(command) => command.words[1..].to_vec(),
     };
     Command::new(executable)
         .arg(CHILD)

@@ -1,4 +1,4 @@
-//! Whether a program given as `-P` or `-N` may be run: since it runs with the
+//! Whether a program given as `-P` or `-N`, or as a rule's command, may be run: since it runs with the
 //! daemon's rights, only root and the daemon's own user may be able to change
 //! it.
 
@@ -23,7 +23,10 @@ pub(crate) fn parse(text: &str) -> Result<PathBuf, String> {
     check(&path, geteuid().as_raw()).map(|()| path)
 }
 
-fn check(path: &Path, own_uid: u32) -> Result<(), String> {
+/// # Errors
+///
+/// As [`parse`].
+pub(crate) fn check(path: &Path, own_uid: u32) -> Result<(), String> {
     if !path.is_absolute() {
         return Err("give an absolute path, such as `/usr/local/bin/notify`".to_owned());
     }

@@ -167,6 +167,7 @@ impl<W: Write> Page<W> {
                 ..
             } => {
                 let (style, signal) = match signal {
+                    Signal::Command => (CAREFUL, "command"),
                     Signal::Term => (
                         CAREFUL,
                         victim.first_signal.map_or("SIGTERM", FirstSignal::name),
@@ -438,6 +439,7 @@ fn stays(
 fn several(out: &mut impl Write, time: Time, folded: &Folded) -> io::Result<()> {
     let Folded { deed, pids, count } = folded;
     let (verb, signal) = match deed {
+        Deed::Command => ("kill", " signal=command"),
         Deed::Term => ("kill", " signal=SIGTERM"),
         Deed::Kill => ("kill", " signal=SIGKILL"),
         Deed::Gone => ("gone", ""),
@@ -816,6 +818,7 @@ impl Display for ReasonName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             KillReason::Decided(cause) => CauseName(cause).fmt(f),
+            KillReason::CommandIsOver => f.write_str("still alive after its rule's command"),
             KillReason::GraceIsOver => f.write_str("still alive after SIGTERM and grace"),
         }
     }

@@ -188,6 +188,7 @@ impl Record {
                 dry: false,
                 ..
             } => match signal {
+                Signal::Command => Some((Deed::Command, victim.id.pid)),
                 Signal::Term => Some((Deed::Term, victim.id.pid)),
                 Signal::Kill => Some((Deed::Kill, victim.id.pid)),
             },
@@ -225,6 +226,8 @@ pub(crate) struct Shortfalls {
 /// What is done to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
+    /// A command is to end it.
+    Command,
     /// It was sent SIGTERM.
     Term,
     /// It was sent SIGKILL.
@@ -235,7 +238,7 @@ pub(crate) enum Deed {
 
 impl Deed {
     /// In the order in which they befall a process.
-    pub(crate) const ALL: [Self; 3] = [Self::Term, Self::Kill, Self::Gone];
+    pub(crate) const ALL: [Self; 4] = [Self::Command, Self::Term, Self::Kill, Self::Gone];
 }
 
 /// The same deed, done to several.
@@ -360,6 +363,8 @@ impl UnitLine {
 pub(crate) enum KillReason {
     /// There was something to decide.
     Decided(Cause),
+    /// Its command failed, or its time is over.
+    CommandIsOver,
     /// It was sent SIGTERM, and its grace is over.
     GraceIsOver,
 }

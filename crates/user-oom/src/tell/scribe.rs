@@ -17,7 +17,7 @@ use oom_policy::Memory;
 use crate::recorder::SignalNotes;
 use crate::tell::bell::Bell;
 use crate::tell::feed::Feed;
-use crate::tell::hook::{HookCalls, Hooks};
+use crate::tell::hook::{FAREWELL, HookCalls, Hooks};
 use crate::tell::lane::{Desk, Lane};
 use crate::tell::main_log;
 use crate::tell::page::Page;
@@ -30,16 +30,16 @@ const DONE: usize = 128;
 const NOTES: usize = 64;
 /// What users make the registry say.
 const CHATTER: usize = 64;
+/// Calls of hooks until their thread has seen them.
+const CALLS: usize = 1024;
 /// What became of hooks.
-const OUTCOMES: usize = 64;
+pub(crate) const OUTCOMES: usize = 64;
 /// What users make the registry say is written up to so many lines at once,
 const AT_ONCE: u32 = 256;
 /// and one more after so long each.
 const A_LINE: Duration = Duration::from_millis(50);
 /// What the thread needs to format.
 const STACK_BYTES: usize = 256 * 1024;
-/// How long the end waits for a terminal that takes nothing.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The loop's lanes. The thread ends, having written all that waits, when this
 /// is dropped; a terminal that takes nothing is left behind.
@@ -74,7 +74,7 @@ impl Scribe {
         let chatter = desk.lane(CHATTER);
         let hooks = match hooks.is_empty() {
             true => None,
-            false => HookCalls::spawn(hooks, desk.lane(OUTCOMES))
+            false => HookCalls::spawn(hooks, desk.lane(OUTCOMES), CALLS)
                 .inspect_err(|err| log::warn!("hooks are off: cannot start their thread: {err}"))
                 .ok(),
         };
