@@ -498,7 +498,7 @@ mod rules {
             "config.toml:3:42: `time-limit`: 0 leaves no time",
         );
         refused(
-            "command = { run = ['true'], time-limit = '2 d' }",
+            "command = { run = ['true'], time-limit = '25 h' }",
             "config.toml:3:42: `time-limit`: memory does not stay short for so long",
         );
         refused(
