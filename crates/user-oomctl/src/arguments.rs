@@ -137,6 +137,16 @@ pub(crate) enum Command {
     /// Print what happens as it happens: levels, kills, pauses
     Watch,
 
+    /// Tell users what is done to their processes, until the daemon ends: as desktop
+    /// notifications, and without a desktop on their terminals
+    ///
+    /// As root, all users and on terminals alone; `mesg n` keeps a terminal silent.
+    Notify,
+
+    /// Warn programs that memory is low, as org.freedesktop.LowMemoryMonitor on the
+    /// system bus, until the daemon ends
+    LowMemoryMonitor,
+
     /// Read the configuration again; for root and the daemon's own user
     Reload,
 

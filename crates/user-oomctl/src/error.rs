@@ -56,6 +56,16 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The message bus is not there, or refuses.
+    #[error("cannot {task} on the {bus} bus")]
+    Bus {
+        /// What was to be done.
+        task: &'static str,
+        /// `session` or `system`.
+        bus: &'static str,
+        /// Why. A large type.
+        source: Box<zbus::Error>,
+    },
     /// Standard output took no line.
     #[error("cannot print")]
     Print {
@@ -82,6 +92,7 @@ impl Error {
             | Self::Journal(_)
             | Self::NothingDecided { .. }
             | Self::Write { .. }
+            | Self::Bus { .. }
             | Self::Print { .. } => ExitCode::FAILURE,
         }
     }

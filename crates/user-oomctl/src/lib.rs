@@ -7,6 +7,8 @@
 mod arguments;
 mod doctor;
 mod error;
+mod low_memory;
+mod notify;
 mod places;
 mod printer;
 mod report;
@@ -121,6 +123,8 @@ fn carry_out(arguments: Arguments, mut printer: AnswerPrinter) -> Result<(), Err
                 printer.event(&events.next()?)?;
             }
         }
+        Command::Notify => notify::notify(&daemon?, &mut printer),
+        Command::LowMemoryMonitor => low_memory::warn(&daemon?, &mut printer),
         Command::Reload => printer.answer(&daemon?.ask(&Request::Reload)?),
         Command::Report { source, output } => {
             let page = report::page(&source)?;

@@ -14,7 +14,7 @@ use crate::error::Error;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a daemon may be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct DaemonPlaces {
     /// In the order in which they are tried.
     places: Vec<Place>,
