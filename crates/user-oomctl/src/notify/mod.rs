@@ -91,6 +91,7 @@ impl Notice {
             EventKind::Signal => {
                 let verb = match event.signal {
                     Some(Signal::Kill) => "was killed",
+                    Some(Signal::Command) => "is being ended by its rule's command",
                     Some(Signal::Term) | None => "was told to end",
                 };
                 (
