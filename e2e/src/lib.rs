@@ -9,6 +9,7 @@
 //!
 //! Nothing here loads a module into the kernel that it is started on.
 
+pub mod arena;
 pub mod guest;
 pub mod host;
 pub mod scenarios;

@@ -4,9 +4,11 @@
 //! environment, and restarts the machine, which ends QEMU. The same binary
 //! under the word `role` is a helper: see [`roles`].
 
+mod arena;
 pub mod cgroup;
 pub mod daemon;
 pub mod files;
+mod job;
 pub mod listener;
 pub mod module;
 pub mod probe;
@@ -26,6 +28,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
 
+use crate::arena::PREFIX;
 use crate::scenarios;
 use crate::words::{SCENARIOS_VARIABLE, SYSTEM_VARIABLE, Word};
 
@@ -62,6 +65,12 @@ pub fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
 pub fn report(err: &anyhow::Error) {
     // A console that is gone is nothing that we could tell anyone about.
     let _ = writeln!(std::io::stderr(), "guest: {err:#}");
+}
+
+/// The console's file is what the host keeps.
+fn say_on_console(line: &str) {
+    // As above.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The way to the host, held by the running scenario.
@@ -147,6 +156,10 @@ fn load_kernel_modules() -> Result<()> {
 
 fn run_scenario(name: &str, report: &mut Report) -> Result<()> {
     report.say(&Word::Begin(name.to_owned()))?;
+    if let Some(names) = name.strip_prefix(PREFIX) {
+        let outcome = arena::run(names, report);
+        return report.say(&word(name, outcome));
+    }
     let outcome = match scenarios::named(name) {
         Some(scenario) => {
             let run = AssertUnwindSafe(|| (scenario.run)(report));
@@ -154,13 +167,18 @@ fn run_scenario(name: &str, report: &mut Report) -> Result<()> {
         }
         None => Err(anyhow!("there is no such scenario")),
     };
-    report.say(&match outcome.and_then(|()| leaves_nothing_behind()) {
+    let outcome = outcome.and_then(|()| leaves_nothing_behind());
+    report.say(&word(name, outcome))
+}
+
+fn word(name: &str, outcome: Result<()>) -> Word {
+    match outcome {
         Ok(()) => Word::Passed(name.to_owned()),
         Err(err) => Word::Failed {
             name: name.to_owned(),
             reason: format!("{err:#}"),
         },
-    })
+    }
 }
 
 /// The next scenario of this boot shall find the machine as this one did.

@@ -20,6 +20,7 @@
 //! | `write DIRECTORY` | told to go, writes small files there without end |
 //! | `exec FILE TEXT` | a thread writes the text to the file; told to go, execs |
 //! | `watch` | says every level that poll announces |
+//! | `job JSON` | one of the arena: see [`super::job`] |
 //! | `listen …` | see [`super::listener`] |
 
 use std::collections::VecDeque;
@@ -39,7 +40,7 @@ use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use super::files::MIB;
-use super::{listener, module};
+use super::{job, listener, module};
 
 /// Plays the role that the words name.
 ///
@@ -86,6 +87,7 @@ pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
         ),
         "step" => step(number(words.next())?),
         "write" => write_files(&words.next().context("where?")?),
+        "job" => job::run(&words.next().context("which job?")?),
         "exec" => exec(
             words.next().context("where?")?,
             words.next().context("what?")?,
@@ -312,7 +314,7 @@ fn step(mebibytes: u64) -> Result<()> {
 }
 
 /// Which no swap in memory could make smaller.
-fn noise(mebibytes: u64) -> Vec<Box<[u64]>> {
+pub(super) fn noise(mebibytes: u64) -> Vec<Box<[u64]>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::from(std::process::id());
     let mut pages = Vec::new();
     for _ in 0..mebibytes * 256 {

@@ -52,6 +52,32 @@ const WANTS: &str = "etc/systemd/system/multi-user.target.wants";
 ///
 /// Debian could not be mounted, written to or started.
 pub(super) fn start() -> Result<()> {
+    let root = unpack()?;
+    for (from, to) in INSTALLED {
+        copy(&Path::new("/user-oom/dist").join(from), &root.join(to))?;
+    }
+    write(&root.join("etc/systemd/system").join(SERVICE), &service())?;
+    let wants = root.join(WANTS);
+    fs::create_dir_all(&wants).context("cannot enable the service")?;
+    std::os::unix::fs::symlink(Path::new("..").join(SERVICE), wants.join(SERVICE))
+        .context("cannot enable the service")?;
+
+    make_root()?;
+    Err(Command::new("/lib/systemd/systemd").exec()).context("cannot become systemd")
+}
+
+/// Makes the Debian on `/dev/vda` the root, with ourselves and the programs under
+/// test in it, and no init but us.
+///
+/// # Errors
+///
+/// Debian could not be mounted or written to.
+pub(super) fn enter() -> Result<()> {
+    unpack()?;
+    make_root()
+}
+
+fn unpack() -> Result<&'static Path> {
     let options: Option<&CStr> = None;
     mount("/dev/vda", ROOT, "ext4", MountFlags::empty(), options).context("cannot mount Debian")?;
     let root = Path::new(ROOT);
@@ -66,20 +92,14 @@ pub(super) fn start() -> Result<()> {
         std::os::unix::fs::symlink(Path::new("/usr/bin").join(entry.file_name()), installed)
             .context("cannot install a program")?;
     }
-    for (from, to) in INSTALLED {
-        copy(&Path::new("/user-oom/dist").join(from), &root.join(to))?;
-    }
-    write(&root.join("etc/systemd/system").join(SERVICE), &service())?;
-    let wants = root.join(WANTS);
-    fs::create_dir_all(&wants).context("cannot enable the service")?;
-    std::os::unix::fs::symlink(Path::new("..").join(SERVICE), wants.join(SERVICE))
-        .context("cannot enable the service")?;
+    Ok(root)
+}
 
+fn make_root() -> Result<()> {
     chdir(ROOT).context("cannot enter Debian")?;
     mount_move(ROOT, "/").context("cannot make Debian the root")?;
     chroot(".").context("cannot make Debian the root")?;
-    chdir("/").context("cannot enter Debian")?;
-    Err(Command::new("/lib/systemd/systemd").exec()).context("cannot become systemd")
+    chdir("/").context("cannot enter Debian")
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

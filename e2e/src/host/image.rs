@@ -7,9 +7,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::arena::contests;
 use super::cpio::Archive;
 use super::kernel::{self, Ready, run};
 use super::{Places, say};
+use crate::arena;
 
 /// For a machine that has no libc.
 const STATIC: &str = "-C target-feature=+crt-static";
@@ -118,6 +120,13 @@ pub(crate) fn pack(places: &Places, kernel: &Ready, programs: &Programs) -> Resu
         archive.file(
             &format!("user-oom/{name}"),
             &bytes(&places.root.join(name))?,
+        )?;
+    }
+    archive.directory(arena::DIRECTORY)?;
+    for (name, text) in contests(places)? {
+        archive.file(
+            &format!("{}/{name}.toml", arena::DIRECTORY),
+            text.as_bytes(),
         )?;
     }
     archive.file("memory_info.ko", &bytes(&kernel.module)?)?;

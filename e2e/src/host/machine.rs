@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::kernel::Ready;
-use crate::scenarios::{Debian, Machine, Scenario};
+use crate::scenarios::{Debian, Machine};
 use crate::words::{PATIENCE_VARIABLE, SCENARIOS_VARIABLE, SYSTEM_VARIABLE, Word};
 
 /// From power-on to the first word, on a busy machine.
@@ -34,7 +34,20 @@ pub(crate) struct Ended {
     pub(crate) console: PathBuf,
 }
 
-/// Boots the kernel with these scenarios, and waits until the machine ends.
+/// What a machine is booted for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boot<'a> {
+    /// What its logs are named after.
+    pub(crate) name: &'a str,
+    /// The scenarios, separated by commas.
+    pub(crate) scenarios: &'a str,
+    /// What it is like.
+    pub(crate) machine: Machine,
+    /// In which all of them have to end.
+    pub(crate) limit: Duration,
+}
+
+/// Boots the kernel for these scenarios, and waits until the machine ends.
 /// Calls `begun` with the name of each that the guest begins.
 ///
 /// The emulator emulates: some hosts' virtualization hangs an unmodified
@@ -44,27 +57,19 @@ pub(crate) fn run(
     initramfs: &Path,
     debian: Option<&Path>,
     logs: &Path,
-    boot: &[&Scenario],
+    boot: Boot<'_>,
     begun: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<Ended> {
-    let Some(first) = boot.first() else {
-        return Ok(Ended {
-            words: Vec::new(),
-            how: "there was nothing to do".to_owned(),
-            console: PathBuf::new(),
-        });
-    };
-    let console = logs.join(format!("{}.console", first.name));
-    let words = logs.join(format!("{}.words", first.name));
+    let console = logs.join(format!("{}.console", boot.name));
+    let words = logs.join(format!("{}.words", boot.name));
     for old in [&console, &words] {
         fs::write(old, "").with_context(|| format!("cannot write `{}`", old.display()))?;
     }
-    let names: Vec<_> = boot.iter().map(|scenario| scenario.name).collect();
-    let limit = BOOT + boot.iter().map(|scenario| scenario.limit).sum::<Duration>();
+    let limit = BOOT + boot.limit;
     let checked = kernel.kernel.is_built_here();
     let (machine, patience) = match checked {
-        true => (first.machine.for_a_debug_kernel(), PATIENCE),
-        false => (first.machine, 1),
+        true => (boot.machine.for_a_debug_kernel(), PATIENCE),
+        false => (boot.machine, 1),
     };
     let limit = limit * patience;
 
@@ -86,13 +91,13 @@ pub(crate) fn run(
         .arg(initramfs);
     qemu.arg("-serial").arg(file_of("file:", &console));
     qemu.arg("-serial").arg(file_of("file:", &words));
-    qemu.args(["-append", &command_line(&names, machine, patience)]);
-    add_machine(&mut qemu, machine, logs)?;
+    qemu.args(["-append", &command_line(boot.scenarios, machine, patience)]);
     if let Some(image) = debian {
         // Nothing that a guest writes gets into the image.
         let drive = file_of("if=virtio,format=raw,cache=unsafe,snapshot=on,file=", image);
         qemu.arg("-drive").arg(drive);
     }
+    add_machine(&mut qemu, machine, logs)?;
     let qemu = qemu
         .stdin(Stdio::null())
         .spawn()
@@ -125,8 +130,7 @@ fn file_of(prefix: &str, path: &Path) -> std::ffi::OsString {
     word
 }
 
-fn command_line(names: &[&str], machine: Machine, patience: u32) -> String {
-    let names = names.join(",");
+fn command_line(names: &str, machine: Machine, patience: u32) -> String {
     // Lest it run out of huge pages, the kernel moves small ones beforehand, tens
     // of thousands where Debian runs, and interrupts the other processor for each:
     // where processors are emulated, nothing else goes on for seconds.
@@ -138,7 +142,7 @@ fn command_line(names: &[&str], machine: Machine, patience: u32) -> String {
     let more = machine.parameters;
     let system = match machine.debian {
         Some(Debian::System) => format!(" {SYSTEM_VARIABLE}=1"),
-        Some(Debian::Jobs) | None => String::new(),
+        Some(Debian::Jobs | Debian::Arena) | None => String::new(),
     };
     // KASAN reports once otherwise.
     let checks = if patience > 1 {
@@ -177,8 +181,11 @@ fn add_machine(qemu: &mut Command, machine: Machine, logs: &Path) -> Result<()> 
         let file = File::create(&disk).context("cannot make the disk")?;
         file.set_len(u64::from(mebibytes) << 20)
             .context("cannot make the disk")?;
-        let mut drive = file_of("if=virtio,format=raw,cache=unsafe,file=", &disk);
-        drive.push("");
+        let speed = machine.disk_mib_s.map_or_else(String::new, |mib_s| {
+            format!(",throttling.bps-total={}", u64::from(mib_s) << 20)
+        });
+        let drive = format!("if=virtio,format=raw,cache=unsafe{speed},file=");
+        let drive = file_of(&drive, &disk);
         qemu.arg("-drive").arg(drive);
     }
     Ok(())

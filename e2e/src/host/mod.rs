@@ -1,5 +1,6 @@
 //! The host: prepares, boots, and believes what it is told explicitly.
 
+mod arena;
 mod args;
 mod cpio;
 mod debian;
@@ -18,6 +19,7 @@ use anyhow::{Context, Result};
 
 use self::args::Wanted;
 use self::kernel::Kernel;
+use self::machine::Boot;
 use crate::scenarios::{ALL, Scenario};
 use crate::words::Word;
 
@@ -28,6 +30,10 @@ use crate::words::Word;
 /// Something that has nothing to do with a scenario: the arguments, a package,
 /// a build.
 pub fn run(args: impl Iterator<Item = String>) -> Result<bool> {
+    let mut args = args.peekable();
+    if args.next_if(|first| first == "arena").is_some() {
+        return arena::run(args);
+    }
     match args::parse(args)? {
         Wanted::Help => say(args::HELP).map(|()| true),
         Wanted::List => list().map(|()| true),
@@ -239,10 +245,27 @@ fn run_boot(
     let debian = (boot.iter().find_map(|scenario| scenario.machine.debian))
         .map(|debian| debian::prepare(debian, places))
         .transpose()?;
-    let mut run = || {
-        let begun = &mut |name: &str| progress.begin(name);
-        machine::run(kernel, image, debian.as_deref(), &logs, boot, begun)
+    let first = boot.first().context("there is nothing to do")?;
+    let names: Vec<_> = boot.iter().map(|scenario| scenario.name).collect();
+    let boot = Boot {
+        name: first.name,
+        scenarios: &names.join(","),
+        machine: first.machine,
+        limit: boot.iter().map(|scenario| scenario.limit).sum(),
     };
+    let begun = &mut |name: &str| progress.begin(name);
+    boot_once_more_at_most(kernel, image, debian.as_deref(), &logs, boot, begun)
+}
+
+fn boot_once_more_at_most(
+    kernel: &kernel::Ready,
+    image: &Path,
+    debian: Option<&Path>,
+    logs: &Path,
+    boot: Boot<'_>,
+    begun: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<machine::Ended> {
+    let mut run = || machine::run(kernel, image, debian, logs, boot, begun);
     let mut ended = run()?;
     if ended.words.is_empty() {
         // A processor that is emulated now and then sees half of what the

@@ -30,6 +30,8 @@ pub enum Debian {
     Jobs,
     /// With systemd, which runs as the machine's init.
     System,
+    /// With the contestants of the arena.
+    Arena,
 }
 
 /// The machine that a scenario wants.
@@ -39,8 +41,10 @@ pub struct Machine {
     pub memory_mebibytes: u32,
     /// A virtio disk, `/dev/vda`, of so many MiB.
     pub disk_mebibytes: Option<u32>,
-    /// Its disk, `/dev/vda`, is instead a Debian. What is written to it is gone
-    /// with the machine.
+    /// How fast that is, in MiB/s, if it is not as fast as it can be.
+    pub disk_mib_s: Option<u32>,
+    /// `/dev/vda` is a Debian; a disk beside it is `/dev/vdb`. What is written to
+    /// it is gone with the machine.
     pub debian: Option<Debian>,
     /// Words for the kernel's command line.
     pub parameters: &'static str,
@@ -54,6 +58,7 @@ pub struct Machine {
 pub const SMALL: Machine = Machine {
     memory_mebibytes: 512,
     disk_mebibytes: None,
+    disk_mib_s: None,
     debian: None,
     parameters: "",
     nodes: 1,

@@ -1,0 +1,92 @@
+//! Who is compared, each started as its own packages and documentation do.
+
+/// What looks after the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Contestant {
+    /// As results and options name it.
+    pub name: &'static str,
+    /// What it is, for the table.
+    pub says: &'static str,
+    /// The program and its arguments; nothing for the bare kernel.
+    pub command: &'static [&'static str],
+    /// What it prints once it is at work.
+    pub ready: &'static str,
+    /// What says which version it is.
+    pub version: &'static [&'static str],
+    /// Whether the kernel has the module.
+    pub module: bool,
+}
+
+const USER_OOM: Contestant = Contestant {
+    name: "user-oom",
+    says: "as its unit starts it, with the kernel module",
+    command: &["/usr/bin/user-oom", "--force"],
+    ready: "  socket",
+    version: &["/usr/bin/user-oom", "--version"],
+    module: true,
+};
+
+const NOHANG: Contestant = Contestant {
+    name: "nohang",
+    says: "as Debian's unit starts it",
+    command: &[
+        "/usr/sbin/nohang",
+        "--monitor",
+        "--config",
+        "/etc/nohang/nohang.conf",
+    ],
+    ready: "Monitoring has started",
+    version: &["/usr/sbin/nohang", "--version"],
+    module: false,
+};
+
+/// All of them, ours first.
+pub const ALL: [Contestant; 7] = [
+    USER_OOM,
+    Contestant {
+        name: "user-oom-no-module",
+        says: "the same without the module",
+        module: false,
+        ..USER_OOM
+    },
+    Contestant {
+        name: "user-oom-no-pause",
+        says: "with the module and `--pause off`",
+        command: &["/usr/bin/user-oom", "--force", "--pause", "off"],
+        ..USER_OOM
+    },
+    Contestant {
+        name: "kernel",
+        says: "the kernel alone",
+        command: &[],
+        ready: "",
+        version: &[],
+        module: false,
+    },
+    Contestant {
+        name: "earlyoom",
+        says: "as Debian's unit starts it",
+        command: &["/usr/bin/earlyoom", "-r", "3600"],
+        ready: "mem total",
+        version: &["/usr/bin/earlyoom", "-v"],
+        module: false,
+    },
+    NOHANG,
+    Contestant {
+        name: "nohang-desktop",
+        says: "as Debian's unit for desktops starts it",
+        command: &[
+            "/usr/sbin/nohang",
+            "--monitor",
+            "--config",
+            "/etc/nohang/nohang-desktop.conf",
+        ],
+        ..NOHANG
+    },
+];
+
+/// The one of that name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Contestant> {
+    ALL.iter().find(|contestant| contestant.name == name)
+}

@@ -1,0 +1,329 @@
+//! The arena: each contestant in each contest, in a machine of its own.
+//!
+//! A contest is a file of `e2e/arena`: which jobs run, on what machine. Both
+//! halves read it: the host boots that machine and works out the best that can
+//! be kept, the guest starts the jobs and measures. [`report`] makes
+//! `docs/arena.md` of what was measured.
+
+pub mod best;
+pub mod contestants;
+pub mod report;
+
+use serde::{Deserialize, Serialize};
+
+/// In a list of scenarios for a guest: `arena:CONTEST:CONTESTANT`.
+pub const PREFIX: &str = "arena:";
+
+/// Under which key the guest reports a [`Measured`].
+pub const FIGURE: &str = "arena";
+
+/// Where an image has the contests.
+pub const DIRECTORY: &str = "arena";
+
+/// One file of `e2e/arena`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contest {
+    /// What happens, in a sentence.
+    pub says: String,
+    /// What to know about it: why somebody loses, what is expected.
+    #[serde(default)]
+    pub note: String,
+    /// The machine's memory.
+    pub memory_mib: u32,
+    /// What it swaps to.
+    pub swap: Swap,
+    /// How much of it there is.
+    #[serde(default)]
+    pub swap_mib: u32,
+    /// How fast a disk is: as fast as it can be unless said.
+    pub disk_mib_s: Option<u32>,
+    /// For how long it is watched.
+    pub seconds: u32,
+    /// The same with `--quick`.
+    pub quick_s: Option<u32>,
+    /// Its jobs, in the order of their start.
+    #[serde(rename = "job")]
+    pub jobs: Vec<Job>,
+}
+
+/// What a machine swaps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Swap {
+    /// Nothing.
+    None,
+    /// A disk of its own.
+    Disk,
+    /// Its own memory, compressed.
+    Zram,
+}
+
+/// A process of a contest, or several alike.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// What it calls itself.
+    pub name: String,
+    /// How many there are.
+    #[serde(default = "one")]
+    pub count: u32,
+    /// What each is worth to its user; nothing if it is not registered.
+    pub value: Option<u32>,
+    /// When the first starts.
+    #[serde(default)]
+    pub after_s: f64,
+    /// When the next starts after the one before.
+    #[serde(default)]
+    pub every_s: f64,
+    /// What it takes at once.
+    #[serde(default)]
+    pub start_mib: u32,
+    /// What it takes in each second from then on.
+    #[serde(default)]
+    pub growth_mib_s: f64,
+    /// Where it stops.
+    pub max_mib: Option<u32>,
+    /// Whether it writes to all of its memory again and again.
+    #[serde(default)]
+    pub touching: bool,
+    /// When it is done, in times that it has touched all of its memory.
+    pub passes: Option<u64>,
+    /// Whether it ignores SIGTERM.
+    #[serde(default)]
+    pub ignores_term: bool,
+    /// Whether it is in a session of its own.
+    #[serde(default)]
+    pub session: bool,
+    /// What its memory is.
+    #[serde(default)]
+    pub holds: Holds,
+    /// Processes that it starts, and that end with it.
+    #[serde(default)]
+    pub children: u32,
+    /// What each of these takes.
+    #[serde(default)]
+    pub child_mib: u32,
+    /// What the user of a process tells the kernel of it.
+    pub oom_score_adj: Option<i16>,
+}
+
+/// What a job's memory is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holds {
+    /// Its own: noise, which cannot be compressed.
+    #[default]
+    Memory,
+    /// Files of a tmpfs, which outlive it.
+    Tmpfs,
+    /// Pages of a file on the disk, which it reads.
+    File,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Contest {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    ///
+    /// It is no TOML, or has another key than those above.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// The same in short.
+    #[must_use]
+    pub fn quick(self) -> Self {
+        Self {
+            seconds: self.quick_s.unwrap_or(self.seconds),
+            ..self
+        }
+    }
+
+    /// Tells whether a result is of the contest as it is.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let told = Self {
+            says: String::new(),
+            note: String::new(),
+            quick_s: None,
+            ..self.clone()
+        };
+        // FNV-1a, which is the same everywhere.
+        format!("{told:?}")
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+            >> 16
+    }
+}
+
+impl Job {
+    /// What one of them has taken at the end, started `number`th, in MiB;
+    /// nothing where it is done before, or takes nothing of its own.
+    #[must_use]
+    pub fn final_mib(&self, number: u32, seconds: u32) -> f64 {
+        if self.passes.is_some() || self.holds == Holds::File {
+            return 0.0;
+        }
+        let runs = f64::from(seconds) - self.after_s - self.every_s * f64::from(number);
+        let size = f64::from(self.start_mib) + self.growth_mib_s * runs.max(0.0);
+        let own = match self.max_mib {
+            Some(max) => size.min(f64::from(max.max(self.start_mib))),
+            None => size,
+        };
+        own + f64::from(self.children * self.child_mib)
+    }
+
+    /// Whether it is still taking memory at the end.
+    #[must_use]
+    pub fn grows(&self) -> bool {
+        self.growth_mib_s > 0.0
+    }
+}
+
+/// What the guest measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The contestant's version, or the kernel's.
+    pub version: String,
+    /// Available memory before the first job.
+    pub available_mib: u64,
+    /// Swap before the first job.
+    pub swap_mib: u64,
+    /// What became of each job, in their order.
+    pub jobs: Vec<Ended>,
+    /// How many processes the kernel killed.
+    pub kernel_kills: u64,
+    /// For how long all tasks waited for memory, and some.
+    pub full_stall_s: f64,
+    /// For how long some task waited for memory.
+    pub some_stall_s: f64,
+    /// How long starting a small program took.
+    pub exec_ms: Spread,
+    /// By how much a timer was late.
+    pub late_ms: Spread,
+    /// The least memory that was available.
+    pub lowest_mib: u64,
+    /// Processor time of the contestant.
+    pub cpu_ms: u64,
+    /// Its resident memory at the end; 0 once it is gone.
+    pub rss_kib: u64,
+    /// How often it was woken up: its voluntary context switches.
+    pub wakeups: u64,
+    /// Whether it runs at the end.
+    pub stays: bool,
+    /// Available memory, each second, in MiB.
+    pub available: Vec<u64>,
+}
+
+/// The spread of many times, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// How many.
+    pub count: usize,
+    /// The median.
+    pub p50: f64,
+    /// All but one of a hundred are below.
+    pub p99: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: u32,
+    /// How.
+    pub state: State,
+    /// How often it touched all of its memory.
+    pub passes: u64,
+}
+
+/// How a job is at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It runs.
+    Runs,
+    /// It is paused.
+    Paused,
+    /// It did all it had to.
+    Done,
+    /// It was killed, or failed.
+    Killed,
+}
+
+impl Measured {
+    /// The value of all that was not killed.
+    #[must_use]
+    pub fn kept(&self) -> u32 {
+        let kept = self.jobs.iter().filter(|job| job.state != State::Killed);
+        kept.map(|job| job.value).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Contest, Holds, Job, Swap};
+
+    const TEXT: &str = r#"
+        says = "A leak beside a job."
+        memory_mib = 1024
+        swap = "disk"
+        swap_mib = 512
+        seconds = 60
+        [[job]]
+        name = "leak"
+        count = 2
+        every_s = 10
+        value = 1
+        start_mib = 20
+        growth_mib_s = 1.5
+        children = 2
+        child_mib = 3
+    "#;
+
+    fn leak() -> Job {
+        Contest::parse(TEXT).unwrap().jobs.remove(0)
+    }
+
+    #[test]
+    fn a_contest_is_read() {
+        let contest = Contest::parse(TEXT).unwrap();
+        assert_eq!((contest.swap, contest.swap_mib), (Swap::Disk, 512));
+        assert_eq!(leak().holds, Holds::Memory);
+        assert!(!leak().touching && leak().grows());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let text = TEXT.replace("value", "worth");
+        assert!(Contest::parse(&text).is_err());
+        assert!(Contest::parse("").is_err());
+    }
+
+    #[test]
+    fn a_job_grows_from_its_start_to_its_limit() {
+        assert_eq!(leak().final_mib(0, 60), 20.0 + 90.0 + 6.0);
+        assert_eq!(leak().final_mib(1, 60), 20.0 + 75.0 + 6.0);
+        let bounded = Job {
+            max_mib: Some(50),
+            ..leak()
+        };
+        assert_eq!(bounded.final_mib(0, 60), 56.0);
+        let done = Job {
+            passes: Some(10),
+            ..leak()
+        };
+        assert_eq!(done.final_mib(0, 60), 0.0);
+    }
+}

@@ -1,0 +1,456 @@
+//! One contestant in one contest: starts the jobs, watches, and reports.
+
+use std::ffi::CStr;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{Timespec, poll};
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::mount::{MountFlags, mount};
+
+use super::files::{self, MIB, kernel_kills, meminfo_bytes, text};
+use super::job::{self, FILLED, PROGRESS, REGISTRY};
+use super::program::busybox;
+use super::{Report, module, system, wait};
+use crate::arena::contestants::{self, Contestant};
+use crate::arena::{Contest, DIRECTORY, Ended, FIGURE, Job, Measured, Spread, State, Swap};
+
+/// In which a contestant is at work: Python is slow where it is emulated.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// What a contestant prints goes here, and from here to the console.
+const LOG: &str = "/run/contestant.log";
+
+const SWAP_DISK: &str = "/dev/vdb";
+const ZRAM: &str = "/dev/zram0";
+
+/// Between two looks at the jobs, and at memory.
+const ROUND: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
+const ROUND_LENGTH: Duration = Duration::from_millis(20);
+
+/// Between two starts of a small program.
+const BETWEEN_EXECS: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000_000,
+};
+
+/// `CONTEST:CONTESTANT`, and `:quick`.
+pub(super) fn run(names: &str, report: &mut Report) -> Result<()> {
+    let mut names = names.split(':');
+    let contest = names.next().context("in what?")?;
+    let contestant = names.next().context("who?")?;
+    let file = text(format!("/{DIRECTORY}/{contest}.toml"))?;
+    let contest = Contest::parse(&file).context("the contest cannot be read")?;
+    let contest = match names.next() {
+        Some(_) => contest.quick(),
+        None => contest,
+    };
+    let contestant = contestants::named(contestant).context("there is no such contestant")?;
+    prepare(&contest)?;
+    let mut guard = Guard::start(contestant)?;
+    let measured = measure(&contest, &mut guard);
+    guard.echo();
+    let text = serde_json::to_string(&measured?).context("cannot write the result down")?;
+    report.figure(FIGURE, text)
+}
+
+fn prepare(contest: &Contest) -> Result<()> {
+    system::enter()?;
+    super::mount_all()?;
+    let options: Option<&CStr> = None;
+    mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), options).context("cannot mount /run")?;
+    for directory in [REGISTRY, PROGRESS, FILLED] {
+        fs::create_dir_all(directory).with_context(|| format!("cannot make `{directory}`"))?;
+    }
+    let everyone = Permissions::from_mode(0o1777);
+    fs::set_permissions(REGISTRY, everyone).context("cannot open the registry")?;
+    let options = Some(c"size=90%");
+    mount("tmpfs", FILLED, "tmpfs", MountFlags::empty(), options)
+        .context("cannot mount a tmpfs")?;
+    match contest.swap {
+        Swap::None => Ok(()),
+        Swap::Disk => {
+            busybox(&["mkswap", SWAP_DISK])?;
+            busybox(&["swapon", SWAP_DISK])
+        }
+        Swap::Zram => {
+            let size = u64::from(contest.swap_mib) * MIB;
+            files::write("/sys/block/zram0/disksize", &size.to_string())?;
+            busybox(&["mkswap", ZRAM])?;
+            busybox(&["swapon", ZRAM])
+        }
+    }
+}
+
+/// What looks after the machine.
+struct Guard {
+    contestant: &'static Contestant,
+    version: String,
+    child: Option<Child>,
+}
+
+/// What it took until now.
+#[derive(Clone, Copy, Debug, Default)]
+struct Took {
+    cpu: Duration,
+    wakeups: u64,
+    rss_kib: u64,
+}
+
+impl Guard {
+    fn start(contestant: &'static Contestant) -> Result<Self> {
+        if contestant.module {
+            // It stays for as long as the machine does.
+            std::mem::forget(module::Module::load("")?);
+        }
+        let release = text("/proc/sys/kernel/osrelease")?;
+        let mut guard = Self {
+            contestant,
+            version: format!("Linux {}", release.trim()),
+            child: None,
+        };
+        let [program, arguments @ ..] = contestant.command else {
+            return Ok(guard);
+        };
+        if let [program, arguments @ ..] = contestant.version {
+            let said = Command::new(program).args(arguments).output();
+            let said = said.with_context(|| format!("cannot start `{program}`"))?;
+            let said = [said.stdout, said.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            said.lines()
+                .next()
+                .unwrap_or("?")
+                .clone_into(&mut guard.version);
+        }
+        let log = File::create(LOG).context("cannot keep what it prints")?;
+        let child = Command::new(program)
+            .args(arguments)
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("PYTHONUNBUFFERED", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("cannot keep what it prints")?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start `{program}`"))?;
+        guard.child = Some(child);
+        let at_work = wait::until(&format!("`{program}` is at work"), LIMIT, || {
+            Ok(text(LOG)?.contains(contestant.ready))
+        });
+        if at_work.is_err() {
+            guard.echo();
+        }
+        at_work.map(|()| guard)
+    }
+
+    /// Of it and all that it has started.
+    fn took(&self) -> Result<Took> {
+        let mut took = Took::default();
+        let Some(child) = &self.child else {
+            return Ok(took);
+        };
+        for pid in family(child.id())? {
+            let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+                continue;
+            };
+            for task in tasks.filter_map(Result::ok) {
+                let file = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+                let ran = file("schedstat");
+                let ran = ran.split(' ').next().and_then(|ran| ran.parse().ok());
+                took.cpu += Duration::from_nanos(ran.unwrap_or(0));
+                took.wakeups += field(&file("status"), "voluntary_ctxt_switches:");
+            }
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            took.rss_kib += field(&status, "VmRSS:");
+        }
+        Ok(took)
+    }
+
+    fn stays(&mut self) -> Result<bool> {
+        match &mut self.child {
+            Some(child) => Ok(child.try_wait()?.is_none()),
+            None => Ok(true),
+        }
+    }
+
+    fn echo(&self) {
+        let said = fs::read_to_string(LOG).unwrap_or_default();
+        for line in said.lines() {
+            super::say_on_console(&format!("{}: {line}", self.contestant.name));
+        }
+    }
+}
+
+/// A process, and all below it.
+fn family(eldest: u32) -> Result<Vec<u32>> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc").context("cannot list the processes")? {
+        let name = entry.context("cannot list the processes")?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        parents.push((pid, field(&status, "PPid:")));
+    }
+    let mut family = vec![eldest];
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        let children = parents.iter().filter(|(_, of)| *of == u64::from(parent));
+        family.extend(children.map(|(pid, _)| *pid));
+        next += 1;
+    }
+    Ok(family)
+}
+
+/// The number of a line that begins so; 0 where there is none.
+fn field(text: &str, beginning: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(beginning))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// A job that was started, or is going to be.
+struct Player<'contest> {
+    job: &'contest Job,
+    at: Duration,
+    child: Option<Child>,
+    state: Option<State>,
+}
+
+impl Player<'_> {
+    fn start(&mut self) -> Result<()> {
+        let mut command = job::command(self.job)?;
+        // Where not even a process can be made, it is one that was not kept.
+        match command.spawn() {
+            Ok(child) => self.child = Some(child),
+            Err(_) => self.state = Some(State::Killed),
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<()> {
+        if let (Some(child), None) = (&mut self.child, self.state)
+            && let Some(status) = child.try_wait().context("cannot look at a job")?
+        {
+            let done = status.success();
+            self.state = Some(if done { State::Done } else { State::Killed });
+        }
+        Ok(())
+    }
+
+    fn ended(&self) -> Ended {
+        let pid = self.child.as_ref().map_or(0, Child::id);
+        let passes = fs::read(Path::new(PROGRESS).join(pid.to_string())).unwrap_or_default();
+        Ended {
+            name: self.job.name.clone(),
+            value: self.job.value.unwrap_or(0),
+            state: self.state.unwrap_or_else(|| now(pid)),
+            passes: passes.try_into().map_or(0, u64::from_le_bytes),
+        }
+    }
+}
+
+fn now(pid: u32) -> State {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    match state.and_then(|state| state.trim().chars().next()) {
+        None | Some('Z' | 'X') => State::Killed,
+        Some('T' | 't') => State::Paused,
+        Some(_) => State::Runs,
+    }
+}
+
+fn measure(contest: &Contest, guard: &mut Guard) -> Result<Measured> {
+    let mut players: Vec<_> = (contest.jobs.iter())
+        .flat_map(|job| {
+            (0..job.count).map(move |number| Player {
+                job,
+                at: Duration::from_secs_f64(job.after_s + job.every_s * f64::from(number)),
+                child: None,
+                state: None,
+            })
+        })
+        .collect();
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).context("cannot lock our pages")?;
+    let available = meminfo_bytes("MemAvailable")?;
+    let swap = meminfo_bytes("SwapFree")?;
+    let took_before = guard.took()?;
+    let stalls_before = Stalls::read()?;
+    let enough = Arc::new(AtomicBool::new(false));
+    let seen = sampler(&enough);
+    let execs = Execs::start(&enough);
+
+    let began = Instant::now();
+    let length = Duration::from_secs(contest.seconds.into());
+    while began.elapsed() < length {
+        for player in &mut players {
+            if player.child.is_none() && player.state.is_none() && player.at <= began.elapsed() {
+                player.start()?;
+            }
+            player.look()?;
+        }
+        pause(&ROUND);
+    }
+
+    let stalls = Stalls::read()?;
+    let kills = kernel_kills()?;
+    let took = guard.took()?;
+    let exec_ms = execs.end();
+    enough.store(true, Ordering::Relaxed);
+    let jobs = players.iter().map(Player::ended).collect();
+    let seen = seen.join().ok().context("the sampler panicked")??;
+    Ok(Measured {
+        version: guard.version.clone(),
+        available_mib: available / MIB,
+        swap_mib: swap / MIB,
+        jobs,
+        kernel_kills: kills,
+        full_stall_s: (stalls.full.saturating_sub(stalls_before.full)).as_secs_f64(),
+        some_stall_s: (stalls.some.saturating_sub(stalls_before.some)).as_secs_f64(),
+        exec_ms,
+        late_ms: spread(seen.late),
+        lowest_mib: seen.lowest / MIB,
+        cpu_ms: u64::try_from(took.cpu.saturating_sub(took_before.cpu).as_millis())?,
+        rss_kib: took.rss_kib,
+        wakeups: took.wakeups.saturating_sub(took_before.wakeups),
+        stays: guard.stays()?,
+        available: seen.each_second,
+    })
+}
+
+fn pause(length: &Timespec) {
+    // A signal only ends the pause early.
+    let _ = poll(&mut [], Some(length));
+}
+
+/// For how long tasks have waited for memory since boot.
+#[derive(Clone, Copy, Debug)]
+struct Stalls {
+    some: Duration,
+    full: Duration,
+}
+
+impl Stalls {
+    fn read() -> Result<Self> {
+        let text = text("/proc/pressure/memory")?;
+        let total = |share| {
+            let line = text.lines().find(|line| line.starts_with(share))?;
+            let micros = line.split("total=").nth(1)?.trim().parse().ok()?;
+            Some(Duration::from_micros(micros))
+        };
+        Ok(Self {
+            some: total("some").context("no pressure is known")?,
+            full: total("full").context("no pressure is known")?,
+        })
+    }
+}
+
+/// What was seen of memory and of timers.
+#[derive(Debug, Default)]
+struct Seen {
+    lowest: u64,
+    each_second: Vec<u64>,
+    late: Vec<Duration>,
+}
+
+/// Has the highest priority, so what makes it late makes all others late.
+fn sampler(enough: &Arc<AtomicBool>) -> thread::JoinHandle<Result<Seen>> {
+    let enough = Arc::clone(enough);
+    thread::spawn(move || {
+        rustix::process::setpriority_process(None, -20).context("cannot have priority")?;
+        let began = Instant::now();
+        let mut seen = Seen {
+            lowest: u64::MAX,
+            ..Seen::default()
+        };
+        while !enough.load(Ordering::Relaxed) {
+            let available = meminfo_bytes("MemAvailable")?;
+            seen.lowest = seen.lowest.min(available);
+            let second = usize::try_from(began.elapsed().as_secs())?;
+            while seen.each_second.len() <= second {
+                seen.each_second.push(available / MIB);
+            }
+            let slept = Instant::now();
+            pause(&ROUND);
+            seen.late.push(slept.elapsed().saturating_sub(ROUND_LENGTH));
+        }
+        Ok(seen)
+    })
+}
+
+/// Starts a small program again and again.
+struct Execs(Arc<Mutex<Times>>);
+
+#[derive(Default)]
+struct Times {
+    took: Vec<Duration>,
+    running_since: Option<Instant>,
+}
+
+impl Execs {
+    fn start(enough: &Arc<AtomicBool>) -> Self {
+        let times = Arc::new(Mutex::new(Times::default()));
+        let (enough, shared) = (Arc::clone(enough), Arc::clone(&times));
+        thread::spawn(move || {
+            while !enough.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+                lock().running_since = Some(began);
+                // One that could not be started took as long as it was tried.
+                let _ = Command::new("/bin/true").status();
+                let mut times = lock();
+                times.running_since = None;
+                times.took.push(began.elapsed());
+                drop(times);
+                pause(&BETWEEN_EXECS);
+            }
+        });
+        Self(times)
+    }
+
+    /// With the one that has not come to its end.
+    fn end(self) -> Spread {
+        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = times.running_since.map(|since| since.elapsed());
+        spread(times.took.iter().copied().chain(running).collect())
+    }
+}
+
+fn spread(mut times: Vec<Duration>) -> Spread {
+    times.sort_unstable();
+    let at = |percent: usize| {
+        let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+        let time = times.get(at).copied().unwrap_or_default();
+        (time.as_secs_f64() * 1e4).round() / 10.0
+    };
+    Spread {
+        count: times.len(),
+        p50: at(50),
+        p99: at(99),
+        max: at(100),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+    use std::time::Duration;
+
+    #[test]
+    fn a_spread_is_of_the_sorted_times() {
+        let spread = spread((1..=200).rev().map(Duration::from_millis).collect());
+        assert_eq!((spread.count, spread.p50), (200, 101.0));
+        assert_eq!((spread.p99, spread.max), (199.0, 200.0));
+        assert_eq!(super::spread(Vec::new()).max, 0.0);
+    }
+}

@@ -1,0 +1,406 @@
+//! The series of runs: each contestant in each contest, a machine each.
+//!
+//! What a run came to is a line of JSON, written when it is over. What has its
+//! line is not run again, so a series that was interrupted goes on with the same
+//! command. Contestants take turns, so that what else the host does meets them
+//! alike; how much that was is in each line.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::machine::{Boot, Ended};
+use super::{Places, boot_once_more_at_most, debian, image, kernel, say};
+use crate::arena::contestants::{self, Contestant};
+use crate::arena::report::{self, Run};
+use crate::arena::{Contest, FIGURE, Measured, PREFIX, Swap};
+use crate::scenarios::{Debian, MEDIUM, Machine};
+use crate::words::Word;
+
+const HELP: &str = "\
+Runs contestants in contests (e2e/arena/*.toml), each in a machine of its own.
+
+Usage: e2e arena [--contest NAME]… [--contestant NAME]… [--repeats N] [--runs N]
+                 [--quick | --report | --list]
+
+  --contest NAME     this one alone; may be given several times
+  --contestant NAME  likewise
+  --repeats N        how often each (1 unless said otherwise)
+  --runs N           stop after so many runs; the same command goes on later
+  --quick            contests in short, with user-oom, earlyoom and nohang, once,
+                     anew; fails if user-oom keeps less value than one of the others
+                     or the kernel kills
+  --report           run nothing; make docs/arena.md and its pictures of the results
+  --list             say what there is
+
+Results: docs/arena.jsonl, a line for each run. What has a line is not run again.
+Consoles of the guests: e2e/target/logs.";
+
+/// Where results are kept, in the repository.
+const RESULTS: &str = "docs/arena.jsonl";
+
+/// A machine that says nothing is tried so often.
+const TRIES: u32 = 2;
+
+/// Besides a contest's own length: a contestant's start, and a machine that hardly
+/// moves at the end.
+const SETTLING: Duration = Duration::from_secs(240);
+
+/// Contests and contestants of `--quick`, and how long each takes there.
+const QUICK_CONTESTS: [&str; 4] = ["ancestor", "giant", "forty", "bomb"];
+const QUICK_CONTESTANTS: [&str; 3] = ["user-oom", "earlyoom", "nohang"];
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    contests: Vec<String>,
+    contestants: Vec<String>,
+    repeats: u32,
+    runs: Option<usize>,
+    quick: bool,
+}
+
+/// Does what the arguments after `arena` ask for; whether all went well.
+pub(super) fn run(args: impl Iterator<Item = String>) -> Result<bool> {
+    let places = Places::new()?;
+    let Some(wanted) = parse(args, &places)? else {
+        return Ok(true);
+    };
+    let results = if wanted.quick {
+        let path = places.logs(kernel::MAIN).join("arena-quick.jsonl");
+        remove(&path)?;
+        path
+    } else {
+        places.root.join(RESULTS)
+    };
+    let all = series(&places, &wanted, &results)?;
+    Ok(!wanted.quick || judge(&places, &all)?)
+}
+
+fn parse(mut args: impl Iterator<Item = String>, places: &Places) -> Result<Option<Wanted>> {
+    let mut wanted = Wanted {
+        repeats: 1,
+        ..Wanted::default()
+    };
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("`{arg}` which?"));
+        match arg.as_str() {
+            "--help" | "-h" => return say(HELP).map(|()| None),
+            "--list" => return list(places).map(|()| None),
+            "--report" => return write_report(places).map(|()| None),
+            "--quick" => wanted.quick = true,
+            "--contest" => wanted.contests.push(value()?),
+            "--contestant" => wanted.contestants.push(value()?),
+            "--repeats" => wanted.repeats = number(&value()?)?,
+            "--runs" => wanted.runs = Some(number(&value()?)?),
+            other => bail!("`{other}` is no option of the arena; see --help"),
+        }
+    }
+    if wanted.quick {
+        let has_more = wanted.repeats > 1 || wanted.runs.is_some();
+        ensure!(!has_more, "`--quick` runs each once");
+        let default = |names: &mut Vec<String>, all: &[&str]| {
+            if names.is_empty() {
+                names.extend(all.iter().map(|&name| name.to_owned()));
+            }
+        };
+        default(&mut wanted.contests, &QUICK_CONTESTS);
+        default(&mut wanted.contestants, &QUICK_CONTESTANTS);
+    }
+    Ok(Some(wanted))
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T> {
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => bail!("`{text}` is no number"),
+    }
+}
+
+fn list(places: &Places) -> Result<()> {
+    for (name, text) in contests(places)? {
+        let contest = Contest::parse(&text).with_context(|| format!("{name}.toml"))?;
+        say(format_args!("contest     {name:<18} {}", contest.says))?;
+    }
+    for contestant in contestants::ALL {
+        let command = contestant.command.join(" ");
+        let Contestant { name, says, .. } = contestant;
+        say(format_args!("contestant  {name:<18} {says} {command}"))?;
+    }
+    Ok(())
+}
+
+/// The names and texts of all contests, sorted.
+pub(super) fn contests(places: &Places) -> Result<Vec<(String, String)>> {
+    let at = places.e2e.join("arena");
+    let mut contests = Vec::new();
+    for entry in fs::read_dir(&at).with_context(|| format!("cannot list `{}`", at.display()))? {
+        let path = entry.context("cannot list the contests")?.path();
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let name = name.context("a contest has no name")?.to_owned();
+        let text = fs::read_to_string(&path);
+        let text = text.with_context(|| format!("cannot read `{}`", path.display()))?;
+        contests.push((name, text));
+    }
+    contests.sort();
+    Ok(contests)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != ErrorKind::NotFound => {
+            Err(err).with_context(|| format!("cannot remove `{}`", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_results(path: &Path) -> Result<Vec<Run>> {
+    let text = match fs::read_to_string(path) {
+        Err(err) if err.kind() == ErrorKind::NotFound => String::new(),
+        text => text.with_context(|| format!("cannot read `{}`", path.display()))?,
+    };
+    let runs = text.lines().map(serde_json::from_str);
+    let runs: Result<_, _> = runs.collect();
+    runs.with_context(|| format!("`{}` has a line that is no result", path.display()))
+}
+
+fn keep(path: &Path, run: &Run) -> Result<()> {
+    let mut line = serde_json::to_string(run).context("cannot write a result down")?;
+    line.push('\n');
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| file.write_all(line.as_bytes()))
+        .with_context(|| format!("cannot write to `{}`", path.display()))
+}
+
+/// Runs what is still to be run; returns all results.
+fn series(places: &Places, wanted: &Wanted, results: &Path) -> Result<Vec<Run>> {
+    let mut all = read_results(results)?;
+    let contests = chosen(places, wanted)?;
+    let contestants = contestants(&wanted.contestants)?;
+    let mut left = Vec::new();
+    for repeat in 1..=wanted.repeats {
+        for (name, contest) in &contests {
+            for &contestant in &contestants {
+                let lines = || {
+                    all.iter().filter(|run| {
+                        (run.contest.as_str(), run.contestant.as_str(), run.repeat)
+                            == (name.as_str(), contestant.name, repeat)
+                            && run.fingerprint == contest.fingerprint()
+                    })
+                };
+                let failed = lines().filter(|run| run.measured.is_none()).count();
+                if lines().all(|run| run.measured.is_none()) && failed < TRIES as usize {
+                    left.push((name, contest, contestant, repeat));
+                }
+            }
+        }
+    }
+    left.truncate(wanted.runs.unwrap_or(usize::MAX));
+    if left.is_empty() {
+        say("all of it has been run")?;
+        return Ok(all);
+    }
+    let programs = image::build_programs(places)?;
+    let ready = kernel::MAIN.prepare(places)?;
+    let image = image::pack(places, &ready, &programs)?;
+    let disk = debian::prepare(Debian::Arena, places)?;
+    let logs = places.logs(kernel::MAIN);
+    fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
+    let count = left.len();
+    for (number, (name, contest, contestant, repeat)) in left.into_iter().enumerate() {
+        let scenario = format!("{PREFIX}{name}:{}", contestant.name);
+        let scenario = if wanted.quick {
+            format!("{scenario}:quick")
+        } else {
+            scenario
+        };
+        let log = scenario.replace(':', "-");
+        let boot = Boot {
+            name: &log,
+            scenarios: &scenario,
+            machine: machine(contest),
+            limit: Duration::from_secs(u64::from(contest.seconds) * 2) + SETTLING,
+        };
+        let before = Host::now()?;
+        let ended =
+            boot_once_more_at_most(&ready, &image, Some(&disk), &logs, boot, &mut |_| Ok(()))?;
+        let measured = measured(&ended);
+        let run = Run {
+            contest: name.clone(),
+            fingerprint: contest.fingerprint(),
+            contestant: contestant.name.to_owned(),
+            repeat,
+            kernel: ready.release.clone(),
+            took_s: before.at.elapsed().as_secs(),
+            others_cores: before.others_cores()?,
+            failure: measured.as_ref().err().map(|err| format!("{err:#}")),
+            measured: measured.ok(),
+        };
+        keep(results, &run)?;
+        say(format_args!(
+            "  [{}/{count}] {}",
+            number + 1,
+            run.in_a_line(contest)
+        ))?;
+        all.push(run);
+    }
+    Ok(all)
+}
+
+/// The contests that are asked for, all if none is named.
+fn chosen(places: &Places, wanted: &Wanted) -> Result<Vec<(String, Contest)>> {
+    let mut chosen = Vec::new();
+    for (name, text) in contests(places)? {
+        if wanted.contests.is_empty() || wanted.contests.contains(&name) {
+            let contest = Contest::parse(&text).with_context(|| format!("{name}.toml"))?;
+            let contest = if wanted.quick {
+                contest.quick()
+            } else {
+                contest
+            };
+            chosen.push((name, contest));
+        }
+    }
+    for name in &wanted.contests {
+        let is_there = chosen.iter().any(|(chosen, _)| chosen == name);
+        ensure!(is_there, "`{name}` is no contest; see --list");
+    }
+    Ok(chosen)
+}
+
+fn contestants(names: &[String]) -> Result<Vec<&'static Contestant>> {
+    if names.is_empty() {
+        return Ok(contestants::ALL.iter().collect());
+    }
+    let named = |name: &String| {
+        contestants::named(name).with_context(|| format!("`{name}` is no contestant; see --list"))
+    };
+    names.iter().map(named).collect()
+}
+
+fn machine(contest: &Contest) -> Machine {
+    Machine {
+        memory_mebibytes: contest.memory_mib,
+        disk_mebibytes: (contest.swap == Swap::Disk).then_some(contest.swap_mib),
+        disk_mib_s: contest.disk_mib_s,
+        debian: Some(Debian::Arena),
+        ..MEDIUM
+    }
+}
+
+fn measured(ended: &Ended) -> Result<Measured> {
+    for word in &ended.words {
+        match word {
+            Word::Figure { key, value } if key == FIGURE => {
+                return serde_json::from_str(value).context("the guest's result is none");
+            }
+            Word::Failed { reason, .. } => bail!("{reason}; see {}", ended.console.display()),
+            _ => {}
+        }
+    }
+    bail!("{}", ended.how)
+}
+
+/// The host's processors at a moment.
+struct Host {
+    at: Instant,
+    busy_ticks: u64,
+    our_ticks: u64,
+}
+
+/// The kernel's USER_HZ: 100 on all that we run on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+impl Host {
+    fn now() -> Result<Self> {
+        let stat = fs::read_to_string("/proc/stat").context("cannot read `/proc/stat`")?;
+        let all = stat.lines().next().unwrap_or_default();
+        let numbers: Vec<u64> = all.split_whitespace().flat_map(str::parse).collect();
+        // user, nice, system; and interrupts.
+        let busy = [0, 1, 2, 5, 6].map(|at| numbers.get(at).copied().unwrap_or(0));
+        let own = fs::read_to_string("/proc/self/stat").context("cannot read our own times")?;
+        // After the name, which may hold spaces: our children's times, once they ended.
+        let own = own.rsplit(')').next().unwrap_or_default();
+        let ours = own
+            .split_whitespace()
+            .skip(13)
+            .take(2)
+            .flat_map(str::parse::<u64>);
+        Ok(Self {
+            at: Instant::now(),
+            busy_ticks: busy.iter().sum(),
+            our_ticks: ours.sum(),
+        })
+    }
+
+    /// How many processors all others kept busy since.
+    fn others_cores(&self) -> Result<f64> {
+        let now = Self::now()?;
+        let busy = now.busy_ticks.saturating_sub(self.busy_ticks);
+        let others = busy.saturating_sub(now.our_ticks.saturating_sub(self.our_ticks));
+        #[expect(clippy::cast_precision_loss, reason = "a run takes minutes")]
+        let cores = others as f64 / TICKS_PER_SECOND / (now.at - self.at).as_secs_f64();
+        Ok((cores * 100.0).round() / 100.0)
+    }
+}
+
+/// Whether ours keeps as much value as the best of the others, with no kill by the
+/// kernel.
+fn judge(places: &Places, all: &[Run]) -> Result<bool> {
+    let mut good = true;
+    let mut fail = |why: String| {
+        good = false;
+        say(format_args!("FAILED  {why}"))
+    };
+    for (name, _) in contests(places)? {
+        let of = |ours: bool| {
+            all.iter()
+                .filter(|run| run.contest == name && (run.contestant == "user-oom") == ours)
+                .collect::<Vec<_>>()
+        };
+        let kept = |runs: &[&Run]| {
+            let measured = runs.iter().filter_map(|run| run.measured.as_ref());
+            measured.map(Measured::kept).max()
+        };
+        let (ours, theirs) = (of(true), of(false));
+        if ours.is_empty() {
+            continue;
+        }
+        let Some(our_value) = kept(&ours) else {
+            fail(format!("{name}: the machine with user-oom said nothing"))?;
+            continue;
+        };
+        if let Some(their_value) = kept(&theirs)
+            && their_value > our_value
+        {
+            fail(format!(
+                "{name}: user-oom keeps {our_value}, another {their_value}"
+            ))?;
+        }
+        let kills = ours.iter().filter_map(|run| run.measured.as_ref());
+        if kills.map(|measured| measured.kernel_kills).sum::<u64>() > 0 {
+            fail(format!("{name}: the kernel killed beside user-oom"))?;
+        }
+    }
+    Ok(good)
+}
+
+fn write_report(places: &Places) -> Result<()> {
+    let results = read_results(&places.root.join(RESULTS))?;
+    let mut contests_read = Vec::new();
+    for (name, text) in contests(places)? {
+        let contest = Contest::parse(&text).with_context(|| format!("{name}.toml"))?;
+        contests_read.push((name, contest));
+    }
+    for (path, text) in report::pages(&contests_read, &results) {
+        let path: PathBuf = places.root.join(path);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).context("cannot make a folder")?;
+        }
+        fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    Ok(())
+}
