@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::arena::{
+use crate::beside::{
     Crowd, DECISIONS, Figures, LIMIT, Ours, PROC, PROCESSES, REST, Running, Took, WINDOW, field,
     load, millis, processes, processor_time, read, status, write,
 };

@@ -7,8 +7,8 @@
 //!   and `e2e`.
 //! - `cargo xtask fuzz`: the fuzz targets of `fuzz/`, each for a minute.
 //! - `cargo xtask e2e`: the scenarios of `e2e/`, in virtual machines.
-//! - `cargo xtask arena`: figures of our daemon beside earlyoom's; with `--cost`,
-//!   beside its bounds.
+//! - `cargo xtask arena`: with `--field`, our daemon and others in the same contests,
+//!   in virtual machines; with `--cost`, what it costs, beside earlyoom and its bounds.
 //! - `cargo xtask simulate`: random machines through the policy, beside the best
 //!   choice and what others keep.
 //! - `cargo xtask walkthrough`: the walk-through on one's own machine.
@@ -19,7 +19,7 @@
 //! ends the run and says how to repeat it. What a step needs beyond Rust and a
 //! C compiler is installed where we are root, and named where we are not.
 
-mod arena;
+mod beside;
 mod chore;
 mod cost;
 mod dist;
@@ -80,12 +80,25 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Figures of our daemon beside earlyoom's; takes minutes, and a quiet machine
+    /// Our daemon beside others
+    #[command(group = clap::ArgGroup::new("what").required(true))]
     Arena {
-        /// Our daemon alone: what it costs and how soon it answers, at rest and
-        /// under attack, beside the bounds; as root
-        #[arg(long)]
+        /// What it costs and how soon it answers: beside earlyoom, then alone, at rest
+        /// and under attack, beside the bounds; takes minutes, a quiet machine with 6
+        /// GiB available, and root
+        #[arg(long, group = "what")]
         cost: bool,
+        /// What it and others keep in the same contests, each in a virtual machine
+        #[arg(long, group = "what")]
+        field: bool,
+        /// Of `--field`: --quick, --repeats N, --report and more: see `cargo xtask arena
+        /// --field -- --help`
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            requires = "field"
+        )]
+        arguments: Vec<OsString>,
     },
     /// What the policy keeps of the value on random machines, beside the best
     /// possible and what others keep
@@ -164,8 +177,15 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
         Task::Install(prefix) => install::install(&root, &prefix.into()),
         Task::Uninstall(prefix) => install::uninstall(&root, &prefix.into()),
         Task::Dist { with_try } => dist::run(&root, with_try),
-        Task::Arena { cost: false } => arena::run(&root),
-        Task::Arena { cost: true } => cost::run(&root),
+        Task::Arena {
+            field: true,
+            arguments,
+            ..
+        } => field(&root, arguments),
+        Task::Arena { .. } => {
+            beside::run(&root)?;
+            cost::run(&root)
+        }
         Task::Simulate { arguments } => simulate(&root, arguments),
         Task::Walkthrough { times } => walkthrough::run(&root, times),
         Task::Picture { run, console } => {
@@ -334,6 +354,23 @@ fn simulate(root: &Path, arguments: Vec<OsString>) -> Result<()> {
     .to_vec();
     command.extend(arguments);
     Chore::new("cargo", command).run("random machines", root)
+}
+
+/// The arena's contests, in the same virtual machines as the scenarios.
+fn field(root: &Path, arguments: Vec<OsString>) -> Result<()> {
+    tools::provide(root, FOR_MACHINES)?;
+    let mut command = [
+        "run",
+        "--release",
+        "--manifest-path",
+        "e2e/Cargo.toml",
+        "--",
+        "arena",
+    ]
+    .map(OsString::from)
+    .to_vec();
+    command.extend(arguments);
+    Chore::new("cargo", command).run("the arena", root)
 }
 
 /// `e2e` is a workspace of its own: what runs in the virtual machine is built

@@ -43,6 +43,8 @@ const HOG_MIB: u64 = 3 * 1024;
 const CROSSING_MIB: u64 = 2 * 1024;
 /// Relief ends so far above the threshold.
 const RELIEF_MIB: u64 = 64;
+/// A page of x86-64, and of most others.
+const PAGE_KIB: u64 = 4;
 /// Between two samples of the memory that is available.
 const SAMPLE: Duration = Duration::from_millis(1);
 /// What has not come by then will not come.
@@ -68,7 +70,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     Chore::new("cargo", build).run("programs", root)?;
     let arena = Arena::open()?;
     arena.introduce()?;
-    let repeat = "cargo xtask arena";
+    let repeat = "cargo xtask arena --cost";
     step("a crowd", repeat, || {
         let crowd = Crowd::gather(PROCESSES)?;
         arena.decide(&crowd)?;
@@ -646,32 +648,62 @@ impl Samples {
     }
 }
 
-/// The kernel's meminfo, held open.
-struct Meminfo(File);
+/// The kernel's meminfo and zoneinfo, held open.
+struct Meminfo {
+    meminfo: File,
+    zoneinfo: File,
+}
 
 impl Meminfo {
     fn open() -> Result<Self> {
-        let path = Path::new(PROC).join("meminfo");
-        let file =
-            File::open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
-        Ok(Self(file))
+        let open = |name| {
+            let path = Path::new(PROC).join(name);
+            File::open(&path).with_context(|| format!("cannot open `{}`", path.display()))
+        };
+        Ok(Self {
+            meminfo: open("meminfo")?,
+            zoneinfo: open("zoneinfo")?,
+        })
     }
 
+    /// As the daemon counts it: with the free pages in the per-CPU lists, which
+    /// MemAvailable leaves out. Since Linux 6.7 they can hold an eighth of memory.
     fn available_kib(&self) -> Result<u64> {
-        self.read("MemAvailable")
+        let mut text = vec![0; 64 * 1024];
+        let mut len = 0;
+        loop {
+            let at = u64::try_from(len)?;
+            let more = self.zoneinfo.read_at(&mut text[len..], at);
+            match more.context("cannot read zoneinfo")? {
+                0 => break,
+                more => len += more,
+            }
+            if len == text.len() {
+                text.resize(2 * len, 0);
+            }
+        }
+        let listed_kib = listed_pages(&String::from_utf8_lossy(&text[..len])) * PAGE_KIB;
+        Ok(self.read("MemAvailable")? + listed_kib)
     }
 
     /// In KiB.
     fn read(&self, key: &str) -> Result<u64> {
         let mut text = [0; 4096];
         let len = self
-            .0
+            .meminfo
             .read_at(&mut text, 0)
             .context("cannot read meminfo")?;
         // The last line read may be cut short, and is far behind what we want.
         let text = String::from_utf8_lossy(&text[..len]);
         field(&text, key).with_context(|| format!("meminfo has no `{key}`"))
     }
+}
+
+/// How many pages zoneinfo finds in the lists of all CPUs.
+fn listed_pages(zoneinfo: &str) -> u64 {
+    let lines = zoneinfo.lines().map(str::trim);
+    let counts = lines.filter_map(|line| line.strip_prefix("count:")?.trim().parse::<u64>().ok());
+    counts.sum()
 }
 
 /// What a process takes.
@@ -872,6 +904,15 @@ mod tests {
         assert_eq!(field(text, "Cached"), Some(4));
         assert_eq!(field(text, "Threads"), Some(5));
         assert_eq!(field::<u64>(text, "Swap"), None);
+    }
+
+    #[test]
+    fn free_pages_in_the_lists_of_each_cpu_are_counted() {
+        let zoneinfo = "Node 0, zone Normal\n  pages free 900\n  pagesets\n    cpu: 0\n\
+                        \x20             count: 20\n              high:  42\n    cpu: 1\n\
+                        \x20             count: 3\n";
+        assert_eq!(listed_pages(zoneinfo), 23);
+        assert_eq!(listed_pages(""), 0);
     }
 
     #[test]
