@@ -149,6 +149,7 @@ mod tests {
     fn an_innocent_did_not_grow_and_need_not_have_died() {
         let contest = Contest::parse(
             r#"
+            title = ""
             says = ""
             memory_mib = 1024
             swap = "none"

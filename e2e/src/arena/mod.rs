@@ -24,6 +24,8 @@ pub const DIRECTORY: &str = "arena";
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contest {
+    /// What it is called.
+    pub title: String,
     /// What happens, in a sentence.
     pub says: String,
     /// What to know about it: why somebody loses, what is expected.
@@ -148,6 +150,7 @@ impl Contest {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let told = Self {
+            title: String::new(),
             says: String::new(),
             note: String::new(),
             quick_s: None,
@@ -276,6 +279,7 @@ mod tests {
     use super::{Contest, Holds, Job, Swap};
 
     const TEXT: &str = r#"
+        title = "A leak"
         says = "A leak beside a job."
         memory_mib = 1024
         swap = "disk"

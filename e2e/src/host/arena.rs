@@ -402,5 +402,68 @@ fn write_report(places: &Places) -> Result<()> {
         }
         fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
     }
-    Ok(())
+    let readme = places.root.join("README.md");
+    let text = fs::read_to_string(&readme).context("cannot read `README.md`")?;
+    let summary = report::summary(&contests_read, &results);
+    let text = between(&text, report::MARKS, &summary).context("`README.md` has no marks")?;
+    fs::write(&readme, text).context("cannot write `README.md`")
+}
+
+/// The text with `new` between the two marks.
+fn between(text: &str, [begin, end]: [&str; 2], new: &str) -> Option<String> {
+    let (before, rest) = text.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}{new}{end}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RESULTS, between, contests, read_results};
+    use crate::arena::report::{self, MARKS};
+    use crate::arena::{Contest, contestants};
+    use crate::host::Places;
+
+    fn all_contests() -> Vec<(String, Contest)> {
+        let read = |(name, text): (String, String)| {
+            let contest = Contest::parse(&text).unwrap_or_else(|err| panic!("{name}: {err}"));
+            (name, contest)
+        };
+        let texts = contests(&Places::new().unwrap()).unwrap();
+        texts.into_iter().map(read).collect()
+    }
+
+    #[test]
+    fn every_contest_can_be_read() {
+        let contests = all_contests();
+        assert!(contests.iter().any(|(name, _)| name == "bomb"));
+        for (name, contest) in contests {
+            assert!(!contest.title.is_empty(), "{name}");
+            assert!(!name.contains([':', ',']), "{name}");
+        }
+        for contestant in contestants::ALL {
+            assert!(!contestant.name.contains([':', ',']));
+        }
+    }
+
+    #[test]
+    fn the_page_is_what_the_results_say() {
+        let places = Places::new().unwrap();
+        let results = read_results(&places.root.join(RESULTS)).unwrap();
+        let contests = all_contests();
+        for (path, text) in report::pages(&contests, &results) {
+            let kept = std::fs::read_to_string(places.root.join(&path)).unwrap_or_default();
+            let repeat = "cargo xtask arena --field --report";
+            assert!(kept == text, "{path} is out of date: {repeat}");
+        }
+        let readme = std::fs::read_to_string(places.root.join("README.md")).unwrap();
+        let summary = report::summary(&contests, &results);
+        assert_eq!(between(&readme, MARKS, &summary).unwrap(), readme);
+    }
+
+    #[test]
+    fn only_what_is_between_the_marks_is_replaced() {
+        let marks = ["<", ">"];
+        assert_eq!(between("a<b>c", marks, "d").unwrap(), "a<d>c");
+        assert_eq!(between("a<b", marks, "d"), None);
+    }
 }
