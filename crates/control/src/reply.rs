@@ -101,6 +101,9 @@ pub struct CandidateRow {
     pub processes: u32,
     /// `None`: it is not registered.
     pub value: Option<u32>,
+    /// What the choice counts: `4`, `2.5`.
+    #[serde(default)]
+    pub cost: String,
     /// How its cost comes about: `cost 4 = value 8 × ½ (growing)`.
     pub why: String,
     /// What it holds, in bytes.
@@ -109,6 +112,9 @@ pub struct CandidateRow {
     pub frees_bytes: u64,
     /// How fast it grows.
     pub growth_bytes_per_second: u64,
+    /// Whether it is paused.
+    #[serde(default)]
+    pub paused: bool,
     /// Whether it would be killed.
     pub chosen: bool,
     /// What would be killed if it had to be kept, and what that would cost; of the

@@ -162,10 +162,12 @@ impl Plan {
             uid: *uid,
             processes: it.processes,
             value: it.explanation.value(),
+            cost: it.explanation.cost.to_string(),
             why: it.explanation.to_string(),
             held_bytes: it.held_bytes,
             frees_bytes: it.frees_bytes,
             growth_bytes_per_second: it.growth_bytes_per_second,
+            paused: it.is_paused,
             chosen: it.chosen,
             instead: dear.contains(&place).then(|| self.without(place, viewer)),
         };

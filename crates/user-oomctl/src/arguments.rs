@@ -137,6 +137,13 @@ pub(crate) enum Command {
     /// Print what happens as it happens: levels, kills, pauses
     Watch,
 
+    /// A live screen: memory, swap and stalls, what each unit holds and costs and what
+    /// would become of it, and what happens
+    ///
+    /// Keys: q quits; arrows select; s sorts, t shows a tree, / filters; v gives the
+    /// selected process a value, p pauses it or lets it go on. NO_COLOR is heeded.
+    Top,
+
     /// Tell users what is done to their processes, until the daemon ends: as desktop
     /// notifications, and without a desktop on their terminals
     ///

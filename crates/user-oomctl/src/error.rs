@@ -66,6 +66,17 @@ pub enum Error {
         /// Why. A large type.
         source: Box<zbus::Error>,
     },
+    /// There is no terminal for a screen.
+    #[error(
+        "`top` needs a terminal (and TERM not `dumb`); `user-oomctl watch` prints what happens"
+    )]
+    NoScreen,
+    /// The terminal cannot be drawn on.
+    #[error("cannot draw on the terminal")]
+    Screen {
+        /// Why.
+        source: io::Error,
+    },
     /// Standard output took no line.
     #[error("cannot print")]
     Print {
@@ -93,6 +104,8 @@ impl Error {
             | Self::NothingDecided { .. }
             | Self::Write { .. }
             | Self::Bus { .. }
+            | Self::NoScreen
+            | Self::Screen { .. }
             | Self::Print { .. } => ExitCode::FAILURE,
         }
     }

@@ -13,6 +13,7 @@ mod places;
 mod printer;
 mod report;
 mod run;
+mod top;
 
 use std::ffi::OsString;
 use std::io;
@@ -123,6 +124,7 @@ fn carry_out(arguments: Arguments, mut printer: AnswerPrinter) -> Result<(), Err
                 printer.event(&events.next()?)?;
             }
         }
+        Command::Top => top::show(&daemon?),
         Command::Notify => notify::notify(&daemon?, &mut printer),
         Command::LowMemoryMonitor => low_memory::warn(&daemon?, &mut printer),
         Command::Reload => printer.answer(&daemon?.ask(&Request::Reload)?),

@@ -365,6 +365,15 @@ impl Stage {
     }
 }
 
+/// Sends a child of ours a signal.
+#[track_caller]
+pub(crate) fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pidfd = pidfd_open(pid.expect("a pid"), PidfdFlags::empty()).expect("it runs");
+    let signal = rustix::process::Signal::from_named_raw(signal as i32).expect("named");
+    pidfd_send_signal(pidfd, signal).expect("it is our child");
+}
+
 /// A child, what it prints, and its certain end.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -410,10 +419,7 @@ impl Running {
     }
 
     fn send(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
-        let pidfd = pidfd_open(pid.expect("a pid"), PidfdFlags::empty()).expect("it runs");
-        let signal = rustix::process::Signal::from_named_raw(signal as i32).expect("named");
-        pidfd_send_signal(pidfd, signal).expect("it is our child");
+        send(self.pid(), signal);
     }
 
     /// Waits for a line that contains `text`, and returns it.
