@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use model::{
-    Answer, Ask, Cause, Decision, Depth, Effect, Effects, Event, Level, Memory, Moment,
+    Action, Answer, Ask, Cause, Decision, Depth, Effect, Effects, Event, Level, Memory, Moment,
     PauseAnswer, PauseRefusal, Process, ProcessId, Refusal, Verdict,
 };
 use serde::{Deserialize, Serialize};
@@ -334,7 +334,11 @@ impl Guard {
                     after: Duration::ZERO,
                 });
             }
-            Event::Killed { process, lost, by } => self.policy.killed(now, process, lost, by),
+            Event::Killed { process, lost, by } => {
+                if let Some(paused) = self.policy.killed(now, process, lost, by) {
+                    effects.push(Effect::Act(Action::Thaw(paused)));
+                }
+            }
         }
     }
 

@@ -756,8 +756,15 @@ impl Policy {
 
     /// `process` was killed by the caller between two steps, by
     /// [`Policy::will`], with `lost` as that said; or it was signalled for another
-    /// scope. Its memory is pending.
-    pub(crate) fn killed(&mut self, now: Moment, process: &Process, lost: Cost, by: EndedBy) {
+    /// scope. Its memory is pending. Returns the unit that it is paused in, which goes on:
+    /// what stands still cannot save its work at SIGTERM.
+    pub(crate) fn killed(
+        &mut self,
+        now: Moment,
+        process: &Process,
+        lost: Cost,
+        by: EndedBy,
+    ) -> Option<ProcessId> {
         self.reserve(self.scope.victims.len() + 1);
         let grace = process.dossier.label.grace.unwrap_or(self.settings.grace);
         let victims = &mut self.scope.victims;
@@ -779,6 +786,9 @@ impl Policy {
             self.scope.growth.end(record);
         }
         self.scope.chosen_for = self.scope.chosen_for.max(Some(severity));
+        let paused = self.scope.pauses.paused_as(process.id)?;
+        self.scope.pauses.thawed(now, paused, false);
+        Some(paused)
     }
 
     /// Charges what was lost with a victim, now that it is gone, to those of

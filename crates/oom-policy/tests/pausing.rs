@@ -4,10 +4,10 @@ pub mod machine;
 
 use std::time::Duration;
 
-use machine::{Driven, GIB, MIB, Machine, Snapshot, Task, chosen, holding, registered, system};
+use machine::{Driven, GIB, MIB, Machine, Snapshot, Task, at, chosen, holding, registered, system};
 use oom_policy::{
-    Action, Ask, Cause, Dossier, Event, Memory, PauseAnswer, PauseRefusal, Pausing, Process, Seen,
-    Settings, Unpausable, Verdict,
+    Action, Ask, Cause, Cost, Dossier, Effect, Effects, EndedBy, Event, Memory, PauseAnswer,
+    PauseRefusal, Pausing, Process, Seen, Settings, Unpausable, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -828,4 +828,32 @@ fn a_person_pauses_nothing_that_may_not_be_paused_or_is_another_users() {
     assert_eq!(refused(&machine), PauseRefusal::NotEligible, "the last");
     machine.run_for(60 * SECOND);
     assert_eq!(refused(&machine), PauseRefusal::Unpausable(unknown));
+}
+
+#[test]
+fn a_paused_unit_that_another_scope_ends_goes_on_to_save_its_work() {
+    for by in [EndedBy::Terminate, EndedBy::Command, EndedBy::Kill] {
+        let mut machine = idle();
+        machine.run_for(2 * SECOND);
+        machine.pause_by_word(10, USER);
+        machine.run_for(2 * SECOND);
+        assert_eq!(machine.frozen(), ["first"]);
+        let process = &machine.tasks[0].process;
+        let ended = Event::Killed {
+            process,
+            lost: Cost::ZERO,
+            by,
+        };
+        let mut effects = Effects::default();
+        let guard = &mut machine.policy.guard;
+        guard.handle(at(4 * SECOND), ended, &mut effects);
+        let thaw = Effect::Act(Action::Thaw(process.id));
+        assert_eq!(effects.collect::<Vec<_>>(), [thaw]);
+        let guard = &mut machine.policy.guard;
+        assert_eq!(guard.paused_as(process.id), None);
+        // It goes on already.
+        let mut effects = Effects::default();
+        guard.handle(at(5 * SECOND), ended, &mut effects);
+        assert_eq!(effects.count(), 0);
+    }
 }

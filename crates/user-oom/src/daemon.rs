@@ -515,7 +515,15 @@ impl Daemon {
         let decided = decided(&self.guard, &self.senses.processes, &self.round);
         let means = means(&self.wait, &self.round);
         let table = &mut self.senses.table;
-        let outcome = self.executor.act(now, action, decided, means, table);
+        let others = &self.others;
+        let outcome = match action {
+            // It stands still for another scope's sake too.
+            Action::Thaw(unit) if others.iter().any(|it| it.guard.paused_as(unit).is_some()) => {
+                self.executor.paused.put_off(unit);
+                Event::Ordered
+            }
+            action => self.executor.act(now, action, decided, means, table),
+        };
         if let (Event::Sent(id), Some((_, by))) = (outcome, action.ends())
             && let Some(process) = Process::find(&self.senses.processes, id)
         {
@@ -652,6 +660,7 @@ impl Daemon {
         }
         self.listen_again(now);
         self.pause_next(now);
+        self.thaw_put_off();
         self.reload(now);
         for scope in 0..=self.others.len() {
             self.at(scope, Self::say_who_else_kills);
@@ -950,28 +959,58 @@ impl Daemon {
         (0..=self.others.len()).find(has_paused).unwrap_or(0)
     }
 
-    /// A person wants a unit to go on: it is not paused again at once.
-    fn thaw(&mut self, now: Moment, turn: UnitWish) {
-        let scope = self.scope_that_paused(turn.id);
-        self.at(scope, |daemon| daemon.thaw_here(now, turn));
+    /// What a scope has thawed, as soon as no other has it stand still.
+    fn thaw_put_off(&mut self) {
+        let Self {
+            executor,
+            guard,
+            others,
+            ..
+        } = self;
+        executor.paused.thaw_put_off(|unit| {
+            let mut guards = std::iter::once(&*guard).chain(others.iter().map(|it| &it.guard));
+            guards.any(|guard| guard.paused_as(unit).is_some())
+        });
     }
 
-    fn thaw_here(&mut self, now: Moment, turn: UnitWish) {
+    /// A person wants a unit to go on: it is not paused again at once, for any scope.
+    fn thaw(&mut self, now: Moment, turn: UnitWish) {
+        let scope = self.scope_that_paused(turn.id);
+        let id = turn.id;
+        if !self.at(scope, |daemon| daemon.thaw_here(now, turn)) {
+            return;
+        }
+        for scope in 0..=self.others.len() {
+            self.at(scope, |daemon| {
+                if let Some(unit) = daemon.guard.paused_as(id) {
+                    daemon.executor.paused.thaw(unit);
+                    daemon.handle(now, Event::Continued(unit));
+                }
+            });
+        }
+    }
+
+    /// Whether it goes on.
+    fn thaw_here(&mut self, now: Moment, turn: UnitWish) -> bool {
         let Some(unit) = self.guard.paused_as(turn.id) else {
             self.clerk.turned(turn.number, Err(NotTurned::NotPaused));
-            return;
+            return false;
         };
         let leader = Process::find(&self.senses.processes, unit);
         let is_its = |uid| leader.is_some_and(|leader| leader.uid == uid);
         if turn.uid.is_some_and(|uid| !is_its(uid)) {
             let refusal = NotTurned::Refused(PauseRefusal::OfAnotherUser);
             self.clerk.turned(turn.number, Err(refusal));
-        } else if self.turns.await_thaw(turn.number, unit) {
+            return false;
+        }
+        let is_awaited = self.turns.await_thaw(turn.number, unit);
+        if is_awaited {
             self.executor.paused.thaw(unit);
             self.handle(now, Event::Continued(unit));
         } else {
             self.clerk.turned(turn.number, Err(NotTurned::Crowded));
         }
+        is_awaited
     }
 
     fn hear_signal(&mut self) -> ControlFlow<Result<(), Error>> {

@@ -17,6 +17,8 @@ pub(crate) struct PausedUnits {
     /// `None`: nothing is paused, or it is a dry run.
     pauser: Option<Pauser>,
     list: Vec<PausedUnit>,
+    /// Those that one scope would have go on, and another not yet.
+    put_off: Vec<ProcessId>,
     in_all: u64,
 }
 
@@ -46,6 +48,7 @@ impl PausedUnits {
         Self {
             pauser,
             list: Vec::with_capacity(ROOM),
+            put_off: Vec::with_capacity(ROOM),
             in_all: 0,
         }
     }
@@ -93,6 +96,27 @@ impl PausedUnits {
         if let Some(pauser) = &self.pauser {
             pauser.thaw(unit);
         }
+    }
+
+    /// The unit that `unit` leads goes on once no scope has it stand still.
+    pub(crate) fn put_off(&mut self, unit: ProcessId) {
+        if self.put_off.len() < ROOM {
+            self.put_off.push(unit);
+        } else {
+            self.thaw(unit);
+        }
+    }
+
+    /// Thaws what was put off, but for what `stands_still` for a scope yet.
+    pub(crate) fn thaw_put_off(&mut self, stands_still: impl Fn(ProcessId) -> bool) {
+        let pauser = self.pauser.as_ref();
+        self.put_off.retain(|unit| {
+            let stays = stands_still(*unit);
+            if let Some(pauser) = pauser.filter(|_| !stays) {
+                pauser.thaw(*unit);
+            }
+            stays
+        });
     }
 
     /// `id` was signalled.

@@ -143,6 +143,30 @@ impl Cgroup {
         self.process_in(stage, &stage.registry(), value, SMALL_MIB)
     }
 
+    /// A shell that is worth 1, holds [`HELD_MIB`] by a child, and at SIGTERM writes to
+    /// `saved` and ends.
+    fn saving(&self, stage: &Stage) -> Process {
+        let elsewhere = stage.path("elsewhere");
+        fs::create_dir_all(&elsewhere).expect("the folder is ours");
+        let script = r#"
+            echo $$ > "$1/cgroup.procs"
+            trap 'echo saved > "$2"; kill -9 "$child"; exit' TERM
+            "$3" --max-mib "$4" --rate-mib-s 2000 --value 1 --registry "$5" &
+            child=$!
+            { tail -f --pid="$6" /dev/null; kill -9 "$child"; } 2> /dev/null &
+            wait"#;
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(&self.directory);
+        command
+            .arg(stage.path("saved"))
+            .arg(stage.program("test_proc1"));
+        command.arg(HELD_MIB.to_string()).arg(elsewhere);
+        command.arg(std::process::id().to_string());
+        let process = Process::start(&mut command);
+        fs::write(stage.entry(process.pid()), "1\n").expect("the registry is ours");
+        process
+    }
+
     fn process_in(&self, stage: &Stage, registry: &Path, value: u32, mebibytes: u64) -> Process {
         let enter = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
         let mut command = Command::new("sh");
@@ -426,6 +450,32 @@ fn a_victim_of_a_scope_counts_for_the_one_that_is_around_it() {
     let kills = heard.iter().filter(|line| line.contains(" kill pid="));
     let others = kills.filter(|line| !line.contains(&format!("pid={} ", four.pid())));
     assert_eq!(others.count(), 0, "{heard:#?}");
+}
+
+/// The machine's scope has it stand still, and that of a cgroup ends it.
+#[test]
+fn what_another_scope_has_paused_saves_its_work_at_sigterm() {
+    let Some(cgroup) = Cgroup::new("paused") else {
+        return;
+    };
+    cgroup.set_limit(2000 * MIB);
+    let stage = Stage::new();
+    stage.set_memory(4000, 1000, 1000);
+    let mut daemon = guarding(&stage, &scope_of(&cgroup, "swap = 100\ngrace = '1 h'\n"));
+    let mut nine = cgroup.process(&stage, 9);
+    let job = cgroup.saving(&stage);
+    knows(&mut daemon, &[&nine, &job]);
+    let pid = job.pid().to_string();
+    let mut ctl = Command::new(stage.program("user-oomctl"));
+    let ctl = ctl.arg("--socket").arg(stage.socket());
+    let asked = ctl.args(["pause", &pid]).output().expect("it was built");
+    assert!(asked.status.success(), "{asked:?}");
+    cgroup.set_limit(cgroup.used_bytes() * 100 / 92);
+    let said = daemon.line_with(&format!("kill pid={pid} "));
+    assert!(said.contains(" signal=SIGTERM "), "{said}");
+    until("it saves", || stage.path("saved").exists().then_some(()));
+    daemon.line_with(&format!("gone pid={pid} "));
+    assert!(nine.lives());
 }
 
 #[test]
