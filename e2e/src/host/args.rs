@@ -9,13 +9,15 @@ use crate::scenarios;
 pub(crate) const HELP: &str = "\
 Boots real kernels in QEMU and tries the module and the programs on them.
 
-Usage: e2e [--kernel 6.1|6.12|7.2|all | --debug-kernel] [--full] [--second-try]
-           [--list] [SCENARIO…]
+Usage: e2e [--kernel 6.1|6.12|7.2|all | --debug-kernel | --race-kernel] [--full]
+           [--second-try] [--list] [SCENARIO…]
 
   --kernel VERSION  on this kernel (6.1 unless said otherwise), or on all
   --debug-kernel    the module's scenarios, on a kernel that is built here and that
                     looks for mistakes (KASAN, lockdep and others); the first time
                     that takes a quarter of an hour, and 3 GiB of disk meanwhile
+  --race-kernel     the same with KCSAN in place of KASAN: it looks for data races of
+                    the module
   --full            also those that take minutes each and show little more
   --second-try      run a scenario that failed once more, in a machine of its own: for
                     where this runs unattended, beside who knows what. It counts as
@@ -54,6 +56,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted> {
         match arg.as_str() {
             "--help" | "-h" => return Ok(Wanted::Help),
             "--debug-kernel" => kernels = vec![kernel::DEBUG],
+            "--race-kernel" => kernels = vec![kernel::RACE],
             "--full" => full = true,
             "--second-try" => second_try = true,
             "--list" => return Ok(Wanted::List),
