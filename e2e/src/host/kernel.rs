@@ -24,6 +24,8 @@ pub(crate) struct Kernel {
     /// the least that a kernel can have, in files of `e2e/kernel`. What a later one
     /// says of an option counts.
     configs: &'static [&'static str],
+    /// For its command line.
+    pub(crate) parameters: &'static str,
 }
 
 /// Every scenario runs on this one.
@@ -34,6 +36,8 @@ pub(crate) const DEBUG: Kernel = Kernel {
     name: "debug",
     suite: "trixie",
     configs: &["debug.config"],
+    // KASAN reports once otherwise.
+    parameters: " kasan_multi_shot",
 };
 
 /// One that looks for data races: see `e2e/kernel/race.config`.
@@ -41,6 +45,7 @@ pub(crate) const RACE: Kernel = Kernel {
     name: "race",
     suite: "trixie",
     configs: &["debug.config", "race.config"],
+    parameters: "",
 };
 
 /// All of Debian's.
@@ -49,16 +54,19 @@ pub(crate) const ALL: [Kernel; 3] = [
         name: "6.1",
         suite: "bookworm",
         configs: &[],
+        parameters: "",
     },
     Kernel {
         name: "6.12",
         suite: "trixie",
         configs: &[],
+        parameters: "",
     },
     Kernel {
         name: "7.2",
         suite: "sid",
         configs: &[],
+        parameters: "",
     },
 ];
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::kernel::Ready;
+use super::kernel::{Kernel, Ready};
 use crate::scenarios::{Debian, Machine};
 use crate::words::{PATIENCE_VARIABLE, SCENARIOS_VARIABLE, SYSTEM_VARIABLE, Word};
 
@@ -91,7 +91,10 @@ pub(crate) fn run(
         .arg(initramfs);
     qemu.arg("-serial").arg(file_of("file:", &console));
     qemu.arg("-serial").arg(file_of("file:", &words));
-    qemu.args(["-append", &command_line(boot.scenarios, machine, patience)]);
+    qemu.args([
+        "-append",
+        &command_line(kernel.kernel, boot.scenarios, machine, patience),
+    ]);
     if let Some(image) = debian {
         // Nothing that a guest writes gets into the image.
         let drive = file_of("if=virtio,format=raw,cache=unsafe,snapshot=on,file=", image);
@@ -130,7 +133,7 @@ fn file_of(prefix: &str, path: &Path) -> std::ffi::OsString {
     word
 }
 
-fn command_line(names: &str, machine: Machine, patience: u32) -> String {
+fn command_line(kernel: Kernel, names: &str, machine: Machine, patience: u32) -> String {
     // Lest it run out of huge pages, the kernel moves small ones beforehand, tens
     // of thousands where Debian runs, and interrupts the other processor for each:
     // where processors are emulated, nothing else goes on for seconds.
@@ -144,12 +147,7 @@ fn command_line(names: &str, machine: Machine, patience: u32) -> String {
         Some(Debian::System) => format!(" {SYSTEM_VARIABLE}=1"),
         Some(Debian::Jobs | Debian::Arena) | None => String::new(),
     };
-    // KASAN reports once otherwise.
-    let checks = if patience > 1 {
-        " kasan_multi_shot"
-    } else {
-        ""
-    };
+    let checks = kernel.parameters;
     format!(
         "console=ttyS0 quiet panic=-1 psi=1 printk.time=1{pages}{checks} {more} \
          {PATIENCE_VARIABLE}={patience} {SCENARIOS_VARIABLE}={names}{system}"
