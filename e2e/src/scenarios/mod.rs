@@ -13,6 +13,7 @@ mod freeing;
 mod groups;
 mod pausing;
 mod rules;
+mod scopes;
 mod service;
 mod together;
 mod walkthrough;
@@ -551,6 +552,49 @@ pub const ALL: &[Scenario] = &[
         daemon::the_daemon_leaves_a_cgroup_to_the_kernel,
         SMALL,
         alone
+    ),
+    minutes(
+        4,
+        scenario!(
+            scopes::two_that_are_short_at_once_lose_the_least,
+            MEDIUM,
+            alone
+        ),
+    ),
+    minutes(
+        4,
+        scenario!(
+            scopes::of_nested_ones_that_which_is_short_pays,
+            MEDIUM,
+            alone
+        ),
+    ),
+    minutes(
+        4,
+        scenario!(
+            scopes::what_another_scope_froze_saves_its_work,
+            WITH_DISK,
+            alone
+        ),
+    ),
+    minutes(
+        5,
+        scenario!(
+            scopes::of_twenty_bombs_the_kernel_kills_none,
+            Machine {
+                parameters: ONE_PROCESSOR.parameters,
+                ..MEDIUM
+            },
+            alone
+        ),
+    ),
+    minutes(
+        5,
+        scenario!(
+            scopes::nor_does_it_where_bombs_are_slowed_down,
+            MEDIUM,
+            alone
+        ),
     ),
     scenario!(daemon::the_daemon_is_never_the_victim, SMALL, alone),
     scenario!(
