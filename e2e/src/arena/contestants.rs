@@ -13,6 +13,8 @@ pub struct Contestant {
     pub ready: &'static str,
     /// What says which version it is.
     pub version: &'static [&'static str],
+    /// Where Debian does not have it: the crate that it is, and its version.
+    pub package: Option<(&'static str, &'static str)>,
     /// Whether the kernel has the module.
     pub module: bool,
 }
@@ -23,6 +25,7 @@ const USER_OOM: Contestant = Contestant {
     command: &["/usr/bin/user-oom", "--force"],
     ready: "  socket",
     version: &["/usr/bin/user-oom", "--version"],
+    package: None,
     module: true,
 };
 
@@ -36,12 +39,19 @@ const NOHANG: Contestant = Contestant {
         "/etc/nohang/nohang.conf",
     ],
     ready: "Monitoring has started",
-    version: &["/usr/sbin/nohang", "--version"],
+    // It does not know its own.
+    version: &[
+        "/usr/bin/dpkg-query",
+        "--show",
+        "--showformat=nohang ${Version}",
+        "nohang",
+    ],
+    package: None,
     module: false,
 };
 
 /// All of them, ours first.
-pub const ALL: [Contestant; 7] = [
+pub const ALL: [Contestant; 8] = [
     USER_OOM,
     Contestant {
         name: "user-oom-no-module",
@@ -61,6 +71,7 @@ pub const ALL: [Contestant; 7] = [
         command: &[],
         ready: "",
         version: &[],
+        package: None,
         module: false,
     },
     Contestant {
@@ -69,6 +80,7 @@ pub const ALL: [Contestant; 7] = [
         command: &["/usr/bin/earlyoom", "-r", "3600"],
         ready: "mem total",
         version: &["/usr/bin/earlyoom", "-v"],
+        package: None,
         module: false,
     },
     NOHANG,
@@ -82,6 +94,15 @@ pub const ALL: [Contestant; 7] = [
             "/etc/nohang/nohang-desktop.conf",
         ],
         ..NOHANG
+    },
+    Contestant {
+        name: "bustd",
+        says: "as its README.md says for services, from crates.io",
+        command: &["/usr/bin/bustd", "-n"],
+        ready: "Memory pages locked!",
+        version: &[],
+        package: Some(("bustd", "0.1.1")),
+        module: false,
     },
 ];
 

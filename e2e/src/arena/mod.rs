@@ -47,6 +47,9 @@ pub struct Contest {
     /// Its jobs, in the order of their start.
     #[serde(rename = "job")]
     pub jobs: Vec<Job>,
+    /// The file's lines without those that only describe it.
+    #[serde(skip)]
+    rules: String,
 }
 
 /// What a machine swaps to.
@@ -106,6 +109,9 @@ pub struct Job {
     /// What each of these takes.
     #[serde(default)]
     pub child_mib: u32,
+    /// Whether it fails when one of them does.
+    #[serde(default)]
+    pub needs_children: bool,
     /// What the user of a process tells the kernel of it.
     pub oom_score_adj: Option<i16>,
 }
@@ -134,7 +140,14 @@ impl Contest {
     ///
     /// It is no TOML, or has another key than those above.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
+        const DESCRIBE: [&str; 5] = ["title ", "says ", "note ", "quick_s ", "#"];
+        let lines = text.lines().map(str::trim);
+        let rules = lines
+            .filter(|line| !line.is_empty() && !DESCRIBE.iter().any(|key| line.starts_with(key)));
+        Ok(Self {
+            rules: rules.collect::<Vec<_>>().join("\n"),
+            ..toml::from_str(text)?
+        })
     }
 
     /// The same in short.
@@ -149,15 +162,8 @@ impl Contest {
     /// Tells whether a result is of the contest as it is.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let told = Self {
-            title: String::new(),
-            says: String::new(),
-            note: String::new(),
-            quick_s: None,
-            ..self.clone()
-        };
         // FNV-1a, which is the same everywhere.
-        format!("{told:?}")
+        self.rules
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -306,6 +312,14 @@ mod tests {
         assert_eq!((contest.swap, contest.swap_mib), (Swap::Disk, 512));
         assert_eq!(leak().holds, Holds::Memory);
         assert!(!leak().touching && leak().grows());
+    }
+
+    #[test]
+    fn a_result_is_of_the_rules_not_of_their_description() {
+        let fingerprint = |text: &str| Contest::parse(text).unwrap().fingerprint();
+        let same = TEXT.replace("A leak beside", "# Two leaks beside") + "\n# That is all.";
+        assert_eq!(fingerprint(TEXT), fingerprint(&same));
+        assert_ne!(fingerprint(TEXT), fingerprint(&TEXT.replace("1.5", "1.6")));
     }
 
     #[test]

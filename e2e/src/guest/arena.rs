@@ -132,6 +132,9 @@ impl Guard {
                 .unwrap_or("?")
                 .clone_into(&mut guard.version);
         }
+        if let Some((name, version)) = contestant.package {
+            guard.version = format!("{name} {version}");
+        }
         let log = File::create(LOG).context("cannot keep what it prints")?;
         let child = Command::new(program)
             .args(arguments)

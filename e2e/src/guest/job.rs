@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::files::MIB;
@@ -61,7 +61,7 @@ pub(super) fn run(text: &str) -> Result<()> {
         fs::write(format!("{REGISTRY}/{pid}"), format!("{value}\n")).context("cannot register")?;
     }
     let progress = File::create(format!("{PROGRESS}/{pid}")).context("cannot tell how far")?;
-    let children = children(&job)?;
+    let mut children = children(&job)?;
     let mut memory = Memory::new(&job)?;
     let mut wanted = f64::from(job.start_mib);
     let most = job
@@ -77,6 +77,10 @@ pub(super) fn run(text: &str) -> Result<()> {
             progress
                 .write_all_at(&passes.to_le_bytes(), 0)
                 .context("cannot tell how far")?;
+        }
+        for child in &mut children {
+            let ended = child.try_wait().context("cannot look at a child")?;
+            ensure!(ended.is_none() || !job.needs_children, "a child has ended");
         }
         if job.passes.is_some_and(|all| all <= passes) || parent_is_gone()? {
             black_box((memory, children));
@@ -105,6 +109,7 @@ fn children(job: &Job) -> Result<Vec<Child>> {
         value: None,
         start_mib: job.child_mib,
         children: 0,
+        needs_children: false,
         growth_mib_s: 0.0,
         max_mib: None,
         passes: None,

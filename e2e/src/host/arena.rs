@@ -205,7 +205,15 @@ fn series(places: &Places, wanted: &Wanted, results: &Path) -> Result<Vec<Run>> 
     }
     let programs = image::build_programs(places)?;
     let ready = kernel::MAIN.prepare(places)?;
-    let image = image::pack(places, &ready, &programs)?;
+    let mut more = Vec::new();
+    for (_, _, contestant, _) in &left {
+        if let Some((name, version)) = contestant.package {
+            more.push(image::fetch_program(places, name, version)?);
+        }
+    }
+    more.sort();
+    more.dedup();
+    let image = image::pack(places, &ready, &programs, &more)?;
     let disk = debian::prepare(Debian::Arena, places)?;
     let logs = places.logs(kernel::MAIN);
     fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;

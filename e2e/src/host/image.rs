@@ -70,6 +70,21 @@ pub(crate) fn build_programs(places: &Places) -> Result<Programs> {
     })
 }
 
+/// Builds a program of crates.io, once.
+pub(crate) fn fetch_program(places: &Places, name: &str, version: &str) -> Result<PathBuf> {
+    let root = places.cache().join(format!("{name}-{version}"));
+    let program = root.join("bin").join(name);
+    if !program.exists() {
+        say(format_args!("building {name} {version} of crates.io"))?;
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut install = Command::new(cargo);
+        install.args(["install", "--quiet", "--locked", name, "--version", version]);
+        install.args(["--target", TARGET, "--root"]).arg(&root);
+        run(install.env("RUSTFLAGS", STATIC))?;
+    }
+    Ok(program)
+}
+
 fn build(workspace: &Path, target: &Path, what: &[&str]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // With --target, the flags are not for build scripts and macros. Linking
@@ -96,7 +111,13 @@ fn built(target: &Path) -> PathBuf {
 }
 
 /// Packs the initramfs for a kernel; returns its path.
-pub(crate) fn pack(places: &Places, kernel: &Ready, programs: &Programs) -> Result<PathBuf> {
+/// With `more` programs.
+pub(crate) fn pack(
+    places: &Places,
+    kernel: &Ready,
+    programs: &Programs,
+    more: &[PathBuf],
+) -> Result<PathBuf> {
     let path = places.cache().join(format!("{}.cpio", kernel.kernel.name));
     let file = File::create(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
     let mut archive = Archive::new(BufWriter::new(file));
@@ -112,6 +133,11 @@ pub(crate) fn pack(places: &Places, kernel: &Ready, programs: &Programs) -> Resu
             &format!("bin/{program}"),
             &bytes(&programs.tested.join(program))?,
         )?;
+    }
+    for program in more {
+        let name = program.file_name().and_then(|name| name.to_str());
+        let name = name.context("a program has no name")?;
+        archive.file(&format!("bin/{name}"), &bytes(program)?)?;
     }
     for directory in DIRECTORIES {
         archive.directory(directory)?;

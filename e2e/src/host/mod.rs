@@ -130,7 +130,7 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool, second_try: bool) -
     let mut tried_again = Vec::new();
     for &kernel in kernels {
         let ready = kernel.prepare(&places)?;
-        let image = image::pack(&places, &ready, &programs)?;
+        let image = image::pack(&places, &ready, &programs, &[])?;
         let boots = boots(kernel, names, full);
         let count = boots.iter().map(Vec::len).sum();
         say(format_args!(
