@@ -15,6 +15,9 @@ pub struct Contestant {
     pub version: &'static [&'static str],
     /// Where Debian does not have it: the crate that it is, and its version.
     pub package: Option<(&'static str, &'static str)>,
+    /// The unit that the command starts, where systemd runs it. The jobs are then
+    /// below a slice that it looks after, each in a cgroup of its own.
+    pub unit: Option<&'static str>,
     /// Whether the kernel has the module.
     pub module: bool,
 }
@@ -26,6 +29,7 @@ const USER_OOM: Contestant = Contestant {
     ready: "  socket",
     version: &["/usr/bin/user-oom", "--version"],
     package: None,
+    unit: None,
     module: true,
 };
 
@@ -47,11 +51,12 @@ const NOHANG: Contestant = Contestant {
         "nohang",
     ],
     package: None,
+    unit: None,
     module: false,
 };
 
 /// All of them, ours first.
-pub const ALL: [Contestant; 8] = [
+pub const ALL: [Contestant; 9] = [
     USER_OOM,
     Contestant {
         name: "user-oom-no-module",
@@ -72,6 +77,7 @@ pub const ALL: [Contestant; 8] = [
         ready: "",
         version: &[],
         package: None,
+        unit: None,
         module: false,
     },
     Contestant {
@@ -81,6 +87,7 @@ pub const ALL: [Contestant; 8] = [
         ready: "mem total",
         version: &["/usr/bin/earlyoom", "-v"],
         package: None,
+        unit: None,
         module: false,
     },
     NOHANG,
@@ -102,6 +109,23 @@ pub const ALL: [Contestant; 8] = [
         ready: "Memory pages locked!",
         version: &[],
         package: Some(("bustd", "0.1.1")),
+        unit: None,
+        module: false,
+    },
+    Contestant {
+        name: "systemd-oomd",
+        says: "with systemd as init; for the slice of the jobs `ManagedOOMSwap=kill`, `ManagedOOMMemoryPressure=kill`, \
+               `ManagedOOMMemoryPressureLimit=50%`, as Ubuntu sets them",
+        command: &["/usr/bin/systemctl", "start", "systemd-oomd.service"],
+        ready: "",
+        version: &[
+            "/usr/bin/dpkg-query",
+            "--show",
+            "--showformat=systemd-oomd ${Version}",
+            "systemd-oomd",
+        ],
+        package: None,
+        unit: Some("systemd-oomd.service"),
         module: false,
     },
 ];

@@ -3,27 +3,31 @@
 use std::ffi::CStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::event::{Timespec, poll};
+use rustix::fs::{XattrFlags, setxattr};
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::mount::{MountFlags, mount};
 
 use super::files::{self, MIB, kernel_kills, meminfo_bytes, text};
 use super::job::{self, FILLED, PROGRESS, REGISTRY};
-use super::program::busybox;
+use super::program::{busybox, output_of};
 use super::{Report, module, system, wait};
 use crate::arena::contestants::{self, Contestant};
 use crate::arena::{Contest, DIRECTORY, Ended, FIGURE, Job, Measured, Spread, State, Swap};
 
 /// In which a contestant is at work: Python is slow where it is emulated.
 const LIMIT: Duration = Duration::from_secs(90);
+
+/// The cgroup of what measures, where systemd is init.
+const MAIN: &str = "main";
 
 /// What a contestant prints goes here, and from here to the console.
 const LOG: &str = "/run/contestant.log";
@@ -56,7 +60,14 @@ pub(super) fn run(names: &str, report: &mut Report) -> Result<()> {
         None => contest,
     };
     let contestant = contestants::named(contestant).context("there is no such contestant")?;
+    let is_service = contestant.unit.is_some();
+    if !is_service {
+        enter()?;
+    }
     prepare(&contest)?;
+    if is_service {
+        leave_the_jobs_their_slice()?;
+    }
     let mut guard = Guard::start(contestant)?;
     let measured = measure(&contest, &mut guard);
     guard.echo();
@@ -64,11 +75,32 @@ pub(super) fn run(names: &str, report: &mut Report) -> Result<()> {
     report.figure(FIGURE, text)
 }
 
-fn prepare(contest: &Contest) -> Result<()> {
+fn enter() -> Result<()> {
     system::enter()?;
     super::mount_all()?;
     let options: Option<&CStr> = None;
-    mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), options).context("cannot mount /run")?;
+    mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), options).context("cannot mount /run")
+}
+
+/// Our own cgroup, which systemd lets us divide.
+fn own_cgroup() -> Result<PathBuf> {
+    let own = text("/proc/self/cgroup")?;
+    let own = own.trim().rsplit(':').next().unwrap_or_default();
+    Ok(Path::new("/sys/fs/cgroup").join(own.trim_start_matches('/')))
+}
+
+/// Moves us into a cgroup that systemd-oomd passes over, so that jobs can have some
+/// beside it.
+fn leave_the_jobs_their_slice() -> Result<()> {
+    let ours = own_cgroup()?;
+    let main = ours.join(MAIN);
+    fs::create_dir(&main).context("cannot make a cgroup")?;
+    files::write(main.join("cgroup.procs"), "0")?;
+    setxattr(&main, "user.oomd_omit", b"1", XattrFlags::empty()).context("cannot be left out")?;
+    files::write(ours.join("cgroup.subtree_control"), "+memory +pids")
+}
+
+fn prepare(contest: &Contest) -> Result<()> {
     for directory in [REGISTRY, PROGRESS, FILLED] {
         fs::create_dir_all(directory).with_context(|| format!("cannot make `{directory}`"))?;
     }
@@ -97,6 +129,7 @@ struct Guard {
     contestant: &'static Contestant,
     version: String,
     child: Option<Child>,
+    pid: Option<u32>,
 }
 
 /// What it took until now.
@@ -118,6 +151,7 @@ impl Guard {
             contestant,
             version: format!("Linux {}", release.trim()),
             child: None,
+            pid: None,
         };
         let [program, arguments @ ..] = contestant.command else {
             return Ok(guard);
@@ -145,7 +179,18 @@ impl Guard {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start `{program}`"))?;
+        guard.pid = Some(child.id());
         guard.child = Some(child);
+        if let Some(unit) = contestant.unit {
+            let started = guard.child.take().map(|mut child| child.wait());
+            let started = started.transpose().context("cannot wait for systemctl")?;
+            ensure!(
+                started.is_some_and(|status| status.success()),
+                "`{unit}` does not start"
+            );
+            let pid = output_of(&["systemctl", "show", "--value", "--property=MainPID", unit])?;
+            guard.pid = Some(pid.parse().context("the unit has no process")?);
+        }
         let at_work = wait::until(&format!("`{program}` is at work"), LIMIT, || {
             Ok(text(LOG)?.contains(contestant.ready))
         });
@@ -158,10 +203,10 @@ impl Guard {
     /// Of it and all that it has started.
     fn took(&self) -> Result<Took> {
         let mut took = Took::default();
-        let Some(child) = &self.child else {
+        let Some(pid) = self.pid else {
             return Ok(took);
         };
-        for pid in family(child.id())? {
+        for pid in family(pid)? {
             let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
                 continue;
             };
@@ -181,7 +226,7 @@ impl Guard {
     fn stays(&mut self) -> Result<bool> {
         match &mut self.child {
             Some(child) => Ok(child.try_wait()?.is_none()),
-            None => Ok(true),
+            None => Ok(self.pid.is_none_or(|pid| now(pid) != State::Killed)),
         }
     }
 
@@ -239,6 +284,16 @@ impl Player<'_> {
             Err(_) => self.state = Some(State::Killed),
         }
         Ok(())
+    }
+
+    fn enter_a_cgroup(&self) -> Result<()> {
+        let Some(child) = &self.child else {
+            return Ok(());
+        };
+        let main = own_cgroup()?;
+        let cgroup = main.with_file_name(format!("{}-{}", self.job.name, child.id()));
+        fs::create_dir(&cgroup).context("cannot make a cgroup")?;
+        files::write(cgroup.join("cgroup.procs"), &child.id().to_string())
     }
 
     fn look(&mut self) -> Result<()> {
@@ -299,6 +354,9 @@ fn measure(contest: &Contest, guard: &mut Guard) -> Result<Measured> {
         for player in &mut players {
             if player.child.is_none() && player.state.is_none() && player.at <= began.elapsed() {
                 player.start()?;
+                if guard.contestant.unit.is_some() {
+                    player.enter_a_cgroup()?;
+                }
             }
             player.look()?;
         }

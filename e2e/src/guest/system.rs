@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount, mount_move};
 use rustix::process::{chdir, chroot};
 
+use crate::arena::{DIRECTORY, PREFIX};
 use crate::words::{PATIENCE_VARIABLE, SCENARIOS_VARIABLE};
 
 /// Tells the guest that a service of systemd has started it.
@@ -46,6 +47,14 @@ const INSTALLED: [(&str, &str); 3] = [
 const SERVICE: &str = "e2e.service";
 const WANTS: &str = "etc/systemd/system/multi-user.target.wants";
 
+/// The slice of that service where it runs a contest, as Ubuntu has systemd-oomd look
+/// after slices. What the service itself is in is left out: see [`super::arena`].
+const JOBS: &str = "jobs.slice";
+const LOOKED_AFTER: &str = "[Slice]\n\
+    ManagedOOMSwap=kill\n\
+    ManagedOOMMemoryPressure=kill\n\
+    ManagedOOMMemoryPressureLimit=50%\n";
+
 /// Becomes systemd; does not return otherwise than with why it could not.
 ///
 /// # Errors
@@ -57,6 +66,7 @@ pub(super) fn start() -> Result<()> {
         copy(&Path::new("/user-oom/dist").join(from), &root.join(to))?;
     }
     write(&root.join("etc/systemd/system").join(SERVICE), &service())?;
+    write(&root.join("etc/systemd/system").join(JOBS), LOOKED_AFTER)?;
     let wants = root.join(WANTS);
     fs::create_dir_all(&wants).context("cannot enable the service")?;
     std::os::unix::fs::symlink(Path::new("..").join(SERVICE), wants.join(SERVICE))
@@ -91,6 +101,12 @@ fn unpack() -> Result<&'static Path> {
         let installed = root.join("usr/local/bin").join(entry.file_name());
         std::os::unix::fs::symlink(Path::new("/usr/bin").join(entry.file_name()), installed)
             .context("cannot install a program")?;
+    }
+    let contests = root.join(DIRECTORY);
+    fs::create_dir_all(&contests).context("cannot make a directory")?;
+    for entry in fs::read_dir(Path::new("/").join(DIRECTORY)).context("cannot list the contests")? {
+        let entry = entry.context("cannot list the contests")?;
+        copy(&entry.path(), &contests.join(entry.file_name()))?;
     }
     Ok(root)
 }
@@ -129,7 +145,12 @@ fn service() -> String {
          StandardOutput=tty\n\
          StandardError=tty\n\
          TTYPath=/dev/ttyS0\n\
-         {}{}",
+         {}{}{}",
+        if env::var(SCENARIOS_VARIABLE).is_ok_and(|names| names.starts_with(PREFIX)) {
+            format!("Slice={JOBS}\nDelegate=yes\n")
+        } else {
+            String::new()
+        },
         variable(SCENARIOS_VARIABLE),
         variable(PATIENCE_VARIABLE)
     )

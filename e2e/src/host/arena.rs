@@ -229,7 +229,7 @@ fn series(places: &Places, wanted: &Wanted, results: &Path) -> Result<Vec<Run>> 
         let boot = Boot {
             name: &log,
             scenarios: &scenario,
-            machine: machine(contest),
+            machine: machine(contest, contestant),
             limit: Duration::from_secs(u64::from(contest.seconds) * 2) + SETTLING,
         };
         let before = Host::now()?;
@@ -289,12 +289,15 @@ fn contestants(names: &[String]) -> Result<Vec<&'static Contestant>> {
     names.iter().map(named).collect()
 }
 
-fn machine(contest: &Contest) -> Machine {
+fn machine(contest: &Contest, contestant: &Contestant) -> Machine {
     Machine {
         memory_mebibytes: contest.memory_mib,
         disk_mebibytes: (contest.swap == Swap::Disk).then_some(contest.swap_mib),
         disk_mib_s: contest.disk_mib_s,
-        debian: Some(Debian::Arena),
+        debian: Some(match contestant.unit {
+            Some(_) => Debian::ArenaSystem,
+            None => Debian::Arena,
+        }),
         ..MEDIUM
     }
 }

@@ -34,7 +34,7 @@ impl Contents {
                 packages: "systemd-sysv,libpam-systemd,dbus-user-session,tmux,procps,podman,crun,uidmap",
                 mebibytes: 1792,
             },
-            Debian::Arena => Self {
+            Debian::Arena | Debian::ArenaSystem => Self {
                 packages: "systemd-sysv,libpam-systemd,dbus,procps,earlyoom,nohang,systemd-oomd",
                 mebibytes: 1024,
             },

@@ -33,6 +33,8 @@ pub enum Debian {
     System,
     /// With the contestants of the arena.
     Arena,
+    /// The same, with systemd as the machine's init.
+    ArenaSystem,
 }
 
 /// The machine that a scenario wants.
