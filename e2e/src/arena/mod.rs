@@ -42,8 +42,6 @@ pub struct Contest {
     pub disk_mib_s: Option<u32>,
     /// For how long it is watched.
     pub seconds: u32,
-    /// The same with `--quick`.
-    pub quick_s: Option<u32>,
     /// Its jobs, in the order of their start.
     #[serde(rename = "job")]
     pub jobs: Vec<Job>,
@@ -140,7 +138,7 @@ impl Contest {
     ///
     /// It is no TOML, or has another key than those above.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        const DESCRIBE: [&str; 5] = ["title ", "says ", "note ", "quick_s ", "#"];
+        const DESCRIBE: [&str; 4] = ["title ", "says ", "note ", "#"];
         let lines = text.lines().map(str::trim);
         let rules = lines
             .filter(|line| !line.is_empty() && !DESCRIBE.iter().any(|key| line.starts_with(key)));
@@ -148,15 +146,6 @@ impl Contest {
             rules: rules.collect::<Vec<_>>().join("\n"),
             ..toml::from_str(text)?
         })
-    }
-
-    /// The same in short.
-    #[must_use]
-    pub fn quick(self) -> Self {
-        Self {
-            seconds: self.quick_s.unwrap_or(self.seconds),
-            ..self
-        }
     }
 
     /// Tells whether a result is of the contest as it is.

@@ -48,17 +48,11 @@ const BETWEEN_EXECS: Timespec = Timespec {
     tv_nsec: 250_000_000,
 };
 
-/// `CONTEST:CONTESTANT`, and `:quick`.
+/// `CONTEST:CONTESTANT`.
 pub(super) fn run(names: &str, report: &mut Report) -> Result<()> {
-    let mut names = names.split(':');
-    let contest = names.next().context("in what?")?;
-    let contestant = names.next().context("who?")?;
+    let (contest, contestant) = names.split_once(':').context("who, and in what?")?;
     let file = text(format!("/{DIRECTORY}/{contest}.toml"))?;
     let contest = Contest::parse(&file).context("the contest cannot be read")?;
-    let contest = match names.next() {
-        Some(_) => contest.quick(),
-        None => contest,
-    };
     let contestant = contestants::named(contestant).context("there is no such contestant")?;
     let is_service = contestant.unit.is_some();
     if !is_service {

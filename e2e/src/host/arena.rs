@@ -30,9 +30,9 @@ Usage: e2e arena [--contest NAME]… [--contestant NAME]… [--repeats N] [--run
   --contestant NAME  likewise
   --repeats N        how often each (1 unless said otherwise)
   --runs N           stop after so many runs; the same command goes on later
-  --quick            contests in short, with user-oom, earlyoom and nohang, once,
-                     anew; fails if user-oom keeps less value than one of the others
-                     or the kernel kills
+  --quick            four contests with user-oom, earlyoom and nohang, once, anew, with
+                     results beside the consoles; fails if user-oom keeps less value
+                     than one of the others or the kernel kills
   --report           run nothing; make docs/arena.md and its pictures of the results
   --list             say what there is
 
@@ -49,7 +49,7 @@ const TRIES: u32 = 2;
 /// moves at the end.
 const SETTLING: Duration = Duration::from_secs(240);
 
-/// Contests and contestants of `--quick`, and how long each takes there.
+/// Contests and contestants of `--quick`.
 const QUICK_CONTESTS: [&str; 4] = ["ancestor", "giant", "forty", "bomb"];
 const QUICK_CONTESTANTS: [&str; 3] = ["user-oom", "earlyoom", "nohang"];
 
@@ -220,11 +220,6 @@ fn series(places: &Places, wanted: &Wanted, results: &Path) -> Result<Vec<Run>> 
     let count = left.len();
     for (number, (name, contest, contestant, repeat)) in left.into_iter().enumerate() {
         let scenario = format!("{PREFIX}{name}:{}", contestant.name);
-        let scenario = if wanted.quick {
-            format!("{scenario}:quick")
-        } else {
-            scenario
-        };
         let log = scenario.replace(':', "-");
         let boot = Boot {
             name: &log,
@@ -264,11 +259,6 @@ fn chosen(places: &Places, wanted: &Wanted) -> Result<Vec<(String, Contest)>> {
     for (name, text) in contests(places)? {
         if wanted.contests.is_empty() || wanted.contests.contains(&name) {
             let contest = Contest::parse(&text).with_context(|| format!("{name}.toml"))?;
-            let contest = if wanted.quick {
-                contest.quick()
-            } else {
-                contest
-            };
             chosen.push((name, contest));
         }
     }
