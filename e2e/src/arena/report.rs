@@ -115,9 +115,13 @@ pub fn summary(contests: &[(String, Contest)], results: &[Run]) -> String {
             let _ = match row {
                 Some(row) => write!(
                     text,
-                    " {} of {}, {} s |",
+                    " {} of {}{}, {} s |",
                     row.show(0, |run, _| run.kept().into()),
                     table.total(),
+                    match row.median(|run, _| paused(run).into()) {
+                        0.0 => String::new(),
+                        paused => format!(" ({paused:.0} paused)"),
+                    },
                     row.show(1, |run, _| run.full_stall_s)
                 ),
                 None => write!(text, " not run |"),
@@ -355,6 +359,9 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
             compare("slowest start in ms", 0, -1.0, 500.0, &|run, _| {
                 run.exec_ms.max
             });
+            compare("processor time in s", 1, -1.0, 2.0, &|run, _| {
+                count(run.cpu_ms) / 1e3
+            });
             if !better.is_empty() {
                 any = true;
                 let title = &table.contest.title;
@@ -368,7 +375,7 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
     }
     writeln!(
         text,
-        "\nValue first; then stalls by more than half a second, work by more than 10 GiB, starts by more than half a second. Why \
+        "\nValue first; then stalls by more than half a second, work by more than 10 GiB, starts by more than half a second, processor time by more than 2 s. Why \
          stands with each contest.\n"
     )
 }
