@@ -8,9 +8,10 @@ use std::os::fd::AsFd;
 use model::ProcessId;
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Uid, UnlinkatFlags, fchown, unlinkat};
+use rustix::fs::{RenameFlags, renameat_with};
 
 use crate::file::{FileIdentity, FoundFile, Traits, metadata, open_entry};
 use crate::stamp::Mark;
@@ -109,18 +110,18 @@ pub(crate) fn reserve(
     let name = id.pid.to_string();
     let name = name.as_str();
     let aside = aside_of(name);
-    let rename = |flags| renameat2(directory, aside.as_str(), directory, name, flags);
+    let rename = |flags| renameat_with(directory, aside.as_str(), directory, name, flags);
     if leave_blank(directory, &aside, id, owner).is_ok() {
         for _ in 0..TRIES {
-            match rename(RenameFlags::RENAME_EXCHANGE) {
+            match rename(RenameFlags::EXCHANGE) {
                 Ok(()) => return Some(remove_exchanged(directory, &aside, name, owner, effort)),
                 // Gone just now, and soon there again.
-                Err(Errno::ENOENT) => {}
+                Err(rustix::io::Errno::NOENT) => {}
                 Err(_) => break,
             }
-            match rename(RenameFlags::RENAME_NOREPLACE) {
+            match rename(RenameFlags::NOREPLACE) {
                 Ok(()) => return Some(Removal::Removed),
-                Err(Errno::EEXIST) => {}
+                Err(rustix::io::Errno::EXIST) => {}
                 Err(_) => break,
             }
         }
@@ -176,17 +177,11 @@ fn move_aside(directory: &File, name: &str, identity: &FileIdentity) -> Option<S
     for _ in 0..TRIES {
         let aside = aside_of(name);
         let rename = |from: &str, to: &str| {
-            renameat2(
-                directory,
-                from,
-                directory,
-                to,
-                RenameFlags::RENAME_NOREPLACE,
-            )
+            renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE)
         };
         match rename(name, &aside) {
             Ok(()) => {}
-            Err(Errno::EEXIST) => continue,
+            Err(rustix::io::Errno::EXIST) => continue,
             Err(_) => return None,
         }
         match FoundFile::at(directory, aside.as_str()) {
