@@ -1594,4 +1594,4 @@ module_exit(memory_info_exit);
 MODULE_DESCRIPTION("Tells user space how much memory is left, and asks it before the kernel kills");
 MODULE_AUTHOR("The user-oom developers");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("0.1.0");
+MODULE_VERSION("0.2.0");
