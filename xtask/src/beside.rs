@@ -749,21 +749,24 @@ pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
         fs::read_dir(&tasks).with_context(|| format!("cannot list `{}`", tasks.display()))?;
     let mut sum = Duration::ZERO;
     for task in listed {
-        let path = task?.path().join("schedstat");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            // A thread that has ended since runs no more.
-            Err(err) if is_gone(&err) => continue,
-            Err(err) => {
-                return Err(err).with_context(|| format!("cannot read `{}`", path.display()));
-            }
-        };
-        let nanos = text.split(' ').next().and_then(|word| word.parse().ok());
-        sum += Duration::from_nanos(
-            nanos.with_context(|| format!("`{}` makes no sense", path.display()))?,
-        );
+        // A thread that has ended since runs no more.
+        sum += thread_time(&task?.path().join("schedstat"))?.unwrap_or_default();
     }
     Ok(sum)
+}
+
+/// What one thread has run for; `None` once it is gone.
+pub(crate) fn thread_time(schedstat: &Path) -> Result<Option<Duration>> {
+    let text = match fs::read_to_string(schedstat) {
+        Ok(text) => text,
+        Err(err) if is_gone(&err) => return Ok(None),
+        Err(err) => {
+            return Err(err).with_context(|| format!("cannot read `{}`", schedstat.display()));
+        }
+    };
+    let nanos = text.split(' ').next().and_then(|word| word.parse().ok());
+    let nanos = nanos.with_context(|| format!("`{}` makes no sense", schedstat.display()))?;
+    Ok(Some(Duration::from_nanos(nanos)))
 }
 
 /// `/proc` has no such task, or had one while we were about to read it (ESRCH).
@@ -841,12 +844,17 @@ pub(crate) struct Took {
 impl Took {
     pub(crate) const BEGINS: &str = "(read in ";
 
-    pub(crate) fn push(&mut self, line: &str) -> Result<()> {
+    /// Takes in what `line` says, and returns both together, in milliseconds.
+    pub(crate) fn push(&mut self, line: &str) -> Result<f64> {
         let read = millis_after(line, Self::BEGINS)?;
         let choose = millis_after(line, "chosen in ")?;
         self.all.push(read + choose);
         self.choosing.push(choose);
-        Ok(())
+        Ok(read + choose)
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        self.all.median()
     }
 }
 

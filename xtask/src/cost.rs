@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::beside::{
     Crowd, DECISIONS, Figures, LIMIT, Ours, PROC, PROCESSES, REST, Running, Took, WINDOW, field,
-    load, millis, processes, processor_time, read, status, write,
+    load, millis, processes, processor_time, read, status, thread_time, write,
 };
 use crate::chore::{Chore, say, step};
 
@@ -35,6 +35,9 @@ const CHURNED: &str = "900";
 const CHURN_MILLIS: &str = "70";
 /// For how long it is watched.
 const CHURN: Duration = Duration::from_secs(10);
+/// How often two daemons decide beside each other.
+const WATCHED_DECISIONS: usize = 30;
+const SUBSCRIBERS: usize = 4;
 /// Killed together.
 const VICTIMS: usize = 40;
 /// Held by one of them, so that they are worth a kill.
@@ -58,6 +61,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         "build",
         "--release",
         "--package=user-oom",
+        "--package=user-oomctl",
         "--package=psi-monitor",
         "--package=test_procs",
         "--package=control",
@@ -67,10 +71,11 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     // What is in it is no secret, and others are to reach the sockets.
     let everyone = fs::Permissions::from_mode(0o755);
     fs::set_permissions(ours.path("."), everyone).context("cannot open the folder to others")?;
-    let parts: [(&str, Part); 6] = [
+    let parts: [(&str, Part); 7] = [
         ("a start", start),
         ("a daemon at rest", rest),
         ("decisions", decide),
+        ("decisions that are watched", watched),
         ("idle connections", connections),
         ("a churn of registrations", churn),
         ("processes that cannot be read", unreadable),
@@ -141,30 +146,37 @@ fn rest(ours: &Ours, _: &Path) -> Result<()> {
 
 /// The one child that the daemon's threads have at rest.
 fn keeper_of(daemon: u32) -> Result<u32> {
-    let tasks = Path::new(PROC).join(format!("{daemon}/task"));
+    child_of(daemon)?.context("the daemon has no keeper: is pausing off?")
+}
+
+/// The first child that a thread of `pid` has.
+fn child_of(pid: u32) -> Result<Option<u32>> {
+    let tasks = Path::new(PROC).join(format!("{pid}/task"));
     let listed =
         fs::read_dir(&tasks).with_context(|| format!("cannot list `{}`", tasks.display()))?;
     for task in listed {
         let children = read(&task?.path().join("children"))?;
         if let Some(child) = children.split_whitespace().next() {
-            return child.parse().context("a pid is a number");
+            return child.parse().map(Some).context("a pid is a number");
         }
     }
-    bail!("the daemon has no keeper: is pausing off?")
+    Ok(None)
 }
 
-/// In a dry run, on a machine that lacks half of what the crowd holds.
+/// A dry run, on a machine that lacks half of what the crowd holds.
+fn deciding(ours: &Ours, name: &str, meminfo: &Path) -> Command {
+    let mut daemon = ours.daemon(name);
+    daemon.args(["--dryrun", "-m", "10,10", "--recover", "12"]);
+    daemon.args(["--horizon", "0", "--pressure", "off", "-r", "0"]);
+    daemon.arg("--meminfo").arg(meminfo);
+    daemon
+}
+
 fn decide(ours: &Ours, _: &Path) -> Result<()> {
     let crowd = Crowd::gather(PROCESSES)?;
     begin()?;
     let meminfo = ours.short_by_half_of(&crowd)?;
-    let daemon = || {
-        let mut daemon = ours.daemon("decide");
-        daemon.args(["--dryrun", "-m", "10,10", "--recover", "12"]);
-        daemon.args(["--horizon", "0", "--pressure", "off", "-r", "0"]);
-        daemon.arg("--meminfo").arg(&meminfo);
-        daemon
-    };
+    let daemon = || deciding(ours, "decide", &meminfo);
     let (mut first, mut later) = (Took::default(), Took::default());
     for _ in 0..DECISIONS {
         first.push(&Running::start(daemon())?.line_with(Took::BEGINS)?)?;
@@ -176,6 +188,109 @@ fn decide(ours: &Ours, _: &Path) -> Result<()> {
     }
     row("decision at start", "", first)?;
     row("decision of a running daemon", "", later)
+}
+
+/// Two daemons that decide beside each other, of which one is asked nothing and
+/// the other has subscribers and is shown on a screen.
+fn watched(ours: &Ours, _: &Path) -> Result<()> {
+    let crowd = Crowd::gather(PROCESSES)?;
+    let meminfo = ours.short_by_half_of(&crowd)?;
+    let alone = Running::start(deciding(ours, "alone", &meminfo))?;
+    let watched = Running::start(deciding(ours, "watched", &meminfo))?;
+    for daemon in [&alone, &watched] {
+        daemon.line_with(Took::BEGINS)?;
+    }
+    let ctl = ours.program("user-oomctl");
+    let socket = ours.socket("watched");
+    let subscribe = || {
+        let mut watch = Command::new(&ctl);
+        watch.arg("--socket").arg(&socket).arg("watch");
+        Running::start(watch)
+    };
+    let _subscribers = (0..SUBSCRIBERS)
+        .map(|_| subscribe())
+        .collect::<Result<Vec<_>>>()?;
+    let screen = Screen::start(&ctl, &socket)?;
+    // The first decision of both with all of them there.
+    for daemon in [&alone, &watched] {
+        daemon.line_with(Took::BEGINS)?;
+    }
+    begin()?;
+    let shown_before = processor_time(screen.top()?)?;
+    let before = [loop_time(&alone)?, loop_time(&watched)?];
+    let (mut by_itself, mut beside_them) = (Took::default(), Took::default());
+    let mut ratios = Figures::default();
+    for _ in 0..WATCHED_DECISIONS {
+        let pair = [
+            by_itself.push(&alone.line_with(Took::BEGINS)?)?,
+            beside_them.push(&watched.line_with(Took::BEGINS)?)?,
+        ];
+        ratios.push(pair[1] / pair[0]);
+    }
+    let ran = |daemon, before| -> Result<f64> {
+        Ok(millis(loop_time(daemon)?.saturating_sub(before)))
+    };
+    let ran = [ran(&alone, before[0])?, ran(&watched, before[1])?];
+    let shown = millis(processor_time(screen.top()?)?.saturating_sub(shown_before));
+    let ratio = beside_them.median() / by_itself.median();
+    row("decision, nobody looks", "", &by_itself)?;
+    let what = format!("decision, {SUBSCRIBERS} subscribers and `top`");
+    row(&what, "", &beside_them)?;
+    row("  ratio of the medians", "1.05", format_args!("{ratio:.3}"))?;
+    row("  ratios of the pairs", "", &ratios)?;
+    row(
+        "processor time of the loop meanwhile",
+        "",
+        format_args!(
+            "{:.1} ms, {:.1} ms: ratio {:.3}",
+            ran[0],
+            ran[1],
+            ran[1] / ran[0]
+        ),
+    )?;
+    row("  of `top`", "", format_args!("{shown:.1} ms"))
+}
+
+/// What the thread of `daemon` that decides has run for.
+fn loop_time(daemon: &Running) -> Result<Duration> {
+    let pid = daemon.pid();
+    thread_time(&Path::new(PROC).join(format!("{pid}/task/{pid}/schedstat")))?
+        .context("the daemon has ended")
+}
+
+/// `user-oomctl top` on a terminal of its own, which goes with this.
+struct Screen(std::process::Child);
+
+impl Screen {
+    fn start(ctl: &Path, socket: &Path) -> Result<Self> {
+        let shown = format!(
+            "stty rows 24 columns 80; exec {} --socket {} top",
+            ctl.display(),
+            socket.display()
+        );
+        let child = Command::new("script")
+            .args(["--quiet", "--command", &shown, "/dev/null"])
+            .env("TERM", "xterm")
+            // What it reads the end of, it types.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot run `script`")?;
+        Ok(Self(child))
+    }
+
+    /// `top` itself.
+    fn top(&self) -> Result<u32> {
+        child_of(self.0.id())?.context("`top` has ended")
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Its terminal goes with it, and `top` with that.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A program that ends when its standard input does, which is when it is dropped.
