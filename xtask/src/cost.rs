@@ -227,9 +227,8 @@ fn watched(ours: &Ours, _: &Path) -> Result<()> {
         ];
         ratios.push(pair[1] / pair[0]);
     }
-    let ran = |daemon, before| -> Result<f64> {
-        Ok(millis(loop_time(daemon)?.saturating_sub(before)))
-    };
+    let ran =
+        |daemon, before| -> Result<f64> { Ok(millis(loop_time(daemon)?.saturating_sub(before))) };
     let ran = [ran(&alone, before[0])?, ran(&watched, before[1])?];
     let shown = millis(processor_time(screen.top()?)?.saturating_sub(shown_before));
     let ratio = beside_them.median() / by_itself.median();

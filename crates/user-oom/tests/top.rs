@@ -4,14 +4,15 @@
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
 
-use nix::pty::{Winsize, openpty};
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::Signal;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use support::{Stage, TOTAL_MIB, send, until};
@@ -28,46 +29,44 @@ struct Top {
     terminal: Option<File>,
     /// Its own, for its modes.
     its_side: OwnedFd,
-    shown: Receiver<String>,
     all: String,
 }
 
 impl Top {
     fn start(stage: &Stage) -> Self {
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 80,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let pty = openpty(Some(&size), None).expect("there is a terminal left");
+        Self::start_in(stage, &["--ctty"])
+    }
+
+    /// With these words for setsid(1).
+    fn start_in(stage: &Stage, words: &[&str]) -> Self {
+        // No other child is to have it as well, or it stays when we drop it.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let master = posix_openpt(flags).expect("there is a terminal left");
+        grantpt(&master).expect("it is ours");
+        unlockpt(&master).expect("it is ours");
+        let path = ptsname_r(&master).expect("it has a name");
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true);
+        let options = options.custom_flags(OFlag::O_NOCTTY.bits());
+        let its_side = OwnedFd::from(options.open(path).expect("it is unlocked"));
+        let side = || Stdio::from(its_side.try_clone().expect("a descriptor"));
+        let mut stty = Command::new("stty");
+        stty.args(["rows", "24", "columns", "80"]).stdin(side());
+        assert!(stty.status().expect("coreutils").success());
         let mut command = Command::new("setsid");
         command
-            .arg("--ctty")
+            .args(words)
             .arg(stage.program("user-oomctl"))
             .args(["--socket".as_ref(), stage.socket().as_os_str()])
             .arg("top")
             .env("TERM", "xterm");
-        let side = || Stdio::from(pty.slave.try_clone().expect("a descriptor"));
         command.stdin(side()).stdout(side()).stderr(side());
         let child = command.spawn().expect("util-linux");
-        let terminal = File::from(pty.master);
-        let mut reader = terminal.try_clone().expect("a descriptor");
-        let (sender, shown) = mpsc::channel();
-        thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count) = reader.read(&mut bytes) {
-                let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
-                if count == 0 || sender.send(text).is_err() {
-                    return;
-                }
-            }
-        });
+        let terminal = File::from(OwnedFd::from(master));
         Self {
             child,
             terminal: Some(terminal),
-            its_side: pty.slave,
-            shown,
+            its_side,
             all: String::new(),
         }
     }
@@ -75,7 +74,16 @@ impl Top {
     #[track_caller]
     fn shows(&mut self, text: &str) {
         until(text, || {
-            self.all.extend(self.shown.try_iter());
+            let mut bytes = [0; 4096];
+            // What is not there yet is no error.
+            while let Ok(count) = self
+                .terminal
+                .as_ref()
+                .expect("it is there")
+                .read(&mut bytes)
+            {
+                self.all += &String::from_utf8_lossy(&bytes[..count]);
+            }
             self.all.contains(text).then_some(())
         });
     }
@@ -110,13 +118,18 @@ impl Drop for Top {
 }
 
 fn with_daemon(test: impl FnOnce(&Stage, Top)) {
+    with_daemon_and(&["--ctty"], test);
+}
+
+/// With these words for setsid(1).
+fn with_daemon_and(words: &[&str], test: impl FnOnce(&Stage, Top)) {
     let stage = Stage::new();
     stage.set_available(PLENTY);
     let mut daemon = stage.daemon(&[]);
     daemon.line_with("socket");
     let process = stage.process(8);
     daemon.line_with(&format!("process {} is registered", process.pid()));
-    let mut top = Top::start(&stage);
+    let mut top = Top::start_in(&stage, words);
     top.shows("level ok");
     top.shows("test_proc1");
     assert!(!top.is_as_it_was());
@@ -146,11 +159,29 @@ fn a_signal_ends_it_and_the_terminal_is_as_it_was() {
 }
 
 #[test]
-fn a_terminal_that_is_gone_ends_it() {
+fn a_terminal_that_is_gone_ends_it_with_or_without_a_signal() {
+    for words in [&["--ctty"][..], &[]] {
+        with_daemon_and(words, |_, mut top| {
+            top.terminal = None;
+            assert_eq!(top.ends().code(), Some(0), "{words:?}");
+        });
+    }
+}
+
+#[test]
+fn a_signal_ends_it_where_the_terminal_takes_nothing() {
     with_daemon(|_, mut top| {
-        top.terminal = None;
-        top.sends(Signal::SIGHUP);
-        top.ends();
+        // An open file of its own, so that only this one never waits.
+        let path = format!("/proc/self/fd/{}", top.its_side.as_raw_fd());
+        let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+        let mut options = OpenOptions::new();
+        let mut full = options.write(true).custom_flags(flags).open(path).unwrap();
+        while full.write(&[b' '; 4096]).is_ok() {}
+        while full.write(b" ").is_ok() {}
+        top.types("/x");
+        top.sends(Signal::SIGTERM);
+        assert_eq!(top.ends().signal(), Some(Signal::SIGTERM as i32));
+        assert!(top.is_as_it_was());
     });
 }
 

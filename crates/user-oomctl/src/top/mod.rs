@@ -1,8 +1,9 @@
 //! A live screen of what is short, what is held, and what would be done.
 //!
 //! One thread asks the daemon once a second, and for what a person wants; one hears
-//! what happens. This one waits for a key, a signal or news, in one poll(2), and
-//! draws: it never waits for the daemon.
+//! what happens; one takes signals. This one waits for a key, a signal or news, in one
+//! poll(2), and draws: it never waits for the daemon, but for a terminal that takes
+//! nothing for a while. A signal ends it then as well.
 
 mod draw;
 mod state;
@@ -24,6 +25,7 @@ use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::terminal::disable_raw_mode;
 
 use self::draw::{Palette, draw};
 use self::state::{News, State, Wish, told};
@@ -31,6 +33,8 @@ use crate::error::Error;
 use crate::places::DaemonPlaces;
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// What ends it is waited for so long.
+const GRACE: Duration = Duration::from_secs(1);
 const PRESSURE: &str = "/proc/pressure/memory";
 
 /// Shows it until a person or a signal ends it, or the terminal is gone.
@@ -48,6 +52,8 @@ pub(crate) fn show(daemon: &DaemonPlaces) -> Result<(), Error> {
     let failed = |source: io::Error| Error::Screen { source };
     // Before there is a second thread.
     let signals = signals().map_err(|errno| failed(errno.into()))?;
+    let (signalled, signals_heard) = mpsc::channel();
+    let (over, awaited) = mpsc::channel();
     let (waker, woken) = UnixStream::pair().map_err(failed)?;
     let made_ready = || {
         waker.set_nonblocking(true)?;
@@ -60,19 +66,23 @@ pub(crate) fn show(daemon: &DaemonPlaces) -> Result<(), Error> {
         daemon: daemon.clone(),
         post: Post { news, waker },
     };
-    // It ends with the process, which waits for none of its questions.
+    let bell = asker.post.second().map_err(failed)?.waker;
+    // Both end with the process, which waits for none of their questions.
     thread::spawn(move || asker.ask_again_and_again(&wished));
-    let screen = ratatui::try_init().map_err(failed)?;
-    let done = Screen {
-        screen,
-        signals,
+    thread::spawn(move || pass_on(&signals, &signalled, bell, &awaited));
+    let mut screen = Screen {
+        screen: ratatui::try_init().map_err(failed)?,
+        signals: signals_heard,
         woken,
         heard,
         wishes,
         state: State::default(),
-    }
-    .stay();
-    let restored = ratatui::try_restore();
+    };
+    let done = screen.stay();
+    let restored = screen.screen.show_cursor().and(ratatui::try_restore());
+    // It would show the cursor once more, and panic where that cannot be said.
+    std::mem::forget(screen.screen);
+    drop(over);
     match done {
         Ok(End::Asked) => restored.map_err(failed),
         // There is nothing left to restore.
@@ -95,7 +105,37 @@ fn signals() -> Result<SignalFd, Errno> {
         set.add(signal);
     }
     set.thread_block()?;
-    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)
+}
+
+/// Tells of each signal, and lets one that is to end us do so by itself where the
+/// terminal takes nothing: whoever draws waits for it, and `awaited` ends too late.
+fn pass_on(
+    signals: &SignalFd,
+    signalled: &Sender<Signal>,
+    mut bell: UnixStream,
+    awaited: &Receiver<()>,
+) {
+    loop {
+        let signal = match signals.read_signal() {
+            Ok(Some(taken)) => i32::try_from(taken.ssi_signo).map(Signal::try_from),
+            Ok(None) | Err(Errno::EINTR) => continue,
+            Err(_) => return,
+        };
+        let Ok(Ok(signal)) = signal else { continue };
+        let _ = signalled.send(signal);
+        // Where it is full, that wakes as well.
+        let _ = bell.write(&[0]);
+        if matches!(signal, Signal::SIGWINCH | Signal::SIGTSTP) {
+            continue;
+        }
+        if awaited.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
+            let _ = disable_raw_mode();
+            let _ = SigSet::from(signal).thread_unblock();
+            let _ = raise(signal);
+        }
+        return;
+    }
 }
 
 /// Why it is over.
@@ -108,7 +148,7 @@ enum End {
 
 struct Screen {
     screen: DefaultTerminal,
-    signals: SignalFd,
+    signals: Receiver<Signal>,
     woken: UnixStream,
     heard: Receiver<News>,
     wishes: Sender<Request>,
@@ -133,7 +173,6 @@ impl Screen {
             let input = stdin();
             let mut polled = [
                 PollFd::new(input.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.woken.as_fd(), PollFlags::POLLIN),
             ];
             match poll(&mut polled, PollTimeout::NONE) {
@@ -144,28 +183,23 @@ impl Screen {
             if came[0].intersects(gone) {
                 return Ok(End::Gone);
             }
-            while let Some(signal) = self.signals.read_signal()? {
-                let number = i32::try_from(signal.ssi_signo).unwrap_or_default();
-                match Signal::try_from(number) {
+            // First, so that what comes from here on wakes again. Full or empty, it has woken.
+            let _ = self.woken.read(&mut [0; 64]);
+            while let Ok(signal) = self.signals.try_recv() {
+                match signal {
                     // It is drawn anew in any case, at the size that it has.
-                    Ok(Signal::SIGWINCH) => {}
-                    Ok(Signal::SIGTSTP) => self.suspend()?,
-                    Ok(Signal::SIGHUP) => return Ok(End::Gone),
+                    Signal::SIGWINCH => {}
+                    Signal::SIGTSTP => self.suspend()?,
+                    Signal::SIGHUP => return Ok(End::Gone),
                     _ => return Ok(End::Asked),
                 }
             }
-            self.take_in();
+            for news in self.heard.try_iter() {
+                self.state.take_in(news, &parent_of);
+            }
             if came[0].contains(PollFlags::POLLIN) && self.take_keys()? == Some(End::Asked) {
                 return Ok(End::Asked);
             }
-        }
-    }
-
-    fn take_in(&mut self) {
-        // Full or empty, it has woken.
-        let _ = self.woken.read(&mut [0; 64]);
-        for news in self.heard.try_iter() {
-            self.state.take_in(news, &parent_of);
         }
     }
 
@@ -191,6 +225,7 @@ impl Screen {
 
     /// Gives the terminal back, and stops until SIGCONT.
     fn suspend(&mut self) -> io::Result<()> {
+        self.screen.show_cursor()?;
         ratatui::try_restore()?;
         raise(Signal::SIGSTOP)?;
         self.screen = ratatui::try_init()?;
