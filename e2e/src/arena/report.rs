@@ -129,6 +129,11 @@ pub fn summary(contests: &[(String, Contest)], results: &[Run]) -> String {
         }
         text.push('\n');
     }
+    let _ = writeln!(
+        text,
+        "\nRepeats of each: {}, in emulated machines.",
+        repeats(&tables)
+    );
     text
 }
 
@@ -284,28 +289,36 @@ fn page(tables: &[Table<'_>], results: &[Run]) -> String {
     text
 }
 
-fn runs(text: &mut String, tables: &[Table<'_>], results: &[Run]) -> fmt::Result {
-    let counts = || {
-        let rows = tables.iter().flat_map(|table| &table.rows);
-        rows.map(|row| row.runs.len())
-    };
-    let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
-    let repeats = if least == most {
+fn counts(tables: &[Table<'_>]) -> impl Iterator<Item = usize> {
+    let rows = tables.iter().flat_map(|table| &table.rows);
+    rows.map(|row| row.runs.len())
+}
+
+fn repeats(tables: &[Table<'_>]) -> String {
+    let (least, most) = (
+        counts(tables).min().unwrap_or(0),
+        counts(tables).max().unwrap_or(0),
+    );
+    if least == most {
         format!("{most}")
     } else {
         format!("{least} to {most}")
-    };
+    }
+}
+
+fn runs(text: &mut String, tables: &[Table<'_>], results: &[Run]) -> fmt::Result {
     let mut others: Vec<_> = results.iter().map(|run| run.others_cores).collect();
     others.sort_by(f64::total_cmp);
     let other = |at: usize| others.get(at).copied().unwrap_or(0.0);
     let mute = results.iter().filter(|run| run.measured.is_none()).count();
-    let stale = results.len() - mute - counts().sum::<usize>();
+    let stale = results.len() - mute - counts(tables).sum::<usize>();
     writeln!(
         text,
-        "**Repeats of each: {repeats}**; runs: {}. Besides, {mute} machines said nothing, and {stale} runs were of contests that \
+        "**Repeats of each: {}**; runs: {}. Besides, {mute} machines said nothing, and {stale} runs were of contests that \
          were changed since. During a run, others kept {:.1} of the host's two processors busy (median; {:.1} to {:.1}): \
          times of seconds mean something, those of milliseconds little.\n",
-        counts().sum::<usize>(),
+        repeats(tables),
+        counts(tables).sum::<usize>(),
         other(others.len() / 2),
         other(0),
         other(others.len().saturating_sub(1)),
@@ -350,6 +363,9 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
                     }
                 };
             compare("value", 0, 1.0, 0.0, &|run, _| run.kept().into());
+            compare("value of what runs at the end", 0, 1.0, 0.0, &|run, _| {
+                (run.kept() - paused(run)).into()
+            });
             compare("kernel kills", 0, -1.0, 0.0, &|run, _| {
                 count(run.kernel_kills)
             });
@@ -375,7 +391,7 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
     }
     writeln!(
         text,
-        "\nValue first; then stalls by more than half a second, work by more than 10 GiB, starts by more than half a second, processor time by more than 2 s. Why \
+        "\nTheirs to ours. Value by any difference; stalls by more than half a second, work by more than 10 GiB, starts by more than half a second, processor time by more than 2 s. Why \
          stands with each contest.\n"
     )
 }
@@ -410,7 +426,7 @@ fn contest(text: &mut String, table: &Table<'_>) -> fmt::Result {
             row.contestant.name,
             show(0, &|run, _| run.kept().into()),
             show(0, &|run, _| paused(run).into()),
-            show(0, &|run, _| table.work_gib(run)),
+            show(1, &|run, _| table.work_gib(run)),
             show(0, &|run, _| count(run.kernel_kills)),
             show(0, &innocents),
             show(1, &|run, _| run.full_stall_s),
@@ -574,7 +590,7 @@ mod tests {
     fn a_row_has_the_median_and_the_range() {
         let results = [1.0, 5.0, 2.0].map(|stall| run("user-oom", 1, State::Runs, stall));
         let page = page(&results);
-        assert!(page.contains("| user-oom | **9** | 0 | 100 |"), "{page}");
+        assert!(page.contains("| user-oom | **9** | 0 | 100.0 |"), "{page}");
         assert!(page.contains("| 2.0 (1.0 to 5.0) |"), "{page}");
         assert!(page.contains("**Repeats of each: 3**"), "{page}");
     }
@@ -585,7 +601,7 @@ mod tests {
         let page_of = |theirs: State| page(&[ours.clone(), run("earlyoom", 1, theirs, 0.9)]);
         let lost = page_of(State::Runs);
         assert!(
-            lost.contains("- A leak, earlyoom: value 9 to 0; innocents 0 to 1."),
+            lost.contains("- A leak, earlyoom: value 9 to 0; value of what runs at the end 9 to 0; innocents 0 to 1."),
             "{lost}"
         );
         assert!(page_of(State::Killed).contains("Nowhere, in these runs."));

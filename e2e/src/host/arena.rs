@@ -31,8 +31,9 @@ Usage: e2e arena [--contest NAME]… [--contestant NAME]… [--repeats N] [--run
   --repeats N        how often each (1 unless said otherwise)
   --runs N           stop after so many runs; the same command goes on later
   --quick            four contests with user-oom, earlyoom and nohang, once, anew, with
-                     results beside the consoles; fails if user-oom keeps less value
-                     than one of the others or the kernel kills
+                     results beside the consoles, in some ten minutes; fails if
+                     user-oom keeps less value than one of the others or the kernel
+                     kills
   --report           run nothing; make docs/arena.md and its pictures of the results
   --list             say what there is
 
