@@ -316,7 +316,7 @@ fn only_a_filesystem_allocates(report: &mut Report) -> Result<()> {
         PollFd::new(first, PollFlags::IN),
         PollFd::new(second, PollFlags::IN),
     ];
-    let enough = Timespec::try_from(Duration::from_secs(10))?;
+    let enough = Timespec::try_from(Duration::from_secs(10) * wait::patience())?;
     let ended = poll(&mut fds, Some(&enough)).context("cannot wait for the victims")?;
     taking.end(Signal::KILL)?;
     files::write(TAKE, "0")?;
@@ -392,7 +392,8 @@ fn with_a_killed_task(
     report: &mut Report,
     start: impl FnOnce(u64) -> Result<Program>,
 ) -> Result<()> {
-    let module = Module::load("grace_ms=5000")?;
+    // Killing takes as much longer on a kernel that checks all it does.
+    let module = Module::load(&format!("grace_ms={}", 5000 * wait::patience()))?;
     let kills = kernel_kills()?;
     let mut ours = Program::holding(40)?;
     let mut the_kernels = Program::holding(40)?;
