@@ -138,7 +138,7 @@ pub(crate) enum Command {
     Watch,
 
     /// A live screen: memory, swap and stalls, what each unit holds and costs and what
-    /// would become of it, and what happens
+    /// would happen to it, and events as they come
     ///
     /// Keys: q quits; arrows select; s sorts, t shows a tree, / filters; v gives the
     /// selected process a value, p pauses it or lets it go on. NO_COLOR is heeded.
@@ -157,7 +157,7 @@ pub(crate) enum Command {
     /// Read the configuration again; for root and the daemon's own user
     Reload,
 
-    /// What this machine lacks for user-oom, and the command that mends it
+    /// What this machine lacks for user-oom, and the command that fixes it
     Doctor,
 
     /// Have the least valuable paused, or killed where that is not enough; for

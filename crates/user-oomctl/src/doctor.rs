@@ -1,4 +1,4 @@
-//! What a machine lacks for user-oom, each with the command that mends it.
+//! What a machine lacks for user-oom, each with the command that fixes it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
