@@ -119,6 +119,9 @@ pub(crate) fn expected_growth(unit: &Unit) -> u64 {
         .min(unit.held_bytes())
 }
 
+/// Whatever a unit costs.
+pub(crate) const ANY: Cost = Cost::from_parts(u64::MAX);
+
 /// A unit that is to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
@@ -130,7 +133,12 @@ pub(crate) struct Turn {
     pub(crate) missing_bytes: Option<u64>,
     /// Whether it is to be left running for as long as it has waited.
     pub(crate) has_waited: bool,
+    /// What another may cost at most that is paused in its place.
+    pub(crate) most: Cost,
 }
+
+/// For its time slice, none is paused that costs more than so many times as much.
+const MUCH_DEARER: u64 = 10;
 
 impl Pauses {
     /// How many units may be paused at once, and of how many processes: more are
@@ -465,20 +473,23 @@ impl Pauses {
                     unit: pause.unit,
                     missing_bytes: missing(pause),
                     has_waited: false,
+                    most: ANY,
                 });
             }
         }
         if !has_passed(self.last_slice, SLICE) {
             return None;
         }
+        // One for which nothing dear is to be paused keeps no other from its slice.
         let (pause, _) = paused
             .by_ref()
             .filter(|(pause, waited)| SLICE <= *waited && can_grow(pause))
-            .max_by_key(|(_, waited)| *waited)?;
+            .max_by_key(|(pause, waited)| (running.cost <= pause.most(), *waited))?;
         Some(Turn {
             unit: pause.unit,
             missing_bytes: missing(pause),
             has_waited: true,
+            most: pause.most(),
         })
     }
 }
@@ -486,6 +497,11 @@ impl Pauses {
 impl Pause {
     fn is_paused(&self) -> bool {
         matches!(self.stage, Stage::Paused { .. })
+    }
+
+    /// What another may cost at most that is paused for its time slice.
+    fn most(&self) -> Cost {
+        Cost::from_parts(self.cost.parts().max(1).saturating_mul(MUCH_DEARER))
     }
 
     fn returns(&self) -> bool {

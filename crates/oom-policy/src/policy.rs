@@ -14,7 +14,7 @@ use crate::choice::{Choice, Frees};
 use crate::forecast::left_bytes;
 use crate::gate::Gates;
 use crate::levels::{Levels, Pool, share};
-use crate::pauses::{Pauses, Running, Turned, expected_growth};
+use crate::pauses::{ANY, Pauses, Running, Turned, expected_growth};
 use crate::ranking::{Ranked, Ranking};
 use crate::respawn::Respawns;
 use crate::scope::{Look, ScopeState, Severity};
@@ -933,17 +933,18 @@ impl Policy {
         if !self.settings.pause {
             return Verdict::Refused(Refusal::NothingHelps { eligible_bytes: 0 });
         }
-        self.pause(now, seen, levels, cause, need_bytes)
+        self.pause(now, seen, levels, (cause, ANY), need_bytes)
     }
 
-    /// Pauses what costs least among what may be paused, so that `need_bytes`
-    /// more are available. Where that is refused, nothing stays chosen.
+    /// Pauses what costs least among what may be paused and costs no more than that
+    /// which comes with the cause, so that `need_bytes` more are available. Where that
+    /// is refused, nothing stays chosen.
     fn pause(
         &mut self,
         now: Moment,
         seen: Situation<'_>,
         levels: &Levels,
-        cause: Cause,
+        cause: (Cause, Cost),
         need_bytes: u64,
     ) -> Verdict {
         let verdict = self.choose_pause(now, seen, levels, cause, need_bytes);
@@ -958,7 +959,7 @@ impl Policy {
         now: Moment,
         seen: Situation<'_>,
         levels: &Levels,
-        cause: Cause,
+        (cause, most): (Cause, Cost),
         need_bytes: u64,
     ) -> Verdict {
         let memory = seen.memory;
@@ -991,6 +992,7 @@ impl Policy {
             class == Class::Ordinary
                 && unit.pausable
                 && is_known(unit)
+                && value::explain_pause(unit).cost <= most
                 && (unit.growth.is_growing || !waits)
                 && match unit.turned {
                     Turned::Paused => false,
@@ -1007,6 +1009,9 @@ impl Policy {
         let verdict = self.choose(Severity::Pause, 0, need_bytes);
         if verdict != Verdict::Chosen {
             return verdict;
+        }
+        if !self.decision.covers_need && self.any_dearer(memory, most) {
+            return Verdict::Refused(Refusal::NothingHelps { eligible_bytes: 0 });
         }
         if self.is_much_dearer_than_unknown(now, seen) {
             return Verdict::Refused(Refusal::Unsurveyed);
@@ -1053,6 +1058,15 @@ impl Policy {
             .map(|unit| seen.processes[at(unit.leader)].id.start_ticks)
             .max();
         newest.is_some_and(|start_ticks| self.scope.is_new(now, start_ticks))
+    }
+
+    /// Whether any that runs and competes for memory costs more than `most`.
+    fn any_dearer(&self, memory: &Memory, most: Cost) -> bool {
+        self.units.units.iter().any(|unit| {
+            unit.turned != Turned::Paused
+                && most < value::explain_pause(unit).cost
+                && self.is_noticeable(memory, unit)
+        })
     }
 
     /// Whether a unit is one of those that compete for memory.
@@ -1237,9 +1251,13 @@ impl Policy {
                 .recovery_memory
                 .saturating_sub(memory.available_bytes);
             let need = bytes.saturating_add(missing).max(1);
-            if self.pause(now, seen, levels, Cause::TimeSlice, need) == Verdict::Paused {
+            if self.pause(now, seen, levels, (Cause::TimeSlice, turn.most), need) == Verdict::Paused
+            {
                 self.decision.cause = Some(Cause::TimeSlice);
                 verdict = Verdict::Paused;
+            } else if self.any_dearer(memory, turn.most) {
+                // It would take memory from that.
+                return Verdict::Idle;
             }
         }
         self.thaw(now, turn.unit, turn.has_waited);

@@ -144,6 +144,37 @@ fn what_was_paused_while_it_loaded_goes_on_in_place_of_what_is_worth_less() {
     assert!(!any_signal(&machine));
 }
 
+#[test]
+fn for_a_time_slice_nothing_much_dearer_is_paused() {
+    for (value, is_paused) in [(3, false), (9, true)] {
+        let mut machine = roomy()
+            .with(Task::steady(job(10, "giant", 50, 600)))
+            .with(Task::steady(job(20, "small", value, 450)));
+        machine.run_for(120 * SECOND);
+        assert!(was_frozen(&machine, 20));
+        assert_eq!(was_frozen(&machine, 10), is_paused, "{value}");
+    }
+}
+
+/// What is much cheaper than all that runs keeps no other from its time slice.
+#[test]
+fn of_two_that_wait_the_one_has_its_slice_that_may_take_it() {
+    let mut machine = roomy()
+        .with(Task::steady(job(10, "giant", 50, 600)))
+        .with(Task::steady(job(20, "small", 3, 450)))
+        .with(Task::steady(job(30, "other", 9, 450)));
+    machine.run_for(200 * SECOND);
+    let thaws = actions(&machine).into_iter();
+    let thawed: Vec<_> = thaws
+        .filter_map(|action| match action {
+            Action::Thaw(unit) => Some(unit.pid),
+            _ => None,
+        })
+        .collect();
+    assert!(thawed.contains(&30), "{thawed:?}");
+    assert!(!thawed.contains(&20), "{thawed:?}");
+}
+
 /// 9 that grows counts as much as 5 that grows and 2 that does not.
 #[test]
 fn where_all_load_and_it_is_even_by_halves_the_lesser_value_waits() {
