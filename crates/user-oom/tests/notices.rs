@@ -20,7 +20,7 @@ use zbus::zvariant::OwnedValue;
 
 const PLENTY: u64 = TOTAL_MIB / 2;
 const SHORT: u64 = 350;
-/// Nobody: root has no desktop.
+/// A user without a name here; root has no desktop.
 const USER: u32 = 65_534;
 
 /// Whether this can be tried here; says why not.

@@ -13,7 +13,7 @@ use crate::places::DaemonPlaces;
 use crate::printer::AnswerPrinter;
 
 /// The kernel's view of processes.
-const PROC: &str = "/proc";
+pub(crate) const PROC: &str = "/proc";
 
 /// Other daemons that kill when memory is short, and what ends each for good.
 const OTHER_GUARDS: [(&str, &str); 3] = [

@@ -1,5 +1,5 @@
 //! `org.freedesktop.LowMemoryMonitor`: what `GMemoryMonitor` of GLib listens to, so
-//! that programs give back what they can spare before any is paused or killed.
+//! that programs free what they can spare before any is paused or killed.
 //!
 //! The interface has one signal with one byte:
 //! <https://hadess.pages.freedesktop.org/low-memory-monitor/>.

@@ -4,7 +4,7 @@
 //! Exact: for every value that a set can have, the least memory that one of that
 //! value takes. It knows how large each job is going to be, which no contestant
 //! does, and counts all memory and all swap, so it is a bound that none can beat
-//! and some contests let nobody reach.
+//! and that none reaches in some contests.
 
 use super::{Contest, Ended, Holds, State};
 

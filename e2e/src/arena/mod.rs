@@ -28,7 +28,7 @@ pub struct Contest {
     pub title: String,
     /// What happens, in a sentence.
     pub says: String,
-    /// What to know about it: why somebody loses, what is expected.
+    /// What to know about it: why one of them loses, what is expected.
     #[serde(default)]
     pub note: String,
     /// The machine's memory.

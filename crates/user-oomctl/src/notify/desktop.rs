@@ -13,7 +13,7 @@ use super::Notice;
 use crate::error::Error;
 use crate::places::DaemonPlaces;
 
-/// A desktop that hangs keeps nobody waiting for longer.
+/// A desktop that hangs is not waited for longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The key and the text of the button that raises a value.

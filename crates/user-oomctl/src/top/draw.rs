@@ -11,7 +11,7 @@ use ratatui::symbols::Marker;
 use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Paragraph, Row, Table, TableState};
 
-use super::state::{SAMPLES, Sample, State, Typing};
+use super::state::{SAMPLES, Sample, Shown, Typing};
 
 const CURVES: u16 = 7;
 const EVENTS: u16 = 4;
@@ -35,7 +35,7 @@ impl Palette {
 }
 
 /// Draws all of it.
-pub(super) fn draw(frame: &mut Frame<'_>, state: &State, palette: Palette) {
+pub(super) fn draw(frame: &mut Frame<'_>, state: &Shown, palette: Palette) {
     let [title, curves, units, detail, events, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(CURVES),
@@ -65,7 +65,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, palette: Palette) {
     frame.render_widget(foot_line(state, palette), foot);
 }
 
-fn title_line(state: &State, palette: Palette) -> Line<'static> {
+fn title_line(state: &Shown, palette: Palette) -> Line<'static> {
     let status = &state.status;
     let level = match (state.is_silent, status.level) {
         (true, _) => "user-oom does not answer".to_owned(),
@@ -86,7 +86,7 @@ fn title_line(state: &State, palette: Palette) -> Line<'static> {
     Line::styled(text, palette.of(color).add_modifier(Modifier::BOLD))
 }
 
-fn draw_curves(frame: &mut Frame<'_>, area: Rect, state: &State, palette: Palette) {
+fn draw_curves(frame: &mut Frame<'_>, area: Rect, state: &Shown, palette: Palette) {
     let [memory, swap, pressure] = Layout::horizontal([Constraint::Fill(1); 3])
         .spacing(1)
         .areas(area);
@@ -152,7 +152,7 @@ fn ratio(part: u64, of: u64) -> f64 {
 }
 
 /// The last one is now, at 0.
-fn points(state: &State, value: impl Fn(&Sample) -> f64) -> Vec<(f64, f64)> {
+fn points(state: &Shown, value: impl Fn(&Sample) -> f64) -> Vec<(f64, f64)> {
     let seconds = (0..u16::MAX).map(|ago| -f64::from(ago));
     let samples = state.samples.iter().rev();
     seconds.zip(samples.map(value)).collect()
@@ -199,7 +199,7 @@ impl Curve {
     }
 }
 
-fn draw_units(frame: &mut Frame<'_>, area: Rect, state: &State, palette: Palette) {
+fn draw_units(frame: &mut Frame<'_>, area: Rect, state: &Shown, palette: Palette) {
     let rows = state.rows();
     let widths = [7, 15, 8, 7, 7, 9, 9, 11].map(Constraint::Length);
     let head = [
@@ -255,7 +255,7 @@ fn fate(row: &CandidateRow) -> &'static str {
     }
 }
 
-fn foot_line(state: &State, palette: Palette) -> Line<'static> {
+fn foot_line(state: &Shown, palette: Palette) -> Line<'static> {
     let prompt = state.typing.as_ref().map(|(typing, text)| match typing {
         Typing::Filter => format!("show what has in its name or user: {text}_"),
         Typing::Value(pid) => {

@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Read, Write, stdin, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -28,14 +29,14 @@ use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use ratatui::crossterm::terminal::disable_raw_mode;
 
 use self::draw::{Palette, draw};
-use self::state::{News, State, Wish, told};
+use self::state::{News, Shown, Wish, told};
+use crate::doctor::PROC;
 use crate::error::Error;
 use crate::places::DaemonPlaces;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// What ends it is waited for so long.
 const GRACE: Duration = Duration::from_secs(1);
-const PRESSURE: &str = "/proc/pressure/memory";
 
 /// Shows it until a person or a signal ends it, or the terminal is gone.
 ///
@@ -76,7 +77,7 @@ pub(crate) fn show(daemon: &DaemonPlaces) -> Result<(), Error> {
         woken,
         heard,
         wishes,
-        state: State::default(),
+        state: Shown::default(),
     };
     let done = screen.stay();
     let restored = screen.screen.show_cursor().and(ratatui::try_restore());
@@ -109,7 +110,7 @@ fn signals() -> Result<SignalFd, Errno> {
 }
 
 /// Tells of each signal, and lets one that is to end us do so by itself where the
-/// terminal takes nothing: whoever draws waits for it, and `awaited` ends too late.
+/// terminal takes nothing: the thread that draws waits for it, and `awaited` ends too late.
 fn pass_on(
     signals: &SignalFd,
     signalled: &Sender<Signal>,
@@ -152,7 +153,7 @@ struct Screen {
     woken: UnixStream,
     heard: Receiver<News>,
     wishes: Sender<Request>,
-    state: State,
+    state: Shown,
 }
 
 impl Screen {
@@ -235,8 +236,10 @@ impl Screen {
 
 /// Of a process that is there.
 fn parent_of(pid: u32) -> Option<u32> {
-    let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
-    u32::try_from(process.stat().ok()?.ppid).ok()
+    let path = Path::new(PROC).join(pid.to_string()).join("status");
+    let text = fs::read_to_string(path).ok()?;
+    let parent = text.lines().find_map(|line| line.strip_prefix("PPid:"));
+    parent?.trim().parse().ok()
 }
 
 /// Where news goes.
@@ -333,7 +336,7 @@ impl Asker {
 
 /// In percent; 0 where the kernel has none.
 fn full_avg10() -> f64 {
-    let text = fs::read_to_string(PRESSURE).unwrap_or_default();
+    let text = fs::read_to_string(Path::new(PROC).join("pressure/memory")).unwrap_or_default();
     let pressure = psi::Pressure::parse(&text);
     pressure.map_or(0.0, |it| f64::from(it.full.avg10.hundredths()) / 100.0)
 }

@@ -65,7 +65,7 @@ pub(super) enum Wish {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct Shown {
     pub(super) status: Status,
     pub(super) samples: VecDeque<Sample>,
     pub(super) plan: Option<PlannedKill>,
@@ -85,9 +85,9 @@ pub(super) struct State {
 }
 
 /// A row: how deep below others it is, and what.
-pub(super) type Row<'a> = (usize, &'a CandidateRow);
+pub(super) type TreeRow<'a> = (usize, &'a CandidateRow);
 
-impl State {
+impl Shown {
     /// Takes in what has come. `parent_of` knows the parent of a process.
     pub(super) fn take_in(&mut self, news: News, parent_of: &dyn Fn(u32) -> Option<u32>) {
         match news {
@@ -136,7 +136,7 @@ impl State {
     }
 
     /// What is shown of the units, in order.
-    pub(super) fn rows(&self) -> Vec<Row<'_>> {
+    pub(super) fn rows(&self) -> Vec<TreeRow<'_>> {
         let all = self.plan.iter().flat_map(|plan| &plan.candidates);
         let mut rows: Vec<_> = all.filter(|row| self.is_wanted(row)).collect();
         match self.sort {
@@ -154,7 +154,7 @@ impl State {
         let parent = |row: &CandidateRow| self.parents.get(&row.pid).copied().filter(is_shown);
         // The last is the next to be shown.
         let roots = rows.iter().rev().filter(|row| parent(row).is_none());
-        let mut open: Vec<Row<'_>> = roots.map(|row| (0, *row)).collect();
+        let mut open: Vec<TreeRow<'_>> = roots.map(|row| (0, *row)).collect();
         while let Some((depth, row)) = open.pop() {
             tree.push((depth, row));
             let children = rows.iter().rev().filter(|it| parent(it) == Some(row.pid));
@@ -171,8 +171,8 @@ impl State {
     }
 
     /// Where the selected row is: the first, where that is gone.
-    pub(super) fn place(&self, rows: &[Row<'_>]) -> usize {
-        let is_it = |row: &Row<'_>| Some(row.1.pid) == self.selected;
+    pub(super) fn place(&self, rows: &[TreeRow<'_>]) -> usize {
+        let is_it = |row: &TreeRow<'_>| Some(row.1.pid) == self.selected;
         rows.iter().position(is_it).unwrap_or(0)
     }
 

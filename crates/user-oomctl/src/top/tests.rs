@@ -9,7 +9,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::style::Color;
 
 use super::draw::{Palette, draw};
-use super::state::{News, State, Wish};
+use super::state::{News, Shown, Wish};
 
 const MIB: u64 = 1 << 20;
 
@@ -38,8 +38,8 @@ fn parent_of(pid: u32) -> Option<u32> {
         .find_map(|(child, parent)| (*child == pid).then_some(*parent))
 }
 
-fn state() -> State {
-    let mut state = State::default();
+fn state() -> Shown {
+    let mut state = Shown::default();
     let status = Status {
         level: Condition::Ok,
         available_bytes: 2000 * MIB,
@@ -88,22 +88,22 @@ fn plan() -> News {
     }))
 }
 
-fn take_in(state: &mut State, news: News) {
+fn take_in(state: &mut Shown, news: News) {
     state.take_in(news, &parent_of);
 }
 
-fn press(state: &mut State, code: KeyCode) -> Wish {
+fn press(state: &mut Shown, code: KeyCode) -> Wish {
     state.press(KeyEvent::new(code, KeyModifiers::NONE))
 }
 
-fn type_in(state: &mut State, text: &str) -> Vec<Wish> {
+fn type_in(state: &mut Shown, text: &str) -> Vec<Wish> {
     text.chars()
         .map(|char| press(state, KeyCode::Char(char)))
         .collect()
 }
 
 /// The screen's lines, and whether any cell has a colour.
-fn shown(state: &State, has_colors: bool) -> (Vec<String>, bool) {
+fn shown(state: &Shown, has_colors: bool) -> (Vec<String>, bool) {
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
     let palette = Palette { has_colors };
     terminal.draw(|frame| draw(frame, state, palette)).unwrap();
@@ -142,7 +142,7 @@ fn without_colors_there_are_none() {
 }
 
 /// The names that are shown, in order.
-fn names(state: &State) -> Vec<String> {
+fn names(state: &Shown) -> Vec<String> {
     let rows = state.rows().into_iter();
     rows.map(|(depth, row)| format!("{}{}", " ".repeat(depth), row.name.as_ref().unwrap()))
         .collect()
