@@ -175,7 +175,7 @@ impl Call {
                 expected: format!(
                     "a Varlink call such as {{\"method\":\"{NAME}.Status\",\"parameters\":{{}}}}"
                 ),
-                found: err.to_string(),
+                found: clipped(&err),
             })?;
         let given = call.parameters;
         let request = match call.method.rsplit_once('.') {
@@ -274,10 +274,21 @@ fn no_parameters(given: Option<Value>) -> Result<(), Denial> {
     parameters(given, "no parameters").map(|Nothing {}| ())
 }
 
+/// What is wrong, without the rest of what it quotes: that is the caller's own, and has
+/// any length.
+fn clipped(err: &serde_json::Error) -> String {
+    const LONGEST: usize = 120;
+    let text = err.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 fn parameters<T: DeserializeOwned>(given: Option<Value>, expected: &str) -> Result<T, Denial> {
     let given = given.unwrap_or_else(|| json!({}));
     serde_json::from_value(given).map_err(|err| Denial::NotUnderstood {
         expected: expected.to_owned(),
-        found: err.to_string(),
+        found: clipped(&err),
     })
 }

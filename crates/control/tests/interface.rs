@@ -238,3 +238,12 @@ proptest! {
         prop_assert!(Reply::decode(&Request::Status, &message).is_err());
     }
 }
+
+#[test]
+fn of_what_is_no_call_little_is_quoted() {
+    let quoted = "\u{7f}".repeat(300);
+    let denial = control::Call::decode(format!("\"{quoted}\"").as_bytes()).unwrap_err();
+    let told = denial.to_string();
+    assert!(told.contains("invalid type: string"), "{told}");
+    assert!(told.chars().count() < 400, "{told}");
+}

@@ -180,7 +180,10 @@ fn a_signal_ends_it_where_the_terminal_takes_nothing() {
         while full.write(b" ").is_ok() {}
         top.types("/x");
         top.sends(Signal::SIGTERM);
-        assert_eq!(top.ends().signal(), Some(Signal::SIGTERM as i32));
+        let status = top.ends();
+        // The kernel may have made room for the little that restoring it takes.
+        let is_by_it = status.signal() == Some(Signal::SIGTERM as i32);
+        assert!(is_by_it || status.success(), "{status}");
         assert!(top.is_as_it_was());
     });
 }
