@@ -232,7 +232,7 @@ fn watched(ours: &Ours, _: &Path) -> Result<()> {
     let ran = [ran(&alone, before[0])?, ran(&watched, before[1])?];
     let shown = millis(processor_time(screen.top()?)?.saturating_sub(shown_before));
     let ratio = beside_them.median() / by_itself.median();
-    row("decision, nobody looks", "", &by_itself)?;
+    row("decision, unwatched", "", &by_itself)?;
     let what = format!("decision, {SUBSCRIBERS} subscribers and `top`");
     row(&what, "", &beside_them)?;
     row("  ratio of the medians", "1.05", format_args!("{ratio:.3}"))?;

@@ -359,23 +359,17 @@ fn simulate(root: &Path, arguments: Vec<OsString>) -> Result<()> {
 /// The arena's contests, in the same virtual machines as the scenarios.
 fn field(root: &Path, arguments: Vec<OsString>) -> Result<()> {
     tools::provide(root, FOR_MACHINES)?;
-    let mut command = [
-        "run",
-        "--release",
-        "--manifest-path",
-        "e2e/Cargo.toml",
-        "--",
-        "arena",
-    ]
-    .map(OsString::from)
-    .to_vec();
-    command.extend(arguments);
-    Chore::new("cargo", command).run("the arena", root)
+    let words = [vec!["arena".into()], arguments].concat();
+    in_machines(words).run("the arena", root)
+}
+
+fn e2e(root: &Path, arguments: Vec<OsString>, tally: &mut Tally) -> Result<()> {
+    in_machines(arguments).run_counted("scenarios in a virtual machine", root, tally)
 }
 
 /// `e2e` is a workspace of its own: what runs in the virtual machine is built
 /// otherwise.
-fn e2e(root: &Path, arguments: Vec<OsString>, tally: &mut Tally) -> Result<()> {
+fn in_machines(arguments: Vec<OsString>) -> Chore {
     let mut command = [
         "run",
         "--release",
@@ -386,7 +380,7 @@ fn e2e(root: &Path, arguments: Vec<OsString>, tally: &mut Tally) -> Result<()> {
     .map(OsString::from)
     .to_vec();
     command.extend(arguments);
-    Chore::new("cargo", command).run_counted("scenarios in a virtual machine", root, tally)
+    Chore::new("cargo", command)
 }
 
 /// The workspace's folder.

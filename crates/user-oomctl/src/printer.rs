@@ -148,3 +148,10 @@ fn how_it_is(status: &Status) -> String {
         status.pid, status.level, status.registered, status.killed, status.paused
     )
 }
+
+/// On one line, and without what a terminal would take for more than text: names are
+/// their processes' own.
+pub(crate) fn plain(text: &str) -> String {
+    let shown = |char: char| if char.is_control() { '?' } else { char };
+    text.chars().map(shown).collect()
+}

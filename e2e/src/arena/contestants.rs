@@ -1,4 +1,4 @@
-//! Who is compared, each started as its own packages and documentation do.
+//! The contestants, each started the way its own package or documentation starts it.
 
 /// What looks after the machine.
 #[derive(Clone, Copy, Debug)]

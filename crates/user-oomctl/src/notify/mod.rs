@@ -10,7 +10,7 @@ use nix::unistd::{Uid, geteuid};
 use self::desktop::Desktop;
 use crate::error::Error;
 use crate::places::DaemonPlaces;
-use crate::printer::AnswerPrinter;
+use crate::printer::{AnswerPrinter, plain};
 
 /// What a user is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,12 +120,6 @@ impl Notice {
             is_warning: event.what == EventKind::Forecast,
         })
     }
-}
-
-/// Names are their processes' own, and are shown on terminals.
-fn plain(text: &str) -> String {
-    let shown = |char: char| if char.is_control() { '?' } else { char };
-    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Paragraph, Row, Table, TableState};
 
 use super::state::{SAMPLES, Sample, Shown, Typing};
+use crate::printer::plain;
 
 const CURVES: u16 = 7;
 const EVENTS: u16 = 4;
@@ -275,10 +276,4 @@ fn foot_line(state: &Shown, palette: Palette) -> Line<'static> {
             Line::raw(format!("{HELP}  by {}{filter}", state.sort.name()))
         }
     }
-}
-
-/// On one line, and without what a terminal would take for more than text.
-fn plain(text: &str) -> String {
-    let shown = |char: char| if char.is_control() { '?' } else { char };
-    text.chars().map(shown).collect()
 }
