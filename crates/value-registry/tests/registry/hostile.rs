@@ -524,7 +524,7 @@ fn a_hundred_thousand_entries_are_read_in_bounded_steps_and_not_kept() {
     for pid in 1..=100_000_u32 {
         town.write(pid, "8");
     }
-    let notices = town.refresh();
+    let notices = town.refresh_all();
     let overflowed = notices.contains(&Notice::Overflow);
     let limit = Path::new("/proc/sys/fs/inotify/max_queued_events");
     let limit: usize = fs::read_to_string(limit).unwrap().trim().parse().unwrap();

@@ -151,7 +151,22 @@ impl Town {
         panic!("nothing was said in ten seconds");
     }
 
-    /// Refreshes until there is no more to read.
+    /// Refreshes until there is no more to read, a pass over all the files that
+    /// still has to rest included.
+    #[track_caller]
+    pub(crate) fn refresh_all(&mut self) -> Vec<Notice> {
+        let mut notices = self.refresh();
+        for _ in 0..500 {
+            if !self.registry.is_to_reread() {
+                return notices;
+            }
+            is_readable(&self.registry, PollTimeout::from(20_u8));
+            notices.extend(self.refresh());
+        }
+        panic!("not all was read in ten seconds");
+    }
+
+    /// Refreshes until there is no more to read at once.
     #[track_caller]
     pub(crate) fn refresh(&mut self) -> Vec<Notice> {
         self.refresh_while(|_| {})
