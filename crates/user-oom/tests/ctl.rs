@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use support::{Daemon, Process, Running, Stage, TOTAL_MIB, until};
+use support::{Daemon, HELD_MIB, Process, Running, Stage, TOTAL_MIB, until};
 
 const PLENTY: u64 = TOTAL_MIB / 2;
 /// At or below 10 % (400 MiB) it warns, and 12 % (480) is enough again.
@@ -196,15 +196,27 @@ fn varlinkctl_can_introspect_and_call_it() {
 }
 
 /// Two that hold as much, the cheaper of which would do; it is told once the
-/// table has been read with both.
+/// table has been read with both, and with all that they hold.
 fn two(stage: &Stage, daemon: &mut Daemon) -> [Process; 2] {
     let both = [9, 1].map(|value| registered(stage, daemon, value));
     until("both are candidates", || {
         let list = said(stage, &["list"]);
         let has = |value: &str| list.contains(value);
-        (has("= value 9") && has("= value 1")).then_some(())
+        let is_counted = has("= value 9") && has("= value 1");
+        let held = |process: &Process| held_mib(&list, process.pid());
+        let hold_all = both.iter().all(|process| held(process) >= HELD_MIB);
+        (is_counted && hold_all).then_some(())
     });
     both
+}
+
+/// What `list` says that `pid` holds: the column behind its name.
+fn held_mib(list: &str, pid: u32) -> u64 {
+    let rows = list.lines().map(str::split_whitespace);
+    let mut row = rows.map(|mut row| (row.next(), row.nth(1)));
+    let found = row.find(|row| row.0 == Some(&pid.to_string()));
+    let held = found.and_then(|row| row.1?.parse().ok());
+    held.unwrap_or(0)
 }
 
 #[test]
