@@ -13,7 +13,7 @@
 //!   choice and what others keep.
 //! - `cargo xtask walkthrough`: the walk-through on one's own machine.
 //! - `cargo xtask picture`: `docs/picture.svg` and the transcripts, from the
-//!   log of a run in a virtual machine.
+//!   log of a run in a virtual machine; and `docs/top.svg`.
 //!
 //! Each step prints its name and how long it took; the first one that fails
 //! ends the run and says how to repeat it. What a step needs beyond Rust and a
@@ -127,7 +127,8 @@ enum Task {
         with_try: bool,
     },
     /// docs/picture.svg and the transcripts in README.md and docs/walkthrough.md,
-    /// from the run that docs/walkthrough.log keeps
+    /// from the run that docs/walkthrough.log keeps; docs/top.svg, the screen of
+    /// `user-oomctl top`
     Picture {
         /// Repeat the run first, in a virtual machine, and keep its log
         #[arg(long, conflicts_with = "console")]
@@ -194,7 +195,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
             } else if let Some(console) = console {
                 pages::keep(&root, &console)?;
             }
-            pages::make(&root)
+            pages::make(&root)?;
+            screen(&root)
         }
     }
 }
@@ -254,6 +256,20 @@ fn check(root: &Path) -> Result<()> {
         .run("dependencies", root)?;
     Chore::new("shellcheck", scripts::find(root)?).run("shell scripts", root)?;
     invariants(root)
+}
+
+/// Draws docs/top.svg: a test compares it, and makes it where it is told to.
+fn screen(root: &Path) -> Result<()> {
+    let test = [
+        "test",
+        "--quiet",
+        "--package=user-oomctl",
+        "--lib",
+        "the_picture_in_the_documents_is_what_is_drawn",
+    ];
+    Chore::new("cargo", test)
+        .env("USER_OOM_MAKE_PICTURE", "1")
+        .run("docs/top.svg", root)
 }
 
 /// Compiles with the least Rust that the manifest promises, where that is

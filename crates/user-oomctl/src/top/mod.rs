@@ -6,6 +6,8 @@
 //! nothing for a while. A signal ends it then as well.
 
 mod draw;
+#[cfg(test)]
+mod picture;
 mod state;
 #[cfg(test)]
 mod tests;

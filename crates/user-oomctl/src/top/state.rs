@@ -80,7 +80,7 @@ pub(super) struct Shown {
     pub(super) typing: Option<(Typing, String)>,
     /// The leader of the unit that keys are for.
     selected: Option<u32>,
-    users: HashMap<u32, String>,
+    pub(super) users: HashMap<u32, String>,
     parents: HashMap<u32, u32>,
 }
 
