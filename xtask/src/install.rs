@@ -14,7 +14,10 @@ use anyhow::{Context, Result, ensure};
 use crate::chore::{Chore, say, step};
 
 const PROGRAMS: [&str; 3] = ["user-oom", "user-oomctl", "psi-monitor"];
-const UNITS: [&str; 2] = ["user-oom.service", "user-oom-psi-monitor.service"];
+
+/// The units of the machine, below the workspace, and those of each user's manager.
+const UNITS: &str = "dist/systemd";
+const UNITS_OF_USERS: &str = "dist/systemd/user";
 
 /// Where units have the programs before they are installed.
 const PREFIX_OF_UNITS: &str = "/usr/local/bin/";
@@ -53,6 +56,22 @@ impl Target {
             Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
             None => path.to_path_buf(),
         }
+    }
+
+    /// Whether it is where a distribution's own files are.
+    fn is_a_package(&self) -> bool {
+        self.prefix == Path::new("/usr")
+    }
+
+    /// `from`, in `folder`: below the prefix if that is relative.
+    fn file(&self, from: PathBuf, folder: &str, mode: u32) -> Installed {
+        let name = from.file_name().unwrap_or_default();
+        let to = self.prefix.join(folder).join(name);
+        Installed { from, to, mode }
+    }
+
+    fn all(&self, from: Vec<PathBuf>, folder: &str) -> impl Iterator<Item = Installed> {
+        (from.into_iter()).map(move |from| self.file(from, folder, 0o644))
     }
 
     fn configuration(&self) -> PathBuf {
@@ -138,10 +157,11 @@ fn place(root: &Path, target: &Target) -> Result<()> {
 /// The step that failed.
 pub(crate) fn uninstall(root: &Path, target: &Target) -> Result<()> {
     if target.is_this_machine() {
-        for unit in UNITS {
-            let stop = Chore::new("systemctl", ["disable", "--now", unit]);
+        for unit in listed(&root.join(UNITS), "service")? {
+            let name = unit.file_name().unwrap_or_default();
+            let stop = Chore::new("systemctl", [OsStr::new("disable"), "--now".as_ref(), name]);
             if !stop.succeeds(root) {
-                say(format_args!("{unit} was not enabled"))?;
+                say(format_args!("{} was not enabled", name.display()))?;
             }
         }
     }
@@ -166,47 +186,25 @@ pub(crate) fn uninstall(root: &Path, target: &Target) -> Result<()> {
 
 /// What is installed, from a tree that was built.
 fn files(root: &Path, target: &Target) -> Result<Vec<Installed>> {
-    let prefix = &target.prefix;
     let mut files = Vec::new();
-    let mut add = |from: PathBuf, to: &str, mode| {
-        let name = from.file_name().unwrap_or_default();
-        let to = prefix.join(to).join(name);
-        files.push(Installed { from, to, mode });
-    };
     for program in PROGRAMS {
-        add(root.join(BUILT).join(program), "bin", 0o755);
+        files.push(target.file(root.join(BUILT).join(program), "bin", 0o755));
     }
-    for unit in UNITS {
-        add(
-            root.join("dist/systemd").join(unit),
-            "lib/systemd/system",
-            0o644,
-        );
-    }
-    add(
-        root.join("dist/tmpfiles.d/user-oom.conf"),
-        "lib/tmpfiles.d",
-        0o644,
-    );
-    for set in listed(&root.join("dist/config"), "toml")? {
-        add(set, "share/user-oom", 0o644);
-    }
+    files.extend(settings(root, target)?);
     for document in ["README.md", "CHANGELOG.md", "SECURITY.md"] {
-        add(root.join(document), "share/doc/user-oom", 0o644);
+        files.push(target.file(root.join(document), "share/doc/user-oom", 0o644));
     }
     for document in ["md", "svg"] {
-        for document in listed(&root.join("docs"), document)? {
-            add(document, "share/doc/user-oom/docs", 0o644);
-        }
+        let documents = listed(&root.join("docs"), document)?;
+        files.extend(target.all(documents, "share/doc/user-oom/docs"));
     }
     let manual = root.join(MANUAL);
     for section in ["1", "5", "7", "8"] {
         let section = format!("man{section}");
-        for page in listed(&manual.join("man").join(&section), "")? {
-            add(page, &format!("share/man/{section}"), 0o644);
-        }
+        let pages = listed(&manual.join("man").join(&section), "")?;
+        files.extend(target.all(pages, &format!("share/man/{section}")));
     }
-    let zsh = match prefix == Path::new("/usr") {
+    let zsh = match target.is_a_package() {
         true => "share/zsh/vendor-completions",
         false => "share/zsh/site-functions",
     };
@@ -215,9 +213,27 @@ fn files(root: &Path, target: &Target) -> Result<Vec<Installed>> {
         ("zsh", zsh),
         ("fish", "share/fish/vendor_completions.d"),
     ] {
-        for script in listed(&manual.join(shell), "")? {
-            add(script, to, 0o644);
-        }
+        files.extend(target.all(listed(&manual.join(shell), "")?, to));
+    }
+    Ok(files)
+}
+
+/// What tells other programs about ours, and sets of rules: none of it is built.
+fn settings(root: &Path, target: &Target) -> Result<Vec<Installed>> {
+    // The bus reads no policy below /usr/local.
+    let policy = match target.is_a_package() {
+        true => "share/dbus-1/system.d",
+        false => "/etc/dbus-1/system.d",
+    };
+    let mut files = Vec::new();
+    for (from, extension, to) in [
+        (UNITS, "service", "lib/systemd/system"),
+        (UNITS_OF_USERS, "service", "lib/systemd/user"),
+        ("dist/dbus-1/system.d", "conf", policy),
+        ("dist/tmpfiles.d", "conf", "lib/tmpfiles.d"),
+        ("dist/config", "toml", "share/user-oom"),
+    ] {
+        files.extend(target.all(listed(&root.join(from), extension)?, to));
     }
     Ok(files)
 }
@@ -290,15 +306,56 @@ fn remove(path: &Path) -> Result<()> {
 mod tests {
     use std::path::Path;
 
-    use super::{Target, files, put, remove};
+    use super::{Target, files, put, remove, settings};
+
+    fn target(prefix: &str) -> Target {
+        Target {
+            prefix: prefix.into(),
+            destdir: None,
+        }
+    }
+
+    #[track_caller]
+    fn check_settings(prefix: &str, want: [&str; 4]) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let settings = settings(&root, &target(prefix)).expect("the tree can be listed");
+        for want in want {
+            assert!(
+                settings.iter().any(|file| file.to == Path::new(want)),
+                "{want} is not in {settings:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn units_and_policy_are_where_systemd_and_the_bus_look_for_them() {
+        check_settings(
+            "/usr",
+            [
+                "/usr/lib/systemd/system/user-oom-low-memory-monitor.service",
+                "/usr/lib/systemd/user/user-oom-notify.service",
+                "/usr/share/dbus-1/system.d/user-oom.conf",
+                "/usr/lib/tmpfiles.d/user-oom.conf",
+            ],
+        );
+        check_settings(
+            "/usr/local",
+            [
+                "/usr/local/lib/systemd/system/user-oom-low-memory-monitor.service",
+                "/usr/local/lib/systemd/user/user-oom-notify.service",
+                "/etc/dbus-1/system.d/user-oom.conf",
+                "/usr/local/lib/tmpfiles.d/user-oom.conf",
+            ],
+        );
+    }
 
     #[test]
     fn a_unit_names_the_programs_where_they_are_and_nothing_of_ours_is_left() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let machine = tempfile::tempdir().expect("a folder");
         let target = Target {
-            prefix: "/opt/oom".into(),
             destdir: Some(machine.path().to_path_buf()),
+            ..target("/opt/oom")
         };
         let unit = super::Installed {
             from: root.join("dist/systemd/user-oom.service"),
