@@ -62,6 +62,7 @@ const ROWS: [&[&str]; 3] = [
     &["knapsack", "oom-policy"],
     &[
         "config",
+        "containers",
         "control",
         "reaper",
         "journal",

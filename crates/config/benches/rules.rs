@@ -69,6 +69,9 @@ impl Subject for Made {
                 .for_each(each),
             Field::CommandLine => each(self.command_line.as_bytes()),
             Field::Environment => each(self.environment.as_bytes()),
+            Field::ContainerName => each(b"batch"),
+            Field::ContainerImage => each(b"docker.io/library/python:3.13"),
+            Field::ContainerLabel => each(b"com.docker.compose.service=batch"),
         }
     }
 

@@ -23,7 +23,7 @@ const REMEMBERED_BYTES: usize = 64 << 10;
 pub(crate) const CGROUP: &str = "cgroup";
 
 /// What a rule can look at.
-pub const CONDITIONS: [Keyword; 9] = [
+pub const CONDITIONS: [Keyword; 12] = [
     text("name"),
     text("exe"),
     text("cmdline"),
@@ -33,6 +33,9 @@ pub const CONDITIONS: [Keyword; 9] = [
     text("env"),
     text("parent"),
     text("ancestor"),
+    text("container-name"),
+    text("container-image"),
+    text("container-label"),
 ];
 
 /// What a rule can have killed together.
@@ -62,10 +65,19 @@ pub enum Field {
     CommandLine,
     /// `NAME=value`.
     Environment,
+    /// What its container is called.
+    ContainerName,
+    /// What its container was made of.
+    ContainerImage,
+    /// `KEY=value`, of its container.
+    ContainerLabel,
 }
 
+/// How many there are.
+const FIELDS: usize = 10;
+
 impl Field {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; FIELDS] = [
         Self::Name,
         Self::Executable,
         Self::Cgroup,
@@ -73,6 +85,9 @@ impl Field {
         Self::Ancestor,
         Self::CommandLine,
         Self::Environment,
+        Self::ContainerName,
+        Self::ContainerImage,
+        Self::ContainerLabel,
     ];
 
     fn key(self) -> &'static str {
@@ -84,6 +99,9 @@ impl Field {
             Self::Ancestor => "ancestor",
             Self::CommandLine => "cmdline",
             Self::Environment => "env",
+            Self::ContainerName => "container-name",
+            Self::ContainerImage => "container-image",
+            Self::ContainerLabel => "container-label",
         }
     }
 
@@ -105,7 +123,7 @@ pub trait Subject {
 #[derive(Debug, Default)]
 pub struct Rules {
     /// The patterns for each of [`Field::ALL`].
-    sets: [RegexSet; 7],
+    sets: [RegexSet; FIELDS],
     rules: Vec<Rule>,
 }
 
@@ -113,7 +131,7 @@ pub struct Rules {
 struct Rule {
     place: Arc<str>,
     /// Which pattern of each set is to match.
-    patterns: [Option<usize>; 7],
+    patterns: [Option<usize>; FIELDS],
     user: Option<User>,
     group: Option<Option<u32>>,
     has_matched: AtomicU32,
@@ -146,7 +164,7 @@ impl Rules {
         user: &dyn Fn(&str) -> Option<u32>,
         group: &dyn Fn(&str) -> Option<u32>,
     ) -> Result<Self, Mistakes> {
-        let mut patterns: [Vec<String>; 7] = Default::default();
+        let mut patterns: [Vec<String>; FIELDS] = Default::default();
         let mut problems = Vec::new();
         let number = |account, name: &str| {
             let found = match account {
@@ -159,7 +177,7 @@ impl Rules {
         for text in texts {
             let mut rule = Rule {
                 place: text.mark.to_string().into(),
-                patterns: [None; 7],
+                patterns: [None; FIELDS],
                 user: None,
                 group: None,
                 has_matched: AtomicU32::new(0),
@@ -196,7 +214,7 @@ impl Rules {
         if !problems.is_empty() {
             return Err(Mistakes(problems));
         }
-        let mut sets: [RegexSet; 7] = Default::default();
+        let mut sets: [RegexSet; FIELDS] = Default::default();
         for (set, patterns) in sets.iter_mut().zip(&patterns) {
             let built = RegexSetBuilder::new(patterns)
                 .size_limit(PATTERNS_BYTES)
@@ -218,7 +236,7 @@ impl Rules {
     /// Which is the first that matches. What rules ask about is read as they ask,
     /// each field once.
     pub fn first_match(&self, subject: &mut dyn Subject) -> Option<usize> {
-        let mut matched: [Option<Vec<bool>>; 7] = Default::default();
+        let mut matched: [Option<Vec<bool>>; FIELDS] = Default::default();
         let found = self.rules.iter().position(|rule| {
             rule.is_owner(subject)
                 && rule.patterns.iter().enumerate().all(|(index, pattern)| {
@@ -408,6 +426,20 @@ mod tests {
         check("env = '^WANDB='", environment(), true);
         check("env = '^A=1W'", environment(), false);
         check("name = '^微信$'", with(Field::Name, &["微信"]), true);
+        let labels = || with(Field::ContainerLabel, &["tier=db", "a.b/c=x y"]);
+        check("container-label = '^tier=db$'", labels(), true);
+        check("container-label = '^tier='", labels(), true);
+        check("container-label = '^db'", labels(), false);
+        check(
+            "container-image = '/postgres:'",
+            with(Field::ContainerImage, &["docker.io/library/postgres:16"]),
+            true,
+        );
+        check(
+            "container-name = '^web-[0-9]+$'",
+            with(Field::ContainerName, &["web-12"]),
+            true,
+        );
     }
 
     #[test]

@@ -101,16 +101,10 @@ fn container(path: &[u8]) -> Option<&[u8]> {
 /// containerd and CRI-O (so Kubernetes) name it after its id, LXC and
 /// systemd-nspawn after its name. Their monitors (`conmon`) are outside.
 fn is_container(above: &[u8], name: &[u8]) -> bool {
-    let scope = name.strip_suffix(b".scope");
-    let id = scope.unwrap_or(name);
-    if let Some((prefix, id)) = id.split_last_chunk::<64>() {
-        let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        let is_monitor = prefix.ends_with(b"conmon-");
-        let is_apart = prefix.is_empty() || prefix.ends_with(b"-") || prefix.ends_with(b":");
-        if is_apart && !is_monitor && id.iter().all(is_hex) {
-            return true;
-        }
+    if container_id(name).is_some() {
+        return true;
     }
+    let scope = name.strip_suffix(b".scope");
     let is_below = |parent: &[u8]| above.ends_with(parent) && !name.is_empty();
     let is_machine = scope.is_some_and(|scope| {
         scope.starts_with(b"machine-") && !scope.starts_with(br"machine-qemu\x2d")
@@ -120,6 +114,50 @@ fn is_container(above: &[u8], name: &[u8]) -> bool {
         || name.starts_with(b"lxc.payload.")
         || is_below(b"/lxc/")
         || is_below(b"/lxc.payload/")
+}
+
+/// The id of the container whose cgroup is called `name`.
+fn container_id(name: &[u8]) -> Option<&[u8; 64]> {
+    let name = name.strip_suffix(b".scope").unwrap_or(name);
+    let (prefix, id) = name.split_last_chunk::<64>()?;
+    let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_monitor = prefix.ends_with(b"conmon-");
+    let is_apart = prefix.is_empty() || prefix.ends_with(b"-") || prefix.ends_with(b":");
+    (is_apart && !is_monitor && id.iter().all(is_hex)).then_some(id)
+}
+
+/// A container of this machine's, as the cgroup of what runs in it names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerCgroup {
+    /// Its path.
+    pub path: Box<[u8]>,
+    /// What the runtime calls it.
+    pub id: [u8; 64],
+}
+
+/// The container that the process with these lines is in: the outermost that has
+/// an id, for what is inside is for the container to name. `None` where a user's
+/// own service manager runs it: below that a user can name what it likes.
+pub(crate) fn outermost_container(lines: &[u8]) -> Option<ContainerCgroup> {
+    let of_line = |line: &[u8]| {
+        let path = line.splitn(3, |&byte| byte == b':').nth(2)?;
+        let mut end = 0;
+        for name in path.split(|&byte| byte == b'/') {
+            end += name.len();
+            if name.starts_with(b"user@") && name.ends_with(b".service") {
+                return None;
+            }
+            if let Some(id) = container_id(name) {
+                return Some(ContainerCgroup {
+                    path: path[..end].into(),
+                    id: *id,
+                });
+            }
+            end += 1;
+        }
+        None
+    };
+    lines.split(|&byte| byte == b'\n').find_map(of_line)
 }
 
 /// A process without a unit has the number of its session, at most 31 bits
@@ -248,6 +286,37 @@ mod tests {
         check(&line("/lxc.monitor.web"), None);
         check(&line("/lxc"), None);
         check(&line("/docker/IDf"), None);
+    }
+
+    #[test]
+    fn the_outermost_container_counts_and_none_of_a_users() {
+        let inner = ID.replace('8', "9");
+        let found = |path: &str| {
+            let lines = format!("3:cpu:/\n0::{}\n", path.replace("ID", ID));
+            outermost_container(lines.as_bytes())
+                .map(|found| (String::from_utf8(found.path.into()).unwrap(), found.id))
+        };
+        let check = |path: &str, want: &str| {
+            let id = *ID.as_bytes().first_chunk::<64>().unwrap();
+            assert_eq!(found(path), Some((want.replace("ID", ID), id)), "{path}");
+        };
+        check(
+            "/system.slice/docker-ID.scope",
+            "/system.slice/docker-ID.scope",
+        );
+        check(
+            "/machine.slice/libpod-ID.scope/container",
+            "/machine.slice/libpod-ID.scope",
+        );
+        check(&format!("/docker/ID/docker/{inner}"), "/docker/ID");
+        check(
+            "/kubepods.slice/kubepods-pod12.slice/cri-containerd-ID.scope",
+            "/kubepods.slice/kubepods-pod12.slice/cri-containerd-ID.scope",
+        );
+        assert_eq!(found("/machine.slice/libpod-conmon-ID.scope"), None);
+        assert_eq!(found("/lxc/web"), None);
+        let of_user = "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope";
+        assert_eq!(found(of_user), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rustix::param::clock_ticks_per_second;
 
 use crate::process::{Correction, Hangup, IDENTITY_READS, Labelling, Owner, Ties};
 use crate::share::OwnShare;
-use crate::survey::{Finding, Identity, Inquiry, Survey, What};
+use crate::survey::{Finding, Identity, Inquiry, Labelled, Survey, What};
 use crate::table::ProcessTable;
 
 /// So many processes at a time are asked again what cgroup they are in: some 50 µs
@@ -172,6 +172,16 @@ impl ProcessTable {
         }
     }
 
+    /// Has asked again which rule matches what is labelled for now, which keeps
+    /// that label until then.
+    pub fn await_labels_again(&mut self) {
+        for kept in &mut self.kept {
+            if kept.label == Labelling::ForNow {
+                kept.label = Labelling::Due;
+            }
+        }
+    }
+
     /// Whether it is still to be found which rule matches a process of which that
     /// can be.
     #[must_use]
@@ -230,11 +240,14 @@ impl ProcessTable {
                 self.note_shared(index, nameless);
                 self.find_sharers();
             }
-            Finding::Label => {
+            Finding::Label(labelled) => {
                 let kept = &mut self.kept[index];
                 // Else it is another program by now.
                 if kept.label == Labelling::Asked {
-                    kept.label = Labelling::Known;
+                    kept.label = match labelled {
+                        Labelled::ForGood => Labelling::Known,
+                        Labelled::ForNow => Labelling::ForNow,
+                    };
                     return Some((&self.processes[index], &mut kept.dossier));
                 }
             }

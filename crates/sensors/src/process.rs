@@ -110,6 +110,8 @@ pub(crate) enum Labelling {
     Due,
     /// It was asked for, and no answer has come.
     Asked,
+    /// What there is for now.
+    ForNow,
     /// All.
     Known,
 }

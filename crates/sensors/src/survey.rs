@@ -28,7 +28,10 @@ use procfs::process::Process;
 use rustix::fs::{AtFlags, CWD, RawDir, StatxFlags, readlink, readlinkat_raw, statx};
 use rustix::io::pread;
 
-use crate::cgroup::{Grouping, hash, line_names_unit, service_of_line, unit_of_line};
+use crate::cgroup::{
+    ContainerCgroup, Grouping, hash, line_names_unit, outermost_container, service_of_line,
+    unit_of_line,
+};
 use crate::file::for_each_line;
 use crate::number::decimal;
 use crate::pid_files::Stat;
@@ -111,14 +114,32 @@ pub(crate) enum Finding {
         is_same: bool,
     },
     /// What is found is not ours to keep.
-    Label,
+    Label(Labelled),
+}
+
+/// What is known of a process's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labelled {
+    /// All.
+    ForGood,
+    /// What rules look at was not all there: it is to be found again later, by
+    /// [`ProcessTable::await_labels_again`].
+    ///
+    /// [`ProcessTable::await_labels_again`]: crate::ProcessTable::await_labels_again
+    ForNow,
 }
 
 impl Survey {
     /// Whether it is the answer to [`What::Label`].
     #[must_use]
     pub fn is_label(&self) -> bool {
-        matches!(self.found, Finding::Label)
+        matches!(self.found, Finding::Label(_))
+    }
+
+    /// Whether it is one that is to be asked for again.
+    #[must_use]
+    pub fn is_label_for_now(&self) -> bool {
+        matches!(self.found, Finding::Label(Labelled::ForNow))
     }
 
     /// The command line that was found, and of which process.
@@ -265,17 +286,21 @@ pub fn survey(
 ///
 /// May wait for ever.
 #[must_use]
-pub fn portray(root: &Path, request: &Inquiry, look: &mut dyn FnMut(&Portrait<'_>)) -> Survey {
+pub fn portray(
+    root: &Path,
+    request: &Inquiry,
+    look: &mut dyn FnMut(&Portrait<'_>) -> Labelled,
+) -> Survey {
     let id = request.id;
     let process = Process::new_with_root(root.join(id.pid.to_string())).ok();
     let found = process.and_then(|process| {
         let stat = stat(&process).filter(|stat| stat.start_ticks == id.start_ticks)?;
-        look(&Portrait {
+        let labelled = look(&Portrait {
             root,
             process: &process,
             stat: &stat,
         });
-        Some(Finding::Label)
+        Some(Finding::Label(labelled))
     });
     Survey {
         id,
@@ -334,6 +359,20 @@ impl Portrait<'_> {
         self.text("cgroup")
     }
 
+    /// The container that it is in, by its cgroup. Its own to choose where it may
+    /// make cgroups: see [`Self::container_of`].
+    #[must_use]
+    pub fn container(&self) -> Option<ContainerCgroup> {
+        outermost_container(&self.cgroups())
+    }
+
+    /// The same of the process `pid`.
+    #[must_use]
+    pub fn container_of(&self, pid: u32) -> Option<ContainerCgroup> {
+        let process = Process::new_with_root(self.root.join(pid.to_string())).ok()?;
+        outermost_container(&text_of(&process, "cgroup"))
+    }
+
     /// Its real user and group, and its other groups.
     #[must_use]
     pub fn credentials(&self) -> Option<(u32, u32, Vec<u32>)> {
@@ -359,15 +398,19 @@ impl Portrait<'_> {
     }
 
     fn text(&self, file: &str) -> Vec<u8> {
-        let mut text = Vec::new();
-        if let Ok(file) = self.process.open_relative(file) {
-            // What came before an error is not all of it.
-            if file.take(ENVIRONMENT_BYTES).read_to_end(&mut text).is_err() {
-                text.clear();
-            }
-        }
-        text
+        text_of(self.process, file)
     }
+}
+
+fn text_of(process: &Process, file: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    if let Ok(file) = process.open_relative(file) {
+        // What came before an error is not all of it.
+        if file.take(ENVIRONMENT_BYTES).read_to_end(&mut text).is_err() {
+            text.clear();
+        }
+    }
+    text
 }
 
 fn look(

@@ -271,6 +271,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 
+    /// Ask the container runtime that listens here, which has to be root's, what
+    /// rules say of containers; asked only if there are such rules [default:
+    /// /run/docker.sock and /run/podman/podman.sock]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) container_socket: Option<PathBuf>,
+
     /// Keep a journal of each decision and what led to it in this directory, for
     /// `--replay` [default: /var/lib/user-oom/journal as root, without --meminfo]
     #[arg(long, value_name = "DIR|off")]

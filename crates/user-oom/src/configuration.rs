@@ -443,6 +443,8 @@ const RULES: &str = r#"
 # - name, cmdline, env, parent, ancestor: a regular expression; env is looked for
 #   in each `NAME=value`, parent and ancestor in names
 # - exe, cgroup: a pattern for the whole path; `*` stops at `/`, `**` does not
+# - container-name, container-image, container-label: a regular expression; the
+#   last is looked for in each `KEY=VALUE`. Root's container runtimes are asked
 # - user: a name, a number, or `@group` for who is in that group; group: the
 #   process's own
 #

@@ -13,6 +13,7 @@ mod classify;
 mod clerk;
 mod commands;
 mod configuration;
+mod container_facts;
 mod daemon;
 mod enrol;
 mod error;

@@ -6,17 +6,19 @@
 //! the process table.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use config::{Field, Keyword, Kind, Mistakes, Position, RuleText, Rules, Setting, Subject, Value};
+use containers::Container;
 use nix::unistd::{Group, User};
 use oom_policy::{
     CommandLabel, FirstSignal, Gain, GroupBy, KilledWith, Label, Name, PauseWord, Preference,
     Process, Protection,
 };
-use sensors::Portrait;
+use sensors::{Labelled, Portrait};
 
 use crate::arguments::{seconds, value};
+use crate::container_facts::ContainerFacts;
 use crate::rule_command::RuleCommand;
 
 /// What a rule can say.
@@ -61,13 +63,26 @@ pub(crate) struct Edition {
 }
 
 impl Edition {
-    /// What the first rule that matches says. On the surveyor's thread.
-    pub(crate) fn label(&self, portrait: &Portrait<'_>) -> Label {
-        let mut label = self.rulebook.label(portrait);
+    /// What the first rule that matches says, as far as `facts` are known. On the
+    /// surveyor's thread.
+    pub(crate) fn label(
+        &self,
+        portrait: &Portrait<'_>,
+        facts: &Mutex<ContainerFacts>,
+    ) -> (Label, Labelled) {
+        let mut sitter = Sitter {
+            portrait,
+            credentials: None,
+            facts,
+            edition: self.number,
+            container: None,
+        };
+        let mut label = self.rulebook.label_of(&mut sitter);
         if let Some(command) = &mut label.command {
             command.edition = self.number;
         }
-        label
+        let labelled = sitter.container.map(|(_, labelled)| labelled);
+        (label, labelled.unwrap_or(Labelled::ForGood))
     }
 
     /// What the rule that `label` is of has run; `None` where that was another
@@ -142,14 +157,6 @@ impl Rulebook {
     /// Whether any has a command.
     pub(crate) fn has_commands(&self) -> bool {
         self.commands.iter().any(Option::is_some)
-    }
-
-    /// As [`Edition::label`], but for the edition.
-    pub(crate) fn label(&self, portrait: &Portrait<'_>) -> Label {
-        self.label_of(&mut Sitter {
-            portrait,
-            credentials: None,
-        })
     }
 
     fn label_of(&self, subject: &mut dyn Subject) -> Label {
@@ -332,6 +339,21 @@ pub(crate) fn apply(process: &mut Process, parent_rule: u16, age_millis: u64) {
 struct Sitter<'a> {
     portrait: &'a Portrait<'a>,
     credentials: Option<(u32, u32, Vec<u32>)>,
+    facts: &'a Mutex<ContainerFacts>,
+    edition: u32,
+    /// The container that it is in, once that was asked for.
+    container: Option<(Option<Arc<Container>>, Labelled)>,
+}
+
+impl Sitter<'_> {
+    fn container(&mut self) -> Option<&Container> {
+        let (portrait, facts, edition) = (self.portrait, self.facts, self.edition);
+        let (container, _) = self.container.get_or_insert_with(|| {
+            let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+            facts.of(portrait, edition)
+        });
+        container.as_deref()
+    }
 }
 
 impl Subject for Sitter<'_> {
@@ -361,6 +383,22 @@ impl Subject for Sitter<'_> {
             Field::Environment => {
                 for variable in self.portrait.environment().split(|byte| *byte == 0) {
                     each(variable);
+                }
+            }
+            Field::ContainerName => {
+                if let Some(container) = self.container() {
+                    each(container.name.as_bytes());
+                }
+            }
+            Field::ContainerImage => {
+                if let Some(container) = self.container() {
+                    each(container.image.as_bytes());
+                }
+            }
+            Field::ContainerLabel => {
+                let container = self.container();
+                for label in container.into_iter().flat_map(|it| &it.labels) {
+                    each(label.as_bytes());
                 }
             }
         }
@@ -550,7 +588,10 @@ mod tests {
                 Field::Parent => each(ancestors.next().unwrap_or_default().as_bytes()),
                 Field::Ancestor => ancestors.for_each(|name| each(name.as_bytes())),
                 Field::CommandLine => each(command_line.as_bytes()),
-                Field::Environment => {}
+                Field::Environment
+                | Field::ContainerName
+                | Field::ContainerImage
+                | Field::ContainerLabel => {}
             }
         }
 

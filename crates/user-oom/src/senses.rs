@@ -231,6 +231,7 @@ impl Senses {
         if let Some(unanswered) = unanswered {
             scribe.note(log::Level::Warn, unanswered);
         }
+        self.to_label |= self.surveyor.ask_again_for_labels(now, &mut self.table);
         self.ask(is_quiet, memory);
     }
 
@@ -441,6 +442,7 @@ mod tests {
 
     use super::*;
     use crate::classify::Programs;
+    use crate::container_facts::{ContainerFacts, DEADLINE};
     use crate::memory::Beside;
     use crate::stand_in::{Waiter, root};
     use crate::surveyor::read;
@@ -467,6 +469,8 @@ mod tests {
             Programs::new(),
             Scopes::default(),
             Arc::default(),
+            ContainerFacts::new(Vec::new(), folder.path().to_owned(), DEADLINE),
+            |said| panic!("{said}"),
         );
         let surveyor = Surveyor::spawn(
             Arc::new(move |request| {

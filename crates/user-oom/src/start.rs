@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,7 @@ use crate::arguments::{Arguments, ScopeWish, Source};
 use crate::classify::{Classifier, Programs};
 use crate::clerk::{self, Clerk, ClerkError, Plans};
 use crate::configuration::{Configuration, ScopeEntry};
+use crate::container_facts::{self, ContainerFacts};
 use crate::daemon::{Daemon, LoopState, OnHangup, OtherScope, Planning, StatusLine, room_for};
 use crate::enrol::Enroller;
 use crate::error::{Error, system};
@@ -60,6 +61,7 @@ use crate::tell::hook::{self, Hooks};
 use crate::tell::lane::{Desk, Lane};
 use crate::tell::main_log;
 use crate::tell::page::{self, Introduction, Page};
+use crate::tell::record::Record;
 use crate::tell::scribe::{self, Scribe};
 use crate::tell::syslog::Syslog;
 use crate::turns::Turns;
@@ -181,6 +183,7 @@ pub(crate) fn daemon(
         .collect();
     let lane = desk.lane(scribe::OUTCOMES);
     let mut starter = CommandStarter::new(executable(), lane);
+    let containers_lane = Mutex::new(desk.lane(container_facts::LINES));
     let commands = starter.start_for(&configuration.rulebook);
     let mut scribe = Scribe::spawn(desk, hooks, page(syslog, cgroups()));
     main_log::hand_over(|level, text| scribe.note(level, text));
@@ -229,6 +232,13 @@ pub(crate) fn daemon(
         Programs::new(),
         scopes,
         Arc::clone(&current),
+        container_facts(arguments, container_facts::DEADLINE),
+        move |said| {
+            let mut lane = containers_lane
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            lane.tell(Record::Note(log::Level::Warn, said.into_boxed_str()));
+        },
     );
     let surveyor = Surveyor::spawn(read, edition);
     let latest = Arc::new(Mutex::new(settings.clone()));
@@ -654,7 +664,13 @@ pub(crate) fn matches(configuration: &Configuration) -> Result<String, Error> {
     let mut table = ProcessTable::new(root.clone(), room_for(0));
     scan(&mut table, Depth::Fast)?;
     let mut list = String::from("\n# Rules: the first that matches counts.\n");
-    for (place, pids) in surveyor::matches(root.path(), rulebook, table.processes()) {
+    let facts = container_facts(&configuration.arguments, container_facts::PATIENT_DEADLINE);
+    let edition = Edition {
+        number: 0,
+        rulebook: Arc::clone(rulebook),
+    };
+    let (matched, remarks) = surveyor::matches(root.path(), &edition, table.processes(), facts);
+    for (place, pids) in matched {
         let shown: Vec<_> = pids.iter().take(8).map(ToString::to_string).collect();
         let more = if shown.len() < pids.len() {
             ", …"
@@ -667,10 +683,19 @@ pub(crate) fn matches(configuration: &Configuration) -> Result<String, Error> {
         };
         let _ = writeln!(list, "# {place} matches {pids}");
     }
-    for remark in &rulebook.remarks {
+    for remark in rulebook.remarks.iter().chain(&remarks) {
         let _ = writeln!(list, "# {remark}");
     }
     Ok(list)
+}
+
+/// What is known of containers: nothing yet.
+fn container_facts(arguments: &Arguments, deadline: Duration) -> ContainerFacts {
+    let sockets = match &arguments.container_socket {
+        Some(socket) => vec![socket.clone()],
+        None => containers::default_sockets(),
+    };
+    ContainerFacts::new(sockets, PathBuf::from("/"), deadline)
 }
 
 /// Whether a daemon could start with `configuration` on this machine now.

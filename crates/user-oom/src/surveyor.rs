@@ -26,6 +26,7 @@ use sensors::{CommandLine, Depth, Executable, Inquiry, ProcessTable, Scopes, Sur
 
 use crate::classify::{Classifier, Program, Programs};
 use crate::commands::Commands;
+use crate::container_facts::ContainerFacts;
 use crate::rulebook::{Edition, Rulebook};
 
 /// How long the first decision waits for what is known of the processes. 3000
@@ -35,6 +36,9 @@ const FIRST_LOOK: Duration = Duration::from_millis(600);
 const QUEUE: usize = 64;
 /// What reading and taking apart one file needs.
 const STACK_BYTES: usize = 128 * 1024;
+/// Labels that depend on what a container runtime did not say yet are found anew
+/// after so long.
+const LABEL_AGAIN: Duration = Duration::from_secs(1);
 /// So many threads may be left behind.
 const LEFT_BEHIND: u32 = 4;
 /// An identity takes some 50 µs, and waits for locks of the kernel's alone.
@@ -59,14 +63,18 @@ pub(crate) struct Surveyed {
 }
 
 /// Reads below `root`, where procfs is, and labels by the rules that `current`
-/// has. `scopes`: what is guarded.
+/// has, and by what is known of containers. `scopes`: what is guarded. `say`: where
+/// that is told which a person should know.
 pub(crate) fn read(
     root: &Path,
     programs: Programs,
     scopes: Scopes,
     current: Arc<Mutex<Edition>>,
+    facts: ContainerFacts,
+    say: impl Fn(String) + Send + Sync + 'static,
 ) -> Arc<Read> {
     let root = root.to_owned();
+    let facts = Mutex::new(facts);
     Arc::new(move |request| {
         let (mut program, mut label) = (Program::default(), Label::default());
         if request.what == What::Label {
@@ -74,8 +82,13 @@ pub(crate) fn read(
             let edition = current.lock().unwrap_or_else(PoisonError::into_inner);
             let edition = Edition::clone(&edition);
             let survey = sensors::portray(&root, request, &mut |portrait| {
-                label = edition.label(portrait);
+                let labelled;
+                (label, labelled) = edition.label(portrait, &facts);
+                labelled
             });
+            let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+            facts.take_remarks().into_iter().for_each(&say);
+            drop(facts);
             return Surveyed {
                 survey,
                 program,
@@ -102,15 +115,21 @@ pub(crate) fn read(
     })
 }
 
-/// Where each rule of `rulebook` stands, and which of `processes` it matches.
-/// May wait for ever; for a command that a person waits for.
+/// Where a rule stands, and the pids of what it matches.
+type Matched = (Arc<str>, Vec<u32>);
+
+/// Where each rule of `edition` stands, and which of `processes` it matches; and
+/// what there is to say of containers. May wait for ever; for a command that a
+/// person waits for.
 pub(crate) fn matches(
     root: &Path,
-    rulebook: &Rulebook,
+    edition: &Edition,
     processes: &[Seen],
-) -> Vec<(Arc<str>, Vec<u32>)> {
-    let mut matched: Vec<_> = rulebook
-        .places()
+    facts: ContainerFacts,
+) -> (Vec<Matched>, Vec<String>) {
+    let facts = Mutex::new(facts);
+    let places = edition.rulebook.places();
+    let mut matched: Vec<Matched> = places
         .map(|place| (Arc::clone(place), Vec::new()))
         .collect();
     for process in processes.iter().filter(|process| !process.is_kernel_thread) {
@@ -121,13 +140,16 @@ pub(crate) fn matches(
         };
         // What is gone is matched by none.
         let _ = sensors::portray(root, &request, &mut |portrait| {
-            let rule = usize::from(rulebook.label(portrait).rule);
+            let (label, labelled) = edition.label(portrait, &facts);
+            let rule = usize::from(label.rule);
             if let Some((_, pids)) = rule.checked_sub(1).and_then(|rule| matched.get_mut(rule)) {
                 pids.push(process.id.pid);
             }
+            labelled
         });
     }
-    matched
+    let facts = facts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (matched, { facts }.take_remarks())
 }
 
 /// The loop's side of it.
@@ -145,6 +167,8 @@ pub(crate) struct Surveyor {
     is_shareds_turn: bool,
     commands: Commands,
     edition: Edition,
+    /// When the first of the labels came that are for now.
+    for_now_since: Option<Moment>,
 }
 
 /// A request that was not answered, as it is told.
@@ -192,6 +216,7 @@ impl Surveyor {
             is_shareds_turn: false,
             commands: Commands::new(),
             edition,
+            for_now_since: None,
         }
     }
 
@@ -247,6 +272,9 @@ impl Surveyor {
                 // be.
                 continue;
             }
+            if answer.survey.is_label_for_now() {
+                self.for_now_since.get_or_insert(now);
+            }
             self.commands.learn(&answer.survey);
             match table.apply(&answer.survey) {
                 Some((_, dossier)) if answer.survey.is_label() => dossier.label = answer.label,
@@ -300,6 +328,17 @@ impl Surveyor {
     /// are rules; whether all were asked about.
     pub(crate) fn ask_for_labels(&mut self, table: &mut ProcessTable) -> bool {
         self.edition.rulebook.is_empty() || table.ask_for_labels(&mut |request| self.ask(request))
+    }
+
+    /// Has asked again for labels that were for now, once a second; whether there
+    /// were any.
+    pub(crate) fn ask_again_for_labels(&mut self, now: Moment, table: &mut ProcessTable) -> bool {
+        let is_time = |since: &mut Moment| LABEL_AGAIN <= now.since(*since);
+        let is_any = self.for_now_since.take_if(is_time).is_some();
+        if is_any {
+            table.await_labels_again();
+        }
+        is_any
     }
 
     /// Has measured what is due of `table`, where there is room, and once all are
