@@ -1,15 +1,25 @@
 //! `/proc/<pid>/cgroup`, proc_pid_cgroup(5): which of systemd's units, or which
 //! container, a process belongs to.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use model::SessionId;
+
+/// Where systemd keeps the files of units that were started without one that is
+/// installed, systemd.unit(5).
+pub(crate) const TRANSIENT_UNITS: &str = "/run/systemd/transient";
 
 /// Where systemd or a container's runtime keeps a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grouping {
     /// Its container, or else its leaf cgroup.
     pub(crate) session: SessionId,
-    /// Whether that is under `user.slice`, a login session or a service of a
-    /// user's own, or a container: it is not a service of the machine.
+    /// Whether it is not a service of the machine: a container; a scope, which
+    /// somebody made for a job; anything in a slice that is not systemd's own,
+    /// so in `user.slice` (a login session, a service of a user's own).
+    /// [`is_transient`] tells of one kind more.
     pub(crate) login: bool,
 }
 
@@ -32,18 +42,24 @@ pub(crate) fn unit_of_line(line: &[u8]) -> Option<Grouping> {
     let path = unit_path_of_line(line)?;
     Some(Grouping {
         session: hashed(path),
-        login: path
-            .split(|&byte| byte == b'/')
-            .any(|name| name == b"user.slice"),
+        login: !is_machines_own(path),
     })
+}
+
+/// Whether one line of the file says that the process is in a service that was
+/// started as `systemd-run` does, which has its file in the directory `transient`
+/// ([`TRANSIENT_UNITS`]), not in one that is installed; `None` where it says
+/// nothing of units.
+pub(crate) fn is_transient(line: &[u8], transient: &Path) -> Option<bool> {
+    let name = innermost_unit(unit_path_of_line(line)?)?;
+    let is_service = name.ends_with(b".service");
+    Some(is_service && transient.join(OsStr::from_bytes(name)).exists())
 }
 
 /// Whether one line of the file says that the process is in the unit `name`, and
 /// in none within that; `None` where it says nothing of units.
 pub(crate) fn line_names_unit(line: &[u8], name: &[u8]) -> Option<bool> {
-    let path = unit_path_of_line(line)?;
-    let mut names = path.rsplit(|&byte| byte == b'/');
-    Some(names.find_map(unit_name) == Some(name))
+    Some(innermost_unit(unit_path_of_line(line)?) == Some(name))
 }
 
 /// What tells the service from others that the line says the process is in, in one
@@ -69,6 +85,30 @@ pub(crate) fn unit_name(name: &[u8]) -> Option<&[u8]> {
         .iter()
         .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
         .then_some(name)
+}
+
+fn innermost_unit(path: &[u8]) -> Option<&[u8]> {
+    path.rsplit(|&byte| byte == b'/').find_map(unit_name)
+}
+
+/// Whether the unit that `path` leads to is of the machine's own: of systemd's
+/// slices for services and for virtual machines, and no scope but that of a
+/// virtual machine or of a container's monitor.
+fn is_machines_own(path: &[u8]) -> bool {
+    let mut names = path
+        .split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty());
+    let is_kept = |scope: &[u8]| {
+        let holds = |part: &[u8]| scope.windows(part.len()).any(|window| window == part);
+        scope.starts_with(b"machine-") || holds(b"conmon-")
+    };
+    match names.next() {
+        Some(b"init.scope") => true,
+        Some(b"system.slice" | b"machine.slice") => {
+            innermost_unit(path).is_none_or(|unit| !unit.ends_with(b".scope") || is_kept(unit))
+        }
+        _ => false,
+    }
 }
 
 /// The path that a line of the file names, where that holds a unit.
@@ -191,7 +231,38 @@ mod tests {
             Some(true),
         );
         check("0::/system.slice/ssh.service", Some(false));
+        check(
+            "0::/system.slice/system-getty.slice/getty@tty1.service",
+            Some(false),
+        );
         check("0::/init.scope", Some(false));
+    }
+
+    #[test]
+    fn an_administrators_scopes_and_slices_are_no_services_of_the_machine() {
+        check("0::/system.slice/run-r0a1b.scope", Some(true));
+        check(
+            "0::/system.slice/slurmstepd.scope/job_7/step_0/slurm",
+            Some(true),
+        );
+        check("0::/batch.slice/nightly.service", Some(true));
+        check("0::/batch.slice", Some(true));
+        check(
+            "1:name=systemd:/batch.slice/batch-big.slice/job.service",
+            Some(true),
+        );
+    }
+
+    #[test]
+    fn a_service_that_is_not_installed_has_its_file_among_the_transient_ones() {
+        let folder = tempfile::TempDir::new().unwrap();
+        std::fs::write(folder.path().join("run-u5.service"), "").unwrap();
+        let is = |line: &str| is_transient(line.as_bytes(), folder.path());
+        assert_eq!(is("0::/system.slice/run-u5.service"), Some(true));
+        assert_eq!(is("0::/system.slice/run-u5.service/worker"), Some(true));
+        assert_eq!(is("0::/system.slice/run-u6.service"), Some(false));
+        assert_eq!(is("0::/system.slice"), Some(false));
+        assert_eq!(is("0::/"), None);
     }
 
     #[test]

@@ -666,6 +666,14 @@ pub const ALL: &[Scenario] = &[
     minutes(
         5,
         scenario!(
+            service::restarted_while_a_victim_is_pending_it_kills_that_and_no_other,
+            SYSTEM,
+            alone
+        ),
+    ),
+    minutes(
+        5,
+        scenario!(
             service::stopped_while_a_unit_is_frozen_it_lets_it_go,
             SYSTEM,
             alone

@@ -34,6 +34,10 @@ impl Unit {
     }
 
     fn role(name: &'static str, words: &[&str]) -> Result<Self> {
+        Self::start(name, &[&["/init", "role"], words].concat())
+    }
+
+    fn start(name: &'static str, command: &[&str]) -> Result<Self> {
         let input = format!("StandardInput=file:{OPEN}");
         let unit = [
             "systemd-run",
@@ -43,7 +47,7 @@ impl Unit {
             "--property",
             &input,
         ];
-        run(&[&unit[..], &["--", "/init", "role"], words].concat())?;
+        run(&[&unit[..], &["--"], command].concat())?;
         Ok(Self(name))
     }
 
@@ -86,12 +90,11 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
         ensure!(property(SERVICE, "ActiveState")? == "active");
         valuable.give_value(50)?;
         knows_of(1)?;
-        fs::create_dir_all("/etc/user-oom").context("cannot configure it")?;
         for (text, said) in [
             ("grace = \"7 s\"\n", "configuration reloaded"),
             ("grce = \"8 s\"\n", "configuration not reloaded"),
         ] {
-            fs::write("/etc/user-oom/config.toml", text).context("cannot configure it")?;
+            configure(text)?;
             run(&["systemctl", "reload", SERVICE])?;
             wait::until(said, LIMIT, || Ok(journal()?.contains(said)))?;
         }
@@ -113,6 +116,54 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
         // It decides about what it wrote down as it did then.
         let replayed = output_of(&["user-oom", "--replay", JOURNAL])?;
         ensure!(replayed.contains("low memory (warn)"), "{replayed}");
+        Ok(())
+    })();
+    show_journal();
+    outcome?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
+
+/// A victim that ignores SIGTERM is pending while the daemon is restarted: the new one
+/// finds memory low, chooses it again, and kills it when its own grace is over.
+pub(super) fn restarted_while_a_victim_is_pending_it_kills_that_and_no_other(
+    report: &mut Report,
+) -> Result<()> {
+    let kills = kernel_kills()?;
+    let _open = open_pipe()?;
+    let outcome = (|| {
+        configure("grace = \"10 min\"\n")?;
+        let valuable = Unit::holding("valuable", 200)?;
+        run(&["systemctl", "start", SERVICE])?;
+        let first = property(SERVICE, "MainPID")?;
+        valuable.give_value(50)?;
+        knows_of(1)?;
+        // Between the warn threshold and the kill threshold.
+        let spare = meminfo_bytes("MemAvailable")? / MIB;
+        let percent = meminfo_bytes("MemTotal")? / MIB / 100;
+        let hog = (spare - 7 * percent).to_string();
+        let script = format!("trap '' TERM; exec /init role hold {hog}");
+        let hog = Unit::start("hog", &["sh", "-c", &script])?;
+        let sent = |pid: &str, signal: &str| {
+            let said = journal_of(pid)?;
+            let line = |line: &str| line.contains("kill pid=") && line.contains(signal);
+            Ok(said.lines().any(line))
+        };
+        wait::until("it is sent SIGTERM", LIMIT, || {
+            sent(&first, "signal=SIGTERM")
+        })?;
+        configure("grace = \"3 s\"\n")?;
+        run(&["systemctl", "restart", SERVICE])?;
+        let second = property(SERVICE, "MainPID")?;
+        ensure!(first != second, "it was not restarted");
+        ensure!(!sent(&first, "signal=SIGKILL")?, "it was not pending");
+        wait::until("it is gone", LIMIT, || Ok(!hog.is_active()?))?;
+        ensure!(sent(&second, "signal=SIGKILL")?, "killed by another");
+        ensure!(valuable.is_active()?, "the valuable one is gone");
+        ensure!(property(SERVICE, "NRestarts")? == "0", "it failed");
+        run(&["systemctl", "stop", SERVICE])?;
+        ensure!(property(SERVICE, "Result")? == "success");
         Ok(())
     })();
     show_journal();
@@ -204,6 +255,12 @@ fn add_hook() -> Result<()> {
     ))
 }
 
+fn configure(text: &str) -> Result<()> {
+    fs::create_dir_all("/etc/user-oom")
+        .and_then(|()| fs::write("/etc/user-oom/config.toml", text))
+        .context("cannot configure it")
+}
+
 fn drop_in(text: &str) -> Result<()> {
     let directory = format!("/etc/systemd/system/{SERVICE}.d");
     fs::create_dir_all(&directory).context("cannot make a drop-in")?;
@@ -229,6 +286,12 @@ fn journal() -> Result<String> {
         SERVICE,
     ];
     output_of(&words)
+}
+
+/// What one daemon among several has said.
+fn journal_of(pid: &str) -> Result<String> {
+    let process = format!("_PID={pid}");
+    output_of(&["journalctl", "--no-pager", "--output=cat", &process])
 }
 
 /// It belongs on the console, which the host keeps.
