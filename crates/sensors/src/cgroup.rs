@@ -16,8 +16,8 @@ pub(crate) const TRANSIENT_UNITS: &str = "/run/systemd/transient";
 pub(crate) struct Grouping {
     /// Its container, or else its leaf cgroup.
     pub(crate) session: SessionId,
-    /// Whether it is not a service of the machine: a container; a scope, which
-    /// somebody made for a job; anything in a slice that is not systemd's own,
+    /// Whether it is not a service of the machine: a container; a scope, which is
+    /// made for a job; anything in a slice that is not systemd's own,
     /// so in `user.slice` (a login session, a service of a user's own).
     /// [`is_transient`] tells of one kind more.
     pub(crate) login: bool,

@@ -148,7 +148,14 @@ fn a_key_ends_it_and_the_terminal_is_as_it_was() {
 
 #[test]
 fn a_signal_ends_it_and_the_terminal_is_as_it_was() {
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT] {
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGQUIT,
+        Signal::SIGUSR1,
+        Signal::SIGALRM,
+        Signal::SIGPWR,
+    ] {
         with_daemon(|_, mut top| {
             top.sends(signal);
             assert!(top.ends().success(), "{signal}");

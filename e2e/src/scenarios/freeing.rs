@@ -3,12 +3,12 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 
 use crate::guest::daemon::{daemon, give_value, knows_of};
-use crate::guest::files::{self, kernel_kills, meminfo_bytes};
-use crate::guest::program::Program;
+use crate::guest::files::{self, MIB, kernel_kills, meminfo_bytes};
+use crate::guest::program::{Program, busybox};
 use crate::guest::{Report, wait};
 
 /// On a machine that is emulated, and short of memory.
@@ -107,11 +107,15 @@ const PERL: &str = r#"
         open my $sink, '>', '/dev/shm/sink';
         for (my $i = 0; $i < $bytes; $i += $step) { syscall(18, fileno($sink), $at + $i, 1, 0) }
     }
+    sub half_random { my ($at, $bytes) = @_;
+        open my $random, '<', '/dev/urandom';
+        for (my $i = 0; $i < $bytes; $i += 4096) { syscall(0, fileno($random), $at + $i, 2048) }
+    }
     $bytes = 100 << 20;
 "#;
 
 /// Private, anonymous; shared with what is forked.
-const KINDS: [(&str, &str); 6] = [
+const KINDS: [(&str, &str); 7] = [
     ("private pages", "taken($bytes, 0x22);"),
     (
         // 24 GiB of which nothing is written, a page table for each 2 MiB.
@@ -135,12 +139,25 @@ const KINDS: [(&str, &str); 6] = [
         "taken(20 << 20, 0x22); open F, '>', '/dev/shm/file'; syswrite F, 'x' x (1 << 20) for 1 .. 60; \
          unlink '/dev/shm/file';",
     ),
+    (
+        // By madvise(2), MADV_PAGEOUT.
+        IN_ZRAM,
+        "$at = taken($bytes, 0x22); half_random($at, $bytes); syscall(28, $at, $bytes, 21);",
+    ),
 ];
+
+const IN_ZRAM: &str = "pages in zram that compress to a half";
 
 /// What a kill is planned to free, beside what came back, for each kind of memory.
 pub(super) fn what_comes_back_is_what_was_planned(report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
     for (kind, script) in KINDS {
+        if kind == IN_ZRAM {
+            // So that the swap is as short as the memory.
+            files::write("/sys/block/zram0/disksize", &(108 * MIB).to_string())?;
+            busybox(&["mkswap", "/dev/zram0"])?;
+            busybox(&["swapon", "/dev/zram0"])?;
+        }
         let (planned, freed) = planned_and_freed(script).with_context(|| kind.to_owned())?;
         report.figure(kind, format!("planned {planned} MiB, freed {freed} MiB"))?;
         // But for what is open and not mapped, which is not seen.
@@ -176,9 +193,10 @@ fn planned_and_freed(script: &str) -> Result<(u64, u64)> {
     for _ in 0..4 {
         daemon.mentions(" MiB available (")?;
     }
-    let before = settled_available()?;
+    let compression = Compression::now()?;
+    let before = compression.settled_pool()?;
     let left = meminfo_bytes("MemTotal")? / 100 * 4;
-    let taken = before.saturating_sub(left) >> 20;
+    let taken = meminfo_bytes("MemAvailable")?.saturating_sub(left) >> 20;
     let mut taking = Program::role(&["take", &taken.to_string()])?;
     taking.says("ready")?;
     taking.go()?;
@@ -188,12 +206,44 @@ fn planned_and_freed(script: &str) -> Result<(u64, u64)> {
     taking.says("holding")?;
     daemon.mentions("freed ")?;
     holder.ends_within(LIMIT)?;
-    let after = settled_available()?;
+    let after = compression.settled_pool()?;
     daemon.end(Signal::TERM)?;
     Ok((
         frees.parse()?,
         ((after >> 20) + taken).saturating_sub(before >> 20),
     ))
+}
+
+/// How much of what zram holds it takes of memory (`mm_stat`, admin-guide/blockdev/zram
+/// of the kernel).
+#[derive(Clone, Copy)]
+struct Compression {
+    swapped: u64,
+    used: u64,
+}
+
+impl Compression {
+    fn now() -> Result<Self> {
+        let stat = files::text("/sys/block/zram0/mm_stat")?;
+        let numbers: Vec<u64> = stat
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .context("not a number in mm_stat")?;
+        let [swapped, _, used, ..] = numbers[..] else {
+            bail!("too few numbers in mm_stat: {stat}");
+        };
+        Ok(Self { swapped, used })
+    }
+
+    /// Available memory, once it has settled, and what filling the rest of the swap
+    /// would gain.
+    fn settled_pool(self) -> Result<u64> {
+        let available = settled_available()?;
+        let free = meminfo_bytes("SwapFree")?;
+        let takes = free * self.used / self.swapped.max(1);
+        Ok(available + free.saturating_sub(takes))
+    }
 }
 
 /// Once it stays about the same: what has ended is torn down meanwhile.

@@ -94,7 +94,8 @@ pub(crate) fn show(daemon: &DaemonPlaces) -> Result<(), Error> {
     }
 }
 
-/// The signals that are answered, by descriptor.
+/// The signals that are answered, by descriptor: all that would end it and leave the
+/// terminal as it is then, but those that a fault of its own raises; and two more.
 fn signals() -> Result<SignalFd, Errno> {
     let mut set = SigSet::empty();
     for signal in [
@@ -102,6 +103,14 @@ fn signals() -> Result<SignalFd, Errno> {
         Signal::SIGTERM,
         Signal::SIGHUP,
         Signal::SIGQUIT,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGALRM,
+        Signal::SIGVTALRM,
+        Signal::SIGPROF,
+        Signal::SIGXCPU,
+        Signal::SIGIO,
+        Signal::SIGPWR,
         Signal::SIGTSTP,
         Signal::SIGWINCH,
     ] {
