@@ -143,6 +143,12 @@ pub enum Line {
     Decision(Account),
     /// A signal was sent, for readers.
     Signal(SignalLine),
+    /// The labels of entries of those that a decision was about, for readers: each
+    /// once after a state.
+    Labels {
+        /// Pid and start of each, and the words behind the value.
+        of: Vec<(ProcessId, String)>,
+    },
     /// So many lines are missing.
     Lost {
         /// How many.
@@ -335,6 +341,7 @@ impl Line {
             | Self::Adopted { .. }
             | Self::Decision(_)
             | Self::Signal(_)
+            | Self::Labels { .. }
             | Self::Lost { .. } => return None,
         })
     }

@@ -57,7 +57,9 @@ impl Replay {
     /// Takes in the next line.
     pub fn take(&mut self, line: &Line) -> Step<'_> {
         match line {
-            Line::Journal(_) | Line::Decision(_) | Line::Signal(_) => return Step::Quiet,
+            Line::Journal(_) | Line::Decision(_) | Line::Signal(_) | Line::Labels { .. } => {
+                return Step::Quiet;
+            }
             Line::Lost { .. } => {
                 self.guard = None;
                 return Step::Quiet;

@@ -99,7 +99,9 @@ impl Simulation {
     /// Takes in the next line.
     pub fn take(&mut self, line: &Line) -> Parting {
         match line {
-            Line::Journal(_) | Line::Decision(_) | Line::Signal(_) => return Parting::Quiet,
+            Line::Journal(_) | Line::Decision(_) | Line::Signal(_) | Line::Labels { .. } => {
+                return Parting::Quiet;
+            }
             Line::Lost { .. } => {
                 self.ours = None;
                 self.theirs.take(line);

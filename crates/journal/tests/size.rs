@@ -90,8 +90,14 @@ fn a_record_of_a_decision_with_500_processes_takes_60_kib_at_most() {
         chosen: NAMED,
         first: (0..NAMED).map(candidate).collect(),
     });
+    let registered = (0..PROCESSES).filter(|it| it.is_multiple_of(10));
+    let labels = Line::Labels {
+        of: registered
+            .map(|it| (id(it), "alice resnet50".to_owned()))
+            .collect(),
+    };
     let bytes = |line: &Line| serde_json::to_vec(line).expect("it has no odd keys").len();
-    let (table, decision) = (bytes(&table), bytes(&decision));
-    println!("table {table} bytes, decision {decision} bytes");
-    assert!(table + decision <= 60 << 10, "{table} + {decision} bytes");
+    let parts = [&table, &decision, &labels].map(bytes);
+    println!("table, decision, labels: {parts:?} bytes");
+    assert!(parts.iter().sum::<usize>() <= 60 << 10, "{parts:?} bytes");
 }

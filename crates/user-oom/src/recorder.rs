@@ -16,6 +16,8 @@ use oom_policy::{
     Moment, NextKill, Process, ProcessId, Refusal, Settings, Verdict,
 };
 
+use value_registry::Labels;
+
 use crate::buffer::touched;
 use crate::tell::bell::Bell;
 use crate::tell::record::{OwnWords, Record, Signal, Victim};
@@ -33,8 +35,8 @@ const NAMED: usize = 32;
 const EVENTS: usize = 1024;
 /// How long the end waits for a disk that takes nothing.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// SignalNotes that are noted with their user and command line.
-const DEEDS: usize = 256;
+/// Signals that are noted with their user and command line, and labels.
+const FOR_READERS: usize = 256;
 
 /// The guard, of which all that it is told is noted.
 #[derive(Debug)]
@@ -444,17 +446,32 @@ pub(crate) struct NotedSignal {
     pub(crate) dry: bool,
 }
 
-/// Notes what the scribe is told of signals.
+/// What is written for readers alone.
+#[derive(Debug)]
+pub(crate) enum ForReaders {
+    Signal(NotedSignal),
+    /// Of the entry of a process that a decision was about.
+    Labels(ProcessId, Labels),
+}
+
+/// Notes what the scribe is told of signals, and labels.
 #[derive(Debug)]
 pub(crate) struct SignalNotes {
-    ring: rtrb::Producer<NotedSignal>,
+    ring: rtrb::Producer<ForReaders>,
     wake: Arc<Wake>,
 }
 
 impl SignalNotes {
-    pub(crate) fn new(wake: Arc<Wake>) -> (Self, rtrb::Consumer<NotedSignal>) {
-        let (ring, end) = rtrb::RingBuffer::new(DEEDS);
+    pub(crate) fn new(wake: Arc<Wake>) -> (Self, rtrb::Consumer<ForReaders>) {
+        let (ring, end) = rtrb::RingBuffer::new(FOR_READERS);
         (Self { ring, wake }, end)
+    }
+
+    /// Notes the labels of `id`, and leaves half of the room to signals.
+    pub(crate) fn labels(&mut self, id: ProcessId, labels: Labels) {
+        if FOR_READERS / 2 < self.ring.slots() {
+            let _ = self.ring.push(ForReaders::Labels(id, labels));
+        }
     }
 
     /// Notes `record`, where it is of a signal. Where there is no room, the
@@ -468,13 +485,13 @@ impl SignalNotes {
             ..
         } = record
         {
-            let _ = self.ring.push(NotedSignal {
+            let _ = self.ring.push(ForReaders::Signal(NotedSignal {
                 time: SystemTime::now(),
                 victim: *victim,
                 words: *words,
                 signal: *signal,
                 dry: *dry,
-            });
+            }));
             self.wake.ring();
         }
     }

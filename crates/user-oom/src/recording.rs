@@ -1,6 +1,7 @@
 //! The thread that writes the journal. A disk may be slow or full: the loop does
 //! not wait for it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -8,10 +9,11 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use journal::{Account, Error, Line, ProcessRow, SignalLine, SystemJournal, Writer};
-use oom_policy::{Candidate, Moment};
+use oom_policy::{Candidate, Moment, ProcessId};
 use terminal::chain;
+use value_registry::Labels;
 
-use crate::recorder::{Note, Noted, NotedSignal, Outline, Recorder, SignalNotes, Wake};
+use crate::recorder::{ForReaders, Note, Noted, NotedSignal, Outline, Recorder, SignalNotes, Wake};
 use crate::tell::accounts::Accounts;
 use crate::tell::lane::Lane;
 use crate::tell::record::{Record, Signal};
@@ -25,7 +27,7 @@ const STACK_BYTES: usize = 256 * 1024;
 struct Recording {
     wake: Arc<Wake>,
     noted: rtrb::Consumer<Noted>,
-    signals: rtrb::Consumer<NotedSignal>,
+    for_readers: rtrb::Consumer<ForReaders>,
     writer: Writer,
     /// `None` where it is not told.
     system: Option<SystemJournal>,
@@ -36,6 +38,8 @@ struct Recording {
     rows: Vec<ProcessRow>,
     missing: Vec<u32>,
     chosen: Vec<Candidate>,
+    /// Whose labels were written since the last state, and which.
+    labelled: HashMap<ProcessId, String>,
 }
 
 /// Starts the thread: what notes events, with room for `processes` processes, and
@@ -54,11 +58,11 @@ pub(crate) fn spawn(
     let wake = Arc::new(Wake::new()?);
     let (sender, ended) = mpsc::channel();
     let (recorder, noted) = Recorder::new(Arc::clone(&wake), ended, processes);
-    let (noting, signals) = SignalNotes::new(Arc::clone(&wake));
+    let (noting, for_readers) = SignalNotes::new(Arc::clone(&wake));
     let recording = Recording {
         wake,
         noted,
-        signals,
+        for_readers,
         writer,
         system,
         accounts,
@@ -67,6 +71,7 @@ pub(crate) fn spawn(
         rows: Vec::new(),
         missing: Vec::new(),
         chosen: Vec::new(),
+        labelled: HashMap::new(),
     };
     thread::Builder::new()
         .name("journal".to_owned())
@@ -91,12 +96,21 @@ impl Recording {
                 any |= matches!(noted.entry, Note::Decision(_));
                 self.write(noted);
             }
+            let mut labels = Vec::new();
             while !self.wake.is_hushed()
-                && let Ok(signalled) = self.signals.pop()
+                && let Ok(for_readers) = self.for_readers.pop()
             {
-                let line = Line::Signal(self.deed(&signalled));
-                self.take(&line);
-                any = true;
+                match for_readers {
+                    ForReaders::Signal(signalled) => {
+                        let line = Line::Signal(self.deed(&signalled));
+                        self.take(&line);
+                        any = true;
+                    }
+                    ForReaders::Labels(id, words) => labels.extend(self.news_of(id, &words)),
+                }
+            }
+            if !labels.is_empty() {
+                self.take(&Line::Labels { of: labels });
             }
             if any {
                 self.writer.sync();
@@ -114,6 +128,7 @@ impl Recording {
                 follows,
                 guard,
             } => {
+                self.labelled.clear();
                 let written = self.writer.state(at, text(time), follows, guard);
                 self.say(written);
                 return;
@@ -201,6 +216,13 @@ impl Recording {
             chosen: outline.chosen,
             first: std::mem::take(&mut self.chosen),
         }
+    }
+
+    /// The labels of `id`, where those were not written since the last state.
+    fn news_of(&mut self, id: ProcessId, labels: &Labels) -> Option<(ProcessId, String)> {
+        let labels = labels.to_string();
+        let before = self.labelled.insert(id, labels.clone());
+        (before.as_ref() != Some(&labels)).then_some((id, labels))
     }
 
     fn deed(&mut self, signalled: &NotedSignal) -> SignalLine {

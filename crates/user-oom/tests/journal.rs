@@ -53,10 +53,12 @@ fn recorded_of_three(stage: &Stage, arguments: &[&str]) -> (PathBuf, [u32; 3]) {
     let mut all = vec!["--journal", folder.to_str().expect("plain"), "--grace", "1"];
     all.extend(arguments);
     let mut daemon = stage.daemon(&all);
-    let [nine, five] = [9, 5].map(|value| stage.process(value));
-    let one = stage.unregistered();
-    let entry = "1 alice \"resnet\"\n";
-    fs::write(stage.entry(one.pid()), entry).expect("the registry is ours");
+    let nine = stage.process(9);
+    let [five, one] = ["5 bob bert\n", "1 alice \"resnet\"\n"].map(|entry| {
+        let process = stage.unregistered();
+        fs::write(stage.entry(process.pid()), entry).expect("the registry is ours");
+        process
+    });
     for process in [&nine, &five, &one] {
         daemon.line_with(&format!("process {} is registered", process.pid()));
     }
@@ -107,6 +109,30 @@ fn replayed(stage: &Stage, text: &str) -> (Option<i32>, String) {
     fs::write(&path, text).expect("the folder is ours");
     let output = replay(&path);
     (output.status.code(), said(&output))
+}
+
+#[test]
+fn the_labels_of_all_that_a_decision_was_about_are_there_once_after_a_state() {
+    let stage = Stage::new();
+    let (folder, [nine, five, one]) = recorded_of_three(&stage, &[]);
+    let lines = text(&folder);
+    let of_kind = |kind| lines.iter().filter(move |line| line.starts_with(kind));
+    let labels = |pid: u32| -> Vec<&str> {
+        let of_pid = |line| {
+            let (_, rest) = str::split_once(line, &format!("[[{pid},"))?;
+            let (_, rest) = rest.split_once("],")?;
+            Some(rest.split_once(']')?.0)
+        };
+        let lines = of_kind("{\"labels\"");
+        lines.filter_map(|line| of_pid(line)).collect()
+    };
+    let states = of_kind("{\"state\"").count();
+    for (pid, words) in [(five, r#""bob bert""#), (one, r#""alice \\\"resnet\\\"""#)] {
+        let labels = labels(pid);
+        assert!((1..=states).contains(&labels.len()), "{labels:?}");
+        assert!(labels.iter().all(|it| *it == words), "{labels:?}");
+    }
+    assert!(labels(nine).is_empty(), "it has none");
 }
 
 #[test]
@@ -367,6 +393,7 @@ fn a_report_is_one_page_in_which_a_strangers_words_are_text() {
         "&lt;script&gt;x()&lt;/s&gt;",
         "&lt;img src=x onerror=y&gt; &amp; &#39;",
         "[alice",
+        "[bob bert]",
         &format!("{nine} &lt;script"),
         &format!("kill {one} &lt;script"),
     ] {

@@ -173,6 +173,23 @@ impl Narrator {
         if is_chosen {
             self.tell_candidates(decided, score, scribe);
             self.tell_blame(decided, scribe);
+            self.note_labels(decided, words, scribe);
+        }
+    }
+
+    /// Of the candidates that were told of: those that hold the most first.
+    fn note_labels(
+        &self,
+        decided: Decided<'_>,
+        words: impl Fn(ProcessId) -> OwnWords,
+        scribe: &mut Scribe,
+    ) {
+        let told = self.order.iter();
+        let units = told.filter_map(|&index| decided.decision.candidates.get(index as usize));
+        for unit in units.filter(|unit| unit.explanation.value().is_some()) {
+            if let Some(labels) = words(unit.leader).labels {
+                scribe.labels(unit.leader, labels);
+            }
         }
     }
 

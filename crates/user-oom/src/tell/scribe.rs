@@ -12,7 +12,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use oom_policy::Memory;
+use oom_policy::{Memory, ProcessId};
+use value_registry::Labels;
 
 use crate::recorder::SignalNotes;
 use crate::tell::bell::Bell;
@@ -158,6 +159,14 @@ impl Scribe {
             _ => &mut self.done,
         };
         lane.tell(record);
+    }
+
+    /// Notes in the journal, where there is one, the labels of a process that a decision
+    /// was about.
+    pub(crate) fn labels(&mut self, id: ProcessId, labels: Labels) {
+        if let Some(Some(signals)) = self.signals.get_mut(self.scope) {
+            signals.labels(id, labels);
+        }
     }
 
     /// This is the level now: those that subscribe are told where it has changed.

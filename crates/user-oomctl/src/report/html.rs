@@ -270,11 +270,9 @@ fn write_processes(out: &mut String, incident: &Incident) -> fmt::Result {
             (false, false) => "",
         };
         let value = life.value.map_or("–".to_owned(), |value| value.to_string());
-        let words = last.into_iter().flat_map(|signal| {
-            let labels = signal.labels.as_ref().map(|labels| format!("[{labels}]"));
-            labels.into_iter().chain(signal.command.clone())
-        });
-        let words: Vec<_> = words.collect();
+        let labels = life.labels.as_ref().map(|labels| format!("[{labels}]"));
+        let command = last.and_then(|signal| signal.command.clone());
+        let words: Vec<_> = labels.into_iter().chain(command).collect();
         out.write_str("<tr>")?;
         cell(out, "Pid", "", id.pid)?;
         cell(out, "Name", "", Escaped(&life.name))?;

@@ -27,6 +27,8 @@ pub(crate) struct Life {
     /// It is not seen any more.
     pub(crate) is_gone: bool,
     pub(crate) signals: Vec<SignalLine>,
+    /// The words of its entry behind the value.
+    pub(crate) labels: Option<String>,
     /// It was chosen to be paused.
     pub(crate) was_paused: bool,
 }
@@ -99,6 +101,13 @@ impl Incident {
                 self.decisions.push(account.clone());
             }
             Line::Signal(signal) => self.signal(signal),
+            Line::Labels { of } => {
+                for (id, labels) in of {
+                    if let Some(life) = self.lives.get_mut(id) {
+                        life.labels = Some(labels.clone());
+                    }
+                }
+            }
             Line::Gone(of) => {
                 if let Some(life) = self.lives.get_mut(&of.id) {
                     life.is_gone = true;
@@ -138,6 +147,7 @@ impl Incident {
             peak_bytes: 0,
             is_gone: false,
             signals: Vec::new(),
+            labels: None,
             was_paused: false,
         });
         life.last = at;
@@ -156,8 +166,10 @@ impl Incident {
             peak_bytes: signal.rss_bytes,
             is_gone: false,
             signals: Vec::new(),
+            labels: None,
             was_paused: false,
         });
+        life.labels = signal.labels.clone().or(life.labels.take());
         life.signals.push(signal.clone());
     }
 }
