@@ -4,10 +4,11 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::program::Program;
-use super::wait;
+use super::replay::JOURNAL;
+use super::{files, wait};
 
 /// In which the daemon answers, on a machine that is emulated.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -15,11 +16,12 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Where processes are given values.
 const REGISTRY: &str = "/tmp/user_processes";
 
-/// `user-oom`, looking after the machine by the time this returns: it answers.
+/// `user-oom`, looking after the machine by the time this returns: it answers. What
+/// it decides is in its journal, which is replayed after the scenario.
 ///
 /// # Errors
 ///
-/// It could not be started, or went away.
+/// It could not be started, went away, or keeps no journal.
 pub fn daemon(arguments: &[&str]) -> Result<Program> {
     let mut daemon = Program::start(Command::new("/bin/user-oom").args(arguments))?;
     // The last line of what it says of itself at start.
@@ -28,6 +30,7 @@ pub fn daemon(arguments: &[&str]) -> Result<Program> {
         let check = Command::new("/bin/psi-monitor").arg("--check").output()?;
         Ok(check.status.success())
     })?;
+    ensure!(files::exists(JOURNAL), "the daemon keeps no journal");
     Ok(daemon)
 }
 

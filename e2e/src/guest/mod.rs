@@ -13,6 +13,7 @@ pub mod listener;
 pub mod module;
 pub mod probe;
 pub mod program;
+pub mod replay;
 pub mod roles;
 pub mod swap;
 mod system;
@@ -167,6 +168,8 @@ fn run_scenario(name: &str, report: &mut Report) -> Result<()> {
         }
         None => Err(anyhow!("there is no such scenario")),
     };
+    let replayed = replay::all(report);
+    let outcome = outcome.and(replayed);
     let outcome = outcome.and_then(|()| leaves_nothing_behind());
     report.say(&word(name, outcome))
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::guest::daemon::knows_of;
 use crate::guest::files::{MIB, kernel_kills, meminfo_bytes, text};
 use crate::guest::program::output_of;
+use crate::guest::replay::JOURNAL;
 use crate::guest::swap::with_swap;
 use crate::guest::{Report, wait};
 
@@ -18,7 +19,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SERVICE: &str = "user-oom.service";
 /// What a hook starts.
 const HOOKED: &str = "hooked.service";
-const JOURNAL: &str = "/var/lib/user-oom/journal";
 const REGISTRY: &str = "/tmp/user_processes";
 
 /// A pipe with nothing in it: a helper ends when what it reads from does.
