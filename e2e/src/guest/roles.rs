@@ -5,7 +5,7 @@
 //! | `hold MIB` | takes it, says `holding`, waits |
 //! | `bomb` | says `ready`; told to go, takes memory at full speed for ever |
 //! | `leak MIB` | says `ready`; told to go, takes so much each second for ever |
-//! | `creep MIB` | takes so much each second for ever, at once |
+//! | `creep MIB [MIB]` | takes so much each second at once, for ever; or up to the second, says `holding`, waits |
 //! | `swarm COUNT` | has so many others creep, each in a session of its own, says `swarming`, waits |
 //! | `hold MIB locked`, `bomb locked` | the same, in memory that cannot be swapped |
 //! | `take MIB` | says `ready`; told to go, takes it, says `holding`, waits |
@@ -74,7 +74,13 @@ pub fn run(mut words: impl Iterator<Item = String>) -> Result<()> {
             wait_for_go()?;
             creep(number(words.next())?)
         }
-        "creep" => creep(number(words.next())?),
+        "creep" => {
+            let mebibytes = number(words.next())?;
+            match words.next() {
+                None => creep(mebibytes),
+                most => creep_up_to(mebibytes, number(most)?),
+            }
+        }
         "swarm" => swarm(number(words.next())?),
         "churn" => churn(number(words.next())?),
         "walk" => walk(number(words.next())?),
@@ -189,12 +195,18 @@ fn bomb() -> Result<()> {
 }
 
 fn creep(mebibytes: u64) -> Result<()> {
+    creep_up_to(mebibytes, u64::MAX)
+}
+
+fn creep_up_to(mebibytes: u64, most: u64) -> Result<()> {
     let pause = Timespec::try_from(Duration::from_secs(1) / u32::try_from(mebibytes)?)?;
     let mut held = Vec::new();
-    loop {
+    for _ in 0..most {
         held.push(one_mebibyte());
         poll(&mut [], Some(&pause))?;
     }
+    say("holding")?;
+    wait_for_go()
 }
 
 fn lock_if_asked(word: Option<String>) -> Result<()> {

@@ -28,7 +28,7 @@ const ROOT: &str = "/debian";
 const OURSELVES: &str = "/init";
 
 /// What of `dist` goes where.
-const INSTALLED: [(&str, &str); 3] = [
+const INSTALLED: [(&str, &str); 5] = [
     (
         "systemd/user-oom.service",
         "etc/systemd/system/user-oom.service",
@@ -40,6 +40,14 @@ const INSTALLED: [(&str, &str); 3] = [
     (
         "tmpfiles.d/user-oom.conf",
         "usr/lib/tmpfiles.d/user-oom.conf",
+    ),
+    (
+        "systemd/user-oom-low-memory-monitor.service",
+        "etc/systemd/system/user-oom-low-memory-monitor.service",
+    ),
+    (
+        "dbus-1/system.d/user-oom.conf",
+        "usr/share/dbus-1/system.d/user-oom.conf",
     ),
 ];
 

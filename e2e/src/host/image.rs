@@ -23,25 +23,31 @@ pub(crate) struct Programs {
     init: PathBuf,
     /// The programs under test.
     tested: PathBuf,
+    /// What only machines with `Machine::listeners` have.
+    pub(super) listeners: [PathBuf; 2],
 }
 
 /// What is tried, by package and by name.
-const PACKAGES: [&str; 3] = ["user-oom", "psi-monitor", "test_procs"];
+const PACKAGES: [&str; 4] = ["user-oom", "psi-monitor", "test_procs", "user-oomctl"];
 const TESTED: [&str; 4] = ["user-oom", "psi-monitor", "test_proc1", "test_proc2"];
 
 /// What of the repository a guest has, as the walk-through wants it and a
 /// machine with systemd: see `scenarios::walkthrough`, `scenarios::service`.
-const DIRECTORIES: [&str; 8] = [
+const DIRECTORIES: [&str; 10] = [
     "debian",
     "user-oom",
     "user-oom/dist",
+    "user-oom/dist/dbus-1",
+    "user-oom/dist/dbus-1/system.d",
     "user-oom/dist/systemd",
     "user-oom/dist/tmpfiles.d",
     "user-oom/ml_tests",
     "user-oom/target",
     "user-oom/target/release",
 ];
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
+    "dist/dbus-1/system.d/user-oom.conf",
+    "dist/systemd/user-oom-low-memory-monitor.service",
     "dist/systemd/user-oom.service",
     "dist/systemd/user-oom-psi-monitor.service",
     "dist/tmpfiles.d/user-oom.conf",
@@ -64,10 +70,21 @@ pub(crate) fn build_programs(places: &Places) -> Result<Programs> {
         &tested,
         &packages.each_ref().map(String::as_str),
     )?;
+    let shrinks = tested.join("shrinks");
+    compile(&places.e2e.join("glib/shrinks.c"), &shrinks)?;
+    let tested = built(&tested);
     Ok(Programs {
         init: built(&init).join("guest"),
-        tested: built(&tested),
+        listeners: [tested.join("user-oomctl"), shrinks],
+        tested,
     })
+}
+
+/// Builds a program that uses the libraries of the Debian on the machine's disk.
+fn compile(source: &Path, program: &Path) -> Result<()> {
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-o"]);
+    run(compiler.arg(program).arg(source).arg("-ldl"))
 }
 
 /// Builds a program of crates.io, once.
@@ -110,15 +127,18 @@ fn built(target: &Path) -> PathBuf {
     target.join(TARGET).join("release")
 }
 
-/// Packs the initramfs for a kernel; returns its path.
-/// With `more` programs.
+/// Packs the initramfs for a kernel, with `more` programs; returns its path.
 pub(crate) fn pack(
     places: &Places,
     kernel: &Ready,
     programs: &Programs,
     more: &[PathBuf],
 ) -> Result<PathBuf> {
-    let path = places.cache().join(format!("{}.cpio", kernel.kernel.name));
+    let mut name = kernel.kernel.name.to_owned();
+    for program in more {
+        name = format!("{name}+{}", name_of(program)?);
+    }
+    let path = places.cache().join(format!("{name}.cpio"));
     let file = File::create(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
     let mut archive = Archive::new(BufWriter::new(file));
     for directory in ["bin", "dev", "modules", "proc", "run", "sys", "tmp"] {
@@ -135,9 +155,7 @@ pub(crate) fn pack(
         )?;
     }
     for program in more {
-        let name = program.file_name().and_then(|name| name.to_str());
-        let name = name.context("a program has no name")?;
-        archive.file(&format!("bin/{name}"), &bytes(program)?)?;
+        archive.file(&format!("bin/{}", name_of(program)?), &bytes(program)?)?;
     }
     for directory in DIRECTORIES {
         archive.directory(directory)?;
@@ -157,8 +175,7 @@ pub(crate) fn pack(
     }
     archive.file("memory_info.ko", &bytes(&kernel.module)?)?;
     for helper in &kernel.helpers {
-        let name = helper.file_name().and_then(|name| name.to_str());
-        archive.file(name.context("a helper has no name")?, &bytes(helper)?)?;
+        archive.file(name_of(helper)?, &bytes(helper)?)?;
     }
     for (number, module) in kernel.modules.iter().enumerate() {
         let name = format!("modules/{number:02}.ko");
@@ -166,6 +183,11 @@ pub(crate) fn pack(
     }
     archive.finish()?.flush()?;
     Ok(path)
+}
+
+fn name_of(file: &Path) -> Result<&str> {
+    let name = file.file_name().and_then(|name| name.to_str());
+    name.with_context(|| format!("`{}` has no name", file.display()))
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>> {

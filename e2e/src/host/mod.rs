@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use self::args::Wanted;
 use self::kernel::Kernel;
 use self::machine::Boot;
-use crate::scenarios::{ALL, Scenario};
+use crate::scenarios::{ALL, Machine, Scenario};
 use crate::words::Word;
 
 /// Runs what the arguments ask for; whether all of it passed.
@@ -130,7 +130,7 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool, second_try: bool) -
     let mut tried_again = Vec::new();
     for &kernel in kernels {
         let ready = kernel.prepare(&places)?;
-        let image = image::pack(&places, &ready, &programs, &[])?;
+        let images = Images::pack(&places, &ready, &programs)?;
         let boots = boots(kernel, names, full);
         let count = boots.iter().map(Vec::len).sum();
         say(format_args!(
@@ -141,7 +141,7 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool, second_try: bool) -
         ))?;
         let mut progress = Progress { begun: 0, count };
         for boot in &boots {
-            let ended = run_boot(&places, &ready, &image, boot, &mut progress)?;
+            let ended = run_boot(&places, &ready, &images, boot, &mut progress)?;
             let failed_before = failed;
             let mut again = Vec::new();
             for outcome in outcomes(boot, &ended) {
@@ -170,7 +170,7 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool, second_try: bool) -
             again.truncate(SECOND_TRIES - tried_again.len());
             for scenario in again {
                 tried_again.push(scenario.name);
-                if run_again(&places, &ready, &image, scenario)? {
+                if run_again(&places, &ready, &images, scenario)? {
                     passed += 1;
                     failed -= 1;
                 }
@@ -183,6 +183,30 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool, second_try: bool) -
     say(format_args!("{passed} passed, {failed} failed"))?;
     // Nothing that ran is nothing that passed.
     Ok(failed == 0 && passed > 0)
+}
+
+/// What a kernel's machines boot with.
+#[derive(Debug)]
+struct Images {
+    usual: PathBuf,
+    /// Of those with [`Machine::listeners`]: the others keep the memory.
+    with_listeners: PathBuf,
+}
+
+impl Images {
+    fn pack(places: &Places, kernel: &kernel::Ready, programs: &image::Programs) -> Result<Self> {
+        Ok(Self {
+            usual: image::pack(places, kernel, programs, &[])?,
+            with_listeners: image::pack(places, kernel, programs, &programs.listeners)?,
+        })
+    }
+
+    fn of(&self, machine: Machine) -> &Path {
+        match machine.listeners {
+            true => &self.with_listeners,
+            false => &self.usual,
+        }
+    }
 }
 
 /// Which scenario runs.
@@ -236,7 +260,7 @@ fn boots(kernel: Kernel, names: &[String], full: bool) -> Vec<Vec<&'static Scena
 fn run_boot(
     places: &Places,
     kernel: &kernel::Ready,
-    image: &Path,
+    images: &Images,
     boot: &[&'static Scenario],
     progress: &mut Progress,
 ) -> Result<machine::Ended> {
@@ -254,6 +278,7 @@ fn run_boot(
         limit: boot.iter().map(|scenario| scenario.limit).sum(),
     };
     let begun = &mut |name: &str| progress.begin(name);
+    let image = images.of(boot.machine);
     boot_once_more_at_most(kernel, image, debian.as_deref(), &logs, boot, begun)
 }
 
@@ -286,14 +311,14 @@ fn boot_once_more_at_most(
 fn run_again(
     places: &Places,
     kernel: &kernel::Ready,
-    image: &Path,
+    images: &Images,
     scenario: &'static Scenario,
 ) -> Result<bool> {
     keep_console(&places.logs(kernel.kernel), scenario.name)?;
     say(format_args!("  {} once more, alone", scenario.name))?;
     let boot = [scenario];
     let mut progress = Progress { begun: 0, count: 1 };
-    let ended = run_boot(places, kernel, image, &boot, &mut progress)?;
+    let ended = run_boot(places, kernel, images, &boot, &mut progress)?;
     let mut has_passed = true;
     for outcome in outcomes(&boot, &ended) {
         say(format_args!("  {outcome}"))?;

@@ -55,6 +55,8 @@ pub struct Machine {
     pub nodes: u32,
     /// MiB of memory that the kernel finds beside what it has booted with.
     pub added_mebibytes: u32,
+    /// What listens to the daemon is there too: `user-oomctl`, and a program of GLib's.
+    pub listeners: bool,
 }
 
 /// 512 MiB, two CPUs, no disk, no swap.
@@ -66,6 +68,7 @@ pub const SMALL: Machine = Machine {
     parameters: "",
     nodes: 1,
     added_mebibytes: 0,
+    listeners: false,
 };
 
 /// With one processor in use.
@@ -122,6 +125,12 @@ pub const SYSTEM: Machine = Machine {
     memory_mebibytes: 768,
     debian: Some(Debian::System),
     ..SMALL
+};
+
+/// The same with what listens to the daemon.
+pub const LISTENING: Machine = Machine {
+    listeners: true,
+    ..SYSTEM
 };
 
 /// Two nodes of 256 MiB.
@@ -682,6 +691,14 @@ pub const ALL: &[Scenario] = &[
     minutes(
         5,
         scenario!(service::a_hang_is_seen_by_systemd_and_mended, SYSTEM, alone),
+    ),
+    minutes(
+        5,
+        scenario!(
+            service::a_program_of_glib_shrinks_and_nothing_is_killed,
+            LISTENING,
+            alone
+        ),
     ),
     minutes(
         25,

@@ -17,6 +17,17 @@ use crate::guest::{Report, wait};
 const LIMIT: Duration = Duration::from_secs(120);
 
 const SERVICE: &str = "user-oom.service";
+/// What warns programs over D-Bus; it has the daemon started before it.
+const WARNER: &str = "user-oom-low-memory-monitor.service";
+/// Who listens to what on the system bus.
+const MATCH_RULES: [&str; 6] = [
+    "dbus-send",
+    "--system",
+    "--print-reply",
+    "--dest=org.freedesktop.DBus",
+    "/org/freedesktop/DBus",
+    "org.freedesktop.DBus.Debug.Stats.GetAllMatchRules",
+];
 /// What a hook starts.
 const HOOKED: &str = "hooked.service";
 const REGISTRY: &str = "/tmp/user_processes";
@@ -39,15 +50,10 @@ impl Unit {
 
     fn start(name: &'static str, command: &[&str]) -> Result<Self> {
         let input = format!("StandardInput=file:{OPEN}");
-        let unit = [
-            "systemd-run",
-            "--quiet",
-            "--unit",
-            name,
-            "--property",
-            &input,
-        ];
-        run(&[&unit[..], &["--"], command].concat())?;
+        let output = format!("StandardOutput=file:{}", Self(name).output());
+        let unit = ["systemd-run", "--quiet", "--unit", name];
+        let properties = ["--property", &input, "--property", &output, "--"];
+        run(&[&unit[..], &properties, command].concat())?;
         Ok(Self(name))
     }
 
@@ -60,6 +66,18 @@ impl Unit {
             Ok(taken >= mebibytes * MIB * 9 / 10)
         })?;
         Ok(unit)
+    }
+
+    /// The file that it prints to.
+    fn output(&self) -> String {
+        format!("/run/{}.output", self.0)
+    }
+
+    /// Waits until it has printed this.
+    fn says(&self, words: &str) -> Result<()> {
+        wait::until(&format!("{} says `{words}`", self.0), LIMIT, || {
+            Ok(text(self.output())?.contains(words))
+        })
     }
 
     fn property(&self, name: &str) -> Result<String> {
@@ -231,6 +249,46 @@ pub(super) fn a_hang_is_seen_by_systemd_and_mended(report: &mut Report) -> Resul
     })();
     show_journal();
     outcome
+}
+
+/// A program that uses GLib's GMemoryMonitor is warned over the system bus, and gives
+/// back what it can spare: without that, there would be too little for another.
+pub(super) fn a_program_of_glib_shrinks_and_nothing_is_killed(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    let _open = open_pipe()?;
+    let outcome = (|| {
+        // Before the daemon sees memory fall.
+        let shrinks = Unit::start("shrinks", &["/usr/bin/shrinks"])?;
+        shrinks.says("holding")?;
+        run(&["systemctl", "start", WARNER])?;
+        let listens = "interface='org.freedesktop.LowMemoryMonitor'";
+        wait::until("it listens on the bus", LIMIT, || {
+            Ok(output_of(&MATCH_RULES)?.contains(listens))
+        })?;
+        let spare = meminfo_bytes("MemAvailable")? / MIB;
+        let percent = meminfo_bytes("MemTotal")? / MIB / 100;
+        let said = text(shrinks.output())?;
+        ensure!(!said.contains("freed"), "it was warned too early: {said}");
+        // It would be 100 MiB below the warn threshold in the end.
+        let most = (spare - 10 * percent + 100).to_string();
+        let other = Unit::role("other", &["creep", "20", &most])?;
+        other.says("holding")?;
+        let said = text(shrinks.output())?;
+        report.figure("the program", said.trim().replace('\n', ", "))?;
+        ensure!(said.contains("freed at level "), "it was not warned");
+        for unit in [&shrinks, &other] {
+            ensure!(unit.is_active()?, "{} is gone", unit.0);
+        }
+        ensure!(!journal()?.contains("kill pid="), "something was killed");
+        let available = meminfo_bytes("MemAvailable")? / MIB;
+        report.figure("available in the end", format!("{available} MiB"))?;
+        run(&["systemctl", "stop", WARNER, SERVICE])
+    })();
+    show_journal();
+    outcome?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
 }
 
 /// Makes it; it stays open until what is returned is dropped.
