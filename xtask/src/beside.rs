@@ -134,16 +134,22 @@ impl Ours {
     /// A meminfo file of a machine that lacks half of what `crowd` holds:
     /// 10 % are available, and 12 % are to be.
     pub(crate) fn short_by_half_of(&self, crowd: &Crowd) -> Result<PathBuf> {
+        self.machine_of(crowd, 10)
+    }
+
+    /// A meminfo file of a machine of which `percent` are available, and where half
+    /// of what `crowd` holds is 2 %.
+    pub(crate) fn machine_of(&self, crowd: &Crowd, percent: u64) -> Result<PathBuf> {
         let mut held_kib = 0;
-        for member in &crowd.members {
-            held_kib += status(member.id())?.anon_kib;
+        for pid in crowd.pids() {
+            held_kib += status(pid)?.anon_kib;
         }
         let total_kib = held_kib / 2 * 50;
+        let available_kib = total_kib / 100 * percent;
         let text = format!(
-            "MemTotal: {total_kib} kB\nMemAvailable: {} kB\nAnonPages: {} kB\n",
-            total_kib / 10,
+            "MemTotal: {total_kib} kB\nMemAvailable: {available_kib} kB\nAnonPages: {} kB\n",
             // More would leave less available than that, and be taken for wrong.
-            total_kib - total_kib / 10
+            total_kib - available_kib
         );
         let path = self.path("meminfo");
         write(&path, &text)?;
@@ -475,6 +481,10 @@ impl Crowd {
             crowd.members.push(member);
         }
         Ok(crowd)
+    }
+
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
+        self.members.iter().map(Child::id)
     }
 }
 

@@ -38,6 +38,10 @@ const CHURN: Duration = Duration::from_secs(10);
 /// How often two daemons decide beside each other.
 const WATCHED_DECISIONS: usize = 30;
 const SUBSCRIBERS: usize = 4;
+/// Values are from 1 to this.
+const VALUES: u32 = 20;
+/// After which a plan is made anew.
+const PLAN_AGE: Duration = Duration::from_millis(300);
 /// Killed together.
 const VICTIMS: usize = 40;
 /// Held by one of them, so that they are worth a kill.
@@ -71,11 +75,12 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     // What is in it is no secret, and others are to reach the sockets.
     let everyone = fs::Permissions::from_mode(0o755);
     fs::set_permissions(ours.path("."), everyone).context("cannot open the folder to others")?;
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 8] = [
         ("a start", start),
         ("a daemon at rest", rest),
         ("decisions", decide),
         ("decisions that are watched", watched),
+        ("plans", plans),
         ("idle connections", connections),
         ("a churn of registrations", churn),
         ("processes that cannot be read", unreadable),
@@ -250,6 +255,44 @@ fn watched(ours: &Ours, _: &Path) -> Result<()> {
     row("  of `top`", "", format_args!("{shown:.1} ms"))
 }
 
+/// How long it takes to hear what would be killed: to run `user-oomctl plan`, where
+/// the daemon makes a new plan for it, and where it has just made one.
+fn plans(ours: &Ours, _: &Path) -> Result<()> {
+    let crowd = Crowd::gather(PROCESSES)?;
+    let meminfo = ours.machine_of(&crowd, 50)?;
+    let mut daemon = deciding(ours, "plans", &meminfo);
+    daemon.arg("--registered-only");
+    let daemon = Running::start(daemon)?;
+    daemon.line_with("socket")?;
+    for (pid, number) in crowd.pids().zip(0_u32..) {
+        let entry = ours.path("plans").join(pid.to_string());
+        write(&entry, &format!("{}\n", 1 + number % VALUES))?;
+        daemon.line_with(&format!("process {pid} is registered"))?;
+    }
+    begin()?;
+    let ctl = || {
+        let mut ctl = Command::new(ours.program("user-oomctl"));
+        ctl.arg("--socket").arg(ours.socket("plans"));
+        ctl
+    };
+    // What every command takes.
+    let status = ask(ctl().arg("status"))?;
+    let (mut new, mut old) = (Figures::default(), Figures::default());
+    for _ in 0..ASKS {
+        daemon.rest(PLAN_AGE)?;
+        for took in [&mut new, &mut old] {
+            took.push(ask_once(ctl().arg("plan"))?);
+        }
+    }
+    row("`user-oomctl status`", "", format_args!("{status} ms"))?;
+    row(
+        "`user-oomctl plan`, a new plan",
+        "20 ms",
+        format_args!("{new} ms"),
+    )?;
+    row("  once more at once", "20 ms", format_args!("{old} ms"))
+}
+
 /// What the thread of `daemon` that decides has run for.
 fn loop_time(daemon: &Running) -> Result<Duration> {
     let pid = daemon.pid();
@@ -364,15 +407,21 @@ fn connections(ours: &Ours, _: &Path) -> Result<()> {
 fn ask(command: &mut Command) -> Result<Figures> {
     let mut took = Figures::default();
     for _ in 0..ASKS {
-        let began = Instant::now();
-        let said = command
-            .output()
-            .with_context(|| format!("cannot run `{}`", command.get_program().display()))?;
-        took.push(millis(began.elapsed()));
-        if !said.status.success() {
-            let why = String::from_utf8_lossy(&said.stderr).into_owned();
-            bail!("there was no answer: {why}");
-        }
+        took.push(ask_once(command)?);
+    }
+    Ok(took)
+}
+
+/// How many milliseconds `command` takes.
+fn ask_once(command: &mut Command) -> Result<f64> {
+    let began = Instant::now();
+    let said = command
+        .output()
+        .with_context(|| format!("cannot run `{}`", command.get_program().display()))?;
+    let took = millis(began.elapsed());
+    if !said.status.success() {
+        let why = String::from_utf8_lossy(&said.stderr).into_owned();
+        bail!("there was no answer: {why}");
     }
     Ok(took)
 }
