@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * A program of GLib's as any may be: it holds memory that it can spare, listens to
- * GMemoryMonitor, and gives that memory back at the first warning.
+ * GMemoryMonitor, and frees that memory at the first warning.
  *
  * GLib is found when it runs, in Debian on the machine's disk: building this takes
  * none.

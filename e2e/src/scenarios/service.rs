@@ -251,8 +251,8 @@ pub(super) fn a_hang_is_seen_by_systemd_and_mended(report: &mut Report) -> Resul
     outcome
 }
 
-/// A program that uses GLib's GMemoryMonitor is warned over the system bus, and gives
-/// back what it can spare: without that, there would be too little for another.
+/// A program that uses GLib's GMemoryMonitor is warned over the system bus, and frees
+/// what it can spare: without that, there would be too little for another.
 pub(super) fn a_program_of_glib_shrinks_and_nothing_is_killed(report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
     let _open = open_pipe()?;
