@@ -122,8 +122,9 @@ pub trait Subject {
 /// The rules, in order.
 #[derive(Debug, Default)]
 pub struct Rules {
-    /// The patterns for each of [`Field::ALL`].
-    sets: [RegexSet; FIELDS],
+    /// The patterns for each of [`Field::ALL`] that any rule looks at: a set without
+    /// patterns takes 5 KiB too.
+    sets: [Option<RegexSet>; FIELDS],
     rules: Vec<Rule>,
 }
 
@@ -214,14 +215,15 @@ impl Rules {
         if !problems.is_empty() {
             return Err(Mistakes(problems));
         }
-        let mut sets: [RegexSet; FIELDS] = Default::default();
-        for (set, patterns) in sets.iter_mut().zip(&patterns) {
+        let mut sets: [Option<RegexSet>; FIELDS] = Default::default();
+        let used = sets.iter_mut().zip(&patterns);
+        for (set, patterns) in used.filter(|(_, patterns)| !patterns.is_empty()) {
             let built = RegexSetBuilder::new(patterns)
                 .size_limit(PATTERNS_BYTES)
                 .dfa_size_limit(REMEMBERED_BYTES)
                 .build();
             match (built, texts.first()) {
-                (Ok(built), _) => *set = built,
+                (Ok(built), _) => *set = Some(built),
                 (Err(_), Some(first)) => {
                     let said = "the patterns of all rules together are too large: use fewer or \
                                 simpler ones";
@@ -240,9 +242,10 @@ impl Rules {
         let found = self.rules.iter().position(|rule| {
             rule.is_owner(subject)
                 && rule.patterns.iter().enumerate().all(|(index, pattern)| {
-                    let Some(pattern) = *pattern else { return true };
+                    let (Some(pattern), Some(set)) = (*pattern, &self.sets[index]) else {
+                        return true;
+                    };
                     let field = Field::ALL[index];
-                    let set = &self.sets[index];
                     let matched = &mut matched[index];
                     matched.get_or_insert_with(|| matches(set, subject, field))[pattern]
                 })
