@@ -31,7 +31,7 @@ pub enum AskError {
     #[error("it belongs to uid {0}, not to root")]
     Untrusted(u32),
     /// Its time was over.
-    #[error("no answer within {} ms", .0.as_millis())]
+    #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
     /// Its answer could not be read.
     #[error("cannot read its answer")]
@@ -55,8 +55,8 @@ impl AskError {
     }
 }
 
-/// What the runtime that listens at `socket` says of the container `id` by
-/// `deadline`; `None`: it has none of that id.
+/// What the runtime that listens at `socket` says of the container `id` within
+/// `limit`; `None`: it has none of that id.
 ///
 /// # Errors
 ///
@@ -64,17 +64,15 @@ impl AskError {
 pub fn ask(
     socket: &Path,
     id: &ContainerId,
-    deadline: Instant,
+    limit: Duration,
 ) -> Result<Option<Container>, AskError> {
     let began = Instant::now();
     let late = |err: io::Error| match err.kind() {
         // What a socket says whose time is over.
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            AskError::Late(deadline.saturating_duration_since(began))
-        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Late(limit),
         _ => AskError::Read(err),
     };
-    let left = || match deadline.saturating_duration_since(Instant::now()) {
+    let left = || match limit.saturating_sub(began.elapsed()) {
         Duration::ZERO => Err(late(io::ErrorKind::TimedOut.into())),
         left => Ok(left),
     };
@@ -129,7 +127,7 @@ fn connected(path: &Path) -> Result<UnixStream, AskError> {
 
 /// The status and the body of the answer that `text` is; `None`: that is not all
 /// of it yet. `is_over`: no more comes.
-fn answer(text: &[u8], is_over: bool) -> Result<Option<(u16, &[u8])>, AskError> {
+pub(crate) fn answer(text: &[u8], is_over: bool) -> Result<Option<(u16, &[u8])>, AskError> {
     if ANSWER_BYTES < text.len() {
         return Err(AskError::TooLong);
     }
@@ -188,7 +186,11 @@ struct Refusal {
     message: String,
 }
 
-fn understood(status: u16, body: &[u8], id: &ContainerId) -> Result<Option<Container>, AskError> {
+pub(crate) fn understood(
+    status: u16,
+    body: &[u8],
+    id: &ContainerId,
+) -> Result<Option<Container>, AskError> {
     match status {
         200 => {}
         404 => {
@@ -359,20 +361,19 @@ mod tests {
     fn a_socket_that_is_absent_or_deaf_is_no_runtime() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let soon = || Instant::now() + LONG;
-        assert!(ask(&path, ID, soon()).unwrap_err().is_absent());
+        assert!(ask(&path, ID, LONG).unwrap_err().is_absent());
         std::fs::write(&path, "").unwrap();
-        let said = ask(&path, ID, soon()).unwrap_err();
+        let said = ask(&path, ID, LONG).unwrap_err();
         assert!(matches!(said, AskError::Connect(_)) && !said.is_absent());
         std::fs::remove_file(&path).unwrap();
         let listener = UnixListener::bind(&path).unwrap();
-        let said = ask(&path, ID, Instant::now()).unwrap_err();
+        let said = ask(&path, ID, Duration::ZERO).unwrap_err();
         assert!(matches!(said, AskError::Late(_)), "{said}");
         // Where too many wait, it is not waited for.
         let crowd = std::iter::from_fn(|| connected(&path).ok());
         let crowd: Vec<_> = crowd.collect();
         assert!(!crowd.is_empty());
-        let said = ask(&path, ID, soon()).unwrap_err();
+        let said = ask(&path, ID, LONG).unwrap_err();
         assert!(matches!(said, AskError::Connect(_)), "{said}");
         drop(listener);
     }
@@ -391,7 +392,7 @@ mod tests {
                 .unwrap();
             String::from_utf8_lossy(&request[..read]).into_owned()
         });
-        let found = ask(&path, ID, Instant::now() + LONG).unwrap().unwrap();
+        let found = ask(&path, ID, LONG).unwrap().unwrap();
         assert_eq!(&*found.name, "db");
         let request = runtime.join().unwrap();
         let want = format!("GET /containers/{}/json HTTP/1.0\r\n", id());

@@ -2,31 +2,37 @@
 //! at it.
 //!
 //! A runtime is asked once about each container, and again only where it did not
-//! say. On the surveyor's thread; without such rules nothing is asked.
+//! say. It may take seconds for an answer, on a machine that is short of memory or
+//! where it has to be started for it, so a thread asks that nothing waits for: it
+//! is started when something is first asked, and without such rules nothing is.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use containers::{AskError, Container};
+use containers::{AskError, Container, ContainerId};
 use sensors::{ContainerCgroup, Labelled, Portrait};
 
-/// How long a runtime may take over one container, where other readings wait for
-/// it,
-pub(crate) const DEADLINE: Duration = Duration::from_millis(200);
-/// and where only a person does: a runtime may have to be started for it.
-pub(crate) const PATIENT_DEADLINE: Duration = Duration::from_secs(5);
+/// The surveyor waits so long for an answer, since most come at once; one that is
+/// later counts when it is there,
+pub(crate) const PATIENCE: Duration = Duration::from_millis(200);
+/// and a person waits for that of each runtime.
+pub(crate) const PERSONS_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a runtime may take over one container.
+const DEADLINE: Duration = Duration::from_secs(5);
 /// What did not say is asked again after so long, the second time after twice
 /// that, and so on,
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// at most so often.
 const DOUBLINGS: u32 = 6;
-/// After so many times in vain that is said. Podman's service is started by the
-/// first, which comes too early then.
+/// After so many times in vain that is said.
 const SAID_AFTER: u32 = 2;
-/// So many containers are known at once; beyond that, those asked about longest ago
+/// So many containers are known at once; beyond that, those looked at longest ago
 /// are asked about anew.
 const KNOWN: usize = 512;
+/// What taking an answer apart needs.
+const STACK_BYTES: usize = 128 << 10;
 
 /// How many lines about them wait to be written at most.
 pub(crate) const LINES: usize = 4;
@@ -34,23 +40,54 @@ pub(crate) const LINES: usize = 4;
 /// The containers, and what runs them.
 #[derive(Debug)]
 pub(crate) struct ContainerFacts {
-    runtimes: Vec<Runtime>,
-    /// Below which bundles are.
-    root: PathBuf,
-    deadline: Duration,
+    shared: Arc<Shared>,
+    patience: Duration,
+    /// Until it is the thread's.
+    asker: Mutex<Option<Asker>>,
+}
+
+/// What both threads look at.
+#[derive(Debug, Default)]
+struct Shared {
+    board: Mutex<Board>,
+    /// Something is wanted,
+    wanted: Condvar,
+    /// or there.
+    answered: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Board {
     known: Vec<Known>,
     /// How often something was looked up, and by which edition of the rules.
     looks: u64,
     edition: u32,
-    /// How often there was nothing at all to ask.
-    absences: u32,
+    /// The last answer did not come while it was waited for.
+    is_slow: bool,
+    is_over: bool,
     remarks: Vec<String>,
 }
 
 #[derive(Debug)]
-struct Runtime {
-    socket: PathBuf,
+struct Known {
+    cgroup: ContainerCgroup,
+    fact: Fact,
+    /// While [`Fact::Unsaid`].
     waits: Waits,
+    /// When it was last looked up, in [`Board::looks`].
+    looked: u64,
+}
+
+#[derive(Debug)]
+enum Fact {
+    Wanted,
+    Asked,
+    /// Not all have said.
+    Unsaid,
+    /// This has the same id.
+    Answered(Container),
+    /// `None`: all that could be asked know nothing of it.
+    Known(Option<Arc<Container>>),
 }
 
 /// What is not asked for a while.
@@ -60,19 +97,21 @@ struct Waits {
     until: Option<Instant>,
 }
 
+/// What asks, on a thread of its own.
 #[derive(Debug)]
-struct Known {
-    cgroup: ContainerCgroup,
-    fact: Fact,
-    /// When it was last asked for, in [`ContainerFacts::looks`].
-    looked: u64,
+struct Asker {
+    runtimes: Vec<Runtime>,
+    /// Below which bundles are.
+    root: PathBuf,
+    /// How often there was nothing at all to ask.
+    absences: u32,
+    edition: u32,
 }
 
 #[derive(Debug)]
-enum Fact {
-    /// `None`: all that could be asked know nothing of it.
-    Said(Option<Arc<Container>>),
-    Awaited(Waits),
+struct Runtime {
+    socket: PathBuf,
+    waits: Waits,
 }
 
 impl Waits {
@@ -88,123 +127,209 @@ impl Waits {
 }
 
 impl ContainerFacts {
-    /// Asks at these sockets, and looks for bundles below `root`.
-    pub(crate) fn new(sockets: Vec<PathBuf>, root: PathBuf, deadline: Duration) -> Self {
+    /// Asks at these sockets, and looks for bundles below `root`. `patience`: how
+    /// long [`Self::of`] waits.
+    pub(crate) fn new(sockets: Vec<PathBuf>, root: PathBuf, patience: Duration) -> Self {
         let runtimes = sockets.into_iter().map(|socket| Runtime {
             socket,
             waits: Waits::default(),
         });
         Self {
-            runtimes: runtimes.collect(),
-            root,
-            deadline,
-            known: Vec::new(),
-            looks: 0,
-            edition: 0,
-            absences: 0,
-            remarks: Vec::new(),
+            shared: Arc::default(),
+            patience,
+            asker: Mutex::new(Some(Asker {
+                runtimes: runtimes.collect(),
+                root,
+                absences: 0,
+                edition: 0,
+            })),
         }
     }
 
     /// The container that a process is in, as far as that is known, and whether
     /// that is all there will be. `edition`: of the rules that ask.
     pub(crate) fn of(
-        &mut self,
+        &self,
         portrait: &Portrait<'_>,
         edition: u32,
     ) -> (Option<Arc<Container>>, Labelled) {
-        if std::mem::replace(&mut self.edition, edition) != edition {
+        let mut board = self.shared.board();
+        if std::mem::replace(&mut board.edition, edition) != edition {
             // It may have been renamed, and a runtime may have come.
-            self.known.clear();
-            for runtime in &mut self.runtimes {
-                runtime.waits = Waits::default();
-            }
+            board.known.clear();
         }
+        drop(board);
         match portrait.container() {
-            Some(cgroup) => self.look(cgroup, &|pid| portrait.container_of(pid)),
+            Some(cgroup) => self.look(&cgroup, &|pid| portrait.container_of(pid)),
             None => (None, Labelled::ForGood),
         }
     }
 
     /// What there is to say since it was called last.
-    pub(crate) fn take_remarks(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.remarks)
+    pub(crate) fn take_remarks(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.board().remarks)
     }
 
     fn look(
-        &mut self,
-        cgroup: ContainerCgroup,
+        &self,
+        cgroup: &ContainerCgroup,
         cgroup_of: &dyn Fn(u32) -> Option<ContainerCgroup>,
     ) -> (Option<Arc<Container>>, Labelled) {
-        self.looks += 1;
-        let now = Instant::now();
-        let place = self.known.iter().position(|known| known.cgroup == cgroup);
-        let place = place.unwrap_or_else(|| self.make_room(cgroup));
-        let known = &mut self.known[place];
-        known.looked = self.looks;
-        match &known.fact {
-            Fact::Said(said) => return (said.clone(), Labelled::ForGood),
-            Fact::Awaited(waits) if waits.are_on(now) => return (None, Labelled::ForNow),
-            Fact::Awaited(_) => {}
-        }
-        let said = self.ask(place, now);
-        let known = &mut self.known[place];
-        let said = match said {
-            // It is about to start.
-            Some(Some(container)) if container.pid == 0 => None,
-            // A cgroup can be called after a container that it is not.
-            Some(Some(container)) => {
-                let is_it = cgroup_of(container.pid).as_ref() == Some(&known.cgroup);
-                Some(is_it.then(|| Arc::new(container)))
-            }
-            said => said.map(|_| None),
-        };
-        match (said, &mut known.fact) {
-            (Some(said), fact) => {
-                *fact = Fact::Said(said.clone());
-                (said, Labelled::ForGood)
-            }
-            (None, fact) => {
-                if let Fact::Awaited(waits) = fact {
-                    waits.again(now);
+        self.start();
+        let began = Instant::now();
+        let mut board = self.shared.board();
+        board.looks += 1;
+        loop {
+            let now = Instant::now();
+            let is_slow = board.is_slow;
+            let known = board.find(cgroup);
+            match &mut known.fact {
+                Fact::Known(fact) => return (fact.clone(), Labelled::ForGood),
+                Fact::Unsaid if known.waits.are_on(now) => return (None, Labelled::ForNow),
+                Fact::Unsaid => known.fact = Fact::Wanted,
+                Fact::Answered(container) => {
+                    let container = std::mem::take(container);
+                    // Nothing is held while that is read.
+                    drop(board);
+                    let is_it = cgroup_of(container.pid).as_ref() == Some(cgroup);
+                    let fact = is_it.then(|| Arc::new(container));
+                    self.shared.board().find(cgroup).fact = Fact::Known(fact.clone());
+                    return (fact, Labelled::ForGood);
                 }
-                (None, Labelled::ForNow)
+                Fact::Wanted | Fact::Asked => {
+                    self.shared.wanted.notify_one();
+                    let left = self.patience.saturating_sub(now - began);
+                    if is_slow || left.is_zero() {
+                        board.is_slow = true;
+                        return (None, Labelled::ForNow);
+                    }
+                    let waited = self.shared.answered.wait_timeout(board, left);
+                    board = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
             }
         }
     }
 
-    /// Where a container has its place of which nothing is known.
-    fn make_room(&mut self, cgroup: ContainerCgroup) -> usize {
-        let known = Known {
-            cgroup,
-            fact: Fact::Awaited(Waits::default()),
-            looked: self.looks,
+    /// Starts the thread, if it is not.
+    fn start(&self) {
+        let mut asker = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut asker) = asker.take() else {
+            return;
         };
-        if self.known.len() < KNOWN {
-            self.known.push(known);
-            return self.known.len() - 1;
+        let shared = Arc::clone(&self.shared);
+        let patience = self.patience;
+        let started = thread::Builder::new()
+            .name("oom-containers".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || asker.ask_all(&shared, patience));
+        if let Err(err) = started {
+            let said = format!(
+                "rules match no container by its name, image or labels: cannot start the thread \
+                 that asks for them: {err}"
+            );
+            self.shared.board().remarks.push(said);
         }
-        let all = self.known.iter().enumerate();
-        let oldest = all.min_by_key(|(_, known)| known.looked);
-        let place = oldest.map_or(0, |(place, _)| place);
-        self.known[place] = known;
-        place
+    }
+}
+
+impl Drop for ContainerFacts {
+    fn drop(&mut self) {
+        // It is not waited for.
+        self.shared.board().is_over = true;
+        self.shared.wanted.notify_one();
+    }
+}
+
+impl Shared {
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Board {
+    /// What is known of the container in this cgroup: nothing, where it is new.
+    fn find(&mut self, cgroup: &ContainerCgroup) -> &mut Known {
+        let looks = self.looks;
+        let place = self.known.iter().position(|known| known.cgroup == *cgroup);
+        let place = place.unwrap_or_else(|| {
+            let known = Known {
+                cgroup: cgroup.clone(),
+                fact: Fact::Wanted,
+                waits: Waits::default(),
+                looked: looks,
+            };
+            if self.known.len() < KNOWN {
+                self.known.push(known);
+                return self.known.len() - 1;
+            }
+            let all = self.known.iter().enumerate();
+            let oldest = all.min_by_key(|(_, known)| known.looked);
+            let place = oldest.map_or(0, |(place, _)| place);
+            self.known[place] = known;
+            place
+        });
+        let known = &mut self.known[place];
+        known.looked = looks;
+        known
+    }
+}
+
+impl Asker {
+    /// Asks about what is wanted, one after the other, until all is over.
+    fn ask_all(&mut self, shared: &Shared, patience: Duration) {
+        let mut board = shared.board();
+        while !board.is_over {
+            let mut known = board.known.iter_mut();
+            let wanted = known.find(|known| matches!(known.fact, Fact::Wanted));
+            let Some(wanted) = wanted else {
+                let waited = shared.wanted.wait(board);
+                board = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            wanted.fact = Fact::Asked;
+            let cgroup = wanted.cgroup.clone();
+            if std::mem::replace(&mut self.edition, board.edition) != board.edition {
+                for runtime in &mut self.runtimes {
+                    runtime.waits = Waits::default();
+                }
+            }
+            drop(board);
+            let began = Instant::now();
+            let mut remarks = Vec::new();
+            let said = self.ask(&cgroup.id, &mut remarks);
+            board = shared.board();
+            board.is_slow = patience < began.elapsed();
+            board.remarks.append(&mut remarks);
+            // It may have been forgotten meanwhile.
+            let mut known = board.known.iter_mut();
+            if let Some(known) = known.find(|known| known.cgroup == cgroup) {
+                known.fact = match said {
+                    // One without a process is about to start.
+                    Some(Some(container)) if container.pid > 0 => Fact::Answered(container),
+                    Some(None) => Fact::Known(None),
+                    Some(Some(_)) | None => {
+                        known.waits.again(Instant::now());
+                        Fact::Unsaid
+                    }
+                };
+            }
+            shared.answered.notify_all();
+        }
     }
 
-    /// Asks all that there is about the container at this place; `None`: some
-    /// did not say.
-    fn ask(&mut self, place: usize, now: Instant) -> Option<Option<Container>> {
-        let id = self.known[place].cgroup.id;
-        if let Some(container) = containers::bundles(&self.root, &id) {
+    /// Asks all that there is about one container; `None`: some did not say.
+    fn ask(&mut self, id: &ContainerId, remarks: &mut Vec<String>) -> Option<Option<Container>> {
+        if let Some(container) = containers::bundles(&self.root, id) {
             return Some(Some(container));
         }
         let (mut is_silent, mut is_absent) = (false, true);
         for runtime in &mut self.runtimes {
+            let now = Instant::now();
             if runtime.waits.are_on(now) {
                 (is_silent, is_absent) = (true, false);
                 continue;
             }
-            match containers::ask(&runtime.socket, &id, Instant::now() + self.deadline) {
+            match containers::ask(&runtime.socket, id, DEADLINE) {
                 Ok(said) => {
                     runtime.waits = Waits::default();
                     is_absent = false;
@@ -215,9 +340,9 @@ impl ContainerFacts {
                 Err(err) if err.is_absent() => {}
                 Err(err) => {
                     (is_silent, is_absent) = (true, false);
-                    runtime.waits.again(now);
+                    runtime.waits.again(Instant::now());
                     if runtime.waits.times == SAID_AFTER {
-                        self.remarks.push(remark(&runtime.socket, &err));
+                        remarks.push(runtime.remark(&err));
                     }
                 }
             }
@@ -225,7 +350,7 @@ impl ContainerFacts {
         if is_absent {
             self.absences = self.absences.saturating_add(1);
             if self.absences == SAID_AFTER {
-                self.remarks.push(self.nothing_to_ask());
+                remarks.push(self.nothing_to_ask());
             }
         }
         (!is_silent && !is_absent).then_some(None)
@@ -244,18 +369,26 @@ impl ContainerFacts {
     }
 }
 
-fn remark(socket: &std::path::Path, err: &AskError) -> String {
-    format!(
-        "the container runtime at `{}` does not say what its containers are: {}; rules match \
-         none of them by its name, image or labels until it does",
-        socket.display(),
-        terminal::chain(err)
-    )
+impl Runtime {
+    fn remark(&self, err: &AskError) -> String {
+        format!(
+            "the container runtime at `{}` does not say what its containers are: {}; rules match \
+             none of them by its name, image or labels until it does",
+            self.socket.display(),
+            terminal::chain(err)
+        )
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
     use super::*;
+
+    /// A test that waits for an answer gets one.
+    const LONG: Duration = Duration::from_secs(60);
 
     fn cgroup(number: usize) -> ContainerCgroup {
         let mut id = [b'0'; 64];
@@ -279,7 +412,7 @@ mod tests {
         std::fs::write(bundle.join("config.json"), config).unwrap();
         std::fs::write(bundle.join("init.pid"), "7").unwrap();
         let path = root.path().to_owned();
-        (root, ContainerFacts::new(Vec::new(), path, DEADLINE))
+        (root, ContainerFacts::new(Vec::new(), path, LONG))
     }
 
     fn in_it(pid: u32) -> Option<ContainerCgroup> {
@@ -288,24 +421,24 @@ mod tests {
 
     #[test]
     fn what_was_said_of_a_container_is_kept() {
-        let (root, mut facts) = facts();
-        let (web, labelled) = facts.look(cgroup(1), &in_it);
+        let (root, facts) = facts();
+        let (web, labelled) = facts.look(&cgroup(1), &in_it);
         assert_eq!(labelled, Labelled::ForGood);
         assert_eq!(&*web.unwrap().name, "web");
         drop(root);
-        assert!(facts.look(cgroup(1), &|_| None).0.is_some());
+        assert!(facts.look(&cgroup(1), &|_| None).0.is_some());
     }
 
     #[test]
     fn a_cgroup_elsewhere_that_is_called_after_it_is_another() {
-        let (_root, mut facts) = facts();
+        let (_root, facts) = facts();
         let named = ContainerCgroup {
             path: b"/mine/docker-1.scope".as_slice().into(),
             ..cgroup(1)
         };
-        let look = facts.look(named, &in_it);
+        let look = facts.look(&named, &in_it);
         assert_eq!(look, (None, Labelled::ForGood));
-        assert!(facts.look(cgroup(1), &in_it).0.is_some());
+        assert!(facts.look(&cgroup(1), &in_it).0.is_some());
     }
 
     #[test]
@@ -326,13 +459,12 @@ mod tests {
 
     #[test]
     fn where_there_is_nothing_to_ask_that_is_said_once() {
-        let (root, mut facts) = facts();
-        facts.runtimes.push(Runtime {
-            socket: root.path().join("none"),
-            waits: Waits::default(),
-        });
+        let root = tempfile::tempdir().unwrap();
+        let socket = root.path().join("none");
+        let path = root.path().to_owned();
+        let facts = ContainerFacts::new(vec![socket], path, LONG);
         for number in 2..6 {
-            let look = facts.look(cgroup(number), &|_| None);
+            let look = facts.look(&cgroup(number), &|_| None);
             assert_eq!(look, (None, Labelled::ForNow));
         }
         let said = facts.take_remarks();
@@ -341,15 +473,45 @@ mod tests {
     }
 
     #[test]
-    fn those_asked_about_longest_ago_make_room() {
-        let (_root, mut facts) = facts();
-        facts.look(cgroup(1), &in_it);
+    fn an_answer_that_is_late_counts_when_it_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        let socket = root.path().join("socket");
+        let runtime = UnixListener::bind(&socket).unwrap();
+        let path = root.path().to_owned();
+        let facts = ContainerFacts::new(vec![socket], path, Duration::ZERO);
+        let look = || facts.look(&cgroup(1), &in_it);
+        assert_eq!(look(), (None, Labelled::ForNow));
+        let (mut client, _) = runtime.accept().unwrap();
+        // What is closed with something unread is reset.
+        let asked = client.read(&mut [0; 512]).unwrap();
+        assert!(asked > 0);
+        assert_eq!(look(), (None, Labelled::ForNow));
+        let id = String::from_utf8(cgroup(1).id.into()).unwrap();
+        let body = format!(r#"{{"Id":"{id}","Name":"/web","State":{{"Pid":7}}}}"#);
+        write!(client, "HTTP/1.0 200 OK\r\n\r\n{body}").unwrap();
+        drop(client);
+        let began = Instant::now();
+        let web = loop {
+            assert!(began.elapsed() < LONG);
+            if let (Some(web), Labelled::ForGood) = look() {
+                break web;
+            }
+            thread::yield_now();
+        };
+        assert_eq!(&*web.name, "web");
+    }
+
+    #[test]
+    fn those_looked_at_longest_ago_make_room() {
+        let mut board = Board::default();
         for number in 2..KNOWN + 2 {
-            facts.look(cgroup(1), &in_it);
-            facts.look(cgroup(number), &|_| None);
+            for number in [1, number] {
+                board.looks += 1;
+                board.find(&cgroup(number));
+            }
         }
-        assert_eq!(facts.known.len(), KNOWN);
-        let is_kept = |number| facts.known.iter().any(|it| it.cgroup == cgroup(number));
+        assert_eq!(board.known.len(), KNOWN);
+        let is_kept = |number| board.known.iter().any(|it| it.cgroup == cgroup(number));
         assert!(is_kept(1) && !is_kept(2) && is_kept(3));
     }
 }

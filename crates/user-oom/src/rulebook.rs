@@ -6,7 +6,7 @@
 //! the process table.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use config::{Field, Keyword, Kind, Mistakes, Position, RuleText, Rules, Setting, Subject, Value};
 use containers::Container;
@@ -68,7 +68,7 @@ impl Edition {
     pub(crate) fn label(
         &self,
         portrait: &Portrait<'_>,
-        facts: &Mutex<ContainerFacts>,
+        facts: &ContainerFacts,
     ) -> (Label, Labelled) {
         let mut sitter = Sitter {
             portrait,
@@ -339,7 +339,7 @@ pub(crate) fn apply(process: &mut Process, parent_rule: u16, age_millis: u64) {
 struct Sitter<'a> {
     portrait: &'a Portrait<'a>,
     credentials: Option<(u32, u32, Vec<u32>)>,
-    facts: &'a Mutex<ContainerFacts>,
+    facts: &'a ContainerFacts,
     edition: u32,
     /// The container that it is in, once that was asked for.
     container: Option<(Option<Arc<Container>>, Labelled)>,
@@ -348,10 +348,9 @@ struct Sitter<'a> {
 impl Sitter<'_> {
     fn container(&mut self) -> Option<&Container> {
         let (portrait, facts, edition) = (self.portrait, self.facts, self.edition);
-        let (container, _) = self.container.get_or_insert_with(|| {
-            let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
-            facts.of(portrait, edition)
-        });
+        let (container, _) = self
+            .container
+            .get_or_insert_with(|| facts.of(portrait, edition));
         container.as_deref()
     }
 }

@@ -442,7 +442,7 @@ mod tests {
 
     use super::*;
     use crate::classify::Programs;
-    use crate::container_facts::{ContainerFacts, DEADLINE};
+    use crate::container_facts::{ContainerFacts, PATIENCE};
     use crate::memory::Beside;
     use crate::stand_in::{Waiter, root};
     use crate::surveyor::read;
@@ -469,7 +469,7 @@ mod tests {
             Programs::new(),
             Scopes::default(),
             Arc::default(),
-            ContainerFacts::new(Vec::new(), folder.path().to_owned(), DEADLINE),
+            ContainerFacts::new(Vec::new(), folder.path().to_owned(), PATIENCE),
             |said| panic!("{said}"),
         );
         let surveyor = Surveyor::spawn(

@@ -232,7 +232,7 @@ pub(crate) fn daemon(
         Programs::new(),
         scopes,
         Arc::clone(&current),
-        container_facts(arguments, container_facts::DEADLINE),
+        container_facts(arguments, container_facts::PATIENCE),
         move |said| {
             let mut lane = containers_lane
                 .lock()
@@ -664,7 +664,7 @@ pub(crate) fn matches(configuration: &Configuration) -> Result<String, Error> {
     let mut table = ProcessTable::new(root.clone(), room_for(0));
     scan(&mut table, Depth::Fast)?;
     let mut list = String::from("\n# Rules: the first that matches counts.\n");
-    let facts = container_facts(&configuration.arguments, container_facts::PATIENT_DEADLINE);
+    let facts = container_facts(&configuration.arguments, container_facts::PERSONS_PATIENCE);
     let edition = Edition {
         number: 0,
         rulebook: Arc::clone(rulebook),
@@ -690,12 +690,12 @@ pub(crate) fn matches(configuration: &Configuration) -> Result<String, Error> {
 }
 
 /// What is known of containers: nothing yet.
-fn container_facts(arguments: &Arguments, deadline: Duration) -> ContainerFacts {
+fn container_facts(arguments: &Arguments, patience: Duration) -> ContainerFacts {
     let sockets = match &arguments.container_socket {
         Some(socket) => vec![socket.clone()],
         None => containers::default_sockets(),
     };
-    ContainerFacts::new(sockets, PathBuf::from("/"), deadline)
+    ContainerFacts::new(sockets, PathBuf::from("/"), patience)
 }
 
 /// Whether a daemon could start with `configuration` on this machine now.

@@ -74,7 +74,6 @@ pub(crate) fn read(
     say: impl Fn(String) + Send + Sync + 'static,
 ) -> Arc<Read> {
     let root = root.to_owned();
-    let facts = Mutex::new(facts);
     Arc::new(move |request| {
         let (mut program, mut label) = (Program::default(), Label::default());
         if request.what == What::Label {
@@ -86,9 +85,7 @@ pub(crate) fn read(
                 (label, labelled) = edition.label(portrait, &facts);
                 labelled
             });
-            let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
             facts.take_remarks().into_iter().for_each(&say);
-            drop(facts);
             return Surveyed {
                 survey,
                 program,
@@ -127,7 +124,6 @@ pub(crate) fn matches(
     processes: &[Seen],
     facts: ContainerFacts,
 ) -> (Vec<Matched>, Vec<String>) {
-    let facts = Mutex::new(facts);
     let places = edition.rulebook.places();
     let mut matched: Vec<Matched> = places
         .map(|place| (Arc::clone(place), Vec::new()))
@@ -148,8 +144,7 @@ pub(crate) fn matches(
             labelled
         });
     }
-    let facts = facts.into_inner().unwrap_or_else(PoisonError::into_inner);
-    (matched, { facts }.take_remarks())
+    (matched, facts.take_remarks())
 }
 
 /// The loop's side of it.
