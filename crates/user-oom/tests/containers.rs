@@ -287,6 +287,8 @@ fn is_not_matched(said: impl Fn(&Container) -> String) {
     until("it was asked", || {
         (!engine.asked_about(&container).is_empty()).then_some(())
     });
+    // The other rule has matched by then.
+    while !status(&mut daemon).contains(UNMATCHED) {}
     for _so_that_its_answer_was_heard in 0..2 {
         let said = status(&mut daemon);
         assert!(said.contains(UNMATCHED), "{said}");
