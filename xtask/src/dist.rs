@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::chore::{Chore, say};
-use crate::install::gone;
-use crate::tools::{self, FOR_MACHINES, FOR_PACKAGES};
+use crate::chore::{Chore, say, step};
+use crate::install::{self, PROGRAMS, Target, gone};
+use crate::tools::{self, FOR_MACHINES, FOR_PACKAGES, STATIC};
 
 /// Below the workspace.
 const DIRECTORY: &str = "target/dist";
@@ -29,6 +29,8 @@ pub(crate) fn run(root: &Path, with_try: bool) -> Result<()> {
     let destination = format!("DESTINATION={DIRECTORY}");
     Chore::new("debian/rules", ["clean", "binary", &destination]).run("Debian packages", root)?;
     Chore::new("debian/rules", ["clean"]).run("tidying up", root)?;
+    tarball(root)?;
+    components(root)?;
     let packages = ["-c", "lintian --fail-on error,warning target/dist/*.deb"];
     Chore::new("sh", packages).run("lintian", root)?;
     let sums = "cd target/dist && sha256sum -- * > SHA256SUMS";
@@ -39,6 +41,60 @@ pub(crate) fn run(root: &Path, with_try: bool) -> Result<()> {
         true => SUITES.iter().try_for_each(|suite| try_in(root, suite)),
         false => Ok(()),
     }
+}
+
+/// Version and time of what is made, for a script: the same commit gives the same bytes.
+const OF_THE_CHANGELOG: &str = "version=$(dpkg-parsechangelog --show-field Version)
+        SOURCE_DATE_EPOCH=$(dpkg-parsechangelog --show-field Timestamp)
+        export SOURCE_DATE_EPOCH";
+
+/// Packs static programs, with all that `cargo xtask install` installs but the
+/// configuration, which an upgrade would overwrite. It is unpacked at `/`.
+///
+/// Names are sorted, and times are the changelog's.
+fn tarball(root: &Path) -> Result<()> {
+    let stage = root.join("target/static");
+    gone(&stage, fs::remove_dir_all(&stage))?;
+    let target = Target {
+        prefix: "/usr/local".into(),
+        destdir: Some(stage),
+        triple: Some(STATIC.to_owned()),
+    };
+    install::build(root, &target)?;
+    step("collecting", "cargo xtask dist", || {
+        install::place(root, &target)
+    })?;
+    // No directories: those of the machine keep their modes.
+    let script = format!(
+        "set -eu
+        {OF_THE_CHANGELOG}
+        out=$PWD/{DIRECTORY}/user-oom-$version-x86_64-linux.tar.gz
+        cd target/static
+        find * -type f | LC_ALL=C sort > ../static.list
+        tar --create --files-from=../static.list --format=gnu --mtime=\"@$SOURCE_DATE_EPOCH\" \
+            --owner=0 --group=0 --numeric-owner --file=../static.tar
+        gzip --no-name --best --stdout ../static.tar > \"$out\"
+        rm ../static.list ../static.tar"
+    );
+    Chore::new("sh", ["-c", &script]).run("static programs", root)
+}
+
+/// Lists what each program is made of, in CycloneDX: crates, versions, licences.
+fn components(root: &Path) -> Result<()> {
+    // It writes beside each crate's Cargo.toml, and where that is on this machine.
+    let programs = PROGRAMS.join(" ");
+    let script = format!(
+        "set -eu
+        {OF_THE_CHANGELOG}
+        cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps \
+            --override-filename made-by-dist
+        for program in {programs}; do
+            sed \"s|file://$PWD|file:///user-oom|g\" \"crates/$program/made-by-dist.json\" \
+                > \"{DIRECTORY}/$program-$version.cdx.json\"
+        done
+        find . -path ./target -prune -o -name made-by-dist.json -exec rm {{}} +"
+    );
+    Chore::new("sh", ["-c", &script]).run("lists of components", root)
 }
 
 /// In a Debian that is made for it.

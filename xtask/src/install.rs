@@ -2,6 +2,7 @@
 //!
 //! Installing and removing go by one list, so that nothing is left behind.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
@@ -12,8 +13,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::chore::{Chore, say, step};
+use crate::tools::STATIC;
 
-const PROGRAMS: [&str; 3] = ["user-oom", "user-oomctl", "psi-monitor"];
+/// The programs, each with a crate of its name.
+pub(crate) const PROGRAMS: [&str; 3] = ["user-oom", "user-oomctl", "psi-monitor"];
 
 /// The units of the machine, below the workspace, and those of each user's manager.
 const UNITS: &str = "dist/systemd";
@@ -22,8 +25,8 @@ const UNITS_OF_USERS: &str = "dist/systemd/user";
 /// Where units have the programs before they are installed.
 const PREFIX_OF_UNITS: &str = "/usr/local/bin/";
 
-/// Where Cargo puts the programs, below the workspace.
-const BUILT: &str = "target/release";
+/// Below the workspace, where Cargo puts what it builds.
+const BUILT: &str = "target";
 
 /// Where the manual is written, below the workspace.
 const MANUAL: &str = "target/manual";
@@ -38,6 +41,9 @@ pub(crate) struct Target {
     pub(crate) prefix: PathBuf,
     /// A package's root; nothing on this machine is started or stopped.
     pub(crate) destdir: Option<PathBuf>,
+    /// What the programs are built for, as small as they can be and the same wherever that
+    /// happens: for packages. Without it, they are what `cargo build --release` makes.
+    pub(crate) triple: Option<String>,
 }
 
 /// One file of an installation.
@@ -74,6 +80,12 @@ impl Target {
         (from.into_iter()).map(move |from| self.file(from, folder, 0o644))
     }
 
+    /// Where Cargo puts the programs, below the workspace.
+    fn built(&self) -> PathBuf {
+        let triple = self.triple.as_deref().unwrap_or_default();
+        Path::new(BUILT).join(triple).join("release")
+    }
+
     fn configuration(&self) -> PathBuf {
         self.place(Path::new("/etc/user-oom/config.toml"))
     }
@@ -90,8 +102,11 @@ impl Target {
 ///
 /// The step that failed.
 pub(crate) fn install(root: &Path, target: &Target) -> Result<()> {
-    build(root)?;
-    step("installing", "cargo xtask install", || place(root, target))?;
+    build(root, target)?;
+    step("installing", "cargo xtask install", || {
+        place(root, target)?;
+        configure(root, target)
+    })?;
     if !target.is_this_machine() {
         return Ok(());
     }
@@ -107,8 +122,13 @@ pub(crate) fn install(root: &Path, target: &Target) -> Result<()> {
 /// # Errors
 ///
 /// The step that failed.
-fn build(root: &Path) -> Result<()> {
+pub(crate) fn build(root: &Path, target: &Target) -> Result<()> {
     let mut build = vec!["build", "--release", "--locked"];
+    let flags;
+    if let Some(triple) = &target.triple {
+        flags = flags_of_packages(root, triple)?;
+        build.extend(["--target", triple, "--config", &flags]);
+    }
     for program in PROGRAMS {
         build.extend(["--package", program]);
     }
@@ -125,20 +145,48 @@ fn build(root: &Path) -> Result<()> {
     Chore::new("cargo", manual).run("the manual", root)
 }
 
+/// A setting of Cargo's. The programs name no directory of this machine, their relocations
+/// are packed (glibc 2.36 or musl 1.2.4 unpacks them), and tables to unwind left out, but for
+/// static programs: what starts these registers them.
+fn flags_of_packages(root: &Path, triple: &str) -> Result<String> {
+    let cargo = match env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => Path::new(&env::var_os("HOME").context("there is no HOME")?).join(".cargo"),
+    };
+    let root = fs::canonicalize(root).context("cannot find the workspace")?;
+    let mut flags = vec![
+        format!("--remap-path-prefix={}=/user-oom", root.display()),
+        format!("--remap-path-prefix={}=/cargo", cargo.display()),
+        "-Clink-arg=-Wl,-z,pack-relative-relocs".to_owned(),
+    ];
+    if triple != STATIC {
+        let script = root.join("dist/linker/no-unwind-tables.ld");
+        flags.push(format!("-Clink-arg=-Wl,-T,{}", script.display()));
+    }
+    // As TOML has a list of strings.
+    Ok(format!("target.{triple}.rustflags={flags:?}"))
+}
+
 /// Puts what was built where it belongs.
 ///
 /// # Errors
 ///
 /// A file that cannot be read or written.
-fn place(root: &Path, target: &Target) -> Result<()> {
-    for file in files(root, target)? {
-        put(&file, target)?;
-    }
+pub(crate) fn place(root: &Path, target: &Target) -> Result<()> {
+    (files(root, target)?.iter()).try_for_each(|file| put(file, target))
+}
+
+/// Writes a configuration with all keys, where there is none.
+///
+/// # Errors
+///
+/// It cannot be written, or the program does not run here.
+fn configure(root: &Path, target: &Target) -> Result<()> {
     let configuration = target.configuration();
     if configuration.exists() {
         return Ok(());
     }
-    let program = root.join(BUILT).join(PROGRAMS[0]);
+    let program = root.join(target.built()).join(PROGRAMS[0]);
     let print = Command::new(&program).arg("--print-config").output();
     let keys = print.with_context(|| format!("cannot run `{}`", program.display()))?;
     ensure!(
@@ -188,7 +236,7 @@ pub(crate) fn uninstall(root: &Path, target: &Target) -> Result<()> {
 fn files(root: &Path, target: &Target) -> Result<Vec<Installed>> {
     let mut files = Vec::new();
     for program in PROGRAMS {
-        files.push(target.file(root.join(BUILT).join(program), "bin", 0o755));
+        files.push(target.file(root.join(target.built()).join(program), "bin", 0o755));
     }
     files.extend(settings(root, target)?);
     for document in ["README.md", "CHANGELOG.md", "SECURITY.md"] {
@@ -312,6 +360,7 @@ mod tests {
         Target {
             prefix: prefix.into(),
             destdir: None,
+            triple: None,
         }
     }
 

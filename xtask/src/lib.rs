@@ -119,7 +119,8 @@ enum Task {
     Install(Prefix),
     /// Removes all that `install` and the daemon made, but for the configuration
     Uninstall(Prefix),
-    /// Packages for Debian, with checksums: in target/dist
+    /// Packages for Debian, a tarball of static programs and lists of components, with
+    /// checksums: in target/dist
     Dist {
         /// Install, change, remove and purge the package in a fresh Debian of each
         /// release that it is for
@@ -153,7 +154,12 @@ struct Prefix {
 
 impl From<Prefix> for install::Target {
     fn from(Prefix { prefix, destdir }: Prefix) -> Self {
-        Self { prefix, destdir }
+        let is_a_package = destdir.is_some();
+        Self {
+            prefix,
+            destdir,
+            triple: is_a_package.then(|| format!("{}-unknown-linux-gnu", std::env::consts::ARCH)),
+        }
     }
 }
 

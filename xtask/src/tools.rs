@@ -21,6 +21,8 @@ pub(crate) struct Tool {
 enum Source {
     /// A component of the toolchain, by rustup.
     Rustup(&'static str),
+    /// The standard library for another target, by rustup.
+    RustTarget(&'static str),
     /// A package of Debian's.
     Debian(&'static str),
     /// A crate, at a version: it is compiled.
@@ -117,8 +119,31 @@ pub(crate) const FOR_MACHINES: &[Tool] = &[
     },
 ];
 
+/// What the static programs are built for. Its libc looks users up in `/etc/passwd`, where
+/// glibc, linked statically, would load the machine's own modules.
+pub(crate) const STATIC: &str = "x86_64-unknown-linux-musl";
+
 /// For packages.
 pub(crate) const FOR_PACKAGES: &[Tool] = &[
+    Tool {
+        proof: (
+            "sh",
+            &[
+                "-c",
+                "test -d \"$(rustc --print target-libdir --target x86_64-unknown-linux-musl)\"",
+            ],
+        ),
+        purpose: "to build static programs",
+        source: Source::RustTarget(STATIC),
+    },
+    Tool {
+        proof: ("cargo", &["cyclonedx", "--version"]),
+        purpose: "to list what the programs are made of",
+        source: Source::Cargo {
+            name: "cargo-cyclonedx",
+            version: "0.5.9",
+        },
+    },
     Tool {
         proof: ("dpkg-query", &["--show", "debhelper"]),
         purpose: "to make packages for Debian",
@@ -198,6 +223,9 @@ fn installation(sources: &[Source]) -> Vec<Chore> {
         match source {
             Source::Rustup(name) => {
                 chores.push(Chore::new("rustup", ["component", "add", name]));
+            }
+            Source::RustTarget(triple) => {
+                chores.push(Chore::new("rustup", ["target", "add", triple]));
             }
             Source::Debian(package) => install.push(package),
             Source::Cargo { name, version } => chores.push(Chore::new(
