@@ -16,10 +16,9 @@ pub(crate) const TRANSIENT_UNITS: &str = "/run/systemd/transient";
 pub(crate) struct Grouping {
     /// Its container, or else its leaf cgroup.
     pub(crate) session: SessionId,
-    /// Whether it is not a service of the machine: a container; a scope, which is
-    /// made for a job; anything in a slice that is not systemd's own,
-    /// so in `user.slice` (a login session, a service of a user's own).
-    /// [`is_transient`] tells of one kind more.
+    /// Whether it is not a service of the machine: a container; a scope or a
+    /// transient service, which are made for a job; anything in a slice that is not
+    /// systemd's own, so in `user.slice` (a login session, a service of a user's own).
     pub(crate) login: bool,
 }
 
@@ -27,8 +26,8 @@ pub(crate) struct Grouping {
 /// systemd runs (`0::` on cgroup v2, `name=systemd` on v1), if the path holds
 /// a unit of its (`.slice`, `.scope`, `.service`); or the container that any
 /// line names. `None` otherwise: another line, another init, or a process
-/// outside all units.
-pub(crate) fn unit_of_line(line: &[u8]) -> Option<Grouping> {
+/// outside all units. `transient`: [`TRANSIENT_UNITS`].
+pub(crate) fn unit_of_line(line: &[u8], transient: &Path) -> Option<Grouping> {
     if let Some(container) = line
         .splitn(3, |&byte| byte == b':')
         .nth(2)
@@ -42,18 +41,8 @@ pub(crate) fn unit_of_line(line: &[u8]) -> Option<Grouping> {
     let path = unit_path_of_line(line)?;
     Some(Grouping {
         session: hashed(path),
-        login: !is_machines_own(path),
+        login: !is_machines_own(path, transient),
     })
-}
-
-/// Whether one line of the file says that the process is in a service that was
-/// started as `systemd-run` does, which has its file in the directory `transient`
-/// ([`TRANSIENT_UNITS`]), not in one that is installed; `None` where it says
-/// nothing of units.
-pub(crate) fn is_transient(line: &[u8], transient: &Path) -> Option<bool> {
-    let name = innermost_unit(unit_path_of_line(line)?)?;
-    let is_service = name.ends_with(b".service");
-    Some(is_service && transient.join(OsStr::from_bytes(name)).exists())
 }
 
 /// Whether one line of the file says that the process is in the unit `name`, and
@@ -92,21 +81,22 @@ fn innermost_unit(path: &[u8]) -> Option<&[u8]> {
 }
 
 /// Whether the unit that `path` leads to is of the machine's own: of systemd's
-/// slices for services and for virtual machines, and no scope but that of a
-/// virtual machine or of a container's monitor.
-fn is_machines_own(path: &[u8]) -> bool {
+/// slices for services and for virtual machines, and no service with a file in
+/// `transient`, nor a scope but that of a virtual machine or of a container's monitor.
+fn is_machines_own(path: &[u8], transient: &Path) -> bool {
     let mut names = path
         .split(|&byte| byte == b'/')
         .filter(|name| !name.is_empty());
-    let is_kept = |scope: &[u8]| {
-        let holds = |part: &[u8]| scope.windows(part.len()).any(|window| window == part);
-        scope.starts_with(b"machine-") || holds(b"conmon-")
+    let is_kept = |unit: &[u8]| {
+        if unit.ends_with(b".service") {
+            return !transient.join(OsStr::from_bytes(unit)).exists();
+        }
+        let holds = |part: &[u8]| unit.windows(part.len()).any(|window| window == part);
+        !unit.ends_with(b".scope") || unit.starts_with(b"machine-") || holds(b"conmon-")
     };
     match names.next() {
         Some(b"init.scope") => true,
-        Some(b"system.slice" | b"machine.slice") => {
-            innermost_unit(path).is_none_or(|unit| !unit.ends_with(b".scope") || is_kept(unit))
-        }
+        Some(b"system.slice" | b"machine.slice") => innermost_unit(path).is_none_or(is_kept),
         _ => false,
     }
 }
@@ -219,8 +209,13 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, want: Option<bool>) {
-        let got = unit_of_line(line.as_bytes()).map(|unit| unit.login);
+        let got = unit_of(line).map(|unit| unit.login);
         assert_eq!(got, want, "of {line:?}");
+    }
+
+    /// Where all units are installed.
+    fn unit_of(line: &str) -> Option<Grouping> {
+        unit_of_line(line.as_bytes(), Path::new("/nonexistent"))
     }
 
     #[test]
@@ -257,7 +252,7 @@ mod tests {
     fn a_service_that_is_not_installed_has_its_file_among_the_transient_ones() {
         let folder = tempfile::TempDir::new().unwrap();
         std::fs::write(folder.path().join("run-u5.service"), "").unwrap();
-        let is = |line: &str| is_transient(line.as_bytes(), folder.path());
+        let is = |line: &str| Some(unit_of_line(line.as_bytes(), folder.path())?.login);
         assert_eq!(is("0::/system.slice/run-u5.service"), Some(true));
         assert_eq!(is("0::/system.slice/run-u5.service/worker"), Some(true));
         assert_eq!(is("0::/system.slice/run-u6.service"), Some(false));
@@ -304,7 +299,7 @@ mod tests {
     fn check_container(path: &str, want: &str) {
         let (path, want) = (path.replace("ID", ID), want.replace("ID", ID));
         for line in ["0::", "1:name=systemd:", "4:memory:"] {
-            let found = unit_of_line(format!("{line}{path}").as_bytes());
+            let found = unit_of(&format!("{line}{path}"));
             let want = Grouping {
                 session: hashed(want.as_bytes()),
                 login: true,
@@ -397,7 +392,7 @@ mod tests {
 
     #[test]
     fn each_leaf_is_a_session_of_its_own() {
-        let session = |line: &str| unit_of_line(line.as_bytes()).map(|unit| unit.session);
+        let session = |line: &str| unit_of(line).map(|unit| unit.session);
         let one = session("0::/user.slice/user-1000.slice/session-3.scope");
         let other = session("0::/user.slice/user-1000.slice/session-4.scope");
         assert_ne!(one, other);

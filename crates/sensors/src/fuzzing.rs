@@ -6,10 +6,11 @@
 
 use std::fs::File;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use model::{Memory, Name, SessionId};
 
-use crate::cgroup::{line_names_unit, unit_of_line};
+use crate::cgroup::{TRANSIENT_UNITS, line_names_unit, unit_of_line};
 use crate::file;
 use crate::pid_files::{ProcessStatus, Stat, Statm, signed};
 use crate::plausible::{self, CgroupFindings, CgroupTexts, V1_KEYS, V2_KEYS};
@@ -68,7 +69,7 @@ pub fn score(text: &[u8]) -> Option<i16> {
 /// The session that a line of `cgroup` names, and whether a user logged in to it.
 #[must_use]
 pub fn unit(line: &[u8]) -> Option<(SessionId, bool)> {
-    unit_of_line(line).map(|unit| (unit.session, unit.login))
+    unit_of_line(line, Path::new(TRANSIENT_UNITS)).map(|unit| (unit.session, unit.login))
 }
 
 /// What of `machine` is left to a cgroup with these files: the limit, the one that

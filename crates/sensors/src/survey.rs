@@ -29,8 +29,8 @@ use rustix::fs::{AtFlags, CWD, RawDir, StatxFlags, readlink, readlinkat_raw, sta
 use rustix::io::pread;
 
 use crate::cgroup::{
-    ContainerCgroup, Grouping, TRANSIENT_UNITS, hash, is_transient, line_names_unit,
-    outermost_container, service_of_line, unit_of_line,
+    ContainerCgroup, Grouping, TRANSIENT_UNITS, hash, line_names_unit, outermost_container,
+    service_of_line, unit_of_line,
 };
 use crate::file::for_each_line;
 use crate::number::decimal;
@@ -610,23 +610,15 @@ fn identity(
             .as_ref()
             .and_then(|file| first_of_lines(file, service_of_line))
             .unwrap_or(0),
-        unit: cgroup.as_ref().and_then(unit),
+        unit: cgroup.as_ref().and_then(|file| {
+            first_of_lines(file, |line| unit_of_line(line, Path::new(TRANSIENT_UNITS)))
+        }),
         alone: Grouping {
             session: SessionId(u64::from(stat.session)),
             login: stat.has_terminal(),
         },
         scopes: None,
     }
-}
-
-/// What the lines of a process's `cgroup` say of its unit.
-fn unit(cgroup: &File) -> Option<Grouping> {
-    let unit = first_of_lines(cgroup, unit_of_line)?;
-    let is_transient = |line: &_| is_transient(line, Path::new(TRANSIENT_UNITS));
-    Some(Grouping {
-        login: unit.login || first_of_lines(cgroup, is_transient) == Some(true),
-        ..unit
-    })
 }
 
 /// Which of `scopes` the process is in; `None` where none is a cgroup, or that cannot
