@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use journal::{Account, JournalReader, Line, ReadLine, Replay, SignalLine};
-use oom_policy::{Memory, Moment, Process, ProcessId, Settings, Verdict};
+use oom_policy::{Memory, Moment, Name, Process, ProcessId, Settings, Verdict};
 
 /// Memory at one time.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,24 @@ pub(crate) struct Life {
     pub(crate) labels: Option<String>,
     /// It was chosen to be paused.
     pub(crate) was_paused: bool,
+}
+
+impl Life {
+    /// As it is first seen.
+    fn new(at: Moment, name: Name, uid: u32) -> Self {
+        Self {
+            name: name.to_string(),
+            uid,
+            value: None,
+            first: at,
+            last: at,
+            peak_bytes: 0,
+            is_gone: false,
+            signals: Vec::new(),
+            labels: None,
+            was_paused: false,
+        }
+    }
 }
 
 /// One incident.
@@ -138,18 +156,8 @@ impl Incident {
 
     fn see(&mut self, at: Moment, process: &Process) {
         let held_bytes = process.rss_bytes.saturating_add(process.swap_bytes);
-        let life = self.lives.entry(process.id).or_insert_with(|| Life {
-            name: process.name.to_string(),
-            uid: process.uid,
-            value: None,
-            first: at,
-            last: at,
-            peak_bytes: 0,
-            is_gone: false,
-            signals: Vec::new(),
-            labels: None,
-            was_paused: false,
-        });
+        let lives = self.lives.entry(process.id);
+        let life = lives.or_insert_with(|| Life::new(at, process.name, process.uid));
         life.last = at;
         life.value = process.dossier.value.or(life.value);
         life.peak_bytes = life.peak_bytes.max(held_bytes);
@@ -158,16 +166,9 @@ impl Incident {
     fn signal(&mut self, signal: &SignalLine) {
         let at = self.moment(&signal.time);
         let life = self.lives.entry(signal.id).or_insert_with(|| Life {
-            name: signal.name.to_string(),
-            uid: signal.uid,
             value: signal.value,
-            first: at,
-            last: at,
             peak_bytes: signal.rss_bytes,
-            is_gone: false,
-            signals: Vec::new(),
-            labels: None,
-            was_paused: false,
+            ..Life::new(at, signal.name, signal.uid)
         });
         life.labels = signal.labels.clone().or(life.labels.take());
         life.signals.push(signal.clone());

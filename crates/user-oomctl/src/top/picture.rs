@@ -18,6 +18,7 @@ use ratatui::style::{Color, Modifier};
 
 use super::draw::{Palette, draw};
 use super::state::{News, SAMPLES, Shown};
+use super::tests;
 
 const PATH: &str = "docs/top.svg";
 /// Where this is set, the picture is made anew: `cargo xtask picture` does so.
@@ -124,19 +125,10 @@ fn look(second: u32) -> (Status, f64) {
 
 fn plan() -> PlannedKill {
     let row = |pid, name: &str, uid, value, cost: &str, why: &str, mebibytes| CandidateRow {
-        pid,
-        name: Some(name.to_owned()),
         uid,
-        processes: 1,
-        value,
         cost: cost.to_owned(),
         why: why.to_owned(),
-        held_bytes: mebibytes * MIB,
-        frees_bytes: mebibytes * MIB,
-        growth_bytes_per_second: 0,
-        paused: false,
-        chosen: false,
-        instead: None,
+        ..tests::row(pid, name, value, mebibytes)
     };
     let half = "cost 2 = value 4, counts as 2 while it grows";
     let share = "cost 0.5 = 0.5 (its share of its group's 1)";

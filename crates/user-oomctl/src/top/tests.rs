@@ -13,7 +13,7 @@ use super::state::{News, Shown, Wish};
 
 const MIB: u64 = 1 << 20;
 
-fn row(pid: u32, name: &str, value: Option<u32>, mebibytes: u64) -> CandidateRow {
+pub(super) fn row(pid: u32, name: &str, value: Option<u32>, mebibytes: u64) -> CandidateRow {
     CandidateRow {
         pid,
         name: Some(name.to_owned()),
