@@ -154,11 +154,11 @@ struct Prefix {
 
 impl From<Prefix> for install::Target {
     fn from(Prefix { prefix, destdir }: Prefix) -> Self {
-        let is_a_package = destdir.is_some();
+        let triple = || format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         Self {
+            triple: destdir.is_some().then(triple),
             prefix,
             destdir,
-            triple: is_a_package.then(|| format!("{}-unknown-linux-gnu", std::env::consts::ARCH)),
         }
     }
 }
