@@ -424,6 +424,13 @@ mod tests {
     use super::*;
     use crate::stand_in::ordinary;
 
+    impl Rulebook {
+        /// Of one rule.
+        pub(crate) fn stand_in(rule: &str) -> Self {
+            compile(&format!("[[rule]]\n{rule}\nvalue = 1")).unwrap()
+        }
+    }
+
     fn compile(text: &str) -> Result<Rulebook, Mistakes> {
         let grammar = Grammar {
             keys: &[],

@@ -214,8 +214,8 @@ impl Senses {
 
     /// Takes in what the surveyor has found since.
     pub(crate) fn take_in(&mut self, now: Moment) {
-        self.surveyor
-            .deliver(now, &mut self.table, &self.classifier);
+        let (table, classifier) = (&mut self.table, &self.classifier);
+        self.to_label |= self.surveyor.deliver(now, table, classifier);
     }
 
     /// Has the surveyor measure what is due; stops waiting for one that is
@@ -444,6 +444,7 @@ mod tests {
     use crate::classify::Programs;
     use crate::container_facts::{ContainerFacts, PATIENCE};
     use crate::memory::Beside;
+    use crate::rulebook::Rulebook;
     use crate::stand_in::{Waiter, root};
     use crate::surveyor::read;
 
@@ -451,7 +452,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(60);
 
     #[test]
-    fn what_a_busy_start_did_not_get_to_is_looked_at_and_then_measured() {
+    fn what_a_busy_start_did_not_get_to_is_looked_at_measured_and_labelled() {
         let [gone, waiters @ ..] = [Waiter::new(), Waiter::new(), Waiter::new()];
         let folder = tempfile::tempdir().unwrap();
         for waiter in waiters.iter().chain([&gone]) {
@@ -464,23 +465,32 @@ mod tests {
 
         let answered: Arc<Mutex<BTreeSet<_>>> = Arc::default();
         let noted = Arc::clone(&answered);
+        let edition = Edition {
+            number: 0,
+            rulebook: Arc::new(Rulebook::stand_in("match = { name = 'none' }")),
+        };
         let read = read(
             root().path(),
             Programs::new(),
             Scopes::default(),
-            Arc::default(),
+            Arc::new(Mutex::new(edition.clone())),
             ContainerFacts::new(Vec::new(), folder.path().to_owned(), PATIENCE),
             |said| panic!("{said}"),
         );
         let surveyor = Surveyor::spawn(
             Arc::new(move |request| {
-                let measures = matches!(request.what, What::OwnMemory);
-                if measures || matches!(request.what, What::Ties) {
-                    noted.lock().unwrap().insert((request.id.pid, measures));
+                let what = match request.what {
+                    What::OwnMemory => Some("measured"),
+                    What::Ties => Some("tied"),
+                    What::Label => Some("labelled"),
+                    _ => None,
+                };
+                if let Some(what) = what {
+                    noted.lock().unwrap().insert((request.id.pid, what));
                 }
                 read(request)
             }),
-            Edition::default(),
+            edition,
         );
         let meminfo = folder.path().join("meminfo");
         std::fs::write(&meminfo, "MemTotal: 4096 kB\nMemAvailable: 4096 kB\n").unwrap();
@@ -500,7 +510,9 @@ mod tests {
         );
 
         let pids = waiters.iter().map(|waiter| waiter.id().pid);
-        let wanted: Vec<_> = pids.flat_map(|pid| [(pid, false), (pid, true)]).collect();
+        let wanted: Vec<_> = pids
+            .flat_map(|pid| ["measured", "tied", "labelled"].map(|what| (pid, what)))
+            .collect();
         let began = Instant::now();
         while !wanted
             .iter()

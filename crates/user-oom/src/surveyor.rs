@@ -253,14 +253,15 @@ impl Surveyor {
         true
     }
 
-    /// Takes the answers that are there into `table`. Takes no lock and no
-    /// memory.
+    /// Takes the answers that are there into `table`. Whether it was found what any
+    /// executes, by which another rule may match it. Takes no lock and no memory.
     pub(crate) fn deliver(
         &mut self,
         now: Moment,
         table: &mut ProcessTable,
         classifier: &Classifier,
-    ) {
+    ) -> bool {
+        let mut is_any_identified = false;
         while let Some(answer) = self.answer() {
             if answer.survey.is_label() && answer.edition != self.edition.number {
                 // By other rules than those that count: it was asked again, or will
@@ -273,13 +274,17 @@ impl Surveyor {
             self.commands.learn(&answer.survey);
             match table.apply(&answer.survey) {
                 Some((_, dossier)) if answer.survey.is_label() => dossier.label = answer.label,
-                Some((seen, dossier)) => classifier.classify(answer.program, seen, dossier),
+                Some((seen, dossier)) => {
+                    classifier.classify(answer.program, seen, dossier);
+                    is_any_identified = true;
+                }
                 None => {}
             }
         }
         if !self.asked.is_empty() {
             self.since.get_or_insert(now);
         }
+        is_any_identified
     }
 
     /// Has everything looked at once, as far as that takes no longer than
