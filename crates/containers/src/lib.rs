@@ -12,6 +12,8 @@
 
 mod bundle;
 mod engine;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 
 use std::path::PathBuf;
 

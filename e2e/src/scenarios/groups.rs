@@ -114,12 +114,18 @@ pub(super) fn of_twenty_agents_one_tool_goes(report: &mut Report) -> Result<()> 
 
 /// What root runs in a container of podman is no service of the machine.
 pub(super) fn of_roots_containers_the_worthless_goes(report: &mut Report) -> Result<()> {
+    set_up_podman()?;
+    of_two_containers("", report)
+}
+
+/// For root.
+pub(super) fn set_up_podman() -> Result<()> {
     // There is no overlay here.
     let storage = "[storage]\ndriver = \"vfs\"\nrunroot = \"/run/containers/storage\"\n\
                    graphroot = \"/var/lib/containers/storage\"\n";
     fs::write("/etc/containers/storage.conf", storage).context("cannot configure podman")?;
     run("rm -rf /var/lib/containers")?;
-    of_two_containers("", report)
+    run("mkdir -p /image && cp /init /image/init && chmod -R a+rwX /image")
 }
 
 /// Nor is what a user runs in one, who is root in there.
@@ -128,6 +134,7 @@ pub(super) fn of_a_users_containers_the_worthless_goes(report: &mut Report) -> R
     wait::until("her systemd runs", LIMIT, || {
         Ok(run("systemctl is-active user@$(id -u ada)").is_ok())
     })?;
+    run("mkdir -p /image && cp /init /image/init && chmod -R a+rwX /image")?;
     of_two_containers("ada", report)
 }
 
@@ -135,7 +142,6 @@ pub(super) fn of_a_users_containers_the_worthless_goes(report: &mut Report) -> R
 /// the outside.
 fn of_two_containers(user: &str, report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
-    run("mkdir -p /image && cp /init /image/init && chmod -R a+rwX /image")?;
     let driver = match user {
         "" => "",
         _ => "--storage-driver=vfs",

@@ -674,6 +674,10 @@ pub const ALL: &[Scenario] = &[
     ),
     minutes(
         5,
+        scenario!(service::a_label_gives_a_container_a_value, SYSTEM, alone),
+    ),
+    minutes(
+        5,
         scenario!(
             service::restarted_while_a_victim_is_pending_it_kills_that_and_no_other,
             SYSTEM,

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,7 @@ use crate::guest::program::output_of;
 use crate::guest::replay::JOURNAL;
 use crate::guest::swap::with_swap;
 use crate::guest::{Report, wait};
+use crate::scenarios::groups::set_up_podman;
 
 /// On a machine that is emulated, and short of memory.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -189,6 +191,100 @@ pub(super) fn restarted_while_a_victim_is_pending_it_kills_that_and_no_other(
     report.figure("kernel kills", kernel_kills()? - kills)?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
     Ok(())
+}
+
+/// A rule gives a container of podman's a value by its label, which the shipped
+/// unit asks podman for: of two, the one goes that has an entry of less. What takes
+/// the memory is no process.
+pub(super) fn a_label_gives_a_container_a_value(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    // What runs them is nothing of the matter, and is not killed for it.
+    let rules = "report = \"1 s\"\n\n[[rule]]\n\
+                 match = { container-label = '^user-oom\\.value=50$' }\nvalue = 50\n\n\
+                 [[rule]]\nmatch = { exe = '/usr/bin/{podman,conmon}' }\nprotect = true\n";
+    fs::create_dir_all("/etc/user-oom").context("cannot configure it")?;
+    fs::write("/etc/user-oom/config.toml", rules).context("cannot configure it")?;
+    set_up_podman()?;
+    run(&["mkdir", "-p", "/run/podman"])?;
+    let outcome = (|| {
+        let socket = "/run/podman/podman.sock";
+        let api = format!("podman system service --time=0 unix://{socket}");
+        run(&[
+            "systemd-run",
+            "--quiet",
+            "--unit",
+            "podman-api",
+            "sh",
+            "-c",
+            &api,
+        ])?;
+        wait::until("podman listens", LIMIT, || Ok(Path::new(socket).exists()))?;
+        run(&["systemctl", "start", SERVICE])?;
+        let labelled = container("labelled", &["--label", "user-oom.value=50"])?;
+        let began = Instant::now();
+        wait::until("the rule has matched", LIMIT, || {
+            let said = journal()?;
+            let status = said.lines().rfind(|line| line.starts_with("memory "));
+            Ok(status.is_some_and(|line| !line.contains("matched no process")))
+        })?;
+        let after = began.elapsed().as_millis();
+        report.figure("the label is known", format!("after {after} ms"))?;
+        let registered = container("registered", &[])?;
+        let entry = format!("{REGISTRY}/{registered}");
+        fs::write(&entry, "9\n").with_context(|| format!("cannot write `{entry}`"))?;
+        knows_of(1)?;
+        run(&["mkdir", "/full"])?;
+        run(&["mount", "-t", "tmpfs", "-o", "size=95%", "tmpfs", "/full"])?;
+        let mut full = File::create("/full/full").context("cannot fill it")?;
+        let tenth = meminfo_bytes("MemTotal")? * 9 / 100;
+        while meminfo_bytes("MemAvailable")? > tenth {
+            let mebibyte = vec![1; usize::try_from(MIB)?];
+            std::io::Write::write_all(&mut full, &mebibyte).context("cannot fill it")?;
+        }
+        wait::until("something is killed", LIMIT, || {
+            Ok(journal()?.contains("kill pid="))
+        })?;
+        fs::remove_file("/full/full").context("cannot empty it")?;
+        let said = journal()?;
+        let killed = said.lines().filter(|line| line.contains("kill pid="));
+        let killed: Vec<_> = killed.collect();
+        let want = format!("kill pid={registered} ");
+        ensure!(killed.iter().all(|line| line.contains(&want)), "{killed:?}");
+        ensure!(
+            Path::new(&format!("/proc/{labelled}")).exists(),
+            "it is gone"
+        );
+        run(&["systemctl", "stop", SERVICE])
+    })();
+    show_journal();
+    outcome?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
+
+/// A container of root's that holds its memory; the pid of its first process.
+fn container(name: &str, words: &[&str]) -> Result<u32> {
+    let start = [
+        "podman",
+        "run",
+        "--detach",
+        "--interactive",
+        "--network=none",
+        "--name",
+        name,
+    ];
+    let what = ["--rootfs", "/image", "/init", "role", "hold", "200"];
+    run(&[&start[..], words, &what].concat())?;
+    let pid = output_of(&["podman", "inspect", "--format", "{{.State.Pid}}", name])?;
+    let pid = (pid.parse()).with_context(|| format!("`{pid}` is no pid"))?;
+    wait::until(&format!("{name} holds its memory"), LIMIT, || {
+        let status = text(format!("/proc/{pid}/status"))?;
+        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = rss.and_then(|rss| rss.trim().strip_suffix(" kB"));
+        Ok(kib.is_some_and(|kib| kib.parse::<u64>().is_ok_and(|kib| kib >= 200 << 10)))
+    })?;
+    Ok(pid)
 }
 
 /// What it has paused goes on when it is stopped: a unit of its own is frozen as a
