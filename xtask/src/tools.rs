@@ -25,6 +25,8 @@ enum Source {
     RustTarget(&'static str),
     /// A package of Debian's.
     Debian(&'static str),
+    /// Systemd of Debian 13, unpacked in `target/trixie`: a later one than Debian 12 has.
+    Trixie,
     /// A crate, at a version: it is compiled.
     Cargo {
         name: &'static str,
@@ -81,6 +83,17 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
         purpose: "to test the metrics in a file",
         source: Source::Debian("prometheus-node-exporter"),
     },
+    Tool {
+        proof: (
+            "sh",
+            &[
+                "-c",
+                "varlinkctl --version || test -e target/trixie/usr/bin/varlinkctl",
+            ],
+        ),
+        purpose: "to test the control interface with a client that is not ours",
+        source: Source::Trixie,
+    },
 ];
 
 /// For the fuzz targets.
@@ -109,7 +122,7 @@ pub(crate) const FOR_MACHINES: &[Tool] = &[
     },
     Tool {
         proof: ("mmdebstrap", &["--version"]),
-        purpose: "to fetch kernels",
+        purpose: "to fetch kernels and varlinkctl",
         source: Source::Debian("mmdebstrap"),
     },
     Tool {
@@ -217,6 +230,11 @@ fn installation(sources: &[Source]) -> Vec<Chore> {
     // Another package manager may be at work.
     const WAIT: &str = "DPkg::Lock::Timeout=600";
 
+    // In place only when it is whole.
+    const UNPACK: &str = "mkdir -p target && cd target && rm -rf trixie unfinished && \
+                          mmdebstrap --quiet --variant=extract --include=systemd trixie unfinished && \
+                          mv unfinished trixie";
+
     let mut chores = Vec::new();
     let mut install = vec!["-o", WAIT, "install", "--yes", "--no-install-recommends"];
     for source in sources {
@@ -228,6 +246,7 @@ fn installation(sources: &[Source]) -> Vec<Chore> {
                 chores.push(Chore::new("rustup", ["target", "add", triple]));
             }
             Source::Debian(package) => install.push(package),
+            Source::Trixie => chores.push(Chore::new("sh", ["-c", UNPACK])),
             Source::Cargo { name, version } => chores.push(Chore::new(
                 "cargo",
                 ["install", "--quiet", "--locked", name, "--version", version],

@@ -4,8 +4,10 @@
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -167,32 +169,96 @@ fn a_bad_call_is_answered_with_what_was_expected() {
     said(&stage, &["status"]);
 }
 
+/// systemd's own client: this machine's, or Debian 13's as `cargo xtask test` fetches
+/// it, which needs the libraries of that release.
+fn varlinkctl() -> Option<Command> {
+    let is_here = Command::new("varlinkctl").arg("--version").output();
+    if is_here.is_ok() {
+        return Some(Command::new("varlinkctl"));
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/trixie/usr");
+    let libraries = root.join("lib/x86_64-linux-gnu");
+    let loader = libraries.join("ld-linux-x86-64.so.2");
+    loader.exists().then(|| {
+        let systemd = libraries.join("systemd");
+        let mut command = Command::new(loader);
+        command.arg("--library-path");
+        command.arg(format!("{}:{}", libraries.display(), systemd.display()));
+        command.arg(root.join("bin/varlinkctl"));
+        command
+    })
+}
+
 #[test]
 fn varlinkctl_can_introspect_and_call_it() {
-    if Command::new("varlinkctl")
-        .arg("--version")
-        .output()
-        .is_err()
-    {
-        println!("skipped: no varlinkctl; it comes with systemd 255 (Debian 13)");
+    if varlinkctl().is_none() {
+        println!(
+            "skipped: no varlinkctl; it comes with systemd 255 (Debian 13), and `cargo xtask \
+             test` fetches it"
+        );
         return;
     }
     let stage = Stage::new();
-    let mut daemon = stage.daemon(&[]);
-    daemon.line_with("socket");
-    let varlinkctl = |arguments: &[&str]| {
-        let mut command = Command::new("varlinkctl");
-        let socket = stage.socket();
-        command.arg(arguments[0]).arg(socket).args(&arguments[1..]);
-        let output = command.output().expect("it is there");
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&["--dryrun"]);
+    let both = two(&stage, &mut daemon);
+    let [nine, one] = both.each_ref().map(Process::pid);
+    let command = |arguments: &[&str]| {
+        let mut command = varlinkctl().expect("it was there");
+        command.args(arguments);
+        command
     };
-    assert!(varlinkctl(&["info"]).contains("io.user-oom.Control"));
-    let description = varlinkctl(&["introspect", "io.user-oom.Control"]);
+    let socket = stage.socket();
+    let socket = socket.to_str().expect("the folder's name is UTF-8");
+    let run = |arguments: &[&str]| command(arguments).output().expect("it was there");
+    let said = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("it is text")
+    };
+    let method = |name: &str| format!("io.user-oom.Control.{name}");
+    let call =
+        |name: &str, parameters: &str| said(&["call", "-j", socket, &method(name), parameters]);
+
+    assert!(said(&["info", socket]).contains("io.user-oom.Control"));
+    let description = said(&["introspect", socket, "io.user-oom.Control"]);
     assert!(description.contains("method Status"), "{description}");
-    let status = varlinkctl(&["call", "-j", "io.user-oom.Control.Status", "{}"]);
-    assert!(status.contains("\"level\""), "{status}");
+    // What it makes of the description holds together.
+    let copy = stage.path("description");
+    fs::write(&copy, description).expect("the folder is ours");
+    said(&["validate-idl", copy.to_str().expect("as the folder")]);
+
+    assert!(call("Status", "{}").contains(r#""level":"ok""#));
+    // For each candidate.
+    let plan = call("Plan", r#"{"level":"warn"}"#);
+    assert_eq!(plan.matches(r#""chosen":true"#).count(), 1, "{plan}");
+    assert_eq!(plan.matches(r#""chosen":false"#).count(), 1, "{plan}");
+    for pid in [nine, one] {
+        assert!(plan.contains(&format!(r#""pid":{pid},"#)), "{plan}");
+    }
+    let told = call("Explain", &format!(r#"{{"pid":{nine}}}"#));
+    assert!(
+        told.contains("would be kept at the warn threshold"),
+        "{told}"
+    );
+    assert!(call("History", "{}").contains(r#""victims":[]"#));
+    let fails = |name: &str, parameters: &str, error: &str| {
+        let output = run(&["call", socket, &method(name), parameters]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(told.contains(error), "no `{error}` in {told}");
+    };
+    fails("Relief", "{}", "io.user-oom.Control.EnoughAvailable");
+    fails("Fate", r#"{"pid":-1}"#, "io.user-oom.Control.NotUnderstood");
+    fails("Sing", "{}", "org.varlink.service.MethodNotFound");
+    fails("Subscribe", "{}", "io.user-oom.Control.NotUnderstood");
+
+    let subscribe = ["call", "--more", "-j", socket, &method("Subscribe"), "{}"];
+    let mut events = Running::start(&mut command(&subscribe));
+    events.line_with(r#""what":"level""#);
+    stage.set_available(SHORT);
+    events.line_with(r#""level":"warn""#);
+    fails("Plan", "{}", "io.user-oom.Control.Busy");
 }
 
 /// Two that hold as much, the cheaper of which would do; it is told once the
