@@ -102,6 +102,11 @@ fn unpack() -> Result<&'static Path> {
     for file in [OURSELVES, "/memory_info.ko"] {
         copy(Path::new(file), &root.join(file.trim_start_matches('/')))?;
     }
+    let script = "testproc.sh";
+    copy(
+        &Path::new("/user-oom").join(script),
+        &root.join("usr/bin").join(script),
+    )?;
     for entry in fs::read_dir("/bin").context("cannot list the programs")? {
         let entry = entry.context("cannot list the programs")?;
         copy(&entry.path(), &root.join("usr/bin").join(entry.file_name()))?;

@@ -602,6 +602,17 @@ pub const ALL: &[Scenario] = &[
     minutes(
         5,
         scenario!(
+            scopes::a_user_walks_in_a_scope_of_her_own,
+            Machine {
+                memory_mebibytes: 1024,
+                ..LISTENING
+            },
+            alone
+        ),
+    ),
+    minutes(
+        5,
+        scenario!(
             scopes::nor_does_it_where_bombs_are_slowed_down,
             MEDIUM,
             alone

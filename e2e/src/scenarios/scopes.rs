@@ -2,21 +2,25 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use crate::guest::cgroup::Cgroup;
 use crate::guest::daemon::{daemon, give_value, knows_of};
-use crate::guest::files;
-use crate::guest::program::Program;
+use crate::guest::files::{self, kernel_kills};
+use crate::guest::program::{Program, output_of};
 use crate::guest::swap::with_swap;
 use crate::guest::{Report, wait};
 
 /// On a machine that is emulated.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Of what a user waits for, with her service manager.
+const SLOW: Duration = Duration::from_secs(180);
 
 /// What the daemon is to guard beside the machine.
 const FILE: &str = "/tmp/scopes.toml";
@@ -241,4 +245,52 @@ fn twenty_bombs(group: Cgroup, report: &mut Report) -> Result<()> {
     daemon.has_to_live("the daemon")?;
     drop((daemon, job, outside));
     group.remove()
+}
+
+/// What README.md has a user do who may not make cgroups: the script has her service
+/// manager make one, and she starts the daemon by the command that it prints.
+pub(super) fn a_user_walks_in_a_scope_of_her_own(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    output_of(&["useradd", "--create-home", "--shell", "/bin/bash", "ada"])?;
+    output_of(&["loginctl", "enable-linger", "ada"])?;
+    let uid = output_of(&["id", "--user", "ada"])?;
+    let (walk, said) = ("/home/ada/walk", "/home/ada/said");
+    let hers = |command: &str, to: &str| {
+        let line = format!("cd; export XDG_RUNTIME_DIR=/run/user/{uid}; exec {command} >{to} 2>&1");
+        Program::start(Command::new("su").args(["-", "ada", "-c", &line]))
+    };
+    wait::until("her service manager runs", SLOW, || {
+        Ok(Path::new(&format!("/run/user/{uid}/systemd/private")).exists())
+    })?;
+    let mut script = hers(
+        "bash /usr/bin/testproc.sh --memory 640M --without-ml --programs /usr/bin",
+        walk,
+    )?;
+    let outcome = (|| {
+        let mut command = None;
+        wait::until("the command is printed", SLOW, || {
+            let printed = files::text(walk).unwrap_or_default();
+            let line = printed.lines().find(|line| line.contains("--cgroup"));
+            command = line.map(|line| line.trim().to_owned());
+            Ok(command.is_some() || !script.is_alive()?)
+        })?;
+        let command = command.context("there is none")?;
+        ensure!(command.contains("/user.slice/"), "not hers: {command}");
+        let mut daemon = hers(&command, said)?;
+        script.ends_within(SLOW)?;
+        ensure!(
+            files::text(walk)?.contains("as promised: test_proc2 alone was killed"),
+            "not as promised"
+        );
+        daemon.has_to_live("her daemon")
+    })();
+    for file in [walk, said] {
+        let printed = files::text(file).unwrap_or_default();
+        // A console that takes nothing is no reason to fail.
+        let _ = write!(std::io::stderr(), "--- {file}\n{printed}");
+    }
+    outcome?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
 }
