@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{Timespec, poll};
 use rustix::fs::{XattrFlags, setxattr};
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -48,11 +48,15 @@ const BETWEEN_EXECS: Timespec = Timespec {
     tv_nsec: 250_000_000,
 };
 
-/// `CONTEST:CONTESTANT`.
+/// `CONTEST:CONTESTANT:SECONDS`.
 pub(super) fn run(names: &str, report: &mut Report) -> Result<()> {
-    let (contest, contestant) = names.split_once(':').context("who, and in what?")?;
+    let names: Vec<_> = names.split(':').collect();
+    let [contest, contestant, seconds] = names[..] else {
+        bail!("who, in what, and how long?");
+    };
     let file = text(format!("/{DIRECTORY}/{contest}.toml"))?;
-    let contest = Contest::parse(&file).context("the contest cannot be read")?;
+    let mut contest = Contest::parse(&file).context("the contest cannot be read")?;
+    contest.seconds = seconds.parse().context("how long?")?;
     let contestant = contestants::named(contestant).context("there is no such contestant")?;
     let is_service = contestant.unit.is_some();
     if !is_service {
