@@ -3,8 +3,8 @@
 //! - `cargo xtask check`: formatting, clippy, documentation, shell scripts, the
 //!   invariants of `docs/architecture.md`.
 //! - `cargo xtask invariants`: those alone.
-//! - `cargo xtask test`: all of `check`, every test of the workspace, `fuzz`
-//!   and `e2e`.
+//! - `cargo xtask test`: all of `check`, every test of the workspace, `fuzz`,
+//!   `e2e`, and the arena's quick series.
 //! - `cargo xtask fuzz`: the fuzz targets of `fuzz/`, each for a minute.
 //! - `cargo xtask e2e`: the scenarios of `e2e/`, in virtual machines.
 //! - `cargo xtask arena`: with `--field`, our daemon and others in the same contests,
@@ -63,8 +63,8 @@ enum Task {
     Check,
     /// The invariants of docs/architecture.md that a machine can see
     Invariants,
-    /// All of check, every test of the workspace, the fuzz targets, then the
-    /// scenarios in a virtual machine
+    /// All of check, every test of the workspace, the fuzz targets, the scenarios in
+    /// a virtual machine, then the quick series of the arena
     Test,
     /// The fuzz targets, on the kept corpus
     Fuzz {
@@ -332,11 +332,12 @@ fn test(root: &Path) -> Result<()> {
     miri(root, &mut tally)?;
     fuzz::run(root, FUZZ_SECONDS, &[])?;
     e2e(root, vec!["--second-try".into()], &mut tally)?;
+    field(root, vec!["--quick".into()])?;
     say(format_args!("in all: {tally}"))
 }
 
 /// How long each fuzz target runs as part of the tests.
-const FUZZ_SECONDS: u64 = 30;
+const FUZZ_SECONDS: u64 = 15;
 
 /// The crates that only compute, under Miri, where the toolchain has it.
 fn miri(root: &Path, tally: &mut Tally) -> Result<()> {
