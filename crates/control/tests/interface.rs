@@ -59,7 +59,7 @@ fn each_answer_has_the_fields_that_are_described() {
     let row = &Reply::Plan(plan()).parameters()["candidates"][0];
     assert_eq!(keys(row), fields("type CandidateRow ("));
     let victim = &Reply::History(vec![fate()]).parameters()["victims"][0];
-    assert_eq!(keys(victim), fields("method History() -> (victims: []("));
+    assert_eq!(keys(victim), fields("type Victim ("));
 }
 
 #[test]
