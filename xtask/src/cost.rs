@@ -7,8 +7,9 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -255,8 +256,9 @@ fn watched(ours: &Ours, _: &Path) -> Result<()> {
     row("  of `top`", "", format_args!("{shown:.1} ms"))
 }
 
-/// How long it takes to hear what would be killed: to run `user-oomctl plan`, where
-/// the daemon makes a new plan for it, and where it has just made one.
+/// How long it takes to hear what would be killed, where the daemon makes a new plan
+/// for it, and where it has just made one: from the call to the answer, and to run
+/// `user-oomctl plan`, which has to be started first.
 fn plans(ours: &Ours, _: &Path) -> Result<()> {
     let crowd = Crowd::gather(PROCESSES)?;
     let meminfo = ours.machine_of(&crowd, 50)?;
@@ -270,27 +272,57 @@ fn plans(ours: &Ours, _: &Path) -> Result<()> {
         daemon.line_with(&format!("process {pid} is registered"))?;
     }
     begin()?;
-    let ctl = || {
+    let socket = ours.socket("plans");
+    let ctl = |word| {
         let mut ctl = Command::new(ours.program("user-oomctl"));
-        ctl.arg("--socket").arg(ours.socket("plans"));
-        ctl
+        ctl.arg("--socket").arg(&socket).arg(word);
+        ask_once(&mut ctl)
     };
+    let answer = || answer_to(&socket, "io.user-oom.Control.Plan");
+    let plan = || ctl("plan");
+    let asked: [(_, &dyn Fn() -> Result<f64>); 2] = [
+        ("the answer to Plan", &answer),
+        ("`user-oomctl plan`", &plan),
+    ];
+    for (what, ask) in asked {
+        let (mut new, mut old) = (Figures::default(), Figures::default());
+        for _ in 0..ASKS {
+            daemon.rest(PLAN_AGE)?;
+            new.push(ask()?);
+            old.push(ask()?);
+        }
+        let what = format!("{what}, a new plan");
+        row(&what, "20 ms", format_args!("{new} ms"))?;
+        row("  once more at once", "20 ms", format_args!("{old} ms"))?;
+    }
     // What every command takes.
-    let status = ask(ctl().arg("status"))?;
-    let (mut new, mut old) = (Figures::default(), Figures::default());
+    let mut status = Figures::default();
     for _ in 0..ASKS {
         daemon.rest(PLAN_AGE)?;
-        for took in [&mut new, &mut old] {
-            took.push(ask_once(ctl().arg("plan"))?);
-        }
+        status.push(ctl("status")?);
     }
-    row("`user-oomctl status`", "", format_args!("{status} ms"))?;
-    row(
-        "`user-oomctl plan`, a new plan",
-        "20 ms",
-        format_args!("{new} ms"),
-    )?;
-    row("  once more at once", "20 ms", format_args!("{old} ms"))
+    row("`user-oomctl status`", "", format_args!("{status} ms"))
+}
+
+/// How many milliseconds a call of `method` takes until all of its answer is there.
+fn answer_to(socket: &Path, method: &str) -> Result<f64> {
+    let daemon = UnixStream::connect(socket).context("cannot connect to the daemon")?;
+    let limit = daemon.set_read_timeout(Some(LIMIT));
+    limit.context("cannot limit how long an answer takes")?;
+    let mut daemon = BufReader::new(daemon);
+    let began = Instant::now();
+    let call = format!("{{\"method\":\"{method}\"}}\0");
+    let called = daemon.get_mut().write_all(call.as_bytes());
+    called.context("cannot call the daemon")?;
+    let mut answer = Vec::new();
+    let heard = daemon.read_until(0, &mut answer);
+    let took = millis(began.elapsed());
+    heard.context("there is no answer")?;
+    let answer = String::from_utf8_lossy(&answer);
+    if !answer.ends_with('\0') || answer.contains("\"error\"") {
+        bail!("this is no answer: {answer}");
+    }
+    Ok(took)
 }
 
 /// What the thread of `daemon` that decides has run for.

@@ -313,27 +313,28 @@ pub(crate) fn receive(
     input: &mut Vec<u8>,
     room: usize,
 ) -> Result<bool, ConnectionError> {
-    let mut bytes = [0; 1024];
-    let room = room.min(bytes.len());
-    loop {
+    // A plan of some 40 KB comes in few pieces.
+    const PIECE_BYTES: usize = 16 * 1024;
+    let len = input.len();
+    input.resize(len + room.min(PIECE_BYTES), 0);
+    let received = loop {
         match recv(
             socket.as_raw_fd(),
-            &mut bytes[..room],
+            &mut input[len..],
             MsgFlags::MSG_DONTWAIT,
         ) {
-            Ok(0) | Err(Errno::ECONNRESET) => return Err(ConnectionError::Closed),
-            Ok(len) => {
-                input.extend_from_slice(&bytes[..len]);
-                return Ok(true);
-            }
-            Err(Errno::EAGAIN) => return Ok(false),
             Err(Errno::EINTR) => {}
-            Err(errno) => {
-                return Err(ConnectionError::Socket {
-                    source: errno.into(),
-                });
-            }
+            received => break received,
         }
+    };
+    input.truncate(len + received.unwrap_or(0));
+    match received {
+        Ok(0) | Err(Errno::ECONNRESET) => Err(ConnectionError::Closed),
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN) => Ok(false),
+        Err(errno) => Err(ConnectionError::Socket {
+            source: errno.into(),
+        }),
     }
 }
 
