@@ -17,6 +17,7 @@ const RULE: &str = "rule";
 const MATCH: &str = "match";
 /// The label that says what is run instead of a signal: a table,
 const COMMAND: &str = "command";
+const FORECAST_COMMAND: &str = "forecast-command";
 /// with the program and its arguments,
 const RUN: &str = "run";
 /// and the time that it has.
@@ -104,6 +105,8 @@ pub struct RuleText {
     pub labels: Vec<Setting>,
     /// What is run to end it.
     pub command: Option<CommandText>,
+    /// What is run when memory will be full soon.
+    pub forecast_command: Option<CommandText>,
 }
 
 /// A command, as a file has it.
@@ -265,7 +268,7 @@ impl<'a> Parser<'a> {
             return Vec::new();
         };
         let mut known = labels.to_vec();
-        known.extend([MATCH, COMMAND].map(|name| Keyword {
+        known.extend([MATCH, COMMAND, FORECAST_COMMAND].map(|name| Keyword {
             name: name.into(),
             kind: Kind::Text,
         }));
@@ -286,16 +289,24 @@ impl<'a> Parser<'a> {
             conditions: Vec::new(),
             labels: Vec::new(),
             command: None,
+            forecast_command: None,
         };
         let refused = self.problems.len();
         for (name, value) in table {
-            if *name.get_ref() == COMMAND {
-                found.command = self.command(value);
-                continue;
-            }
-            if *name.get_ref() != MATCH {
-                found.labels.extend(self.setting(name, value, labels));
-                continue;
+            match &**name.get_ref() {
+                MATCH => {}
+                COMMAND => {
+                    found.command = self.command(COMMAND, value);
+                    continue;
+                }
+                FORECAST_COMMAND => {
+                    found.forecast_command = self.command(FORECAST_COMMAND, value);
+                    continue;
+                }
+                _ => {
+                    found.labels.extend(self.setting(name, value, labels));
+                    continue;
+                }
             }
             let DeValue::Table(conditions) = value.get_ref() else {
                 self.refuse(
@@ -314,7 +325,10 @@ impl<'a> Parser<'a> {
         }
         let lacks = if found.conditions.is_empty() {
             "it would match every process: give a `match`, such as `match = { name = \"^sshd$\" }`"
-        } else if found.labels.is_empty() && found.command.is_none() {
+        } else if found.labels.is_empty()
+            && found.command.is_none()
+            && found.forecast_command.is_none()
+        {
             "it says nothing of what it matches: give a label, such as `protect = true`"
         } else {
             return Some(found);
@@ -324,10 +338,10 @@ impl<'a> Parser<'a> {
     }
 
     /// `None` where something was refused.
-    fn command(&mut self, value: &Spanned<DeValue<'_>>) -> Option<CommandText> {
+    fn command(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<CommandText> {
         let DeValue::Table(table) = value.get_ref() else {
             let found = kind_of(value.get_ref());
-            let said = format!("`{COMMAND}` takes {COMMAND_TAKES}, not {found}");
+            let said = format!("`{key}` takes {COMMAND_TAKES}, not {found}");
             self.refuse(value.span(), said);
             return None;
         };
@@ -351,7 +365,7 @@ impl<'a> Parser<'a> {
             (Some((run, mark)), Some(limit)) => Some(CommandText { run, mark, limit }),
             (run, _) => {
                 let lacks = if run.is_none() { RUN } else { TIME_LIMIT };
-                let said = format!("`{COMMAND}` has no `{lacks}`: it takes {COMMAND_TAKES}");
+                let said = format!("`{key}` has no `{lacks}`: it takes {COMMAND_TAKES}");
                 self.refuse(value.span(), said);
                 None
             }
@@ -677,6 +691,13 @@ mod tests {
         assert_eq!(command.run, ["systemctl", "restart", "a"]);
         assert_eq!(command.limit.value, Value::Text("30 s".to_owned()));
         assert_eq!(command.mark.to_string(), "f:3");
+        assert_eq!(found[0].forecast_command, None);
+        let text = "[[rule]]\nmatch = { name = 'a' }\n\
+                    forecast-command = { run = ['save'], time-limit = '5 s' }";
+        let found = parse(text, |_| None).unwrap().rules;
+        let command = found[0].forecast_command.as_ref().unwrap();
+        assert_eq!(command.run, ["save"]);
+        assert_eq!(found[0].command, None);
     }
 
     #[test]
@@ -698,6 +719,10 @@ mod tests {
             "f:3:11: `command` has no `time-limit`: it takes a table",
         );
         refused("{ time-limit = 5 }", "f:3:11: `command` has no `run`");
+        refuses(
+            "[[rule]]\nmatch = { name = 'a' }\nforecast-command = true",
+            &["f:3:20: `forecast-command` takes a table"],
+        );
         for run in ["'a b'", "[]", "['']", "['a', 5]", "[\"a\\u0000\"]"] {
             refused(
                 &format!("{{ run = {run}, time-limit = 5 }}"),

@@ -36,7 +36,7 @@ pub(crate) struct Executor {
     /// `None` where there was no thread for it.
     reaper: Option<Reaper>,
     pub(crate) paused: PausedUnits,
-    dryrun: bool,
+    pub(crate) dryrun: bool,
     ended: u64,
     fates: Fates,
     /// By scope: from the first signal until all its victims are gone.

@@ -462,6 +462,8 @@ const RULES: &str = r#"
 #                     # SIGWINCH
 # command = { run = ["systemctl", "restart", "cache"], time-limit = "30 s" }
 #                     # instead of a signal, which follows where this fails
+# forecast-command = { run = ["pkill", "-USR1", "-f", 'train\.py'], time-limit = "9 s" }
+#                     # run once memory will be full within a minute
 # unit = "session"    # what is killed together: process, tree, group, session,
 #                     # cgroup
 # group-by = "rule"   # what shares a value of 1 where it has none: rule, user

@@ -185,6 +185,9 @@ pub(crate) struct LoopState {
     seen: Moment,
     /// Why it cannot be read now.
     unseen: Option<Arc<str>>,
+    /// It will be full in so long, which was found then and which rules are yet to be
+    /// told of.
+    forecast: Option<(Moment, Duration)>,
 }
 
 impl LoopState {
@@ -445,7 +448,7 @@ impl Daemon {
         while let Some(effect) = self.effects.next() {
             match effect {
                 Effect::LookAgain { after } => self.rest_for(after),
-                Effect::Forewarn { full_in } => self.forewarn(full_in),
+                Effect::Forewarn { full_in } => self.forewarn(now, full_in),
                 Effect::ReadTable(depth) => self.read_table(now, depth),
                 Effect::Act(action) => self.act(now, action),
                 Effect::AnswerKernel { sequence } => self.senses.memory.answer(sequence),
@@ -472,7 +475,13 @@ impl Daemon {
         }
     }
 
-    fn forewarn(&mut self, full_in: Duration) {
+    fn forewarn(&mut self, now: Moment, full_in: Duration) {
+        let edition = self.senses.surveyor.edition();
+        if edition.forecast_commands().next().is_some() {
+            self.round.forecast = Some((now, full_in));
+            // Which processes they match is seen in a table of now.
+            self.guard.handle(now, Event::Revalued, &mut self.effects);
+        }
         let next = self.will.first().filter(|_| self.scope == 0).map(|next| {
             let process = Process::find(&self.senses.processes, next.id);
             Victim::new(next.id, process, None)
@@ -664,6 +673,8 @@ impl Daemon {
         self.reload(now);
         for scope in 0..=self.others.len() {
             self.at(scope, Self::say_who_else_kills);
+            let pause = self.at(scope, Self::follow_forecast);
+            self.rest_for(pause);
         }
         main_log::hand_over(|level, text| self.scribe.note(level, text));
         self.scribe.catch_up();
@@ -679,6 +690,46 @@ impl Daemon {
                 other.guard.note_state(now);
             }
         }
+    }
+
+    /// Has the commands run that rules have for a forecast, once it is known which
+    /// processes they match. Returns for how long nothing of this is due.
+    fn follow_forecast(&mut self) -> Duration {
+        let Some((since, full_in)) = self.round.forecast else {
+            return Duration::MAX;
+        };
+        let now = self.now();
+        let is_seen = self.round.decided.is_some_and(|decided| since <= decided);
+        let is_known = is_seen && !self.senses.is_labelling();
+        if !is_known && now.since(since) < LABELLED {
+            return BREATH;
+        }
+        self.round.forecast = None;
+        let edition = self.senses.surveyor.edition();
+        for (rule, command) in edition.forecast_commands() {
+            let processes = self.senses.processes.iter();
+            let matched = processes.filter(|it| it.dossier.label.rule == rule);
+            let Some(largest) = matched.max_by_key(|it| it.rss_bytes) else {
+                continue;
+            };
+            let largest = Victim::new(largest.id, Some(largest), None);
+            let seconds = full_in.as_secs();
+            if self.executor.dryrun {
+                self.scribe.note(
+                    log::Level::Info,
+                    format_args!("would run `{command}`: memory will be full in {seconds} s"),
+                );
+            } else if !self
+                .commands
+                .forecast(&largest, Arc::clone(command), full_in)
+            {
+                self.scribe.note(
+                    log::Level::Warn,
+                    format_args!("cannot run `{command}`: too many commands wait"),
+                );
+            }
+        }
+        Duration::MAX
     }
 
     /// Where another process has listened to the module at start.

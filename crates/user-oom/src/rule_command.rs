@@ -1,4 +1,5 @@
-//! The command that a rule has run to end what it matches, instead of a signal.
+//! The commands that a rule has run: to end what it matches, instead of a signal, and
+//! when memory will be full soon.
 //!
 //! It comes from the configuration alone, which root writes, never from an entry.
 //! The thread that runs it is one of [`crate::tell::hook`]; the loop hands a call to
@@ -122,6 +123,18 @@ impl RuleCommands {
     pub(crate) fn run(&mut self, leader: &Victim, command: Arc<RuleCommand>) -> bool {
         let calls = self.calls.as_mut();
         calls.is_some_and(|calls| calls.command(leader, command))
+    }
+
+    /// Has `command` run because memory will be full in `full_in`; `largest`: of what
+    /// its rule matches. Whether it can be.
+    pub(crate) fn forecast(
+        &mut self,
+        largest: &Victim,
+        command: Arc<RuleCommand>,
+        full_in: Duration,
+    ) -> bool {
+        let calls = self.calls.as_mut();
+        calls.is_some_and(|calls| calls.forecast(largest, command, full_in))
     }
 
     /// The leader of a unit whose command has failed, each once.

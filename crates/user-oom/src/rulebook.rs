@@ -50,6 +50,8 @@ pub(crate) struct Rulebook {
     labels: Vec<Label>,
     /// What each has run to end what it matches.
     commands: Vec<Option<Arc<RuleCommand>>>,
+    /// What each has run when memory will be full soon.
+    forecast_commands: Vec<Option<Arc<RuleCommand>>>,
     /// What is to be said of them.
     pub(crate) remarks: Vec<String>,
 }
@@ -93,6 +95,13 @@ impl Edition {
         let command = self.rulebook.commands.get(rule)?.as_ref();
         command.filter(|_| said.edition == self.number).cloned()
     }
+
+    /// What rules have run when memory will be full soon, each with the number that
+    /// the labels of its rule have.
+    pub(crate) fn forecast_commands(&self) -> impl Iterator<Item = (u16, &Arc<RuleCommand>)> {
+        let commands = (1..).zip(&self.rulebook.forecast_commands);
+        commands.filter_map(|(rule, command)| Some((rule, command.as_ref()?)))
+    }
 }
 
 impl Rulebook {
@@ -120,6 +129,7 @@ impl Rulebook {
         let rules = Rules::compile(texts, &user, &group);
         let mut labels = Vec::with_capacity(texts.len());
         let mut commands = Vec::with_capacity(texts.len());
+        let mut forecast_commands = Vec::with_capacity(texts.len());
         let mut problems = Vec::new();
         for (rule, text) in (1..).zip(texts) {
             match labelled(rule, text) {
@@ -129,12 +139,18 @@ impl Rulebook {
                 }
                 Err((mark, said)) => problems.push(mark.problem(said)),
             }
+            let command = text.forecast_command.as_ref().map(RuleCommand::of);
+            match command.transpose() {
+                Ok(command) => forecast_commands.push(command.map(Arc::new)),
+                Err((mark, said)) => problems.push(mark.problem(said)),
+            }
         }
         match rules {
             Ok(rules) if problems.is_empty() => Ok(Self {
                 rules,
                 labels,
                 commands,
+                forecast_commands,
                 remarks: remarks.into_inner(),
             }),
             Ok(_) => Err(Mistakes(problems)),
@@ -156,7 +172,8 @@ impl Rulebook {
 
     /// Whether any has a command.
     pub(crate) fn has_commands(&self) -> bool {
-        self.commands.iter().any(Option::is_some)
+        let mut all = self.commands.iter().chain(&self.forecast_commands);
+        all.any(Option::is_some)
     }
 
     fn label_of(&self, subject: &mut dyn Subject) -> Label {

@@ -1,4 +1,4 @@
-//! Commands that rules have run instead of a signal.
+//! Commands that rules have run instead of a signal, or when memory will be full soon.
 
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{Daemon, Stage, until};
@@ -200,4 +201,87 @@ fn a_dry_run_runs_none() {
     stage.set_available(PLENTY);
     end(&stage, daemon);
     assert!(job.lives() && !told.exists());
+}
+
+/// A rule for the processes of `stage`, with `script` for a forecast.
+fn forecast_rule(stage: &Stage, name: &str, script: &str) -> String {
+    format!(
+        "[[rule]]\nmatch = {{ name = '{name}', cmdline = '{}' }}\n\
+         forecast-command = {{ run = ['{script}', 'soon'], time-limit = '1 h' }}\n",
+        stage.registry().display()
+    )
+}
+
+/// Memory falls by 100 MiB a second, and is there again before it is short, until
+/// `found` finds something. What is seen of it is its own pace, however busy the machine.
+fn falling<T>(stage: &Stage, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    const FALLS: Duration = Duration::from_secs(14);
+    let mut began = Instant::now();
+    let mut available = 0;
+    until(what, || {
+        let mut elapsed = began.elapsed();
+        if FALLS < elapsed {
+            (began, elapsed) = (Instant::now(), Duration::ZERO);
+        }
+        let fallen = u64::try_from(elapsed.as_millis() / 10).expect("it is short");
+        let before = std::mem::replace(&mut available, PLENTY - fallen);
+        if before != available {
+            stage.set_available(available);
+        }
+        found()
+    })
+}
+
+#[test]
+fn a_forecast_has_it_run_once_for_the_largest_and_kills_nothing() {
+    let stage = Stage::new();
+    let (told, other) = (stage.path("told"), stage.path("other"));
+    let text = format!(
+        "echo \"$1 $USER_OOM_PID $USER_OOM_NAME $USER_OOM_FULL_IN\" >> {}",
+        told.display()
+    );
+    let script = stage.script("save.sh", &text);
+    let unmatched = stage.script("other.sh", &format!("echo ran >> {}", other.display()));
+    let mut job = stage.process(1);
+    stage.set_available(PLENTY);
+    let rules = forecast_rule(&stage, "nothing", &unmatched)
+        + &forecast_rule(&stage, "test_proc1", &script);
+    let mut daemon = daemon(&stage, &rules, &[]);
+    let line = falling(&stage, "it is run", || {
+        let line = read(&told);
+        line.ends_with('\n').then_some(line)
+    });
+    stage.set_available(PLENTY);
+    daemon.says(&format!(
+        "running `{script} soon`, for 3600 s at most: memory will be full in "
+    ));
+    let words: Vec<_> = line.split_whitespace().collect();
+    let pid = job.pid().to_string();
+    assert_eq!(words[..3], ["soon", &pid, "test_proc1"], "{line}");
+    let full_in: u64 = words[3].parse().expect("seconds");
+    assert!(full_in < 60, "{line}");
+    let (_, heard) = daemon.end_by(Signal::SIGTERM);
+    assert!(
+        !heard.iter().any(|line| line.contains("kill pid=")),
+        "{heard:#?}"
+    );
+    assert!(job.lives() && !other.exists());
+    assert_eq!(read(&told).lines().count(), 1, "{}", read(&told));
+}
+
+#[test]
+fn a_dry_run_says_what_a_forecast_would_have_run() {
+    let stage = Stage::new();
+    let told = stage.path("told");
+    let script = stage.script("no.sh", &format!("echo ran >> {}", told.display()));
+    let _job = stage.process(1);
+    stage.set_available(PLENTY);
+    let rules = forecast_rule(&stage, "test_proc1", &script);
+    let mut daemon = daemon(&stage, &rules, &["--dryrun"]);
+    let would_run = format!("would run `{script} soon`: memory will be full in ");
+    falling(&stage, "it is told", || {
+        daemon.has_said(&would_run).then_some(())
+    });
+    daemon.end_by(Signal::SIGTERM);
+    assert!(!told.exists());
 }

@@ -1,4 +1,5 @@
-//! Programs that are run around a kill, and commands that rules have run in its place.
+//! Programs that are run around a kill, and commands that rules have run in its place
+//! or when memory will be full soon.
 //!
 //! What the daemon has given itself, a hook must not have: signals blocked,
 //! priority, the kernel's mercy. A child inherits all of it, so the daemon
@@ -77,7 +78,9 @@ impl Hooks {
             When::Before => self.before.as_deref(),
             When::After => self.after.as_deref(),
             When::Notify => self.notify.then_some(Path::new(NOTIFIER)),
-            When::Command(command) => command.words.first().map(Path::new),
+            When::Command(command) | When::Forecast(command, _) => {
+                command.words.first().map(Path::new)
+            }
         }
     }
 }
@@ -159,6 +162,9 @@ enum When {
     Notify,
     /// To end the unit that the victim leads.
     Command(Arc<RuleCommand>),
+    /// Memory will be full in so long. The victim is the largest of those that the rule
+    /// matches, and none.
+    Forecast(Arc<RuleCommand>, Duration),
 }
 
 impl Call {
@@ -279,11 +285,22 @@ impl HookCalls {
 
     /// Has `command` run, to end the unit that `leader` leads; whether it can be.
     pub(crate) fn command(&mut self, leader: &Victim, command: Arc<RuleCommand>) -> bool {
-        let call = Call {
-            when: When::Command(command),
-            victim: *leader,
-        };
-        let is_called = self.queue.push(call).is_ok();
+        self.have_run(When::Command(command), leader)
+    }
+
+    /// Has `command` run because memory will be full in `full_in`; whether it can be.
+    pub(crate) fn forecast(
+        &mut self,
+        largest: &Victim,
+        command: Arc<RuleCommand>,
+        full_in: Duration,
+    ) -> bool {
+        self.have_run(When::Forecast(command, full_in), largest)
+    }
+
+    fn have_run(&mut self, when: When, victim: &Victim) -> bool {
+        let victim = *victim;
+        let is_called = self.queue.push(Call { when, victim }).is_ok();
         self.bell.ring();
         is_called
     }
@@ -359,12 +376,15 @@ impl Runner {
             let over = bell.is_over();
             let mut lost = lost.swap(0, Ordering::Relaxed);
             while let Ok(call) = calls.pop() {
-                if let When::Command(command) = &call.when {
-                    self.take_command(Arc::clone(command), call.victim);
-                } else if self.waiting.len() < WAITING {
-                    self.waiting.push_back(call);
-                } else {
-                    lost += 1;
+                match &call.when {
+                    When::Command(command) => {
+                        self.take_command(Arc::clone(command), call.victim);
+                    }
+                    When::Forecast(command, full_in) => {
+                        self.take_forecast(Arc::clone(command), *full_in, call.victim);
+                    }
+                    _ if self.waiting.len() < WAITING => self.waiting.push_back(call),
+                    _ => lost += 1,
                 }
             }
             if 0 < lost {
@@ -478,6 +498,33 @@ impl Runner {
         }
     }
 
+    /// It waits for no hook either. One that still runs is not run beside itself: it
+    /// was told of the same.
+    fn take_forecast(&mut self, command: Arc<RuleCommand>, full_in: Duration, largest: Victim) {
+        let is_same = |hook: &Running| {
+            let same = matches!(&hook.call.when, When::Forecast(it, _) if *it == command);
+            same && !hook.killed
+        };
+        if self.running.iter().any(is_same) {
+            return;
+        }
+        let text = format!(
+            "running `{command}`, for {} s at most: memory will be full in {} s",
+            command.limit.as_secs_f64(),
+            full_in.as_secs()
+        );
+        let text = text.into_boxed_str();
+        self.lane.tell(Record::Note(log::Level::Info, text));
+        let call = Call {
+            when: When::Forecast(command, full_in),
+            victim: largest,
+        };
+        if let Err(err) = self.start(call.clone()) {
+            let named = self.named(&call);
+            self.say(format_args!("cannot run {named}: {err}"));
+        }
+    }
+
     fn start(&mut self, call: Call) -> io::Result<()> {
         let Some(program) = self.hooks.program(&call.when) else {
             return Ok(());
@@ -558,6 +605,9 @@ impl Runner {
             let (pid, name) = (call.victim.id.pid, call.victim.name);
             return format!("the command `{command}` for {pid} ({name})");
         }
+        if let When::Forecast(command, _) = &call.when {
+            return format!("the command `{command}` for a forecast");
+        }
         let program = self.hooks.program(&call.when).unwrap_or(Path::new(""));
         format!(
             "the hook `{}` for {} ({})",
@@ -577,7 +627,7 @@ impl Running {
     /// A command has its own.
     fn deadline(&self, of_hooks: Duration) -> Duration {
         match &self.call.when {
-            When::Command(command) => command.limit,
+            When::Command(command) | When::Forecast(command, _) => command.limit,
             _ => of_hooks,
         }
     }
@@ -592,9 +642,13 @@ fn start(executable: &Path, program: &Path, call: &Call) -> io::Result<Child> {
     let arguments = match &call.when {
         When::Before | When::After => Vec::new(),
         When::Notify => notification(&pid, &name),
-        When::Command(command) => command.words[1..].to_vec(),
+        When::Command(command) | When::Forecast(command, _) => command.words[1..].to_vec(),
     };
-    Command::new(executable)
+    let mut child = Command::new(executable);
+    if let When::Forecast(_, full_in) = &call.when {
+        child.env("USER_OOM_FULL_IN", full_in.as_secs().to_string());
+    }
+    child
         .arg(CHILD)
         .arg(program)
         .args(arguments)

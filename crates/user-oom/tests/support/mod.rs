@@ -489,6 +489,13 @@ impl Daemon {
         }
     }
 
+    /// Whether it has said `text` by now.
+    pub(crate) fn has_said(&mut self, text: &str) -> bool {
+        let lines = self.running.lines.try_iter();
+        self.running.heard.extend(lines);
+        self.heard().iter().any(|line| line.contains(text))
+    }
+
     /// All that was printed until now.
     pub(crate) fn heard(&self) -> &[String] {
         &self.running.heard
