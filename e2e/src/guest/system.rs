@@ -16,6 +16,7 @@ use rustix::mount::{MountFlags, mount, mount_move};
 use rustix::process::{chdir, chroot};
 
 use crate::arena::{DIRECTORY, PREFIX};
+use crate::scenarios::package;
 use crate::words::{PATIENCE_VARIABLE, SCENARIOS_VARIABLE};
 
 /// Tells the guest that a service of systemd has started it.
@@ -70,8 +71,10 @@ const LOOKED_AFTER: &str = "[Slice]\n\
 /// Debian could not be mounted, written to or started.
 pub(super) fn start() -> Result<()> {
     let root = unpack()?;
-    for (from, to) in INSTALLED {
-        copy(&Path::new("/user-oom/dist").join(from), &root.join(to))?;
+    if !is_packaged()? {
+        for (from, to) in INSTALLED {
+            copy(&Path::new("/user-oom/dist").join(from), &root.join(to))?;
+        }
     }
     write(&root.join("etc/systemd/system").join(SERVICE), &service())?;
     write(&root.join("etc/systemd/system").join(JOBS), LOOKED_AFTER)?;
@@ -102,26 +105,36 @@ fn unpack() -> Result<&'static Path> {
     for file in [OURSELVES, "/memory_info.ko"] {
         copy(Path::new(file), &root.join(file.trim_start_matches('/')))?;
     }
-    let script = "testproc.sh";
-    copy(
-        &Path::new("/user-oom").join(script),
-        &root.join("usr/bin").join(script),
-    )?;
-    for entry in fs::read_dir("/bin").context("cannot list the programs")? {
-        let entry = entry.context("cannot list the programs")?;
-        copy(&entry.path(), &root.join("usr/bin").join(entry.file_name()))?;
-        // Where the units have them.
-        let installed = root.join("usr/local/bin").join(entry.file_name());
-        std::os::unix::fs::symlink(Path::new("/usr/bin").join(entry.file_name()), installed)
-            .context("cannot install a program")?;
+    if !is_packaged()? {
+        let script = "testproc.sh";
+        let from = Path::new("/user-oom").join(script);
+        copy(&from, &root.join("usr/bin").join(script))?;
+        for entry in fs::read_dir("/bin").context("cannot list the programs")? {
+            let entry = entry.context("cannot list the programs")?;
+            copy(&entry.path(), &root.join("usr/bin").join(entry.file_name()))?;
+            // Where the units have them.
+            let installed = root.join("usr/local/bin").join(entry.file_name());
+            std::os::unix::fs::symlink(Path::new("/usr/bin").join(entry.file_name()), installed)
+                .context("cannot install a program")?;
+        }
     }
-    let contests = root.join(DIRECTORY);
-    fs::create_dir_all(&contests).context("cannot make a directory")?;
-    for entry in fs::read_dir(Path::new("/").join(DIRECTORY)).context("cannot list the contests")? {
-        let entry = entry.context("cannot list the contests")?;
-        copy(&entry.path(), &contests.join(entry.file_name()))?;
+    for directory in [DIRECTORY, package::DIRECTORY] {
+        let to = root.join(directory);
+        fs::create_dir_all(&to).context("cannot make a directory")?;
+        let entries = fs::read_dir(Path::new("/").join(directory));
+        for entry in entries.with_context(|| format!("cannot list `/{directory}`"))? {
+            let entry = entry.with_context(|| format!("cannot list `/{directory}`"))?;
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        }
     }
     Ok(root)
+}
+
+/// Whether Debian's package is here, beside which nothing of ours is installed.
+fn is_packaged() -> Result<bool> {
+    let mut packages = fs::read_dir(Path::new("/").join(package::DIRECTORY))
+        .context("cannot list the packages")?;
+    Ok(packages.next().is_some())
 }
 
 fn make_root() -> Result<()> {

@@ -12,6 +12,7 @@ use super::cpio::Archive;
 use super::kernel::{self, Ready, run};
 use super::{Places, say};
 use crate::arena;
+use crate::scenarios::package;
 
 /// For a machine that has no libc.
 const STATIC: &str = "-C target-feature=+crt-static";
@@ -127,7 +128,7 @@ fn built(target: &Path) -> PathBuf {
     target.join(TARGET).join("release")
 }
 
-/// Packs the initramfs for a kernel, with `more` programs; returns its path.
+/// Packs the initramfs for a kernel, with `more` programs or packages; returns its path.
 pub(crate) fn pack(
     places: &Places,
     kernel: &Ready,
@@ -135,8 +136,8 @@ pub(crate) fn pack(
     more: &[PathBuf],
 ) -> Result<PathBuf> {
     let mut name = kernel.kernel.name.to_owned();
-    for program in more {
-        name = format!("{name}+{}", name_of(program)?);
+    for file in more {
+        name = format!("{name}+{}", name_of(file)?);
     }
     let path = places.cache().join(format!("{name}.cpio"));
     let file = File::create(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
@@ -154,8 +155,14 @@ pub(crate) fn pack(
             &bytes(&programs.tested.join(program))?,
         )?;
     }
-    for program in more {
-        archive.file(&format!("bin/{}", name_of(program)?), &bytes(program)?)?;
+    archive.directory(package::DIRECTORY)?;
+    for file in more {
+        let name = name_of(file)?;
+        let directory = match name.ends_with(".deb") {
+            true => package::DIRECTORY,
+            false => "bin",
+        };
+        archive.file(&format!("{directory}/{name}"), &bytes(file)?)?;
     }
     for directory in DIRECTORIES {
         archive.directory(directory)?;

@@ -115,7 +115,11 @@ fn list() -> Result<()> {
             } => "all",
             _ => kernel::MAIN.name,
         };
-        say(format_args!("{:<5} {}", kernels, scenario.name))?;
+        let only = match scenario.machine.packaged {
+            true => " (only where it is named, after `cargo xtask dist`)",
+            false => "",
+        };
+        say(format_args!("{:<5} {}{only}", kernels, scenario.name))?;
     }
     Ok(())
 }
@@ -130,8 +134,13 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool, second_try: bool) -
     let mut tried_again = Vec::new();
     for &kernel in kernels {
         let ready = kernel.prepare(&places)?;
-        let images = Images::pack(&places, &ready, &programs)?;
         let boots = boots(kernel, names, full);
+        let packaged = boots
+            .iter()
+            .flatten()
+            .any(|scenario| scenario.machine.packaged);
+        let package = packaged.then(|| package(&places)).transpose()?;
+        let images = Images::pack(&places, &ready, &programs, package)?;
         let count = boots.iter().map(Vec::len).sum();
         say(format_args!(
             "Linux {} ({}): {count} scenarios in {} machines, one after the other",
@@ -191,22 +200,49 @@ struct Images {
     usual: PathBuf,
     /// Of those with [`Machine::listeners`]: the others keep the memory.
     with_listeners: PathBuf,
+    /// Of those with [`Machine::packaged`], if there are any.
+    with_package: Option<PathBuf>,
 }
 
 impl Images {
-    fn pack(places: &Places, kernel: &kernel::Ready, programs: &image::Programs) -> Result<Self> {
+    fn pack(
+        places: &Places,
+        kernel: &kernel::Ready,
+        programs: &image::Programs,
+        package: Option<PathBuf>,
+    ) -> Result<Self> {
+        let package = package.map(|package| image::pack(places, kernel, programs, &[package]));
         Ok(Self {
             usual: image::pack(places, kernel, programs, &[])?,
             with_listeners: image::pack(places, kernel, programs, &programs.listeners)?,
+            with_package: package.transpose()?,
         })
     }
 
     fn of(&self, machine: Machine) -> &Path {
-        match machine.listeners {
-            true => &self.with_listeners,
-            false => &self.usual,
+        match (&self.with_package, machine) {
+            (Some(image), Machine { packaged: true, .. }) => image,
+            (
+                _,
+                Machine {
+                    listeners: true, ..
+                },
+            ) => &self.with_listeners,
+            _ => &self.usual,
         }
     }
+}
+
+/// What `cargo xtask dist` has made of the daemon and its programs.
+fn package(places: &Places) -> Result<PathBuf> {
+    let made = "there is no package: cargo xtask dist";
+    let entries = fs::read_dir(places.root.join("target/dist")).context(made)?;
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let package = paths.find(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("user-oom_") && name.ends_with(".deb")
+    });
+    package.context(made)
 }
 
 /// Which scenario runs.
@@ -234,7 +270,7 @@ fn boots(kernel: Kernel, names: &[String], full: bool) -> Vec<Vec<&'static Scena
                 kernel::DEBUG => scenario.is_of_the_module() && !scenario.stock,
                 _ => scenario.everywhere,
             };
-            is_for && (full || !scenario.long)
+            is_for && (full || !scenario.long) && !scenario.machine.packaged
         } else {
             names.iter().any(|name| name == scenario.name)
         }

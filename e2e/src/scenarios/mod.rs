@@ -11,6 +11,7 @@ mod faults;
 mod file;
 mod freeing;
 mod groups;
+pub(crate) mod package;
 mod pausing;
 mod rules;
 mod scopes;
@@ -57,6 +58,9 @@ pub struct Machine {
     pub added_mebibytes: u32,
     /// What listens to the daemon is there too: `user-oomctl`, and a program of GLib's.
     pub listeners: bool,
+    /// Debian's package is in [`package::DIRECTORY`], as `cargo xtask dist` made it, and
+    /// no program or unit of ours is installed.
+    pub packaged: bool,
 }
 
 /// 512 MiB, two CPUs, no disk, no swap.
@@ -69,6 +73,7 @@ pub const SMALL: Machine = Machine {
     nodes: 1,
     added_mebibytes: 0,
     listeners: false,
+    packaged: false,
 };
 
 /// With one processor in use.
@@ -130,6 +135,12 @@ pub const SYSTEM: Machine = Machine {
 /// The same with what listens to the daemon.
 pub const LISTENING: Machine = Machine {
     listeners: true,
+    ..SYSTEM
+};
+
+/// Without anything of ours, but for the package: its scenarios run where they are named.
+pub const PACKAGED: Machine = Machine {
+    packaged: true,
     ..SYSTEM
 };
 
@@ -712,6 +723,22 @@ pub const ALL: &[Scenario] = &[
         scenario!(
             service::a_program_of_glib_shrinks_and_nothing_is_killed,
             LISTENING,
+            alone
+        ),
+    ),
+    minutes(
+        15,
+        scenario!(
+            package::a_new_user_installs_it_and_reads_what_happened,
+            PACKAGED,
+            alone
+        ),
+    ),
+    minutes(
+        15,
+        scenario!(
+            package::an_upgrade_keeps_what_was_configured_and_guards,
+            PACKAGED,
             alone
         ),
     ),
