@@ -27,6 +27,7 @@
 mod document;
 mod file;
 mod mistake;
+mod patterns;
 mod rules;
 
 pub use crate::document::{

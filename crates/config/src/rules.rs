@@ -2,14 +2,15 @@
 //! user's business.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use globset::GlobBuilder;
-use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
 
 use crate::document::{Keyword, Kind, RuleText, Setting, Value};
 use crate::mistake::{Mistake, Mistakes, Position};
+use crate::patterns::Patterns;
 
 /// A pattern that is compiled takes no more,
 const PATTERN_BYTES: usize = 256 << 10;
@@ -124,7 +125,7 @@ pub trait Subject {
 pub struct Rules {
     /// The patterns for each of [`Field::ALL`] that any rule looks at: a set without
     /// patterns takes 5 KiB too.
-    sets: [Option<RegexSet>; FIELDS],
+    sets: [Option<Patterns>; FIELDS],
     rules: Vec<Rule>,
 }
 
@@ -215,13 +216,10 @@ impl Rules {
         if !problems.is_empty() {
             return Err(Mistakes(problems));
         }
-        let mut sets: [Option<RegexSet>; FIELDS] = Default::default();
+        let mut sets: [Option<Patterns>; FIELDS] = Default::default();
         let used = sets.iter_mut().zip(&patterns);
         for (set, patterns) in used.filter(|(_, patterns)| !patterns.is_empty()) {
-            let built = RegexSetBuilder::new(patterns)
-                .size_limit(PATTERNS_BYTES)
-                .dfa_size_limit(REMEMBERED_BYTES)
-                .build();
+            let built = Patterns::compile(patterns, PATTERNS_BYTES, REMEMBERED_BYTES);
             match (built, texts.first()) {
                 (Ok(built), _) => *set = Some(built),
                 (Err(_), Some(first)) => {
@@ -284,12 +282,10 @@ impl Rule {
 }
 
 /// Which patterns of `set` match a text of the field.
-fn matches(set: &RegexSet, subject: &mut dyn Subject, field: Field) -> Vec<bool> {
+fn matches(set: &Patterns, subject: &mut dyn Subject, field: Field) -> Vec<bool> {
     let mut matched = vec![false; set.len()];
     subject.texts(field, &mut |text| {
-        for pattern in &set.matches(text) {
-            matched[pattern] = true;
-        }
+        set.matches(text, |pattern| matched[pattern] = true);
     });
     matched
 }
@@ -314,18 +310,20 @@ fn pattern(field: Field, text: &str) -> Result<String, String> {
         let glob = glob.map_err(|err| format!("not a pattern for paths: {}", err.kind()))?;
         return Ok(glob.regex().to_owned());
     }
-    let built = RegexBuilder::new(text).size_limit(PATTERN_BYTES).build();
-    let regex = built.map_err(|err| match err {
-        regex::Error::CompiledTooBig(_) => "it is too large: use a simpler one".to_owned(),
-        // The last line says what; those before it show where.
-        err => {
-            let said = err.to_string();
+    let built = Patterns::compile(&[text], PATTERN_BYTES, 0);
+    let regex = built.map_err(|err| match (err.size_limit(), err.source()) {
+        (None, Some(cause)) => {
+            // The last line says what; those before it show where.
+            let said = cause.to_string();
             let last = said.lines().next_back().unwrap_or_default();
             let last = last.strip_prefix("error: ").unwrap_or(last);
             format!("not a regular expression: {last}")
         }
+        _ => "it is too large: use a simpler one".to_owned(),
     })?;
-    if regex.is_match(b"") {
+    let mut matches_every = false;
+    regex.matches(b"", |_| matches_every = true);
+    if matches_every {
         return Err(format!(
             "`{text}` matches every text: give one that names what is meant, such as `^postgres$`"
         ));
