@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use crate::chore::{Chore, say, step};
 use crate::tools::STATIC;
 
-/// The programs, each with a crate of its name.
+/// The programs, each with a crate of its name; the daemon first.
 pub(crate) const PROGRAMS: [&str; 3] = ["user-oom", "user-oomctl", "psi-monitor"];
 
 /// The units of the machine, below the workspace, and those of each user's manager.
@@ -123,16 +123,16 @@ pub(crate) fn install(root: &Path, target: &Target) -> Result<()> {
 ///
 /// The step that failed.
 pub(crate) fn build(root: &Path, target: &Target) -> Result<()> {
-    let mut build = vec!["build", "--release", "--locked"];
-    let flags;
-    if let Some(triple) = &target.triple {
-        flags = flags_of_packages(root, triple)?;
-        build.extend(["--target", triple, "--config", &flags]);
+    match &target.triple {
+        None => build_programs(root, &PROGRAMS, &[])?,
+        Some(triple) => {
+            let flags = flags_of_packages(root, triple)?;
+            let with = ["--target", triple, "--config", &flags];
+            let [daemon, others @ ..] = &PROGRAMS;
+            build_programs(root, &[daemon], &with)?;
+            build_programs(root, others, &[&with[..], &UNHURRIED].concat())?;
+        }
     }
-    for program in PROGRAMS {
-        build.extend(["--package", program]);
-    }
-    Chore::new("cargo", build).run("the programs", root)?;
     let manual = [
         "run",
         "--quiet",
@@ -143,6 +143,24 @@ pub(crate) fn build(root: &Path, target: &Target) -> Result<()> {
         MANUAL,
     ];
     Chore::new("cargo", manual).run("the manual", root)
+}
+
+/// What decides is compiled for speed, as the daemon needs it: where `user-oomctl report`
+/// replays a journal with it, nobody waits.
+const UNHURRIED: [&str; 4] = [
+    "--config",
+    "profile.release.package.oom-policy.opt-level=\"z\"",
+    "--config",
+    "profile.release.package.knapsack.opt-level=\"z\"",
+];
+
+fn build_programs(root: &Path, programs: &[&str], with: &[&str]) -> Result<()> {
+    let mut build = vec!["build", "--release", "--locked"];
+    build.extend(with);
+    for program in programs {
+        build.extend(["--package", program]);
+    }
+    Chore::new("cargo", build).run(&programs.join(", "), root)
 }
 
 /// A setting of Cargo's. The programs name no directory of this machine, their relocations

@@ -6,7 +6,7 @@
 mod markdown;
 mod pages;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -40,7 +40,8 @@ fn write_page(directory: &Path, name: &str, section: u8, text: &str) -> Result<(
     fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// Under the names by which each shell looks for them.
+/// Under the names by which each shell looks for them. A program that prints its own is
+/// asked where the shell can take it from there: what it prints is thirty times as long.
 fn write_completions(directory: &Path, name: &str, mut command: clap::Command) -> Result<()> {
     for (shell, folder, file) in [
         (Shell::Bash, "bash", name.to_owned()),
@@ -48,14 +49,67 @@ fn write_completions(directory: &Path, name: &str, mut command: clap::Command) -
         (Shell::Fish, "fish", format!("{name}.fish")),
     ] {
         let path = made(directory.join(folder))?.join(file);
-        let mut file =
-            File::create(&path).with_context(|| format!("cannot write `{}`", path.display()))?;
-        clap_complete::generate(shell, &mut command, name, &mut file);
+        let script = completions(shell, name, &mut command);
+        fs::write(&path, script).with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     Ok(())
+}
+
+fn completions(shell: Shell, name: &str, command: &mut clap::Command) -> Vec<u8> {
+    let prints_its_own = command.find_subcommand("completions").is_some();
+    let mut script = Vec::new();
+    match shell {
+        Shell::Bash if prints_its_own => {
+            script.extend(format!("source <({name} completions bash)\n").bytes());
+        }
+        Shell::Fish if prints_its_own => {
+            script.extend(format!("{name} completions fish | source\n").bytes());
+        }
+        _ => clap_complete::generate(shell, command, name, &mut script),
+    }
+    script
 }
 
 fn made(folder: PathBuf) -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(shell: Shell, name: &str, want: &str) {
+        let mut command = (PROGRAMS.iter())
+            .find(|program| program.name == name)
+            .map(|program| (program.command)())
+            .unwrap();
+        let script = String::from_utf8(completions(shell, name, &mut command)).unwrap();
+        assert!(script.contains(want), "{script}");
+        // What a program is asked with, it takes.
+        if script.lines().count() == 1 {
+            let arguments = script.trim_start_matches("source <(");
+            let words = arguments.split([')', ' ']).skip(1).take(2);
+            let taken = command.try_get_matches_from(words);
+            assert!(taken.is_ok(), "{script}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_prints_its_own_completions_is_asked() {
+        check(
+            Shell::Bash,
+            "user-oomctl",
+            "source <(user-oomctl completions bash)",
+        );
+        check(
+            Shell::Fish,
+            "user-oomctl",
+            "user-oomctl completions fish | source",
+        );
+        check(Shell::Zsh, "user-oomctl", "#compdef user-oomctl");
+        check(Shell::Bash, "user-oom", "--dryrun");
+        check(Shell::Fish, "psi-monitor", "complete -c psi-monitor");
+    }
 }

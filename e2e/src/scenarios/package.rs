@@ -80,10 +80,8 @@ pub(super) fn an_upgrade_keeps_what_was_configured_and_guards(report: &mut Repor
     ensure!(text(CONFIGURATION)? == configuration, "it is overwritten");
     guards()?;
     ensure!(main_pid()? != before, "the daemon was not restarted");
-    ensure!(
-        types("user-oomctl list")?.contains("tail"),
-        "its value is lost"
-    );
+    knows_of_the_job()?;
+    types("user-oomctl list")?;
     break_it(report)?;
     output_of(&["systemctl", "stop", "job"])?;
     types("dpkg --purge user-oom").map(|_| ())
@@ -103,8 +101,14 @@ fn start_job() -> Result<()> {
         Ok(before.saturating_sub(meminfo_bytes("MemAvailable")?) > 140 * MIB)
     })?;
     types(GIVE_A_VALUE)?;
+    knows_of_the_job()
+}
+
+fn knows_of_the_job() -> Result<()> {
     wait::until("the daemon knows of the job", LIMIT, || {
-        Ok(output_of(&["user-oomctl", "list"])?.contains("tail"))
+        let said = output_of(&["user-oomctl", "status"])?;
+        let registered = said.lines().find(|line| line.contains("registered"));
+        Ok(registered.is_some_and(|line| line.ends_with(" 1")))
     })
 }
 
