@@ -124,13 +124,13 @@ pub(crate) fn install(root: &Path, target: &Target) -> Result<()> {
 /// The step that failed.
 pub(crate) fn build(root: &Path, target: &Target) -> Result<()> {
     match &target.triple {
-        None => build_programs(root, &PROGRAMS, &[])?,
-        Some(triple) => {
-            let flags = flags_of_packages(root, triple)?;
-            let with = ["--target", triple, "--config", &flags];
-            let [daemon, others @ ..] = &PROGRAMS;
-            build_programs(root, &[daemon], &with)?;
-            build_programs(root, others, &[&with[..], &UNHURRIED].concat())?;
+        Some(triple) => build_for_packages(root, triple)?,
+        None => {
+            let mut build = vec!["build", "--release", "--locked"];
+            for program in PROGRAMS {
+                build.extend(["--package", program]);
+            }
+            Chore::new("cargo", build).run("the programs", root)?;
         }
     }
     let manual = [
@@ -154,13 +154,26 @@ const UNHURRIED: [&str; 4] = [
     "profile.release.package.knapsack.opt-level=\"z\"",
 ];
 
-fn build_programs(root: &Path, programs: &[&str], with: &[&str]) -> Result<()> {
-    let mut build = vec!["build", "--release", "--locked"];
-    build.extend(with);
-    for program in programs {
-        build.extend(["--package", program]);
+/// Where Rust (1.90 and later) links with a linker of its own, which keeps one of functions
+/// that are the same.
+const OF_RUSTS_LINKER: &str = "x86_64-unknown-linux-gnu";
+const FOLD: &str = "-Clink-arg=-Wl,--icf=all";
+
+/// One program after the other, as small as they can be.
+fn build_for_packages(root: &Path, triple: &str) -> Result<()> {
+    let flags = flags_of_packages(root, triple)?;
+    for program in PROGRAMS {
+        let mut build = vec!["rustc", "--release", "--locked", "--target", triple];
+        build.extend(["--config", &flags, "--package", program, "--bin", program]);
+        if program != PROGRAMS[0] {
+            build.extend(UNHURRIED);
+        }
+        if triple == OF_RUSTS_LINKER {
+            build.extend(["--", FOLD]);
+        }
+        Chore::new("cargo", build).run(program, root)?;
     }
-    Chore::new("cargo", build).run(&programs.join(", "), root)
+    Ok(())
 }
 
 /// A setting of Cargo's. The programs name no directory of this machine, their relocations
