@@ -146,7 +146,7 @@ pub(crate) fn build(root: &Path, target: &Target) -> Result<()> {
 }
 
 /// What decides is compiled for speed, as the daemon needs it: where `user-oomctl report`
-/// replays a journal with it, nobody waits.
+/// replays a journal with it, that is not waited for.
 const UNHURRIED: [&str; 4] = [
     "--config",
     "profile.release.package.oom-policy.opt-level=\"z\"",

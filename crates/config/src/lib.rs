@@ -25,9 +25,9 @@
 //! ```
 
 mod document;
+mod expressions;
 mod file;
 mod mistake;
-mod patterns;
 mod rules;
 
 pub use crate::document::{

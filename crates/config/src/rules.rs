@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use globset::GlobBuilder;
 
 use crate::document::{Keyword, Kind, RuleText, Setting, Value};
+use crate::expressions::Expressions;
 use crate::mistake::{Mistake, Mistakes, Position};
-use crate::patterns::Patterns;
 
 /// A pattern that is compiled takes no more,
 const PATTERN_BYTES: usize = 256 << 10;
@@ -125,7 +125,7 @@ pub trait Subject {
 pub struct Rules {
     /// The patterns for each of [`Field::ALL`] that any rule looks at: a set without
     /// patterns takes 5 KiB too.
-    sets: [Option<Patterns>; FIELDS],
+    sets: [Option<Expressions>; FIELDS],
     rules: Vec<Rule>,
 }
 
@@ -216,10 +216,10 @@ impl Rules {
         if !problems.is_empty() {
             return Err(Mistakes(problems));
         }
-        let mut sets: [Option<Patterns>; FIELDS] = Default::default();
+        let mut sets: [Option<Expressions>; FIELDS] = Default::default();
         let used = sets.iter_mut().zip(&patterns);
         for (set, patterns) in used.filter(|(_, patterns)| !patterns.is_empty()) {
-            let built = Patterns::compile(patterns, PATTERNS_BYTES, REMEMBERED_BYTES);
+            let built = Expressions::compile(patterns, PATTERNS_BYTES, REMEMBERED_BYTES);
             match (built, texts.first()) {
                 (Ok(built), _) => *set = Some(built),
                 (Err(_), Some(first)) => {
@@ -282,7 +282,7 @@ impl Rule {
 }
 
 /// Which patterns of `set` match a text of the field.
-fn matches(set: &Patterns, subject: &mut dyn Subject, field: Field) -> Vec<bool> {
+fn matches(set: &Expressions, subject: &mut dyn Subject, field: Field) -> Vec<bool> {
     let mut matched = vec![false; set.len()];
     subject.texts(field, &mut |text| {
         set.matches(text, |pattern| matched[pattern] = true);
@@ -310,7 +310,7 @@ fn pattern(field: Field, text: &str) -> Result<String, String> {
         let glob = glob.map_err(|err| format!("not a pattern for paths: {}", err.kind()))?;
         return Ok(glob.regex().to_owned());
     }
-    let built = Patterns::compile(&[text], PATTERN_BYTES, 0);
+    let built = Expressions::compile(&[text], PATTERN_BYTES, 0);
     let regex = built.map_err(|err| match (err.size_limit(), err.source()) {
         (None, Some(cause)) => {
             // The last line says what; those before it show where.

@@ -1,8 +1,8 @@
 //! Regular expressions, all of which look at a text at once.
 //!
 //! The same as a `RegexSet` of the crate `regex`, which is made of these parts and of
-//! others that make it faster at finding where a pattern matches: that nobody asks here,
-//! and they are a fifteenth of the daemon.
+//! others that make it faster at finding where a pattern matches: that is not asked here,
+//! and they are a tenth of the daemon.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,13 +13,13 @@ use regex_automata::util::syntax;
 use regex_automata::{Input, MatchKind, PatternSet};
 
 /// When what is remembered of matching was thrown away so often, and helped with fewer
-/// bytes for each state of it, remembering is given up for a text.
+/// bytes for each state of it, a text is matched without.
 const CLEARED: usize = 3;
 const BYTES_PER_STATE: usize = 10;
 
-/// Patterns, by number from 0 on.
+/// Expressions, by number from 0 on.
 #[derive(Debug)]
-pub(crate) struct Patterns {
+pub(crate) struct Expressions {
     /// If it can remember enough; not for a `\b` beside text that is not ASCII.
     quick: Option<Quick>,
     slow: PikeVM,
@@ -31,7 +31,7 @@ struct Quick {
     remembered: Mutex<dfa::Cache>,
 }
 
-impl Patterns {
+impl Expressions {
     /// Compiles `texts`, to take at most `size_bytes`, and to remember at most
     /// `remembered_bytes` of having matched them.
     ///
@@ -100,7 +100,7 @@ mod tests {
 
     const SIZE_BYTES: usize = 1 << 20;
 
-    fn matched(patterns: &Patterns, text: &str) -> Vec<usize> {
+    fn matched(patterns: &Expressions, text: &str) -> Vec<usize> {
         let mut matched = Vec::new();
         patterns.matches(text.as_bytes(), |pattern| matched.push(pattern));
         matched
@@ -108,10 +108,10 @@ mod tests {
 
     #[track_caller]
     fn check(texts: &[&str], text: &str, want: &[usize]) {
-        let patterns = Patterns::compile(texts, SIZE_BYTES, SIZE_BYTES).unwrap();
+        let patterns = Expressions::compile(texts, SIZE_BYTES, SIZE_BYTES).unwrap();
         assert!(patterns.quick.is_some());
         assert_eq!(matched(&patterns, text), want, "quickly");
-        let patterns = Patterns::compile(texts, SIZE_BYTES, 0).unwrap();
+        let patterns = Expressions::compile(texts, SIZE_BYTES, 0).unwrap();
         assert!(patterns.quick.is_none());
         assert_eq!(matched(&patterns, text), want, "slowly");
     }
@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_matched_by_byte() {
-        let patterns = Patterns::compile(&[r"^(?-u:a\xff)", "b"], SIZE_BYTES, SIZE_BYTES).unwrap();
+        let patterns =
+            Expressions::compile(&[r"^(?-u:a\xff)", "b"], SIZE_BYTES, SIZE_BYTES).unwrap();
         let mut matched = Vec::new();
         patterns.matches(b"a\xffb", |pattern| matched.push(pattern));
         assert_eq!(matched, [0, 1]);
