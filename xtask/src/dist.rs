@@ -12,6 +12,9 @@ use crate::tools::{self, FOR_MACHINES, FOR_PACKAGES, STATIC};
 /// Below the workspace.
 const DIRECTORY: &str = "target/dist";
 
+/// What the package may take where it is installed.
+const INSTALLED_KIBIBYTES: u32 = 6 << 10;
+
 /// Releases of Debian that the packages are for.
 const SUITES: [&str; 2] = ["bookworm", "trixie"];
 
@@ -29,6 +32,12 @@ pub(crate) fn run(root: &Path, with_try: bool) -> Result<()> {
     let destination = format!("DESTINATION={DIRECTORY}");
     Chore::new("debian/rules", ["clean", "binary", &destination]).run("Debian packages", root)?;
     Chore::new("debian/rules", ["clean"]).run("tidying up", root)?;
+    let size = format!(
+        "size=$(dpkg-deb --field {DIRECTORY}/user-oom_*.deb Installed-Size)
+        echo \"$size KiB, of at most {INSTALLED_KIBIBYTES}\"
+        [ \"$size\" -le {INSTALLED_KIBIBYTES} ]"
+    );
+    Chore::new("sh", ["-c", &size]).run("installed size", root)?;
     tarball(root)?;
     components(root)?;
     let packages = ["-c", "lintian --fail-on error,warning target/dist/*.deb"];
