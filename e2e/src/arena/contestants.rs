@@ -56,7 +56,7 @@ const NOHANG: Contestant = Contestant {
 };
 
 /// All of them, ours first.
-pub const ALL: [Contestant; 9] = [
+pub const ALL: [Contestant; 10] = [
     USER_OOM,
     Contestant {
         name: "user-oom-no-module",
@@ -109,6 +109,16 @@ pub const ALL: [Contestant; 9] = [
         ready: "Memory pages locked!",
         version: &[],
         package: Some(("bustd", "0.1.1")),
+        unit: None,
+        module: false,
+    },
+    Contestant {
+        name: "ram-sentinel",
+        says: "as it starts without a configuration, from crates.io: it then ends nothing but browsers' tabs",
+        command: &["/usr/bin/ram-sentinel"],
+        ready: "ram-sentinel started",
+        version: &["/usr/bin/ram-sentinel", "--version"],
+        package: Some(("ram-sentinel", "0.2.0")),
         unit: None,
         module: false,
     },
