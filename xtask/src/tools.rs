@@ -26,6 +26,7 @@ enum Source {
     /// A package of Debian's.
     Debian(&'static str),
     /// Systemd of Debian 13, unpacked in `target/trixie`: a later one than Debian 12 has.
+    /// Not every mirror has it, and one test alone takes it.
     Trixie,
     /// A crate, at a version: it is compiled.
     Cargo {
@@ -218,7 +219,7 @@ pub(crate) fn provide<'a>(root: &Path, tools: impl IntoIterator<Item = &'a Tool>
         command.run(&command.to_string(), root)?;
     }
     for tool in missing {
-        if !tool.is_there(root) {
+        if !tool.is_there(root) && !matches!(tool.source, Source::Trixie) {
             bail!("`{}` does not run even after that", tool.proof());
         }
     }
@@ -233,7 +234,8 @@ fn installation(sources: &[Source]) -> Vec<Chore> {
     // In place only when it is whole.
     const UNPACK: &str = "mkdir -p target && cd target && rm -rf trixie unfinished && \
                           mmdebstrap --quiet --variant=extract --include=systemd trixie unfinished && \
-                          mv unfinished trixie";
+                          mv unfinished trixie || \
+                          echo 'no Debian 13 to be had: the test that takes it is skipped'";
 
     let mut chores = Vec::new();
     let mut install = vec!["-o", WAIT, "install", "--yes", "--no-install-recommends"];
