@@ -33,8 +33,9 @@ pub(crate) struct Kept {
     pub(crate) code_pages: u64,
     /// Set where the first thread has ended and others run on.
     pub(crate) thread: Option<u32>,
-    /// It was seen once. Before execve(2) it has its parent's name and user, so
-    /// all of it is read a second time.
+    /// All of it is read in the next scan, however deep. Of what was seen once: before
+    /// execve(2) it has its parent's name and user. Or see
+    /// [`renew`](crate::ProcessTable::renew).
     pub(crate) is_new: bool,
     /// See [`unclassified`](crate::ProcessTable::unclassified).
     pub(crate) is_unclassified: bool,

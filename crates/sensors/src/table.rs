@@ -255,6 +255,14 @@ impl ProcessTable {
             .map(|(seen, kept)| (seen, &mut kept.dossier))
     }
 
+    /// Has all of those that `is_it` read in the next fast scan already, where what they
+    /// have in swap would be as it was at the last full one.
+    pub fn renew(&mut self, is_it: impl Fn(ProcessId) -> bool) {
+        for (process, kept) in self.processes.iter().zip(&mut self.kept) {
+            kept.is_new |= is_it(process.id);
+        }
+    }
+
     /// Every process known, by ascending pid, as last seen.
     #[must_use]
     pub fn processes(&self) -> &[Seen] {

@@ -115,6 +115,27 @@ fn a_fast_scan_sees_that_a_first_thread_has_ended() {
 }
 
 #[test]
+fn what_one_has_in_swap_is_as_the_last_full_scan_found_it_or_renewed() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    // What started of late is read twice anyway.
+    table.scan(Depth::Full);
+    table.scan(Depth::Full);
+    let swapped = |table: &Table| table.get(1204).swap_bytes;
+    copy.change("1204/status", "VmSwap:\t    2048", "VmSwap:\t    9000");
+    table.scan(Depth::Fast);
+    assert_eq!(swapped(&table), 2048 * KIB);
+    table.table.renew(|id| id.pid == 1204);
+    table.scan(Depth::Fast);
+    assert_eq!(swapped(&table), 9000 * KIB);
+    copy.change("1204/status", "VmSwap:\t    9000", "VmSwap:\t    8000");
+    table.scan(Depth::Fast);
+    assert_eq!(swapped(&table), 9000 * KIB, "once");
+    table.scan(Depth::Full);
+    assert_eq!(swapped(&table), 8000 * KIB);
+}
+
+#[test]
 fn a_kernel_thread_is_told_from_processes() {
     let table = full("good");
     for pid in ALL {

@@ -983,6 +983,13 @@ impl Daemon {
                 self.scribe.tell(record);
             }
             if let Some(event) = heard.event {
+                if let Event::PagedOut(unit) = event {
+                    let guards = std::iter::once(&self.guard)
+                        .chain(self.others.iter().map(|other| &other.guard));
+                    let is_in = |id| guards.clone().any(|it| it.paused_as(id) == Some(unit));
+                    // What it has in swap counts at the next decision.
+                    self.senses.table.renew(is_in);
+                }
                 self.handle_everywhere(now, event);
             }
             if let Some((unit, turned)) = heard.turned {
