@@ -233,6 +233,12 @@ impl Guard {
         self.policy.awaits(id)
     }
 
+    /// Whether any unit is paused, or was a moment ago.
+    #[must_use]
+    pub fn follows_paused(&self) -> bool {
+        self.policy.follows_paused()
+    }
+
     /// The leader of the unit that `id` is paused in; `None` where it is not.
     #[must_use]
     pub fn paused_as(&self, id: ProcessId) -> Option<ProcessId> {

@@ -1207,6 +1207,11 @@ impl Policy {
         Ok(unit)
     }
 
+    /// Whether any unit is paused, or was a moment ago.
+    pub(crate) fn follows_paused(&self) -> bool {
+        !self.scope.pauses.is_empty()
+    }
+
     /// Under which leader `id` is paused.
     pub(crate) fn paused_as(&self, id: ProcessId) -> Option<ProcessId> {
         self.scope.pauses.paused_as(id)

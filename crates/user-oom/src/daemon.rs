@@ -342,7 +342,12 @@ impl Daemon {
                 self.round.is_last_call = false;
                 return true;
             }
-            Ok(Sight { memory, .. }) => self.look(now, memory),
+            Ok(Sight { mut memory, .. }) => {
+                if self.guard.follows_paused() {
+                    self.senses.memory.find_swap_cached(&mut memory);
+                }
+                self.look(now, memory);
+            }
             Err(err) => self.look_without(now, &err),
         }
         false

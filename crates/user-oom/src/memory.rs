@@ -257,6 +257,15 @@ impl MemorySource {
         Ok(())
     }
 
+    /// Reads what the swap cache holds, which the module does not say. It counts only
+    /// where something is paused; 0 where it cannot be read.
+    pub(crate) fn find_swap_cached(&mut self, memory: &mut Memory) {
+        if self.notifier.is_some() {
+            let whole = self.meminfo.read();
+            memory.swap_cached_bytes = whole.map_or(0, |whole| whole.swap_cached_bytes);
+        }
+    }
+
     /// Counts what the cache of ZFS can shrink by as available. Not for a last
     /// call: it did not shrink then.
     ///
@@ -599,6 +608,31 @@ mod tests {
                 memory.free_swap_bytes()
             );
         }
+    }
+
+    #[test]
+    fn the_swap_cache_is_found_beside_the_module_as_without() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let cached = "AnonPages: 400000 kB\nShmem: 20000 kB\nActive(anon): 20000 kB\n\
+                      Inactive(anon): 800000 kB\nSwapTotal: 1024000 kB\nSwapFree: 614400 kB\n\
+                      SwapCached: 409600 kB\n";
+        let path = write("meminfo", &(MEMINFO.to_owned() + cached));
+        let module = write("oom_notifier", "3\nMemAvailableBytes: 524288000\n");
+        let found = |notifier| {
+            let mut meminfo = Meminfo::open(&path).unwrap();
+            let last = meminfo.read().unwrap();
+            let mut source = MemorySource::new(meminfo, last, Beside::default(), notifier);
+            let mut memory = source.read().unwrap().memory;
+            source.find_swap_cached(&mut memory);
+            memory.swap_cached_bytes
+        };
+        assert_eq!(found(None), 400_000 << 10);
+        assert_eq!(found(Notifier::open(&module).unwrap()), 400_000 << 10);
     }
 
     #[test]
