@@ -33,6 +33,8 @@ const MATCH_RULES: [&str; 6] = [
 /// What a hook starts.
 const HOOKED: &str = "hooked.service";
 const REGISTRY: &str = "/tmp/user_processes";
+/// As docs/journal.md has it.
+const SIGNAL_SENT: &str = "MESSAGE_ID=cc827a10668f444c8faaf3d6042deb47";
 
 /// A pipe with nothing in it: a helper ends when what it reads from does.
 const OPEN: &str = "/run/open";
@@ -121,10 +123,15 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
         let spare = meminfo_bytes("MemAvailable")? / MIB;
         let percent = meminfo_bytes("MemTotal")? / MIB / 100;
         let hog = Unit::taking("hog", spare - 4 * percent)?;
+        let hog_has = format!("\"USER_OOM_ID\":\"[{},", hog.property("MainPID")?);
         wait::until("one of them is gone", LIMIT, || {
             Ok(!hog.is_active()? || !valuable.is_active()?)
         })?;
         ensure!(valuable.is_active()?, "the valuable one is gone");
+        wait::until("systemd's journal has the fields of its end", LIMIT, || {
+            let told = output_of(&["journalctl", "--no-pager", "--output=json", SIGNAL_SENT])?;
+            Ok(told.contains(&hog_has) && told.contains("\"USER_OOM_SIGNAL\":\"SIG"))
+        })?;
         wait::until("the hook has started a service", LIMIT, || {
             Ok(property(HOOKED, "ActiveState")? == "active")
         })?;
