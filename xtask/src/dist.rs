@@ -127,3 +127,21 @@ fn try_in(root: &Path, suite: &str) -> Result<()> {
     ];
     Chore::new("mmdebstrap", made).run(&format!("the package on a clean {suite}"), root)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    #[test]
+    fn packages_have_the_version_of_the_programs() {
+        let root = crate::root().unwrap();
+        let changelog = fs::read_to_string(root.join("debian/changelog")).unwrap();
+        let of_debian = changelog.strip_prefix("user-oom (");
+        assert!(of_debian.is_some_and(|rest| rest.starts_with(&format!("{VERSION})"))));
+        let spec = fs::read_to_string(root.join("dist/rpm/user-oom.spec")).unwrap();
+        let of_rpm = spec.lines().find_map(|line| line.strip_prefix("Version:"));
+        assert_eq!(of_rpm.map(str::trim), Some(VERSION));
+    }
+}
