@@ -320,7 +320,7 @@ fn answer_to(socket: &Path, method: &str) -> Result<f64> {
     heard.context("there is no answer")?;
     let answer = String::from_utf8_lossy(&answer);
     if !answer.ends_with('\0') || answer.contains("\"error\"") {
-        bail!("this is no answer: {answer}");
+        bail!("expected an answer, got: {answer}");
     }
     Ok(took)
 }

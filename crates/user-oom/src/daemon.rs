@@ -677,8 +677,10 @@ impl Daemon {
         self.thaw_put_off();
         self.reload(now);
         for scope in 0..=self.others.len() {
-            self.at(scope, Self::say_who_else_kills);
-            let pause = self.at(scope, Self::follow_forecast);
+            let pause = self.at(scope, |daemon| {
+                daemon.say_who_else_kills();
+                daemon.follow_forecast()
+            });
             self.rest_for(pause);
         }
         main_log::hand_over(|level, text| self.scribe.note(level, text));

@@ -103,6 +103,23 @@ fn takable_pages(zone: &str) -> u64 {
     free.saturating_sub(first("min") + kept)
 }
 
+/// What a process holds, in memory and in swap.
+///
+/// # Errors
+///
+/// It is gone.
+pub fn held_mebibytes(pid: u32) -> Result<u64> {
+    let status = text(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let (resident, swapped) = field("VmRSS:")
+        .zip(field("VmSwap:"))
+        .context("it is gone")?;
+    Ok((resident + swapped) >> 10)
+}
+
 /// How many processes the kernel's OOM killer has killed since boot.
 ///
 /// # Errors

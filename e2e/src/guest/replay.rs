@@ -2,13 +2,13 @@
 //! event as it did then.
 
 use std::fs;
-use std::io::{ErrorKind, Write, stderr};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Report, files};
+use super::{Report, files, say_on_console};
 
 /// Where the daemon keeps one by default, and beside it one for each further scope.
 pub const JOURNAL: &str = "/var/lib/user-oom/journal";
@@ -74,8 +74,7 @@ fn show(journal: &Path) -> Result<()> {
     for entry in fs::read_dir(journal).context("cannot list a journal")? {
         let path = entry.context("cannot list a journal")?.path();
         let text = files::text(&path)?;
-        // A console that takes nothing is no reason to fail otherwise.
-        let _ = write!(stderr(), "--- {0}\n{text}--- end of {0}\n", path.display());
+        say_on_console(&format!("--- {0}\n{text}--- end of {0}", path.display()));
     }
     Ok(())
 }

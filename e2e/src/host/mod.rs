@@ -220,14 +220,9 @@ impl Images {
     }
 
     fn of(&self, machine: Machine) -> &Path {
-        match (&self.with_package, machine) {
-            (Some(image), Machine { packaged: true, .. }) => image,
-            (
-                _,
-                Machine {
-                    listeners: true, ..
-                },
-            ) => &self.with_listeners,
+        match &self.with_package {
+            Some(image) if machine.packaged => image,
+            _ if machine.listeners => &self.with_listeners,
             _ => &self.usual,
         }
     }
@@ -235,7 +230,7 @@ impl Images {
 
 /// What `cargo xtask dist` has made of the daemon and its programs.
 fn package(places: &Places) -> Result<PathBuf> {
-    let made = "there is no package: cargo xtask dist";
+    let made = "there is no package: make one with `cargo xtask dist`";
     let entries = fs::read_dir(places.root.join("target/dist")).context(made)?;
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let package = paths.find(|path| {

@@ -125,17 +125,27 @@ pub(super) fn set_up_podman() -> Result<()> {
                    graphroot = \"/var/lib/containers/storage\"\n";
     fs::write("/etc/containers/storage.conf", storage).context("cannot configure podman")?;
     run("rm -rf /var/lib/containers")?;
-    run("mkdir -p /image && cp /init /image/init && chmod -R a+rwX /image")
+    make_image()
 }
 
 /// Nor is what a user runs in one, who is root in there.
 pub(super) fn of_a_users_containers_the_worthless_goes(report: &mut Report) -> Result<()> {
+    add_ada()?;
+    make_image()?;
+    of_two_containers("ada", report)
+}
+
+/// A user with a service manager of her own.
+pub(super) fn add_ada() -> Result<()> {
     run("useradd --create-home --shell /bin/bash ada && loginctl enable-linger ada")?;
     wait::until("her systemd runs", LIMIT, || {
         Ok(run("systemctl is-active user@$(id -u ada)").is_ok())
-    })?;
-    run("mkdir -p /image && cp /init /image/init && chmod -R a+rwX /image")?;
-    of_two_containers("ada", report)
+    })
+}
+
+/// What a container has for its root: us.
+fn make_image() -> Result<()> {
+    run("mkdir -p /image && cp /init /image/init && chmod -R a+rwX /image")
 }
 
 /// Two containers, of which one takes all memory; the other is registered from

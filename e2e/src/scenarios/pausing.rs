@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::guest::cgroup::Cgroup;
 use crate::guest::daemon::{daemon, give_entry, give_value, knows_of};
-use crate::guest::files::{self, MIB, kernel_kills, meminfo_bytes, text};
+use crate::guest::files::{self, MIB, held_mebibytes, kernel_kills, meminfo_bytes, text};
 use crate::guest::probe::{Probe, middle};
 use crate::guest::program::Program;
 use crate::guest::swap::with_swap;
@@ -48,19 +48,6 @@ fn state(pid: u32) -> Result<char> {
     let stat = text(format!("/proc/{pid}/stat"))?;
     let (_, rest) = stat.rsplit_once(") ").context("that is no stat")?;
     rest.chars().next().context("that is no stat")
-}
-
-/// In memory and in swap.
-fn held_mebibytes(program: &Program) -> Result<u64> {
-    let status = text(format!("/proc/{}/status", program.pid()))?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    let (resident, swapped) = field("VmRSS:")
-        .zip(field("VmSwap:"))
-        .context("it is gone")?;
-    Ok((resident + swapped) >> 10)
 }
 
 /// How often it has gone through what it holds.
@@ -168,13 +155,13 @@ fn a_leak_beside_a_database(report: &mut Report) -> Result<()> {
     let rate = (after.1 - before.1) as f64 / (after.0 - before.0).as_secs_f64();
     report.figure("passes a second until then", format!("{rate:.1}"))?;
     let before = (Instant::now(), passes(&database)?);
-    let held = held_mebibytes(&leak)?;
+    let held = held_mebibytes(leak.pid())?;
     wait::until("the leak has its turn", LIMIT, || {
         ensure!(!is_stopped(&database)?, "the database is paused");
-        Ok(held_mebibytes(&leak)? >= held + 20)
+        Ok(held_mebibytes(leak.pid())? >= held + 20)
     })?;
     is_paused_beside(&leak, &database)?;
-    let grown = held_mebibytes(&leak)? - held;
+    let grown = held_mebibytes(leak.pid())? - held;
     report.figure("the leak grew in its turn by", format!("{grown} MiB"))?;
     let after = (Instant::now(), passes(&database)?);
     let rate = (after.1 - before.1) as f64 / (after.0 - before.0).as_secs_f64();

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,7 +13,8 @@ use crate::guest::daemon::{daemon, give_value, knows_of};
 use crate::guest::files::{self, kernel_kills};
 use crate::guest::program::{Program, output_of};
 use crate::guest::swap::with_swap;
-use crate::guest::{Report, wait};
+use crate::guest::{Report, say_on_console, wait};
+use crate::scenarios::groups::add_ada;
 
 /// On a machine that is emulated.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -251,17 +251,13 @@ fn twenty_bombs(group: Cgroup, report: &mut Report) -> Result<()> {
 /// manager make one, and she starts the daemon by the command that it prints.
 pub(super) fn a_user_walks_in_a_scope_of_her_own(report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
-    output_of(&["useradd", "--create-home", "--shell", "/bin/bash", "ada"])?;
-    output_of(&["loginctl", "enable-linger", "ada"])?;
+    add_ada()?;
     let uid = output_of(&["id", "--user", "ada"])?;
     let (walk, said) = ("/home/ada/walk", "/home/ada/said");
     let hers = |command: &str, to: &str| {
         let line = format!("cd; export XDG_RUNTIME_DIR=/run/user/{uid}; exec {command} >{to} 2>&1");
         Program::start(Command::new("su").args(["-", "ada", "-c", &line]))
     };
-    wait::until("her service manager runs", SLOW, || {
-        Ok(Path::new(&format!("/run/user/{uid}/systemd/private")).exists())
-    })?;
     let mut script = hers(
         "bash /usr/bin/testproc.sh --memory 640M --without-ml --programs /usr/bin",
         walk,
@@ -286,8 +282,7 @@ pub(super) fn a_user_walks_in_a_scope_of_her_own(report: &mut Report) -> Result<
     })();
     for file in [walk, said] {
         let printed = files::text(file).unwrap_or_default();
-        // A console that takes nothing is no reason to fail.
-        let _ = write!(std::io::stderr(), "--- {file}\n{printed}");
+        say_on_console(&format!("--- {file}\n{printed}"));
     }
     outcome?;
     report.figure("kernel kills", kernel_kills()? - kills)?;

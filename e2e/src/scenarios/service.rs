@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::guest::daemon::knows_of;
-use crate::guest::files::{MIB, kernel_kills, meminfo_bytes, text};
+use crate::guest::files::{MIB, held_mebibytes, kernel_kills, meminfo_bytes, text};
 use crate::guest::program::output_of;
 use crate::guest::replay::JOURNAL;
 use crate::guest::swap::with_swap;
-use crate::guest::{Report, wait};
+use crate::guest::{Report, say_on_console, wait};
 use crate::scenarios::groups::set_up_podman;
 
 /// On a machine that is emulated, and short of memory.
@@ -209,8 +209,7 @@ pub(super) fn a_label_gives_a_container_a_value(report: &mut Report) -> Result<(
     let rules = "report = \"1 s\"\n\n[[rule]]\n\
                  match = { container-label = '^user-oom\\.value=50$' }\nvalue = 50\n\n\
                  [[rule]]\nmatch = { exe = '/usr/bin/{podman,conmon}' }\nprotect = true\n";
-    fs::create_dir_all("/etc/user-oom").context("cannot configure it")?;
-    fs::write("/etc/user-oom/config.toml", rules).context("cannot configure it")?;
+    configure(rules)?;
     set_up_podman()?;
     run(&["mkdir", "-p", "/run/podman"])?;
     let outcome = (|| {
@@ -286,10 +285,7 @@ fn container(name: &str, words: &[&str]) -> Result<u32> {
     let pid = output_of(&["podman", "inspect", "--format", "{{.State.Pid}}", name])?;
     let pid = (pid.parse()).with_context(|| format!("`{pid}` is no pid"))?;
     wait::until(&format!("{name} holds its memory"), LIMIT, || {
-        let status = text(format!("/proc/{pid}/status"))?;
-        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = rss.and_then(|rss| rss.trim().strip_suffix(" kB"));
-        Ok(kib.is_some_and(|kib| kib.parse::<u64>().is_ok_and(|kib| kib >= 200 << 10)))
+        Ok(held_mebibytes(pid)? >= 200)
     })?;
     Ok(pid)
 }
@@ -458,6 +454,5 @@ fn journal_of(pid: &str) -> Result<String> {
 /// It belongs on the console, which the host keeps.
 fn show_journal() {
     let said = journal().unwrap_or_else(|err| format!("{err:#}"));
-    // A console that takes nothing is no reason to fail.
-    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{said}\n"));
+    say_on_console(&said);
 }

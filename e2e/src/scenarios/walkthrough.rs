@@ -32,7 +32,7 @@ use crate::guest::module::Module;
 use crate::guest::probe::{Probe, middle};
 use crate::guest::program::Program;
 use crate::guest::timeline::{Levels, Timeline};
-use crate::guest::{Report, wait};
+use crate::guest::{Report, say_on_console, wait};
 
 /// Where Debian is mounted.
 const DEBIAN: &str = "/debian";
@@ -285,12 +285,8 @@ fn path(name: &str) -> String {
 }
 
 fn show(name: &str) {
-    // A console that takes nothing is no reason to fail.
     let said = fs::read_to_string(path(name)).unwrap_or_default();
-    let _ = std::io::Write::write_fmt(
-        &mut std::io::stderr(),
-        format_args!("--- {name}\n{said}--- end of {name}\n"),
-    );
+    say_on_console(&format!("--- {name}\n{said}--- end of {name}"));
 }
 
 /// Whether testproc.sh says with this line that this process is gone.
