@@ -85,6 +85,16 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
         source: Source::Debian("prometheus-node-exporter"),
     },
     Tool {
+        proof: ("ninja", &["--version"]),
+        purpose: "to test the recipes for builds",
+        source: Source::Debian("ninja-build"),
+    },
+    Tool {
+        proof: ("/usr/bin/python3", &["-c", "import ipykernel, tornado"]),
+        purpose: "to test the recipe for Jupyter",
+        source: Source::Debian("python3-ipykernel"),
+    },
+    Tool {
         proof: (
             "sh",
             &[
