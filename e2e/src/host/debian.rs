@@ -19,7 +19,10 @@ const SUITE: &str = "bookworm";
 /// What one has beside what every Debian has.
 struct Contents {
     packages: &'static str,
-    /// What they take, and some room.
+    /// Services that a scenario starts where it wants them, so that no other boots the
+    /// slower for them.
+    disabled: &'static [&'static str],
+    /// What the packages take, and some room.
     mebibytes: u64,
 }
 
@@ -28,14 +31,18 @@ impl Contents {
         match debian {
             Debian::Jobs => Self {
                 packages: "python3-torch,python3-opencv",
+                disabled: &[],
                 mebibytes: 2560,
             },
             Debian::System => Self {
-                packages: "systemd-sysv,libpam-systemd,dbus-user-session,tmux,procps,podman,crun,uidmap",
+                packages: "systemd-sysv,libpam-systemd,dbus-user-session,tmux,procps,podman,crun,uidmap,\
+                           cron,openssh-server",
+                disabled: &["cron", "ssh"],
                 mebibytes: 1792,
             },
             Debian::Arena | Debian::ArenaSystem => Self {
                 packages: "systemd-sysv,libpam-systemd,dbus,procps,earlyoom,nohang,systemd-oomd",
+                disabled: &[],
                 mebibytes: 1024,
             },
         }
@@ -46,6 +53,7 @@ impl Contents {
 pub(super) fn prepare(debian: Debian, places: &Places) -> Result<PathBuf> {
     let Contents {
         packages,
+        disabled,
         mebibytes,
     } = Contents::of(debian);
     let name = packages.replace(',', "+");
@@ -66,6 +74,10 @@ pub(super) fn prepare(debian: Debian, places: &Places) -> Result<PathBuf> {
     let mut mmdebstrap = Command::new("mmdebstrap");
     mmdebstrap.args(["--quiet", "--variant=minbase", "--format=directory"]);
     mmdebstrap.arg(format!("--include={packages}"));
+    for service in disabled {
+        let disable = format!("chroot \"$1\" systemctl disable --quiet {service}");
+        mmdebstrap.arg(format!("--customize-hook={disable}"));
+    }
     run(mmdebstrap.arg(SUITE).arg(&root))?;
     let file = File::create(&unfinished)
         .and_then(|file| file.set_len(mebibytes << 20))

@@ -13,6 +13,7 @@ mod freeing;
 mod groups;
 pub(crate) mod package;
 mod pausing;
+mod recipes;
 mod rules;
 mod scopes;
 mod service;
@@ -697,6 +698,14 @@ pub const ALL: &[Scenario] = &[
     minutes(
         5,
         scenario!(service::a_label_gives_a_container_a_value, SYSTEM, alone),
+    ),
+    minutes(
+        5,
+        scenario!(
+            recipes::recipes_give_the_values_they_promise,
+            LISTENING,
+            alone
+        ),
     ),
     minutes(
         5,

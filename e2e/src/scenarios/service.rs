@@ -14,6 +14,7 @@ use crate::guest::replay::JOURNAL;
 use crate::guest::swap::with_swap;
 use crate::guest::{Report, say_on_console, wait};
 use crate::scenarios::groups::set_up_podman;
+use crate::scenarios::recipes::blocks;
 
 /// On a machine that is emulated, and short of memory.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -200,16 +201,18 @@ pub(super) fn restarted_while_a_victim_is_pending_it_kills_that_and_no_other(
     Ok(())
 }
 
-/// A rule gives a container of podman's a value by its label, which the shipped
-/// unit asks podman for: of two, the one goes that has an entry of less. What takes
-/// the memory is no process.
+/// The rule of `docs/recipes.md` gives a container of podman's a value by its label,
+/// which the shipped unit asks podman for: of two, the one goes that has an entry of
+/// less. What takes the memory is no process.
 pub(super) fn a_label_gives_a_container_a_value(report: &mut Report) -> Result<()> {
     let kills = kernel_kills()?;
     // What runs them is nothing of the matter, and is not killed for it.
-    let rules = "report = \"1 s\"\n\n[[rule]]\n\
-                 match = { container-label = '^user-oom\\.value=50$' }\nvalue = 50\n\n\
-                 [[rule]]\nmatch = { exe = '/usr/bin/{podman,conmon}' }\nprotect = true\n";
-    configure(rules)?;
+    let by_label = blocks("Docker, Podman", "toml")?[0];
+    let rules = format!(
+        "report = \"1 s\"\n\n{by_label}\n\
+         [[rule]]\nmatch = {{ exe = '/usr/bin/{{podman,conmon}}' }}\nprotect = true\n"
+    );
+    configure(&rules)?;
     set_up_podman()?;
     run(&["mkdir", "-p", "/run/podman"])?;
     let outcome = (|| {
@@ -226,7 +229,7 @@ pub(super) fn a_label_gives_a_container_a_value(report: &mut Report) -> Result<(
         ])?;
         wait::until("podman listens", LIMIT, || Ok(Path::new(socket).exists()))?;
         run(&["systemctl", "start", SERVICE])?;
-        let labelled = container("labelled", &["--label", "user-oom.value=50"])?;
+        let labelled = container("labelled", &["--label", "user-oom.value=30"])?;
         let began = Instant::now();
         wait::until("the rule has matched", LIMIT, || {
             let said = journal()?;
@@ -412,7 +415,7 @@ fn add_hook() -> Result<()> {
     ))
 }
 
-fn configure(text: &str) -> Result<()> {
+pub(super) fn configure(text: &str) -> Result<()> {
     fs::create_dir_all("/etc/user-oom")
         .and_then(|()| fs::write("/etc/user-oom/config.toml", text))
         .context("cannot configure it")
@@ -425,7 +428,7 @@ fn drop_in(text: &str) -> Result<()> {
     run(&["systemctl", "daemon-reload"])
 }
 
-fn property(unit: &str, name: &str) -> Result<String> {
+pub(super) fn property(unit: &str, name: &str) -> Result<String> {
     output_of(&["systemctl", "show", "--value", "--property", name, unit])
 }
 
@@ -452,7 +455,7 @@ fn journal_of(pid: &str) -> Result<String> {
 }
 
 /// It belongs on the console, which the host keeps.
-fn show_journal() {
+pub(super) fn show_journal() {
     let said = journal().unwrap_or_else(|err| format!("{err:#}"));
     say_on_console(&said);
 }
