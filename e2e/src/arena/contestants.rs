@@ -20,6 +20,9 @@ pub struct Contestant {
     pub unit: Option<&'static str>,
     /// Whether the kernel has the module.
     pub module: bool,
+    /// Whether it can be told to guard a contest's groups: each is then a `[[scope]]` of
+    /// its configuration.
+    pub knows_groups: bool,
 }
 
 const USER_OOM: Contestant = Contestant {
@@ -31,6 +34,7 @@ const USER_OOM: Contestant = Contestant {
     package: None,
     unit: None,
     module: true,
+    knows_groups: true,
 };
 
 const NOHANG: Contestant = Contestant {
@@ -53,6 +57,7 @@ const NOHANG: Contestant = Contestant {
     package: None,
     unit: None,
     module: false,
+    knows_groups: false,
 };
 
 /// All of them, ours first.
@@ -79,6 +84,7 @@ pub const ALL: [Contestant; 10] = [
         package: None,
         unit: None,
         module: false,
+        knows_groups: false,
     },
     Contestant {
         name: "earlyoom",
@@ -89,6 +95,7 @@ pub const ALL: [Contestant; 10] = [
         package: None,
         unit: None,
         module: false,
+        knows_groups: false,
     },
     NOHANG,
     Contestant {
@@ -111,6 +118,7 @@ pub const ALL: [Contestant; 10] = [
         package: Some(("bustd", "0.1.1")),
         unit: None,
         module: false,
+        knows_groups: false,
     },
     Contestant {
         name: "ram-sentinel",
@@ -121,6 +129,7 @@ pub const ALL: [Contestant; 10] = [
         package: Some(("ram-sentinel", "0.2.0")),
         unit: None,
         module: false,
+        knows_groups: false,
     },
     Contestant {
         name: "systemd-oomd",
@@ -137,6 +146,7 @@ pub const ALL: [Contestant; 10] = [
         package: None,
         unit: Some("systemd-oomd.service"),
         module: false,
+        knows_groups: false,
     },
 ];
 

@@ -42,12 +42,29 @@ pub struct Contest {
     pub disk_mib_s: Option<u32>,
     /// For how long it is watched.
     pub seconds: u32,
+    /// How long an hour of unsaved work takes: a contest has no time for a real one,
+    /// and a daemon counts no more than a process is old.
+    #[serde(default = "an_hour")]
+    pub hour_s: f64,
+    /// Its groups.
+    #[serde(default, rename = "group")]
+    pub groups: Vec<Group>,
     /// Its jobs, in the order of their start.
     #[serde(rename = "job")]
     pub jobs: Vec<Job>,
     /// The file's lines without those that only describe it.
     #[serde(skip)]
     rules: String,
+}
+
+/// Jobs that share a limit of memory, whatever else the machine has.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// As its jobs name it.
+    pub name: String,
+    /// The limit.
+    pub memory_mib: u32,
 }
 
 /// What a machine swaps to.
@@ -110,8 +127,18 @@ pub struct Job {
     /// Whether it fails when one of them does.
     #[serde(default)]
     pub needs_children: bool,
+    /// What each of these is worth by itself; nothing if it is not registered.
+    pub child_value: Option<u32>,
     /// What the user of a process tells the kernel of it.
     pub oom_score_adj: Option<i16>,
+    /// What it tells the kernel of these instead.
+    pub child_oom_score_adj: Option<i16>,
+    /// Which group it is in.
+    pub group: Option<String>,
+    /// What each hour of work that it has not saved is worth besides.
+    pub hourly: Option<u32>,
+    /// How often it saves: never unless said.
+    pub saves_every_s: Option<f64>,
 }
 
 /// What a job's memory is.
@@ -123,12 +150,16 @@ pub enum Holds {
     Memory,
     /// Files of a tmpfs, which outlive it.
     Tmpfs,
-    /// Pages of a file on the disk, which it reads.
+    /// A file on a disk, of its start's size, which it maps and reads again and again.
     File,
 }
 
 fn one() -> u32 {
     1
+}
+
+fn an_hour() -> f64 {
+    3600.0
 }
 
 impl Contest {
@@ -146,6 +177,19 @@ impl Contest {
             rules: rules.collect::<Vec<_>>().join("\n"),
             ..toml::from_str(text)?
         })
+    }
+
+    /// What the files that its jobs map take.
+    #[must_use]
+    pub fn files_mib(&self) -> u32 {
+        let files = self.jobs.iter().filter(|job| job.holds == Holds::File);
+        files.map(|job| job.count * job.start_mib).sum()
+    }
+
+    /// Whether a job is worth more the longer it has not saved.
+    #[must_use]
+    pub fn has_hours(&self) -> bool {
+        self.jobs.iter().any(|job| job.hourly.is_some())
     }
 
     /// Tells whether a result is of the contest as it is.
@@ -169,13 +213,35 @@ impl Job {
         if self.passes.is_some() || self.holds == Holds::File {
             return 0.0;
         }
-        let runs = f64::from(seconds) - self.after_s - self.every_s * f64::from(number);
-        let size = f64::from(self.start_mib) + self.growth_mib_s * runs.max(0.0);
+        let runs = self.runs_s(number, seconds);
+        let size = f64::from(self.start_mib) + self.growth_mib_s * runs;
         let own = match self.max_mib {
             Some(max) => size.min(f64::from(max.max(self.start_mib))),
             None => size,
         };
         own + f64::from(self.children * self.child_mib)
+    }
+
+    /// For how long the `number`th runs.
+    fn runs_s(&self, number: u32, seconds: u32) -> f64 {
+        (f64::from(seconds) - self.after_s - self.every_s * f64::from(number)).max(0.0)
+    }
+
+    /// What the `number`th is worth at the end: with the work that it has not saved by
+    /// then, and its children.
+    #[must_use]
+    pub fn worth(&self, number: u32, contest: &Contest) -> u32 {
+        let own = self.value.unwrap_or(0) + self.children * self.child_value.unwrap_or(0);
+        let runs = self.runs_s(number, contest.seconds);
+        let since = self.saves_every_s.map_or(runs, |every| runs % every);
+        let hourly = f64::from(self.hourly.unwrap_or(0));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "points are few, and none is less than nothing"
+        )]
+        let unsaved = (hourly * since / contest.hour_s) as u32;
+        own + unsaved
     }
 
     /// Whether it is still taking memory at the end.
@@ -238,12 +304,34 @@ pub struct Spread {
 pub struct Ended {
     /// Its name.
     pub name: String,
-    /// Its value.
+    /// What it is worth at the end.
     pub value: u32,
     /// How.
     pub state: State,
     /// How often it touched all of its memory.
     pub passes: u64,
+    /// How much of its value is gone with children that were killed.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub lost: u32,
+    /// The hours that it had not saved at its end, or have not been at the contest's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsaved_hours: Option<f64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_nothing(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Ended {
+    /// What was kept of its value.
+    #[must_use]
+    pub fn kept(&self) -> u32 {
+        match self.state {
+            State::Killed => 0,
+            State::Runs | State::Paused | State::Done => self.value - self.lost,
+        }
+    }
 }
 
 /// How a job is at the end.
@@ -264,14 +352,25 @@ impl Measured {
     /// The value of all that was not killed.
     #[must_use]
     pub fn kept(&self) -> u32 {
-        let kept = self.jobs.iter().filter(|job| job.state != State::Killed);
-        kept.map(|job| job.value).sum()
+        self.jobs.iter().map(Ended::kept).sum()
+    }
+
+    /// Of what was killed, the value by itself times the hours that were not saved.
+    #[must_use]
+    pub fn value_hours_lost(&self, contest: &Contest) -> f64 {
+        let values = contest.jobs.iter().flat_map(|job| {
+            std::iter::repeat_n(f64::from(job.value.unwrap_or(0)), job.count as usize)
+        });
+        let killed = (self.jobs.iter().zip(values)).filter(|(job, _)| job.state == State::Killed);
+        killed
+            .map(|(job, value)| value * job.unsaved_hours.unwrap_or(0.0))
+            .sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Contest, Holds, Job, Swap};
+    use super::{Contest, Ended, Holds, Job, Swap};
 
     const TEXT: &str = r#"
         title = "A leak"
@@ -316,6 +415,40 @@ mod tests {
         let text = TEXT.replace("value", "worth");
         assert!(Contest::parse(&text).is_err());
         assert!(Contest::parse("").is_err());
+    }
+
+    #[test]
+    fn a_job_is_worth_its_children_and_what_it_has_not_saved() {
+        let worth = |job: Job| job.worth(1, &Contest::parse(TEXT).unwrap());
+        assert_eq!(worth(leak()), 1);
+        let with_children = Job {
+            child_value: Some(4),
+            ..leak()
+        };
+        assert_eq!(worth(with_children.clone()), 1 + 2 * 4);
+        // It runs for 50 s, and the last 15 of them are not saved.
+        let hour = Contest {
+            hour_s: 5.0,
+            ..Contest::parse(TEXT).unwrap()
+        };
+        let hourly = Job {
+            hourly: Some(2),
+            ..with_children
+        };
+        assert_eq!(hourly.worth(1, &hour), 9 + 2 * 10);
+        let saves = Job {
+            saves_every_s: Some(35.0),
+            ..hourly
+        };
+        assert_eq!(saves.worth(1, &hour), 9 + 2 * 3);
+    }
+
+    #[test]
+    fn a_result_without_what_is_new_is_still_read() {
+        let line = r#"{"name":"leak","value":5,"state":"runs","passes":7}"#;
+        let ended: Ended = serde_json::from_str(line).unwrap();
+        assert_eq!((ended.kept(), ended.unsaved_hours), (5, None));
+        assert_eq!(serde_json::to_string(&ended).unwrap(), line);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::best::Best;
 use super::contestants::{ALL, Contestant};
-use super::{Contest, Measured, State, Swap};
+use super::{Contest, Ended, Job, Measured, State, Swap};
 
 /// What one run came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ impl Run {
         let _ = match (&self.measured, &self.failure) {
             (Some(measured), _) => {
                 let best = best(contest, measured);
-                write!(
+                let _ = write!(
                     line,
                     "kept {} of {} (most by killing {}), full stall {:.1} s, kernel kills {}, innocents {}, exec {:.0}/{:.0} ms, lowest {} MiB",
                     measured.kept(),
@@ -58,7 +58,15 @@ impl Run {
                     measured.exec_ms.p50,
                     measured.exec_ms.max,
                     measured.lowest_mib,
-                )
+                );
+                match contest.has_hours() {
+                    true => write!(
+                        line,
+                        ", value × unsaved hours lost {:.0}",
+                        measured.value_hours_lost(contest)
+                    ),
+                    false => Ok(()),
+                }
             }
             (None, failure) => write!(line, "{}", failure.as_deref().unwrap_or("nothing")),
         };
@@ -198,7 +206,12 @@ impl Row<'_> {
 impl Table<'_> {
     fn total(&self) -> u32 {
         let jobs = self.contest.jobs.iter();
-        jobs.map(|job| job.count * job.value.unwrap_or(0)).sum()
+        let worth = |job: &'_ Job| {
+            (0..job.count)
+                .map(|number| job.worth(number, self.contest))
+                .sum::<u32>()
+        };
+        jobs.map(worth).sum()
     }
 
     /// What killing alone can keep: machines differ by some MiB.
@@ -226,6 +239,7 @@ impl Table<'_> {
             swap_mib,
             disk_mib_s,
             seconds,
+            hour_s,
             ..
         } = self.contest;
         let swap = match swap {
@@ -236,13 +250,23 @@ impl Table<'_> {
                 None => format!("{swap_mib} MiB of swap on a disk"),
             },
         };
-        format!("{memory_mib} MiB, {swap}, {seconds} s.")
+        let mut machine = format!("{memory_mib} MiB, {swap}, ");
+        for group in &self.contest.groups {
+            let _ = write!(machine, "{} MiB for `{}`, ", group.memory_mib, group.name);
+        }
+        if let (1.., Some(speed)) = (self.contest.files_mib(), disk_mib_s) {
+            let _ = write!(machine, "files on a disk of {speed} MiB/s, ");
+        }
+        if self.contest.has_hours() {
+            let _ = write!(machine, "hours of {hour_s} s, ");
+        }
+        machine + &format!("{seconds} s.")
     }
 }
 
 fn paused(run: &Measured) -> u32 {
     let paused = run.jobs.iter().filter(|job| job.state == State::Paused);
-    paused.map(|job| job.value).sum()
+    paused.map(Ended::kept).sum()
 }
 
 const INTRODUCTION: &str = "\
@@ -268,6 +292,8 @@ for lists of names (earlyoom `--prefer`, `--avoid`; nohang by regular expression
 
 - **kept**: the value of all jobs that were not killed. **paused**: how much of that stands still at the end. A job that is paused
   does not grow, so more can be kept than by killing.
+- **value × unsaved hours lost**: where a job is worth more with each hour that it has not saved: of those that were killed, the
+  value without the hours, times the hours. What was kept counts with those at the end.
 - **by killing**: the most that killing alone can keep: of all sets of jobs that fit into memory and swap at the end, the one of most
   value, if each grows as its file says. No contestant knows how large a job will be. Where all stand still, jobs grow more slowly,
   so even the bare kernel may end with more.
@@ -366,6 +392,9 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
             compare("value of what runs at the end", 0, 1.0, 0.0, &|run, _| {
                 (run.kept() - paused(run)).into()
             });
+            compare("value × unsaved hours lost", 0, -1.0, 0.5, &|run, _| {
+                run.value_hours_lost(table.contest)
+            });
             compare("kernel kills", 0, -1.0, 0.0, &|run, _| {
                 count(run.kernel_kills)
             });
@@ -439,6 +468,13 @@ fn contest(text: &mut String, table: &Table<'_>) -> fmt::Result {
             show(1, &|run, _| count(run.rss_kib) / 1024.0),
             show(0, &|run, _| count(run.wakeups)),
         )?;
+    }
+    if contest.has_hours() {
+        writeln!(text, "\n| | value × unsaved hours lost |\n|---|---|")?;
+        for row in &table.rows {
+            let lost = row.show(0, |run, _| run.value_hours_lost(contest));
+            writeln!(text, "| {} | **{lost}** |", row.contestant.name)?;
+        }
     }
     writeln!(text, "\n![{}](arena/{name}.svg)\n", contest.title)?;
     if !contest.note.is_empty() {
@@ -523,26 +559,25 @@ mod tests {
     use super::{Run, pages};
     use crate::arena::{Contest, Ended, Measured, Spread, State};
 
+    const TEXT: &str = r#"
+        title = "A leak"
+        says = "A leak beside a job."
+        memory_mib = 1024
+        swap = "none"
+        seconds = 60
+        [[job]]
+        name = "train"
+        value = 9
+        start_mib = 100
+        touching = true
+        [[job]]
+        name = "leak"
+        value = 1
+        growth_mib_s = 20
+    "#;
+
     fn contest() -> Contest {
-        Contest::parse(
-            r#"
-            title = "A leak"
-            says = "A leak beside a job."
-            memory_mib = 1024
-            swap = "none"
-            seconds = 60
-            [[job]]
-            name = "train"
-            value = 9
-            start_mib = 100
-            touching = true
-            [[job]]
-            name = "leak"
-            value = 1
-            growth_mib_s = 20
-            "#,
-        )
-        .unwrap()
+        Contest::parse(TEXT).unwrap()
     }
 
     fn run(contestant: &str, repeat: u32, train: State, full_stall_s: f64) -> Run {
@@ -551,6 +586,8 @@ mod tests {
             value,
             state,
             passes: 1024,
+            lost: 0,
+            unsaved_hours: None,
         };
         Run {
             contest: "leak".to_owned(),
@@ -605,6 +642,28 @@ mod tests {
             "{lost}"
         );
         assert!(page_of(State::Killed).contains("Nowhere, in these runs."));
+    }
+
+    #[test]
+    fn where_hours_count_those_lost_are_shown() {
+        let text = TEXT.replace("touching = true", "hourly = 6");
+        let contest = Contest::parse(&text.replace("seconds = 60", "seconds = 60\nhour_s = 20"));
+        let contests = [("leak".to_owned(), contest.unwrap())];
+        let page = |train: State| {
+            let mut run = run("user-oom", 1, train, 1.0);
+            run.fingerprint = contests[0].1.fingerprint();
+            for job in run.measured.iter_mut().flat_map(|run| &mut run.jobs) {
+                job.unsaved_hours = (job.name == "train").then_some(2.5);
+            }
+            pages(&contests, &[run]).remove(0).1
+        };
+        let lost = page(State::Killed);
+        assert!(lost.contains("| user-oom | **22** |"), "{lost}");
+        assert!(
+            lost.contains("hours of 20 s, 60 s. All jobs are worth 28,"),
+            "{lost}"
+        );
+        assert!(page(State::Runs).contains("| user-oom | **0** |"), "{lost}");
     }
 
     #[test]

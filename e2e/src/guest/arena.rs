@@ -17,11 +17,11 @@ use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::mount::{MountFlags, mount};
 
 use super::files::{self, MIB, kernel_kills, meminfo_bytes, text};
-use super::job::{self, FILLED, PROGRESS, REGISTRY};
+use super::job::{self, FILLED, PROGRESS, Place, Progress, REGISTRY};
 use super::program::{busybox, output_of};
 use super::{Report, module, system, wait};
 use crate::arena::contestants::{self, Contestant};
-use crate::arena::{Contest, DIRECTORY, Ended, FIGURE, Job, Measured, Spread, State, Swap};
+use crate::arena::{Contest, DIRECTORY, Ended, FIGURE, Holds, Job, Measured, Spread, State, Swap};
 
 /// In which a contestant is at work: Python is slow where it is emulated.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -32,7 +32,14 @@ const MAIN: &str = "main";
 /// What a contestant prints goes here, and from here to the console.
 const LOG: &str = "/run/contestant.log";
 
-const SWAP_DISK: &str = "/dev/vdb";
+/// Where a disk for files is mounted.
+const FILES: &str = "/run/files";
+
+/// Where a contestant reads which groups it is to guard.
+const SCOPES: &str = "/etc/user-oom/config.toml";
+
+/// The disks after Debian's: for swap, then for files.
+const DISKS: [&str; 2] = ["/dev/vdb", "/dev/vdc"];
 const ZRAM: &str = "/dev/zram0";
 
 /// Between two looks at the jobs, and at memory.
@@ -63,11 +70,12 @@ pub(super) fn run(names: &str, report: &mut Report) -> Result<()> {
         enter()?;
     }
     prepare(&contest)?;
-    if is_service {
-        leave_the_jobs_their_slice()?;
+    let groups = groups(&contest, is_service)?;
+    if contestant.knows_groups && !contest.groups.is_empty() {
+        write_scopes(&contest)?;
     }
     let mut guard = Guard::start(contestant)?;
-    let measured = measure(&contest, &mut guard);
+    let measured = measure(&contest, &groups, &mut guard);
     guard.echo();
     let text = serde_json::to_string(&measured?).context("cannot write the result down")?;
     report.figure(FIGURE, text)
@@ -87,10 +95,46 @@ fn own_cgroup() -> Result<PathBuf> {
     Ok(Path::new("/sys/fs/cgroup").join(own.trim_start_matches('/')))
 }
 
+/// Where jobs and groups of them have their cgroups.
+#[derive(Debug)]
+struct Groups {
+    /// What these are in.
+    all: PathBuf,
+    /// Whether each job has one of its own.
+    each: bool,
+}
+
+/// Makes the contest's groups, each with its limit.
+fn groups(contest: &Contest, each: bool) -> Result<Groups> {
+    let all = own_cgroup()?;
+    if each {
+        leave_the_jobs_their_slice(&all)?;
+    } else if !contest.groups.is_empty() {
+        files::write(all.join("cgroup.subtree_control"), "+memory")?;
+    }
+    for group in &contest.groups {
+        let path = all.join(&group.name);
+        fs::create_dir(&path).context("cannot make a group")?;
+        files::write(path.join("memory.max"), &format!("{}M", group.memory_mib))?;
+        if each {
+            files::write(path.join("cgroup.subtree_control"), "+memory +pids")?;
+        }
+    }
+    Ok(Groups { all, each })
+}
+
+/// As docs/scopes.md says.
+fn write_scopes(contest: &Contest) -> Result<()> {
+    let scope = |name: &str| format!("[[scope]]\ncgroup = \"/{name}\"\n");
+    let scopes = contest.groups.iter().map(|group| scope(&group.name));
+    let directory = Path::new(SCOPES).parent().context("it is in none")?;
+    fs::create_dir_all(directory).context("cannot configure it")?;
+    files::write(SCOPES, &scopes.collect::<String>())
+}
+
 /// Moves us into a cgroup that systemd-oomd passes over, so that jobs can have some
 /// beside it.
-fn leave_the_jobs_their_slice() -> Result<()> {
-    let ours = own_cgroup()?;
+fn leave_the_jobs_their_slice(ours: &Path) -> Result<()> {
     let main = ours.join(MAIN);
     fs::create_dir(&main).context("cannot make a cgroup")?;
     files::write(main.join("cgroup.procs"), "0")?;
@@ -107,19 +151,43 @@ fn prepare(contest: &Contest) -> Result<()> {
     let options = Some(c"size=90%");
     mount("tmpfs", FILLED, "tmpfs", MountFlags::empty(), options)
         .context("cannot mount a tmpfs")?;
+    let mut disks = DISKS.iter();
     match contest.swap {
-        Swap::None => Ok(()),
+        Swap::None => {}
         Swap::Disk => {
-            busybox(&["mkswap", SWAP_DISK])?;
-            busybox(&["swapon", SWAP_DISK])
+            let disk = disks.next().context("there is no disk")?;
+            busybox(&["mkswap", disk])?;
+            busybox(&["swapon", disk])?;
         }
         Swap::Zram => {
             let size = u64::from(contest.swap_mib) * MIB;
             files::write("/sys/block/zram0/disksize", &size.to_string())?;
             busybox(&["mkswap", ZRAM])?;
-            busybox(&["swapon", ZRAM])
+            busybox(&["swapon", ZRAM])?;
         }
     }
+    if contest.files_mib() > 0 {
+        make_files(contest, disks.next().context("there is no disk")?)?;
+    }
+    Ok(())
+}
+
+/// Writes what jobs map, and leaves none of it in memory.
+fn make_files(contest: &Contest, disk: &str) -> Result<()> {
+    output_of(&["/usr/sbin/mkfs.ext4", "-q", disk])?;
+    fs::create_dir_all(FILES).context("cannot make a directory")?;
+    let options: Option<&CStr> = None;
+    mount(disk, FILES, "ext4", MountFlags::empty(), options).context("cannot mount a disk")?;
+    for job in (contest.jobs.iter()).filter(|job| job.holds == Holds::File) {
+        for number in 0..job.count {
+            job::make_file(job, &file_of(job, number))?;
+        }
+    }
+    files::write("/proc/sys/vm/drop_caches", "3")
+}
+
+fn file_of(job: &Job, number: u32) -> PathBuf {
+    Path::new(FILES).join(format!("{}-{number}", job.name))
 }
 
 /// What looks after the machine.
@@ -267,31 +335,44 @@ fn field(text: &str, beginning: &str) -> u64 {
 
 /// A job that was started, or is going to be.
 struct Player<'contest> {
+    contest: &'contest Contest,
     job: &'contest Job,
+    number: u32,
     at: Duration,
     child: Option<Child>,
-    state: Option<State>,
+    started: Option<Instant>,
+    state: Option<(State, Instant)>,
 }
 
 impl Player<'_> {
-    fn start(&mut self) -> Result<()> {
-        let mut command = job::command(self.job)?;
+    fn start(&mut self, groups: &Groups) -> Result<()> {
+        let file = (self.job.holds == Holds::File).then(|| file_of(self.job, self.number));
+        let mut command = job::command(&Place {
+            job: self.job.clone(),
+            cgroup: self.cgroup(groups)?,
+            file,
+            hour_s: self.contest.hour_s,
+        })?;
+        let now = Instant::now();
+        self.started = Some(now);
         // Where not even a process can be made, it is one that was not kept.
         match command.spawn() {
             Ok(child) => self.child = Some(child),
-            Err(_) => self.state = Some(State::Killed),
+            Err(_) => self.state = Some((State::Killed, now)),
         }
         Ok(())
     }
 
-    fn enter_a_cgroup(&self) -> Result<()> {
-        let Some(child) = &self.child else {
-            return Ok(());
-        };
-        let main = own_cgroup()?;
-        let cgroup = main.with_file_name(format!("{}-{}", self.job.name, child.id()));
-        fs::create_dir(&cgroup).context("cannot make a cgroup")?;
-        files::write(cgroup.join("cgroup.procs"), &child.id().to_string())
+    fn cgroup(&self, groups: &Groups) -> Result<Option<PathBuf>> {
+        let group = self.job.group.as_ref();
+        let group = group.map(|name| groups.all.join(name));
+        if !groups.each {
+            return Ok(group);
+        }
+        let name = format!("{}-{}", self.job.name, self.number);
+        let own = group.unwrap_or_else(|| groups.all.clone()).join(name);
+        fs::create_dir(&own).context("cannot make a cgroup")?;
+        Ok(Some(own))
     }
 
     fn look(&mut self) -> Result<()> {
@@ -299,20 +380,40 @@ impl Player<'_> {
             && let Some(status) = child.try_wait().context("cannot look at a job")?
         {
             let done = status.success();
-            self.state = Some(if done { State::Done } else { State::Killed });
+            let state = if done { State::Done } else { State::Killed };
+            self.state = Some((state, Instant::now()));
         }
         Ok(())
     }
 
-    fn ended(&self) -> Ended {
+    fn ended(&self) -> Result<Ended> {
         let pid = self.child.as_ref().map_or(0, Child::id);
-        let passes = fs::read(Path::new(PROGRESS).join(pid.to_string())).unwrap_or_default();
-        Ended {
+        let progress = Progress::of(pid);
+        let (state, at) = self.state.unwrap_or_else(|| (now(pid), Instant::now()));
+        let unsaved = self.started.map(|started| {
+            let unsaved = (at - started).saturating_sub(progress.saved);
+            (unsaved.as_secs_f64() / self.contest.hour_s * 100.0).round() / 100.0
+        });
+        Ok(Ended {
             name: self.job.name.clone(),
-            value: self.job.value.unwrap_or(0),
-            state: self.state.unwrap_or_else(|| now(pid)),
-            passes: passes.try_into().map_or(0, u64::from_le_bytes),
+            value: self.job.worth(self.number, self.contest),
+            state,
+            passes: progress.passes,
+            lost: self.lost(pid)?,
+            unsaved_hours: self.job.hourly.and(unsaved),
+        })
+    }
+
+    /// Of children that it has no longer.
+    fn lost(&self, pid: u32) -> Result<u32> {
+        let Some(value) = self.job.child_value.filter(|_| self.state.is_none()) else {
+            return Ok(0);
+        };
+        let mut lost = self.job.children;
+        for child in family(pid)?.into_iter().skip(1) {
+            lost = lost.saturating_sub(u32::from(now(child) != State::Killed));
         }
+        Ok(lost * value)
     }
 }
 
@@ -326,13 +427,16 @@ fn now(pid: u32) -> State {
     }
 }
 
-fn measure(contest: &Contest, guard: &mut Guard) -> Result<Measured> {
+fn measure(contest: &Contest, groups: &Groups, guard: &mut Guard) -> Result<Measured> {
     let mut players: Vec<_> = (contest.jobs.iter())
         .flat_map(|job| {
             (0..job.count).map(move |number| Player {
+                contest,
                 job,
+                number,
                 at: Duration::from_secs_f64(job.after_s + job.every_s * f64::from(number)),
                 child: None,
+                started: None,
                 state: None,
             })
         })
@@ -351,10 +455,7 @@ fn measure(contest: &Contest, guard: &mut Guard) -> Result<Measured> {
     while began.elapsed() < length {
         for player in &mut players {
             if player.child.is_none() && player.state.is_none() && player.at <= began.elapsed() {
-                player.start()?;
-                if guard.contestant.unit.is_some() {
-                    player.enter_a_cgroup()?;
-                }
+                player.start(groups)?;
             }
             player.look()?;
         }
@@ -366,7 +467,7 @@ fn measure(contest: &Contest, guard: &mut Guard) -> Result<Measured> {
     let took = guard.took()?;
     let exec_ms = execs.end();
     enough.store(true, Ordering::Relaxed);
-    let jobs = players.iter().map(Player::ended).collect();
+    let jobs = players.iter().map(Player::ended).collect::<Result<_>>()?;
     let seen = seen.join().ok().context("the sampler panicked")??;
     Ok(Measured {
         version: guard.version.clone(),

@@ -50,6 +50,9 @@ const TRIES: u32 = 2;
 /// moves at the end.
 const SETTLING: Duration = Duration::from_secs(240);
 
+/// What a disk for files has beside them.
+const FILE_SYSTEM_MIB: u32 = 256;
+
 /// Contests and contestants of `--quick`.
 const QUICK_CONTESTS: [&str; 4] = ["ancestor", "giant", "forty", "bomb"];
 const QUICK_CONTESTANTS: [&str; 3] = ["user-oom", "earlyoom", "nohang"];
@@ -304,6 +307,10 @@ fn machine(contest: &Contest, contestant: &Contestant) -> Machine {
     Machine {
         memory_mebibytes: contest.memory_mib,
         disk_mebibytes: (contest.swap == Swap::Disk).then_some(contest.swap_mib),
+        second_disk_mebibytes: match contest.files_mib() {
+            0 => None,
+            files => Some(files + FILE_SYSTEM_MIB),
+        },
         disk_mib_s: contest.disk_mib_s,
         debian: Some(match contestant.unit {
             Some(_) => Debian::ArenaSystem,
@@ -463,6 +470,10 @@ mod tests {
         for (name, contest) in contests {
             assert!(!contest.title.is_empty(), "{name}");
             assert!(!name.contains([':', ',']), "{name}");
+            for group in contest.jobs.iter().filter_map(|job| job.group.as_ref()) {
+                let is_there = contest.groups.iter().any(|there| there.name == *group);
+                assert!(is_there, "{name}: `{group}` is no group");
+            }
         }
         for contestant in contestants::ALL {
             assert!(!contestant.name.contains([':', ',']));

@@ -174,8 +174,15 @@ fn add_machine(qemu: &mut Command, machine: Machine, logs: &Path) -> Result<()> 
                 .arg(format!("node,nodeid={node},memdev=m{node},cpus={node}"));
         }
     }
-    if let Some(mebibytes) = machine.disk_mebibytes {
-        let disk = logs.join("disk.img");
+    let disks = [
+        ("disk.img", machine.disk_mebibytes),
+        ("second-disk.img", machine.second_disk_mebibytes),
+    ];
+    for (name, mebibytes) in disks {
+        let Some(mebibytes) = mebibytes else {
+            continue;
+        };
+        let disk = logs.join(name);
         let file = File::create(&disk).context("cannot make the disk")?;
         file.set_len(u64::from(mebibytes) << 20)
             .context("cannot make the disk")?;

@@ -46,9 +46,11 @@ pub struct Machine {
     pub memory_mebibytes: u32,
     /// A virtio disk, `/dev/vda`, of so many MiB.
     pub disk_mebibytes: Option<u32>,
-    /// How fast that is, in MiB/s, if it is not as fast as it can be.
+    /// Another of so many MiB after it.
+    pub second_disk_mebibytes: Option<u32>,
+    /// How fast each is, in MiB/s, if it is not as fast as it can be.
     pub disk_mib_s: Option<u32>,
-    /// `/dev/vda` is a Debian; a disk beside it is `/dev/vdb`. What is written to
+    /// `/dev/vda` is a Debian; disks beside it are `/dev/vdb` and so on. What is written to
     /// it is gone with the machine.
     pub debian: Option<Debian>,
     /// Words for the kernel's command line.
@@ -68,6 +70,7 @@ pub struct Machine {
 pub const SMALL: Machine = Machine {
     memory_mebibytes: 512,
     disk_mebibytes: None,
+    second_disk_mebibytes: None,
     disk_mib_s: None,
     debian: None,
     parameters: "",
