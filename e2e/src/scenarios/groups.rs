@@ -144,7 +144,7 @@ pub(super) fn add_ada() -> Result<()> {
 }
 
 /// What a container has for its root: us.
-fn make_image() -> Result<()> {
+pub(super) fn make_image() -> Result<()> {
     run("mkdir -p /image && cp /init /image/init && chmod -R a+rwX /image")
 }
 

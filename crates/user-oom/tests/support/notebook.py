@@ -16,7 +16,7 @@ def run(manager, cell):
     reply = client.execute_interactive(cell, timeout=60)
     assert reply["content"]["status"] == "ok", reply
     client.stop_channels()
-    print("kernel", manager.provisioner.pid)
+    print("ran in process", manager.provisioner.pid)
 
 
 async def another(manager, killed):
