@@ -85,7 +85,7 @@ impl Memory {
 pub struct Paging {
     /// On its way to a disk: `Writeback` of proc_meminfo(5).
     pub writeback_bytes: u64,
-    /// Free swap: `SwapFree`.
+    /// Free swap: `SwapFree`, without what of it filling would not gain, in zram.
     pub swap_free_bytes: u64,
 }
 

@@ -31,9 +31,17 @@ const NAME: &str = "oom-pageout";
 
 const STACK_BYTES: usize = 128 * 1024;
 
-/// What is pushed out before the disk is looked at again: large enough that it
-/// writes in one go, small enough that a thaw waits for little.
+/// What is pushed out at most before the disk is looked at again: large enough
+/// that it writes in one go.
 const CHUNK_BYTES: u64 = 8 << 20;
+
+/// What is pushed out at least: a multiple of every page size.
+const SMALLEST_CHUNK_BYTES: u64 = 256 << 10;
+
+/// How long a call is to take. Meanwhile a thaw waits, and the memory of a process
+/// that ends stays, which to us looks as if its end had freed nothing. zram
+/// compresses within the call.
+const CALL: Duration = Duration::from_millis(10);
 
 /// So much may be on its way to the disk: it is not idle meanwhile, and what
 /// others read and write does not queue up behind more.
@@ -44,11 +52,12 @@ const WRITEBACK_BYTES: u64 = 4 * CHUNK_BYTES;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const PACE_LIMIT: Duration = Duration::from_secs(2);
 
-/// So much swap is left alone: a daemon that fills it up has made things worse.
+/// So much swap that makes room is left alone: a daemon that fills it up has made
+/// things worse.
 const SWAP_LEFT_BYTES: u64 = 64 << 20;
 
-/// A call that takes longer than this waits for a lock. A chunk to a slow disk
-/// takes a second.
+/// A call that takes longer than this waits for a lock. One that has to wait for a
+/// slow disk takes a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// So many threads may be left behind.
@@ -298,16 +307,23 @@ impl Worker {
         let Some(call) = self.call else {
             return Err(Stop::Short);
         };
+        let mut pace = Pace::default();
         loop {
             let next = job.begun.fetch_add(1, Ordering::Relaxed);
             let Some(member) = job.members.get(next) else {
                 return Ok(());
             };
-            self.push_out_process(job, member, call)?;
+            self.push_out_process(job, member, call, &mut pace)?;
         }
     }
 
-    fn push_out_process(&self, job: &Job, member: &Held, call: PageOutCall) -> Result<(), Stop> {
+    fn push_out_process(
+        &self,
+        job: &Job,
+        member: &Held,
+        call: PageOutCall,
+        pace: &mut Pace,
+    ) -> Result<(), Stop> {
         let Some(pidfd) = member.pidfd() else {
             return Err(Stop::Short);
         };
@@ -322,20 +338,30 @@ impl Worker {
         }
         let pushed_before = job.pushed_bytes.load(Ordering::Relaxed);
         let swapped_before = self.swapped_bytes(pid);
-        for chunk in ranges.into_iter().flat_map(chunks) {
-            self.wait_for_room(job)?;
-            match call(pidfd, chunk) {
-                Err(Errno::SRCH) => return Ok(()),
-                Err(err) if is_missing(Some(err)) => return Err(Stop::Short),
-                // A mapping that is locked, or was there no longer.
-                Ok(()) | Err(_) => {}
-            }
-            job.steps.fetch_add(1, Ordering::Relaxed);
-            let pushed = self.swapped_bytes(pid).saturating_sub(swapped_before);
-            let pushed_bytes = pushed_before.saturating_add(pushed);
-            job.pushed_bytes.store(pushed_bytes, Ordering::Relaxed);
-            if pushed_bytes >= job.limit_bytes {
-                return Err(Stop::Enough);
+        for mut range in ranges {
+            while !range.is_empty() {
+                self.wait_for_room(job)?;
+                if member.is_killed() {
+                    return Ok(());
+                }
+                let pushed_bytes = job.pushed_bytes.load(Ordering::Relaxed);
+                let left_bytes = job.limit_bytes.saturating_sub(pushed_bytes);
+                let chunk = first(&mut range, pace.chunk_bytes(left_bytes));
+                let began = Instant::now();
+                match call(pidfd, chunk) {
+                    Err(Errno::SRCH) => return Ok(()),
+                    Err(err) if is_missing(Some(err)) => return Err(Stop::Short),
+                    // A mapping that is locked, or was there no longer.
+                    Ok(()) | Err(_) => {}
+                }
+                pace.learn(began.elapsed());
+                job.steps.fetch_add(1, Ordering::Relaxed);
+                let pushed = self.swapped_bytes(pid).saturating_sub(swapped_before);
+                let pushed_bytes = pushed_before.saturating_add(pushed);
+                job.pushed_bytes.store(pushed_bytes, Ordering::Relaxed);
+                if pushed_bytes >= job.limit_bytes {
+                    return Err(Stop::Enough);
+                }
             }
         }
         Ok(())
@@ -389,12 +415,44 @@ impl Worker {
     }
 }
 
-/// In pieces of [`CHUNK_BYTES`], the last one smaller.
-fn chunks(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
-    let end = range.end;
-    std::iter::successors(Some(range.start), |start| start.checked_add(CHUNK_BYTES))
-        .take_while(move |start| *start < end)
-        .map(move |start| start..start.saturating_add(CHUNK_BYTES).min(end))
+/// How much is pushed out in one call.
+struct Pace {
+    bytes: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            bytes: CHUNK_BYTES / 8,
+        }
+    }
+}
+
+impl Pace {
+    /// Of the `left_bytes` that are asked for.
+    fn chunk_bytes(&self, left_bytes: u64) -> u64 {
+        let left_bytes = left_bytes
+            .checked_next_multiple_of(SMALLEST_CHUNK_BYTES)
+            .unwrap_or(u64::MAX);
+        self.bytes.min(left_bytes).max(SMALLEST_CHUNK_BYTES)
+    }
+
+    /// A call took so long.
+    fn learn(&mut self, took: Duration) {
+        if took > CALL {
+            self.bytes = (self.bytes / 2).max(SMALLEST_CHUNK_BYTES);
+        } else if took < CALL / 4 {
+            self.bytes = (self.bytes * 2).min(CHUNK_BYTES);
+        }
+    }
+}
+
+/// Takes as much off the front of `range`.
+fn first(range: &mut Range<u64>, bytes: u64) -> Range<u64> {
+    let end = range.start.saturating_add(bytes).min(range.end);
+    let first = range.start..end;
+    range.start = end;
+    first
 }
 
 #[cfg(test)]
@@ -533,13 +591,61 @@ mod tests {
 
         let waiter = Waiter::new();
         let mut page_out = page_out(IDLE, pushed, push);
-        page_out.ask(Job::new(UNIT, vec![waiter.held()], None, CHUNK_BYTES));
+        // In whole chunks of the smallest size.
+        page_out.ask(Job::new(UNIT, vec![waiter.held()], None, CHUNK_BYTES - 1));
         assert_eq!(outcome(&mut page_out), (CHUNK_BYTES, true));
         assert_eq!(pushed(), CHUNK_BYTES);
         // All of two, for which more was asked for than there is.
         let members = vec![waiter.held(), waiter.held()];
         page_out.ask(Job::new(UNIT, members, None, u64::MAX));
         assert_eq!(outcome(&mut page_out), (4 * CHUNK_BYTES, true));
+    }
+
+    #[test]
+    fn slow_calls_are_for_less_and_quick_ones_for_more() {
+        let mut pace = Pace::default();
+        for _ in 0..10 {
+            pace.learn(Duration::ZERO);
+        }
+        assert_eq!(pace.chunk_bytes(u64::MAX), CHUNK_BYTES);
+        assert_eq!(pace.chunk_bytes(CHUNK_BYTES / 2), CHUNK_BYTES / 2);
+        pace.learn(2 * CALL);
+        assert_eq!(pace.chunk_bytes(u64::MAX), CHUNK_BYTES / 2);
+        pace.learn(CALL / 2);
+        assert_eq!(pace.chunk_bytes(u64::MAX), CHUNK_BYTES / 2);
+        for _ in 0..10 {
+            pace.learn(2 * CALL);
+        }
+        assert_eq!(pace.chunk_bytes(u64::MAX), SMALLEST_CHUNK_BYTES);
+        assert_eq!(pace.chunk_bytes(0), SMALLEST_CHUNK_BYTES);
+    }
+
+    #[test]
+    fn what_is_killed_is_let_go_of() {
+        static CALLED_AFTER: AtomicBool = AtomicBool::new(false);
+        static KILLED: AtomicBool = AtomicBool::new(false);
+        static WAITS: AtomicBool = AtomicBool::new(false);
+        /// The first call lasts until the process was sent SIGKILL.
+        fn waits(_: BorrowedFd<'_>, _: Range<u64>) -> Result<(), Errno> {
+            CALLED_AFTER.fetch_or(KILLED.load(Ordering::SeqCst), Ordering::SeqCst);
+            WAITS.store(true, Ordering::SeqCst);
+            while !KILLED.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            Ok(())
+        }
+
+        let waiter = Waiter::new();
+        let held = waiter.held();
+        let mut page_out = page_out(IDLE, no_swap, waits);
+        page_out.ask(Job::new(UNIT, vec![held.clone()], None, u64::MAX));
+        while !WAITS.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        held.kill().unwrap();
+        KILLED.store(true, Ordering::SeqCst);
+        assert_eq!(outcome(&mut page_out), (0, true));
+        assert!(!CALLED_AFTER.load(Ordering::SeqCst));
     }
 
     #[test]
@@ -578,13 +684,15 @@ mod tests {
     #[test]
     fn a_process_that_never_lets_go_of_its_lock_holds_up_no_other() {
         static CALLS: AtomicU64 = AtomicU64::new(0);
+        static ADVISED: AtomicU64 = AtomicU64::new(0);
         /// The first call never returns.
-        fn waits_once(_: BorrowedFd<'_>, _: Range<u64>) -> Result<(), Errno> {
+        fn waits_once(_: BorrowedFd<'_>, range: Range<u64>) -> Result<(), Errno> {
             if CALLS.fetch_add(1, Ordering::SeqCst) == 0 {
                 loop {
                     thread::park();
                 }
             }
+            ADVISED.fetch_add(range.end - range.start, Ordering::SeqCst);
             Ok(())
         }
 
@@ -602,7 +710,7 @@ mod tests {
         assert_eq!(page_out.left_behind, 1);
         // It goes on with the second member.
         assert_eq!(outcome(&mut page_out), (0, true));
-        assert_eq!(CALLS.load(Ordering::SeqCst), 3);
+        assert_eq!(ADVISED.load(Ordering::SeqCst), 2 * CHUNK_BYTES);
     }
 
     #[test]

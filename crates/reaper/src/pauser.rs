@@ -116,8 +116,8 @@ pub enum Report {
         /// How much.
         bytes: u64,
         /// Whether that is all that was asked for, or all that there was. Else
-        /// swap is nearly full, the kernel does not let us, or a process's mmap
-        /// lock is held.
+        /// the swap that is left makes no room, the kernel does not let us, or a
+        /// process's mmap lock is held.
         is_complete: bool,
     },
     /// It was thawed, as asked for or because no keeper can be had; or nothing of

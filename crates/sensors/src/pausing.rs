@@ -19,6 +19,7 @@ use crate::meminfo::Meminfo;
 use crate::number::decimal;
 use crate::pid_files::{FirstThread, PidPath};
 use crate::proc_root::ProcRoot;
+use crate::zram::Zram;
 
 /// So many threads of a process are looked at whose first says nothing.
 const THREADS: usize = 64;
@@ -31,17 +32,23 @@ const SIGSTOP: u64 = 1 << 18;
 #[derive(Debug)]
 pub struct PauseFiles {
     root: ProcRoot,
+    /// `/sys/block`.
+    blocks: PathBuf,
     cgroups: Option<CgroupMount>,
 }
 
 impl PauseFiles {
-    /// Of the processes below `root`, which is procfs. Looks where cgroups are
-    /// mounted; where they are not, or that cannot be told, each process is in
-    /// none.
+    /// Of the processes below `root`, which is procfs, and the devices in
+    /// `blocks`, `/sys/block`. Looks where cgroups are mounted; where they are
+    /// not, or that cannot be told, each process is in none.
     #[must_use]
-    pub fn new(root: ProcRoot) -> Self {
+    pub fn new(root: ProcRoot, blocks: PathBuf) -> Self {
         let cgroups = CgroupMount::of_version_2(root.path());
-        Self { root, cgroups }
+        Self {
+            root,
+            blocks,
+            cgroups,
+        }
     }
 
     /// Where procfs is.
@@ -271,7 +278,16 @@ impl PauseFiles {
     ///
     /// Those of [`Meminfo::open`] and [`Meminfo::paging`].
     pub fn paging(&self) -> Result<Paging, ReadError> {
-        Meminfo::open(&self.root.path().join("meminfo"))?.paging()
+        let mut paging = Meminfo::open(&self.root.path().join("meminfo"))?.paging()?;
+        // A kernel without swap does not list any. What cannot be read of a device
+        // counts as compressed by half, as it does for the daemon.
+        if let Ok(mut zram) = Zram::open(&self.root.path().join("swaps"), &self.blocks) {
+            let _ = zram.measure();
+            paging.swap_free_bytes = paging
+                .swap_free_bytes
+                .saturating_sub(zram.worthless_bytes());
+        }
+        Ok(paging)
     }
 }
 
@@ -356,7 +372,7 @@ mod tests {
 
     #[test]
     fn children_are_the_same_without_the_kernels_lists() {
-        let files = PauseFiles::new(ProcRoot::at("/proc"));
+        let files = PauseFiles::new(ProcRoot::at("/proc"), "/sys/block".into());
         let ourselves = [std::process::id()];
         let mut child = std::process::Command::new("cat")
             .stdin(std::process::Stdio::piped())

@@ -18,7 +18,7 @@ const DEVICES: usize = 8;
 /// What zram holds counts for its ratio together with this part of the device,
 /// compressed by half: so much the kernel's documentation promises, and a few
 /// pages do not say what the next ones will be like.
-const PRIOR: u64 = 32;
+const PRIOR: u64 = 128;
 
 /// What the free swap in zram would take of memory.
 ///
@@ -144,6 +144,12 @@ impl Zram {
         usage.worthless += part(measured.0, measured.1, unmeasured);
         self.usage = usage;
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Of free swap, what filling it would not gain, as measured last.
+    #[must_use]
+    pub(crate) fn worthless_bytes(&self) -> u64 {
+        self.usage.worthless
     }
 
     /// Tells `memory` what was measured last.

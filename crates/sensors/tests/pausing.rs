@@ -44,7 +44,7 @@ impl Drop for Shell {
 }
 
 fn files() -> PauseFiles {
-    PauseFiles::new(ProcRoot::at("/proc"))
+    PauseFiles::new(ProcRoot::at("/proc"), "/sys/block".into())
 }
 
 fn state(pid: u32) -> Option<RunState> {
@@ -101,9 +101,11 @@ fn check_files(first: &str, second: &str, flags: u64, pending: &str, want: RunSt
     fs::write(process.join("stat"), stat(first)).expect("it is ours");
     let status = format!("Tgid:\t100\nShdPnd:\t{pending}\n");
     fs::write(process.join("status"), status).expect("it is ours");
-    let found = PauseFiles::new(ProcRoot::at(folder.path())).run_state(100);
+    let found =
+        PauseFiles::new(ProcRoot::at(folder.path()), folder.path().join("block")).run_state(100);
     assert_eq!(found.expect("it makes sense"), Some((7, want)));
-    let has_ended = PauseFiles::new(ProcRoot::at(folder.path())).first_thread_has_ended(100);
+    let has_ended = PauseFiles::new(ProcRoot::at(folder.path()), folder.path().join("block"))
+        .first_thread_has_ended(100);
     assert_eq!(has_ended.expect("it makes sense"), first == "Z");
 }
 
@@ -171,7 +173,7 @@ fn check_swap(swap_total: &str, swap_free: &str, want_kib: u64) {
     let folder = tempfile::TempDir::new().expect("a folder");
     let text = format!("SwapTotal: {swap_total} kB\nSwapFree: {swap_free} kB\nWriteback: 8 kB\n");
     fs::write(folder.path().join("meminfo"), text).expect("it is ours");
-    let files = PauseFiles::new(ProcRoot::at(folder.path()));
+    let files = PauseFiles::new(ProcRoot::at(folder.path()), folder.path().join("block"));
     let want = Paging {
         writeback_bytes: 8 << 10,
         swap_free_bytes: want_kib << 10,
@@ -201,4 +203,26 @@ fn a_cgroup_has_those_that_are_in_it() {
     assert!(found.contains(&ourselves));
     let nowhere = Path::new("/proc/none");
     PauseFiles::processes_below(nowhere, &mut |pid| panic!("{pid}")).expect("it is gone");
+}
+
+#[test]
+fn free_swap_in_zram_that_makes_no_room_is_not_paged_out_to() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("it is in one")).expect("it is ours");
+        fs::write(path, text).expect("it is ours");
+    };
+    let meminfo = "SwapTotal: 1024000 kB\nSwapFree: 614400 kB\nWriteback: 0 kB\n";
+    write("meminfo", meminfo);
+    write("swaps", "\n/dev/zram0 partition 1024000 409600 100\n");
+    let files = PauseFiles::new(ProcRoot::at(folder.path()), folder.path().join("block"));
+    let free_with = |used_mib: u64| {
+        let text = format!("{} 1 {} 0 0\n", 400 << 20, used_mib << 20);
+        write("block/zram0/mm_stat", &text);
+        files.paging().expect("it makes sense").swap_free_bytes >> 20
+    };
+    // Of 600 MiB.
+    assert_eq!(free_with(200), 300);
+    assert!(free_with(400) < 10);
 }

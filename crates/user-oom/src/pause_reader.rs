@@ -28,18 +28,19 @@ pub(crate) fn keeper(executable: PathBuf, leftover: PathBuf) -> Keeper {
 /// Standard input is not the daemon's socket.
 pub(crate) fn be_the_keeper(
     root: ProcRoot,
+    blocks: PathBuf,
     mut arguments: impl Iterator<Item = OsString>,
 ) -> io::Result<()> {
     let leftover = PathBuf::from(arguments.next().unwrap_or_default());
-    reaper::keep(&PauseReader::new(root), &leftover)
+    reaper::keep(&PauseReader::new(root, blocks), &leftover)
 }
 
 /// The kernel's own.
 pub(crate) struct PauseReader(PauseFiles);
 
 impl PauseReader {
-    pub(crate) fn new(root: ProcRoot) -> Self {
-        Self(PauseFiles::new(root))
+    pub(crate) fn new(root: ProcRoot, blocks: PathBuf) -> Self {
+        Self(PauseFiles::new(root, blocks))
     }
 }
 

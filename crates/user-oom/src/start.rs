@@ -793,7 +793,7 @@ fn beside_meminfo(
     Beside {
         zoneinfo: zoneinfo(),
         // A kernel without swap has none, and most have no ZFS.
-        zram: Zram::open(&root.join("swaps"), &Path::new(SYS).join("block")).ok(),
+        zram: Zram::open(&root.join("swaps"), &blocks()).ok(),
         arcstats: Arcstats::open(&root.join("spl/kstat/zfs/arcstats")).ok(),
     }
 }
@@ -864,9 +864,14 @@ pub(crate) fn become_hook(command: impl Iterator<Item = OsString>) -> Error {
     hook::become_hook(Path::new(PROC), command)
 }
 
+/// Where the kernel tells of block devices.
+fn blocks() -> PathBuf {
+    Path::new(SYS).join("block")
+}
+
 /// Becomes the keeper that the pauser starts: see [`pause_reader::be_the_keeper`].
 pub(crate) fn be_the_keeper(arguments: impl Iterator<Item = OsString>) -> Result<(), Error> {
-    pause_reader::be_the_keeper(ProcRoot::at(PROC), arguments).map_err(system(
+    pause_reader::be_the_keeper(ProcRoot::at(PROC), blocks(), arguments).map_err(system(
         "keep what is paused (standard input is not the daemon's socket)",
     ))
 }
@@ -1090,7 +1095,7 @@ fn spawn_pauser(
         return None;
     };
     let leftover = beside(place, ".paused");
-    let reader = PauseReader::new(root.clone());
+    let reader = PauseReader::new(root.clone(), blocks());
     // Whatever is wanted now, an earlier daemon may have left something.
     match reaper::thaw_leftover(&leftover, &reader) {
         Ok(None) => {}

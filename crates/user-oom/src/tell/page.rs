@@ -240,7 +240,7 @@ impl<W: Write> Page<W> {
                 let rest = if *is_complete {
                     ""
                 } else {
-                    " (swap is nearly full, or the rest cannot be paged out)"
+                    " (the swap that is left makes no room, or the rest cannot be paged out)"
                 };
                 writeln!(
                     out,
