@@ -369,27 +369,23 @@ impl Policy {
             ),
             Cause::Level(Level::Kill) => (Severity::Kill, levels.pool(memory), levels.need(memory)),
             Cause::Level(_) => (Severity::Warn, levels.pool(memory), levels.need(memory)),
-            // Nothing is killed for a stall.
-            Cause::Stall | Cause::TimeSlice | Cause::Word => {
+            Cause::Stall | Cause::TimeSlice | Cause::Word | Cause::Relief => {
                 let memory = &self.scope.pauses.with_cached(memory);
                 let seen = Situation { memory, ..seen };
                 let need = levels.relief_need(memory);
-                return self.pause_for(now, seen, levels, cause, need);
-            }
-            Cause::Relief => {
-                let need = levels.relief_need(memory);
                 let verdict = self.pause_for(now, seen, levels, cause, need);
-                // What is not known of something cheap is no reason to kill it.
-                if matches!(
-                    verdict,
-                    Verdict::Paused | Verdict::Refused(Refusal::Unsurveyed)
-                ) {
+                // Nothing is killed for a stall, and what is not known of something
+                // cheap is no reason to kill it.
+                let is_last = cause != Cause::Relief
+                    || matches!(
+                        verdict,
+                        Verdict::Paused | Verdict::Refused(Refusal::Unsurveyed)
+                    );
+                if is_last {
                     return verdict;
                 }
-                if let Some(refusal) =
-                    self.scope
-                        .relief_refusal(now, memory, levels, &self.settings)
-                {
+                let settings = &self.settings;
+                if let Some(refusal) = self.scope.relief_refusal(now, memory, levels, settings) {
                     return Verdict::Refused(refusal);
                 }
                 (Severity::Relief, Pool::MemoryAndActiveSwap, need)

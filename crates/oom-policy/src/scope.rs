@@ -186,8 +186,8 @@ impl ScopeState {
         let is_granted = match ask {
             Ask::Pause => level == Level::Ok,
             Ask::Relief if level == Level::Ok => {
-                let refusal = self.relief_refusal(now, memory, &levels, settings);
-                refusal.is_none() || (settings.pause && !levels.has_recovered(memory))
+                let refusal = self.relief_refusal(now, &roomy, &levels, settings);
+                refusal.is_none() || (settings.pause && !levels.has_recovered(&roomy))
             }
             Ask::None | Ask::Relief | Ask::LastCall => false,
         };

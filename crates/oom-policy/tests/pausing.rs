@@ -274,17 +274,19 @@ fn what_is_thawed_takes_what_it_has_in_swap_before_another_goes_on() {
 fn for_what_is_in_memory_as_well_as_in_swap_no_other_is_paused() {
     let (one, two) = (job(20, "one", 2, 150), job(30, "two", 5, 200));
     let editor = job(10, "editor", 50, 300);
-    let is_paused_as_well = |cached_mib: u64| {
+    let is_paused_as_well = |ask: Ask, cached_mib: u64| {
         let mut policy = Driven::new(Settings::default(), 64);
         let first = shown(10, Ask::Pause, &[editor, one, two]);
         assert_eq!(turns(&mut policy, 0, &first), [Action::Freeze(one.id)]);
         policy.learn(Duration::from_secs(1001), Event::PagedOut(one.id));
-        let mut then = shown(60, Ask::Pause, &[editor, in_swap(one), two]);
+        let mut then = shown(60, ask, &[editor, in_swap(one), two]);
         then.memory.swap_cached_bytes = cached_mib * MIB;
         turns(&mut policy, 2, &then) == [Action::Freeze(two.id)]
     };
-    assert!(is_paused_as_well(0));
-    assert!(!is_paused_as_well(150));
+    for ask in [Ask::Pause, Ask::Relief] {
+        assert!(is_paused_as_well(ask, 0));
+        assert!(!is_paused_as_well(ask, 150));
+    }
 }
 
 /// While tasks thrash, it holds what is on its way to swap and back.
