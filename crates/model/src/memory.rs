@@ -85,8 +85,14 @@ impl Memory {
 pub struct Paging {
     /// On its way to a disk: `Writeback` of proc_meminfo(5).
     pub writeback_bytes: u64,
-    /// Free swap: `SwapFree`, without what of it filling would not gain, in zram.
+    /// All swap: `SwapTotal`.
+    pub swap_total_bytes: u64,
+    /// Free swap: `SwapFree`.
     pub swap_free_bytes: u64,
+    /// What is swapped out to zram,
+    pub in_zram_bytes: u64,
+    /// and what zram holds it in, in memory.
+    pub zram_bytes: u64,
 }
 
 #[cfg(test)]

@@ -271,7 +271,7 @@ impl Policy {
     pub(crate) fn decide(&mut self, now: Moment, seen: Situation<'_>) -> &Decision {
         self.reserve(seen.processes.len());
         let levels = Levels::of(&self.settings, seen.memory);
-        let level = levels.level(seen.memory);
+        let level = self.scope.level(now, seen.memory, &levels);
         self.clear_decision(level);
         let pending = self.scope.pending_bytes(levels.pool(seen.memory));
         let followed = self.scope.victims.follow(seen.processes);

@@ -174,7 +174,7 @@ impl ScopeState {
         settings: &Settings,
     ) -> Look {
         let levels = Levels::of(settings, memory);
-        let level = levels.level(memory);
+        let level = self.level(now, memory, &levels);
         let wait = self
             .pace
             .after_look(now, memory, &levels, level, settings.shortest_look);
@@ -208,6 +208,20 @@ impl ScopeState {
             follows,
             ask,
             wake_after: wait.min(until_due).min(until_followed),
+        }
+    }
+
+    /// The level. What free swap in zram is worth goes by what was swapped out, which
+    /// need not be like what is being paged out: none is killed with time to save its
+    /// work before that is known.
+    pub(crate) fn level(&self, now: Moment, memory: &Memory, levels: &Levels) -> Level {
+        let on_a_disk = Memory {
+            worthless_swap_bytes: 0,
+            ..*memory
+        };
+        match levels.level(memory) {
+            Level::Warn if self.pauses.any_pages_out(now) => levels.level(&on_a_disk),
+            level => level,
         }
     }
 

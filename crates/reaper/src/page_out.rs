@@ -17,7 +17,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use model::ProcessId;
+use model::{Paging, ProcessId};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
@@ -52,9 +52,17 @@ const WRITEBACK_BYTES: u64 = 4 * CHUNK_BYTES;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const PACE_LIMIT: Duration = Duration::from_secs(2);
 
-/// So much swap that makes room is left alone: a daemon that fills it up has made
-/// things worse.
+/// So much swap is left alone: a daemon that fills it up has made things worse.
 const SWAP_LEFT_BYTES: u64 = 64 << 20;
+
+/// Once this part of all swap has gone to zram, and zram takes nearly as much of
+/// memory as that held before, no more goes there. By then the level counts free
+/// swap in zram as hardly worth anything.
+const ZRAM_SAMPLE: u64 = 32;
+const SMALLEST_SAMPLE_BYTES: u64 = CHUNK_BYTES;
+
+/// Zram is to gain more than this part of what goes to it.
+const LEAST_GAIN: u64 = 8;
 
 /// A call that takes longer than this waits for a lock. One that has to wait for a
 /// slow disk takes a second.
@@ -272,7 +280,7 @@ struct Worker {
 enum Stop {
     /// All that was asked for is out.
     Enough,
-    /// It was thawed, swap is full, or the kernel does not let us.
+    /// It was thawed, swap is full or gains nothing, or the kernel does not let us.
     Short,
 }
 
@@ -299,15 +307,15 @@ impl Worker {
     }
 
     fn push_out(&self, job: &Job) -> Result<(), Stop> {
+        let mut pace = Pace::default();
         if let Some(reclaim) = &job.reclaim
             && let Ok(file) = OpenOptions::new().write(true).open(reclaim)
         {
-            return self.reclaim(job, &file);
+            return self.reclaim(job, &file, &mut pace);
         }
         let Some(call) = self.call else {
             return Err(Stop::Short);
         };
-        let mut pace = Pace::default();
         loop {
             let next = job.begun.fetch_add(1, Ordering::Relaxed);
             let Some(member) = job.members.get(next) else {
@@ -340,7 +348,7 @@ impl Worker {
         let swapped_before = self.swapped_bytes(pid);
         for mut range in ranges {
             while !range.is_empty() {
-                self.wait_for_room(job)?;
+                self.wait_for_room(job, pace)?;
                 if member.is_killed() {
                     return Ok(());
                 }
@@ -368,7 +376,7 @@ impl Worker {
     }
 
     /// By `memory.reclaim`, which also takes what members share.
-    fn reclaim(&self, job: &Job, mut file: &File) -> Result<(), Stop> {
+    fn reclaim(&self, job: &Job, mut file: &File, pace: &mut Pace) -> Result<(), Stop> {
         let swapped_bytes = || -> u64 {
             let members = job.members.iter();
             members
@@ -377,7 +385,7 @@ impl Worker {
         };
         let before = swapped_bytes();
         loop {
-            self.wait_for_room(job)?;
+            self.wait_for_room(job, pace)?;
             // EAGAIN: less than that could be reclaimed, so this is all.
             let reclaimed = file.write(CHUNK_BYTES.to_string().as_bytes());
             job.steps.fetch_add(1, Ordering::Relaxed);
@@ -390,7 +398,7 @@ impl Worker {
     }
 
     /// Waits until the disk has written most of what it was given.
-    fn wait_for_room(&self, job: &Job) -> Result<(), Stop> {
+    fn wait_for_room(&self, job: &Job, pace: &mut Pace) -> Result<(), Stop> {
         let began = Instant::now();
         loop {
             job.steps.fetch_add(1, Ordering::Relaxed);
@@ -400,7 +408,7 @@ impl Worker {
             let Ok(paging) = self.reader.paging() else {
                 return Err(Stop::Short);
             };
-            if paging.swap_free_bytes < SWAP_LEFT_BYTES {
+            if paging.swap_free_bytes < SWAP_LEFT_BYTES || pace.gains_nothing(paging) {
                 return Err(Stop::Short);
             }
             if paging.writeback_bytes < WRITEBACK_BYTES || began.elapsed() > PACE_LIMIT {
@@ -415,15 +423,18 @@ impl Worker {
     }
 }
 
-/// How much is pushed out in one call.
+/// How much is pushed out in one call, and what comes of it.
 struct Pace {
     bytes: u64,
+    /// Before the first call.
+    before: Option<Paging>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Self {
             bytes: CHUNK_BYTES / 8,
+            before: None,
         }
     }
 }
@@ -435,6 +446,16 @@ impl Pace {
             .checked_next_multiple_of(SMALLEST_CHUNK_BYTES)
             .unwrap_or(u64::MAX);
         self.bytes.min(left_bytes).max(SMALLEST_CHUNK_BYTES)
+    }
+
+    /// Whether zram has taken nearly as much memory since the first `paging` as it
+    /// was given, others' included.
+    fn gains_nothing(&mut self, paging: Paging) -> bool {
+        let before = self.before.get_or_insert(paging);
+        let stored = paging.in_zram_bytes.saturating_sub(before.in_zram_bytes);
+        let taken = paging.zram_bytes.saturating_sub(before.zram_bytes);
+        let sample = (paging.swap_total_bytes / ZRAM_SAMPLE).max(SMALLEST_SAMPLE_BYTES);
+        stored >= sample && stored.saturating_sub(taken) < stored / LEAST_GAIN
     }
 
     /// A call took so long.
@@ -460,7 +481,7 @@ mod tests {
     use std::path::Path;
     use std::process::{Child, Command, Stdio};
 
-    use model::{Paging, RunState};
+    use model::RunState;
 
     use super::*;
 
@@ -546,7 +567,10 @@ mod tests {
 
     const IDLE: Paging = Paging {
         writeback_bytes: 0,
+        swap_total_bytes: 1 << 30,
         swap_free_bytes: 1 << 30,
+        in_zram_bytes: 0,
+        zram_bytes: 0,
     };
 
     fn page_out(paging: Paging, swapped_bytes: fn() -> u64, call: PageOutCall) -> PageOut {
@@ -618,6 +642,32 @@ mod tests {
         }
         assert_eq!(pace.chunk_bytes(u64::MAX), SMALLEST_CHUNK_BYTES);
         assert_eq!(pace.chunk_bytes(0), SMALLEST_CHUNK_BYTES);
+    }
+
+    #[test]
+    fn what_does_not_compress_is_not_pushed_out_to_zram_for_long() {
+        let gains_nothing = |stored_mib: u64, taken_mib: u64| {
+            let before = Paging {
+                in_zram_bytes: 100 << 20,
+                zram_bytes: 20 << 20,
+                ..IDLE
+            };
+            let mut pace = Pace::default();
+            assert!(!pace.gains_nothing(before));
+            pace.gains_nothing(Paging {
+                in_zram_bytes: before.in_zram_bytes + (stored_mib << 20),
+                zram_bytes: before.zram_bytes + (taken_mib << 20),
+                ..before
+            })
+        };
+        // A 32nd of 1 GiB.
+        assert!(!gains_nothing(31, 31));
+        assert!(gains_nothing(32, 32));
+        assert!(gains_nothing(32, 33));
+        assert!(gains_nothing(32, 29));
+        assert!(!gains_nothing(32, 28));
+        // On a disk.
+        assert!(!gains_nothing(0, 0));
     }
 
     #[test]

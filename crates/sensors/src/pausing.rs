@@ -279,13 +279,11 @@ impl PauseFiles {
     /// Those of [`Meminfo::open`] and [`Meminfo::paging`].
     pub fn paging(&self) -> Result<Paging, ReadError> {
         let mut paging = Meminfo::open(&self.root.path().join("meminfo"))?.paging()?;
-        // A kernel without swap does not list any. What cannot be read of a device
-        // counts as compressed by half, as it does for the daemon.
-        if let Ok(mut zram) = Zram::open(&self.root.path().join("swaps"), &self.blocks) {
-            let _ = zram.measure();
-            paging.swap_free_bytes = paging
-                .swap_free_bytes
-                .saturating_sub(zram.worthless_bytes());
+        // A kernel without swap does not list any.
+        if let Ok(mut zram) = Zram::open(&self.root.path().join("swaps"), &self.blocks)
+            && zram.measure().is_ok()
+        {
+            zram.tell(&mut paging);
         }
         Ok(paging)
     }

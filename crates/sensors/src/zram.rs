@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use model::Memory;
+use model::{Memory, Paging};
 
 use crate::error::{ReadError, beginning};
 use crate::file::{WatchedFile, open, read_whole};
@@ -44,7 +44,9 @@ struct Device {
 /// What is known of all swap in zram, in bytes.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 struct Usage {
-    /// What it takes of memory now.
+    /// What was swapped out to it,
+    stored: u64,
+    /// and takes of memory now.
     held: u64,
     /// Of free swap, what filling it would not gain.
     worthless: u64,
@@ -137,6 +139,7 @@ impl Zram {
                 Stored::default()
             });
             let worthless = swap.free - stored.worth(swap);
+            usage.stored += stored.original;
             usage.held += stored.used;
             usage.worthless += worthless;
             measured = (measured.0 + worthless, measured.1 + swap.free);
@@ -146,10 +149,10 @@ impl Zram {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Of free swap, what filling it would not gain, as measured last.
-    #[must_use]
-    pub(crate) fn worthless_bytes(&self) -> u64 {
-        self.usage.worthless
+    /// Tells `paging` what was measured last.
+    pub(crate) fn tell(&self, paging: &mut Paging) {
+        paging.in_zram_bytes = self.usage.stored;
+        paging.zram_bytes = self.usage.held;
     }
 
     /// Tells `memory` what was measured last.

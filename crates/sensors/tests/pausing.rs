@@ -43,6 +43,11 @@ impl Drop for Shell {
     }
 }
 
+/// Of a machine in a folder.
+fn files_of(folder: &tempfile::TempDir) -> PauseFiles {
+    PauseFiles::new(ProcRoot::at(folder.path()), folder.path().join("block"))
+}
+
 fn files() -> PauseFiles {
     PauseFiles::new(ProcRoot::at("/proc"), "/sys/block".into())
 }
@@ -101,11 +106,9 @@ fn check_files(first: &str, second: &str, flags: u64, pending: &str, want: RunSt
     fs::write(process.join("stat"), stat(first)).expect("it is ours");
     let status = format!("Tgid:\t100\nShdPnd:\t{pending}\n");
     fs::write(process.join("status"), status).expect("it is ours");
-    let found =
-        PauseFiles::new(ProcRoot::at(folder.path()), folder.path().join("block")).run_state(100);
+    let found = files_of(&folder).run_state(100);
     assert_eq!(found.expect("it makes sense"), Some((7, want)));
-    let has_ended = PauseFiles::new(ProcRoot::at(folder.path()), folder.path().join("block"))
-        .first_thread_has_ended(100);
+    let has_ended = files_of(&folder).first_thread_has_ended(100);
     assert_eq!(has_ended.expect("it makes sense"), first == "Z");
 }
 
@@ -173,12 +176,9 @@ fn check_swap(swap_total: &str, swap_free: &str, want_kib: u64) {
     let folder = tempfile::TempDir::new().expect("a folder");
     let text = format!("SwapTotal: {swap_total} kB\nSwapFree: {swap_free} kB\nWriteback: 8 kB\n");
     fs::write(folder.path().join("meminfo"), text).expect("it is ours");
-    let files = PauseFiles::new(ProcRoot::at(folder.path()), folder.path().join("block"));
-    let want = Paging {
-        writeback_bytes: 8 << 10,
-        swap_free_bytes: want_kib << 10,
-    };
-    assert_eq!(files.paging().expect("it makes sense"), want);
+    let paging = files_of(&folder).paging().expect("it makes sense");
+    assert_eq!(paging.writeback_bytes, 8 << 10);
+    assert_eq!(paging.swap_free_bytes, want_kib << 10);
 }
 
 #[test]
@@ -206,23 +206,24 @@ fn a_cgroup_has_those_that_are_in_it() {
 }
 
 #[test]
-fn free_swap_in_zram_that_makes_no_room_is_not_paged_out_to() {
+fn it_is_told_what_zram_holds_of_what_is_swapped_out_to_it() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().expect("it is in one")).expect("it is ours");
         fs::write(path, text).expect("it is ours");
     };
-    let meminfo = "SwapTotal: 1024000 kB\nSwapFree: 614400 kB\nWriteback: 0 kB\n";
+    let meminfo = "SwapTotal: 1000 kB\nSwapFree: 600 kB\nWriteback: 0 kB\n";
     write("meminfo", meminfo);
-    write("swaps", "\n/dev/zram0 partition 1024000 409600 100\n");
-    let files = PauseFiles::new(ProcRoot::at(folder.path()), folder.path().join("block"));
-    let free_with = |used_mib: u64| {
-        let text = format!("{} 1 {} 0 0\n", 400 << 20, used_mib << 20);
-        write("block/zram0/mm_stat", &text);
-        files.paging().expect("it makes sense").swap_free_bytes >> 20
+    write("swaps", "\n/dev/zram0 partition 1000 400 100\n");
+    write("block/zram0/mm_stat", "409600 1 102400 0 0\n");
+    let paging = files_of(&folder).paging().expect("it makes sense");
+    let want = Paging {
+        writeback_bytes: 0,
+        swap_total_bytes: 1000 << 10,
+        swap_free_bytes: 600 << 10,
+        in_zram_bytes: 400 << 10,
+        zram_bytes: 100 << 10,
     };
-    // Of 600 MiB.
-    assert_eq!(free_with(200), 300);
-    assert!(free_with(400) < 10);
+    assert_eq!(paging, want);
 }

@@ -97,7 +97,10 @@ impl ProcessReader for Reader {
     fn paging(&self) -> io::Result<Paging> {
         Ok(Paging {
             writeback_bytes: 0,
+            swap_total_bytes: 1 << 30,
             swap_free_bytes: 1 << 30,
+            in_zram_bytes: 0,
+            zram_bytes: 0,
         })
     }
 }

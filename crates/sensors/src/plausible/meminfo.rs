@@ -207,11 +207,14 @@ pub(crate) fn paging(text: &[u8]) -> Result<Paging, Unfit> {
     if !fields.is_there(Key::SwapFree as usize) {
         return Err(unfit(Key::SwapFree));
     }
-    let (_, swap_free_bytes) = swap(&fields, &mut MeminfoFindings::default());
+    let (swap_total_bytes, swap_free_bytes) = swap(&fields, &mut MeminfoFindings::default());
     let writeback = fields.sound(Key::Writeback as usize);
     Ok(Paging {
         writeback_bytes: writeback.ok_or_else(|| unfit(Key::Writeback))?,
+        swap_total_bytes,
         swap_free_bytes,
+        in_zram_bytes: 0,
+        zram_bytes: 0,
     })
 }
 
