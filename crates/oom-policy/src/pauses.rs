@@ -20,6 +20,8 @@ const SLICE: Duration = Duration::from_secs(30);
 const LEFT_ALONE: Duration = Duration::from_secs(300);
 /// Paging out takes no longer, or is not waited for.
 const PAGING_OUT: Duration = Duration::from_secs(5);
+/// By then enough is paged out to see what zram gains.
+const GAIN_SEEN: Duration = Duration::from_secs(2);
 /// No unit is thawed before tasks have not stalled for so long,
 const CALM: Duration = Duration::from_secs(2);
 /// nor before it was paused for so long,
@@ -193,8 +195,17 @@ impl Pauses {
     /// Whether what was paused of late is still being paged out: what that comes
     /// to is to be seen first.
     pub(crate) fn any_pages_out(&self, now: Moment) -> bool {
+        self.any_paged_out_since(now, PAGING_OUT)
+    }
+
+    /// The same, where that is not yet seen of the first of it.
+    pub(crate) fn any_begins_to_page_out(&self, now: Moment) -> bool {
+        self.any_paged_out_since(now, GAIN_SEEN)
+    }
+
+    fn any_paged_out_since(&self, now: Moment, limit: Duration) -> bool {
         self.units.iter().any(|pause| match pause.stage {
-            Stage::Paused { since } => !pause.is_paged_out && now.since(since) < PAGING_OUT,
+            Stage::Paused { since } => !pause.is_paged_out && now.since(since) < limit,
             Stage::Spared { .. } | Stage::Trial { .. } | Stage::Returning { .. } => false,
         })
     }

@@ -212,15 +212,15 @@ impl ScopeState {
     }
 
     /// The level. What free swap in zram is worth goes by what was swapped out, which
-    /// need not be like what is being paged out: none is killed with time to save its
-    /// work before that is known.
+    /// need not be like what is being paged out: none is killed before that can be
+    /// seen, unless the level is kill.
     pub(crate) fn level(&self, now: Moment, memory: &Memory, levels: &Levels) -> Level {
         let on_a_disk = Memory {
             worthless_swap_bytes: 0,
             ..*memory
         };
         match levels.level(memory) {
-            Level::Warn if self.pauses.any_pages_out(now) => levels.level(&on_a_disk),
+            Level::Warn if self.pauses.any_begins_to_page_out(now) => levels.level(&on_a_disk),
             level => level,
         }
     }

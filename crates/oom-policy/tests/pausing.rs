@@ -291,22 +291,25 @@ fn for_what_is_in_memory_as_well_as_in_swap_no_other_is_paused() {
 
 /// What was swapped out before may not compress, and what is paused may.
 #[test]
-fn free_swap_in_zram_is_believed_to_be_worthless_once_what_is_paused_is_paged_out() {
+fn free_swap_in_zram_is_no_reason_to_kill_until_the_first_of_what_is_paused_is_paged_out() {
     let (one, two) = (job(20, "one", 2, 250), job(30, "two", 5, 100));
     let editor = job(10, "editor", 50, 300);
-    let mut policy = Driven::new(Settings::default(), 64);
-    let first = shown(10, Ask::Pause, &[editor, one, two]);
-    assert_eq!(turns(&mut policy, 0, &first), [Action::Freeze(one.id)]);
-    let mut then = shown(60, Ask::None, &[editor, one, two]);
-    then.memory.worthless_swap_bytes = then.memory.swap_free_bytes;
-    let actions = |policy: &mut Driven, millis: u64| {
+    let decided = |is_paged_out: bool, millis: u64| {
+        let mut policy = Driven::new(Settings::default(), 64);
+        let first = shown(10, Ask::Pause, &[editor, one, two]);
+        assert_eq!(turns(&mut policy, 0, &first), [Action::Freeze(one.id)]);
+        if is_paged_out {
+            policy.learn(Duration::from_secs(1000), Event::PagedOut(one.id));
+        }
+        let mut then = shown(60, Ask::None, &[editor, one, two]);
+        then.memory.worthless_swap_bytes = then.memory.swap_free_bytes;
         let now = Duration::from_millis(1_000_000 + millis);
         policy.step(now, &then).actions.clone()
     };
-    assert_eq!(actions(&mut policy, 500), []);
-    policy.learn(Duration::from_secs(1001), Event::PagedOut(one.id));
     let ended = [Action::Terminate(one.id), Action::Thaw(one.id)];
-    assert_eq!(actions(&mut policy, 1500), ended);
+    assert_eq!(decided(false, 1500), []);
+    assert_eq!(decided(true, 1500), ended);
+    assert_eq!(decided(false, 2000), ended);
 }
 
 /// While tasks thrash, it holds what is on its way to swap and back.
