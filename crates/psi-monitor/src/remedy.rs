@@ -344,7 +344,7 @@ mod tests {
 
         // No socket, but something is there.
         std::os::unix::fs::symlink("socket", place.socket()).unwrap();
-        check_left_alone(&sysrq, "Too many levels of symbolic links");
+        check_left_alone(&sysrq, "(os error 40)");
         fs::remove_file(place.socket()).unwrap();
         assert!(matches!(sysrq.press(), RemedyOutcome::Applied(_)));
     }

@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_the_kernels_is_opened_anew() {
-        let kernels = File::open("/proc/self/stat").unwrap();
+        let kernels = File::open("/proc/meminfo").unwrap();
         assert!(is_made_by_the_kernel(&kernels.into()));
         let ours = tempfile::tempfile().unwrap();
         assert!(!is_made_by_the_kernel(&ours.into()));
