@@ -5,6 +5,7 @@
 //! - `cargo xtask invariants`: those alone.
 //! - `cargo xtask test`: all of `check`, every test of the workspace, `fuzz`,
 //!   `e2e`, and the arena's quick series.
+//! - `cargo xtask cross`: the programs for aarch64, and their tests, by QEMU.
 //! - `cargo xtask fuzz`: the fuzz targets of `fuzz/`, each for a minute.
 //! - `cargo xtask e2e`: the scenarios of `e2e/`, in virtual machines.
 //! - `cargo xtask arena`: with `--field`, our daemon and others in the same contests,
@@ -22,6 +23,7 @@
 mod beside;
 mod chore;
 mod cost;
+mod cross;
 mod dist;
 mod fuzz;
 mod install;
@@ -66,6 +68,9 @@ enum Task {
     /// All of check, every test of the workspace, the fuzz targets, the scenarios in
     /// a virtual machine, then the quick series of the arena
     Test,
+    /// The programs for aarch64, and as many of their tests as QEMU can run, with
+    /// pages of 4 and of 64 KiB
+    Cross,
     /// The fuzz targets, on the kept corpus
     Fuzz {
         /// How long each
@@ -176,6 +181,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<()> {
         Task::Check => check(&root),
         Task::Invariants => invariants(&root),
         Task::Test => test(&root),
+        Task::Cross => cross::run(&root),
         Task::Fuzz { seconds, targets } => fuzz::run(&root, seconds, &targets),
         Task::E2e { arguments } => {
             tools::provide(&root, FOR_MACHINES)?;

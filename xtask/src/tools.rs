@@ -185,6 +185,34 @@ pub(crate) const FOR_PACKAGES: &[Tool] = &[
     },
 ];
 
+/// What is tried of machines other than this one.
+pub(crate) const CROSS: &str = "aarch64-unknown-linux-musl";
+
+/// For the programs on another processor.
+pub(crate) const FOR_CROSS: &[Tool] = &[
+    Tool {
+        proof: (
+            "sh",
+            &[
+                "-c",
+                "test -d \"$(rustc --print target-libdir --target aarch64-unknown-linux-musl)\"",
+            ],
+        ),
+        purpose: "to build for aarch64",
+        source: Source::RustTarget(CROSS),
+    },
+    Tool {
+        proof: ("aarch64-linux-gnu-gcc", &["--version"]),
+        purpose: "to compile the C of a dependency for aarch64",
+        source: Source::Debian("gcc-aarch64-linux-gnu"),
+    },
+    Tool {
+        proof: ("qemu-aarch64", &["--version"]),
+        purpose: "to run programs for aarch64",
+        source: Source::Debian("qemu-user"),
+    },
+];
+
 impl Tool {
     fn is_there(&self, root: &Path) -> bool {
         self.proof().succeeds(root)
