@@ -195,15 +195,15 @@ impl Pauses {
     /// Whether what was paused of late is still being paged out: what that comes
     /// to is to be seen first.
     pub(crate) fn any_pages_out(&self, now: Moment) -> bool {
-        self.any_paged_out_since(now, PAGING_OUT)
+        self.any_pages_out_for_less_than(now, PAGING_OUT)
     }
 
-    /// The same, where that is not yet seen of the first of it.
+    /// The same, for as long as it takes to see what the first of it gains.
     pub(crate) fn any_begins_to_page_out(&self, now: Moment) -> bool {
-        self.any_paged_out_since(now, GAIN_SEEN)
+        self.any_pages_out_for_less_than(now, GAIN_SEEN)
     }
 
-    fn any_paged_out_since(&self, now: Moment, limit: Duration) -> bool {
+    fn any_pages_out_for_less_than(&self, now: Moment, limit: Duration) -> bool {
         self.units.iter().any(|pause| match pause.stage {
             Stage::Paused { since } => !pause.is_paged_out && now.since(since) < limit,
             Stage::Spared { .. } | Stage::Trial { .. } | Stage::Returning { .. } => false,

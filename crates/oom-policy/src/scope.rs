@@ -215,14 +215,14 @@ impl ScopeState {
     /// need not be like what is being paged out: none is killed before that can be
     /// seen, unless the level is kill.
     pub(crate) fn level(&self, now: Moment, memory: &Memory, levels: &Levels) -> Level {
-        let on_a_disk = Memory {
+        let level = levels.level(memory);
+        if level != Level::Warn || !self.pauses.any_begins_to_page_out(now) {
+            return level;
+        }
+        levels.level(&Memory {
             worthless_swap_bytes: 0,
             ..*memory
-        };
-        match levels.level(memory) {
-            Level::Warn if self.pauses.any_begins_to_page_out(now) => levels.level(&on_a_disk),
-            level => level,
-        }
+        })
     }
 
     /// `ask`, or [`Ask::Pause`] where memory is full within seconds. Where there

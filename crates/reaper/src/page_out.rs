@@ -345,6 +345,7 @@ impl Worker {
             return Ok(());
         }
         let pushed_before = job.pushed_bytes.load(Ordering::Relaxed);
+        let mut pushed_bytes = pushed_before;
         let swapped_before = self.swapped_bytes(pid);
         for mut range in ranges {
             while !range.is_empty() {
@@ -352,7 +353,6 @@ impl Worker {
                 if member.is_killed() {
                     return Ok(());
                 }
-                let pushed_bytes = job.pushed_bytes.load(Ordering::Relaxed);
                 let left_bytes = job.limit_bytes.saturating_sub(pushed_bytes);
                 let chunk = first(&mut range, pace.chunk_bytes(left_bytes));
                 let began = Instant::now();
@@ -365,7 +365,7 @@ impl Worker {
                 pace.learn(began.elapsed());
                 job.steps.fetch_add(1, Ordering::Relaxed);
                 let pushed = self.swapped_bytes(pid).saturating_sub(swapped_before);
-                let pushed_bytes = pushed_before.saturating_add(pushed);
+                pushed_bytes = pushed_before.saturating_add(pushed);
                 job.pushed_bytes.store(pushed_bytes, Ordering::Relaxed);
                 if pushed_bytes >= job.limit_bytes {
                     return Err(Stop::Enough);

@@ -272,15 +272,16 @@ mod tests {
         }
     }
 
+    /// Of these jobs, without swap.
+    fn contest(jobs: &str) -> Contest {
+        let machine = "title = ''\nsays = ''\nmemory_mib = 1024\nswap = 'none'\nseconds = 60\n";
+        Contest::parse(&format!("{machine}{jobs}")).unwrap()
+    }
+
     #[test]
     fn an_innocent_did_not_grow_and_need_not_have_died() {
-        let contest = Contest::parse(
+        let contest = contest(
             r#"
-            title = ""
-            says = ""
-            memory_mib = 1024
-            swap = "none"
-            seconds = 60
             [[job]]
             name = "steady"
             value = 5
@@ -290,8 +291,7 @@ mod tests {
             value = 3
             growth_mib_s = 10
             "#,
-        )
-        .unwrap();
+        );
         let best = Best::of(&contest, 400);
         assert_eq!((best.value, best.total), (5, 8));
         let ended = |steady, leak| {
@@ -347,13 +347,8 @@ mod tests {
 
     #[test]
     fn a_child_with_a_value_can_be_lost_alone() {
-        let contest = Contest::parse(
+        let contest = contest(
             r#"
-            title = ""
-            says = ""
-            memory_mib = 1024
-            swap = "none"
-            seconds = 60
             [[job]]
             name = "browser"
             value = 5
@@ -362,8 +357,7 @@ mod tests {
             child_mib = 50
             child_value = 2
             "#,
-        )
-        .unwrap();
+        );
         let best = Best::of(&contest, 220);
         assert_eq!((best.value, best.total), (9, 13));
         let innocents = |state, lost| {

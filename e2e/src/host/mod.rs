@@ -230,7 +230,7 @@ impl Images {
 
 /// What `cargo xtask dist` has made of the daemon and its programs.
 fn package(places: &Places) -> Result<PathBuf> {
-    let made = "there is no package: make one with `cargo xtask dist`";
+    let made = "no package found: run `cargo xtask dist` first";
     let entries = fs::read_dir(places.root.join("target/dist")).context(made)?;
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let package = paths.find(|path| {
