@@ -360,17 +360,18 @@ impl Portrait<'_> {
     }
 
     /// The container that it is in, by its cgroup. Its own to choose where it may
-    /// make cgroups: see [`Self::container_of`].
+    /// make cgroups: see [`Self::is_in`].
     #[must_use]
     pub fn container(&self) -> Option<ContainerCgroup> {
         outermost_container(&self.cgroups())
     }
 
-    /// The same of the process `pid`.
+    /// Whether the process `pid` is in `container`; `None`: it is gone.
     #[must_use]
-    pub fn container_of(&self, pid: u32) -> Option<ContainerCgroup> {
+    pub fn is_in(&self, container: &ContainerCgroup, pid: u32) -> Option<bool> {
         let process = Process::new_with_root(self.root.join(pid.to_string())).ok()?;
-        outermost_container(&text_of(&process, "cgroup"))
+        let lines = text_of(&process, "cgroup");
+        (!lines.is_empty()).then(|| outermost_container(&lines).as_ref() == Some(container))
     }
 
     /// Its real user and group, and its other groups.

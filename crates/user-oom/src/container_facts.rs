@@ -15,10 +15,16 @@ use containers::{AskError, Container, ContainerId};
 use sensors::{ContainerCgroup, Labelled, Portrait};
 
 /// The surveyor waits so long for an answer, since most come at once; one that is
-/// later counts when it is there,
-pub(crate) const PATIENCE: Duration = Duration::from_millis(200);
-/// and a person waits for that of each runtime.
-pub(crate) const PERSONS_PATIENCE: Duration = Duration::from_secs(10);
+/// later counts when it is there. What fails once is mostly busy,
+pub(crate) const PATIENCE: RuntimePatience = RuntimePatience {
+    wait: Duration::from_millis(200),
+    failures: 2,
+};
+/// and a person waits for the answer of each runtime, and asks once.
+pub(crate) const PERSONS_PATIENCE: RuntimePatience = RuntimePatience {
+    wait: Duration::from_secs(10),
+    failures: 1,
+};
 /// How long a runtime may take over one container.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// What did not say is asked again after so long, the second time after twice
@@ -26,8 +32,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// at most so often.
 const DOUBLINGS: u32 = 6;
-/// After so many times in vain that is said.
-const SAID_AFTER: u32 = 2;
 /// So many containers are known at once; beyond that, those looked at longest ago
 /// are asked about anew.
 const KNOWN: usize = 512;
@@ -37,11 +41,20 @@ const STACK_BYTES: usize = 128 << 10;
 /// How many lines about them wait to be written at most.
 pub(crate) const LINES: usize = 4;
 
+/// With what does not answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RuntimePatience {
+    /// How long [`ContainerFacts::of`] waits.
+    wait: Duration,
+    /// After so many in a row, that is said.
+    failures: u32,
+}
+
 /// The containers, and what runs them.
 #[derive(Debug)]
 pub(crate) struct ContainerFacts {
     shared: Arc<Shared>,
-    patience: Duration,
+    patience: RuntimePatience,
     /// Until it is the thread's.
     asker: Mutex<Option<Asker>>,
 }
@@ -72,6 +85,9 @@ struct Board {
 struct Known {
     cgroup: ContainerCgroup,
     fact: Fact,
+    /// What was said of it last, which counts until something else is. `None` too
+    /// where all that could be asked know nothing of it.
+    container: Option<Arc<Container>>,
     /// While [`Fact::Unsaid`].
     waits: Waits,
     /// When it was last looked up, in [`Board::looks`].
@@ -86,8 +102,7 @@ enum Fact {
     Unsaid,
     /// This has the same id.
     Answered(Container),
-    /// `None`: all that could be asked know nothing of it.
-    Known(Option<Arc<Container>>),
+    Known,
 }
 
 /// What is not asked for a while.
@@ -103,7 +118,9 @@ struct Asker {
     runtimes: Vec<Runtime>,
     /// Below which bundles are.
     root: PathBuf,
-    /// How often there was nothing at all to ask.
+    /// After so many, it is said that something fails.
+    failures: u32,
+    /// How often in a row there was nothing at all to ask.
     absences: u32,
     edition: u32,
 }
@@ -127,9 +144,8 @@ impl Waits {
 }
 
 impl ContainerFacts {
-    /// Asks at these sockets, and looks for bundles below `root`. `patience`: how
-    /// long [`Self::of`] waits.
-    pub(crate) fn new(sockets: Vec<PathBuf>, root: PathBuf, patience: Duration) -> Self {
+    /// Asks at these sockets, and looks for bundles below `root`.
+    pub(crate) fn new(sockets: Vec<PathBuf>, root: PathBuf, patience: RuntimePatience) -> Self {
         let runtimes = sockets.into_iter().map(|socket| Runtime {
             socket,
             waits: Waits::default(),
@@ -140,6 +156,7 @@ impl ContainerFacts {
             asker: Mutex::new(Some(Asker {
                 runtimes: runtimes.collect(),
                 root,
+                failures: patience.failures,
                 absences: 0,
                 edition: 0,
             })),
@@ -153,15 +170,23 @@ impl ContainerFacts {
         portrait: &Portrait<'_>,
         edition: u32,
     ) -> (Option<Arc<Container>>, Labelled) {
-        let mut board = self.shared.board();
-        if std::mem::replace(&mut board.edition, edition) != edition {
-            // It may have been renamed, and a runtime may have come.
-            board.known.clear();
-        }
-        drop(board);
+        self.adopt(edition);
         match portrait.container() {
-            Some(cgroup) => self.look(&cgroup, &|pid| portrait.container_of(pid)),
+            Some(cgroup) => self.look(&cgroup, &|pid| portrait.is_in(&cgroup, pid)),
             None => (None, Labelled::ForGood),
+        }
+    }
+
+    /// Asks anew for another edition of the rules: a container may have been renamed,
+    /// and a runtime may have come.
+    fn adopt(&self, edition: u32) {
+        let mut board = self.shared.board();
+        if std::mem::replace(&mut board.edition, edition) == edition {
+            return;
+        }
+        for known in &mut board.known {
+            known.fact = Fact::Unsaid;
+            known.waits = Waits::default();
         }
     }
 
@@ -170,10 +195,12 @@ impl ContainerFacts {
         std::mem::take(&mut self.shared.board().remarks)
     }
 
+    /// `is_it`: whether the process with this pid is in that cgroup; `None`: it is
+    /// gone.
     fn look(
         &self,
         cgroup: &ContainerCgroup,
-        cgroup_of: &dyn Fn(u32) -> Option<ContainerCgroup>,
+        is_it: &dyn Fn(u32) -> Option<bool>,
     ) -> (Option<Arc<Container>>, Labelled) {
         self.start();
         let began = Instant::now();
@@ -184,24 +211,31 @@ impl ContainerFacts {
             let is_slow = board.is_slow;
             let known = board.find(cgroup);
             match &mut known.fact {
-                Fact::Known(fact) => return (fact.clone(), Labelled::ForGood),
-                Fact::Unsaid if known.waits.are_on(now) => return (None, Labelled::ForNow),
+                Fact::Known => return (known.container.clone(), Labelled::ForGood),
+                Fact::Unsaid if known.waits.are_on(now) => {
+                    return (known.container.clone(), Labelled::ForNow);
+                }
                 Fact::Unsaid => known.fact = Fact::Wanted,
                 Fact::Answered(container) => {
                     let container = std::mem::take(container);
                     // Nothing is held while that is read.
                     drop(board);
-                    let is_it = cgroup_of(container.pid).as_ref() == Some(cgroup);
-                    let fact = is_it.then(|| Arc::new(container));
-                    self.shared.board().find(cgroup).fact = Fact::Known(fact.clone());
-                    return (fact, Labelled::ForGood);
+                    let is_it = is_it(container.pid);
+                    board = self.shared.board();
+                    let known = board.find(cgroup);
+                    match is_it {
+                        Some(is_it) => known.is(is_it.then_some(container)),
+                        // It may have been started again since.
+                        None => known.is_unsaid(),
+                    }
                 }
                 Fact::Wanted | Fact::Asked => {
                     self.shared.wanted.notify_one();
-                    let left = self.patience.saturating_sub(now - began);
+                    let left = self.patience.wait.saturating_sub(now - began);
                     if is_slow || left.is_zero() {
+                        let container = known.container.clone();
                         board.is_slow = true;
-                        return (None, Labelled::ForNow);
+                        return (container, Labelled::ForNow);
                     }
                     let waited = self.shared.answered.wait_timeout(board, left);
                     board = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -217,7 +251,7 @@ impl ContainerFacts {
             return;
         };
         let shared = Arc::clone(&self.shared);
-        let patience = self.patience;
+        let patience = self.patience.wait;
         let started = thread::Builder::new()
             .name("oom-containers".to_owned())
             .stack_size(STACK_BYTES)
@@ -255,6 +289,7 @@ impl Board {
             let known = Known {
                 cgroup: cgroup.clone(),
                 fact: Fact::Wanted,
+                container: None,
                 waits: Waits::default(),
                 looked: looks,
             };
@@ -274,6 +309,19 @@ impl Board {
     }
 }
 
+impl Known {
+    /// This is all that can be said of it.
+    fn is(&mut self, container: Option<Container>) {
+        self.container = container.map(Arc::new);
+        self.fact = Fact::Known;
+    }
+
+    fn is_unsaid(&mut self) {
+        self.fact = Fact::Unsaid;
+        self.waits.again(Instant::now());
+    }
+}
+
 impl Asker {
     /// Asks about what is wanted, one after the other, until all is over.
     fn ask_all(&mut self, shared: &Shared, patience: Duration) {
@@ -289,6 +337,7 @@ impl Asker {
             wanted.fact = Fact::Asked;
             let cgroup = wanted.cgroup.clone();
             if std::mem::replace(&mut self.edition, board.edition) != board.edition {
+                self.absences = 0;
                 for runtime in &mut self.runtimes {
                     runtime.waits = Waits::default();
                 }
@@ -303,15 +352,14 @@ impl Asker {
             // It may have been forgotten meanwhile.
             let mut known = board.known.iter_mut();
             if let Some(known) = known.find(|known| known.cgroup == cgroup) {
-                known.fact = match said {
+                match said {
                     // One without a process is about to start.
-                    Some(Some(container)) if container.pid > 0 => Fact::Answered(container),
-                    Some(None) => Fact::Known(None),
-                    Some(Some(_)) | None => {
-                        known.waits.again(Instant::now());
-                        Fact::Unsaid
+                    Some(Some(container)) if container.pid > 0 => {
+                        known.fact = Fact::Answered(container);
                     }
-                };
+                    Some(None) => known.is(None),
+                    Some(Some(_)) | None => known.is_unsaid(),
+                }
             }
             shared.answered.notify_all();
         }
@@ -333,6 +381,7 @@ impl Asker {
                 Ok(said) => {
                     runtime.waits = Waits::default();
                     is_absent = false;
+                    self.absences = 0;
                     if said.is_some() {
                         return Some(said);
                     }
@@ -341,7 +390,7 @@ impl Asker {
                 Err(err) => {
                     (is_silent, is_absent) = (true, false);
                     runtime.waits.again(Instant::now());
-                    if runtime.waits.times == SAID_AFTER {
+                    if runtime.waits.times == self.failures {
                         remarks.push(runtime.remark(&err));
                     }
                 }
@@ -349,7 +398,7 @@ impl Asker {
         }
         if is_absent {
             self.absences = self.absences.saturating_add(1);
-            if self.absences == SAID_AFTER {
+            if self.absences == self.failures {
                 remarks.push(self.nothing_to_ask());
             }
         }
@@ -362,8 +411,8 @@ impl Asker {
             .map(|runtime| format!("`{}`", runtime.socket.display()))
             .collect();
         format!(
-            "no container runtime listens at {}: rules match no container by its name, image or \
-             labels until one does",
+            "no container runtime listens at {}; until one does, rules match no container by its \
+             name, image or labels but those known before",
             sockets.join(" or ")
         )
     }
@@ -372,8 +421,8 @@ impl Asker {
 impl Runtime {
     fn remark(&self, err: &AskError) -> String {
         format!(
-            "the container runtime at `{}` does not say what its containers are: {}; rules match \
-             none of them by its name, image or labels until it does",
+            "the container runtime at `{}` does not say what its containers are: {}; until it does, \
+             rules match none of them by its name, image or labels but those known before",
             self.socket.display(),
             terminal::chain(err)
         )
@@ -389,6 +438,10 @@ mod tests {
 
     /// A test that waits for an answer gets one.
     const LONG: Duration = Duration::from_secs(60);
+    const PATIENT: RuntimePatience = RuntimePatience {
+        wait: LONG,
+        failures: 2,
+    };
 
     fn cgroup(number: usize) -> ContainerCgroup {
         let mut id = [b'0'; 64];
@@ -412,11 +465,11 @@ mod tests {
         std::fs::write(bundle.join("config.json"), config).unwrap();
         std::fs::write(bundle.join("init.pid"), "7").unwrap();
         let path = root.path().to_owned();
-        (root, ContainerFacts::new(Vec::new(), path, LONG))
+        (root, ContainerFacts::new(Vec::new(), path, PATIENT))
     }
 
-    fn in_it(pid: u32) -> Option<ContainerCgroup> {
-        (pid == 7).then(|| cgroup(1))
+    fn in_it(pid: u32) -> Option<bool> {
+        Some(pid == 7)
     }
 
     #[test]
@@ -430,13 +483,42 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_counts_until_something_else_is() {
+        let (root, facts) = facts();
+        facts.look(&cgroup(1), &in_it);
+        // Nothing is there to answer when it is asked again.
+        let there = root.path().join("run");
+        let gone = root.path().join("gone");
+        std::fs::rename(&there, &gone).unwrap();
+        facts.adopt(1);
+        let (web, labelled) = facts.look(&cgroup(1), &in_it);
+        assert_eq!(labelled, Labelled::ForNow);
+        assert_eq!(&*web.unwrap().name, "web");
+        // It is another's by then.
+        std::fs::rename(&gone, &there).unwrap();
+        facts.adopt(2);
+        let look = facts.look(&cgroup(1), &|_| Some(false));
+        assert_eq!(look, (None, Labelled::ForGood));
+    }
+
+    #[test]
+    fn one_whose_first_process_is_gone_is_asked_about_again() {
+        let (_root, facts) = facts();
+        let look = facts.look(&cgroup(1), &|_| None);
+        assert_eq!(look, (None, Labelled::ForNow));
+        facts.adopt(1);
+        let (web, labelled) = facts.look(&cgroup(1), &in_it);
+        assert_eq!((&*web.unwrap().name, labelled), ("web", Labelled::ForGood));
+    }
+
+    #[test]
     fn a_cgroup_elsewhere_that_is_called_after_it_is_another() {
         let (_root, facts) = facts();
         let named = ContainerCgroup {
             path: b"/mine/docker-1.scope".as_slice().into(),
             ..cgroup(1)
         };
-        let look = facts.look(&named, &in_it);
+        let look = facts.look(&named, &|_| Some(false));
         assert_eq!(look, (None, Labelled::ForGood));
         assert!(facts.look(&cgroup(1), &in_it).0.is_some());
     }
@@ -458,18 +540,21 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_nothing_to_ask_that_is_said_once() {
+    fn where_there_is_nothing_to_ask_that_is_said_once_in_each_edition() {
         let root = tempfile::tempdir().unwrap();
         let socket = root.path().join("none");
         let path = root.path().to_owned();
-        let facts = ContainerFacts::new(vec![socket], path, LONG);
-        for number in 2..6 {
-            let look = facts.look(&cgroup(number), &|_| None);
-            assert_eq!(look, (None, Labelled::ForNow));
+        let facts = ContainerFacts::new(vec![socket], path, PATIENT);
+        for edition in 1..3 {
+            facts.adopt(edition);
+            for number in 2..6 {
+                let look = facts.look(&cgroup(number), &|_| None);
+                assert_eq!(look, (None, Labelled::ForNow));
+            }
+            let said = facts.take_remarks();
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].starts_with("no container runtime listens at `"));
         }
-        let said = facts.take_remarks();
-        assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].starts_with("no container runtime listens at `"));
     }
 
     #[test]
@@ -478,7 +563,11 @@ mod tests {
         let socket = root.path().join("socket");
         let runtime = UnixListener::bind(&socket).unwrap();
         let path = root.path().to_owned();
-        let facts = ContainerFacts::new(vec![socket], path, Duration::ZERO);
+        let impatient = RuntimePatience {
+            wait: Duration::ZERO,
+            ..PATIENT
+        };
+        let facts = ContainerFacts::new(vec![socket], path, impatient);
         let look = || facts.look(&cgroup(1), &in_it);
         assert_eq!(look(), (None, Labelled::ForNow));
         let (mut client, _) = runtime.accept().unwrap();

@@ -36,7 +36,7 @@ use crate::arguments::{Arguments, ScopeWish, Source};
 use crate::classify::{Classifier, Programs};
 use crate::clerk::{self, Clerk, ClerkError, Plans};
 use crate::configuration::{Configuration, ScopeEntry};
-use crate::container_facts::{self, ContainerFacts};
+use crate::container_facts::{self, ContainerFacts, RuntimePatience};
 use crate::daemon::{Daemon, LoopState, OnHangup, OtherScope, Planning, StatusLine, room_for};
 use crate::enrol::Enroller;
 use crate::error::{Error, system};
@@ -690,7 +690,7 @@ pub(crate) fn matches(configuration: &Configuration) -> Result<String, Error> {
 }
 
 /// What is known of containers: nothing yet.
-fn container_facts(arguments: &Arguments, patience: Duration) -> ContainerFacts {
+fn container_facts(arguments: &Arguments, patience: RuntimePatience) -> ContainerFacts {
     let sockets = match &arguments.container_socket {
         Some(socket) => vec![socket.clone()],
         None => containers::default_sockets(),

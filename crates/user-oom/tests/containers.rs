@@ -7,12 +7,13 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use nix::sys::signal::Signal;
 use support::{Daemon, HELD_MIB, Process, Stage, until};
 
 /// At or below 10 % (400 MiB of 4000) it warns.
@@ -168,10 +169,15 @@ impl Engine {
             .collect()
     }
 
-    fn daemon(&self, stage: &Stage, rules: &str) -> Daemon {
+    fn command(&self, stage: &Stage, rules: &str) -> Command {
         stage.replace("config.toml", rules);
         let socket = self.socket.display().to_string();
-        stage.daemon(&["-r", "1", "--container-socket", &socket])
+        let daemon = Path::new(env!("CARGO_BIN_EXE_user-oom"));
+        stage.command(daemon, &["-r", "1", "--container-socket", &socket])
+    }
+
+    fn daemon(&self, stage: &Stage, rules: &str) -> Daemon {
+        Daemon::start(&mut self.command(stage, rules))
     }
 }
 
@@ -264,8 +270,43 @@ fn a_runtime_that_answers_nonsense_is_asked_again() {
 
 #[test]
 fn a_runtime_that_fails_is_asked_again() {
-    let failed = answer("500 Internal Server Error", r#"{"message":"busy"}"#);
-    is_asked_again(Some(failed), "its answer has status 500");
+    is_asked_again(Some(failed()), "its answer has status 500");
+}
+
+fn failed() -> String {
+    answer("500 Internal Server Error", r#"{"message":"busy"}"#)
+}
+
+/// As after a restart of Docker that the containers outlive (`live-restore`).
+#[test]
+fn what_a_runtime_said_counts_while_it_fails_after_a_reload() {
+    let stage = Stage::new();
+    let Some(container) = Container::new() else {
+        return;
+    };
+    let job = container.process(&stage);
+    let registered = stage.process(5);
+    let engine = Engine::new(&stage, Some(container.inspected(job.pid())));
+    let mut daemon = engine.daemon(&stage, BY_LABEL);
+    matches(&mut daemon);
+    engine.answers(failed());
+    daemon.send(Signal::SIGHUP);
+    daemon.line_with("the container runtime at ");
+    kills(&stage, &mut daemon, &registered);
+}
+
+#[test]
+fn a_check_of_the_configuration_says_that_a_runtime_fails() {
+    let stage = Stage::new();
+    let Some(container) = Container::new() else {
+        return;
+    };
+    let _job = container.process(&stage);
+    let engine = Engine::new(&stage, Some(failed()));
+    let mut check = engine.command(&stage, BY_LABEL);
+    let output = check.arg("--check-config").output().expect("it was built");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("its answer has status 500"), "{said}");
 }
 
 /// The rule never matches, since the runtime says so of the container.
