@@ -9,10 +9,12 @@ use crate::scenarios;
 pub(crate) const HELP: &str = "\
 Boots real kernels in QEMU and tries the module and the programs on them.
 
-Usage: e2e [--kernel 6.1|6.12|7.2|all | --debug-kernel | --race-kernel] [--full]
+Usage: e2e [--kernel 6.1|6.12|7.2|all|5.10 | --debug-kernel | --race-kernel] [--full]
            [--second-try] [--list] [SCENARIO…]
 
-  --kernel VERSION  on this kernel (6.1 unless said otherwise), or on all
+  --kernel VERSION  on this kernel (6.1 unless said otherwise), or on all that the
+                    module is for: not 5.10, where what `cargo xtask dist` has packed
+                    for any Linux is tried
   --debug-kernel    the module's scenarios, on a kernel that is built here and that
                     looks for mistakes (KASAN, lockdep and others); the first time
                     that takes a quarter of an hour, and 3 GiB of disk meanwhile
@@ -78,7 +80,8 @@ fn kernels_named(name: &str) -> Result<Vec<Kernel>> {
     if name == "all" {
         return Ok(kernel::ALL.to_vec());
     }
-    let known = kernel::ALL.iter().find(|kernel| kernel.name == name);
+    let mut kernels = kernel::ALL.iter().chain([&kernel::OLDEST]);
+    let known = kernels.find(|kernel| kernel.name == name);
     let kernel = known.with_context(|| format!("`{name}` is none of our kernels; see --help"))?;
     Ok(vec![*kernel])
 }
@@ -114,6 +117,18 @@ mod tests {
             parsed("nonsense_is_refused --full --second-try --kernel all"),
             Some(want)
         );
+    }
+
+    #[test]
+    fn the_kernel_without_the_module_is_not_one_of_all() {
+        assert!(!kernel::ALL.contains(&kernel::OLDEST));
+        let want = Wanted::Run {
+            kernels: vec![kernel::OLDEST],
+            names: Vec::new(),
+            full: false,
+            second_try: false,
+        };
+        assert_eq!(parsed("--kernel 5.10"), Some(want));
     }
 
     #[test]

@@ -23,7 +23,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub(crate) struct Programs {
     init: PathBuf,
     /// The programs under test.
-    tested: PathBuf,
+    tested: [PathBuf; 4],
     /// What only machines with `Machine::listeners` have.
     pub(super) listeners: [PathBuf; 2],
 }
@@ -77,8 +77,27 @@ pub(crate) fn build_programs(places: &Places) -> Result<Programs> {
     Ok(Programs {
         init: built(&init).join("guest"),
         listeners: [tested.join("user-oomctl"), shrinks],
-        tested,
+        tested: TESTED.map(|program| tested.join(program)),
     })
+}
+
+impl Programs {
+    /// The same, but for those that `tarball` has.
+    pub(super) fn or_of(mut self, tarball: &Path, places: &Places) -> Result<Self> {
+        let at = places.cache().join("tarball");
+        fs::create_dir_all(&at).with_context(|| format!("cannot make `{}`", at.display()))?;
+        let mut tar = Command::new("tar");
+        tar.args(["--extract", "--overwrite", "--directory"])
+            .arg(&at);
+        run(tar.arg("--file").arg(tarball))?;
+        for program in &mut self.tested {
+            let unpacked = at.join("usr/local/bin").join(name_of(program)?);
+            if unpacked.exists() {
+                *program = unpacked;
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// Builds a program that uses the libraries of the Debian on the machine's disk.
@@ -149,11 +168,8 @@ pub(crate) fn pack(
     archive.device("dev/console", 5, 1)?;
     archive.file("init", &bytes(&programs.init)?)?;
     archive.file("bin/busybox", &bytes(&kernel.busybox)?)?;
-    for program in TESTED {
-        archive.file(
-            &format!("bin/{program}"),
-            &bytes(&programs.tested.join(program))?,
-        )?;
+    for program in &programs.tested {
+        archive.file(&format!("bin/{}", name_of(program)?), &bytes(program)?)?;
     }
     archive.directory(package::DIRECTORY)?;
     for file in more {
@@ -180,9 +196,8 @@ pub(crate) fn pack(
             text.as_bytes(),
         )?;
     }
-    archive.file("memory_info.ko", &bytes(&kernel.module)?)?;
-    for helper in &kernel.helpers {
-        archive.file(name_of(helper)?, &bytes(helper)?)?;
+    for module in kernel.module.iter().chain(&kernel.helpers) {
+        archive.file(name_of(module)?, &bytes(module)?)?;
     }
     for (number, module) in kernel.modules.iter().enumerate() {
         let name = format!("modules/{number:02}.ko");

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Places, say};
 
-/// One of the kernels that the module is for.
+/// One of the kernels that scenarios run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
     /// As `--kernel` has it.
@@ -70,6 +70,18 @@ pub(crate) const ALL: [Kernel; 3] = [
     },
 ];
 
+/// The oldest that the programs are tried on: those of the tarball, which
+/// `cargo xtask dist` makes. The module is not for it.
+pub(crate) const OLDEST: Kernel = Kernel {
+    name: "5.10",
+    suite: "bullseye",
+    configs: &[],
+    parameters: "",
+};
+
+/// Of the last release of bullseye: no mirror drops it, as it may a security update.
+const OLDEST_KERNEL: &str = "linux-image-5.10.0-32-cloud-amd64";
+
 /// The kernel for virtual machines: the same as for hardware, but fewer
 /// drivers.
 const KERNEL: &str = "linux-image-cloud-amd64,linux-headers-cloud-amd64";
@@ -77,9 +89,11 @@ const KERNEL: &str = "linux-image-cloud-amd64,linux-headers-cloud-amd64";
 /// The source, and what building it takes.
 const SOURCE: &str = "linux-source,flex,bison,m4,bc,libelf-dev,tar,gzip,diffutils,perl-base";
 
-/// What building a module takes, and a shell for the guest.
-const PACKAGES: &str = "busybox-static,kmod,xz-utils,gcc,make,libc6-dev,dash,coreutils,sed,grep,\
-                        mawk,findutils";
+/// What building a module takes.
+const FOR_MODULES: &str = "xz-utils,gcc,make,libc6-dev,coreutils,sed,grep,mawk,findutils";
+
+/// A shell for the guest, and what lists the kernel's own modules.
+const PACKAGES: &str = "busybox-static,kmod,dash";
 
 /// Builds `/kernel.config` on top of the least that a kernel can have, puts it
 /// where Debian's packages put theirs, and removes what modules do not need: it
@@ -128,8 +142,8 @@ pub(crate) struct Ready {
     pub(crate) image: PathBuf,
     /// Statically linked.
     pub(crate) busybox: PathBuf,
-    /// `memory_info.ko`.
-    pub(crate) module: PathBuf,
+    /// `memory_info.ko`, where it is for this kernel.
+    pub(crate) module: Option<PathBuf>,
     /// Modules that help scenarios.
     pub(crate) helpers: Vec<PathBuf>,
     /// The kernel's own, in the order to load them.
@@ -137,7 +151,7 @@ pub(crate) struct Ready {
 }
 
 impl Kernel {
-    /// Fetches it if it is not there, and builds the module.
+    /// Fetches it if it is not there, and builds the module if that is for it.
     pub(crate) fn prepare(self, places: &Places) -> Result<Ready> {
         let root = places.cache().join(self.name);
         let config = self.config(places)?;
@@ -148,13 +162,21 @@ impl Kernel {
             self.fetch(&root, config.as_deref())?;
         }
         let release = release(&root)?;
+        let (module, helpers) = match self.has_module() {
+            true => {
+                let kmod = places.root.join("kmod");
+                let built = build_modules(&kmod, "memory_info", &root, &release)?;
+                let helpers = helpers(places, &root, &release)?;
+                (Some(built.join("memory_info.ko")), helpers)
+            }
+            false => (None, Vec::new()),
+        };
         let ready = Ready {
             kernel: self,
             image: image(&root, &release)?,
             busybox: root.join("usr/bin/busybox"),
-            module: build_modules(&places.root.join("kmod"), "memory_info", &root, &release)?
-                .join("memory_info.ko"),
-            helpers: helpers(places, &root, &release)?,
+            module,
+            helpers,
             modules: own_modules(&root, &release)?,
             release,
         };
@@ -164,6 +186,21 @@ impl Kernel {
     /// Whether it is one of our own.
     pub(crate) fn is_built_here(self) -> bool {
         !self.configs.is_empty()
+    }
+
+    /// Whether the module is for it.
+    pub(crate) fn has_module(self) -> bool {
+        self != OLDEST
+    }
+
+    /// What is fetched of Debian's.
+    fn packages(self) -> String {
+        let kernel = match self {
+            OLDEST => return format!("{OLDEST_KERNEL},{PACKAGES}"),
+            _ if self.is_built_here() => SOURCE,
+            _ => KERNEL,
+        };
+        format!("{kernel},{PACKAGES},{FOR_MODULES}")
     }
 
     /// What it is built with, where it is built here.
@@ -206,8 +243,7 @@ impl Kernel {
         mmdebstrap.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
         mmdebstrap.arg(format!("--setup-hook={MERGE_USR}"));
         mmdebstrap.arg(format!("--extract-hook={LINK_AWK}"));
-        let kernel = if config.is_some() { SOURCE } else { KERNEL };
-        mmdebstrap.arg(format!("--include={kernel},{PACKAGES}"));
+        mmdebstrap.arg(format!("--include={}", self.packages()));
         run(mmdebstrap.arg(self.suite).arg(&unfinished))?;
         if let Some(config) = config {
             say("building it; on two processors that takes a quarter of an hour")?;

@@ -115,9 +115,12 @@ fn list() -> Result<()> {
             } => "all",
             _ => kernel::MAIN.name,
         };
-        let only = match scenario.machine.packaged {
-            true => " (only where it is named, after `cargo xtask dist`)",
-            false => "",
+        let only = match scenario {
+            scenario if scenario.machine.packaged => {
+                " (only where it is named, after `cargo xtask dist`)"
+            }
+            Scenario { oldest: true, .. } => " (and 5.10)",
+            _ => "",
         };
         say(format_args!("{:<5} {}{only}", kernels, scenario.name))?;
     }
@@ -134,12 +137,19 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool, second_try: bool) -
     let mut tried_again = Vec::new();
     for &kernel in kernels {
         let ready = kernel.prepare(&places)?;
+        let programs = match kernel.has_module() {
+            true => programs.clone(),
+            false => {
+                let tarball = made(&places, "user-oom-", "-x86_64-linux.tar.gz")?;
+                programs.clone().or_of(&tarball, &places)?
+            }
+        };
         let boots = boots(kernel, names, full);
         let packaged = boots
             .iter()
             .flatten()
             .any(|scenario| scenario.machine.packaged);
-        let package = packaged.then(|| package(&places)).transpose()?;
+        let package = (packaged.then(|| made(&places, "user-oom_", ".deb"))).transpose()?;
         let images = Images::pack(&places, &ready, &programs, package)?;
         let count = boots.iter().map(Vec::len).sum();
         say(format_args!(
@@ -228,16 +238,17 @@ impl Images {
     }
 }
 
-/// What `cargo xtask dist` has made of the daemon and its programs.
-fn package(places: &Places) -> Result<PathBuf> {
-    let made = "no package found: run `cargo xtask dist` first";
-    let entries = fs::read_dir(places.root.join("target/dist")).context(made)?;
+/// What `cargo xtask dist` has made of the daemon and its programs: the file whose name
+/// begins and ends so.
+fn made(places: &Places, begin: &str, end: &str) -> Result<PathBuf> {
+    let missing = || format!("no `{begin}…{end}` found: run `cargo xtask dist` first");
+    let entries = fs::read_dir(places.root.join("target/dist")).with_context(missing)?;
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let package = paths.find(|path| {
+    let found = paths.find(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("user-oom_") && name.ends_with(".deb")
+        name.starts_with(begin) && name.ends_with(end)
     });
-    package.context(made)
+    found.with_context(missing)
 }
 
 /// Which scenario runs.
@@ -263,6 +274,7 @@ fn boots(kernel: Kernel, names: &[String], full: bool) -> Vec<Vec<&'static Scena
             let is_for = match kernel {
                 kernel::MAIN => !scenario.faults,
                 kernel::DEBUG => scenario.is_of_the_module() && !scenario.stock,
+                kernel::OLDEST => scenario.oldest,
                 _ => scenario.everywhere,
             };
             is_for && (full || !scenario.long) && !scenario.machine.packaged
@@ -503,6 +515,20 @@ mod tests {
             .map(|scenario| scenario.name)
             .collect();
         assert_eq!(names, all);
+    }
+
+    #[test]
+    fn where_there_is_no_module_what_runs_is_not_about_it() {
+        let scenarios = boots(kernel::OLDEST, &[], true).concat();
+        assert!(!scenarios.is_empty());
+        for scenario in scenarios {
+            assert!(!scenario.is_of_the_module(), "{}", scenario.name);
+            assert!(
+                !scenario.name.contains("with_the_module"),
+                "{}",
+                scenario.name
+            );
+        }
     }
 
     #[test]

@@ -176,6 +176,8 @@ pub struct Scenario {
     pub alone: bool,
     /// Whether it runs on every kernel, rather than on the first alone.
     pub everywhere: bool,
+    /// Whether it runs on the oldest kernel too, which the module is not for.
+    pub oldest: bool,
     /// Whether it is of no use on a kernel that looks for mistakes.
     pub stock: bool,
     /// Whether it runs on such a kernel alone, which it has make mistakes.
@@ -206,6 +208,7 @@ macro_rules! scenario {
             machine: $machine,
             alone: false,
             everywhere: false,
+            oldest: false,
             stock: false,
             faults: false,
             long: false,
@@ -391,7 +394,8 @@ pub const ALL: &[Scenario] = &[
         daemon::the_steady_outlive_the_growing,
         SMALL,
         alone,
-        everywhere
+        everywhere,
+        oldest
     ),
     scenario!(
         daemon::with_the_module_the_steady_live_too,
@@ -402,7 +406,8 @@ pub const ALL: &[Scenario] = &[
     scenario!(
         daemon::with_swap_on_a_disk_the_steady_live_too,
         WITH_DISK,
-        alone
+        alone,
+        oldest
     ),
     scenario!(daemon::with_swap_in_zram_the_steady_live_too, SMALL, alone),
     minutes(
@@ -430,14 +435,16 @@ pub const ALL: &[Scenario] = &[
     scenario!(
         daemon::a_bomb_and_the_daemon_without_the_module,
         SMALL,
-        alone
+        alone,
+        oldest
     ),
     minutes(
         5,
         scenario!(
             aligning::the_kernel_kills_what_the_stopped_daemon_would_have,
             SMALL,
-            alone
+            alone,
+            oldest
         ),
     ),
     minutes(
@@ -457,14 +464,16 @@ pub const ALL: &[Scenario] = &[
     scenario!(
         daemon::pressure_makes_the_monitor_ask_and_the_daemon_relieve,
         WITH_DISK,
-        alone
+        alone,
+        oldest
     ),
     minutes(
         5,
         scenario!(
             pausing::of_two_that_thrash_one_waits_for_the_other,
             WITH_DISK,
-            alone
+            alone,
+            oldest
         ),
     ),
     minutes(
@@ -516,7 +525,8 @@ pub const ALL: &[Scenario] = &[
         scenario!(
             pausing::a_cgroup_of_its_own_is_frozen_and_reclaimed,
             WITH_DISK,
-            alone
+            alone,
+            oldest
         ),
     ),
     minutes(
@@ -573,11 +583,17 @@ pub const ALL: &[Scenario] = &[
             long
         ),
     ),
-    scenario!(daemon::two_hundred_processes_come_and_go, SMALL, alone),
+    scenario!(
+        daemon::two_hundred_processes_come_and_go,
+        SMALL,
+        alone,
+        oldest
+    ),
     scenario!(
         daemon::the_daemon_leaves_a_cgroup_to_the_kernel,
         SMALL,
-        alone
+        alone,
+        oldest
     ),
     minutes(
         4,
