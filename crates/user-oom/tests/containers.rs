@@ -81,7 +81,7 @@ impl Container {
         let json = format!(
             r#"{{"Id":"{}","Name":"/keep","State":{{"Status":"running","Pid":{pid}}},"Config":{{
                "Image":"docker.io/library/postgres:16","Env":["A=b"],
-               "Labels":{{"a.b/c":"d","user-oom.keep":"yes"}}}},"Mounts":[]}}"#,
+               "Labels":{{"a.b/c":"d","user-oom.keep":"yes","user-oom.value":"30"}}}},"Mounts":[]}}"#,
             self.id
         );
         answer("200 OK", &json)
@@ -207,12 +207,22 @@ fn kills(stage: &Stage, daemon: &mut Daemon, victim: &Process) {
     assert!(said.contains(&want), "{said}");
 }
 
+/// The rule by a label, as it stands on the page.
+fn recipe() -> &'static str {
+    let page = include_str!("../../../docs/recipes.md");
+    let (_, section) = page
+        .split_once("\n## Docker, Podman\n")
+        .expect("the page has it");
+    let (_, rule) = section.split_once("```toml\n").expect("it has a rule");
+    rule.split("```").next().expect("it has an end")
+}
+
 #[test]
 fn a_container_is_matched_by_its_label_its_image_or_its_name() {
-    for condition in [
-        r"container-label = '^user-oom\.keep=yes$'",
-        "container-image = '/postgres:'",
-        "container-name = '^keep$'",
+    for rule in [
+        recipe(),
+        "[[rule]]\nmatch = { container-image = '/postgres:' }\nvalue = 30\n",
+        "[[rule]]\nmatch = { container-name = '^keep$' }\nvalue = 30\n",
     ] {
         let stage = Stage::new();
         let Some(container) = Container::new() else {
@@ -222,8 +232,7 @@ fn a_container_is_matched_by_its_label_its_image_or_its_name() {
         let beside = container.process(&stage);
         let registered = stage.process(5);
         let engine = Engine::new(&stage, Some(container.inspected(job.pid())));
-        let rule = format!("[[rule]]\nmatch = {{ {condition} }}\nvalue = 30\n");
-        let mut daemon = engine.daemon(&stage, &rule);
+        let mut daemon = engine.daemon(&stage, rule);
         matches(&mut daemon);
         kills(&stage, &mut daemon, &registered);
         // Once, whatever is in it.
