@@ -81,7 +81,7 @@ impl Container {
         let json = format!(
             r#"{{"Id":"{}","Name":"/keep","State":{{"Status":"running","Pid":{pid}}},"Config":{{
                "Image":"docker.io/library/postgres:16","Env":["A=b"],
-               "Labels":{{"a.b/c":"d","user-oom.keep":"yes","user-oom.value":"30"}}}},"Mounts":[]}}"#,
+               "Labels":{{"a.b/c":"d","user-oom.keep":"yes"}}}},"Mounts":[]}}"#,
             self.id
         );
         answer("200 OK", &json)
@@ -207,20 +207,10 @@ fn kills(stage: &Stage, daemon: &mut Daemon, victim: &Process) {
     assert!(said.contains(&want), "{said}");
 }
 
-/// The rule by a label, as it stands on the page.
-fn recipe() -> &'static str {
-    let page = include_str!("../../../docs/recipes.md");
-    let (_, section) = page
-        .split_once("\n## Docker, Podman\n")
-        .expect("the page has it");
-    let (_, rule) = section.split_once("```toml\n").expect("it has a rule");
-    rule.split("```").next().expect("it has an end")
-}
-
 #[test]
 fn a_container_is_matched_by_its_label_its_image_or_its_name() {
     for rule in [
-        recipe(),
+        BY_LABEL,
         "[[rule]]\nmatch = { container-image = '/postgres:' }\nvalue = 30\n",
         "[[rule]]\nmatch = { container-name = '^keep$' }\nvalue = 30\n",
     ] {
