@@ -28,20 +28,22 @@ pub(crate) struct Grouping {
 /// line names. `None` otherwise: another line, another init, or a process
 /// outside all units. `transient`: [`TRANSIENT_UNITS`].
 pub(crate) fn unit_of_line(line: &[u8], transient: &Path) -> Option<Grouping> {
-    if let Some(container) = line
-        .splitn(3, |&byte| byte == b':')
-        .nth(2)
-        .and_then(container)
-    {
-        return Some(Grouping {
-            session: hashed(container),
-            login: true,
-        });
+    if let Some(container) = container_of_line(line) {
+        return Some(container);
     }
     let path = unit_path_of_line(line)?;
     Some(Grouping {
         session: hashed(path),
         login: !is_machines_own(path, transient),
+    })
+}
+
+/// The container that the line names, of whichever hierarchy it is.
+pub(crate) fn container_of_line(line: &[u8]) -> Option<Grouping> {
+    let path = line.splitn(3, |&byte| byte == b':').nth(2)?;
+    Some(Grouping {
+        session: hashed(container(path)?),
+        login: true,
     })
 }
 

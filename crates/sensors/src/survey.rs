@@ -29,8 +29,8 @@ use rustix::fs::{AtFlags, CWD, RawDir, StatxFlags, readlink, readlinkat_raw, sta
 use rustix::io::pread;
 
 use crate::cgroup::{
-    ContainerCgroup, Grouping, TRANSIENT_UNITS, hash, line_names_unit, outermost_container,
-    service_of_line, unit_of_line,
+    ContainerCgroup, Grouping, TRANSIENT_UNITS, container_of_line, hash, line_names_unit,
+    outermost_container, service_of_line, unit_of_line,
 };
 use crate::file::for_each_line;
 use crate::number::decimal;
@@ -611,9 +611,7 @@ fn identity(
             .as_ref()
             .and_then(|file| first_of_lines(file, service_of_line))
             .unwrap_or(0),
-        unit: cgroup.as_ref().and_then(|file| {
-            first_of_lines(file, |line| unit_of_line(line, Path::new(TRANSIENT_UNITS)))
-        }),
+        unit: cgroup.as_ref().and_then(grouping_of),
         alone: Grouping {
             session: SessionId(u64::from(stat.session)),
             login: stat.has_terminal(),
@@ -646,7 +644,7 @@ fn is_in_our_user_namespace(root: &Path, process: &Path) -> bool {
 /// What `of_line` makes of the first line of `cgroup` that it knows. By bytes:
 /// the procfs crate takes no path that is not UTF-8, and users name their cgroups
 /// as they like.
-fn first_of_lines<T>(cgroup: &File, of_line: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+fn first_of_lines<T>(cgroup: &File, mut of_line: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
     let mut found = None;
     for_each_line(cgroup, &mut [0; 8192], |_, line| {
         found = of_line(line);
@@ -659,9 +657,40 @@ fn first_of_lines<T>(cgroup: &File, of_line: impl Fn(&[u8]) -> Option<T>) -> Opt
     found
 }
 
+/// The container that any line names, or else the first unit: a container need not be
+/// one in each hierarchy, and where it is none it is in the unit of what started it.
+fn grouping_of(cgroup: &File) -> Option<Grouping> {
+    let mut unit = None;
+    let container = first_of_lines(cgroup, |line| {
+        let container = container_of_line(line);
+        if container.is_none() && unit.is_none() {
+            unit = unit_of_line(line, Path::new(TRANSIENT_UNITS));
+        }
+        container
+    });
+    container.or(unit)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    #[test]
+    fn the_container_of_any_hierarchy_goes_before_the_unit_of_the_first() {
+        let grouping = |lines: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(lines.as_bytes()).unwrap();
+            grouping_of(&file).unwrap()
+        };
+        let container = format!("4:memory:/docker/{}\n", "0f".repeat(32));
+        let unit = "9:name=systemd:/init.scope\n";
+        let of_both = grouping(&format!("{unit}{container}0::/init.scope\n"));
+        assert_eq!(of_both, grouping(&container));
+        assert_ne!(of_both, grouping(unit));
+        assert_eq!(grouping(&format!("{unit}0::/a.service\n")), grouping(unit));
+    }
 
     #[track_caller]
     fn check(text: &[u8], want: &str) {
