@@ -76,7 +76,16 @@ impl Run {
 }
 
 fn best(contest: &Contest, measured: &Measured) -> Best {
-    Best::of(contest, measured.available_mib + measured.swap_mib)
+    Best::of(contest, measured.available_mib + room_in_swap(contest, measured))
+}
+
+/// In MiB. What jobs hold is noise, which does not compress: in zram it takes as much
+/// memory as it leaves.
+fn room_in_swap(contest: &Contest, measured: &Measured) -> u64 {
+    match contest.swap {
+        Swap::Zram => 0,
+        Swap::None | Swap::Disk => measured.swap_mib,
+    }
 }
 
 /// The page, in the repository.
@@ -295,8 +304,8 @@ for lists of names (earlyoom `--prefer`, `--avoid`; nohang by regular expression
 - **value × unsaved hours lost**: where a job is worth more with each hour that it has not saved: of those that were killed, the
   value without the hours, times the hours. What was kept counts with those at the end.
 - **by killing**: the most that killing alone can keep: of all sets of jobs that fit into memory and swap at the end, the one of most
-  value, if each grows as its file says. No contestant knows how large a job will be. Where all stand still, jobs grow more slowly,
-  so even the bare kernel may end with more.
+  value, if each grows as its file says. Zram counts as no room: what jobs hold does not compress. No contestant knows how large a job
+  will be. Where all stand still, jobs grow more slowly, so even the bare kernel may end with more.
 - **work**: how much memory the jobs that have a value went through. What is paused or swapped out does none.
 - **innocents**: killed though they did not grow and belong to that best set.
 - **stall**: for how long all tasks waited for memory (PSI full). **start**: how long starting `/bin/true` took, in milliseconds
@@ -556,7 +565,7 @@ fn picture(table: &Table<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Run, pages};
+    use super::{Run, best, pages};
     use crate::arena::{Contest, Ended, Measured, Spread, State};
 
     const TEXT: &str = r#"
@@ -630,6 +639,21 @@ mod tests {
         assert!(page.contains("| user-oom | **9** | 0 | 100.0 |"), "{page}");
         assert!(page.contains("| 2.0 (1.0 to 5.0) |"), "{page}");
         assert!(page.contains("**Repeats of each: 3**"), "{page}");
+    }
+
+    #[test]
+    fn what_does_not_compress_finds_no_room_in_zram() {
+        let measured = Measured {
+            available_mib: 50,
+            swap_mib: 60,
+            ..run("user-oom", 1, State::Runs, 1.0).measured.unwrap()
+        };
+        let most = |swap: &str| {
+            let contest = TEXT.replace("\"none\"", swap);
+            best(&Contest::parse(&contest).unwrap(), &measured).value
+        };
+        assert_eq!(most("\"disk\""), 9);
+        assert_eq!(most("\"zram\""), 0);
     }
 
     #[test]

@@ -234,7 +234,7 @@ fn series(places: &Places, wanted: &Wanted, results: &Path) -> Result<Vec<Run>> 
     more.sort();
     more.dedup();
     let image = image::pack(places, &ready, &programs, &more)?;
-    let disk = debian::prepare(Debian::Arena, places)?;
+    let disk = debian::prepare(Debian::Arena, kernel::MAIN.disk, places)?;
     let logs = places.logs(kernel::MAIN);
     fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
     let count = left.len();

@@ -13,9 +13,6 @@ use super::kernel::run;
 use super::{Places, say};
 use crate::scenarios::Debian;
 
-/// Of the release with the main kernel.
-const SUITE: &str = "bookworm";
-
 /// What one has beside what every Debian has.
 struct Contents {
     packages: &'static str,
@@ -49,15 +46,16 @@ impl Contents {
     }
 }
 
-/// Makes the disk's image if there is none of these packages; returns its path.
-pub(super) fn prepare(debian: Debian, places: &Places) -> Result<PathBuf> {
+/// Makes the disk's image if there is none of these packages of the release; returns its
+/// path.
+pub(super) fn prepare(debian: Debian, suite: &str, places: &Places) -> Result<PathBuf> {
     let Contents {
         packages,
         disabled,
         mebibytes,
     } = Contents::of(debian);
     let name = packages.replace(',', "+");
-    let image = places.cache().join(format!("{SUITE}+{name}.ext4"));
+    let image = places.cache().join(format!("{suite}+{name}.ext4"));
     if image.exists() {
         return Ok(image);
     }
@@ -66,7 +64,7 @@ pub(super) fn prepare(debian: Debian, places: &Places) -> Result<PathBuf> {
         "unpacking Debian's packages takes root, once; run this as root"
     );
     say(format_args!(
-        "fetching Debian {SUITE} with {packages}: {mebibytes} MiB of disk, some minutes"
+        "fetching Debian {suite} with {packages}: {mebibytes} MiB of disk, some minutes"
     ))?;
     let root = places.cache().join("debian.unfinished");
     let unfinished = image.with_extension("unfinished");
@@ -78,7 +76,7 @@ pub(super) fn prepare(debian: Debian, places: &Places) -> Result<PathBuf> {
         let disable = format!("chroot \"$1\" systemctl disable --quiet {service}");
         mmdebstrap.arg(format!("--customize-hook={disable}"));
     }
-    run(mmdebstrap.arg(SUITE).arg(&root))?;
+    run(mmdebstrap.arg(suite).arg(&root))?;
     let file = File::create(&unfinished)
         .and_then(|file| file.set_len(mebibytes << 20))
         .with_context(|| format!("cannot make `{}`", unfinished.display()));

@@ -20,6 +20,8 @@ pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     /// Debian's release with that kernel.
     suite: &'static str,
+    /// The one that a machine with this kernel has on its disk: a released one.
+    pub(crate) disk: &'static str,
     /// Where it is built from the release's source package: what it has beside
     /// the least that a kernel can have, in files of `e2e/kernel`. What a later one
     /// says of an option counts.
@@ -35,6 +37,7 @@ pub(crate) const MAIN: Kernel = ALL[0];
 pub(crate) const DEBUG: Kernel = Kernel {
     name: "debug",
     suite: "trixie",
+    disk: "trixie",
     configs: &["debug.config"],
     // KASAN reports once otherwise.
     parameters: " kasan_multi_shot",
@@ -44,6 +47,7 @@ pub(crate) const DEBUG: Kernel = Kernel {
 pub(crate) const RACE: Kernel = Kernel {
     name: "race",
     suite: "trixie",
+    disk: "trixie",
     configs: &["debug.config", "race.config"],
     parameters: "",
 };
@@ -53,18 +57,21 @@ pub(crate) const ALL: [Kernel; 3] = [
     Kernel {
         name: "6.1",
         suite: "bookworm",
+        disk: "bookworm",
         configs: &[],
         parameters: "",
     },
     Kernel {
         name: "6.12",
         suite: "trixie",
+        disk: "trixie",
         configs: &[],
         parameters: "",
     },
     Kernel {
         name: "7.2",
         suite: "sid",
+        disk: "trixie",
         configs: &[],
         parameters: "",
     },

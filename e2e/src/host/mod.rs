@@ -310,7 +310,7 @@ fn run_boot(
     let logs = places.logs(kernel.kernel);
     fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
     let debian = (boot.iter().find_map(|scenario| scenario.machine.debian))
-        .map(|debian| debian::prepare(debian, places))
+        .map(|debian| debian::prepare(debian, kernel.kernel.disk, places))
         .transpose()?;
     let first = boot.first().context("there is nothing to do")?;
     let names: Vec<_> = boot.iter().map(|scenario| scenario.name).collect();
