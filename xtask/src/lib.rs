@@ -343,7 +343,7 @@ fn test(root: &Path) -> Result<()> {
 }
 
 /// How long each fuzz target runs as part of the tests.
-const FUZZ_SECONDS: u64 = 10;
+const FUZZ_SECONDS: u64 = 4;
 
 /// The crates that only compute, under Miri, where the toolchain has it.
 fn miri(root: &Path, tally: &mut Tally) -> Result<()> {
