@@ -9,6 +9,12 @@ use rustix::io::Errno;
 /// Permissions for the directory, and for what is made in it.
 const LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
 
+/// Whether `file` has one of its own, as far as can be told.
+pub(crate) fn is_on(file: &File) -> bool {
+    let asked = fgetxattr(file, LISTS[0], &mut [0; 0][..]);
+    !matches!(asked, Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS))
+}
+
 /// Removes the lists of `directory`; whether there were any.
 ///
 /// # Errors

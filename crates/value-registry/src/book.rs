@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::mem::{self, Discriminant, discriminant};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use model::{Gain, PauseWord, ProcessId, Rate, Worth};
@@ -14,6 +15,7 @@ use crate::judge::verdict;
 use crate::limits::{Holder, Users};
 use crate::occupant::{Lookup, Occupant};
 use crate::options::Options;
+use crate::own_group::OwnGroups;
 use crate::stamp::Mark;
 use crate::{Bearer, MAX_VALUE, Notice, Reason, ValueError};
 
@@ -77,6 +79,7 @@ pub(crate) struct Book {
     /// Refusals that are in the log already.
     said: HashSet<(ProcessId, Discriminant<Reason>)>,
     users: Users,
+    groups: OwnGroups,
     has_changed: bool,
     swept: u32,
 }
@@ -141,6 +144,7 @@ impl Book {
             unsettled: BTreeMap::new(),
             said: HashSet::new(),
             users: Users::default(),
+            groups: OwnGroups::of(Path::new("/etc")),
             has_changed: false,
             swept: 0,
         }
@@ -350,13 +354,14 @@ impl Book {
             self.withdraw(pid, round.now);
             return;
         }
-        let known = self.known(bearer.id);
+        let known = self.known(bearer.id).map(|entry| entry.identity);
         match verdict(
             pid,
             seen.content,
             &file,
             runner,
-            known.map(|entry| &entry.identity),
+            known.as_ref(),
+            &mut self.groups,
         ) {
             Ok(given) => self.accept(bearer, runner.age, given, seen, &file, round),
             Err(reason) => {

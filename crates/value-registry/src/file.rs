@@ -16,13 +16,15 @@ use nix::sys::stat::{Mode, futimens};
 use nix::sys::time::TimeSpec;
 
 use crate::entry::{Given, MAX_BYTES, parse_entry};
+use crate::own_group::OwnGroups;
 use crate::stamp::Mark;
-use crate::{Obstacle, Reason};
+use crate::{Obstacle, Reason, acl};
 
-/// Permission to write, for others than the owner. Where a file has an ACL, the
-/// group's bits are its mask, so no user the ACL names may write unless those
-/// bits allow it: acl(5).
-const OTHERS_WRITE: u32 = 0o022;
+/// Permission to write, for the group. Where a file has an ACL, it is the ACL's mask:
+/// no user that the ACL names may write without it: acl(5).
+const GROUP_WRITE: u32 = 0o020;
+/// And for everybody.
+const OTHERS_WRITE: u32 = 0o002;
 
 /// O_NONBLOCK: a lease that is held on a file is an error (EWOULDBLOCK), not a
 /// wait.
@@ -121,7 +123,13 @@ impl FoundFile {
             Some(reason) => Err(reason),
             None => read_entry(&file),
         };
-        Ok(SeenFile::of(&metadata, Mark::on(&file, as_root), content))
+        let mut seen = SeenFile::of(&metadata, Mark::on(&file, as_root), content);
+        if let Some(traits) = seen.as_mut().and_then(|seen| seen.traits.as_mut())
+            && traits.mode & GROUP_WRITE != 0
+        {
+            traits.has_list = acl::is_on(&file);
+        }
+        Ok(seen)
     }
 }
 
@@ -141,6 +149,9 @@ pub(crate) struct SeenFile {
 pub(crate) struct Traits {
     pub(crate) identity: FileIdentity,
     pub(crate) owner: u32,
+    pub(crate) group: u32,
+    /// Whether it has an ACL; asked only where its group may write to it.
+    pub(crate) has_list: bool,
     pub(crate) links: u64,
     pub(crate) mode: u32,
     pub(crate) modified: SystemTime,
@@ -185,6 +196,8 @@ impl Traits {
         Self {
             identity: FileIdentity::of(metadata),
             owner: metadata.uid(),
+            group: metadata.gid(),
+            has_list: false,
             links: metadata.nlink(),
             mode: metadata.mode() & 0o7777,
             modified,
@@ -194,8 +207,10 @@ impl Traits {
     }
 
     /// Whether others than the owner and root may write to it.
-    pub(crate) fn others_may_write(&self) -> bool {
+    pub(crate) fn others_may_write(&self, groups: &mut OwnGroups) -> bool {
+        let may_group = self.mode & GROUP_WRITE != 0;
         self.mode & OTHERS_WRITE != 0
+            || may_group && (self.has_list || !groups.is_own(self.group, self.owner))
     }
 
     /// How long ago it was written or touched, by the clock; `None` where it was

@@ -4,6 +4,7 @@ use crate::Reason;
 use crate::entry::Given;
 use crate::file::{FileIdentity, Traits};
 use crate::occupant::Occupant;
+use crate::own_group::OwnGroups;
 
 /// What a file gives the process that has its pid, or why it gives nothing. `known`: the file that counts for that process already.
 pub(crate) fn verdict(
@@ -12,6 +13,7 @@ pub(crate) fn verdict(
     file: &Traits,
     runner: &Occupant,
     known: Option<&FileIdentity>,
+    groups: &mut OwnGroups,
 ) -> Result<Given, Reason> {
     if let Err(reason @ (Reason::Symlink | Reason::Directory | Reason::Special)) = content {
         return Err(reason);
@@ -36,7 +38,7 @@ pub(crate) fn verdict(
     if file.links != 1 && !known.is_some_and(|known| known.is_same_file(&file.identity)) {
         return Err(Reason::HardLinked);
     }
-    if file.others_may_write() {
+    if file.others_may_write(groups) {
         let mode = file.mode;
         return Err(Reason::Writable { mode });
     }

@@ -13,7 +13,10 @@ use rustix::fs::{XattrFlags, fsetxattr, getxattr};
 use tempfile::TempDir;
 use value_registry::{Lookup, Notice, Options, Reason, Registry};
 
-use crate::town::{NOBODY, SOMEBODY, Town, exists, is_readable, is_root, refused, registered};
+use crate::town::{
+    NOBODY, SOMEBODY, Town, exists, is_readable, is_root, refused, refused_of, registered,
+    registered_of,
+};
 
 /// A directory like `/tmp`, and the registry's own place in it.
 fn public() -> (TempDir, PathBuf) {
@@ -190,7 +193,7 @@ fn access_control_lists_are_removed_at_take_over_and_what_was_made_under_them_do
 fn an_entry_that_others_may_write_to_counts_once_they_may_not() {
     let mut town = Town::new();
     let id = town.run(100);
-    for mode in [0o646, 0o664, 0o666, 0o622] {
+    for mode in [0o646, 0o666, 0o622] {
         town.write(100, "8");
         fs::set_permissions(town.path(100), fs::Permissions::from_mode(mode)).unwrap();
         let notices = town.refresh();
@@ -203,6 +206,38 @@ fn an_entry_that_others_may_write_to_counts_once_they_may_not() {
     }
     fs::set_permissions(town.path(100), fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(town.refresh(), [registered(id, 8)]);
+}
+
+/// `umask 002`, as many distributions have it.
+#[test]
+fn an_entry_that_a_users_own_group_may_write_to_counts() {
+    if !is_root("gives a file to another user") {
+        return;
+    }
+    // Of the same number on every Linux, and nobody is in its group.
+    const DAEMON: u32 = 1;
+    let mut town = Town::new();
+    let id = town.run_as(100, DAEMON);
+    let write = |town: &Town, group: u32| {
+        town.write(100, "8");
+        chown(town.path(100), Some(DAEMON), Some(group)).unwrap();
+        fs::set_permissions(town.path(100), fs::Permissions::from_mode(0o664)).unwrap();
+    };
+    write(&town, DAEMON);
+    assert_eq!(town.refresh(), [registered_of(DAEMON, id, 8)]);
+
+    let refusal = refused_of(DAEMON, id, Reason::Writable { mode: 0o664 }, false);
+    for group in [0, NOBODY] {
+        write(&town, group);
+        assert_eq!(town.refresh_until_said(), [refusal.clone()], "{group}");
+        write(&town, DAEMON);
+        assert_eq!(town.refresh_until_said(), [registered_of(DAEMON, id, 8)]);
+    }
+    // The list's mask is in the group's place.
+    if set_list(&town.path(100), ACCESS) {
+        let refusal = refused_of(DAEMON, id, Reason::Writable { mode: 0o775 }, false);
+        assert_eq!(town.refresh_until_said(), [refusal]);
+    }
 }
 
 #[test]
