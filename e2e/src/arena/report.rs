@@ -76,7 +76,10 @@ impl Run {
 }
 
 fn best(contest: &Contest, measured: &Measured) -> Best {
-    Best::of(contest, measured.available_mib + room_in_swap(contest, measured))
+    Best::of(
+        contest,
+        measured.available_mib + room_in_swap(contest, measured),
+    )
 }
 
 /// In MiB. What jobs hold is noise, which does not compress: in zram it takes as much

@@ -56,7 +56,14 @@ impl Unit {
     fn start(name: &'static str, command: &[&str]) -> Result<Self> {
         let input = format!("StandardInput=file:{OPEN}");
         let output = format!("StandardOutput=file:{}", Self(name).output());
-        let unit = ["systemd-run", "--quiet", "--unit", name];
+        // Returns once it runs: until then, nothing of it is there to be looked at.
+        let unit = [
+            "systemd-run",
+            "--quiet",
+            "--service-type=exec",
+            "--unit",
+            name,
+        ];
         let properties = ["--property", &input, "--property", &output, "--"];
         run(&[&unit[..], &properties, command].concat())?;
         Ok(Self(name))
