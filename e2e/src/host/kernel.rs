@@ -82,6 +82,7 @@ pub(crate) const ALL: [Kernel; 3] = [
 pub(crate) const OLDEST: Kernel = Kernel {
     name: "5.10",
     suite: "bullseye",
+    disk: "bullseye",
     configs: &[],
     parameters: "",
 };
