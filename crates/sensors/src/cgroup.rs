@@ -47,12 +47,6 @@ pub(crate) fn container_of_line(line: &[u8]) -> Option<Grouping> {
     })
 }
 
-/// Whether one line of the file says that the process is in the unit `name`, and
-/// in none within that; `None` where it says nothing of units.
-pub(crate) fn line_names_unit(line: &[u8], name: &[u8]) -> Option<bool> {
-    Some(innermost_unit(unit_path_of_line(line)?) == Some(name))
-}
-
 /// What tells the service from others that the line says the process is in, in one
 /// of its cgroups, and in no other unit within.
 pub(crate) fn service_of_line(line: &[u8]) -> Option<u64> {
@@ -71,7 +65,7 @@ pub(crate) fn service_of_line(line: &[u8]) -> Option<u64> {
 }
 
 /// `name`, where it is that of a unit of systemd's.
-pub(crate) fn unit_name(name: &[u8]) -> Option<&[u8]> {
+fn unit_name(name: &[u8]) -> Option<&[u8]> {
     [&b".slice"[..], b".scope", b".service"]
         .iter()
         .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
@@ -260,16 +254,6 @@ mod tests {
         assert_eq!(is("0::/system.slice/run-u6.service"), Some(false));
         assert_eq!(is("0::/system.slice"), Some(false));
         assert_eq!(is("0::/"), None);
-    }
-
-    #[test]
-    fn a_process_is_in_the_innermost_unit_of_its_path() {
-        let is_in = |line: &str, unit: &str| line_names_unit(line.as_bytes(), unit.as_bytes());
-        let line = "0::/user.slice/user@0.service/app.slice/vte-1.scope/sub";
-        assert_eq!(is_in(line, "vte-1.scope"), Some(true));
-        assert_eq!(is_in(line, "user@0.service"), Some(false));
-        assert_eq!(is_in(line, "sub"), Some(false));
-        assert_eq!(is_in("0::/docker/01", "docker"), None);
     }
 
     #[test]

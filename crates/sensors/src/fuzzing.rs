@@ -4,13 +4,14 @@
 //! its cgroup or what it maps, or sets a cgroup's limits. `cargo fuzz` sets `cfg(fuzzing)`, and nothing
 //! else does.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use model::{Memory, Name, SessionId};
 
-use crate::cgroup::{TRANSIENT_UNITS, line_names_unit, unit_of_line};
+use crate::cgroup::{TRANSIENT_UNITS, unit_of_line};
 use crate::file;
 use crate::pid_files::{ProcessStatus, Stat, Statm, signed};
 use crate::plausible::{self, CgroupFindings, CgroupTexts, V1_KEYS, V2_KEYS};
@@ -30,12 +31,12 @@ pub fn stat(text: &[u8]) -> Option<(Name, [u32; 3], [u64; 3])> {
 }
 
 /// Whether an environment forbids to pause its process, which has no pid that it
-/// may name and is in the unit of this line of a cgroup file.
+/// may name, and `watches` memory pressure or does not.
 #[must_use]
-pub fn environment(text: &[u8], cgroup: &[u8]) -> bool {
-    let is_in_unit = |name: &[u8]| line_names_unit(cgroup, name) == Some(true);
+pub fn environment(text: &[u8], watches: bool) -> bool {
     let environment = Environment::parse(text);
-    environment.forbids(|_| false, is_in_unit).is_some()
+    let forbids = environment.forbids(|_| false, || Ok::<_, Infallible>(watches));
+    forbids.is_ok_and(|why| why.is_some())
 }
 
 /// Resident pages, and of them those of files and of shared memory.

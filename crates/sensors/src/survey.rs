@@ -29,8 +29,8 @@ use rustix::fs::{AtFlags, CWD, RawDir, StatxFlags, readlink, readlinkat_raw, sta
 use rustix::io::pread;
 
 use crate::cgroup::{
-    ContainerCgroup, Grouping, TRANSIENT_UNITS, container_of_line, hash, line_names_unit,
-    outermost_container, service_of_line, unit_of_line,
+    ContainerCgroup, Grouping, TRANSIENT_UNITS, container_of_line, hash, outermost_container,
+    service_of_line, unit_of_line,
 };
 use crate::file::for_each_line;
 use crate::number::decimal;
@@ -38,7 +38,7 @@ use crate::pid_files::Stat;
 use crate::scopes::Scopes;
 use crate::share::OwnShare;
 use crate::smaps::Nameless;
-use crate::ties::{Environment, is_pty_master};
+use crate::ties::{Environment, is_pty_master, tells_of_pressure};
 
 /// No more of an environment or a command line is read,
 const ENVIRONMENT_BYTES: u64 = 256 << 10;
@@ -477,7 +477,7 @@ struct Unread;
 
 /// What in its open files and its environment forbids to pause it.
 fn forbids_pausing(process: &Process) -> Result<Option<Unpausable>, Unread> {
-    if holds_a_pty_master(process)? {
+    if any_open_file(process, |path, _| is_pty_master(path))? {
         return Ok(Some(Unpausable::PtyMaster));
     }
     let environ = process.open_relative("environ").map_err(|_| Unread)?;
@@ -492,11 +492,9 @@ fn forbids_pausing(process: &Process) -> Result<Option<Unpausable>, Unread> {
         let known_as = process.status().ok().and_then(|status| status.nspid);
         pid.is_ok_and(|pid| pid == process.pid || known_as.is_some_and(|ids| ids.contains(&pid)))
     };
-    Ok(Environment::parse(&text).forbids(has_pid, |unit| is_in_unit(process, unit)))
-}
-
-fn holds_a_pty_master(process: &Process) -> Result<bool, Unread> {
-    any_pty_master(process, |_| true)
+    Environment::parse(&text).forbids(has_pid, || {
+        any_open_file(process, |path, _| tells_of_pressure(path))
+    })
 }
 
 /// So far up it is looked for: sshd(8) has a process of its own for each session,
@@ -513,7 +511,10 @@ fn holder_of_terminal(root: &Path, stat: &Stat) -> Option<ProcessId> {
         }
         let process = Process::new_with_root(root.join(pid.to_string())).ok()?;
         let stat = self::stat(&process)?;
-        let holds = any_pty_master(&process, |fd| {
+        let holds = any_open_file(&process, |path, fd| {
+            if !is_pty_master(path) {
+                return false;
+            }
             let file = process.open_relative(format!("fdinfo/{fd}")).ok();
             let index = file.and_then(|file| {
                 first_of_lines(&file, |line| {
@@ -531,8 +532,8 @@ fn holder_of_terminal(root: &Path, stat: &Stat) -> Option<ProcessId> {
     None
 }
 
-/// Whether any of its open files is a pty master that `is_it`, by its number.
-fn any_pty_master(process: &Process, is_it: impl Fn(&str) -> bool) -> Result<bool, Unread> {
+/// Whether any of its open files `is_it`, by its path and its number.
+fn any_open_file(process: &Process, is_it: impl Fn(&[u8], &str) -> bool) -> Result<bool, Unread> {
     let directory = process.open_relative("fd").map_err(|_| Unread)?;
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut links = RawDir::new(&directory, &mut buffer);
@@ -546,20 +547,12 @@ fn any_pty_master(process: &Process, is_it: impl Fn(&str) -> bool) -> Result<boo
         let mut path = [MaybeUninit::uninit(); 4096];
         // One that was closed meanwhile is none; `.` and `..` are no links.
         if let Ok((path, _)) = readlinkat_raw(&directory, link.file_name(), &mut path)
-            && is_pty_master(path)
-            && is_it(&link.file_name().to_string_lossy())
+            && is_it(path, &link.file_name().to_string_lossy())
         {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// Where that is not known, it is taken to be.
-fn is_in_unit(process: &Process, name: &[u8]) -> bool {
-    let cgroup = process.open_relative("cgroup").ok();
-    let found = cgroup.and_then(|file| first_of_lines(&file, |line| line_names_unit(line, name)));
-    found.unwrap_or(true)
 }
 
 /// Empty where it cannot be read.

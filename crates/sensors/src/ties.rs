@@ -3,8 +3,6 @@
 
 use model::Unpausable;
 
-use crate::cgroup::unit_name;
-
 /// What an environment tells that matters here: environ(7), of
 /// `/proc/<pid>/environ`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,26 +33,25 @@ impl<'a> Environment<'a> {
     }
 
     /// Why its process may not be paused. `has_pid`: whether the process has
-    /// this pid, as itself sees it. `is_in_unit`: whether it is in the systemd
-    /// unit of this name.
-    pub(crate) fn forbids(
+    /// this pid, as itself sees it. `watches`: whether it has a file of the kernel's
+    /// open that tells of memory pressure.
+    pub(crate) fn forbids<E>(
         &self,
         has_pid: impl FnOnce(u32) -> bool,
-        is_in_unit: impl FnOnce(&[u8]) -> bool,
-    ) -> Option<Unpausable> {
-        // What a service starts inherits the variable: a terminal's shells and
-        // all their jobs. It names the service's own cgroup, so it is meant for
-        // those in that.
-        let is_meant = |watch: &[u8]| match watched_unit(watch) {
-            Some(unit) => is_in_unit(unit),
-            None => !watch.is_empty() && watch != b"/dev/null",
+        watches: impl FnOnce() -> Result<bool, E>,
+    ) -> Result<Option<Unpausable>, E> {
+        // Systemd tells every service where it could watch, and what a service starts
+        // inherits that: a terminal's shells and all their jobs. Few do.
+        let is_watching = match self.pressure_watch {
+            None | Some(b"" | b"/dev/null") => false,
+            Some(path) => !tells_of_pressure(path) || watches()?,
         };
         // A watchdog's variables are the main process's alone: sd_watchdog_enabled(3).
         let is_watched = |pid: &[u8]| {
             let pid = str::from_utf8(pid).ok().and_then(|pid| pid.parse().ok());
             pid.is_none_or(has_pid)
         };
-        if self.pressure_watch.is_some_and(is_meant) {
+        let forbids = if is_watching {
             Some(Unpausable::PressureWatch)
         } else if self.watchdog_usec.is_some_and(|usec| !is_zero(usec))
             && self.watchdog_pid.is_none_or(is_watched)
@@ -62,7 +59,8 @@ impl<'a> Environment<'a> {
             Some(Unpausable::Watchdog)
         } else {
             None
-        }
+        };
+        Ok(forbids)
     }
 }
 
@@ -71,11 +69,11 @@ fn is_zero(number: &[u8]) -> bool {
     number.iter().all(|digit| *digit == b'0')
 }
 
-/// The unit whose `memory.pressure` is to be watched, where it is one's.
-fn watched_unit(watch: &[u8]) -> Option<&[u8]> {
-    let cgroup = watch.strip_suffix(b"/memory.pressure")?;
-    let last = cgroup.rsplit(|byte| *byte == b'/').next()?;
-    unit_name(last)
+/// Whether this is the kernel's file of memory pressure, of a cgroup or of the machine,
+/// wherever its file system is mounted. (Anything else is a service manager's own:
+/// whether a socket is used cannot be seen.)
+pub(crate) fn tells_of_pressure(path: &[u8]) -> bool {
+    path.ends_with(b"/memory.pressure") || path.ends_with(b"/pressure/memory")
 }
 
 /// Whether the link of an open file is that of a pty master: `/dev/ptmx`, or
@@ -88,12 +86,17 @@ pub(crate) fn is_pty_master(link: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Of process 31 in the unit `train.service`.
+    /// Of process 31, which has no file of memory pressure open, or has one.
+    #[track_caller]
+    fn check_where(watches: bool, text: &str, want: Option<Unpausable>) {
+        let environment = Environment::parse(text.as_bytes());
+        let found = environment.forbids(|pid| pid == 31, || Ok::<_, ()>(watches));
+        assert_eq!(found, Ok(want), "{text:?}");
+    }
+
     #[track_caller]
     fn check(text: &str, want: Option<Unpausable>) {
-        let environment = Environment::parse(text.as_bytes());
-        let found = environment.forbids(|pid| pid == 31, |unit| unit == b"train.service");
-        assert_eq!(found, want, "{text:?}");
+        check_where(false, text, want);
     }
 
     #[test]
@@ -111,7 +114,6 @@ mod tests {
     fn what_watches_memory_pressure_is_told_where() {
         let watches = Some(Unpausable::PressureWatch);
         check("A=b\0MEMORY_PRESSURE_WATCH=/run/pressure\0", watches);
-        check("MEMORY_PRESSURE_WATCH=/proc/pressure/memory", watches);
         check("MEMORY_PRESSURE_WATCH=/dev/null\0", None);
         check("MEMORY_PRESSURE_WATCH=\0", None);
         check(
@@ -121,13 +123,20 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_inherited_from_another_unit_is_not_its_own() {
-        let cgroup = |name: &str| format!("MEMORY_PRESSURE_WATCH=/cg/a.slice/{name}\0");
+    fn what_is_told_where_to_watch_and_does_not_may_be_paused() {
         let watches = Some(Unpausable::PressureWatch);
-        check(&cgroup("train.service/memory.pressure"), watches);
-        check(&cgroup("terminal.service/memory.pressure"), None);
-        // Of a cgroup that is no unit nothing more is known.
-        check(&cgroup("terminal.service/sub/memory.pressure"), watches);
+        for path in [
+            "/cg/a.slice/train.service/memory.pressure",
+            "/proc/pressure/memory",
+        ] {
+            let told = format!("MEMORY_PRESSURE_WATCH={path}\0");
+            check(&told, None);
+            check_where(true, &told, watches);
+        }
+        check_where(true, "MEMORY_PRESSURE_WATCH=/dev/null\0", None);
+        check_where(true, "", None);
+        let unread = Environment::parse(b"MEMORY_PRESSURE_WATCH=/proc/pressure/memory\0");
+        assert_eq!(unread.forbids(|_| false, || Err(())), Err(()));
     }
 
     #[test]

@@ -752,6 +752,24 @@ mod tests {
         check_pausing(told("/run/pressure").env("A", "a".repeat(100_000)), watches);
     }
 
+    /// As systemd tells every service from version 254 on.
+    #[test]
+    fn what_is_told_where_to_watch_may_be_paused_unless_it_watches() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("memory.pressure");
+        std::fs::write(&path, "").unwrap();
+        let told = |script: &str| {
+            let mut command = untold("sh");
+            command.env("MEMORY_PRESSURE_WATCH", &path);
+            command.args(["-c", script]);
+            command
+        };
+        check_pausing(&mut told("exec cat"), Pausing::Allowed);
+        let watches = Pausing::Forbidden(Unpausable::PressureWatch);
+        let script = "exec 9< \"$MEMORY_PRESSURE_WATCH\" && exec cat";
+        check_pausing(&mut told(script), watches);
+    }
+
     #[test]
     fn what_a_watchdog_watches_may_not_be_paused_and_its_children_may() {
         let watchdog = Pausing::Forbidden(Unpausable::Watchdog);

@@ -100,7 +100,9 @@ fn users(passwd: &[u8], group: &[u8]) -> Option<HashMap<u32, u32>> {
             continue;
         };
         let user = first.get(&gid).copied().flatten();
-        let names = members.iter().flat_map(|names| names.split(|byte| *byte == b','));
+        let names = members
+            .iter()
+            .flat_map(|names| names.split(|byte| *byte == b','));
         let mut others = names
             .filter(|name| !name.trim_ascii().is_empty())
             .map(|name| by_name.get(name.trim_ascii()).copied());
