@@ -91,18 +91,21 @@ fn is_machines_own(path: &[u8], transient: &Path) -> bool {
         !unit.ends_with(b".scope") || unit.starts_with(b"machine-") || holds(b"conmon-")
     };
     match names.next() {
-        Some(b"init.scope") => true,
         Some(b"system.slice" | b"machine.slice") => innermost_unit(path).is_none_or(is_kept),
         _ => false,
     }
 }
+
+/// The init's own. Where something else than systemd started all that runs, it is in
+/// there, too: no unit, or one rule could have all of it killed together.
+const INIT: &[u8] = b"/init.scope";
 
 /// The path that a line of the file names, where that holds a unit.
 fn unit_path_of_line(line: &[u8]) -> Option<&[u8]> {
     let mut parts = line.splitn(3, |&byte| byte == b':');
     let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
     let is_systemds = (number == b"0" && controllers.is_empty()) || controllers == b"name=systemd";
-    if !is_systemds {
+    if !is_systemds || path == INIT {
         return None;
     }
     let mut names = path.split(|&byte| byte == b'/');
@@ -226,7 +229,8 @@ mod tests {
             "0::/system.slice/system-getty.slice/getty@tty1.service",
             Some(false),
         );
-        check("0::/init.scope", Some(false));
+        check("0::/init.scope", None);
+        check("1:name=systemd:/init.scope", None);
     }
 
     #[test]

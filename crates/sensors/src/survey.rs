@@ -678,8 +678,8 @@ mod tests {
             grouping_of(&file).unwrap()
         };
         let container = format!("4:memory:/docker/{}\n", "0f".repeat(32));
-        let unit = "9:name=systemd:/init.scope\n";
-        let of_both = grouping(&format!("{unit}{container}0::/init.scope\n"));
+        let unit = "9:name=systemd:/system.slice/ssh.service\n";
+        let of_both = grouping(&format!("{unit}{container}0::/system.slice/ssh.service\n"));
         assert_eq!(of_both, grouping(&container));
         assert_ne!(of_both, grouping(unit));
         assert_eq!(grouping(&format!("{unit}0::/a.service\n")), grouping(unit));
