@@ -229,7 +229,11 @@ fn an_entry_that_a_users_own_group_may_write_to_counts() {
     let refusal = refused_of(DAEMON, id, Reason::Writable { mode: 0o664 }, false);
     for group in [0, NOBODY] {
         write(&town, group);
-        assert_eq!(town.refresh_until_said(), std::slice::from_ref(&refusal), "{group}");
+        assert_eq!(
+            town.refresh_until_said(),
+            std::slice::from_ref(&refusal),
+            "{group}"
+        );
         write(&town, DAEMON);
         assert_eq!(town.refresh_until_said(), [registered_of(DAEMON, id, 8)]);
     }
