@@ -23,7 +23,7 @@ use crate::{Obstacle, Reason, acl};
 /// Permission to write, for the group. Where a file has an ACL, it is the ACL's mask:
 /// no user that the ACL names may write without it: acl(5).
 const GROUP_WRITE: u32 = 0o020;
-/// And for everybody.
+/// And for all.
 const OTHERS_WRITE: u32 = 0o002;
 
 /// O_NONBLOCK: a lease that is held on a file is an error (EWOULDBLOCK), not a

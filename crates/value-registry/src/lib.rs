@@ -48,7 +48,7 @@
 //!
 //! All users may write to the directory, so everything in it is checked through
 //! a descriptor before it is trusted: only a small regular file with one name,
-//! which only its owner may write to (or a group with nobody else in it), is accepted. A daemon that runs as root
+//! which only its owner may write to (or a group without another user), is accepted. A daemon that runs as root
 //! owns the directory (mode 1777, like `/tmp`) and removes what it refuses,
 //! because in a sticky directory that would keep the process's owner from
 //! registering. Any other daemon removes only its own user's entries, and

@@ -2,7 +2,7 @@
 //! source (NSS) may ask a server, and wait for it.
 //!
 //! Many distributions give each user such a group and a umask of 002, so what they
-//! write may be written to by a group in which there is nobody else.
+//! write may be written to by a group without another user.
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::fs::File;
@@ -36,7 +36,7 @@ impl OwnGroups {
         }
     }
 
-    /// Whether there is nobody in group `gid` but `uid`, who is not root. Root's group
+    /// Whether `uid`, who is not root, is the only user in group `gid`. Root's group
     /// has others in it by custom, whether or not a file says so.
     pub(crate) fn is_own(&mut self, gid: u32, uid: u32) -> bool {
         if uid == 0 {
