@@ -106,6 +106,9 @@ fn components(root: &Path) -> Result<()> {
     Chore::new("sh", ["-c", &script]).run("lists of components", root)
 }
 
+/// For a kernel of which the machine has the headers, whichever runs.
+const FOR_THE_MODULE: &str = "--include=dkms,gcc,make,kmod,linux-headers-cloud-amd64";
+
 /// In a Debian that is made for it.
 fn try_in(root: &Path, suite: &str) -> Result<()> {
     tools::provide(root, FOR_MACHINES)?;
@@ -120,6 +123,7 @@ fn try_in(root: &Path, suite: &str) -> Result<()> {
     let made = [
         "--variant=minbase",
         "--quiet",
+        FOR_THE_MODULE,
         &copy,
         run,
         suite,
