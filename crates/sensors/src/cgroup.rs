@@ -24,13 +24,10 @@ pub(crate) struct Grouping {
 
 /// The unit that one line of the file names: the line of the hierarchy that
 /// systemd runs (`0::` on cgroup v2, `name=systemd` on v1), if the path holds
-/// a unit of its (`.slice`, `.scope`, `.service`); or the container that any
-/// line names. `None` otherwise: another line, another init, or a process
-/// outside all units. `transient`: [`TRANSIENT_UNITS`].
+/// a unit of its (`.slice`, `.scope`, `.service`). `None` otherwise: another line,
+/// another init, or a process outside all units. What [`container_of_line`] knows
+/// is asked first. `transient`: [`TRANSIENT_UNITS`].
 pub(crate) fn unit_of_line(line: &[u8], transient: &Path) -> Option<Grouping> {
-    if let Some(container) = container_of_line(line) {
-        return Some(container);
-    }
     let path = unit_path_of_line(line)?;
     Some(Grouping {
         session: hashed(path),
@@ -214,7 +211,8 @@ mod tests {
 
     /// Where all units are installed.
     fn unit_of(line: &str) -> Option<Grouping> {
-        unit_of_line(line.as_bytes(), Path::new("/nonexistent"))
+        let line = line.as_bytes();
+        container_of_line(line).or_else(|| unit_of_line(line, Path::new("/nonexistent")))
     }
 
     #[test]

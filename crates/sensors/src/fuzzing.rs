@@ -11,7 +11,7 @@ use std::path::Path;
 
 use model::{Memory, Name, SessionId};
 
-use crate::cgroup::{TRANSIENT_UNITS, unit_of_line};
+use crate::cgroup::{TRANSIENT_UNITS, container_of_line, unit_of_line};
 use crate::file;
 use crate::pid_files::{ProcessStatus, Stat, Statm, signed};
 use crate::plausible::{self, CgroupFindings, CgroupTexts, V1_KEYS, V2_KEYS};
@@ -70,7 +70,9 @@ pub fn score(text: &[u8]) -> Option<i16> {
 /// The session that a line of `cgroup` names, and whether a user logged in to it.
 #[must_use]
 pub fn unit(line: &[u8]) -> Option<(SessionId, bool)> {
-    unit_of_line(line, Path::new(TRANSIENT_UNITS)).map(|unit| (unit.session, unit.login))
+    container_of_line(line)
+        .or_else(|| unit_of_line(line, Path::new(TRANSIENT_UNITS)))
+        .map(|unit| (unit.session, unit.login))
 }
 
 /// What of `machine` is left to a cgroup with these files: the limit, the one that

@@ -14,6 +14,7 @@
 //!
 //! [`ProcessTable`]: crate::ProcessTable
 
+use std::ffi::CStr;
 use std::fmt::{self, Write};
 use std::fs::File;
 use std::io::Read as _;
@@ -515,6 +516,7 @@ fn holder_of_terminal(root: &Path, stat: &Stat) -> Option<ProcessId> {
             if !is_pty_master(path) {
                 return false;
             }
+            let fd = fd.to_string_lossy();
             let file = process.open_relative(format!("fdinfo/{fd}")).ok();
             let index = file.and_then(|file| {
                 first_of_lines(&file, |line| {
@@ -533,7 +535,7 @@ fn holder_of_terminal(root: &Path, stat: &Stat) -> Option<ProcessId> {
 }
 
 /// Whether any of its open files `is_it`, by its path and its number.
-fn any_open_file(process: &Process, is_it: impl Fn(&[u8], &str) -> bool) -> Result<bool, Unread> {
+fn any_open_file(process: &Process, is_it: impl Fn(&[u8], &CStr) -> bool) -> Result<bool, Unread> {
     let directory = process.open_relative("fd").map_err(|_| Unread)?;
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut links = RawDir::new(&directory, &mut buffer);
@@ -547,7 +549,7 @@ fn any_open_file(process: &Process, is_it: impl Fn(&[u8], &str) -> bool) -> Resu
         let mut path = [MaybeUninit::uninit(); 4096];
         // One that was closed meanwhile is none; `.` and `..` are no links.
         if let Ok((path, _)) = readlinkat_raw(&directory, link.file_name(), &mut path)
-            && is_it(path, &link.file_name().to_string_lossy())
+            && is_it(path, link.file_name())
         {
             return Ok(true);
         }
