@@ -11,8 +11,7 @@ const LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"]
 
 /// Whether `file` has one of its own, as far as can be told.
 pub(crate) fn is_on(file: &File) -> bool {
-    let asked = fgetxattr(file, LISTS[0], &mut [0; 0][..]);
-    !matches!(asked, Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS))
+    has(file, LISTS[0]).unwrap_or(true)
 }
 
 /// Removes the lists of `directory`; whether there were any.
@@ -25,14 +24,18 @@ pub(crate) fn remove(directory: &File) -> Result<bool, Errno> {
     let mut removed = false;
     for list in LISTS {
         // Asked first: removing one that is not there is no error.
-        match fgetxattr(directory, list, &mut [0; 0][..]) {
-            Ok(_) => {
-                fremovexattr(directory, list)?;
-                removed = true;
-            }
-            Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => {}
-            Err(err) => return Err(err),
+        if has(directory, list)? {
+            fremovexattr(directory, list)?;
+            removed = true;
         }
     }
     Ok(removed)
+}
+
+fn has(file: &File, list: &str) -> Result<bool, Errno> {
+    match fgetxattr(file, list, &mut [0; 0][..]) {
+        Ok(_) => Ok(true),
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => Ok(false),
+        Err(err) => Err(err),
+    }
 }

@@ -47,12 +47,12 @@
 //! process with the same pid.
 //!
 //! All users may write to the directory, so everything in it is checked through
-//! a descriptor before it is trusted: only a small regular file with one name,
-//! which only its owner may write to (or a group without another user), is accepted. A daemon that runs as root
-//! owns the directory (mode 1777, like `/tmp`) and removes what it refuses,
-//! because in a sticky directory that would keep the process's owner from
-//! registering. Any other daemon removes only its own user's entries, and
-//! refuses a directory in which others could swap them.
+//! a descriptor before it is trusted: only a small regular file with one name is
+//! accepted, which only its owner may write to, or a group without another user.
+//! A daemon that runs as root owns the directory (mode 1777, like `/tmp`) and
+//! removes what it refuses, because in a sticky directory that would keep the
+//! process's owner from registering. Any other daemon removes only its own user's
+//! entries, and refuses a directory in which others could swap them.
 //!
 //! The calling loop does not wait for any user: nothing is opened that can block
 //! (a FIFO, a leased file, another file system), each call does a bounded amount

@@ -155,7 +155,7 @@ mod tests {
                          fay:x:1005:also-fay,fay\n\
                          gus:x:1006:\n\
                          again:x:1006:stranger\n\
-                         nobody:x:2000:\n";
+                         empty:x:2000:\n";
 
     #[test]
     fn a_group_is_ones_own_where_nobody_else_is_in_it() {

@@ -214,7 +214,7 @@ fn an_entry_that_a_users_own_group_may_write_to_counts() {
     if !is_root("gives a file to another user") {
         return;
     }
-    // Of the same number on every Linux, and nobody is in its group.
+    // Of the same number on every Linux, and no other user is in its group.
     const DAEMON: u32 = 1;
     let mut town = Town::new();
     let id = town.run_as(100, DAEMON);
