@@ -291,28 +291,28 @@ processors, emulated, Debian 12 on a virtual disk). Its init starts the contesta
 
 ```
 cargo xtask arena --field                   all that has not been run yet
-cargo xtask arena --field --repeats 5       five of each; goes on where it was interrupted
-cargo xtask arena --field --report          makes this page of the results
+cargo xtask arena --field --repeats 5       five of each; continues where it was interrupted
+cargo xtask arena --field --report          makes this page from the results
 cargo xtask arena --field --help            more
 ```
 
-A contest is a file of `e2e/arena`. Another contestant is an entry of `e2e/src/arena/contestants.rs`, and if Debian has it, a
-package in `e2e/src/host/debian.rs`.
+A contest is a file in `e2e/arena`. To add a contestant, add an entry to `e2e/src/arena/contestants.rs` and, if Debian has it, a
+package to `e2e/src/host/debian.rs`.
 
-The values of the jobs are what their user says they are worth, and user-oom alone is told them: the others have no such input, but
-for lists of names (earlyoom `--prefer`, `--avoid`; nohang by regular expressions), which are not set. None is told anything else.
+The values of the jobs are what their user says they are worth, and only user-oom is told them: the others have no such input except
+lists of names (earlyoom `--prefer`, `--avoid`; nohang's regular expressions), which are not set. None is told anything else.
 
-- **kept**: the value of all jobs that were not killed. **paused**: how much of that stands still at the end. A job that is paused
-  does not grow, so more can be kept than by killing.
-- **value × unsaved hours lost**: where a job is worth more with each hour that it has not saved: of those that were killed, the
-  value without the hours, times the hours. What was kept counts with those at the end.
-- **by killing**: the most that killing alone can keep: of all sets of jobs that fit into memory and swap at the end, the one of most
-  value, if each grows as its file says. Zram counts as no room: what jobs hold does not compress. No contestant knows how large a job
-  will be. Where all stand still, jobs grow more slowly, so even the bare kernel may end with more.
-- **work**: how much memory the jobs that have a value went through. What is paused or swapped out does none.
-- **innocents**: killed though they did not grow and belong to that best set.
-- **stall**: for how long all tasks waited for memory (PSI full). **start**: how long starting `/bin/true` took, in milliseconds
-  (median, 99th percentile, most). **late**: by how much a timer of the highest priority was late at most.
+- **kept**: the value of all jobs that were not killed. **paused**: how much of that is paused at the end. A paused job does not grow,
+  so more can be kept than by killing.
+- **value × unsaved hours lost**: if jobs are worth more with each hour of unsaved work: for those that were killed, the value without
+  the hours, times the hours. **kept** includes the hours at the end.
+- **by killing**: the most that killing alone can keep: the most valuable set of jobs that fits into memory and swap at the end, if each
+  grows as its file says. Zram adds no room: what jobs hold does not compress. No contestant knows how large a job will become. While
+  everything stalls, jobs grow more slowly, so even the bare kernel may end with more.
+- **work**: how much memory the jobs with a value went through. What is paused or swapped out does no work.
+- **innocents**: jobs that were killed although they did not grow and belong to that best set.
+- **stall**: how long all tasks waited for memory (PSI full). **start**: how long starting `/bin/true` took, in milliseconds (median,
+  99th percentile, maximum). **late**: the most by which a timer of the highest priority was late.
 - **lowest**: the least MemAvailable. **CPU**, **RSS**, **wake-ups**: of the contestant.
 
 ";
@@ -352,9 +352,9 @@ fn runs(text: &mut String, tables: &[Table<'_>], results: &[Run]) -> fmt::Result
     let stale = results.len() - mute - counts(tables).sum::<usize>();
     writeln!(
         text,
-        "**Repeats of each: {}**; runs: {}. Besides, {mute} machines said nothing, and {stale} runs were of contests that \
-         were changed since. During a run, others kept {:.1} of the host's two processors busy (median; {:.1} to {:.1}): \
-         times of seconds mean something, those of milliseconds little.\n",
+        "**Repeats of each: {}**; runs: {}. In addition, {mute} machines reported nothing, and {stale} runs were of contests \
+         that have changed since. During a run, other work kept {:.1} of the host's two processors busy (median; {:.1} to \
+         {:.1}): times in seconds mean something, those in milliseconds little.\n",
         repeats(tables),
         counts(tables).sum::<usize>(),
         other(others.len() / 2),
@@ -432,8 +432,8 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
     }
     writeln!(
         text,
-        "\nTheirs to ours. Value by any difference; stalls by more than half a second, work by more than 10 GiB, starts by more than half a second, processor time by more than 2 s. Why \
-         stands with each contest.\n"
+        "\nTheirs to ours. Any difference in value counts; stalls and starts count if they differ by more than half a \
+         second, work by more than 10 GiB, processor time by more than 2 s. The section of each contest says why.\n"
     )
 }
 

@@ -26,16 +26,16 @@ Runs contestants in contests (e2e/arena/*.toml), each in a machine of its own.
 Usage: e2e arena [--contest NAME]… [--contestant NAME]… [--repeats N] [--runs N]
                  [--quick | --report | --list]
 
-  --contest NAME     this one alone; may be given several times
-  --contestant NAME  likewise
-  --repeats N        how often each (1 unless said otherwise)
-  --runs N           stop after so many runs; the same command goes on later
-  --quick            four contests with user-oom, earlyoom and nohang, once, anew, 33
-                     seconds each at most, with results beside the consoles, within 8
-                     minutes; fails if user-oom keeps less value than one of the
-                     others or the kernel kills, twice in the same contest
-  --report           run nothing; make docs/arena.md and its pictures of the results
-  --list             say what there is
+  --contest NAME     only this contest; may be given several times
+  --contestant NAME  only this contestant; likewise
+  --repeats N        how many runs of each (default: 1)
+  --runs N           stop after N runs; the same command continues later
+  --quick            run four contests afresh with user-oom, earlyoom and nohang, once
+                     each, 33 seconds at most; 8 minutes in all, results beside the
+                     consoles; fails if, twice in the same contest, user-oom keeps
+                     less value than one of the others or the kernel kills
+  --report           run nothing; make docs/arena.md and its pictures from the results
+  --list             list contests and contestants
 
 Results: docs/arena.jsonl, a line for each run. What has a line is not run again.
 Consoles of the guests: e2e/target/logs.";
