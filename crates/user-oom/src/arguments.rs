@@ -37,9 +37,9 @@ const SLIP_BYTES: u64 = 1 << 20;
 ///
 /// A file named after its pid gives a process a value:
 /// `echo 8 > /tmp/user_processes/$$`. Unregistered processes that belong together
-/// (a service, or a login and all that came of it) share a value of 1. Each
-/// argument is also a key of the configuration file; a number may have its unit
-/// behind it: `10 %`, `2 GiB`, `500 ms`.
+/// (a service, or a login and all that it started) share a value of 1. Each
+/// argument is also a key of the configuration file; a number may be followed by
+/// a unit: `10 %`, `2 GiB`, `500 ms`.
 #[derive(Debug, Parser)]
 #[command(
     name = "user-oom",
@@ -49,8 +49,8 @@ const SLIP_BYTES: u64 = 1 << 20;
     args_override_self = true,
     after_help = "Exit status: 0 after SIGINT, SIGTERM, ^\\, ^Z or the end of its terminal, and after
 -h and -v; 1 if it cannot guard, with the reason on standard error; 2 for an
-invalid argument or configuration. --check-config: 0 if it could start so, else
-1. SIGHUP without a terminal: read the configuration again."
+invalid argument or configuration. --check-config: 0 if it could start with
+it, else 1. SIGHUP without a terminal: read the configuration again."
 )]
 pub(crate) struct Arguments {
     /// Send SIGTERM at or below PERCENT of memory available, SIGKILL at or
@@ -119,7 +119,7 @@ pub(crate) struct Arguments {
     horizon: Seconds,
 
     /// Also act once all tasks have stalled on memory (PSI full) for this share
-    /// of each of three seconds in a row
+    /// of each second, three seconds in a row
     #[arg(
         long,
         value_name = "PERCENT|off",
@@ -180,7 +180,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "REGEX")]
     ignore: Option<Pattern>,
 
-    /// Never kill a process of root
+    /// Never kill root's processes
     #[arg(long)]
     ignore_root_user: bool,
 
@@ -222,8 +222,8 @@ pub(crate) struct Arguments {
     #[arg(short = 'd', long = "debug")]
     pub(crate) debug: bool,
 
-    /// The highest value that an entry of an ordinary user can give; one of root
-    /// can give 1000000
+    /// The highest value that an ordinary user's entry can give; root's can
+    /// give 1000000
     #[arg(
         long,
         value_name = "N",
@@ -233,8 +233,8 @@ pub(crate) struct Arguments {
     )]
     pub(crate) user_value_cap: u32,
 
-    /// Have the entries of each ordinary user share N points, by what they say,
-    /// instead of counting each for itself; root's count in full
+    /// Let the entries of each ordinary user share N points, in proportion to
+    /// what they say, instead of counting each in full; root's count in full
     #[arg(
         long,
         value_name = "N",
@@ -248,13 +248,14 @@ pub(crate) struct Arguments {
     pub(crate) registry: PathBuf,
 
     /// Guard this cgroup instead of the machine: a path such as
-    /// /user.slice/user-1000.slice. Thresholds are of its memory limit, and only
-    /// what is in it is killed. `/` or `machine`: the machine [default: the
-    /// machine; in a container with a memory limit, the container]
+    /// /user.slice/user-1000.slice. Thresholds are relative to its memory
+    /// limit, and only what is in it is killed. `/` or `machine`: the machine
+    /// [default: the machine; in a container with a memory limit, the
+    /// container]
     #[arg(long, value_name = "PATH", action = ArgAction::Append)]
     cgroup: Vec<PathBuf>,
 
-    /// Where memory is read
+    /// Where to read memory
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t = Source::Auto)]
     pub(crate) source: Source,
 
@@ -271,9 +272,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 
-    /// Ask the container runtime that listens here, which has to be root's, what
-    /// rules say of containers; asked only if there are such rules [default:
-    /// /run/docker.sock and /run/podman/podman.sock]
+    /// Ask the container runtime that listens here, which must be root's, about
+    /// containers that rules match; asked only if there are such rules
+    /// [default: /run/docker.sock and /run/podman/podman.sock]
     #[arg(long, value_name = "PATH")]
     pub(crate) container_socket: Option<PathBuf>,
 
@@ -282,8 +283,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR|off")]
     journal: Option<Journal>,
 
-    /// How large the journal may become: a number of KiB, or one with a suffix K,
-    /// M or G; at least 1M
+    /// How large the journal may become, in KiB or with a suffix K, M or G; at
+    /// least 1M
     #[arg(
         long,
         value_name = "SIZE",
@@ -292,13 +293,14 @@ pub(crate) struct Arguments {
     )]
     pub(crate) journal_size: u64,
 
-    /// Write metrics for Prometheus to this file every 15 s, for node_exporter's
-    /// textfile collector: its name has to end with `.prom`
+    /// Write metrics for Prometheus to this file every 15 s, for
+    /// node_exporter's textfile collector: its name must end with `.prom`
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics_file: Option<PathBuf>,
 
-    /// Tell decisions and signals to systemd's journal too, which listens at this
-    /// socket [default: /run/systemd/journal/socket as root, without --meminfo]
+    /// Send decisions and signals to systemd's journal too, which listens at
+    /// this socket [default: /run/systemd/journal/socket as root, without
+    /// --meminfo]
     #[arg(long, value_name = "PATH|off")]
     journald: Option<Journal>,
 
@@ -315,22 +317,25 @@ pub(crate) struct Arguments {
     #[arg(long, help_heading = CONFIGURATION)]
     pub(crate) print_config: bool,
 
-    /// Start even if the configuration would have processes killed at once
+    /// Start even if the configuration would cause processes to be killed at
+    /// once
     #[arg(long, help_heading = CONFIGURATION)]
     pub(crate) force: bool,
 
-    /// Decide once more about what a journal has, a file of it or the directory,
-    /// and print it; exit status 1 where a decision is not what was recorded
+    /// Decide again about the events in a journal (one of its files, or the
+    /// directory) and print the decisions; exit status 1 if one is not what was
+    /// recorded
     #[arg(long, value_name = "PATH", help_heading = JOURNAL)]
     pub(crate) replay: Option<PathBuf>,
 
-    /// Tell what this configuration would have had done with what a journal has, a
-    /// file of it or the directory, up to where it parts from the record
+    /// Show what this configuration would have done about the events in a
+    /// journal (one of its files, or the directory), up to where that departs
+    /// from the record
     #[arg(long, value_name = "PATH", help_heading = JOURNAL, conflicts_with = "replay")]
     pub(crate) simulate: Option<PathBuf>,
 
-    /// With --simulate, give a process another value than it had, `740=9`; can be
-    /// repeated
+    /// With --simulate, give a process another value than it had: `740=9`; can
+    /// be repeated
     #[arg(
         long,
         value_name = "PID=N",

@@ -385,9 +385,9 @@ pub(crate) fn print() -> String {
 # same name takes precedence over a drop-in, and that over this file.
 #
 # A line that begins with `#` and a key has the default. `user-oom --check-config`
-# shows what is in force, and where it comes from. SIGHUP has a daemon without a
-# terminal read it again: rules and most keys count from then on, and a mistake
-# changes nothing.
+# shows what is in force, and where it comes from. On SIGHUP, a daemon without a
+# terminal reads it again: rules and most keys take effect at once, and a
+# mistake changes nothing.
 ",
         config::DEFAULT_PATH
     );
@@ -438,19 +438,19 @@ pub(crate) fn print() -> String {
 
 /// What [`print`] says of rules.
 const RULES: &str = r#"
-# Rules say what processes are that have no entry in the registry. The first
-# whose `match` fits counts; all that it names must fit.
+# Rules describe processes that have no entry in the registry. The first that
+# matches counts; every condition in its `match` must hold.
 # - name, cmdline, env, parent, ancestor: a regular expression; env is looked for
 #   in each `NAME=value`, parent and ancestor in names
 # - exe, cgroup: a pattern for the whole path; `*` stops at `/`, `**` does not
 # - container-name, container-image, container-label: a regular expression; the
 #   last is looked for in each `KEY=VALUE`. Root's container runtimes are asked
-# - user: a name, a number, or `@group` for who is in that group; group: the
+# - user: a name, a number, or `@group`: a process with that group; group: the
 #   process's own
 #
 # [[rule]]
 # match = { cmdline = 'train\.py', user = "@ml" }
-# value = "30 +5/h"   # as an entry has it
+# value = "30 +5/h"   # as in an entry
 # max-value = 100     # the highest value that an entry can give
 # protect = false     # true: never kill
 # prefer = false      # true: kill first
@@ -461,20 +461,20 @@ const RULES: &str = r#"
 # signal = "SIGINT"   # first; SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2,
 #                     # SIGWINCH
 # command = { run = ["systemctl", "restart", "cache"], time-limit = "30 s" }
-#                     # instead of a signal, which follows where this fails
+#                     # instead of a signal, which follows if this fails
 # forecast-command = { run = ["pkill", "-USR1", "-f", 'train\.py'], time-limit = "9 s" }
 #                     # run once memory will be full within a minute
 # unit = "session"    # what is killed together: process, tree, group, session,
 #                     # cgroup
-# group-by = "rule"   # what shares a value of 1 where it has none: rule, user
+# group-by = "rule"   # what shares a value of 1 if it has none: rule, user
 "#;
 
 /// What [`print`] says of scopes.
 const SCOPES: &str = r#"
-# A scope is a cgroup that is guarded beside the machine (or beside `cgroup`), by
-# its own limit: only processes in it are killed for it. One that does not exist
-# yet is guarded once it is made. What it does not set is as for the machine.
-# Takes a restart, but for the thresholds and times of a scope.
+# A scope is a cgroup that is guarded besides the machine (or besides `cgroup`),
+# by its own limit: only processes in it are killed for it. One that does not
+# exist yet is guarded once it does. What it does not set is as for the machine.
+# Takes a restart, except for the thresholds and times of a scope.
 #
 # [[scope]]
 # cgroup = "/user.slice/user-1000.slice"
