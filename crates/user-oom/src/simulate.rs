@@ -79,7 +79,7 @@ pub(crate) fn simulate(
                     sums.recorded.add(theirs);
                 }
                 say(&format!(
-                    "{place}: here it parts from the record\n  recorded   {}\n  simulated  {}{}",
+                    "{place}: here it departs from the record\n  recorded   {}\n  simulated  {}{}",
                     Deeds(theirs.as_deref()),
                     Deeds(ours.as_deref()),
                     Age(ours.as_deref())
@@ -146,12 +146,12 @@ impl Sums {
         let (same, parts) = (self.same, self.parts);
         let what = match parts {
             0 => "what is done is what was recorded".to_owned(),
-            1 => "from there on the record does not tell what would have happened".to_owned(),
-            _ => format!("it parts {parts} times, each time after a beginning of its own"),
+            1 => "the record does not show what would have happened after that".to_owned(),
+            _ => format!("it departs {parts} times, each time after a new beginning"),
         };
         say(&format!(
             "{same} decisions are the same; {what}\n  recorded   {}\n  simulated  {}, as far as the \
-             record tells",
+             record shows",
             self.recorded, self.simulated
         ));
         Ok(())
@@ -186,7 +186,7 @@ fn say_what_is_as_recorded(
     }
     if !set.is_empty() {
         say(&format!(
-            "not simulated, since a journal has what came of it and not what led to it: {}",
+            "not simulated, since a journal has only the outcome: {}",
             set.join(", ")
         ));
     }

@@ -241,7 +241,7 @@ fn a_simulation_says_what_another_configuration_would_have_done_and_where_it_par
 
     let same = with(&[]);
     assert!(same.contains("what is done is what was recorded"), "{same}");
-    assert!(!same.contains("parts from the record"), "{same}");
+    assert!(!same.contains("departs from the record"), "{same}");
 
     // With another value the next goes in its place, and 5 is lost rather than 1.
     let value = format!("{one}=20");
@@ -250,14 +250,14 @@ fn a_simulation_says_what_another_configuration_would_have_done_and_where_it_par
     let simulated = format!("  simulated  kill {five} test_proc1: value lost 5, kept 29");
     for part in [
         ".jsonl:",
-        "here it parts from the record",
+        "here it departs from the record",
         &recorded,
         &simulated,
     ] {
         assert!(other.contains(part), "no `{part}` in {other}");
     }
     assert!(
-        other.contains("from there on the record does not tell"),
+        other.contains("the record does not show what would have happened after that"),
         "{other}"
     );
 
