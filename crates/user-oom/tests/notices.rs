@@ -180,7 +180,7 @@ fn without_a_desktop_terminals_that_take_messages_are_told() {
     let _process = theirs(&stage, &mut daemon);
     let [mut takes, mut silent] = [0o620, 0o600].map(terminal);
     let mut notifier = notify(&stage, USER, "unix:path=/nonexistent");
-    notifier.line_with("your terminals are told: cannot find a desktop on the session bus");
+    notifier.line_with("notices go to your terminals: cannot find a desktop on the session bus");
 
     stage.set_available(SHORT);
     let mut told = Vec::new();

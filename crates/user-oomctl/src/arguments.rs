@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-/// Asks user-oom how things are and what it would do
+/// Asks user-oom about its state and what it would do
 #[derive(Debug, Parser)]
 #[command(
     name = "user-oomctl",
@@ -48,8 +48,8 @@ pub(crate) enum Command {
         kill: bool,
     },
 
-    /// All that may be chosen, with what each holds and costs, and why; and
-    /// entries of yours that do not count, with the reason
+    /// All candidates, with what each holds and costs, and why; and entries of
+    /// yours that do not count, with the reason
     List,
 
     /// Why a process was killed, or why it would be, or would not
@@ -63,7 +63,7 @@ pub(crate) enum Command {
     /// The last victims
     History,
 
-    /// A page for a browser of what a journal has: memory, processes, decisions
+    /// Make a page for a browser from a journal: memory, processes, decisions
     Report {
         /// A file of a journal, its directory, or `last`: the last incident in
         /// /var/lib/user-oom/journal
@@ -91,14 +91,14 @@ pub(crate) enum Command {
         pid: u32,
     },
 
-    /// Say that a process has saved its work, so that its value begins anew
+    /// Say that a process has saved its work, so that its hours count from now
     Saved {
         /// The process [default: the one that runs this command]
         #[arg(value_parser = clap::value_parser!(u32).range(1..))]
         pid: Option<u32>,
     },
 
-    /// Run a command that has a value; its exit status is the command's
+    /// Run a command with a value; its exit status is the command's
     Run {
         /// Its value, such as 8 or `8 +3/h`
         #[arg(long, value_name = "N")]
@@ -109,7 +109,7 @@ pub(crate) enum Command {
         /// A label for its entry
         #[arg(long)]
         name: Option<String>,
-        /// Run it in a scope of systemd of its own, whose processes are one unit
+        /// Run it in a systemd scope of its own, whose processes are one unit
         #[arg(long)]
         scope: bool,
         /// The command and its arguments
@@ -124,7 +124,7 @@ pub(crate) enum Command {
         pid: u32,
     },
 
-    /// Let a paused unit go on; it is not paused for stalls for five minutes
+    /// Resume a paused unit; for five minutes, stalls do not pause it again
     Thaw {
         /// A process of it
         #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -141,13 +141,13 @@ pub(crate) enum Command {
     /// would happen to it, and events as they come
     ///
     /// Keys: q quits; arrows select; s sorts, t shows a tree, / filters; v gives the
-    /// selected process a value, p pauses it or lets it go on. NO_COLOR is heeded.
+    /// selected process a value, p pauses or resumes it. It respects NO_COLOR.
     Top,
 
     /// Tell users what is done to their processes, until the daemon ends: as desktop
-    /// notifications, and without a desktop on their terminals
+    /// notifications, or without a desktop on their terminals
     ///
-    /// As root, all users and on terminals alone; `mesg n` keeps a terminal silent.
+    /// As root, it tells all users, on terminals only; `mesg n` keeps a terminal silent.
     Notify,
 
     /// Warn programs that memory is low, as org.freedesktop.LowMemoryMonitor on the
@@ -160,8 +160,8 @@ pub(crate) enum Command {
     /// What this machine lacks for user-oom, and the command that fixes it
     Doctor,
 
-    /// Have the least valuable paused, or killed where that is not enough; for
-    /// root and the daemon's own user
+    /// Pause the least valuable, or kill it if that is not enough; for root and
+    /// the daemon's own user
     Relieve,
 
     /// Print completions for a shell

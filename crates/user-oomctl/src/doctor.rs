@@ -228,11 +228,11 @@ fn capabilities(root: &Path, pid: u32) -> Finding {
     Finding {
         what: "privileges",
         found: match missing.is_empty() {
-            true => "it may do all that it is for".to_owned(),
+            true => "it may do all that it needs to".to_owned(),
             false => format!("it {}", missing.join("; it ")),
         },
         mend: (!missing.is_empty()).then_some(
-            "run it as root, or by dist/systemd/user-oom.service, which has these capabilities",
+            "run it as root, or with dist/systemd/user-oom.service, which has these capabilities",
         ),
     }
 }

@@ -84,7 +84,7 @@ fn carry_out(arguments: Arguments, mut printer: AnswerPrinter) -> Result<(), Err
         }
         Command::Unset { pid } => {
             let reply = daemon?.ask(&Request::Unregister { pid: Some(pid) })?;
-            printer.done(&reply, "has no value any more")
+            printer.done(&reply, "no longer has a value")
         }
         Command::Saved { pid } => {
             let pid = Some(pid.unwrap_or_else(std::os::unix::process::parent_id));
@@ -109,7 +109,7 @@ fn carry_out(arguments: Arguments, mut printer: AnswerPrinter) -> Result<(), Err
         }
         Command::Thaw { pid } => {
             let reply = daemon?.ask(&Request::Thaw { pid })?;
-            printer.done(&reply, "goes on, with the unit it leads")
+            printer.done(&reply, "resumes, with the unit it leads")
         }
         Command::Metrics => {
             let reply = daemon?.ask(&Request::Metrics)?;

@@ -36,16 +36,16 @@ pub(crate) fn notify(daemon: &DaemonPlaces, printer: &mut AnswerPrinter) -> Resu
     let mut events = daemon.subscribe()?;
     let mut desktop = None;
     if user.is_root() {
-        printer.write("all users' terminals are told\n")?;
+        printer.write("notices go to the terminals of all users\n")?;
     } else {
         match Desktop::find(daemon) {
             Ok(found) => {
                 desktop = Some(found);
-                printer.write("you are told by desktop notifications\n")?;
+                printer.write("notices are sent as desktop notifications\n")?;
             }
             Err(err) => {
                 let why = terminal::chain(&err);
-                printer.write(&format!("your terminals are told: {why}\n"))?;
+                printer.write(&format!("notices go to your terminals: {why}\n"))?;
             }
         }
     }
@@ -85,7 +85,7 @@ impl Notice {
         let seconds = event.after.unwrap_or_default().as_secs();
         let (summary, body) = match event.what {
             EventKind::Forecast => (
-                format!("Memory is full in about {seconds} s"),
+                format!("Memory will be full in about {seconds} s"),
                 format!("{name} ({value}) would be killed first."),
             ),
             EventKind::Signal => {
@@ -102,11 +102,11 @@ impl Notice {
             EventKind::Paused => (
                 format!("{name} is paused: {why}"),
                 format!(
-                    "It has {value} and held {held} MiB. It goes on when there is room; \
-                     `user-oomctl thaw {pid}` lets it go on now."
+                    "It has {value} and held {held} MiB. It resumes when there is room; \
+                     `user-oomctl thaw {pid}` resumes it now."
                 ),
             ),
-            EventKind::Thawed => (format!("{name} goes on after {seconds} s"), String::new()),
+            EventKind::Thawed => (format!("{name} resumed after {seconds} s"), String::new()),
             EventKind::Gone => (format!("{name} is gone"), String::new()),
             EventKind::Level | EventKind::Stays | EventKind::Continued | EventKind::Lost => {
                 return None;
@@ -160,18 +160,18 @@ mod tests {
         );
         check(
             &event(EventKind::Forecast),
-            "Memory is full in about 40 s",
+            "Memory will be full in about 40 s",
             &format!("{train} (value 5) would be killed first."),
         );
         check(
             &event(EventKind::Paused),
             &format!("{train} is paused: low memory (warn)"),
-            "It has value 5 and held 300 MiB. It goes on when there is room; \
-             `user-oomctl thaw 740` lets it go on now.",
+            "It has value 5 and held 300 MiB. It resumes when there is room; \
+             `user-oomctl thaw 740` resumes it now.",
         );
         check(
             &event(EventKind::Thawed),
-            &format!("{train} goes on after 40 s"),
+            &format!("{train} resumed after 40 s"),
             "",
         );
     }

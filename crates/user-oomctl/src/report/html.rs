@@ -197,11 +197,11 @@ fn why(account: &Account) -> &'static str {
         Some(Cause::Level(Level::Kill)) => "memory at the kill threshold",
         Some(Cause::Level(_)) => "memory at the warn threshold",
         Some(Cause::Stall) => "tasks stall on memory",
-        Some(Cause::TimeSlice) => "what is paused has waited its turn",
+        Some(Cause::TimeSlice) => "a paused unit has waited for its turn",
         Some(Cause::Relief) => "relief was asked for",
         Some(Cause::Word) => "a person asked for it",
         Some(Cause::LastCall) => "the kernel was about to kill",
-        None => "a grace is over, or memory is back",
+        None => "a grace period is over, or memory is back",
     }
 }
 

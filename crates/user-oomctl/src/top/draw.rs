@@ -258,7 +258,7 @@ fn fate(row: &CandidateRow) -> &'static str {
 
 fn foot_line(state: &Shown, palette: Palette) -> Line<'static> {
     let prompt = state.typing.as_ref().map(|(typing, text)| match typing {
-        Typing::Filter => format!("show what has in its name or user: {text}_"),
+        Typing::Filter => format!("show names and users that contain: {text}_"),
         Typing::Value(pid) => {
             format!("value of {pid}, such as 8 or `8 nopause`; none: no value: {text}_")
         }
