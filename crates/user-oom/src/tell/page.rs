@@ -306,7 +306,7 @@ impl<W: Write> Page<W> {
                     Some(bytes) => (
                         CAREFUL,
                         format!("only {} of ", bytes >> 20),
-                        "; the rest is still mapped by other processes, or was taken meanwhile",
+                        "; the rest is still mapped by other processes, or was taken in the meantime",
                     ),
                 };
                 writeln!(
@@ -337,7 +337,7 @@ impl<W: Write> Page<W> {
             ),
             Record::Dropped(count) => writeln!(
                 out,
-                "{CAREFUL}({count} lines lost: the output took none in time){CAREFUL:#}"
+                "{CAREFUL}({count} lines lost: the output was too slow){CAREFUL:#}"
             ),
         }
     }
@@ -402,7 +402,7 @@ fn comes_back(out: &mut impl Write, time: Time, respawner: &Respawner) -> io::Re
     } else {
         writeln!(
             out,
-            "not killed before memory is at the kill threshold; stop it by its supervisor"
+            "not killed before memory is at the kill threshold; stop it through its supervisor"
         )
     }
 }
@@ -425,7 +425,7 @@ fn stays(
         write!(out, "not sent SIGKILL, ")?;
     }
     if let Some(function) = stuck_in {
-        write!(out, "in a sleep that no signal ends")?;
+        write!(out, "in an uninterruptible sleep")?;
         let function = function.to_string();
         if !function.is_empty() {
             write!(out, " ({function})")?;
@@ -700,7 +700,7 @@ fn explain(out: &mut impl Write, legend: Legend) -> io::Result<()> {
         ),
         (
             legend.ends,
-            "ends others: with it end what it holds; chosen only with them, at their cost",
+            "ends others: what it holds ends with it; chosen only with them, at their cost",
         ),
     ] {
         if is_used {
@@ -746,7 +746,9 @@ fn refused(
         Refusal::Pending { bytes } => {
             writeln!(out, "victims still hold {} MiB (pending)", bytes >> 20)
         }
-        Refusal::TakenByOthers => writeln!(out, "others than the candidates took the memory"),
+        Refusal::TakenByOthers => {
+            writeln!(out, "processes that are not candidates took the memory")
+        }
         Refusal::NothingHelps { eligible_bytes } => {
             write!(
                 out,
