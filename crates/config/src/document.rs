@@ -329,7 +329,7 @@ impl<'a> Parser<'a> {
             && found.command.is_none()
             && found.forecast_command.is_none()
         {
-            "it says nothing of what it matches: give a label, such as `protect = true`"
+            "it says nothing about what it matches: give a label, such as `protect = true`"
         } else {
             return Some(found);
         };
@@ -761,7 +761,7 @@ mod tests {
         );
         refuses(
             "[[rule]]\nmatch = { name = \"a\" }",
-            &["f:1:1: it says nothing of what it matches"],
+            &["f:1:1: it says nothing about what it matches"],
         );
         refuses(
             "[[rule]]\nmatch = \"a\"\nvalue = 8",

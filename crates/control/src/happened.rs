@@ -149,7 +149,7 @@ impl fmt::Display for Happened {
             EventKind::Thawed => f.write_str("thaw")?,
             EventKind::Continued => f.write_str("continued by another program:")?,
             EventKind::Lost => {
-                return write!(f, "{} events were not told", self.count.unwrap_or(0));
+                return write!(f, "{} events were left out", self.count.unwrap_or(0));
             }
         }
         if let Some(pid) = self.pid {

@@ -542,13 +542,13 @@ impl fmt::Display for Denial {
                 write!(f, "not permitted; this is for {}", expected.escape_debug())
             }
             Self::NotReloaded { why } => {
-                write!(f, "the configuration is as it was: {}", why.escape_debug())
+                write!(f, "the configuration is unchanged: {}", why.escape_debug())
             }
             Self::NoEntry { why } => f.write_str(&shown(why)),
             Self::NotPaused { why } => f.write_str(&shown(why)),
             Self::TooSlow {} => f.write_str("events were not read in time"),
             Self::TooMany {} => {
-                f.write_str("as many subscribe as may: end another, or ask as root")
+                f.write_str("too many clients subscribe already: end one, or ask as root")
             }
             Self::Busy {} => {
                 f.write_str("memory is short, and user-oom acts now: see `user-oomctl history`")

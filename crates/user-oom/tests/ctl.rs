@@ -522,7 +522,7 @@ fn reload_says_what_has_changed_or_why_nothing_has() {
     let told = said(&stage, &["reload"]);
     assert!(told.contains("no key has changed"), "{told}");
     stage.replace("config.toml", "no-such-key = 1\n");
-    fails(&stage, &["reload"], 1, "the configuration is as it was");
+    fails(&stage, &["reload"], 1, "the configuration is unchanged");
 }
 
 #[test]

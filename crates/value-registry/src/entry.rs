@@ -25,7 +25,7 @@ pub enum ValueError {
     OutOfRange,
     /// Something like `+3/h` is not written so, or not right behind the value.
     #[error(
-        "what unsaved work adds is not a whole number from 0 to {MAX_VALUE} right behind the \
+        "what unsaved work adds is not a whole number from 0 to {MAX_VALUE} right after the \
          value, per hour, minute (`m`) or day (`d`): write `8 +3/h`"
     )]
     Rate,
