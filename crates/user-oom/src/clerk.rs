@@ -756,7 +756,7 @@ impl Desk {
                 self.reloads += 1;
                 let number = self.reloads;
                 if !self.tell(FromClerk::Reload(number, peer)) {
-                    let why = "others wait for it already".to_owned();
+                    let why = "other requests are already waiting".to_owned();
                     return Wanted::Reply(Denial::NotReloaded { why }.into());
                 }
                 return Wanted::Later(Ticket::Reload(number));
@@ -825,7 +825,7 @@ fn denial(why: NotTurned) -> Denial {
             PauseRefusal::Short => "memory is short".to_owned(),
             PauseRefusal::Gone => "there is no such process".to_owned(),
             PauseRefusal::NotEligible => {
-                "it is protected, no candidate, or a victim that is yet to end".to_owned()
+                "it is protected, not a candidate, or a victim that has not exited yet".to_owned()
             }
             PauseRefusal::OfAnotherUser => {
                 "the unit has a process of another user: only root may".to_owned()
@@ -835,7 +835,7 @@ fn denial(why: NotTurned) -> Denial {
         },
         NotTurned::NotPaused => "it is not paused".to_owned(),
         NotTurned::Failed(errno) => Errno::from_raw(errno).desc().to_owned(),
-        NotTurned::Crowded => "others wait for it already".to_owned(),
+        NotTurned::Crowded => "other requests are already waiting".to_owned(),
     };
     Denial::NotPaused { why }
 }

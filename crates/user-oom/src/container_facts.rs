@@ -411,8 +411,8 @@ impl Asker {
             .map(|runtime| format!("`{}`", runtime.socket.display()))
             .collect();
         format!(
-            "no container runtime listens at {}; until one does, rules match no container by its \
-             name, image or labels but those known before",
+            "no container runtime listens at {}; until one does, rules match only containers \
+             known before by their name, image or labels",
             sockets.join(" or ")
         )
     }
@@ -422,7 +422,7 @@ impl Runtime {
     fn remark(&self, err: &AskError) -> String {
         format!(
             "the container runtime at `{}` does not say what its containers are: {}; until it does, \
-             rules match none of them by its name, image or labels but those known before",
+             rules match only those known before by their name, image or labels",
             self.socket.display(),
             terminal::chain(err)
         )

@@ -840,7 +840,7 @@ impl Daemon {
             });
             if let Err(errno) = failed {
                 let unheard =
-                    "a command of a rule that fails is not heard of before its time is over";
+                    "the failure of a rule's command is not noticed before its time limit";
                 warnings.push(format!("{unheard}: {}", errno.desc()));
             }
             self.commands = commands;
@@ -1106,12 +1106,12 @@ impl Daemon {
         let asked = reloads.map(|reloads| reloads.reloader.ask(request));
         let why = match asked {
             Some(Ok(())) => return,
-            Some(Err(_)) => "others wait for it already",
+            Some(Err(_)) => "other requests are already waiting",
             None => "the daemon must be restarted for it",
         };
         self.scribe.note(
             log::Level::Warn,
-            format_args!("SIGHUP does not have the configuration read again: {why}"),
+            format_args!("SIGHUP does not reload the configuration: {why}"),
         );
     }
 
@@ -1152,7 +1152,7 @@ impl Daemon {
         };
         let why = match self.reloads.as_ref().map(|all| all.reloader.ask(request)) {
             Some(Ok(())) => return,
-            Some(Err(_)) => "others wait for it already",
+            Some(Err(_)) => "other requests are already waiting",
             None => "the daemon must be restarted for it",
         };
         ear.hear(&Err(why.to_owned()));

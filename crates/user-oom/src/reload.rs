@@ -205,7 +205,7 @@ impl Rereader {
         let were = self.others.iter().map(|(path, ..)| path);
         let are = configuration.scopes.iter().map(|scope| &scope.cgroup);
         if !were.eq(are) {
-            warnings.push("which scopes there are takes a restart".to_owned());
+            warnings.push("adding or removing a scope takes a restart".to_owned());
         }
         let mut edition = self.edition.lock().unwrap_or_else(PoisonError::into_inner);
         edition.number = edition.number.wrapping_add(1);

@@ -46,7 +46,8 @@ impl RuleCommand {
         let wrong = |said| (&text.limit.mark, format!("`time-limit`: {said}"));
         let limit = seconds(limit).map_err(wrong)?;
         if LONGEST < limit {
-            let said = "memory does not stay short for so long: give a day at most, such as `30 s`";
+            let said =
+                "memory does not stay short for that long: give a day at most, such as `30 s`";
             return Err(wrong(said.to_owned()));
         }
         if limit.is_zero() {
@@ -103,7 +104,7 @@ impl CommandStarter {
         };
         let calls = HookCalls::spawn(hooks, lane, ROOM)
             .inspect_err(|err| {
-                log::warn!("rules have their signal sent instead of commands run: cannot start a thread: {err}");
+                log::warn!("rules send their signal instead of running their command: cannot start a thread: {err}");
             })
             .ok()?;
         Some(RuleCommands { calls: Some(calls) })

@@ -532,7 +532,7 @@ fn record(
     let writer = Writer::new(folder.ok()?, program, machine);
     let system = arguments.journald(geteuid().is_root()).and_then(|path| {
         SystemJournal::at(path.to_owned())
-            .inspect_err(|err| log::warn!("systemd's journal is not told: {err}"))
+            .inspect_err(|err| log::warn!("nothing is sent to systemd's journal: {err}"))
             .ok()
     });
     recording::spawn(writer, system, Accounts::at(PASSWD), lane, processes)
