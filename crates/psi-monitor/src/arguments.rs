@@ -70,12 +70,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 
-    /// Print the status of user-oom and exit: 0 if it answers, else 1
+    /// Print user-oom's status; exit status 0 if it answers, else 1
     #[arg(long)]
     pub(crate) check: bool,
 
-    /// Print by which signal user-oom killed this process, and why, and exit: 0
-    /// if it was a victim, else 1
+    /// Print which signal user-oom killed this process with, and why; exit
+    /// status 0 if it was a victim, else 1
     #[arg(long, value_name = "PID", conflicts_with = "check", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub(crate) fate: Option<u32>,
 }
