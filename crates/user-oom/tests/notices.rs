@@ -149,7 +149,7 @@ fn a_desktop_shows_its_users_what_is_done_and_a_button_keeps_a_process() {
     stage.set_available(SHORT);
     let (replaces, summary, body, buttons) = shown.recv().expect("it is shown");
     assert_eq!(replaces, 0);
-    assert_eq!(summary, "test_proc1 was asked to end: low memory (warn)");
+    assert_eq!(summary, "test_proc1 was asked to exit: low memory (warn)");
     assert!(body.starts_with("It has value 5 and held 2"), "{body}");
     assert_eq!(buttons, [""; 0], "it is too late to keep it");
 
@@ -187,7 +187,7 @@ fn without_a_desktop_terminals_that_take_messages_are_told() {
     until("the terminal is told", || {
         read_what_is_there(&mut takes.0, &mut told);
         let told = String::from_utf8_lossy(&told);
-        let want = "user-oom: test_proc1 was asked to end: low memory (warn). It has value 5";
+        let want = "user-oom: test_proc1 was asked to exit: low memory (warn). It has value 5";
         told.contains(want).then_some(())
     });
     let mut told = Vec::new();

@@ -92,7 +92,7 @@ impl Notice {
                 let verb = match event.signal {
                     Some(Signal::Kill) => "was killed",
                     Some(Signal::Command) => "is being ended by its rule's command",
-                    Some(Signal::Term) | None => "was asked to end",
+                    Some(Signal::Term) | None => "was asked to exit",
                 };
                 (
                     format!("{name} {verb}: {why}"),

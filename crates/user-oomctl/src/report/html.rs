@@ -258,7 +258,7 @@ fn write_processes(out: &mut String, incident: &Incident) -> fmt::Result {
     let lives = chart::in_order(incident);
     out.write_str(
         "<h3>Processes</h3>\n<div class=\"scroll\"><table>\n<tr class=\"head\"><th>Pid</th><th>Name</th>\
-         <th>User</th><th>Value</th><th>Peak</th><th>End</th><th>Its own words</th></tr>\n",
+         <th>User</th><th>Value</th><th>Peak</th><th>End</th><th>Labels</th></tr>\n",
     )?;
     for (id, life) in lives.iter().take(ROWS) {
         let last = life.signals.last();
@@ -280,7 +280,7 @@ fn write_processes(out: &mut String, incident: &Incident) -> fmt::Result {
         cell(out, "Value", "number", value)?;
         cell(out, "Peak", "number", Size(life.peak_bytes))?;
         cell(out, "End", class, End(incident, life))?;
-        cell(out, "Its own words", "words", Escaped(words.join(" ")))?;
+        cell(out, "Labels", "words", Escaped(words.join(" ")))?;
         out.write_str("</tr>\n")?;
     }
     out.write_str("</table></div>\n")?;
