@@ -142,12 +142,12 @@ impl MetricSample {
                 ),
                 (
                     "memory_warn_threshold_bytes",
-                    "At or below so much available memory it asks victims to end",
+                    "At or below this much available memory, it asks victims to exit",
                     float(status.warn_bytes),
                 ),
                 (
                     "memory_kill_threshold_bytes",
-                    "At or below so much available memory it kills at once",
+                    "At or below this much available memory, it kills at once",
                     float(status.kill_bytes),
                 ),
                 (
@@ -165,7 +165,7 @@ impl MetricSample {
         if let Some(full_in) = figures.full_in {
             gauges.push((
                 "memory_full_in_seconds",
-                "Time until memory is full, if it goes on falling; absent where it does not",
+                "Time until memory is full, if it keeps falling; absent if it is not falling",
                 full_in.as_secs_f64(),
             ));
         }
