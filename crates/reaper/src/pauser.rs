@@ -475,12 +475,14 @@ impl Worker {
         let mut others: HashSet<u32> = members.iter().map(|member| member.id().pid).collect();
         let mut is_own = true;
         let found = self.reader.processes_below(&path, &mut |pid| {
-            is_own &= others.remove(&pid)
-                || self.reader.state(pid).is_ok_and(|state| {
+            let is_ended_or_newborn = || {
+                self.reader.state(pid).is_ok_and(|state| {
                     state.is_none_or(|(start_ticks, state)| {
                         state == RunState::Ended || start_ticks >= newborn_since_ticks
                     })
-                });
+                })
+            };
+            is_own = is_own && (others.remove(&pid) || is_ended_or_newborn());
         });
         // A member that has ended is in no cgroup.
         let all_in_it = members

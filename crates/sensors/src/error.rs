@@ -42,6 +42,12 @@ pub enum ReadError {
         /// As much as is read of it.
         limit_bytes: usize,
     },
+    /// There is more below a directory than is looked at.
+    #[error("`{}` has more or deeper directories below it than are looked at", path.display())]
+    TooMany {
+        /// Which directory.
+        path: PathBuf,
+    },
     /// A line that must be there is not.
     #[error("`{}` has no line that begins with `{key}`", path.display())]
     Missing {

@@ -24,6 +24,12 @@ use crate::zram::Zram;
 /// So many threads of a process are looked at whose first says nothing.
 const THREADS: usize = 64;
 
+/// So deep and so many cgroups are looked at below a unit's own. Any user nests
+/// thousands in a cgroup that was delegated to it; containers and user managers
+/// nest a few.
+const CGROUP_DEPTH: usize = 16;
+const CGROUPS: usize = 1024;
+
 /// Their bits in the masks of signals: signal(7).
 const SIGKILL: u64 = 1 << 8;
 const SIGSTOP: u64 = 1 << 18;
@@ -201,32 +207,34 @@ impl PauseFiles {
     ///
     /// # Errors
     ///
-    /// [`ReadError`]: some of them cannot be told.
+    /// [`ReadError`]: some of them cannot be told. [`ReadError::TooMany`]: its
+    /// owner has nested so many cgroups that they are not looked at.
     pub fn processes_below(directory: &Path, each: &mut dyn FnMut(u32)) -> Result<(), ReadError> {
-        let path = directory.join("cgroup.procs");
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            // Removed meanwhile, or a threaded one, whose processes are those
-            // of its nearest domain.
-            Err(err) if is_gone(&err) || is_threaded(&err) => Vec::new(),
-            Err(source) => return Err(ReadError::Read { path, source }),
-        };
-        text.split(|byte| *byte == b'\n')
-            .filter_map(pid)
-            .for_each(&mut *each);
-        let failed = |source| ReadError::Open {
-            path: directory.to_owned(),
-            source,
-        };
-        let below = match fs::read_dir(directory) {
-            Ok(below) => below,
-            Err(err) if is_gone(&err) => return Ok(()),
-            Err(err) => return Err(failed(err)),
-        };
-        for entry in below {
-            let entry = entry.map_err(failed)?;
-            if entry.file_type().is_ok_and(|file_type| file_type.is_dir()) {
-                Self::processes_below(&entry.path(), each)?;
+        let mut waiting = vec![(directory.to_owned(), 0)];
+        let mut found = 1;
+        while let Some((path, depth)) = waiting.pop() {
+            processes_in(&path, each)?;
+            let failed = |source| ReadError::Open {
+                path: path.clone(),
+                source,
+            };
+            let below = match fs::read_dir(&path) {
+                Ok(below) => below,
+                Err(err) if is_gone(&err) => continue,
+                Err(err) => return Err(failed(err)),
+            };
+            for entry in below {
+                let entry = entry.map_err(failed)?;
+                if !entry.file_type().is_ok_and(|file_type| file_type.is_dir()) {
+                    continue;
+                }
+                found += 1;
+                if depth == CGROUP_DEPTH || found > CGROUPS {
+                    return Err(ReadError::TooMany {
+                        path: directory.to_owned(),
+                    });
+                }
+                waiting.push((entry.path(), depth + 1));
             }
         }
         Ok(())
@@ -287,6 +295,22 @@ impl PauseFiles {
         }
         Ok(paging)
     }
+}
+
+/// Calls `each` with every process in the one cgroup at `directory`.
+fn processes_in(directory: &Path, each: &mut dyn FnMut(u32)) -> Result<(), ReadError> {
+    let path = directory.join("cgroup.procs");
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        // Removed meanwhile, or a threaded one, whose processes are those of its
+        // nearest domain.
+        Err(err) if is_gone(&err) || is_threaded(&err) => return Ok(()),
+        Err(source) => return Err(ReadError::Read { path, source }),
+    };
+    text.split(|byte| *byte == b'\n')
+        .filter_map(pid)
+        .for_each(each);
+    Ok(())
 }
 
 /// The threads of a process; none once it is gone.

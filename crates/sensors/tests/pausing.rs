@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use model::{Paging, ProcessId, RunState};
-use sensors::{PauseFiles, ProcRoot};
+use sensors::{PauseFiles, ProcRoot, ReadError};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -203,6 +203,59 @@ fn a_cgroup_has_those_that_are_in_it() {
     assert!(found.contains(&ourselves));
     let nowhere = Path::new("/proc/none");
     PauseFiles::processes_below(nowhere, &mut |pid| panic!("{pid}")).expect("it is gone");
+}
+
+/// What is told of a cgroup with one process and `depth` cgroups below it, one in
+/// another, with a process in the last; by a thread whose stack is the pauser's.
+fn told_of_nested(depth: usize) -> Result<Vec<u32>, ReadError> {
+    const STACK_BYTES: usize = 128 * 1024;
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let mut paths = vec![folder.path().join("cgroup")];
+    for _ in 0..depth {
+        paths.push(paths.last().expect("there is one").join("a"));
+    }
+    for path in &paths {
+        fs::create_dir(path).expect("it is ours");
+    }
+    fs::write(paths[0].join("cgroup.procs"), "31\n").expect("it is ours");
+    fs::write(paths[depth].join("cgroup.procs"), "32\n").expect("it is ours");
+    let cgroup = paths[0].clone();
+    let look = move || {
+        let mut found = Vec::new();
+        PauseFiles::processes_below(&cgroup, &mut |pid| found.push(pid)).map(|()| found)
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let told = thread.spawn(look).expect("there is a thread").join();
+    // From the bottom: the temporary folder itself would recurse.
+    for path in paths.iter().rev() {
+        let _ = fs::remove_file(path.join("cgroup.procs"));
+        fs::remove_dir(path).expect("it is ours");
+    }
+    told.expect("it does not panic")
+}
+
+#[test]
+fn cgroups_that_a_user_has_nested_without_end_are_not_looked_at() {
+    assert_eq!(told_of_nested(16).expect("they can be read"), [31, 32]);
+    for depth in [900, 17] {
+        let told = told_of_nested(depth);
+        assert!(
+            matches!(told, Err(ReadError::TooMany { .. })),
+            "{depth}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn no_more_than_1024_cgroups_are_looked_at() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    for number in 1..1024 {
+        fs::create_dir(folder.path().join(number.to_string())).expect("it is ours");
+    }
+    let look = || PauseFiles::processes_below(folder.path(), &mut |_| {});
+    look().expect("they can be read");
+    fs::create_dir(folder.path().join("1024")).expect("it is ours");
+    assert!(matches!(look(), Err(ReadError::TooMany { .. })));
 }
 
 #[test]
