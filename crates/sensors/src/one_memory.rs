@@ -19,8 +19,10 @@ impl ProcessTable {
     pub fn ask_for_one_memory(&mut self, memory: &Memory, ask: &mut dyn FnMut(Inquiry) -> bool) {
         let size = |index: usize| self.kept[index].size_pages;
         let is_noticeable = |index: usize| memory.is_noticeable(self.processes[index].rss_bytes);
+        // Two whose first threads have ended look as one to kcmp(2): both have none.
+        let is_led = |index: usize| self.kept[index].thread.is_none() && size(index) > 0;
         let mut large: Vec<usize> = (0..self.kept.len())
-            .filter(|&index| is_noticeable(index) && self.can_be_measured(index))
+            .filter(|&index| is_noticeable(index) && is_led(index) && self.can_be_measured(index))
             .collect();
         large.sort_by_key(|&index| size(index));
         let mut pairs = Vec::new();

@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use model::{Depth, Dossier, ProcessId, Seen, SessionId};
 use rustix::fs::RawDir;
 use rustix::io::pread;
+use rustix::system::sysinfo;
 
 use crate::cgroup::Grouping;
 use crate::error::ReadError;
@@ -120,6 +121,9 @@ pub(crate) enum Labelling {
 /// See [`Kept::identity_reads`].
 pub(crate) const IDENTITY_READS: u8 = 2;
 
+/// So many of a process's threads are asked for it, where each has ended by then.
+const THREADS_ASKED: usize = 8;
+
 /// What has this `oom_score_adj` is never killed, and was not raised.
 const NEVER: i16 = -1000;
 
@@ -223,6 +227,17 @@ impl Kept {
         self.show(process);
     }
 
+    /// Takes in what the process holds in memory and swap together, where no more is
+    /// known: all of it counts as its own.
+    fn weigh_roughly(&mut self, process: &mut Seen, held_bytes: u64) {
+        self.size_pages = 0;
+        self.raw_swap_bytes = 0;
+        self.raw_anon_bytes = held_bytes;
+        self.correction = None;
+        process.rss_bytes = held_bytes;
+        self.show(process);
+    }
+
     /// Shows in `process` what was counted, as far as it is its own.
     pub(crate) fn show(&self, process: &mut Seen) {
         process.anon_bytes = self.raw_anon_bytes;
@@ -319,8 +334,16 @@ pub(crate) struct Reader<'a> {
 
 impl Reader<'_> {
     /// What a known process holds in memory, by its descriptor, where that is
-    /// held. Opens nothing.
-    pub(crate) fn look_if_held(&self, process: &mut Seen, kept: &mut Kept) -> Result<(), Miss> {
+    /// held. Opens nothing. Where the thread that stood for it has ended, others may
+    /// run on, and it is as it was.
+    pub(crate) fn look_again(&self, process: &mut Seen, kept: &mut Kept) -> Result<(), Miss> {
+        match self.look_if_held(process, kept) {
+            Err(Miss::Gone) if kept.thread.is_some() => Ok(()),
+            looked => looked,
+        }
+    }
+
+    fn look_if_held(&self, process: &mut Seen, kept: &mut Kept) -> Result<(), Miss> {
         if let Some(file) = &kept.statm {
             let statm = statm(self.root, process.id.pid, kept.thread, file)?;
             kept.weigh(process, statm, self.page_bytes);
@@ -332,20 +355,24 @@ impl Reader<'_> {
     /// now: whether it still is what it was.
     pub(crate) fn look(&mut self, process: &mut Seen, kept: &mut Kept) -> Result<bool, Miss> {
         let pid = process.id.pid;
-        let statm = match &kept.statm {
-            Some(file) => statm(self.root, pid, kept.thread, file)?,
-            None => {
-                let file = self.open_statm(pid, kept.thread)?;
+        let looked = match &kept.statm {
+            Some(file) => statm(self.root, pid, kept.thread, file),
+            None => self.open_statm(pid, kept.thread).and_then(|file| {
                 if self.stat(pid)?.start_ticks != process.id.start_ticks {
                     return Err(Miss::Gone);
                 }
-                statm(self.root, pid, kept.thread, &file)?
-            }
+                statm(self.root, pid, kept.thread, &file)
+            }),
         };
-        if statm.resident_pages == 0 && process.rss_bytes > 0 {
-            // Its first thread has ended. Whether others run on, who takes it
-            // in anew will see.
-            return Err(Miss::Gone);
+        let statm = match looked {
+            // The thread that stood for it is. Others may run on.
+            Err(Miss::Gone) if kept.thread.is_some() => return Ok(false),
+            looked => looked?,
+        };
+        let shows_nothing = statm.resident_pages == 0 && !process.is_kernel_thread;
+        if shows_nothing && (process.rss_bytes > 0 || self.stat(pid)?.outlived_its_first_thread()) {
+            // Its first thread has ended. Others may run on.
+            return Ok(false);
         }
         if ![0, kept.code_pages].contains(&statm.code_pages) {
             return Ok(false);
@@ -357,17 +384,20 @@ impl Reader<'_> {
     /// All of a known process. Its `statm` is held afterwards.
     pub(crate) fn look_closely(&mut self, process: &mut Seen, kept: &mut Kept) -> Result<(), Miss> {
         let pid = process.id.pid;
-        if kept.statm.is_none() {
-            kept.statm = Some(self.open_statm(pid, kept.thread)?);
+        if kept.statm.is_none() && kept.thread.is_none() {
+            kept.statm = Some(self.open_statm(pid, None)?);
         }
         let stat = self.stat(pid)?;
         if stat.start_ticks != process.id.start_ticks {
             return Err(Miss::Gone);
         }
-        let before = (process.name, process.uid, kept.code_pages);
+        let before = (process.name, process.uid);
+        let code_pages = kept.code_pages;
         let was = Some(process.oom_score_adj);
         self.examine(process, kept, &stat, Depth::Full, was)?;
-        let has_changed = before != (process.name, process.uid, kept.code_pages);
+        // 0: it was seen by its badness alone.
+        let has_changed =
+            before != (process.name, process.uid) || ![0, kept.code_pages].contains(&code_pages);
         // A worker thread of the kernel's is renamed with each piece of work.
         if has_changed && !stat.is_kernel_thread {
             kept.identity_reads = IDENTITY_READS;
@@ -402,8 +432,77 @@ impl Reader<'_> {
         Ok((process, kept))
     }
 
-    /// Reads all but `stat`; `statm` last, for it proves the rest.
+    /// Reads all but `stat`. Where the first thread has ended and others run on, by
+    /// one of them; they may end, too, and be replaced at any time, faster than we
+    /// can look. Where none answers, the kernel's badness tells what the process
+    /// holds: that is of whichever thread is there.
     fn examine(
+        &mut self,
+        process: &mut Seen,
+        kept: &mut Kept,
+        stat: &Stat,
+        depth: Depth,
+        oom_score_adj_was: Option<i16>,
+    ) -> Result<(), Miss> {
+        let pid = process.id.pid;
+        if stat.is_kernel_thread || !stat.outlived_its_first_thread() {
+            return self.examine_by_thread(process, kept, stat, depth, oom_score_adj_was);
+        }
+        let mut last = kept.thread.take();
+        for _ in 0..THREADS_ASKED {
+            let Some(thread) = last
+                .take()
+                .map_or_else(|| self.other_thread(pid), |it| Ok(Some(it)))?
+            else {
+                break;
+            };
+            kept.thread = Some(thread);
+            let opened = self.open_statm(pid, kept.thread);
+            let answered = opened.and_then(|file| {
+                kept.statm = Some(file);
+                self.examine_by_thread(process, kept, stat, depth, oom_score_adj_was)
+            });
+            match answered {
+                Err(Miss::Gone) => {}
+                answered => return answered,
+            }
+        }
+        kept.thread = None;
+        kept.statm = None;
+        let held_bytes = self.held_bytes_by_score(pid)?;
+        self.examine_by_thread(process, kept, stat, depth, oom_score_adj_was)?;
+        if let Some(bytes) = held_bytes {
+            kept.weigh_roughly(process, bytes);
+        }
+        // It is the same process still.
+        self.open_statm(pid, None).map(drop)
+    }
+
+    /// What `pid` holds in memory and swap, to a thousandth of the machine's, as its
+    /// `oom_score` has it; `None` where that says nothing.
+    fn held_bytes_by_score(&self, pid: u32) -> Result<Option<u64>, Miss> {
+        let score = i64::from(self.root.score(pid)?);
+        let adjustment = i64::from(self.root.score_adj(pid)?);
+        // (1000 + thousandths + adjustment) × 2/3, rounded down; before Linux 5.9
+        // thousandths + adjustment, and at least 1.
+        let since_5_9 = (score * 3 + 1) / 2 - 1000 - adjustment;
+        let thousandths = match since_5_9 {
+            -2.. => since_5_9,
+            _ if score > 1 => score - adjustment,
+            _ => 0,
+        };
+        let thousandths = u64::try_from(thousandths).unwrap_or(0).min(1000);
+        let machine = sysinfo();
+        let total = machine
+            .totalram
+            .saturating_add(machine.totalswap)
+            .saturating_mul(u64::from(machine.mem_unit));
+        Ok((thousandths > 0).then(|| total / 1000 * thousandths))
+    }
+
+    /// The same by [`Kept::thread`], or else by the first; `statm` last, for it proves
+    /// the rest.
+    fn examine_by_thread(
         &mut self,
         process: &mut Seen,
         kept: &mut Kept,
@@ -422,10 +521,6 @@ impl Reader<'_> {
         kept.has_terminal = stat.has_terminal();
         kept.is_in_foreground = kept.has_terminal && stat.foreground == stat.group;
         if !stat.is_kernel_thread {
-            if stat.outlived_its_first_thread() && kept.thread.is_none() {
-                kept.thread = self.other_thread(pid)?;
-                kept.statm = Some(self.open_statm(pid, kept.thread)?);
-            }
             let status = self.root.status(pid, kept.thread, self.text)?;
             process.uid = status.uid.ok_or_else(|| ReadError::Missing {
                 path: self.root.path.join(PidPath::new(pid, "status").as_str()),

@@ -31,9 +31,6 @@ use crate::shared_memory::Mapping;
 /// Descriptors that are left for the daemon's other needs.
 const LEFT: usize = 64;
 
-/// So many are remembered at a time whose first thread has ended.
-const RETURNING: usize = 64;
-
 /// What a scan came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
@@ -113,9 +110,6 @@ pub struct ProcessTable {
     /// Where a cgroup is guarded: the pid from which on it is asked again which
     /// processes are in which.
     pub(crate) members_from: Option<u32>,
-    /// Those that were in one and are taken in anew in this scan, since their first
-    /// thread has ended, and in which they were.
-    returning: Vec<(ProcessId, u32)>,
     /// The scopes that all processes are in.
     everywhere: u32,
     /// See [`Self::disregard`].
@@ -151,7 +145,6 @@ impl ProcessTable {
             measures_nothing: false,
             scanned_at_ticks: 0,
             members_from: None,
-            returning: Vec::new(),
             everywhere: 1,
             ours: &[],
         }
@@ -164,7 +157,6 @@ impl ProcessTable {
     pub fn of_scopes(self, scopes: &Scopes) -> Self {
         Self {
             members_from: scopes.cgroups().next().map(|_| 0),
-            returning: Vec::with_capacity(RETURNING),
             everywhere: scopes.everywhere(),
             ..self
         }
@@ -348,7 +340,7 @@ impl ProcessTable {
             ours: self.ours,
         };
         retain(&mut self.processes, &mut self.kept, |process, kept| {
-            let looked = reader.look_if_held(process, kept);
+            let looked = reader.look_again(process, kept);
             looked.map_err(|miss| account.miss(miss)).is_ok()
         });
     }
@@ -390,8 +382,6 @@ impl ProcessTable {
         };
         let pids = &mut self.pids;
         let (mut next, mut unknown) = (0, 0);
-        let returning = &mut self.returning;
-        returning.clear();
         retain(&mut self.processes, &mut self.kept, |process, kept| {
             let pid = process.id.pid;
             while next < pids.len() && pids[next] < pid {
@@ -439,9 +429,6 @@ impl ProcessTable {
                         // just now.
                         pids[unknown] = pid;
                         unknown += 1;
-                        if kept.scopes != 0 && returning.len() < returning.capacity() {
-                            returning.push((process.id, kept.scopes));
-                        }
                     }
                     account.miss(miss);
                     false
@@ -542,9 +529,7 @@ impl ProcessTable {
         };
         let (process, mut kept) = reader.take_in(pid, depth, of_parent)?;
         let parents = known_of(process.parent).map_or(0, |(_, kept)| kept.scopes);
-        let mut returning = self.returning.iter();
-        let before = returning.find_map(|(id, scopes)| (*id == process.id).then_some(*scopes));
-        kept.scopes = self.everywhere | parents | before.unwrap_or(0);
+        kept.scopes = self.everywhere | parents;
         Ok((process, kept))
     }
 

@@ -58,6 +58,61 @@ impl Drop for Shell {
     }
 }
 
+/// Its first thread ends; of the others each starts the next, and ends.
+const HANDS_OVER: &str = "
+import ctypes, threading
+held = bytearray(b'x' * (8 << 20))
+def pass_on():
+    threading.Thread(target=pass_on).start()
+threading.stack_size(64 << 10)
+threading.Thread(target=pass_on).start()
+print(flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+";
+
+#[test]
+fn a_process_whose_threads_hand_over_to_each_other_stays_in_sight() {
+    let python = Command::new("python3")
+        .args(["-c", "import ctypes"])
+        .status();
+    if !python.is_ok_and(|status| status.success()) {
+        println!("skipped: python3 with ctypes is not installed");
+        return;
+    }
+    let mut child = Command::new("python3")
+        .args(["-c", HANDS_OVER])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let output = child.stdout.take().unwrap();
+    let told = BufReader::new(output).lines().next();
+    let has_lost_its_first = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('Z')
+    };
+    while !has_lost_its_first() {
+        std::thread::yield_now();
+    }
+    let mut table = Table::of(Path::new("/proc"));
+    let mut lost = None;
+    for round in 0..300 {
+        let depth = [Depth::Fast, Depth::Held, Depth::Full][round % 3];
+        // What else runs here may vanish, or not be ours to read.
+        let _ = table.try_scan(depth);
+        if table.table.get(pid).is_none() {
+            lost = Some((round, depth));
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(told.is_some());
+    assert_eq!(lost, None);
+    table.scan(Depth::Fast);
+    assert!(table.table.get(pid).is_none(), "it is gone now");
+}
+
 fn check_against_procfs(table: &Table, pid: u32) -> ProcResult<()> {
     let ours = table.get(pid);
     let theirs = Process::new(pid.cast_signed())?;

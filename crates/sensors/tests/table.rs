@@ -114,6 +114,83 @@ fn a_fast_scan_sees_that_a_first_thread_has_ended() {
     assert_eq!(table.get(1204).id.start_ticks, 20_150, "it is the same");
 }
 
+/// A thousandth of memory and swap, as the kernel reckons badness.
+fn thousandth() -> u64 {
+    let machine = rustix::system::sysinfo();
+    (machine.totalram + machine.totalswap) * u64::from(machine.mem_unit) / 1000
+}
+
+/// Its threads may hand over to each other faster than one can be read.
+#[test]
+fn where_no_thread_answers_a_process_holds_what_its_badness_says() {
+    let copy = Copy::of("good");
+    copy.remove("1400/task/1401/statm");
+    copy.write("1400/oom_score", "700\n");
+    let mut table = copy.table();
+    let scan = table.scan(Depth::Full);
+    assert_eq!((scan.newcomers, scan.gone), (8, 0));
+    let process = table.get(1400);
+    assert_eq!(process.anon_bytes, 50 * thousandth());
+    assert_eq!((process.swap_bytes, process.uid), (0, 1001));
+    // It grows, and the kernel counts a hint of its own in.
+    copy.write("1400/oom_score", "1033\n");
+    copy.write("1400/oom_score_adj", "500\n");
+    assert_eq!(table.scan(Depth::Fast).gone, 0);
+    assert_eq!(table.get(1400).anon_bytes, 50 * thousandth());
+    assert_eq!(table.get(1400).oom_score_adj, 500);
+    table.scan(Depth::Held);
+    assert_eq!(table.get(1400).anon_bytes, 50 * thousandth());
+    // Before Linux 5.9.
+    copy.write("1400/oom_score", "520\n");
+    table.scan(Depth::Fast);
+    assert_eq!(table.get(1400).anon_bytes, 20 * thousandth());
+    // One answers again.
+    copy.write("1400/task/1401/statm", "90000 30000 10000 10 0 90 0\n");
+    table.scan(Depth::Fast);
+    assert_eq!(table.get(1400).anon_bytes, pages(20_000));
+    assert_eq!(table.introduced, [], "it is the same");
+}
+
+#[test]
+fn a_thread_that_ends_hands_over_to_another() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    let dossier = table.dossier(1400);
+    fs::rename(
+        copy.path().join("1400/task/1401"),
+        copy.path().join("1400/task/1402"),
+    )
+    .unwrap();
+    copy.change("1400/task/1402/statm", " 30000 ", " 40000 ");
+    let scan = table.scan(Depth::Full);
+    assert_eq!((scan.newcomers, scan.gone), (0, 0));
+    assert_eq!(table.get(1400).rss_bytes, pages(40_000));
+    assert_eq!(table.dossier(1400), dossier);
+}
+
+#[test]
+fn two_whose_first_threads_have_ended_are_not_taken_to_have_one_memory() {
+    let copy = Copy::of("good");
+    copy.duplicate(1400, 1500);
+    fs::rename(
+        copy.path().join("1500/task/1400"),
+        copy.path().join("1500/task/1500"),
+    )
+    .unwrap();
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    let memory = Memory {
+        total_bytes: pages(100_000),
+        ..Memory::default()
+    };
+    let asked = table.find_one_memory(&memory, &[]);
+    assert!(
+        asked.iter().all(|pid| ![1400, 1500].contains(pid)),
+        "{asked:?}"
+    );
+}
+
 #[test]
 fn what_one_has_in_swap_is_as_the_last_full_scan_found_it_or_renewed() {
     let copy = Copy::of("good");
