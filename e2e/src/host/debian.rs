@@ -33,9 +33,9 @@ impl Contents {
             },
             Debian::System => Self {
                 packages: "systemd-sysv,libpam-systemd,dbus-user-session,tmux,procps,podman,crun,uidmap,\
-                           cron,openssh-server",
-                disabled: &["cron", "ssh"],
-                mebibytes: 1792,
+                           cron,openssh-server,docker.io",
+                disabled: &["cron", "ssh", "docker", "docker.socket", "containerd"],
+                mebibytes: 2304,
             },
             Debian::Arena | Debian::ArenaSystem => Self {
                 packages: "systemd-sysv,libpam-systemd,dbus,procps,earlyoom,nohang,systemd-oomd",
@@ -54,6 +54,11 @@ pub(super) fn prepare(debian: Debian, suite: &str, places: &Places) -> Result<Pa
         disabled,
         mebibytes,
     } = Contents::of(debian);
+    // Bookworm has it in `docker.io`.
+    let packages = match (debian, suite) {
+        (Debian::System, "trixie") => format!("{packages},docker-cli"),
+        _ => packages.to_owned(),
+    };
     let name = packages.replace(',', "+");
     let image = places.cache().join(format!("{suite}+{name}.ext4"));
     if image.exists() {
