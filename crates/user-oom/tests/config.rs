@@ -499,7 +499,7 @@ mod rules {
         );
         refused(
             "command = { run = ['true'], time-limit = '25 h' }",
-            "config.toml:3:42: `time-limit`: memory does not stay short for so long",
+            "config.toml:3:42: `time-limit`: memory does not stay short for that long",
         );
         refused(
             "command = { run = ['true'], time-limit = 'soon' }",
