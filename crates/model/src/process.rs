@@ -371,8 +371,7 @@ pub struct Seen {
     /// Its session, as the kernel has it.
     pub kernel_session: u32,
     /// Whether it belongs to a container, a login session (a slice of a user, or a session
-    /// with a terminal) or a job that an administrator started (a transient unit, a scope, a
-    /// slice made for it).
+    /// with a terminal) or a job that an administrator started (a transient unit, a scope).
     pub login: bool,
     /// Its real user id.
     pub uid: u32,

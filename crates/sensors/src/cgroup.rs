@@ -17,8 +17,8 @@ pub(crate) struct Grouping {
     /// Its container, or else its leaf cgroup.
     pub(crate) session: SessionId,
     /// Whether it is not a service of the machine: a container; a scope or a
-    /// transient service, which are made for a job; anything in a slice that is not
-    /// systemd's own, so in `user.slice` (a login session, a service of a user's own).
+    /// transient service, which are made for a job; anything in `user.slice` (a login
+    /// session, a service of a user's own).
     pub(crate) login: bool,
 }
 
@@ -73,24 +73,47 @@ fn innermost_unit(path: &[u8]) -> Option<&[u8]> {
     path.rsplit(|&byte| byte == b'/').find_map(unit_name)
 }
 
-/// Whether the unit that `path` leads to is of the machine's own: of systemd's
-/// slices for services and for virtual machines, and no service with a file in
-/// `transient`, nor a scope but that of a virtual machine or of a container's monitor.
+/// Whether the unit that `path` leads to is of the machine's own: outside of
+/// `user.slice` and of Kubernetes' pods, where only root can put a process, in whichever
+/// slice it keeps its services; and no service with a file in `transient`, nor a scope
+/// but that of a virtual machine (libvirt's, or Proxmox's in `qemu.slice`) or of a
+/// container's monitor.
 fn is_machines_own(path: &[u8], transient: &Path) -> bool {
-    let mut names = path
-        .split(|&byte| byte == b'/')
-        .filter(|name| !name.is_empty());
+    let topmost = topmost_name(path);
     let is_kept = |unit: &[u8]| {
         if unit.ends_with(b".service") {
             return !transient.join(OsStr::from_bytes(unit)).exists();
         }
         let holds = |part: &[u8]| unit.windows(part.len()).any(|window| window == part);
-        !unit.ends_with(b".scope") || unit.starts_with(b"machine-") || holds(b"conmon-")
+        let is_kept_scope =
+            || topmost == b"qemu.slice" || unit.starts_with(b"machine-") || holds(b"conmon-");
+        !unit.ends_with(b".scope") || is_kept_scope()
     };
-    match names.next() {
-        Some(b"system.slice" | b"machine.slice") => innermost_unit(path).is_none_or(is_kept),
-        _ => false,
+    let is_others = topmost == b"user.slice" || topmost.starts_with(b"kubepods");
+    !is_others && innermost_unit(path).is_none_or(is_kept)
+}
+
+/// The first name in `path`; empty where that is the root.
+fn topmost_name(path: &[u8]) -> &[u8] {
+    let mut names = path.split(|&byte| byte == b'/');
+    names.find(|name| !name.is_empty()).unwrap_or_default()
+}
+
+/// `path` without the `/..` for each cgroup between the root of our cgroup namespace
+/// and the nearest that has the process in it, too. Seen from a container with the
+/// host's pids, what is on the host has such a path: `/../../system.slice/ssh.service`.
+/// What is left begins at the root if nothing else is above both, as most often.
+#[must_use]
+pub fn outside_namespace(path: &[u8]) -> &[u8] {
+    let mut left = path;
+    while let Some(rest) = left.strip_prefix(b"/..") {
+        match rest.first() {
+            None => return b"/",
+            Some(b'/') => left = rest,
+            Some(_) => break,
+        }
     }
+    left
 }
 
 /// The init's own. Where something else than systemd started all that runs, it is in
@@ -102,11 +125,19 @@ fn unit_path_of_line(line: &[u8]) -> Option<&[u8]> {
     let mut parts = line.splitn(3, |&byte| byte == b':');
     let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
     let is_systemds = (number == b"0" && controllers.is_empty()) || controllers == b"name=systemd";
+    let path = outside_namespace(path);
     if !is_systemds || path == INIT {
         return None;
     }
     let mut names = path.split(|&byte| byte == b'/');
-    names.any(|name| unit_name(name).is_some()).then_some(path)
+    (names.any(|name| unit_name(name).is_some()) || is_lxc_monitor(path)).then_some(path)
+}
+
+/// Whether LXC's monitor of a container is in there, as root starts it; a user's is in
+/// the cgroup of the user's login.
+fn is_lxc_monitor(path: &[u8]) -> bool {
+    let topmost = topmost_name(path);
+    topmost == b"lxc.monitor" || topmost.starts_with(b"lxc.monitor.")
 }
 
 /// The path of the innermost container that `path` is in; what is below is the
@@ -232,18 +263,53 @@ mod tests {
     }
 
     #[test]
-    fn an_administrators_scopes_and_slices_are_no_services_of_the_machine() {
+    fn an_administrators_scopes_are_no_services_of_the_machine() {
         check("0::/system.slice/run-r0a1b.scope", Some(true));
         check(
             "0::/system.slice/slurmstepd.scope/job_7/step_0/slurm",
             Some(true),
         );
-        check("0::/batch.slice/nightly.service", Some(true));
-        check("0::/batch.slice", Some(true));
-        check(
-            "1:name=systemd:/batch.slice/batch-big.slice/job.service",
-            Some(true),
-        );
+        check("0::/batch.slice/run-r0a1b.scope", Some(true));
+        check("0::/nomad.slice/share.slice/0a1b.web.scope", Some(true));
+        check("0::/kubepods.slice/kubepods-pod12.slice", Some(true));
+    }
+
+    #[test]
+    fn a_service_in_a_slice_of_the_administrators_is_one_of_the_machine() {
+        for path in [
+            "/runtime.slice/containerd.service",
+            "/runtime.slice/kubelet.service",
+            "/kubelet.slice",
+            "/podruntime.slice/docker.service",
+            "/azure.slice/azure-walinuxagent.slice/walinuxagent.service",
+            "/batch.slice/batch-big.slice/nightly.service",
+        ] {
+            check(&format!("0::{path}"), Some(false));
+            check(&format!("1:name=systemd:{path}"), Some(false));
+        }
+        check("0::/user.slice/nightly.service", Some(true));
+    }
+
+    #[test]
+    fn from_a_containers_namespace_the_machines_units_are_the_same() {
+        check("0::/../../system.slice/ssh.service", Some(false));
+        check("0::/../ssh.service", Some(false));
+        let session = "user.slice/user-1000.slice/session-3.scope";
+        check(&format!("0::/../../{session}"), Some(true));
+        check("0::/../../init.scope", None);
+        check("0::/../..", None);
+        check("0::/../../kubepods.slice/kubepods-pod12.slice", Some(true));
+        let other = format!("0::/../docker-{ID}.scope/system.slice/nginx.service");
+        check(&other, Some(true));
+        let outside = |path: &str| {
+            let path = outside_namespace(path.as_bytes());
+            String::from_utf8(path.to_vec()).unwrap()
+        };
+        assert_eq!(outside("/../../a.slice/b.service"), "/a.slice/b.service");
+        assert_eq!(outside("/../.."), "/");
+        for path in ["/", "/a/../b", "/..a/b", "", ".."] {
+            assert_eq!(outside(path), path);
+        }
     }
 
     #[test]
@@ -333,11 +399,15 @@ mod tests {
             "/machine.slice/libpod-conmon-ID.scope",
             "/system.slice/crio-conmon-ID.scope",
             r"/machine.slice/machine-qemu\x2d1\x2dvm.scope",
+            "/qemu.slice/100.scope",
+            "/lxc.monitor.web",
+            "/lxc.monitor/100",
             "/system.slice/xID.service",
         ] {
             check(&line(path), Some(false));
         }
-        check(&line("/lxc.monitor.web"), None);
+        let session = "/user.slice/user-1000.slice/session-3.scope";
+        check(&line(&format!("{session}/lxc.monitor.web")), Some(true));
         check(&line("/lxc"), None);
         check(&line("/docker/IDf"), None);
     }

@@ -85,7 +85,7 @@ mod zoneinfo;
 mod zram;
 
 pub use crate::arcstats::Arcstats;
-pub use crate::cgroup::ContainerCgroup;
+pub use crate::cgroup::{ContainerCgroup, outside_namespace};
 pub use crate::cgroup_memory::{Cgroup, CgroupError, CgroupMemory};
 pub use crate::error::ReadError;
 pub use crate::meminfo::Meminfo;
@@ -96,7 +96,8 @@ pub use crate::pressure::{PressureFile, PressureTrigger};
 pub use crate::proc_root::{KernelFunction, Lineage, ProcRoot, Runner};
 pub use crate::scopes::Scopes;
 pub use crate::survey::{
-    CommandLine, Executable, Inquiry, Labelled, Portrait, Survey, What, portray, survey,
+    CommandLine, Executable, Inquiry, Labelled, Portrait, Survey, What, portray,
+    sees_cgroups_from_within, survey,
 };
 pub use crate::table::{ProcessTable, Scan};
 pub use crate::zoneinfo::Zoneinfo;

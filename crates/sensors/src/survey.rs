@@ -16,7 +16,7 @@
 
 use std::ffi::CStr;
 use std::fmt::{self, Write};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
@@ -31,7 +31,7 @@ use rustix::io::pread;
 
 use crate::cgroup::{
     ContainerCgroup, Grouping, TRANSIENT_UNITS, container_of_line, hash, outermost_container,
-    service_of_line, unit_of_line,
+    outside_namespace, service_of_line, unit_of_line,
 };
 use crate::file::for_each_line;
 use crate::number::decimal;
@@ -666,6 +666,18 @@ fn grouping_of(cgroup: &File) -> Option<Grouping> {
     container.or(unit)
 }
 
+/// Whether we see the cgroups of the machine from a namespace of our own, as in a
+/// container that has the host's pids and not its cgroup namespace.
+#[must_use]
+pub fn sees_cgroups_from_within(proc: &Path) -> bool {
+    let lines = fs::read(proc.join("1/cgroup")).unwrap_or_default();
+    let is_outside = |line: &[u8]| {
+        let path = line.splitn(3, |&byte| byte == b':').nth(2);
+        path.is_some_and(|path| outside_namespace(path) != path)
+    };
+    lines.split(|&byte| byte == b'\n').any(is_outside)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -685,6 +697,21 @@ mod tests {
         assert_eq!(of_both, grouping(&container));
         assert_ne!(of_both, grouping(unit));
         assert_eq!(grouping(&format!("{unit}0::/a.service\n")), grouping(unit));
+    }
+
+    #[test]
+    fn a_first_process_outside_of_our_namespace_shows_that_we_have_one() {
+        let folder = tempfile::TempDir::new().unwrap();
+        assert!(!sees_cgroups_from_within(folder.path()));
+        std::fs::create_dir(folder.path().join("1")).unwrap();
+        for (lines, want) in [
+            ("0::/init.scope\n", false),
+            ("3:cpu:/\n0::/../../init.scope\n", true),
+            ("0::/../..\n", true),
+        ] {
+            std::fs::write(folder.path().join("1/cgroup"), lines).unwrap();
+            assert_eq!(sees_cgroups_from_within(folder.path()), want, "{lines}");
+        }
     }
 
     #[track_caller]

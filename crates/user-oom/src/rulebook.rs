@@ -15,7 +15,7 @@ use oom_policy::{
     CommandLabel, FirstSignal, Gain, GroupBy, KilledWith, Label, Name, PauseWord, Preference,
     Process, Protection,
 };
-use sensors::{Labelled, Portrait};
+use sensors::{Labelled, Portrait, outside_namespace};
 
 use crate::arguments::{seconds, value};
 use crate::container_facts::ContainerFacts;
@@ -381,7 +381,7 @@ impl Subject for Sitter<'_> {
                 for line in self.portrait.cgroups().split(|byte| *byte == b'\n') {
                     // `<number>:<controllers>:<path>`
                     if let Some(path) = line.splitn(3, |byte| *byte == b':').nth(2) {
-                        each(path);
+                        each(outside_namespace(path));
                     }
                 }
             }

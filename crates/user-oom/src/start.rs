@@ -25,7 +25,7 @@ use reaper::{Calls, Code, Pauser, Reaper, protect_ourselves, trim_memory};
 use rustix::system::uname;
 use sensors::{
     Arcstats, Cgroup, CgroupError, CgroupMemory, Depth, Meminfo, Notifier, NotifierParameters,
-    ProcRoot, ProcessTable, ReadError, Scopes, Zoneinfo, Zram,
+    ProcRoot, ProcessTable, ReadError, Scopes, Zoneinfo, Zram, sees_cgroups_from_within,
 };
 use terminal::chain;
 use value_registry::{Options, Registry};
@@ -114,6 +114,12 @@ pub(crate) fn daemon(
 
     let root = ProcRoot::at(PROC);
     let privileges = Privileges::read(root.path());
+    if sees_cgroups_from_within(root.path()) {
+        log::warn!(
+            "cgroups are seen from this container's namespace: rules match a path only from where it \
+             leaves that of this container; start the container in the host's (`--cgroupns=host`)"
+        );
+    }
 
     let place = peers::place(arguments.socket.as_deref()).map_err(Error::Control)?;
     let mut desk = Desk::new().map_err(system("wake the thread that writes"))?;
