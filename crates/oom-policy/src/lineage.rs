@@ -100,7 +100,11 @@ impl Births {
         mem::swap(&mut self.births, &mut self.previous);
         self.births.clear();
         let first = processes.iter().find(|process| process.id.pid == 1);
-        self.is_in_container = first.is_some_and(|first| !is_named(first, &INITS));
+        let is_init = |first: &Process| {
+            // WSL names it after the distribution: `init(Ubuntu)`.
+            is_named(first, &INITS) || first.name.as_bytes().starts_with(b"init(")
+        };
+        self.is_in_container = first.is_some_and(|first| !is_init(first));
         let mut known = self.previous.iter().peekable();
         for process in processes {
             while known.next_if(|birth| birth.id() < process.id).is_some() {}
@@ -389,6 +393,7 @@ mod tests {
         // Runit starts daemons in init's place.
         let supervisor = process(50, 1, 0, "runsv");
         check(&[supervisor, process(60, 50, 0, "udevd")], true);
+        check(&[first("init(Ubuntu-22."), daemon], true);
         // A container has no machine.
         check(&[first("tini"), daemon], false);
     }
