@@ -43,6 +43,8 @@ use crate::ties::{Environment, is_pty_master, tells_of_pressure};
 
 /// No more of an environment or a command line is read,
 const ENVIRONMENT_BYTES: u64 = 256 << 10;
+/// or of a status, where each of 65536 groups has up to 11,
+const STATUS_BYTES: u64 = 1 << 20;
 /// and no more ancestors are looked at,
 const ANCESTORS: usize = 64;
 /// and no more open files: 1 to 2 µs each.
@@ -378,8 +380,14 @@ impl Portrait<'_> {
     /// Its real user and group, and its other groups.
     #[must_use]
     pub fn credentials(&self) -> Option<(u32, u32, Vec<u32>)> {
-        let status = self.process.status().ok()?;
-        Some((status.ruid, status.rgid, status.groups))
+        let status = status_of(self.process);
+        let user = *numbers(&status, b"Uid:")?.first()?;
+        let group = *numbers(&status, b"Gid:")?.first()?;
+        Some((
+            user,
+            group,
+            numbers(&status, b"Groups:").unwrap_or_default(),
+        ))
     }
 
     /// The name of its parent, then of that one's, and so on.
@@ -405,14 +413,34 @@ impl Portrait<'_> {
 }
 
 fn text_of(process: &Process, file: &str) -> Vec<u8> {
+    beginning_of(process, file, ENVIRONMENT_BYTES)
+}
+
+/// Its `status`, of which the procfs crate takes none where the process's name is not
+/// UTF-8. A process calls itself what it likes.
+fn status_of(process: &Process) -> Vec<u8> {
+    beginning_of(process, "status", STATUS_BYTES)
+}
+
+/// Empty where it cannot be read.
+fn beginning_of(process: &Process, file: &str, bytes: u64) -> Vec<u8> {
     let mut text = Vec::new();
     if let Ok(file) = process.open_relative(file) {
         // What came before an error is not all of it.
-        if file.take(ENVIRONMENT_BYTES).read_to_end(&mut text).is_err() {
+        if file.take(bytes).read_to_end(&mut text).is_err() {
             text.clear();
         }
     }
     text
+}
+
+/// The numbers on the line that begins with `key`.
+fn numbers(status: &[u8], key: &[u8]) -> Option<Vec<u32>> {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let line = lines.find_map(|line| line.strip_prefix(key))?;
+    let words = line.split(u8::is_ascii_whitespace);
+    let words = words.filter(|word| !word.is_empty());
+    words.map(|word| decimal(word)?.try_into().ok()).collect()
 }
 
 fn look(
@@ -488,10 +516,9 @@ fn forbids_pausing(process: &Process) -> Result<Option<Unpausable>, Unread> {
         return Err(Unread);
     }
     let has_pid = |pid: u32| {
-        let pid = i32::try_from(pid);
         // In each pid namespace that it is in, ours first.
-        let known_as = process.status().ok().and_then(|status| status.nspid);
-        pid.is_ok_and(|pid| pid == process.pid || known_as.is_some_and(|ids| ids.contains(&pid)))
+        let known_as = || numbers(&status_of(process), b"NSpid:").unwrap_or_default();
+        pid == process.pid.cast_unsigned() || known_as().contains(&pid)
     };
     Environment::parse(&text).forbids(has_pid, || {
         any_open_file(process, |path, _| tells_of_pressure(path))

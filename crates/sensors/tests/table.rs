@@ -8,7 +8,7 @@ use model::{
     Dossier, Memory, Name, Pausing, Preference, ProcessId, Protection, SessionId, Unpausable,
 };
 use rustix::param::page_size;
-use sensors::{Depth, Executable, ReadError, Scopes, survey};
+use sensors::{Depth, Executable, Inquiry, Labelled, ReadError, Scopes, What, portray, survey};
 use support::{Copy, Table, chain, tree};
 
 const KIB: u64 = 1024;
@@ -149,6 +149,33 @@ fn where_no_thread_answers_a_process_holds_what_its_badness_says() {
     table.scan(Depth::Fast);
     assert_eq!(table.get(1400).anon_bytes, pages(20_000));
     assert_eq!(table.introduced, [], "it is the same");
+}
+
+/// Rules ask for them.
+#[test]
+fn a_process_that_calls_itself_what_is_no_text_has_a_user_and_groups() {
+    let copy = Copy::of("good");
+    let path = copy.path().join("1204/status");
+    let status = fs::read_to_string(&path).unwrap();
+    let (name, rest) = status.split_once('\n').unwrap();
+    assert!(name.starts_with("Name:"), "{name}");
+    let rest = rest.replace("Groups:", "Groups:\t27 1000");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    for name in [&b"plain"[..], b"\xff", b"cut in \xe4\xb8"] {
+        fs::write(&path, [b"Name:\t", name, b"\n", rest.as_bytes()].concat()).unwrap();
+        let request = Inquiry {
+            id: table.get(1204).id,
+            what: What::Label,
+            rss_bytes: 0,
+        };
+        let mut found = None;
+        let _ = portray(copy.path(), &request, &mut |portrait| {
+            found = portrait.credentials();
+            Labelled::ForGood
+        });
+        assert_eq!(found, Some((1000, 1000, vec![27, 1000])), "{name:?}");
+    }
 }
 
 #[test]

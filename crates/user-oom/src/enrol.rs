@@ -138,7 +138,9 @@ impl Enroller {
     }
 
     fn standing(&self, pid: u32) -> Option<Standing> {
-        let status = fs::read_to_string(self.file(pid, "status")).ok()?;
+        // The name, on its first line, may hold any byte.
+        let status = fs::read(self.file(pid, "status")).ok()?;
+        let status = String::from_utf8_lossy(&status);
         let numbers = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key));
             let words = line?.split_ascii_whitespace();
@@ -183,4 +185,33 @@ fn checked(entry: &str) -> Result<&str, Denial> {
     let value = words.first().copied().unwrap_or_default();
     parse_worth(value).map_err(|err| wrong(chain(&err)))?;
     Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_may_call_itself_what_it_likes() {
+        let folder = tempfile::tempdir().unwrap();
+        let numbers = b"PPid:\t1\nUid:\t1000\t1000\t1000\t1000\nNSpid:\t31\n";
+        for name in [&b"plain"[..], b"\xff", b"cut in \xe4\xb8", b"a\\nUid:\t0"] {
+            let status = [b"Name:\t", name, b"\n", &numbers[..]].concat();
+            fs::create_dir_all(folder.path().join("31")).unwrap();
+            fs::write(folder.path().join("31/status"), status).unwrap();
+            let enroller = Enroller {
+                proc_root: folder.path().to_owned(),
+                registry: PathBuf::new(),
+                own_uid: 0,
+            };
+            let standing = enroller.standing(31).unwrap();
+            assert_eq!((standing.uid, standing.parent), (1000, 1));
+            assert_eq!(standing.pids, [31]);
+            let owner = Peer {
+                pid: Some(31),
+                uid: 1000,
+            };
+            assert_eq!(enroller.target(owner, Some(31)), Ok(31));
+        }
+    }
 }

@@ -248,7 +248,9 @@ impl Screen {
 /// Of a process that is there.
 fn parent_of(pid: u32) -> Option<u32> {
     let path = Path::new(PROC).join(pid.to_string()).join("status");
-    let text = fs::read_to_string(path).ok()?;
+    let text = fs::read(path).ok()?;
+    // The name, on its first line, may hold any byte.
+    let text = String::from_utf8_lossy(&text);
     let parent = text.lines().find_map(|line| line.strip_prefix("PPid:"));
     parent?.trim().parse().ok()
 }
