@@ -9,7 +9,7 @@ use nix::unistd::{Uid, setfsuid};
 use oom_policy::ProcessId;
 use sensors::ProcRoot;
 use terminal::chain;
-use value_registry::{RegistryError, parse_worth};
+use value_registry::parse_worth;
 
 /// What an entry may be: a value, how it grows, labels.
 const ENTRY_BYTES: usize = 256;
@@ -43,7 +43,7 @@ impl Enroller {
         };
         let pid = self.target(peer, *pid)?;
         let registry = self.registry.as_path();
-        let done = self.as_user(peer.uid, || match (request, entry) {
+        let done = self.with_rights_of(peer.uid, || match (request, entry) {
             (Request::Register { .. }, Some(entry)) => value_registry::write(registry, pid, entry)
                 .map(|written| {
                     written.keep();
@@ -51,7 +51,7 @@ impl Enroller {
                 }),
             (Request::Saved { .. }, _) => value_registry::saved(registry, pid),
             _ => value_registry::withdraw(registry, pid),
-        });
+        })?;
         match done {
             Ok(true) => Ok(Reply::Entry { pid }),
             Ok(false) => Err(no_entry(format!("process {pid} has no entry"))),
@@ -59,16 +59,23 @@ impl Enroller {
         }
     }
 
-    /// Opens and removes files as that user would: setfsuid(2) is of one thread.
-    fn as_user(
-        &self,
-        uid: u32,
-        act: impl FnOnce() -> Result<bool, RegistryError>,
-    ) -> Result<bool, RegistryError> {
-        setfsuid(Uid::from_raw(uid));
-        let done = act();
+    /// Does what opens and removes files with that user's rights: setfsuid(2) is
+    /// of one thread. Nothing is done where it would be with more.
+    fn with_rights_of<T>(&self, uid: u32, act: impl FnOnce() -> T) -> Result<T, Denial> {
+        // For root, this daemon's rights are none too many.
+        if uid == 0 || uid == self.own_uid {
+            return Ok(act());
+        }
+        let user = Uid::from_raw(uid);
+        setfsuid(user);
+        let done = (fsuid() == user).then(act);
         setfsuid(Uid::from_raw(self.own_uid));
-        done
+        done.ok_or_else(|| {
+            no_entry(format!(
+                "nothing was written: the daemon cannot do it with the rights of uid {uid} \
+                 (setfsuid); give it CAP_SETUID, or write to the registry yourself"
+            ))
+        })
     }
 
     /// Whether that process is still there.
@@ -161,6 +168,12 @@ impl Enroller {
     }
 }
 
+/// Of this thread. setfsuid(2) does not say whether it failed, and returns what
+/// was: of this id, which no user has, nothing else.
+fn fsuid() -> Uid {
+    setfsuid(Uid::from_raw(u32::MAX))
+}
+
 fn gone(pid: u32) -> Denial {
     no_entry(format!("there is no process {pid}"))
 }
@@ -189,7 +202,144 @@ fn checked(entry: &str) -> Result<&str, Denial> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::thread;
+
+    use nix::unistd::geteuid;
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    use tempfile::TempDir;
+
     use super::*;
+
+    const USER: u32 = 65534;
+    const REGISTERED_BY_ROOT: u32 = 100;
+    const UNREGISTERED: u32 = 101;
+
+    /// Two processes of [`USER`]'s, and a registry in which root has registered one.
+    struct Office {
+        folder: TempDir,
+        enroller: Enroller,
+    }
+
+    impl Office {
+        fn new() -> Self {
+            let folder = TempDir::new().expect("a folder");
+            let open = |path: &Path| {
+                let mode = fs::Permissions::from_mode(0o1777);
+                fs::set_permissions(path, mode).expect("it is ours");
+            };
+            open(folder.path());
+            let (proc_root, registry) =
+                (folder.path().join("proc"), folder.path().join("registry"));
+            for pid in [REGISTERED_BY_ROOT, UNREGISTERED] {
+                let process = proc_root.join(pid.to_string());
+                fs::create_dir_all(&process).expect("the folder is ours");
+                let status =
+                    format!("PPid:\t1\nUid:\t{USER}\t{USER}\t{USER}\t{USER}\nNSpid:\t{pid}\n");
+                fs::write(process.join("status"), status).expect("the folder is ours");
+            }
+            fs::create_dir(&registry).expect("the folder is ours");
+            open(&registry);
+            fs::write(registry.join(REGISTERED_BY_ROOT.to_string()), "90\n").expect("ours");
+            let enroller = Enroller {
+                proc_root,
+                registry,
+                own_uid: geteuid().as_raw(),
+            };
+            Self { folder, enroller }
+        }
+
+        /// The process of that pid asks.
+        fn asks(&self, pid: u32, request: &Request) -> Result<Reply, Denial> {
+            let peer = Peer {
+                uid: USER,
+                pid: Some(pid),
+            };
+            self.enroller.carry_out(peer, request)
+        }
+
+        /// Whose entry that is, and what it says.
+        fn entry(&self, pid: u32) -> Option<(u32, String)> {
+            let path = self.enroller.registry.join(pid.to_string());
+            let text = fs::read_to_string(&path).ok()?;
+            Some((fs::metadata(&path).ok()?.uid(), text))
+        }
+    }
+
+    /// Runs it on a thread of its own, without that capability.
+    fn without<T: Send>(capability: CapabilitySet, act: impl FnOnce() -> T + Send) -> T {
+        let drop_it = || {
+            let mut sets = capabilities(None).expect("ours");
+            sets.effective.remove(capability);
+            set_capabilities(None, sets).expect("one may do with less");
+        };
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                drop_it();
+                act()
+            });
+            thread.join().expect("it returns")
+        })
+    }
+
+    fn is_root(what: &str) -> bool {
+        let is_root = geteuid().is_root();
+        if !is_root {
+            eprintln!("not run, needs root: {what}");
+        }
+        is_root
+    }
+
+    fn register() -> Request {
+        Request::Register {
+            pid: None,
+            entry: "100".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_entry_is_the_users_own_and_the_word_of_root_stays() {
+        if !is_root("writes as another user") {
+            return;
+        }
+        let office = Office::new();
+        assert!(office.asks(UNREGISTERED, &register()).is_ok());
+        let entry = Some((USER, "100\n".to_owned()));
+        assert_eq!(office.entry(UNREGISTERED), entry);
+
+        let roots = Some((0, "90\n".to_owned()));
+        for request in [register(), Request::Unregister { pid: None }] {
+            let denial = office.asks(REGISTERED_BY_ROOT, &request);
+            let said = denial.expect_err("it is root's").to_string();
+            assert!(said.contains("cannot remove the earlier entry"), "{said}");
+            assert_eq!(office.entry(REGISTERED_BY_ROOT), roots, "{request:?}");
+        }
+        assert_eq!(fsuid(), geteuid(), "the daemon's rights are its own again");
+        drop(office.folder);
+    }
+
+    #[test]
+    fn where_it_cannot_take_the_users_rights_it_writes_and_removes_nothing() {
+        if !is_root("is root without CAP_SETUID") {
+            return;
+        }
+        let office = Office::new();
+        let roots = Some((0, "90\n".to_owned()));
+        let requests = [
+            register(),
+            Request::Unregister { pid: None },
+            Request::Saved { pid: None },
+        ];
+        for request in requests {
+            for pid in [REGISTERED_BY_ROOT, UNREGISTERED] {
+                let denial = without(CapabilitySet::SETUID, || office.asks(pid, &request));
+                let said = denial.expect_err("it has no right to").to_string();
+                assert!(said.contains("give it CAP_SETUID"), "{said}");
+            }
+            assert_eq!(office.entry(REGISTERED_BY_ROOT), roots, "{request:?}");
+            assert_eq!(office.entry(UNREGISTERED), None, "{request:?}");
+        }
+    }
 
     #[test]
     fn a_process_may_call_itself_what_it_likes() {
