@@ -22,6 +22,7 @@
 //! found is believed only where no other user can have written it.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -35,6 +36,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 use oom_policy::{Memory, Moment, NextKill, Process, ProcessId};
+use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use sensors::{Lineage, ProcRoot};
 use terminal::chain;
@@ -152,7 +154,9 @@ impl Aligner {
             .name("oom-align".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                follow_orders(Adjuster::new(root, memo), &theirs, lane, &has_put_back);
+                let adjuster = Adjuster::new(root, memo);
+                let dropped = drop_resource_capability();
+                follow_orders(adjuster, dropped, &theirs, lane, &has_put_back);
                 drop(alive);
             })
             .inspect_err(|err| {
@@ -306,18 +310,19 @@ fn choose(chosen: &mut Vec<Wanted>, dying: impl Iterator<Item = ProcessId>, outl
     chosen.sort_unstable();
 }
 
-/// What the thread does, until the loop is over.
+/// What the thread does, until the loop is over. Where the capability was not
+/// `dropped` it raises nothing.
 fn follow_orders(
     mut adjuster: Adjuster,
+    dropped: Result<(), NotDropped>,
     shared: &Shared,
     mut lane: Lane,
     has_put_back: &mpsc::Sender<bool>,
 ) {
-    let mut say = |cost: &str, err: &MemoError| {
+    let mut say = |cost: &str, err: &dyn Error| {
         let text = format!("{cost}: {}", chain(err));
         lane.tell(Record::Note(log::Level::Warn, text.into_boxed_str()));
     };
-    drop_resource_capability();
     let was_any = adjuster.put_back_earlier().unwrap_or_else(|err| {
         say(
             "oom_score_adj values that an earlier daemon set remain",
@@ -327,6 +332,11 @@ fn follow_orders(
     });
     // Perhaps it is not waited for any longer.
     let _ = has_put_back.send(was_any);
+    if let Err(err) = dropped {
+        // They could not lower it again.
+        say("oom_score_adj of what would be killed is not raised", &err);
+        return;
+    }
     let mut order = Order::none();
     let mut was_said = false;
     while !shared.over.load(Ordering::SeqCst) {
@@ -360,12 +370,19 @@ impl Shared {
 }
 
 /// Of this thread alone. Where there is none to drop, that is as good.
-fn drop_resource_capability() {
-    if let Ok(mut sets) = capabilities(None) {
-        sets.effective.remove(CapabilitySet::SYS_RESOURCE);
-        let _ = set_capabilities(None, sets);
+fn drop_resource_capability() -> Result<(), NotDropped> {
+    let mut sets = capabilities(None).map_err(NotDropped)?;
+    if !sets.effective.contains(CapabilitySet::SYS_RESOURCE) {
+        return Ok(());
     }
+    sets.effective.remove(CapabilitySet::SYS_RESOURCE);
+    set_capabilities(None, sets).map_err(NotDropped)
 }
+
+/// Why the thread still has the capability.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot drop CAP_SYS_RESOURCE in this thread (capset)")]
+struct NotDropped(#[source] Errno);
 
 /// Raises, writes down what was, and puts that back.
 #[derive(Debug)]
@@ -727,6 +744,7 @@ mod tests {
 
     use super::*;
     use crate::stand_in::{Waiter, ordinary, root};
+    use crate::tell::lane::Desk;
 
     fn oom_score_adj(of: &Waiter) -> i16 {
         let path = format!("/proc/{}/oom_score_adj", of.id().pid);
@@ -996,6 +1014,54 @@ mod tests {
         next.put_back_earlier().expect("it is what we write");
         assert_eq!([&one, &nine].map(oom_score_adj), [before, before]);
         assert!(!memo.exists());
+    }
+
+    /// Has a thread follow the order to raise one process; what that is raised to
+    /// once the order is taken, and whether the thread has ended by itself.
+    fn raised_by_a_thread(dropped: Result<(), NotDropped>) -> (i16, bool) {
+        const LIMIT: Duration = Duration::from_secs(60);
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let process = Waiter::new();
+        let adjuster = Adjuster::new(root(), folder.path().join("aligned"));
+        let order = Order {
+            wanted: vec![first(&process)],
+            since_ticks: 0,
+            is_new: true,
+        };
+        let shared = Shared {
+            order: Mutex::new(order),
+            over: AtomicBool::new(false),
+        };
+        let mut desk = Desk::new().expect("an eventfd");
+        let lane = desk.lane(LINES);
+        let (has_put_back, _put_back) = mpsc::channel();
+        thread::scope(|scope| {
+            let (alive, ended) = mpsc::channel::<()>();
+            let shared = &shared;
+            let thread = scope.spawn(move || {
+                follow_orders(adjuster, dropped, shared, lane, &has_put_back);
+                drop(alive);
+            });
+            let raises = || oom_score_adj(&process) == FIRST;
+            let begun = std::time::Instant::now();
+            let mut has_ended = false;
+            while !raises() && !has_ended && begun.elapsed() < LIMIT {
+                let waited = ended.recv_timeout(BREATH);
+                has_ended = waited == Err(mpsc::RecvTimeoutError::Disconnected);
+            }
+            let found = oom_score_adj(&process);
+            shared.over.store(true, Ordering::SeqCst);
+            thread.thread().unpark();
+            (found, has_ended)
+        })
+    }
+
+    #[test]
+    fn with_a_capability_that_cannot_be_dropped_nothing_is_raised() {
+        assert_eq!(raised_by_a_thread(Ok(())), (FIRST, false));
+        let was = oom_score_adj(&Waiter::new());
+        let dropped = Err(NotDropped(Errno::PERM));
+        assert_eq!(raised_by_a_thread(dropped), (was, true));
     }
 
     /// A raised process, as left by a daemon that was killed, and the memo that
