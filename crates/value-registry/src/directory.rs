@@ -198,11 +198,12 @@ impl Directory {
         notices: &mut Vec<Notice>,
     ) -> Result<(), RegistryError> {
         let is_roots = owner == 0 && mode == ROOTS_MODE;
-        // Where anybody can have made it, a user's stray file must not keep
-        // the daemon out. Elsewhere, one with other things in it was hardly
-        // meant: `--registry /etc` must not open `/etc` to all.
+        // Where a user can have made it and has, a stray file must not keep the
+        // daemon out. Another with other things in it was hardly meant: whatever
+        // leads to `/etc` (`--registry`, a mount) must not open that to all.
+        let is_users = self.is_public && owner != 0;
         if !is_roots
-            && !self.is_public
+            && !is_users
             && let Some(found) = self.first_stranger()?
         {
             let path = self.path.clone();

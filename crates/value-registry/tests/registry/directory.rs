@@ -147,12 +147,42 @@ fn a_directory_of_other_things_is_not_opened_to_all() {
     assert!(cause.contains("holds `\\x1b[2Jnotes`"), "{cause}");
     assert_eq!(mode(&directory), before);
 
-    // In a directory like /tmp anybody can have put it there, to that end.
+    // Root's own is refused in a directory like /tmp as well, by whatever name.
     set_mode(folder.path(), 0o1777);
-    open(&directory).unwrap();
-    assert_eq!(mode(&directory), 0o1777);
+    let registry = folder.path().join("user_processes");
+    fs::rename(&directory, &registry).unwrap();
+    for refused in [0o755, 0o777, 0o1755] {
+        set_mode(&registry, refused);
+        let cause = absent(open(&registry));
+        assert!(cause.contains("holds `\\x1b[2Jnotes`"), "{cause}");
+        assert_eq!(mode(&registry), refused);
+    }
+    // There, a user can have made one, with that in it to keep the daemon out.
+    chown(&registry, Some(NOBODY), Some(NOBODY)).unwrap();
+    open(&registry).unwrap();
+    assert_eq!(mode(&registry), 0o1777);
+    assert_eq!(fs::metadata(&registry).unwrap().uid(), 0);
+    // Once it is the registry, what users put there does not matter.
     set_mode(folder.path(), 0o755);
-    open(&directory).unwrap();
+    open(&registry).unwrap();
+}
+
+#[test]
+fn an_empty_directory_of_roots_or_one_of_entries_becomes_the_registry() {
+    if !is_root("takes over a directory of root's") {
+        return;
+    }
+    for entry in [None, Some("100")] {
+        let folder = folder();
+        set_mode(folder.path(), 0o1777);
+        let registry = folder.path().join("user_processes");
+        fs::create_dir(&registry).unwrap();
+        if let Some(entry) = entry {
+            fs::write(registry.join(entry), "8").unwrap();
+        }
+        open(&registry).unwrap();
+        assert_eq!(mode(&registry), 0o1777);
+    }
 }
 
 #[test]
