@@ -7,9 +7,10 @@
 //! another process with the same pid, and which has not been written to since,
 //! is left over from that process. One without a mark counts.
 //!
-//! Root's daemon uses `trusted.`, which no user can set. Any other uses
-//! `user.`, which the entry's owner can set: to the harm of that user's own
-//! entries alone. Where the file system has neither, nothing is remembered.
+//! Root's daemon uses `trusted.`, which no user can set. Any other, and root's
+//! without CAP_SYS_ADMIN (as the systemd unit has it), uses `user.`, which the
+//! entry's owner can set: to the harm of that user's own entries alone. Where the
+//! file system has neither, nothing is remembered.
 
 use std::fmt;
 use std::fs::File;
@@ -45,16 +46,23 @@ impl Mark {
 
     /// The mark on `file`.
     pub(crate) fn on(file: &File, as_root: bool) -> Option<Self> {
-        let mut buffer = [0; MAX_BYTES];
-        let len = fgetxattr(file, name(as_root), &mut buffer).ok()?;
-        parse(buffer.get(..len)?)
+        let named = |name| {
+            let mut buffer = [0; MAX_BYTES];
+            let len = fgetxattr(file, name, &mut buffer).ok()?;
+            parse(buffer.get(..len)?)
+        };
+        names(as_root).iter().copied().find_map(named)
     }
 
     /// Leaves it on `file`. Where that cannot be done there is nothing to be
     /// done about it.
     pub(crate) fn leave(&self, file: &File, as_root: bool) {
         let text = self.to_string();
-        let _ = fsetxattr(file, name(as_root), text.as_bytes(), XattrFlags::empty());
+        for name in names(as_root) {
+            if fsetxattr(file, *name, text.as_bytes(), XattrFlags::empty()).is_ok() {
+                return;
+            }
+        }
     }
 
     /// Whether a file with this mark, last modified at `modified`, is left over
@@ -74,8 +82,13 @@ impl fmt::Display for Mark {
     }
 }
 
-fn name(as_root: bool) -> &'static str {
-    if as_root { OF_ROOT } else { OF_A_USER }
+/// The best first.
+fn names(as_root: bool) -> &'static [&'static str] {
+    if as_root {
+        &[OF_ROOT, OF_A_USER]
+    } else {
+        &[OF_A_USER]
+    }
 }
 
 /// As we write it, and no other way.
@@ -97,6 +110,7 @@ pub(crate) fn parse(text: &[u8]) -> Option<Mark> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
     use super::*;
 
@@ -146,6 +160,29 @@ mod tests {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
         assert!(parse(b"7 0 1.000000000").is_some());
+    }
+
+    #[test]
+    fn a_root_that_may_not_leave_its_own_leaves_a_users() {
+        let file = tempfile::tempfile().unwrap();
+        if fsetxattr(&file, OF_A_USER, b"", XattrFlags::empty()).is_err() {
+            return eprintln!(
+                "not run, the file system has no `user.` attributes (tmpfs: Linux 6.6)"
+            );
+        }
+        let id = ProcessId {
+            pid: 100,
+            start_ticks: 7,
+        };
+        let mark = Mark::new(id, UNIX_EPOCH);
+        let thread = std::thread::spawn(move || {
+            let mut sets = capabilities(None).unwrap();
+            sets.effective.remove(CapabilitySet::SYS_ADMIN);
+            set_capabilities(None, sets).unwrap();
+            mark.leave(&file, true);
+            (Mark::on(&file, true), Mark::on(&file, false))
+        });
+        assert_eq!(thread.join().unwrap(), (Some(mark), Some(mark)));
     }
 
     proptest! {
