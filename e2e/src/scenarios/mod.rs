@@ -6,6 +6,7 @@
 
 mod aligning;
 mod answers;
+mod confined;
 mod daemon;
 mod faults;
 mod file;
@@ -713,6 +714,22 @@ pub const ALL: &[Scenario] = &[
     minutes(
         5,
         scenario!(service::the_shipped_unit_guards, SYSTEM, alone),
+    ),
+    minutes(
+        5,
+        scenario!(
+            confined::a_user_registers_with_no_more_rights_than_its_own,
+            LISTENING,
+            alone
+        ),
+    ),
+    minutes(
+        5,
+        scenario!(
+            confined::what_a_user_put_in_the_registrys_place_leads_nowhere,
+            LISTENING,
+            alone
+        ),
     ),
     minutes(
         5,

@@ -19,7 +19,7 @@ use crate::scenarios::recipes::blocks;
 /// On a machine that is emulated, and short of memory.
 const LIMIT: Duration = Duration::from_secs(120);
 
-const SERVICE: &str = "user-oom.service";
+pub(super) const SERVICE: &str = "user-oom.service";
 /// What warns programs over D-Bus; it has the daemon started before it.
 const WARNER: &str = "user-oom-low-memory-monitor.service";
 /// Who listens to what on the system bus.
@@ -33,19 +33,19 @@ const MATCH_RULES: [&str; 6] = [
 ];
 /// What a hook starts.
 const HOOKED: &str = "hooked.service";
-const REGISTRY: &str = "/tmp/user_processes";
+pub(super) const REGISTRY: &str = "/tmp/user_processes";
 /// As docs/journal.md has it.
 const SIGNAL_SENT: &str = "MESSAGE_ID=cc827a10668f444c8faaf3d6042deb47";
 
 /// A pipe with nothing in it: a helper ends when what it reads from does.
-const OPEN: &str = "/run/open";
+pub(super) const OPEN: &str = "/run/open";
 
 /// A program of ours that systemd runs in a unit of its own.
-struct Unit(&'static str);
+pub(super) struct Unit(&'static str);
 
 impl Unit {
     /// Takes so much memory and holds it, in a service that `systemd-run` makes.
-    fn taking(name: &'static str, mebibytes: u64) -> Result<Self> {
+    pub(super) fn taking(name: &'static str, mebibytes: u64) -> Result<Self> {
         Self::role(name, &["hold", &mebibytes.to_string()])
     }
 
@@ -53,7 +53,7 @@ impl Unit {
         Self::start(name, &[&["/init", "role"], words].concat())
     }
 
-    fn start(name: &'static str, command: &[&str]) -> Result<Self> {
+    pub(super) fn start(name: &'static str, command: &[&str]) -> Result<Self> {
         let input = format!("StandardInput=file:{OPEN}");
         let output = format!("StandardOutput=file:{}", Self(name).output());
         // Returns once it runs: until then, nothing of it is there to be looked at.
@@ -70,7 +70,7 @@ impl Unit {
     }
 
     /// The same, when it holds it.
-    fn holding(name: &'static str, mebibytes: u64) -> Result<Self> {
+    pub(super) fn holding(name: &'static str, mebibytes: u64) -> Result<Self> {
         let before = meminfo_bytes("MemAvailable")?;
         let unit = Self::taking(name, mebibytes)?;
         wait::until(&format!("{name} holds its memory"), LIMIT, || {
@@ -86,13 +86,13 @@ impl Unit {
     }
 
     /// Waits until it has printed this.
-    fn says(&self, words: &str) -> Result<()> {
+    pub(super) fn says(&self, words: &str) -> Result<()> {
         wait::until(&format!("{} says `{words}`", self.0), LIMIT, || {
             Ok(text(self.output())?.contains(words))
         })
     }
 
-    fn property(&self, name: &str) -> Result<String> {
+    pub(super) fn property(&self, name: &str) -> Result<String> {
         property(self.0, name)
     }
 
@@ -100,7 +100,7 @@ impl Unit {
         Ok(self.property("ActiveState")? == "active")
     }
 
-    fn give_value(&self, value: u32) -> Result<()> {
+    pub(super) fn give_value(&self, value: u32) -> Result<()> {
         let pid = self.property("MainPID")?;
         let path = format!("{REGISTRY}/{pid}");
         fs::write(&path, format!("{value}\n")).with_context(|| format!("cannot write `{path}`"))
@@ -401,7 +401,7 @@ pub(super) fn a_program_of_glib_shrinks_and_nothing_is_killed(report: &mut Repor
 }
 
 /// Makes it; it stays open until what is returned is dropped.
-fn open_pipe() -> Result<File> {
+pub(super) fn open_pipe() -> Result<File> {
     run(&["mkfifo", OPEN])?;
     (File::options().read(true).write(true).open(OPEN)).context("cannot open a pipe")
 }
@@ -428,7 +428,7 @@ pub(super) fn configure(text: &str) -> Result<()> {
         .context("cannot configure it")
 }
 
-fn drop_in(text: &str) -> Result<()> {
+pub(super) fn drop_in(text: &str) -> Result<()> {
     let directory = format!("/etc/systemd/system/{SERVICE}.d");
     fs::create_dir_all(&directory).context("cannot make a drop-in")?;
     fs::write(format!("{directory}/e2e.conf"), text).context("cannot make a drop-in")?;
@@ -439,12 +439,12 @@ pub(super) fn property(unit: &str, name: &str) -> Result<String> {
     output_of(&["systemctl", "show", "--value", "--property", name, unit])
 }
 
-fn run(words: &[&str]) -> Result<()> {
+pub(super) fn run(words: &[&str]) -> Result<()> {
     output_of(words).map(|_| ())
 }
 
 /// What the daemon has said.
-fn journal() -> Result<String> {
+pub(super) fn journal() -> Result<String> {
     let words = [
         "journalctl",
         "--no-pager",
