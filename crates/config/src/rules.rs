@@ -118,6 +118,11 @@ pub trait Subject {
     fn texts(&mut self, field: Field, each: &mut dyn FnMut(&[u8]));
     /// Its real user id, its real group id, and its other groups.
     fn credentials(&mut self) -> (u32, u32, &[u32]);
+    /// Whether its user may mount any file at any path where it runs, so that the path of
+    /// its executable says nothing.
+    fn chooses_its_paths(&mut self) -> bool {
+        false
+    }
 }
 
 /// The rules, in order.
@@ -136,6 +141,8 @@ struct Rule {
     patterns: [Option<usize>; FIELDS],
     user: Option<User>,
     group: Option<Option<u32>>,
+    /// It matches by no path that a user may choose.
+    takes_no_chosen_path: bool,
     has_matched: AtomicU32,
 }
 
@@ -182,6 +189,7 @@ impl Rules {
                 patterns: [None; FIELDS],
                 user: None,
                 group: None,
+                takes_no_chosen_path: false,
                 has_matched: AtomicU32::new(0),
             };
             for condition in &text.conditions {
@@ -233,6 +241,16 @@ impl Rules {
         Ok(Self { sets, rules })
     }
 
+    /// Has each rule of which `of` says so, in order, match by no executable whose path
+    /// the process's user may choose.
+    #[must_use]
+    pub fn taking_no_chosen_path(mut self, of: impl IntoIterator<Item = bool>) -> Self {
+        for (rule, takes_none) in self.rules.iter_mut().zip(of) {
+            rule.takes_no_chosen_path = takes_none;
+        }
+        self
+    }
+
     /// Which is the first that matches. What rules ask about is read as they ask,
     /// each field once.
     pub fn first_match(&self, subject: &mut dyn Subject) -> Option<usize> {
@@ -246,6 +264,9 @@ impl Rules {
                     let field = Field::ALL[index];
                     let matched = &mut matched[index];
                     matched.get_or_insert_with(|| matches(set, subject, field))[pattern]
+                        && !(field == Field::Executable
+                            && rule.takes_no_chosen_path
+                            && subject.chooses_its_paths())
                 })
         })?;
         // Only whether it is 0 is asked.
@@ -346,6 +367,7 @@ mod tests {
         gid: u32,
         groups: Vec<u32>,
         read: Vec<Field>,
+        chooses_its_paths: bool,
     }
 
     impl Subject for Made {
@@ -359,6 +381,10 @@ mod tests {
 
         fn credentials(&mut self) -> (u32, u32, &[u32]) {
             (self.uid, self.gid, &self.groups)
+        }
+
+        fn chooses_its_paths(&mut self) -> bool {
+            self.chooses_its_paths
         }
     }
 
@@ -407,6 +433,28 @@ mod tests {
         assert_eq!(first("ca"), Some(2));
         assert_eq!(first("c"), None);
         assert_eq!(unmatched(), ["f:1", "f:10"]);
+    }
+
+    #[test]
+    fn a_path_that_a_user_chose_is_taken_but_where_that_is_not_wanted() {
+        let rules = compile(&["exe = '/usr/sbin/sshd'", "exe = '/usr/**'"]).unwrap();
+        let rules = rules.taking_no_chosen_path([true, false]);
+        let first = |chooses_its_paths| {
+            rules.first_match(&mut Made {
+                chooses_its_paths,
+                ..with(Field::Executable, &["/usr/sbin/sshd"])
+            })
+        };
+        assert_eq!(first(false), Some(0));
+        assert_eq!(first(true), Some(1));
+        // What it does not ask the path for matches as ever.
+        let rules = compile(&["name = 'sshd'"]).unwrap();
+        let rules = rules.taking_no_chosen_path([true]);
+        let found = rules.first_match(&mut Made {
+            chooses_its_paths: true,
+            ..with(Field::Name, &["sshd"])
+        });
+        assert_eq!(found, Some(0));
     }
 
     #[test]

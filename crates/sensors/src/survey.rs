@@ -336,6 +336,15 @@ impl Portrait<'_> {
         path.strip_suffix(b" (deleted)").unwrap_or(path).to_vec()
     }
 
+    /// Whether a user may have mounted any file at that path: it is in a mount namespace
+    /// and in a user namespace that are not ours. A container that root made is in our
+    /// user namespace; what only left that sees the files that we see.
+    #[must_use]
+    pub fn chooses_its_paths(&self) -> bool {
+        let path = self.root.join(self.process.pid.to_string());
+        !is_in_our_user_namespace(self.root, &path) && !is_in_our(self.root, &path, "ns/mnt")
+    }
+
     /// Its arguments, with a space between them.
     #[must_use]
     pub fn command_line(&self) -> Vec<u8> {
@@ -658,8 +667,12 @@ fn bytes(path: &Path) -> &[u8] {
 }
 
 fn is_in_our_user_namespace(root: &Path, process: &Path) -> bool {
+    is_in_our(root, process, "ns/user")
+}
+
+fn is_in_our(root: &Path, process: &Path, namespace: &str) -> bool {
     // A link to `user:[4026531837]`; to nothing in a kernel without.
-    let namespace = |process: PathBuf| readlink(process.join("ns/user"), Vec::new());
+    let namespace = |process: PathBuf| readlink(process.join(namespace), Vec::new());
     namespace(process.to_owned()) == namespace(root.join("self"))
 }
 

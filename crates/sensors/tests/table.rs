@@ -178,6 +178,36 @@ fn a_process_that_calls_itself_what_is_no_text_has_a_user_and_groups() {
     }
 }
 
+/// Only where its user may mount what it likes.
+#[test]
+fn a_process_in_a_user_and_a_mount_namespace_that_are_not_ours_chooses_its_paths() {
+    let copy = Copy::of("good");
+    let set = |pid: &str, user: &str, mount: &str| {
+        let folder = copy.path().join(pid).join("ns");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(user, folder.join("user")).unwrap();
+        std::os::unix::fs::symlink(mount, folder.join("mnt")).unwrap();
+    };
+    set("self", "user:[1]", "mnt:[1]");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    for (user, mount, want) in [(1, 1, false), (1, 2, false), (2, 1, false), (2, 2, true)] {
+        set("1204", &format!("user:[{user}]"), &format!("mnt:[{mount}]"));
+        let request = Inquiry {
+            id: table.get(1204).id,
+            what: What::Label,
+            rss_bytes: 0,
+        };
+        let mut found = None;
+        let _ = portray(copy.path(), &request, &mut |portrait| {
+            found = Some(portrait.chooses_its_paths());
+            Labelled::ForGood
+        });
+        assert_eq!(found, Some(want), "{user} {mount}");
+    }
+}
+
 #[test]
 fn a_thread_that_ends_hands_over_to_another() {
     let copy = Copy::of("good");

@@ -147,7 +147,7 @@ impl Rulebook {
         }
         match rules {
             Ok(rules) if problems.is_empty() => Ok(Self {
-                rules,
+                rules: rules.taking_no_chosen_path(labels.iter().map(|label| label.protect)),
                 labels,
                 commands,
                 forecast_commands,
@@ -429,6 +429,10 @@ impl Subject for Sitter<'_> {
             .get_or_insert_with(|| portrait.credentials().unwrap_or_else(unknown));
         (credentials.0, credentials.1, &credentials.2)
     }
+
+    fn chooses_its_paths(&mut self) -> bool {
+        self.portrait.chooses_its_paths()
+    }
 }
 
 #[cfg(test)]
@@ -597,6 +601,8 @@ mod tests {
     /// A process as it was recorded: a line of `tests/tables`.
     struct Recorded<'a> {
         uid: u32,
+        /// Of Kubernetes'.
+        namespace: Option<&'a str>,
         fields: [&'a str; 5],
     }
 
@@ -611,10 +617,12 @@ mod tests {
                 Field::Parent => each(ancestors.next().unwrap_or_default().as_bytes()),
                 Field::Ancestor => ancestors.for_each(|name| each(name.as_bytes())),
                 Field::CommandLine => each(command_line.as_bytes()),
-                Field::Environment
-                | Field::ContainerName
-                | Field::ContainerImage
-                | Field::ContainerLabel => {}
+                Field::ContainerLabel => {
+                    if let Some(name) = self.namespace {
+                        each(format!("io.kubernetes.cri.sandbox-namespace={name}").as_bytes());
+                    }
+                }
+                Field::Environment | Field::ContainerName | Field::ContainerImage => {}
             }
         }
 
@@ -645,8 +653,13 @@ mod tests {
             let [want, uid, fields @ ..] = &parts[..] else {
                 panic!("{line}")
             };
+            let (uid, namespace) = match uid.split_once('@') {
+                Some((uid, namespace)) => (uid, Some(namespace)),
+                None => (*uid, None),
+            };
             let mut process = Recorded {
                 uid: uid.parse().unwrap(),
+                namespace,
                 fields: fields.try_into().unwrap(),
             };
             let label = rules.label_of(&mut process);
