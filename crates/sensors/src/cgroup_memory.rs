@@ -156,6 +156,15 @@ impl Cgroup {
         plausible::is_limited(&limit).then_some(cgroup)
     }
 
+    /// Where the pressure of the topmost that we see is: in a container, its own.
+    /// `None` without version 2, or where that keeps none.
+    #[must_use]
+    pub fn topmost_pressure(proc: &Path) -> Option<PathBuf> {
+        let mount = CgroupMount::of_version_2(proc)?;
+        let path = mount.path.join("memory.pressure");
+        path.exists().then_some(path)
+    }
+
     /// Where its pressure is; `None` of version 1, which does not keep any.
     #[must_use]
     pub fn pressure(&self) -> Option<PathBuf> {

@@ -39,6 +39,11 @@ impl<const CAPACITY: usize> WatchedFile<CAPACITY> {
         &self.path
     }
 
+    /// Whether the kernel makes it up as it is read.
+    pub(crate) fn is_kernels(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// All of it.
     pub(crate) fn read(&mut self) -> Result<&[u8], ReadError> {
         let len = self.fill()?;

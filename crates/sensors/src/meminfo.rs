@@ -7,7 +7,7 @@ use rustix::system::sysinfo;
 
 use crate::error::ReadError;
 use crate::file::WatchedFile;
-use crate::plausible::{self, Implausible, Key, KnownTotal, MeminfoFindings};
+use crate::plausible::{self, Implausible, Key, Known, KnownTotal, MeminfoFindings};
 
 /// How much memory the machine has left.
 #[derive(Debug)]
@@ -47,6 +47,14 @@ impl Meminfo {
         }
     }
 
+    /// Whether something else than the kernel stands in for this machine's meminfo,
+    /// as lxcfs does in a container: what it says is of that container. Its huge pages
+    /// are the machine's all the same, and so not counted.
+    #[must_use]
+    pub fn is_containers(&self) -> bool {
+        self.is_this_machines && !self.file.is_kernels()
+    }
+
     /// Reads it: on procfs one or two pread(2), no heap.
     ///
     /// A field that cannot be true costs that field alone:
@@ -63,11 +71,14 @@ impl Meminfo {
     /// - [`ReadError::Missing`], [`ReadError::Implausible`]: it has no
     ///   `MemTotal` and none is known, or neither `MemAvailable` nor `MemFree`.
     pub fn read(&mut self) -> Result<Memory, ReadError> {
-        let text = self.file.read_lines()?;
-        let known = KnownTotal {
-            before: self.total_bytes,
-            machine: self.is_this_machines.then(machine_bytes),
+        let known = Known {
+            is_containers: self.is_containers(),
+            total: KnownTotal {
+                before: self.total_bytes,
+                machine: self.is_this_machines.then(machine_bytes),
+            },
         };
+        let text = self.file.read_lines()?;
         match plausible::memory(text, known, &mut self.findings) {
             Ok(memory) => {
                 self.total_bytes = Some(memory.total_bytes);

@@ -24,7 +24,7 @@ pub(crate) use self::cgroup::{
 };
 pub(crate) use self::fields::Unfit;
 pub use self::implausible::Implausible;
-pub(crate) use self::meminfo::{Key, KnownTotal, MeminfoFindings, memory, paging};
+pub(crate) use self::meminfo::{Key, Known, KnownTotal, MeminfoFindings, memory, paging};
 #[cfg(test)]
 pub(crate) use self::notified::NOTIFIER_KEYS;
 pub use self::notified::{Notified, NotifierLevel};

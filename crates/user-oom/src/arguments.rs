@@ -518,15 +518,15 @@ impl Arguments {
 
     /// Where memory is read: a file given as `--meminfo` is not the module's,
     /// and a dry run must not have the kernel wait for it.
-    /// `is_scope`: not all of the machine is guarded.
+    /// `is_scope`: not all of the machine is guarded, but a cgroup or a container.
     pub(crate) fn source(&self, is_scope: bool) -> Result<Source, Unusable> {
         match (
             self.source,
             self.meminfo.is_some() || self.dryrun || is_scope,
         ) {
             (Source::Module, true) if is_scope => Err(Unusable::new(
-                "`--source module` cannot be used with `--cgroup`: the kernel asks before it kills for \
-                 the machine, not before it kills for a cgroup",
+                "`--source module` cannot be used with `--cgroup` or in a container: the kernel asks \
+                 before it kills for the machine, not before it kills for a cgroup",
                 &["source"],
             )),
             (Source::Module, true) => Err(Unusable::new(

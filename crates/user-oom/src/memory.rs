@@ -98,6 +98,11 @@ impl MemorySource {
         self.scope.as_ref().map(CgroupMemory::cgroup)
     }
 
+    /// Whether it is of the container that we are in, by what stands in for meminfo.
+    pub(crate) fn is_containers(&self) -> bool {
+        self.meminfo.is_containers()
+    }
+
     /// How many processes the kernel has killed in that since this was last asked.
     pub(crate) fn new_kills(&mut self) -> u64 {
         self.scope.as_mut().map_or(0, CgroupMemory::new_kills)

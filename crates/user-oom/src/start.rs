@@ -146,7 +146,12 @@ pub(crate) fn daemon(
     let registry = Registry::open(&arguments.registry, options).map_err(Error::Registry)?;
 
     let scope = memory_source.scope().cloned();
-    let pressure = watch_pressure(arguments, scope.as_ref(), settings.pause)?;
+    let pressure = watch_pressure(
+        arguments,
+        scope.as_ref(),
+        memory_source.is_containers(),
+        settings.pause,
+    )?;
     let others = other_scopes(configuration, scope.as_ref())?;
     let cgroups = || {
         let others = others.iter().map(|other| Some(&other.cgroup));
@@ -594,7 +599,14 @@ fn memory(configuration: &Configuration) -> Result<(MemorySource, Settings), Err
         memory,
         source,
     } = guarded(arguments)?;
-    let beside = beside_meminfo(arguments, scope.is_some(), zoneinfo);
+    if meminfo.is_containers() && scope.is_none() {
+        log::info!(
+            "`{}` describes a container (lxcfs): guarding the memory of this container, not the \
+             machine's",
+            meminfo.path().display()
+        );
+    }
+    let beside = beside_meminfo(arguments, &meminfo, scope.is_some(), zoneinfo);
     let mut settings = settings(configuration, &memory)?;
     if scope.is_some() {
         settings.shortest_look = SHORTEST_LOOK;
@@ -631,7 +643,8 @@ fn guarded(arguments: &Arguments) -> Result<Guarded, Error> {
     let mut meminfo = meminfo(arguments.meminfo.as_deref()).map_err(Error::Memory)?;
     let machine = meminfo.read().map_err(Error::Memory)?;
     let mut scope = scope(wish, &machine)?;
-    let source = arguments.source(scope.is_some()).map_err(Error::Unusable)?;
+    let is_scope = scope.is_some() || meminfo.is_containers();
+    let source = arguments.source(is_scope).map_err(Error::Unusable)?;
     let memory = match &mut scope {
         Some(scope) => scope.read(&machine).map_err(Error::Memory)?,
         None => machine,
@@ -775,24 +788,26 @@ fn memory_beside(
 ) -> Option<MemorySource> {
     // Where it cannot be read, that was said.
     let zoneinfo = || Zoneinfo::open(&Path::new(PROC).join("zoneinfo")).ok();
-    let beside = beside_meminfo(arguments, scope.is_some(), zoneinfo);
+    let is_scope = scope.is_some();
     let scope = scope.map(CgroupMemory::open).transpose();
     let scope = scope.inspect_err(|err| watchdog::lacks(chain(err))).ok()?;
     let meminfo = meminfo(arguments.meminfo.as_deref())
         .inspect_err(|err| watchdog::lacks(chain(err)))
         .ok()?;
+    let beside = beside_meminfo(arguments, &meminfo, is_scope, zoneinfo);
     Some(MemorySource::new(meminfo, last, beside, None).within(scope))
 }
 
 /// What the kernel's own meminfo leaves out; it says nothing about another, nor
-/// about what is left to a cgroup, which is charged neither for free pages nor for
-/// what is in swap, wherever that is.
+/// about what is left to a cgroup or a container, which is charged neither for free
+/// pages nor for what is in swap, wherever that is.
 fn beside_meminfo(
     arguments: &Arguments,
+    meminfo: &Meminfo,
     is_scope: bool,
     zoneinfo: impl FnOnce() -> Option<Zoneinfo>,
 ) -> Beside {
-    if is_scope || arguments.meminfo.is_some() {
+    if is_scope || arguments.meminfo.is_some() || meminfo.is_containers() {
         return Beside::default();
     }
     let root = Path::new(PROC);
@@ -1031,14 +1046,23 @@ pub(crate) fn take_descriptors() -> Result<u64, Error> {
     Ok(limit)
 }
 
-/// What feeds the gates; without a gate, the levels are there.
+/// What feeds the gates; without a gate, the levels are there. `is_containers`: memory
+/// is that of the container that we are in, so that its cgroup has the pressure.
 fn watch_pressure(
     arguments: &Arguments,
     scope: Option<&Cgroup>,
+    is_containers: bool,
     pauses: bool,
 ) -> Result<PressureWatches, Error> {
     let pause = arguments.pause_gate().filter(|_| pauses);
-    let watch = |percent, cost| watch_for(arguments, scope, percent, cost);
+    let proc = Path::new(PROC);
+    let containers = || Cgroup::topmost_pressure(proc).filter(|_| is_containers);
+    let path = scope
+        .and_then(Cgroup::pressure)
+        .or_else(containers)
+        .unwrap_or_else(|| proc.join("pressure/memory"));
+    let is_looked_at = is_containers && scope.is_none();
+    let watch = |percent, cost| watch_for(arguments, &path, is_looked_at, percent, cost);
     let is_unknown = scope.is_some_and(|scope| scope.pressure().is_none());
     if is_unknown && arguments.pressure_file.is_none() {
         if arguments.gate().or(pause).is_some() {
@@ -1057,10 +1081,12 @@ fn watch_pressure(
     })
 }
 
-/// Watches for full pressure of `percent`. `cost`: of doing without.
+/// Watches for full pressure of `percent` at `path`. `is_looked_at`: what takes no
+/// trigger is read, as lxcfs' is. `cost`: of doing without.
 fn watch_for(
     arguments: &Arguments,
-    scope: Option<&Cgroup>,
+    path: &Path,
+    is_looked_at: bool,
     percent: Option<psi::Percent>,
     cost: &str,
 ) -> Result<Option<PressureWatch>, Error> {
@@ -1071,12 +1097,15 @@ fn watch_for(
         let pressure = PressureWatch::of_file(path, percent).map_err(Error::Pressure)?;
         return Ok(Some(pressure));
     }
-    let machine = || Path::new(PROC).join("pressure/memory");
-    let path = scope.and_then(Cgroup::pressure).unwrap_or_else(machine);
     let trigger = pressure::trigger(percent).map_err(Error::Trigger)?;
-    match PressureWatch::of_kernel(&path, &trigger) {
+    match PressureWatch::of_kernel(path, &trigger) {
         Ok(pressure) => Ok(Some(pressure)),
         Err(err) => {
+            let looked_at = || PressureWatch::of_file(path, percent).ok();
+            if let Some(pressure) = is_looked_at.then(looked_at).flatten() {
+                log::debug!("pressure is read once a second: {}", chain(&err));
+                return Ok(Some(pressure));
+            }
             log::warn!("{cost}: {}", chain(&err));
             Ok(None)
         }

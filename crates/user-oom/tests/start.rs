@@ -185,6 +185,53 @@ fn no_machine_is_believed_to_have_more_memory_than_the_kernel_knows_of() {
     }
 }
 
+#[test]
+fn of_a_containers_memory_neither_the_machines_huge_pages_nor_its_free_lists_are_part() {
+    let stage = Stage::new();
+    // As lxcfs has it: of the container's 1000 MiB, some are said to be huge pages that
+    // are the machine's.
+    let meminfo = |available_mib: u64| {
+        let lines = [
+            ("MemTotal", 1000),
+            ("MemFree", available_mib / 2),
+            ("MemAvailable", available_mib),
+            ("Cached", available_mib),
+            ("AnonPages", 100),
+            ("Hugetlb", 400),
+            ("KReclaimable", 9000),
+        ];
+        let line = |(key, mib): (&str, u64)| format!("{key}: {} kB\n", mib << 10);
+        lines.map(line).concat()
+    };
+    // All of the machine's, and more than the container lacks.
+    let zoneinfo = stage.path("zoneinfo");
+    let lists = "Node 0, zone Normal\n managed 524288\n cpu: 0\n count: 51200\n";
+    fs::write(&zoneinfo, lists).expect("ours");
+    let ours = without_option(&command(&stage, &["--dryrun"]), "--meminfo");
+    for (available_mib, want) in [
+        (800, "memory 800 of 1000 MiB available"),
+        (80, "low memory (warn): memory 80 of 1000 MiB"),
+    ] {
+        let file = stage.path("meminfo");
+        fs::write(&file, meminfo(available_mib)).expect("ours");
+        let mounts = mounted(&zoneinfo, Path::new("/proc/zoneinfo"), &ours)
+            .and_then(|command| mounted(&file, Path::new("/proc/meminfo"), &command));
+        let Some(mut mounted) = mounts else {
+            println!("{NO_MOUNTS}");
+            return;
+        };
+        let mut daemon = Daemon::start(&mut mounted);
+        daemon.line_with(want);
+        daemon.says("guarding the memory of this container");
+        let (status, heard) = daemon.end_by(Signal::SIGTERM);
+        assert!(status.success(), "{status}, {heard:#?}");
+        assert!(
+            !heard.iter().any(|line| line.contains("cannot be")),
+            "{heard:#?}"
+        );
+    }
+}
+
 /// A line of meminfo of a machine half as large, of which as much is in use.
 fn halved(line: &str) -> String {
     let half = |word: &str| {

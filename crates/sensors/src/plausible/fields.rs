@@ -124,6 +124,13 @@ impl<const FIELDS: usize> Fields<FIELDS> {
         self.fields[index].take(1, text, self.keys[index].1);
     }
 
+    /// Takes these as not being there.
+    pub(super) fn leave_out(&mut self, indices: &[usize]) {
+        for &index in indices {
+            self.fields[index] = Field::default();
+        }
+    }
+
     /// Why the file is of no use without this field.
     pub(crate) fn unfit(&self, index: usize) -> Unfit {
         let (key, unit) = self.keys[index];

@@ -101,6 +101,24 @@ const LESS_THAN_ALL: [Key; 8] = [
 ];
 const HOSTS: usize = 4;
 
+/// Of these, lxcfs shows the host's beside a MemTotal and a MemAvailable of the
+/// container's own.
+const ALWAYS_HOSTS: [usize; 4] = [
+    Key::KReclaimable as usize,
+    Key::Hugetlb as usize,
+    Key::HugePagesTotal as usize,
+    Key::Hugepagesize as usize,
+];
+
+/// What is known beside the text.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known {
+    /// It is a container's, made by something else than the kernel.
+    pub(crate) is_containers: bool,
+    /// Of MemTotal.
+    pub(crate) total: KnownTotal,
+}
+
 /// What is known of MemTotal beside the text.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct KnownTotal {
@@ -119,12 +137,15 @@ pub(crate) struct KnownTotal {
 /// nothing can be told by the rest.
 pub(crate) fn memory(
     text: &[u8],
-    known: KnownTotal,
+    known: Known,
     findings: &mut MeminfoFindings,
 ) -> Result<Memory, Unfit> {
-    let fields = MeminfoFields::of(&KEYS, text);
+    let mut fields = MeminfoFields::of(&KEYS, text);
+    if known.is_containers {
+        fields.leave_out(&ALWAYS_HOSTS);
+    }
     findings.begin();
-    let total_bytes = total(&fields, known, findings)?;
+    let total_bytes = total(&fields, known.total, findings)?;
     // No part of memory is larger than all of it.
     let part = |key: Key, findings: &mut _| fields.at_most(key as usize, total_bytes, findings);
     let free = part(Key::MemFree, findings);
