@@ -143,7 +143,7 @@ impl Book {
             withdrawn: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             said: HashSet::new(),
-            users: Users::default(),
+            users: Users::of(Path::new("/etc")),
             groups: OwnGroups::of(Path::new("/etc")),
             has_changed: false,
             swept: 0,

@@ -90,6 +90,7 @@ mod reason;
 mod registration;
 mod registry;
 mod stamp;
+mod subuid;
 
 pub use crate::entry::{Labels, Slip, ValueError, parse_worth};
 pub use crate::error::RegistryError;

@@ -2,10 +2,14 @@
 //!
 //! All but root's are limited, each user's for itself: one that changes
 //! entries without end, or registers more than can be meant, takes neither the
-//! daemon's time nor its log from the others.
+//! daemon's time nor its log from the others. A user's subordinate ids are on the
+//! same account.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use crate::subuid::SubordinateIds;
 
 /// Entries that count at once.
 const ENTRIES: u32 = 4096;
@@ -26,8 +30,7 @@ const LINES: Rate = Rate {
 /// Changed files that wait for that. Beyond them the whole directory is read.
 const WAITING: usize = 4096;
 
-/// Users that are told apart. One may have thousands of user ids (subuid(5));
-/// those beyond share what one has.
+/// Users that are told apart; those beyond share what one has.
 const USERS: usize = 1024;
 
 /// Stands for all beyond [`USERS`]; no user has this id, setreuid(2).
@@ -79,9 +82,10 @@ impl Allowance {
 }
 
 /// All users that have anything.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Users {
     accounts: BTreeMap<u32, Account>,
+    subordinates: SubordinateIds,
     forgot_any: bool,
 }
 
@@ -127,6 +131,15 @@ impl Account {
 }
 
 impl Users {
+    /// With subordinate ids as the files in `directory` say: `/etc`.
+    pub(crate) fn of(directory: &Path) -> Self {
+        Self {
+            accounts: BTreeMap::new(),
+            subordinates: SubordinateIds::of(directory),
+            forgot_any: false,
+        }
+    }
+
     /// One more file of `uid`'s is looked at; whether that may be now. If not,
     /// `pid` waits.
     pub(crate) fn may_look(&mut self, uid: u32, pid: u32, now: Instant) -> bool {
@@ -150,7 +163,8 @@ impl Users {
 
     /// The look came to nothing that costs much, and is not counted.
     pub(crate) fn refund_look(&mut self, uid: u32) {
-        if let Some(account) = self.accounts.get_mut(&uid) {
+        let key = self.key(uid);
+        if let Some(account) = self.accounts.get_mut(&key) {
             account.looks.left = (account.looks.left + 1).min(LOOKS.burst);
         }
     }
@@ -250,18 +264,24 @@ impl Users {
 
     /// The account of `uid`, or the one that it shares.
     fn account(&mut self, uid: u32, now: Instant) -> &mut Account {
-        if !self.accounts.contains_key(&uid) && self.accounts.len() >= USERS {
+        let owner = self.subordinates.owner(uid);
+        if !self.accounts.contains_key(&owner) && self.accounts.len() >= USERS {
             self.accounts.retain(|_, account| !account.is_idle(now));
         }
-        let uid = self.key(uid);
+        let key = self.key_of(owner);
         self.accounts
-            .entry(uid)
+            .entry(key)
             .or_insert_with(|| Account::new(now))
     }
 
-    fn key(&self, uid: u32) -> u32 {
-        if self.accounts.contains_key(&uid) || self.accounts.len() < USERS {
-            uid
+    fn key(&mut self, uid: u32) -> u32 {
+        let owner = self.subordinates.owner(uid);
+        self.key_of(owner)
+    }
+
+    fn key_of(&self, owner: u32) -> u32 {
+        if self.accounts.contains_key(&owner) || self.accounts.len() < USERS {
+            owner
         } else {
             THE_REST
         }
@@ -304,6 +324,11 @@ mod tests {
     const USER: u32 = 1000;
     const OTHER: u32 = 1001;
 
+    /// Without subordinate ids.
+    fn users() -> Users {
+        Users::of(Path::new("/proc/self/fdinfo"))
+    }
+
     fn after(now: Instant, millis: u64) -> Instant {
         now + Duration::from_millis(millis)
     }
@@ -311,7 +336,7 @@ mod tests {
     #[test]
     fn a_user_has_so_many_looks_at_once_and_then_so_many_a_second() {
         let now = Instant::now();
-        let mut users = Users::default();
+        let mut users = users();
         let allowed = (0..2000).filter(|pid| users.may_look(USER, *pid, now));
         assert_eq!(allowed.count(), 512);
         assert!(users.any_waits());
@@ -332,7 +357,7 @@ mod tests {
     #[test]
     fn what_is_left_out_of_the_log_is_counted_and_said_before_more_is() {
         let now = Instant::now();
-        let mut users = Users::default();
+        let mut users = users();
         let said = (0..100).filter(|_| users.may_say(USER, now));
         assert_eq!(said.count(), 10);
         assert!(users.may_say(OTHER, now));
@@ -346,7 +371,7 @@ mod tests {
     #[test]
     fn a_user_has_so_many_entries_and_root_as_many_as_it_likes() {
         let now = Instant::now();
-        let mut users = Users::default();
+        let mut users = users();
         let counted = (0..5000).filter(|_| users.add_entry(USER, now).is_some());
         assert_eq!(counted.count(), 4096);
         assert!(users.add_entry(OTHER, now).is_some());
@@ -358,7 +383,7 @@ mod tests {
     #[test]
     fn user_ids_without_end_share_what_one_has() {
         let now = Instant::now();
-        let mut users = Users::default();
+        let mut users = users();
         for uid in 1..10_000 {
             users.may_say(uid, now);
         }
@@ -370,6 +395,35 @@ mod tests {
         let later = after(later, 3_600_000);
         assert!(users.may_say(20_000, later));
         assert!(users.accounts.len() <= 2);
+    }
+
+    #[test]
+    fn a_users_subordinate_ids_are_on_that_users_account() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).expect("the folder is ours");
+        };
+        write("passwd", "ann:x:1000:1000::/:\n");
+        write("subuid", "ann:100000:65536\n");
+        let now = Instant::now();
+        let mut users = Users::of(folder.path());
+        let theirs = 100_000..104_096;
+        assert!(
+            theirs
+                .clone()
+                .all(|uid| users.add_entry(uid, now).is_some())
+        );
+        assert_eq!(users.add_entry(USER, now), None);
+        assert!(users.add_entry(OTHER, now).is_some());
+        let looks = theirs.clone().filter(|uid| users.may_look(*uid, 1, now));
+        assert_eq!(looks.count(), 512);
+        users.refund_look(100_000);
+        assert!(users.may_look(100_001, 1, now));
+        let lines = theirs.filter(|uid| users.may_say(*uid, now));
+        assert_eq!(lines.count(), 10);
+        assert!(users.may_say(OTHER, now), "another has its own");
+        assert_eq!(users.accounts.len(), 2);
+        assert!(users.any_unsaid());
     }
 
     #[test]
