@@ -46,6 +46,8 @@ struct Node {
     rule: u16,
     /// What has no entry below it is one with it, though it may have none.
     gathers: bool,
+    /// For its worker alone, not because anybody says so.
+    gathers_its_own: bool,
     parent: Way,
     /// To the nearest node with an entry, itself or above.
     nearest: Way,
@@ -97,6 +99,7 @@ impl Forest {
                 entry: None,
                 rule: 0,
                 gathers: false,
+                gathers_its_own: false,
                 parent: Way::NotWalked,
                 nearest: Way::NotWalked,
                 unit: None,
@@ -227,7 +230,7 @@ impl Forest {
     }
 
     /// Makes the process at `worker` and all below `supervisor` that has no entry
-    /// one with that.
+    /// one with that; what another user runs only where the supervisor has one.
     pub(crate) fn gather(&mut self, worker: u32, supervisor: u32) {
         let (worker, supervisor) = (self.node(worker), self.node(supervisor));
         if worker == supervisor {
@@ -235,6 +238,7 @@ impl Forest {
         }
         let value = self.nodes[at(worker)].entry.take();
         let gathering = &mut self.nodes[at(supervisor)];
+        gathering.gathers_its_own |= !gathering.gathers && gathering.entry.is_none();
         gathering.gathers = true;
         let sum = match (gathering.entry, value) {
             (Some(own), Some(value)) => Some(own.saturating_add(value).min(MAX_VALUE)),
@@ -280,7 +284,8 @@ impl Forest {
             if is_alone(nearest) {
                 return None;
             }
-            if nearest == node || owner == 0 || owner == uid {
+            let roots_word = owner == 0 && !self.nodes[at(nearest)].gathers_its_own;
+            if nearest == node || roots_word || owner == uid {
                 return Some(nearest);
             }
             from = self.parent(processes, nearest)?;

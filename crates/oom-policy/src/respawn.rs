@@ -208,7 +208,7 @@ impl Respawns {
 }
 
 /// What may be killed for having started `worker`. What a session or the machine
-/// needs starts anything.
+/// needs starts anything; and what root runs starts other users' processes, too.
 fn supervisor(
     processes: &[Process],
     worker: &Process,
@@ -216,7 +216,7 @@ fn supervisor(
 ) -> Option<u32> {
     let found = Seen::position(processes, worker.parent)?;
     let parent = &processes[found];
-    let is_its_own = parent.uid == worker.uid || parent.uid == 0;
-    let may = is_its_own && parent.dossier.critical_below_bytes == 0 && may_kill(parent);
+    let may =
+        parent.uid == worker.uid && parent.dossier.critical_below_bytes == 0 && may_kill(parent);
     u32::try_from(found).ok().filter(|_| may)
 }

@@ -1171,6 +1171,45 @@ fn a_worker_that_comes_back_each_time_is_killed_with_its_supervisor() {
     }
 }
 
+/// JupyterHub, supervisord and cron are root's, and start what others run.
+#[test]
+fn a_users_worker_that_comes_back_takes_nothing_of_roots_or_of_others_along() {
+    for (worker_uid, is_unit) in [(1000, false), (0, true)] {
+        let mut worker = holding(110, "worker", 0);
+        worker.seen.parent = 100;
+        worker.seen.uid = worker_uid;
+        worker.dossier.value = Some(1);
+        let mut supervisor = holding(100, "supervisor", 5 * MIB);
+        supervisor.seen.uid = 0;
+        let mut of_another = holding(120, "another's", 50 * MIB);
+        of_another.seen.parent = 100;
+        of_another.seen.uid = 1001;
+        let mut now = SECOND;
+        let mut policy = Driven::new(Settings::default(), 8);
+        for (times, pid) in [200, 300, 400].into_iter().enumerate() {
+            let mut worker = worker;
+            worker.seen.id = process(pid, "").id;
+            worker.seen.anon_bytes = 600 * MIB;
+            worker.seen.rss_bytes = 600 * MIB;
+            let processes = vec![supervisor, of_another, worker];
+            let mut snapshot = missing(490 * MIB, processes);
+            snapshot.memory.available_bytes = 200 * MIB;
+            let decision = policy.step(now, &snapshot);
+            let told = decision.respawner.map(|it| it.is_unit);
+            assert_eq!(told, (times == 2).then_some(is_unit), "{pid}");
+            let chosen = decision.candidates.iter().filter(|it| it.chosen);
+            let killed: Vec<_> = chosen.map(|it| (it.leader.pid, it.processes)).collect();
+            let want = match (times, is_unit) {
+                (2, true) => (100, 2),
+                _ => (pid, 1),
+            };
+            assert_eq!(killed, [want], "uid {worker_uid}");
+            policy.learn(now, Event::Gone(worker.id));
+            now += 5 * SECOND;
+        }
+    }
+}
+
 /// One that pid 1 starts again, whose supervisor cannot be killed: nothing is
 /// killed at warn any more.
 #[test]
