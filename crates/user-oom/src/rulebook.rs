@@ -352,6 +352,24 @@ pub(crate) fn apply(process: &mut Process, parent_rule: u16, age_millis: u64) {
     }
 }
 
+/// The path of an executable; and for a program that NixOS (`.kitty-wrapped`) or Guix
+/// (`.kitty-real`) starts by a wrapper of its name, the path by that name.
+fn each_executable(path: &[u8], each: &mut dyn FnMut(&[u8])) {
+    each(path);
+    if !path.starts_with(b"/nix/store/") && !path.starts_with(b"/gnu/store/") {
+        return;
+    }
+    let after_slash = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0) + 1;
+    let (directory, name) = path.split_at(after_slash);
+    let wrapped = name.strip_prefix(b".").and_then(|name| {
+        name.strip_suffix(b"-wrapped")
+            .or_else(|| name.strip_suffix(b"-real"))
+    });
+    if let Some(name) = wrapped {
+        each(&[directory, name].concat());
+    }
+}
+
 /// A process whose picture is taken field by field.
 struct Sitter<'a> {
     portrait: &'a Portrait<'a>,
@@ -376,7 +394,7 @@ impl Subject for Sitter<'_> {
     fn texts(&mut self, field: Field, each: &mut dyn FnMut(&[u8])) {
         match field {
             Field::Name => each(self.portrait.name().as_bytes()),
-            Field::Executable => each(&self.portrait.executable()),
+            Field::Executable => each_executable(&self.portrait.executable(), each),
             Field::Cgroup => {
                 for line in self.portrait.cgroups().split(|byte| *byte == b'\n') {
                     // `<number>:<controllers>:<path>`
@@ -612,7 +630,7 @@ mod tests {
             let mut ancestors = ancestors.split(',');
             match field {
                 Field::Name => each(name.as_bytes()),
-                Field::Executable => each(executable.as_bytes()),
+                Field::Executable => each_executable(executable.as_bytes(), each),
                 Field::Cgroup => each(cgroup.as_bytes()),
                 Field::Parent => each(ancestors.next().unwrap_or_default().as_bytes()),
                 Field::Ancestor => ancestors.for_each(|name| each(name.as_bytes())),
