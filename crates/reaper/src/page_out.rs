@@ -502,6 +502,10 @@ mod tests {
             Ok(None)
         }
 
+        fn stop_is_answered(&self, _: u32) -> io::Result<bool> {
+            Ok(false)
+        }
+
         fn first_thread_has_ended(&self, _: u32) -> io::Result<bool> {
             Ok(false)
         }

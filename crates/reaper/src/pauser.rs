@@ -104,6 +104,9 @@ pub enum Report {
         unit: ProcessId,
         /// Why. EPERM: one may not be signalled. ESRCH: it is gone. EALREADY: it
         /// was stopped by others. EAGAIN: it forks faster than it is stopped.
+        /// EBUSY: another program would answer its stop, and it has no cgroup of its
+        /// own ([`ProcessReader::stop_is_answered`]). ECANCELED: another program had
+        /// some of it go on at once.
         /// EMFILE, EIO and others: it cannot be made sure that it is thawed if
         /// the daemon is killed.
         errno: i32,
@@ -434,7 +437,7 @@ impl Worker {
         let own_cgroup = self.own_cgroup(leader, &added, newborn_since_ticks);
         let (members, by) = match own_cgroup {
             Some(freezer) => (added, Hold::Cgroup(freezer)),
-            None => (self.running_of(added)?, Hold::Signal),
+            None => (self.stoppable_of(added)?, Hold::Signal),
         };
         self.paused.push(Unit {
             leader,
@@ -494,6 +497,23 @@ impl Worker {
         let freezer = Freezer::open(&path).ok()?;
         // What another program has frozen is not ours to thaw.
         (freezer.is_asked_to_freeze() == Ok(false)).then_some(freezer)
+    }
+
+    /// Those that run, where no other program answers a stop of any.
+    fn stoppable_of(&self, added: Vec<Held>) -> Result<Vec<Held>, Errno> {
+        let running = self.running_of(added)?;
+        for member in &running {
+            self.check_stoppable(member.id().pid)?;
+        }
+        Ok(running)
+    }
+
+    fn check_stoppable(&self, pid: u32) -> Result<(), Errno> {
+        match self.reader.stop_is_answered(pid) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Errno::BUSY),
+            Err(_) => Err(Errno::IO),
+        }
     }
 
     /// Those that run: what was stopped by others stays so when we thaw.
@@ -559,8 +579,15 @@ impl Worker {
                 }
                 continue;
             }
-            if stands_still || began.elapsed() > STANDSTILL {
+            if stands_still {
                 return Ok(());
+            }
+            if began.elapsed() > STANDSTILL {
+                let members = &self.paused[last].members;
+                return match members.iter().any(|member| self.was_continued(member)) {
+                    true => Err(Errno::CANCELED),
+                    false => Ok(()),
+                };
             }
             is_readable(self.shared.ended.as_fd(), UNTIL_NEXT_LOOK);
         }
@@ -609,6 +636,7 @@ impl Worker {
         }
         let mut held = Vec::new();
         for child in newborn {
+            self.check_stoppable(child.pid)?;
             let reader = &self.reader;
             let start_ticks = |pid| Ok(reader.state(pid)?.map(|(start_ticks, _)| start_ticks));
             match Held::hold_by(self.calls, reader.proc_root(), child, start_ticks) {
@@ -775,11 +803,12 @@ impl Worker {
         Standing::Still
     }
 
-    /// Whether it stood still and runs again.
+    /// Whether it was stopped and runs again, or still: a stop that it has not come
+    /// to yet is pending.
     fn was_continued(&self, member: &Member) -> bool {
         let runs = || self.state(&member.held) == Some(RunState::Runs);
         // One that is killed while it is looked at may seem to run, once.
-        member.stood_still && runs() && runs()
+        member.is_stopped && runs() && runs()
     }
 
     fn say(&mut self, report: Report) {

@@ -24,6 +24,14 @@ pub trait ProcessReader: Send + Sync + 'static {
     /// Its files cannot be read or make no sense.
     fn state(&self, pid: u32) -> io::Result<Option<(u64, RunState)>>;
 
+    /// Whether another program would answer a stop of `pid` by SIGSTOP: would
+    /// have it go on, or would stop itself and stay so when `pid` goes on.
+    ///
+    /// # Errors
+    ///
+    /// Its files cannot be read or make no sense.
+    fn stop_is_answered(&self, pid: u32) -> io::Result<bool>;
+
     /// Whether the first thread of `pid` has ended, whatever the others do.
     ///
     /// # Errors

@@ -61,6 +61,16 @@ impl Stage {
         unit
     }
 
+    /// Has a process frozen that is no child of the test.
+    fn freeze_one(&self, pid: u32) -> ProcessId {
+        let started = start_ticks(pid).expect("its stat can be read");
+        let start_ticks = started.expect("it is there");
+        let unit = ProcessId { pid, start_ticks };
+        assert!(self.pauser.add(unit, &hold(unit)));
+        assert!(self.pauser.freeze(unit, NO_NEWBORN, 0));
+        unit
+    }
+
     #[track_caller]
     fn report(&self) -> Report {
         let began = Instant::now();
@@ -241,6 +251,105 @@ fn what_another_program_continues_is_no_longer_paused() {
     signal(one.id().pid, Signal::CONT);
     assert_eq!(stage.report(), Report::Continued { unit });
     assert_eq!(states(&[&one, &other]), [RUNS; 2]);
+    assert!(!stage.leftover().exists());
+}
+
+/// It would stop itself with its child, and stay so when that goes on.
+#[test]
+fn a_child_of_runuser_is_not_stopped_and_runuser_runs_on() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: would run as root, which runuser(1) asks for");
+        return;
+    }
+    if Command::new("runuser").arg("--version").output().is_err() {
+        println!("skipped: runuser(1) is not installed");
+        return;
+    }
+    let stage = Stage::new();
+    let script = "echo ready; read line";
+    let runuser = Child::of_program("runuser", &["-u", "root", "--", "sh", "-c", script]);
+    let [child] = descendants(runuser.id().pid)[..] else {
+        panic!("it has one child");
+    };
+    let unit = stage.freeze_one(child);
+    let errno = rustix::io::Errno::BUSY.raw_os_error();
+    assert_eq!(stage.report(), Report::Unfrozen { unit, errno });
+    assert_eq!(state(child), RUNS);
+    assert_eq!(state(runuser.id().pid), RUNS);
+
+    // No parent is told of a freeze.
+    let Some(cgroup) = Cgroup::new("runuser") else {
+        return;
+    };
+    cgroup.take_pid(child);
+    stage.freeze_one(child);
+    let frozen = Report::Frozen {
+        unit,
+        processes: 1,
+        by: FrozenBy::Cgroup,
+    };
+    assert_eq!(stage.report(), frozen);
+    stage.pauser.thaw(unit);
+    assert_eq!(stage.report(), Report::Thawed { unit });
+    assert_eq!(state(runuser.id().pid), RUNS);
+    drop(runuser);
+    wait_until("gone", || {
+        matches!(state(child), None | Some(RunState::Ended))
+    });
+}
+
+#[test]
+fn what_is_traced_is_not_stopped() {
+    use std::io::{BufRead, BufReader};
+
+    let mut strace = Command::new("strace");
+    strace.args([
+        "-qqf",
+        "-o",
+        "/dev/null",
+        "sh",
+        "-c",
+        "echo ready; read line",
+    ]);
+    let Ok(mut strace) = strace.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
+        println!("skipped: strace(1) is not installed");
+        return;
+    };
+    let mut said = BufReader::new(strace.stdout.take().unwrap()).lines();
+    if said.next().is_none() {
+        println!("skipped: strace(1) may not trace here");
+        strace.wait().unwrap();
+        return;
+    }
+    let stage = Stage::new();
+    let child = descendants(strace.id())[0];
+    let unit = stage.freeze_one(child);
+    let report = stage.report();
+    let found = state(child);
+    signal(child, Signal::KILL);
+    strace.wait().unwrap();
+    let errno = rustix::io::Errno::BUSY.raw_os_error();
+    assert_eq!(report, Report::Unfrozen { unit, errno });
+    assert_ne!(found, STOPPED);
+}
+
+/// As tmux(1) has what runs in its panes go on.
+#[test]
+fn what_is_continued_at_once_does_not_count_as_paused() {
+    let stage = Stage::new();
+    let resumer = Child::in_role("resumes");
+    let [child] = descendants(resumer.id().pid)[..] else {
+        panic!("it has one child");
+    };
+    let unit = stage.freeze_one(child);
+    let report = stage.report();
+    let errno = rustix::io::Errno::CANCELED.raw_os_error();
+    if report != (Report::Unfrozen { unit, errno }) {
+        // It was seen to stand still, for a moment.
+        assert!(matches!(report, Report::Frozen { .. }), "{report:?}");
+        assert_eq!(stage.report(), Report::Continued { unit });
+    }
+    assert_eq!(state(child), RUNS);
     assert!(!stage.leftover().exists());
 }
 

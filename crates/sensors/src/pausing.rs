@@ -30,6 +30,13 @@ const THREADS: usize = 64;
 const CGROUP_DEPTH: usize = 16;
 const CGROUPS: usize = 1024;
 
+/// What waits for what it starts with WUNTRACED, and when that stops, stops itself
+/// (SIGSTOP) until a person's shell has it go on: who resumes the one would not
+/// resume the other. By the names that they have as processes.
+const STOP_WITH_A_CHILD: [&[u8]; 9] = [
+    b"su", b"runuser", b"sudo", b"sudo-rs", b"sudo.ws", b"script", b"nsenter", b"newgrp", b"sg",
+];
+
 /// Their bits in the masks of signals: signal(7).
 const SIGKILL: u64 = 1 << 8;
 const SIGSTOP: u64 = 1 << 18;
@@ -88,6 +95,32 @@ impl PauseFiles {
             _ => RunState::Runs,
         };
         Ok(Some((stat.start_ticks, state)))
+    }
+
+    /// Whether another program would answer a stop of `pid`:
+    ///
+    /// - what traces it takes the stop for its own, and it does not go on with
+    ///   SIGCONT;
+    /// - what holds the master side of the terminal whose session it leads, as
+    ///   tmux(1) and screen(1) do, has it go on at once;
+    /// - su(1), sudo(8), script(1) and the like, where that is its parent, stop too,
+    ///   and stay so.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn stop_is_answered(&self, pid: u32) -> Result<bool, ReadError> {
+        let status = self
+            .root
+            .look(|root| root.status(pid, None, &mut [0; 4096]))?;
+        let Some((status, stat)) = status.zip(self.root.stat_of(pid)?) else {
+            return Ok(false);
+        };
+        if status.is_traced || (stat.session == pid && stat.pty().is_some()) {
+            return Ok(true);
+        }
+        let parent = self.root.stat_of(stat.parent)?;
+        Ok(parent.is_some_and(|parent| STOP_WITH_A_CHILD.contains(&parent.name.as_bytes())))
     }
 
     /// Whether the first thread of `pid` has ended, whatever the others do; so

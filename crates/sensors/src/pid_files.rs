@@ -235,6 +235,8 @@ pub(crate) struct ProcessStatus {
     pub(crate) is_nested: bool,
     /// and is the first process of that.
     pub(crate) is_first: bool,
+    /// Another process traces it: a debugger, strace(1).
+    pub(crate) is_traced: bool,
     /// The signals that wait for the process or its first thread, the lowest bit
     /// being signal 1.
     pub(crate) pending_signals: u64,
@@ -268,6 +270,8 @@ impl ProcessStatus {
             self.pending_signals |= signals(value);
         } else if let Some(value) = line.strip_prefix(b"SigIgn:") {
             self.ignores_hangup = signals(value) & 1 == 1;
+        } else if let Some(value) = line.strip_prefix(b"TracerPid:") {
+            self.is_traced = value.trim_ascii() != b"0";
         } else if let Some(value) = line.strip_prefix(b"NSpid:") {
             // Its pid in each namespace that it is in, ours first.
             let pids = value.trim_ascii();
@@ -393,6 +397,15 @@ mod tests {
             let mut status = ProcessStatus::default();
             status.take(text.as_bytes()).unwrap();
             assert_eq!((status.is_nested, status.is_first), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_a_tracer_is_traced() {
+        for (text, want) in [("TracerPid:\t0", false), ("TracerPid:\t31", true)] {
+            let mut status = ProcessStatus::default();
+            status.take(text.as_bytes()).unwrap();
+            assert_eq!(status.is_traced, want, "{text}");
         }
     }
 

@@ -140,6 +140,145 @@ fn what_is_killed_has_ended_though_it_may_run_for_long_yet() {
     check_flagged("R", 0x40_0004, RunState::Runs);
 }
 
+/// Whether a stop is answered of process 100, which has these in `stat` from the
+/// parent on and this tracer, where process 99 has this name.
+#[track_caller]
+fn check_answer(ties: &str, tracer: u32, parent: &str, want: bool) {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let rest = "4194304 0 0 0 0 0 0 0 0 0 0 20 0 1 0 7 0 0";
+    for (pid, stat) in [
+        ("100", format!("100 (a) S {ties} -1 {rest}\n")),
+        ("99", format!("99 ({parent}) S 1 99 99 0 -1 {rest}\n")),
+    ] {
+        let process = folder.path().join(pid);
+        fs::create_dir(&process).expect("it is ours");
+        fs::write(process.join("stat"), stat).expect("it is ours");
+        let status = format!("Tgid:\t{pid}\nTracerPid:\t{tracer}\n");
+        fs::write(process.join("status"), status).expect("it is ours");
+    }
+    let found = files_of(&folder).stop_is_answered(100);
+    assert_eq!(found.expect("it makes sense"), want, "{ties} of {parent}");
+}
+
+#[test]
+fn a_stop_is_answered_by_a_tracer_a_terminal_and_a_parent_that_stops_too() {
+    const PTY: u32 = 136 << 8;
+    const CONSOLE: u32 = 4 << 8;
+    check_answer("99 100 90 0", 0, "bash", false);
+    check_answer("99 100 90 0", 31, "bash", true);
+    check_answer(&format!("99 100 100 {PTY}"), 0, "tmux: server", true);
+    check_answer(&format!("99 100 90 {PTY}"), 0, "bash", false);
+    check_answer(&format!("99 100 100 {CONSOLE}"), 0, "login", false);
+    check_answer("99 100 100 0", 0, "sh", false);
+    for parent in ["su", "runuser", "sudo", "script", "nsenter", "sg"] {
+        check_answer("99 100 90 0", 0, parent, true);
+    }
+    check_answer("99 100 90 0", 0, "sum", false);
+    // The parent has gone.
+    check_answer("98 100 90 0", 0, "su", false);
+}
+
+/// Whether a stop of the child of `program` is answered; `None` where it starts
+/// none.
+fn is_childs_stop_answered(program: &str, arguments: &[&str]) -> Option<bool> {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    let parent = Shell(command.spawn().ok()?);
+    let began = Instant::now();
+    loop {
+        let mut child = None;
+        let files = files();
+        files
+            .children(&[parent.pid()], &mut |found| child = Some(found.pid))
+            .expect("they can be read");
+        // Once it is what it was started as: before, script(1) gives it its terminal.
+        let comm = child.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
+        if let Some(pid) = child.filter(|_| comm.as_deref() == Some("cat\n")) {
+            return Some(files.stop_is_answered(pid).expect("it can be read"));
+        }
+        if state(parent.pid()) == Some(RunState::Ended) {
+            return None;
+        }
+        assert!(began.elapsed() < LIMIT, "{program} has not started it");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_stops_with_its_child_on_this_machine_is_known() {
+    let ourselves = std::process::id().to_string();
+    let parents: [(&str, &[&str]); 5] = [
+        ("runuser", &["-u", "root", "--", "cat"]),
+        ("su", &["root", "-c", "exec cat"]),
+        ("nsenter", &["-t", &ourselves, "-p", "cat"]),
+        ("sg", &["root", "-c", "exec cat"]),
+        ("script", &["-qc", "exec cat", "/dev/null"]),
+    ];
+    for (program, arguments) in parents {
+        if program != "script" && !rustix::process::geteuid().is_root() {
+            println!("skipped: {program} would ask for a password, except as root");
+            continue;
+        }
+        match is_childs_stop_answered(program, arguments) {
+            Some(is_answered) => assert!(is_answered, "{program}"),
+            None => println!("skipped: {program} is not installed, or fails here"),
+        }
+    }
+    let said = is_childs_stop_answered("sh", &["-c", "exec 3<&0; cat <&3 & wait"]);
+    assert_eq!(said, Some(false));
+}
+
+/// A tmux(1) server of the test's own, killed when dropped.
+struct Tmux(tempfile::TempDir);
+
+impl Tmux {
+    fn command(&self) -> Command {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(self.0.path().join("socket"));
+        command
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        let _ = self.command().arg("kill-server").output();
+    }
+}
+
+#[test]
+fn tmux_answers_a_stop_of_the_first_process_of_a_pane_alone() {
+    let tmux = Tmux(tempfile::TempDir::new().expect("a folder"));
+    let new = "new-session -d -P -F #{pane_pid}".split(' ');
+    let mut command = tmux.command();
+    command
+        .args(["-f", "/dev/null"])
+        .args(new)
+        .arg("cat | cat; true");
+    let Ok(started) = command.output() else {
+        println!("skipped: tmux is not installed");
+        return;
+    };
+    let pane = String::from_utf8_lossy(&started.stdout);
+    let pane: u32 = pane.trim().parse().expect("the pid of the pane's process");
+    let files = files();
+    assert!(files.stop_is_answered(pane).expect("it can be read"));
+    let began = Instant::now();
+    let mut jobs = Vec::new();
+    while jobs.len() < 2 {
+        assert!(began.elapsed() < LIMIT, "{jobs:?}");
+        jobs.clear();
+        files
+            .children(&[pane], &mut |child| jobs.push(child.pid))
+            .expect("they can be read");
+    }
+    for pid in jobs {
+        assert!(!files.stop_is_answered(pid).expect("it can be read"));
+    }
+}
+
 #[test]
 fn children_are_found_with_their_start() {
     let (shell, said) = Shell::start("exec 3<&0; cat <&3 & echo $!; wait");

@@ -18,7 +18,6 @@ use control::{
     CandidateRow, Condition, Denial, EventKind, Happened, Peer, Place, PlaceError, PlannedKill,
     RefusedEntry, Relief, Reply, Request, Status, may_ask_relief,
 };
-use nix::errno::Errno;
 use oom_policy::{
     Candidate, Cost, Decision, Moment, PauseRefusal, Process, cheapest_with, cheapest_without,
 };
@@ -26,6 +25,7 @@ use oom_policy::{
 use crate::buffer::reserve_to;
 use crate::enrol::Enroller;
 use crate::metrics::{Figures, MetricSample};
+use crate::paused::why_unpaused;
 use crate::peers::{Peers, Ticket, Wanted};
 use crate::refusals::{Refusals, RefusedFor};
 use crate::tell::bell::Bell;
@@ -834,7 +834,7 @@ fn denial(why: NotTurned) -> Denial {
             PauseRefusal::TooMany => "no more can be paused at once".to_owned(),
         },
         NotTurned::NotPaused => "it is not paused".to_owned(),
-        NotTurned::Failed(errno) => Errno::from_raw(errno).desc().to_owned(),
+        NotTurned::Failed(errno) => why_unpaused(errno),
         NotTurned::Crowded => "other requests are already waiting".to_owned(),
     };
     Denial::NotPaused { why }

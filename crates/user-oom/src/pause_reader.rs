@@ -53,6 +53,10 @@ impl ProcessReader for PauseReader {
         self.0.run_state(pid).map_err(as_io)
     }
 
+    fn stop_is_answered(&self, pid: u32) -> io::Result<bool> {
+        self.0.stop_is_answered(pid).map_err(as_io)
+    }
+
     fn first_thread_has_ended(&self, pid: u32) -> io::Result<bool> {
         self.0.first_thread_has_ended(pid).map_err(as_io)
     }

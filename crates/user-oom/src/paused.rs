@@ -3,6 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
+use nix::errno::Errno;
 use oom_policy::{Action, Decision, Event, Moment, ProcessId};
 use reaper::{Held, Pauser, Report};
 
@@ -213,6 +214,18 @@ impl PausedUnit {
             pushed_out_bytes: self.pushed_out_bytes,
             by_us,
         }
+    }
+}
+
+/// Why a unit could not be paused, by the number of the pauser's error.
+pub(crate) fn why_unpaused(errno: i32) -> String {
+    match Errno::from_raw(errno) {
+        Errno::EBUSY => "another program would answer the stop: a tracer, its parent (su, sudo, \
+                         script) or its terminal (tmux, screen); in a cgroup of its own \
+                         (`systemd-run --scope`) it can be paused"
+            .to_owned(),
+        Errno::ECANCELED => "another program resumed it at once".to_owned(),
+        other => other.desc().to_owned(),
     }
 }
 

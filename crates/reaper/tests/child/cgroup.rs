@@ -40,7 +40,11 @@ impl Cgroup {
     }
 
     pub(crate) fn take(&self, child: &Child) {
-        fs::write(self.0.join("cgroup.procs"), child.id().pid.to_string()).expect("it is ours");
+        self.take_pid(child.id().pid);
+    }
+
+    pub(crate) fn take_pid(&self, pid: u32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).expect("it is ours");
     }
 
     pub(crate) fn is_frozen(&self) -> bool {

@@ -55,6 +55,11 @@ impl Child {
         Self::ready(Command::new("sh").args(["-c", script]))
     }
 
+    /// What says `ready` in the end.
+    pub(crate) fn of_program(program: &str, arguments: &[&str]) -> Self {
+        Self::ready(Command::new(program).args(arguments))
+    }
+
     fn ready(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())

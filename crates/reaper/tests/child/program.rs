@@ -19,6 +19,9 @@ use std::time::Duration;
 use model::ProcessId;
 use reaper::{Calls, Held, Keeper, Pauser, ProcessReader, Report};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 
 use crate::reader::Reader;
 
@@ -26,6 +29,10 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("holds-200-mib") => holds(200 * 1024 * 1024),
         Some("leader-exits") => leader_exits(),
+        Some("resumes") => match resumes() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
         Some("keeper") => keeps(),
         Some("pauser") => match pauses() {
             Ok(()) => ExitCode::SUCCESS,
@@ -120,6 +127,21 @@ fn say(line: &str) {
     let _ = stdout
         .write_all(format!("{line}\n").as_bytes())
         .and_then(|()| stdout.flush());
+}
+
+/// Has its child go on whenever that stops.
+fn resumes() -> io::Result<()> {
+    let child = std::process::Command::new("sh")
+        .args(["-c", "echo ready; read line"])
+        .spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let changed = WaitIdOptions::STOPPED | WaitIdOptions::EXITED;
+    while waitid(WaitId::Pid(pid), changed)?.is_some_and(|status| status.stopped()) {
+        pidfd_send_signal(&pidfd, Signal::CONT)?;
+    }
+    Ok(())
 }
 
 /// Touches every page of so many bytes.

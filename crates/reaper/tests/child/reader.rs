@@ -31,6 +31,17 @@ impl ProcessReader for Reader {
         Ok(stat(pid).map(|stat| (stat.start_ticks, stat.state)))
     }
 
+    fn stop_is_answered(&self, pid: u32) -> io::Result<bool> {
+        let status = fs::read_to_string(format!("{PROC}/{pid}/status")).unwrap_or_default();
+        let is_untraced = status.lines().any(|line| line == "TracerPid:\t0");
+        let Some(stat) = stat(pid) else {
+            return Ok(false);
+        };
+        let parent = fs::read_to_string(format!("{PROC}/{}/comm", stat.parent));
+        let parent = parent.unwrap_or_default();
+        Ok(!is_untraced || stat.leads_a_terminal || parent == "runuser\n")
+    }
+
     fn first_thread_has_ended(&self, pid: u32) -> io::Result<bool> {
         Ok(stat(pid).is_none_or(|stat| stat.state == RunState::Ended))
     }
@@ -121,6 +132,7 @@ pub(crate) fn cgroup_root() -> Option<PathBuf> {
 struct Stat {
     state: RunState,
     parent: u32,
+    leads_a_terminal: bool,
     start_ticks: u64,
 }
 
@@ -140,6 +152,7 @@ fn stat(pid: u32) -> Option<Stat> {
             _ => RunState::Runs,
         },
         parent: fields.get(1)?.parse().ok()?,
+        leads_a_terminal: fields.get(3)?.parse() == Ok(pid) && *fields.get(4)? != "0",
         start_ticks: fields.get(19)?.parse().ok()?,
     })
 }

@@ -16,6 +16,7 @@ use oom_policy::{
 use reaper::Tally;
 use sensors::{Cgroup, KernelFunction};
 
+use crate::paused::why_unpaused;
 use crate::tell::accounts::Accounts;
 use crate::tell::record::{
     Deed, Folded, Heading, KillReason, Legend, OwnWords, PausedWords, Record, Row, Shortfalls,
@@ -225,7 +226,7 @@ impl<W: Write> Page<W> {
                 )
             }
             Record::Unpaused { leader, errno } => {
-                let err = io::Error::from_raw_os_error(*errno);
+                let err = why_unpaused(*errno);
                 writeln!(
                     out,
                     "{time} {CAREFUL}cannot-pause{CAREFUL:#} {} error=\"{err}\"",
