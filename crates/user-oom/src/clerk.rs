@@ -36,6 +36,8 @@ use crate::turns::{NotTurned, UnitWish, WishOutcome};
 
 /// Messages between the loop and the thread that wait to be read.
 const QUEUE: usize = 16;
+/// What anybody may ask for leaves room for so many that root alone may.
+const LEFT_FREE: usize = QUEUE / 2;
 /// Lines that wait to be written.
 pub(crate) const LINES: usize = 16;
 /// So many candidates are told at most.
@@ -719,7 +721,12 @@ impl Desk {
         let number = self.turns + 1;
         let sees_all = may_ask_relief(peer.uid, self.enroller.own_uid);
         let uid = (!sees_all).then_some(peer.uid);
-        if !self.tell(wish(UnitWish { number, id, uid })) {
+        let wish = wish(UnitWish { number, id, uid });
+        let is_told = match uid {
+            Some(_) => self.tell_for_users(wish),
+            None => self.tell(wish),
+        };
+        if !is_told {
             return Err(denial(NotTurned::Crowded));
         }
         self.turns = number;
@@ -797,10 +804,15 @@ impl Desk {
     /// Asks for a plan.
     fn want_plan(&mut self) -> u64 {
         let number = self.planned + 1;
-        if self.tell(FromClerk::Plan(number)) {
+        if self.tell_for_users(FromClerk::Plan(number)) {
             self.planned = number;
         }
         self.planned
+    }
+
+    /// Whether the loop has room for it and for what root alone may ask for.
+    fn tell_for_users(&mut self, wish: FromClerk) -> bool {
+        LEFT_FREE < self.wishes.slots() && self.tell(wish)
     }
 
     /// Whether the loop has room for it.

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 
 use oom_policy::{PauseAnswer, PauseRefusal, ProcessId};
 
-/// So many wait at once.
+/// So many wait at once,
 const ROOM: usize = 16;
+/// of which ordinary users have half: however many they ask for, root's find room.
+const USERS_ROOM: usize = ROOM / 2;
 
 /// What a person wants of the unit that a process is in.
 #[derive(Clone, Copy, Debug)]
@@ -54,11 +56,19 @@ impl Turns {
 
     /// Whether there is room for one more to be paused.
     pub(crate) fn want_pause(&mut self, turn: UnitWish) -> bool {
-        let has_room = self.queue.len() + self.awaited.len() < ROOM;
+        let has_room = self.has_room(turn);
         if has_room {
             self.queue.push_back(turn);
         }
         has_room
+    }
+
+    fn has_room(&self, turn: UnitWish) -> bool {
+        let room = match turn.uid {
+            Some(_) => USERS_ROOM,
+            None => ROOM,
+        };
+        self.queue.len() + self.awaited.len() < room
     }
 
     /// What the guard is told next, once it has answered the last.
@@ -87,11 +97,12 @@ impl Turns {
         Some((number, told))
     }
 
-    /// The pauser was told that `unit` is to go on; whether there was room to wait.
-    pub(crate) fn await_thaw(&mut self, number: u64, unit: ProcessId) -> bool {
-        let has_room = self.queue.len() + self.awaited.len() < ROOM;
+    /// The pauser was told that `unit` is to go on, as `turn` wants it; whether there
+    /// was room to wait.
+    pub(crate) fn await_thaw(&mut self, turn: UnitWish, unit: ProcessId) -> bool {
+        let has_room = self.has_room(turn);
         if has_room {
-            self.awaited.push((number, unit));
+            self.awaited.push((turn.number, unit));
         }
         has_room
     }
@@ -101,5 +112,37 @@ impl Turns {
         let found = self.awaited.iter().position(|(_, it)| *it == unit)?;
         let (number, _) = self.awaited.remove(found);
         Some(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIT: ProcessId = ProcessId {
+        pid: 10,
+        start_ticks: 1,
+    };
+
+    fn wish(number: u64, uid: Option<u32>) -> UnitWish {
+        let id = UNIT;
+        UnitWish { number, id, uid }
+    }
+
+    #[test]
+    fn however_many_a_user_asks_for_root_is_heard() {
+        let mut turns = Turns::new();
+        let of_users = (0..100).filter(|number| turns.want_pause(wish(*number, Some(1000))));
+        assert_eq!(of_users.count(), USERS_ROOM);
+        assert!(!turns.await_thaw(wish(100, Some(1001)), UNIT));
+        assert!(turns.await_thaw(wish(101, None), UNIT));
+        assert!(turns.want_pause(wish(102, None)));
+    }
+
+    #[test]
+    fn nor_do_roots_take_more_than_there_is_room_for() {
+        let mut turns = Turns::new();
+        let of_root = (0..100).filter(|number| turns.want_pause(wish(*number, None)));
+        assert_eq!(of_root.count(), ROOM);
     }
 }
