@@ -68,8 +68,11 @@ const LEAST_GAIN: u64 = 8;
 /// slow disk takes a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// So many threads may be left behind.
-const LEFT_BEHIND: u32 = 3;
+/// So many threads may be left behind,
+const LEFT_BEHIND: usize = 7;
+/// and so many for the processes of one user, unless that is root: any user can
+/// keep one waiting.
+const LEFT_BEHIND_BY_ONE: usize = 2;
 
 /// process_madvise(2), or what stands for it in a test: advises so many bytes
 /// from an address on.
@@ -79,6 +82,8 @@ pub(crate) type PageOutCall = fn(BorrowedFd<'_>, Range<u64>) -> Result<(), Errno
 #[derive(Debug)]
 pub(crate) struct Job {
     unit: ProcessId,
+    /// The leader's user; `None`: not known.
+    owner: Option<u32>,
     members: Vec<Held>,
     /// The `memory.reclaim` of the unit's own cgroup.
     reclaim: Option<PathBuf>,
@@ -95,12 +100,14 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn new(
         unit: ProcessId,
+        owner: Option<u32>,
         members: Vec<Held>,
         reclaim: Option<PathBuf>,
         limit_bytes: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
             unit,
+            owner,
             members,
             reclaim,
             limit_bytes,
@@ -133,12 +140,28 @@ pub(crate) struct PushedOut {
 pub(crate) struct PageOut {
     worker: Worker,
     jobs: Option<Sender<Arc<Job>>>,
-    done: Receiver<Arc<Job>>,
+    done: Receiver<Done>,
     /// What is not done, in order: the first is being worked on,
     waiting: VecDeque<Arc<Job>>,
     /// and had taken so many steps then.
     seen: (u64, Instant),
-    left_behind: u32,
+    /// What is not worked on, or no more.
+    given_up: VecDeque<Arc<Job>>,
+    left_behind: Vec<LeftBehind>,
+}
+
+/// A thread that has made no progress for long, until it ends.
+struct LeftBehind {
+    number: u32,
+    /// For whose processes.
+    owner: Option<u32>,
+}
+
+/// What a thread has to say.
+enum Done {
+    Job(Arc<Job>),
+    /// The thread of this number has ended.
+    Thread(u32),
 }
 
 impl PageOut {
@@ -157,7 +180,7 @@ impl PageOut {
                 shared: Arc::new(Shared {
                     wake,
                     never: eventfd(0, EventfdFlags::CLOEXEC)?,
-                    left_behind: AtomicU32::new(0),
+                    working: AtomicU32::new(0),
                 }),
                 number: 0,
                 done: done_by_worker,
@@ -166,7 +189,8 @@ impl PageOut {
             done,
             waiting: VecDeque::new(),
             seen: (0, Instant::now()),
-            left_behind: 0,
+            given_up: VecDeque::new(),
+            left_behind: Vec::new(),
         };
         page_out.start();
         Ok(page_out)
@@ -174,6 +198,10 @@ impl PageOut {
 
     /// Has it pushed out.
     pub(crate) fn ask(&mut self, job: Arc<Job>) {
+        if self.is_barred(job.owner) {
+            self.given_up.push_back(job);
+            return;
+        }
         if self.waiting.is_empty() {
             self.seen = (0, Instant::now());
         }
@@ -193,6 +221,16 @@ impl PageOut {
     /// What is done, one after another.
     pub(crate) fn next_done(&mut self) -> Option<PushedOut> {
         while let Ok(done) = self.done.try_recv() {
+            let done = match done {
+                Done::Job(job) => job,
+                Done::Thread(number) => {
+                    self.left_behind.retain(|thread| thread.number != number);
+                    if self.jobs.is_none() {
+                        self.start();
+                    }
+                    continue;
+                }
+            };
             let place = self.waiting.iter().position(|job| Arc::ptr_eq(job, &done));
             // Else it was left behind.
             if let Some(place) = place {
@@ -202,9 +240,16 @@ impl PageOut {
             }
         }
         if self.jobs.is_none() {
-            return self.waiting.pop_front().map(|job| job.outcome());
+            self.given_up.append(&mut self.waiting);
         }
-        None
+        self.given_up.pop_front().map(|job| job.outcome())
+    }
+
+    /// Whether too many threads wait for the processes of this user.
+    fn is_barred(&self, owner: Option<u32>) -> bool {
+        let threads = self.left_behind.iter();
+        owner != Some(0)
+            && threads.filter(|thread| thread.owner == owner).count() >= LEFT_BEHIND_BY_ONE
     }
 
     /// Leaves a thread behind that has made no progress for long, and starts
@@ -221,7 +266,20 @@ impl PageOut {
             return;
         }
         self.seen.1 = now;
-        self.left_behind += 1;
+        let owner = first.owner;
+        self.left_behind.push(LeftBehind {
+            number: self.worker.number,
+            owner,
+        });
+        if self.is_barred(owner) {
+            let (barred, others) = self
+                .waiting
+                .drain(..)
+                .partition::<VecDeque<_>, _>(|job| job.owner == owner);
+            self.given_up.extend(barred);
+            self.waiting = others;
+        }
+        self.worker.number += 1;
         self.start();
         if let Some(jobs) = &self.jobs {
             for job in &self.waiting {
@@ -232,12 +290,11 @@ impl PageOut {
 
     fn start(&mut self) {
         self.jobs = None;
-        if self.left_behind > LEFT_BEHIND {
+        let working = &self.worker.shared.working;
+        working.store(self.worker.number, Ordering::Release);
+        if self.left_behind.len() > LEFT_BEHIND {
             return;
         }
-        self.worker.number = self.left_behind;
-        let left_behind = &self.worker.shared.left_behind;
-        left_behind.store(self.left_behind, Ordering::Release);
         let (jobs, jobs_of_worker) = mpsc::channel();
         let worker = self.worker.clone();
         let spawned = thread::Builder::new()
@@ -262,7 +319,7 @@ struct Shared {
     /// Never readable: what is polled to let time pass.
     never: OwnedFd,
     /// The thread of this number is the one that works.
-    left_behind: AtomicU32,
+    working: AtomicU32,
 }
 
 /// A thread's side.
@@ -273,7 +330,7 @@ struct Worker {
     call: Option<PageOutCall>,
     shared: Arc<Shared>,
     number: u32,
-    done: Sender<Arc<Job>>,
+    done: Sender<Done>,
 }
 
 /// Why no more is pushed out of a unit.
@@ -286,6 +343,12 @@ enum Stop {
 
 impl Worker {
     fn run(self, jobs: &Receiver<Arc<Job>>) {
+        self.work(jobs);
+        let _ = self.done.send(Done::Thread(self.number));
+        ring(self.shared.wake.as_fd());
+    }
+
+    fn work(&self, jobs: &Receiver<Arc<Job>>) {
         while let Ok(job) = jobs.recv() {
             let is_complete = match self.push_out(&job) {
                 Ok(()) | Err(Stop::Enough) => true,
@@ -295,7 +358,7 @@ impl Worker {
                 return;
             }
             job.is_complete.store(is_complete, Ordering::Relaxed);
-            if self.done.send(job).is_err() {
+            if self.done.send(Done::Job(job)).is_err() {
                 return;
             }
             ring(self.shared.wake.as_fd());
@@ -303,7 +366,7 @@ impl Worker {
     }
 
     fn is_left_behind(&self) -> bool {
-        self.shared.left_behind.load(Ordering::Acquire) != self.number
+        self.shared.working.load(Ordering::Acquire) != self.number
     }
 
     fn push_out(&self, job: &Job) -> Result<(), Stop> {
@@ -502,6 +565,10 @@ mod tests {
             Ok(None)
         }
 
+        fn owner(&self, _: u32) -> io::Result<Option<u32>> {
+            Ok(None)
+        }
+
         fn stop_is_answered(&self, _: u32) -> io::Result<bool> {
             Ok(false)
         }
@@ -569,6 +636,8 @@ mod tests {
         start_ticks: 1,
     };
 
+    const ROOT: Option<u32> = Some(0);
+
     const IDLE: Paging = Paging {
         writeback_bytes: 0,
         swap_total_bytes: 1 << 30,
@@ -620,12 +689,18 @@ mod tests {
         let waiter = Waiter::new();
         let mut page_out = page_out(IDLE, pushed, push);
         // In whole chunks of the smallest size.
-        page_out.ask(Job::new(UNIT, vec![waiter.held()], None, CHUNK_BYTES - 1));
+        page_out.ask(Job::new(
+            UNIT,
+            ROOT,
+            vec![waiter.held()],
+            None,
+            CHUNK_BYTES - 1,
+        ));
         assert_eq!(outcome(&mut page_out), (CHUNK_BYTES, true));
         assert_eq!(pushed(), CHUNK_BYTES);
         // All of two, for which more was asked for than there is.
         let members = vec![waiter.held(), waiter.held()];
-        page_out.ask(Job::new(UNIT, members, None, u64::MAX));
+        page_out.ask(Job::new(UNIT, ROOT, members, None, u64::MAX));
         assert_eq!(outcome(&mut page_out), (4 * CHUNK_BYTES, true));
     }
 
@@ -692,7 +767,7 @@ mod tests {
         let waiter = Waiter::new();
         let held = waiter.held();
         let mut page_out = page_out(IDLE, no_swap, waits);
-        page_out.ask(Job::new(UNIT, vec![held.clone()], None, u64::MAX));
+        page_out.ask(Job::new(UNIT, ROOT, vec![held.clone()], None, u64::MAX));
         while !WAITS.load(Ordering::SeqCst) {
             thread::yield_now();
         }
@@ -710,7 +785,7 @@ mod tests {
             ..IDLE
         };
         let mut page_out = page_out(full, no_swap, |_, _| panic!("it is full"));
-        page_out.ask(Job::new(UNIT, vec![waiter.held()], None, CHUNK_BYTES));
+        page_out.ask(Job::new(UNIT, ROOT, vec![waiter.held()], None, CHUNK_BYTES));
         assert_eq!(outcome(&mut page_out), (0, false));
     }
 
@@ -718,7 +793,7 @@ mod tests {
     fn what_is_not_permitted_is_not_complete() {
         let waiter = Waiter::new();
         let mut page_out = page_out(IDLE, no_swap, |_, _| Err(Errno::PERM));
-        page_out.ask(Job::new(UNIT, vec![waiter.held()], None, CHUNK_BYTES));
+        page_out.ask(Job::new(UNIT, ROOT, vec![waiter.held()], None, CHUNK_BYTES));
         assert_eq!(outcome(&mut page_out), (0, false));
     }
 
@@ -730,7 +805,7 @@ mod tests {
             ..IDLE
         };
         let mut page_out = page_out(busy, no_swap, does_nothing);
-        page_out.ask(Job::new(UNIT, vec![waiter.held()], None, CHUNK_BYTES));
+        page_out.ask(Job::new(UNIT, ROOT, vec![waiter.held()], None, CHUNK_BYTES));
         page_out.cancel(UNIT);
         assert_eq!(outcome(&mut page_out), (0, false));
     }
@@ -753,43 +828,106 @@ mod tests {
         let waiter = Waiter::new();
         let mut page_out = page_out(IDLE, no_swap, waits_once);
         let members = vec![waiter.held(), waiter.held()];
-        page_out.ask(Job::new(UNIT, members, None, CHUNK_BYTES));
+        page_out.ask(Job::new(UNIT, ROOT, members, None, CHUNK_BYTES));
         while CALLS.load(Ordering::SeqCst) == 0 {
             thread::yield_now();
         }
         let now = Instant::now();
         page_out.look(now);
-        assert_eq!(page_out.left_behind, 0);
+        assert!(page_out.left_behind.is_empty());
         page_out.look(now + PATIENCE);
-        assert_eq!(page_out.left_behind, 1);
+        assert_eq!(page_out.left_behind.len(), 1);
         // It goes on with the second member.
         assert_eq!(outcome(&mut page_out), (0, true));
         assert_eq!(ADVISED.load(Ordering::SeqCst), 2 * CHUNK_BYTES);
     }
 
+    /// Waits until the thread is within a call for the first that waits, and leaves it
+    /// behind.
+    fn leave_behind(page_out: &mut PageOut) {
+        let first = Arc::clone(page_out.waiting.front().unwrap());
+        let (begun, steps) = (&first.begun, &first.steps);
+        let before = page_out.left_behind.iter();
+        let before = before.filter(|thread| thread.owner == first.owner).count();
+        // Each waits for room before its call.
+        while begun.load(Ordering::Relaxed) <= before
+            || steps.load(Ordering::Relaxed) <= before as u64
+        {
+            thread::yield_now();
+        }
+        let now = Instant::now();
+        page_out.look(now);
+        page_out.look(now + PATIENCE);
+    }
+
     #[test]
-    fn after_a_few_threads_that_never_came_back_nothing_is_pushed_out() {
-        let waiter = Waiter::new();
-        let mut page_out = page_out(IDLE, no_swap, |_, _| {
-            loop {
-                thread::park();
-            }
-        });
-        let members = (0..=LEFT_BEHIND).map(|_| waiter.held()).collect();
-        page_out.ask(Job::new(UNIT, members, None, CHUNK_BYTES));
-        let mut now = Instant::now();
-        for _ in 0..=LEFT_BEHIND {
-            let first = Arc::clone(page_out.waiting.front().unwrap());
-            let begun = page_out.left_behind as usize;
-            let steps = || first.steps.load(Ordering::Relaxed);
-            // Each waits for room before its call.
-            while first.begun.load(Ordering::Relaxed) <= begun || steps() <= begun as u64 {
+    fn after_a_few_threads_that_do_not_come_back_nothing_is_pushed_out_until_one_does() {
+        static ARE_HELD: AtomicBool = AtomicBool::new(true);
+        fn waits(_: BorrowedFd<'_>, _: Range<u64>) -> Result<(), Errno> {
+            while ARE_HELD.load(Ordering::SeqCst) {
                 thread::yield_now();
             }
-            page_out.look(now);
-            now += PATIENCE;
-            page_out.look(now);
+            Ok(())
+        }
+
+        let waiter = Waiter::new();
+        let mut page_out = page_out(IDLE, no_swap, waits);
+        let members = (0..=LEFT_BEHIND).map(|_| waiter.held()).collect();
+        page_out.ask(Job::new(UNIT, ROOT, members, None, CHUNK_BYTES));
+        for _ in 0..=LEFT_BEHIND {
+            leave_behind(&mut page_out);
         }
         assert_eq!(outcome(&mut page_out), (0, false));
+        page_out.ask(Job::new(UNIT, ROOT, vec![waiter.held()], None, CHUNK_BYTES));
+        assert_eq!(outcome(&mut page_out), (0, false));
+
+        ARE_HELD.store(false, Ordering::SeqCst);
+        while !page_out.left_behind.is_empty() {
+            assert_eq!(page_out.next_done(), None);
+            thread::yield_now();
+        }
+        page_out.ask(Job::new(UNIT, ROOT, vec![waiter.held()], None, CHUNK_BYTES));
+        assert_eq!(outcome(&mut page_out), (0, true));
+    }
+
+    #[test]
+    fn one_user_cannot_keep_the_memory_of_others_from_being_pushed_out() {
+        const ALICE: Option<u32> = Some(1000);
+        const BOB: Option<u32> = Some(1001);
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        /// Those for Alice, the first ones, never return.
+        fn waits(_: BorrowedFd<'_>, _: Range<u64>) -> Result<(), Errno> {
+            if CALLS.fetch_add(1, Ordering::SeqCst) < LEFT_BEHIND_BY_ONE {
+                loop {
+                    thread::park();
+                }
+            }
+            Ok(())
+        }
+
+        let waiter = Waiter::new();
+        let mut page_out = page_out(IDLE, no_swap, waits);
+        let members = (0..=LEFT_BEHIND).map(|_| waiter.held()).collect();
+        page_out.ask(Job::new(UNIT, ALICE, members, None, CHUNK_BYTES));
+        let ask_for = |page_out: &mut PageOut, owner| {
+            page_out.ask(Job::new(
+                UNIT,
+                owner,
+                vec![waiter.held()],
+                None,
+                CHUNK_BYTES,
+            ));
+        };
+        ask_for(&mut page_out, ALICE);
+        ask_for(&mut page_out, BOB);
+        for _ in 0..LEFT_BEHIND_BY_ONE {
+            leave_behind(&mut page_out);
+        }
+        let mut outcomes = [(); 3].map(|()| outcome(&mut page_out));
+        outcomes.sort_unstable();
+        assert_eq!(outcomes, [(0, false), (0, false), (0, true)]);
+        ask_for(&mut page_out, ALICE);
+        assert_eq!(outcome(&mut page_out), (0, false));
+        assert_eq!(page_out.left_behind.len(), LEFT_BEHIND_BY_ONE);
     }
 }

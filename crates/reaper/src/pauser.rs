@@ -723,7 +723,8 @@ impl Worker {
             Hold::Cgroup(freezer) => Some(freezer.path().join("memory.reclaim")),
             Hold::Signal => None,
         };
-        let job = Job::new(leader, members.collect(), reclaim, limit_bytes);
+        let owner = self.reader.owner(leader.pid).ok().flatten();
+        let job = Job::new(leader, owner, members.collect(), reclaim, limit_bytes);
         self.page_out.ask(job);
     }
 

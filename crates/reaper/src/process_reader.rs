@@ -39,6 +39,13 @@ pub trait ProcessReader: Send + Sync + 'static {
     /// Its files cannot be read or make no sense.
     fn first_thread_has_ended(&self, pid: u32) -> io::Result<bool>;
 
+    /// The real user of `pid`.
+    ///
+    /// # Errors
+    ///
+    /// Its files cannot be read or make no sense.
+    fn owner(&self, pid: u32) -> io::Result<Option<u32>>;
+
     /// Calls `each` with every child of each of `parents`.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::error::ReadError;
 use crate::file::for_each_line;
 use crate::meminfo::Meminfo;
 use crate::number::decimal;
-use crate::pid_files::{FirstThread, PidPath};
+use crate::pid_files::{FirstThread, PidPath, ProcessStatus};
 use crate::proc_root::ProcRoot;
 use crate::zram::Zram;
 
@@ -110,10 +110,7 @@ impl PauseFiles {
     ///
     /// [`ReadError`] names the file that could not be read or made no sense.
     pub fn stop_is_answered(&self, pid: u32) -> Result<bool, ReadError> {
-        let status = self
-            .root
-            .look(|root| root.status(pid, None, &mut [0; 4096]))?;
-        let Some((status, stat)) = status.zip(self.root.stat_of(pid)?) else {
+        let Some((status, stat)) = self.status(pid)?.zip(self.root.stat_of(pid)?) else {
             return Ok(false);
         };
         if status.is_traced || (stat.session == pid && stat.pty().is_some()) {
@@ -145,9 +142,7 @@ impl PauseFiles {
     }
 
     fn pending_signals(&self, pid: u32) -> Result<u64, ReadError> {
-        let status = self
-            .root
-            .look(|root| root.status(pid, None, &mut [0; 4096]))?;
+        let status = self.status(pid)?;
         Ok(status.map_or(0, |status| status.pending_signals))
     }
 
@@ -157,10 +152,21 @@ impl PauseFiles {
     ///
     /// [`ReadError`] names the file that could not be read or made no sense.
     pub fn swapped_bytes(&self, pid: u32) -> Result<Option<u64>, ReadError> {
-        let status = self
-            .root
-            .look(|root| root.status(pid, None, &mut [0; 4096]))?;
-        Ok(status.map(|status| status.swap_bytes))
+        Ok(self.status(pid)?.map(|status| status.swap_bytes))
+    }
+
+    /// The real user of `pid`; `None` once it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] names the file that could not be read or made no sense.
+    pub fn owner(&self, pid: u32) -> Result<Option<u32>, ReadError> {
+        Ok(self.status(pid)?.and_then(|status| status.uid))
+    }
+
+    fn status(&self, pid: u32) -> Result<Option<ProcessStatus>, ReadError> {
+        self.root
+            .look(|root| root.status(pid, None, &mut [0; 4096]))
     }
 
     /// Calls `each` with every child of each of `parents`: from the lists that

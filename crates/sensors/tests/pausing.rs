@@ -295,6 +295,14 @@ fn children_are_found_with_their_start() {
 }
 
 #[test]
+fn a_process_has_its_real_user() {
+    let owner = |pid| files().owner(pid).expect("it can be read");
+    let ourselves = rustix::process::getuid().as_raw();
+    assert_eq!(owner(std::process::id()), Some(ourselves));
+    assert_eq!(owner(u32::MAX), None);
+}
+
+#[test]
 fn private_memory_and_swap_are_found() {
     let (shell, _) = Shell::start("echo ready; read line");
     let mut bytes = 0;

@@ -61,6 +61,10 @@ impl ProcessReader for PauseReader {
         self.0.first_thread_has_ended(pid).map_err(as_io)
     }
 
+    fn owner(&self, pid: u32) -> io::Result<Option<u32>> {
+        self.0.owner(pid).map_err(as_io)
+    }
+
     fn children(&self, parents: &[u32], each: &mut dyn FnMut(ProcessId)) -> io::Result<()> {
         self.0.children(parents, each).map_err(as_io)
     }

@@ -46,6 +46,10 @@ impl ProcessReader for Reader {
         Ok(stat(pid).is_none_or(|stat| stat.state == RunState::Ended))
     }
 
+    fn owner(&self, _: u32) -> io::Result<Option<u32>> {
+        Ok(None)
+    }
+
     fn children(&self, parents: &[u32], each: &mut dyn FnMut(ProcessId)) -> io::Result<()> {
         // Few system calls, where the kernel keeps these lists.
         if Path::new("/proc/thread-self/children").exists() {
