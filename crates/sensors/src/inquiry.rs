@@ -4,7 +4,7 @@
 use model::{Depth, Dossier, Label, Pausing, ProcessId, Protection, Seen};
 use rustix::param::clock_ticks_per_second;
 
-use crate::process::{Correction, Hangup, IDENTITY_READS, Labelling, Owner, Ties};
+use crate::process::{Correction, Hangup, IDENTITY_READS, Labelling, Owner, Stuck, Ties};
 use crate::share::OwnShare;
 use crate::survey::{Finding, Identity, Inquiry, Labelled, Survey, What};
 use crate::table::ProcessTable;
@@ -32,7 +32,7 @@ impl ProcessTable {
                 0 => depth == Depth::Full && is_favoured,
                 _ => depth == Depth::Full,
             };
-            let is_vain = kept.asked || kept.stuck || kept.missed;
+            let is_vain = kept.asked || kept.stuck != Stuck::No || kept.missed;
             if !is_due || is_vain || process.is_kernel_thread {
                 continue;
             }
@@ -55,7 +55,8 @@ impl ProcessTable {
         let mut young = 0;
         for index in (0..self.kept.len()).rev() {
             let (process, kept) = (&self.processes[index], &self.kept[index]);
-            let is_vain = kept.asked || kept.stuck || kept.missed || process.is_kernel_thread;
+            let is_vain =
+                kept.asked || kept.stuck != Stuck::No || kept.missed || process.is_kernel_thread;
             if is_vain || !self.is_young(index) {
                 continue;
             }
@@ -72,7 +73,7 @@ impl ProcessTable {
         let mut asked = 0;
         for index in indexes {
             let (process, kept) = (&self.processes[index], &self.kept[index]);
-            if kept.asked || kept.stuck || kept.missed || process.is_kernel_thread {
+            if kept.asked || kept.stuck != Stuck::No || kept.missed || process.is_kernel_thread {
                 continue;
             }
             if asked == MEMBERS || !ask(self.request(index, What::Identity)) {
@@ -89,7 +90,8 @@ impl ProcessTable {
     /// started just now.
     #[must_use]
     pub fn is_asking(&self) -> (bool, bool) {
-        let is_asked = |index: &usize| self.kept[*index].asked && !self.kept[*index].stuck;
+        let is_asked =
+            |index: &usize| self.kept[*index].asked && self.kept[*index].stuck == Stuck::No;
         let mut asked = (0..self.kept.len()).filter(is_asked).peekable();
         let is_asking = asked.peek().is_some();
         let is_unknown = |index: usize| self.kept[index].identity_reads == IDENTITY_READS;
@@ -144,15 +146,21 @@ impl ProcessTable {
 
     /// Asks which rule matches each process of which that is not known, as long as
     /// `ask` takes it; allocates nothing. Whether all that can be were asked about.
+    /// Of what is not measured, without what is in its memory: one process that keeps
+    /// its reader waiting must not end the rules for others.
     pub fn ask_for_labels(&mut self, ask: &mut dyn FnMut(Inquiry) -> bool) -> bool {
         for index in 0..self.kept.len() {
             let is_due = self.kept[index].label == Labelling::Due
-                && self.can_be_measured(index)
+                && self.can_be_labelled(index)
                 && !self.processes[index].is_kernel_thread;
             if !is_due {
                 continue;
             }
-            if !ask(self.request(index, What::Label)) {
+            let what = match self.is_given_up_on(index) {
+                true => What::LabelUnread,
+                false => What::Label,
+            };
+            if !ask(self.request(index, what)) {
                 return false;
             }
             self.kept[index].label = Labelling::Asked;
@@ -188,7 +196,7 @@ impl ProcessTable {
     pub fn awaits_labels(&self) -> bool {
         (0..self.kept.len()).any(|index| {
             self.kept[index].label != Labelling::Known
-                && self.can_be_measured(index)
+                && self.can_be_labelled(index)
                 && !self.kept[index].missed
                 && !self.processes[index].is_kernel_thread
         })
@@ -274,7 +282,7 @@ impl ProcessTable {
     /// process is not asked about again; and where it was to be measured,
     /// neither is what else that user runs, unless that is root: or one user
     /// could keep any number of readers waiting. What was asked for beside it
-    /// can be asked for again. For quiet rounds.
+    /// can be asked for again. Until [`Self::take_up_again`]; for quiet rounds.
     pub fn give_up_on(&mut self, request: &Inquiry) {
         for kept in &mut self.kept {
             kept.forget_asked();
@@ -282,18 +290,42 @@ impl ProcessTable {
         let Some(index) = self.find_id(request.id) else {
             return;
         };
-        self.kept[index].stuck = true;
+        let is_measured = request.what.takes_the_mmap_lock();
+        self.kept[index].stuck = match is_measured {
+            true => Stuck::InItsMemory,
+            false => Stuck::Anywhere,
+        };
         let owner = self.kept[index].owner(&self.processes[index]);
-        if request.what.takes_the_mmap_lock() && owner != Owner::User(0) {
-            self.given_up_on.push(owner);
+        if is_measured && owner != Owner::User(0) {
+            self.given_up_on.push((owner, request.id));
         }
         self.count_unseen();
     }
 
-    /// From now on no process is measured.
-    pub fn measure_nothing(&mut self) {
-        self.measures_nothing = true;
-        self.count_unseen();
+    /// The reader that `id` kept waiting is back: what was left alone because of it is
+    /// asked for again, and so are all labels, which may have been found without what rules look
+    /// at.
+    pub fn take_up_again(&mut self, id: ProcessId) {
+        self.given_up_on.retain(|(_, by)| *by != id);
+        if let Some(index) = self.find_id(id) {
+            self.kept[index].stuck = Stuck::No;
+        }
+        self.relabel(true);
+    }
+
+    /// Whether no process is measured from now on.
+    pub fn measure_nothing(&mut self, is_so: bool) {
+        if self.measures_nothing != is_so {
+            self.measures_nothing = is_so;
+            self.relabel(true);
+            self.count_unseen();
+        }
+    }
+
+    /// Whether it can be found which rule matches it.
+    fn can_be_labelled(&self, index: usize) -> bool {
+        let kept = &self.kept[index];
+        self.is_known(index) && kept.stuck != Stuck::Anywhere && kept.scopes != 0
     }
 
     pub(crate) fn can_be_measured(&self, index: usize) -> bool {
@@ -318,11 +350,10 @@ impl ProcessTable {
     }
 
     pub(crate) fn is_given_up_on(&self, index: usize) -> bool {
+        let owner = || self.kept[index].owner(&self.processes[index]);
         self.measures_nothing
-            || self.kept[index].stuck
-            || self
-                .given_up_on
-                .contains(&self.kept[index].owner(&self.processes[index]))
+            || self.kept[index].stuck != Stuck::No
+            || self.given_up_on.iter().any(|(it, _)| *it == owner())
     }
 
     pub(crate) fn request(&self, index: usize, what: What) -> Inquiry {

@@ -76,8 +76,8 @@ pub(crate) struct Kept {
     pub(crate) service: u64,
     /// This `oom_score_adj` is the daemon's doing, and not shown.
     pub(crate) raised_to: Option<i16>,
-    /// An answer was waited for in vain.
-    pub(crate) stuck: bool,
+    /// Whether an answer was waited for in vain.
+    pub(crate) stuck: Stuck,
     /// Nothing was found where it was to be read: it is gone, unless a later
     /// scan finds it.
     pub(crate) missed: bool,
@@ -116,6 +116,15 @@ pub(crate) enum Labelling {
     ForNow,
     /// All.
     Known,
+}
+
+/// See [`Kept::stuck`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stuck {
+    No,
+    /// It keeps its mmap lock; what takes none can be read.
+    InItsMemory,
+    Anywhere,
 }
 
 /// See [`Kept::identity_reads`].
@@ -202,7 +211,7 @@ impl Kept {
             pid_namespace: 0,
             service: 0,
             raised_to: None,
-            stuck: false,
+            stuck: Stuck::No,
             missed: false,
             compared: None,
             size_pages: 0,

@@ -81,13 +81,25 @@ pub enum What {
     SameMemory(ProcessId),
     /// Which rule matches it, by whatever rules look at: [`portray`].
     Label,
+    /// The same, but for its arguments and its environment, which it has none of
+    /// then.
+    LabelUnread,
 }
 
 impl What {
     /// Whether reading it takes the process's mmap lock.
     #[must_use]
     pub fn takes_the_mmap_lock(self) -> bool {
-        !matches!(self, Self::Identity | Self::Terminal | Self::SameMemory(_))
+        !matches!(
+            self,
+            Self::Identity | Self::Terminal | Self::SameMemory(_) | Self::LabelUnread
+        )
+    }
+
+    /// Whether [`portray`] answers it.
+    #[must_use]
+    pub fn is_label(self) -> bool {
+        matches!(self, Self::Label | Self::LabelUnread)
     }
 }
 
@@ -284,7 +296,7 @@ pub fn survey(
     }
 }
 
-/// Answers `request`, which is for [`What::Label`], by having `look` look at the
+/// Answers `request`, which is for a label ([`What::is_label`]), by having `look` look at the
 /// process, where it is there.
 ///
 /// May wait for ever.
@@ -302,6 +314,7 @@ pub fn portray(
             root,
             process: &process,
             stat: &stat,
+            is_unread: request.what == What::LabelUnread,
         });
         Some(Finding::Label(labelled))
     });
@@ -318,6 +331,7 @@ pub struct Portrait<'a> {
     root: &'a Path,
     process: &'a Process,
     stat: &'a Stat,
+    is_unread: bool,
 }
 
 impl Portrait<'_> {
@@ -348,7 +362,7 @@ impl Portrait<'_> {
     /// Its arguments, with a space between them.
     #[must_use]
     pub fn command_line(&self) -> Vec<u8> {
-        let mut text = self.text("cmdline");
+        let mut text = self.text_in_memory("cmdline");
         let end = text.iter().rposition(|byte| *byte != 0);
         text.truncate(end.map_or(0, |last| last + 1));
         for byte in &mut text {
@@ -362,7 +376,7 @@ impl Portrait<'_> {
     /// `NAME=value`, with a zero byte behind each.
     #[must_use]
     pub fn environment(&self) -> Vec<u8> {
-        self.text("environ")
+        self.text_in_memory("environ")
     }
 
     /// The lines of its `cgroup`.
@@ -418,6 +432,14 @@ impl Portrait<'_> {
 
     fn text(&self, file: &str) -> Vec<u8> {
         text_of(self.process, file)
+    }
+
+    /// Read from its memory, under its mmap lock.
+    fn text_in_memory(&self, file: &str) -> Vec<u8> {
+        match self.is_unread {
+            true => Vec::new(),
+            false => self.text(file),
+        }
     }
 }
 
@@ -498,7 +520,7 @@ fn look(
             Finding::SameMemory { with, is_same }
         }
         // See `portray`.
-        What::Label => return None,
+        What::Label | What::LabelUnread => return None,
     })
 }
 

@@ -102,8 +102,8 @@ pub struct ProcessTable {
     pub(crate) heads: Vec<(u64, u64, u32)>,
     /// Which processes map which nameless shared memory, in order.
     pub(crate) mappings: Vec<Mapping>,
-    /// Their processes are not measured any longer.
-    pub(crate) given_up_on: Vec<Owner>,
+    /// Their processes are not measured, since one of them kept its reader waiting.
+    pub(crate) given_up_on: Vec<(Owner, ProcessId)>,
     /// No process is.
     pub(crate) measures_nothing: bool,
     scanned_at_ticks: u64,

@@ -1362,12 +1362,84 @@ fn in_user_namespaces_of_their_own_all_are_one_user() {
     assert_eq!(table.correct_families(&memory(200_000)), 0);
 }
 
+/// Who may not be measured may be matched: by all but what is in its memory.
+#[test]
+fn one_process_that_keeps_its_reader_waiting_ends_no_rules() {
+    let copy = Copy::of("good");
+    copy.write("1205/cmdline", "job\0");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    let labels = |table: &mut Table| {
+        let mut asked = Vec::new();
+        assert!(table.table.ask_for_labels(&mut |request| {
+            asked.push((request.id.pid, request.what));
+            true
+        }));
+        asked
+    };
+    let all: Vec<_> = labels(&mut table);
+    assert!(all.contains(&(1205, What::Label)));
+    let stuck = Inquiry {
+        id: table.get(1204).id,
+        what: What::Label,
+        rss_bytes: 0,
+    };
+    table.table.give_up_on(&stuck);
+    let others = labels(&mut table);
+    assert_eq!(others.len(), all.len(), "all are asked about again");
+    for (pid, what) in others {
+        let want = match table.get(pid).uid {
+            1000 => What::LabelUnread,
+            _ => What::Label,
+        };
+        assert_eq!(what, want, "{pid}");
+    }
+    // What is read then is what no process can hold back.
+    for (what, want) in [(What::Label, "job"), (What::LabelUnread, "")] {
+        let request = Inquiry {
+            id: table.get(1205).id,
+            what,
+            rss_bytes: 0,
+        };
+        let mut found = None;
+        let survey = portray(copy.path(), &request, &mut |portrait| {
+            found = Some((portrait.command_line(), portrait.credentials().is_some()));
+            Labelled::ForGood
+        });
+        assert_eq!(found, Some((want.into(), true)));
+        assert!(survey.is_label());
+    }
+    // Until that reader is back: they are measured, and all is looked at.
+    assert_eq!(table.correct_families(&memory(200_000)), 0);
+    table.table.take_up_again(stuck.id);
+    assert!(labels(&mut table).contains(&(1204, What::Label)));
+    assert!(table.correct_families(&memory(200_000)) > 0);
+}
+
+#[test]
+fn what_cannot_even_be_identified_is_not_labelled() {
+    let mut table = full("good");
+    let stuck = Inquiry {
+        id: table.get(1204).id,
+        what: What::Identity,
+        rss_bytes: 0,
+    };
+    table.table.give_up_on(&stuck);
+    table.table.ask_for_labels(&mut |request| {
+        assert_ne!(request.id, stuck.id);
+        assert_eq!(request.what, What::Label);
+        true
+    });
+}
+
 #[test]
 fn once_nothing_is_measured_shared_memory_counts_in_full() {
     let mut table = full("good");
-    table.table.measure_nothing();
+    table.table.measure_nothing(true);
     assert_eq!(table.measure_shared_memory(&memory(0)), 0);
     assert_eq!(table.get(1204).shmem_bytes, 80_000 * KIB);
+    table.table.measure_nothing(false);
+    assert_ne!(table.measure_shared_memory(&memory(0)), 0);
 }
 
 #[test]

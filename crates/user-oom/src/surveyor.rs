@@ -6,15 +6,18 @@
 //! again later. Which requests are made is the process table's business.
 //!
 //! An answer that does not come costs the thread: it is left behind in its
-//! call, which the end of the process ends, and another takes its place. Where
-//! that has happened [`LEFT_BEHIND`] times, nothing is measured any longer.
+//! call, which the end of the process ends, and another takes its place. While
+//! [`LEFT_BEHIND`] of them are, nothing is measured. Which rules match is found
+//! all the same, by what keeps no reader waiting. Once a thread is back, and
+//! [`AGAIN`] is over, what was left alone because of it is
+//! asked for again.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,8 +42,11 @@ const STACK_BYTES: usize = 128 * 1024;
 /// Labels that depend on what a container runtime did not say yet are found anew
 /// after so long.
 const LABEL_AGAIN: Duration = Duration::from_secs(1);
-/// So many threads may be left behind.
-const LEFT_BEHIND: u32 = 4;
+/// So many threads may be left behind at a time.
+const LEFT_BEHIND: usize = 4;
+/// What has kept a thread is left alone for so long at least, or one user could keep
+/// one after the other.
+const AGAIN: Duration = Duration::from_secs(600);
 /// An identity takes some 50 µs, and waits for locks of the kernel's alone.
 const IDENTITY_PATIENCE: Duration = Duration::from_secs(1);
 /// A measurement waits its turn at a lock that its process may be busy with,
@@ -76,7 +82,7 @@ pub(crate) fn read(
     let root = root.to_owned();
     Arc::new(move |request| {
         let (mut program, mut label) = (Program::default(), Label::default());
-        if request.what == What::Label {
+        if request.what.is_label() {
             // Not held while it is read.
             let edition = current.lock().unwrap_or_else(PoisonError::into_inner);
             let edition = Edition::clone(&edition);
@@ -152,7 +158,7 @@ pub(crate) struct Surveyor {
     read: Arc<Read>,
     /// `None` where no thread could be had, or the last was left behind.
     worker: Option<Worker>,
-    left_behind: u32,
+    left_behind: Vec<LeftBehind>,
     /// What is not answered yet, in order: the first is being read.
     asked: VecDeque<Inquiry>,
     /// When the loop first came round and found that one unanswered. Not when it
@@ -164,6 +170,8 @@ pub(crate) struct Surveyor {
     edition: Edition,
     /// When the first of the labels came that are for now.
     for_now_since: Option<Moment>,
+    /// Labels are to be asked for again, as what was asked is forgotten.
+    is_to_label: bool,
 }
 
 /// A request that was not answered, as it is told.
@@ -175,6 +183,21 @@ pub(crate) struct Unanswered {
     what: What,
     after: Duration,
     measures_on: bool,
+}
+
+/// A thread that does not answer.
+struct LeftBehind {
+    /// Which process keeps it.
+    by: ProcessId,
+    since: Moment,
+    /// The thread's own, which goes with it.
+    bells: Weak<Bells>,
+}
+
+impl LeftBehind {
+    fn is_waiting(&self) -> bool {
+        self.bells.strong_count() > 0
+    }
 }
 
 /// One thread, as the loop sees it. Dropped, it ends as soon as it looks up
@@ -205,13 +228,14 @@ impl Surveyor {
         Self {
             worker: worker.ok(),
             read,
-            left_behind: 0,
+            left_behind: Vec::new(),
             asked: VecDeque::with_capacity(QUEUE),
             since: None,
             is_shareds_turn: false,
             commands: Commands::new(),
             edition,
             for_now_since: None,
+            is_to_label: false,
         }
     }
 
@@ -330,15 +354,15 @@ impl Surveyor {
         self.edition.rulebook.is_empty() || table.ask_for_labels(&mut |request| self.ask(request))
     }
 
-    /// Has asked again for labels that were for now, once a second; whether there
-    /// were any.
+    /// Has asked again for labels that were for now, once a second; whether any are
+    /// to be asked for.
     pub(crate) fn ask_again_for_labels(&mut self, now: Moment, table: &mut ProcessTable) -> bool {
         let is_time = |since: &mut Moment| LABEL_AGAIN <= now.since(*since);
         let is_any = self.for_now_since.take_if(is_time).is_some();
         if is_any {
             table.await_labels_again();
         }
-        is_any
+        std::mem::take(&mut self.is_to_label) || is_any
     }
 
     /// Has measured what is due of `table`, where there is room, and once all are
@@ -421,6 +445,9 @@ impl Surveyor {
         is_quiet: bool,
         table: &mut ProcessTable,
     ) -> Option<Unanswered> {
+        if is_quiet && self.take_up_again(now, table) {
+            self.is_to_label = true;
+        }
         let request = *self.asked.front()?;
         if !is_quiet {
             self.since = Some(now);
@@ -431,18 +458,17 @@ impl Surveyor {
         }
         self.asked.clear();
         self.since = None;
-        self.left_behind += 1;
-        self.worker = None;
-        // One more reads identities, once nothing is measured.
-        if self.left_behind <= LEFT_BEHIND {
-            self.worker = Worker::spawn(&self.read).ok();
+        if let Some(worker) = self.worker.take() {
+            self.left_behind.push(LeftBehind {
+                by: request.id,
+                since: now,
+                bells: Arc::downgrade(&worker.shared),
+            });
         }
         table.give_up_on(&request);
         self.commands.forget_asked();
-        let measures_on = self.worker.is_some() && self.left_behind < LEFT_BEHIND;
-        if !measures_on {
-            table.measure_nothing();
-        }
+        let measures_on = self.replace_worker(table);
+        self.is_to_label = true;
         let process = table.get(request.id.pid);
         let process = process.filter(|process| process.id == request.id);
         Some(Unanswered {
@@ -456,10 +482,44 @@ impl Surveyor {
     }
 }
 
+impl Surveyor {
+    /// Has what was left alone asked for again, where the thread that it cost is back
+    /// for long enough; whether there was any. Makes a thread where there is none.
+    fn take_up_again(&mut self, now: Moment, table: &mut ProcessTable) -> bool {
+        let before = self.left_behind.len();
+        self.left_behind.retain(|left| {
+            let is_over = !left.is_waiting() && AGAIN <= now.since(left.since);
+            if is_over {
+                table.take_up_again(left.by);
+            }
+            !is_over
+        });
+        let is_any = self.left_behind.len() < before;
+        if is_any {
+            self.replace_worker(table);
+        }
+        is_any
+    }
+
+    /// Makes a thread where there is none, unless too many are left behind; whether
+    /// anything is measured.
+    fn replace_worker(&mut self, table: &mut ProcessTable) -> bool {
+        let waiting = self.left_behind.iter().filter(|left| left.is_waiting());
+        let waiting = waiting.count();
+        // One more reads what keeps no reader waiting, once nothing is measured.
+        if self.worker.is_none() && waiting <= LEFT_BEHIND {
+            self.worker = Worker::spawn(&self.read).ok();
+        }
+        let measures = self.worker.is_some() && waiting < LEFT_BEHIND;
+        table.measure_nothing(!measures);
+        measures
+    }
+}
+
 impl fmt::Debug for Surveyor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Surveyor")
-            .field("left_behind", &self.left_behind)
+            .field("left_behind", &self.left_behind.len())
             .field("asked", &self.asked)
             .finish_non_exhaustive()
     }
@@ -482,20 +542,29 @@ impl fmt::Display for Unanswered {
             What::Ties => "its environ or open files",
             What::Terminal => "what holds its terminal",
             What::SameMemory(_) => "whether it shares its memory",
-            What::Label => "what rules look at",
+            What::Label | What::LabelUnread => "what rules look at",
         };
         write!(f, "{file} did not come within {seconds} s; ")?;
         match (self.what, self.uid) {
             _ if !self.measures_on => write!(
                 f,
-                "neither did others, so shared memory is no longer measured and counts in full for each process"
+                "neither did others, so shared memory is not measured and counts in full for each process, \
+                 and rules see no process's arguments and environment"
             ),
-            (What::Identity | What::Terminal | What::SameMemory(_), _) | (_, Some(0) | None) => {
-                write!(f, "all that it maps is counted")
+            (What::Identity | What::Terminal | What::SameMemory(_) | What::LabelUnread, _) => {
+                write!(
+                    f,
+                    "all that it maps is counted, and no rule is found for it"
+                )
             }
+            (_, Some(0) | None) => write!(
+                f,
+                "all that it maps is counted, and rules do not see its arguments and environment"
+            ),
             _ => write!(
                 f,
-                "all that it and this user's other processes map is counted"
+                "all that it and this user's other processes map is counted, and rules do not see \
+                 their arguments and environment"
             ),
         }
     }
@@ -504,7 +573,12 @@ impl fmt::Display for Unanswered {
 fn patience(request: &Inquiry) -> Duration {
     match request.what {
         What::Identity | What::Terminal | What::SameMemory(_) => IDENTITY_PATIENCE,
-        What::OwnMemory | What::SharedMemory | What::CommandLine | What::Ties | What::Label => {
+        What::OwnMemory
+        | What::SharedMemory
+        | What::CommandLine
+        | What::Ties
+        | What::Label
+        | What::LabelUnread => {
             let mib = u32::try_from(request.rss_bytes >> 20).unwrap_or(u32::MAX);
             MEASURE_PATIENCE + PATIENCE_PER_MIB * mib
         }
@@ -972,7 +1046,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_left_behind_a_few_times_and_then_nothing_is_measured() {
+    fn while_a_few_threads_are_left_behind_nothing_is_measured() {
         let waiters: Vec<Waiter> = (0..6).map(|_| Waiter::new()).collect();
         let mut town = Town::of(&waiters);
         let silent = Silent::about(waiters.iter().map(|waiter| waiter.id().pid));
@@ -994,6 +1068,7 @@ mod tests {
             surveyor.deliver(Moment::ORIGIN, &mut town.table, &town.classifier);
             let given_up = surveyor.give_up(at(LATE), true, &mut town.table).unwrap();
             assert_eq!(given_up.measures_on, left_behind < LEFT_BEHIND);
+            assert!(surveyor.ask_again_for_labels(at(LATE), &mut town.table));
         }
         town.table.scan(Depth::Full).unwrap();
         surveyor.ask_for_measurements(0, &mut town.table, &town.memory);
@@ -1003,7 +1078,45 @@ mod tests {
             .ask_for_identities(Depth::Full, &mut |request| surveyor.ask(request));
         assert!(!surveyor.asked.is_empty());
         take_all(&mut surveyor, &mut town);
+
+        // What rules look at is, too, but for what a process can keep back.
+        let asked = |surveyor: &mut Surveyor, town: &mut Town| {
+            let mut asked = Vec::new();
+            town.table.ask_for_labels(&mut |request| {
+                asked.push(request.what);
+                true
+            });
+            town.table.relabel(true);
+            assert!(surveyor.asked.is_empty());
+            asked
+        };
+        let labels = asked(&mut surveyor, &mut town);
+        assert!(!labels.is_empty());
+        assert!(labels.iter().all(|what| *what == What::LabelUnread));
+
+        // The threads are back, and after a while all is measured again.
         silent.answer_at_last();
+        let began = Instant::now();
+        while surveyor.left_behind.iter().any(LeftBehind::is_waiting) {
+            assert!(began.elapsed() < LIMIT, "{surveyor:?}");
+            thread::yield_now();
+        }
+        let soon = LATE + AGAIN / 2;
+        assert!(surveyor.give_up(at(soon), true, &mut town.table).is_none());
+        assert_eq!(surveyor.left_behind.len(), LEFT_BEHIND);
+        let later = LATE + AGAIN;
+        assert!(
+            surveyor
+                .give_up(at(later), false, &mut town.table)
+                .is_none()
+        );
+        assert_eq!(surveyor.left_behind.len(), LEFT_BEHIND, "not in a hurry");
+        assert!(surveyor.give_up(at(later), true, &mut town.table).is_none());
+        assert!(surveyor.left_behind.is_empty());
+        assert!(surveyor.ask_again_for_labels(at(later), &mut town.table));
+        let labels = asked(&mut surveyor, &mut town);
+        assert!(labels.iter().all(|what| *what == What::Label));
+        assert!(!labels.is_empty());
     }
 
     #[test]
@@ -1070,7 +1183,8 @@ mod tests {
         assert_eq!(
             unanswered.to_string(),
             "process 31 hog (uid 1000) cannot be read: its smaps did not come within 6 s; \
-             all that it and this user's other processes map is counted"
+             all that it and this user's other processes map is counted, and rules do not see their \
+             arguments and environment"
         );
     }
 }
