@@ -195,7 +195,7 @@ impl<'de> Visitor<'de> for Columns {
         let (page_table_bytes, major_faults) = (usual!(), usual!());
         let pause: u8 = usual!();
         let pause =
-            pause_of(pause).ok_or_else(|| de::Error::custom("a pause is a number up to 9"))?;
+            pause_of(pause).ok_or_else(|| de::Error::custom("a pause is a number up to 10"))?;
         let known: Known = usual!();
         let seen = Seen {
             parent,
@@ -241,7 +241,7 @@ impl<'de> Visitor<'de> for Columns {
 }
 
 /// By the number that stands for each.
-const PAUSES: [Pausing; 10] = [
+const PAUSES: [Pausing; 11] = [
     Pausing::Forbidden(Unpausable::Unknown),
     Pausing::Allowed,
     Pausing::Asked,
@@ -252,6 +252,7 @@ const PAUSES: [Pausing; 10] = [
     Pausing::Forbidden(Unpausable::ForegroundJob),
     Pausing::Forbidden(Unpausable::PressureWatch),
     Pausing::Forbidden(Unpausable::Watchdog),
+    Pausing::Forbidden(Unpausable::NoSwap),
 ];
 
 fn pause_number(pause: Pausing) -> u8 {

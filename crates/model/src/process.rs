@@ -212,6 +212,8 @@ pub enum Unpausable {
     PressureWatch,
     /// Its service manager kills it where it does not answer in time.
     Watchdog,
+    /// Its cgroup may have nothing in swap, so nothing of it could be paged out.
+    NoSwap,
 }
 
 impl fmt::Display for Unpausable {
@@ -227,6 +229,7 @@ impl fmt::Display for Unpausable {
             }
             Self::PressureWatch => "it watches memory pressure itself (MEMORY_PRESSURE_WATCH)",
             Self::Watchdog => "a watchdog would kill it meanwhile (WATCHDOG_USEC)",
+            Self::NoSwap => "its cgroup may not use swap (`memory.swap.max` is 0)",
         })
     }
 }

@@ -98,6 +98,21 @@ impl CgroupMount {
         Some(self.path.join(below))
     }
 
+    /// Whether a process with this line may have nothing in swap, by its cgroup or by
+    /// one above it.
+    pub(crate) fn forbids_swap(&self, line: &[u8]) -> bool {
+        let forbids = |directory: &Path| {
+            let limit = fs::read(directory.join("memory.swap.max"));
+            limit.is_ok_and(|limit| limit.trim_ascii() == b"0")
+        };
+        self.directory(line).is_some_and(|directory| {
+            directory
+                .ancestors()
+                .take_while(|directory| directory.starts_with(&self.path))
+                .any(forbids)
+        })
+    }
+
     /// The directory that a line of a process's list names, if it is of this
     /// hierarchy and below the mount.
     pub(crate) fn directory(&self, line: &[u8]) -> Option<PathBuf> {

@@ -1,12 +1,18 @@
 //! What is guarded at once: the machine, and cgroups of it.
 
+use std::path::Path;
+use std::sync::OnceLock;
+
 use crate::cgroup_memory::Cgroup;
+use crate::cgroup_mount::CgroupMount;
 
 /// The scopes of one daemon, numbered from 0. A set of them is a bit each.
 #[derive(Clone, Debug, Default)]
 pub struct Scopes {
     /// `None` is the machine.
     list: Vec<Option<Cgroup>>,
+    /// Where all cgroups of version 2 are, once that was asked for.
+    mount: OnceLock<Option<CgroupMount>>,
 }
 
 impl Scopes {
@@ -16,7 +22,17 @@ impl Scopes {
     /// `list`: at most [`Self::MOST`], `None` for the machine.
     #[must_use]
     pub fn new(list: Vec<Option<Cgroup>>) -> Self {
-        Self { list }
+        Self {
+            list,
+            mount: OnceLock::new(),
+        }
+    }
+
+    /// Whether a process with this line may have nothing in swap; `proc`: where procfs
+    /// is.
+    pub(crate) fn forbid_swap(&self, proc: &Path, line: &[u8]) -> bool {
+        let mount = self.mount.get_or_init(|| CgroupMount::of_version_2(proc));
+        mount.as_ref().is_some_and(|mount| mount.forbids_swap(line))
     }
 
     /// Those that are not the machine.

@@ -506,7 +506,7 @@ fn look(
             Err(_) => Nameless::default(),
         }),
         What::CommandLine => Finding::CommandLine(command_line(&process)),
-        What::Ties => Finding::Ties(match forbids_pausing(&process) {
+        What::Ties => Finding::Ties(match forbids_pausing(root, &process, scopes) {
             Ok(None) => Pausing::Allowed,
             Ok(Some(reason)) => Pausing::Forbidden(reason),
             Err(Unread) => Pausing::Forbidden(Unpausable::Unknown),
@@ -535,10 +535,19 @@ fn find(root: &Path, id: ProcessId) -> Option<(Process, Stat, PathBuf)> {
 /// It cannot be read, or there is too much of it.
 struct Unread;
 
-/// What in its open files and its environment forbids to pause it.
-fn forbids_pausing(process: &Process) -> Result<Option<Unpausable>, Unread> {
+/// What in its open files, its cgroup and its environment forbids to pause it.
+fn forbids_pausing(
+    root: &Path,
+    process: &Process,
+    scopes: &Scopes,
+) -> Result<Option<Unpausable>, Unread> {
     if any_open_file(process, |path, _| is_pty_master(path))? {
         return Ok(Some(Unpausable::PtyMaster));
+    }
+    let has_no_swap = |line: &[u8]| scopes.forbid_swap(root, line).then_some(());
+    let cgroup = process.open_relative("cgroup").ok();
+    if cgroup.is_some_and(|cgroup| first_of_lines(&cgroup, has_no_swap).is_some()) {
+        return Ok(Some(Unpausable::NoSwap));
     }
     let environ = process.open_relative("environ").map_err(|_| Unread)?;
     let mut text = Vec::new();

@@ -456,6 +456,35 @@ fn what_would_suffer_by_a_pause_is_read_once_where_that_is_worth_it() {
 }
 
 #[test]
+fn what_may_have_nothing_in_swap_may_not_be_paused() {
+    let copy = tied();
+    let cgroups = copy.path().join("cgroups");
+    let mount = format!(
+        "31 25 0:26 / {} rw - cgroup2 cgroup2 rw\n",
+        cgroups.display()
+    );
+    for directory in [&cgroups.join("pods/a"), &copy.path().join("self")] {
+        fs::create_dir_all(directory).expect("the tree is ours");
+    }
+    copy.write("self/mountinfo", &mount);
+    copy.write("1204/cgroup", "0::/pods/a\n");
+    for (pods, a, want) in [
+        ("max\n", "max\n", None),
+        ("max\n", "4096\n", None),
+        ("0\n", "max\n", Some(Unpausable::NoSwap)),
+        ("max\n", "0\n", Some(Unpausable::NoSwap)),
+    ] {
+        copy.write("cgroups/pods/memory.swap.max", pods);
+        copy.write("cgroups/pods/a/memory.swap.max", a);
+        let mut table = copy.table();
+        table.survey(Depth::Full);
+        table.tie(&[1204]);
+        let want = want.map_or(Pausing::Allowed, Pausing::Forbidden);
+        assert_eq!(table.dossier(1204).pause, want, "{pods} {a}");
+    }
+}
+
+#[test]
 fn what_would_suffer_by_a_pause_is_read_again_of_another_program() {
     let copy = tied();
     let mut table = copy.table();

@@ -400,6 +400,7 @@ mod tests {
             Unpausable::PtyMaster,
             Unpausable::PressureWatch,
             Unpausable::Watchdog,
+            Unpausable::NoSwap,
         ] {
             let reason = forbidden(reason);
             check(reason, false, 0, [reason, reason, entry]);

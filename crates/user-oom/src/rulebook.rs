@@ -472,7 +472,7 @@ mod tests {
 
     fn compile(text: &str) -> Result<Rulebook, Mistakes> {
         let grammar = Grammar {
-            keys: &[],
+            keys: &[super::label("swap", Kind::Text)],
             labels: &LABELS,
             scope_keys: &[],
         };
