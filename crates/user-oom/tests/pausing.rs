@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -290,6 +290,77 @@ fn a_person_pauses_nothing_that_says_nopause_and_nothing_where_that_is_off() {
     daemon.line_with("socket");
     let (is_done, said) = ctl(&stage, &["pause", &pid]);
     assert!(!is_done && said.contains("pausing is off"), "{said}");
+}
+
+/// A job that script(1) has started, on a terminal of its own. Killed when dropped.
+struct OnTerminal {
+    script: std::process::Child,
+}
+
+impl OnTerminal {
+    /// Worth 1; `None` without script(1).
+    fn start(stage: &Stage) -> Option<Self> {
+        let job = stage.program("test_proc1");
+        let command = format!(
+            "exec '{}' --max-mib 200 --rate-mib-s 2000 --value 1 --registry '{}'",
+            job.display(),
+            stage.registry().display()
+        );
+        let script = Command::new("script")
+            .args(["-qc", &command, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn();
+        Some(Self {
+            script: script.ok()?,
+        })
+    }
+}
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        // The terminal hangs up on the job.
+        let _ = self.script.kill();
+        let _ = self.script.wait();
+    }
+}
+
+/// Its parent would stop with it, and stay so.
+#[test]
+fn where_another_program_answers_the_stop_another_unit_is_paused() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&[]);
+    plenty(&stage);
+    let Some(on_terminal) = OnTerminal::start(&stage) else {
+        println!("skipped: script(1) is not installed (bsdutils)");
+        return;
+    };
+    let said = daemon.line_with("is registered");
+    let (_, pid) = said.split_once("process ").expect("it says which");
+    let pid = pid.split(' ').next().expect("it says which").to_owned();
+    let runs = || {
+        let script = on_terminal.script.id().to_string();
+        [&pid, &script].iter().all(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status"));
+            !status.expect("it is there").contains("\nState:\tT")
+        })
+    };
+    let [nine, five] = [9, 5].map(|value| stage.process(value));
+    for process in [&nine, &five] {
+        daemon.line_with(&format!("process {} is registered", process.pid()));
+    }
+    stall(&stage);
+    let said = daemon.line_with(" cannot-pause ");
+    assert!(said.contains(&format!(" pid={pid} ")), "{said}");
+    assert!(said.contains("would answer the stop"), "{said}");
+    daemon.line_with(&format!(" pause pid={} ", five.pid()));
+    wait_until(|| is_stopped(&five));
+    assert!(runs());
+    plenty(&stage);
+    wait_until(|| !is_stopped(&five));
+    let (is_done, said) = ctl(&stage, &["pause", &pid]);
+    assert!(!is_done && said.contains("would answer the stop"), "{said}");
+    assert!(runs());
 }
 
 #[test]
