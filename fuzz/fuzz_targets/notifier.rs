@@ -45,6 +45,8 @@ fuzz_target!(|bytes: &[u8]| {
                 "{memory:?}"
             );
             assert!(memory.swap_free_bytes <= memory.swap_total_bytes);
+            assert_eq!(Some(memory.swap_total_bytes), notified.swap_total_bytes);
+            assert_eq!(Some(memory.swap_free_bytes), notified.swap_free_bytes);
         }
         text.set(printed(&notified).as_bytes());
         assert_eq!(notifier.read().expect("as before"), notified);

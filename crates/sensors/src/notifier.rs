@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_module_does_not_say_is_as_it_was_and_swap_that_makes_no_sense_is_none() {
+    fn what_the_module_does_not_say_is_as_it_was_but_for_available_memory_and_swap() {
         let before = Memory {
             total_bytes: 600_000_000,
             hugetlb_bytes: 7,
@@ -304,16 +304,42 @@ mod tests {
         };
         let text = example()
             .replace("MemTotalBytes: 501006336", "MemTotalBytes: ?")
+            .replace("HugetlbBytes: 0", "HugetlbBytes: ?")
             .replace("SwapTotalBytes: 0", "SwapTotalBytes: 4096")
-            .replace("SwapFreeBytes: 0", "SwapFreeBytes: 18446744073709551411");
+            .replace("SwapFreeBytes: 0", "SwapFreeBytes: 1024");
         let memory = parse(text.as_bytes())
             .updated(before)
-            .expect("available is told");
+            .expect("available memory and swap are told");
         assert_eq!(memory.total_bytes, 600_000_000);
+        assert_eq!(memory.hugetlb_bytes, 7);
         assert_eq!(memory.available_bytes, 48_177_152);
-        assert_eq!((memory.swap_total_bytes, memory.swap_free_bytes), (4096, 0));
+        assert_eq!(
+            (memory.swap_total_bytes, memory.swap_free_bytes),
+            (4096, 1024)
+        );
+        let without_swap = |from: &str, to: &str| {
+            let text = text.replace(from, to);
+            assert_eq!(parse(text.as_bytes()).updated(before), None, "{to}");
+        };
+        without_swap("SwapTotalBytes: 4096\n", "");
+        without_swap("SwapTotalBytes: 4096", "SwapTotalBytes: 0");
+        without_swap("SwapFreeBytes: 1024\n", "");
+        without_swap("SwapFreeBytes: 1024", "SwapFreeBytes: 4097");
+        without_swap("SwapFreeBytes: 1024", "SwapFreeBytes: 18446744073709551411");
         assert_eq!(parse(b"3\n").updated(before), None);
         assert_eq!(parse(b"3\n").level, Some(NotifierLevel::LastCall));
+    }
+
+    /// As it is while the module cannot read meminfo.
+    #[test]
+    fn swap_whose_total_is_not_known_is_no_fault() {
+        let mut findings = NotifierFindings::default();
+        let text = example()
+            .replace("SwapTotalBytes: 0\n", "")
+            .replace("SwapFreeBytes: 0", "SwapFreeBytes: 4096");
+        let notified = plausible::notified(text.as_bytes(), &mut findings);
+        assert_eq!(notified.swap_free_bytes, None);
+        assert_eq!(findings.next_unsaid().map(|found| found.to_string()), None);
     }
 
     #[test]

@@ -615,6 +615,42 @@ mod tests {
         }
     }
 
+    /// The module cannot read meminfo, as on a kernel that it does not know.
+    #[test]
+    fn where_the_module_does_not_know_swap_that_is_read_anew_of_meminfo() {
+        const MIB: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let swap = |free_mib: u64| {
+            let swap = format!(
+                "Hugetlb: 2048 kB\nSwapTotal: 1024000 kB\nSwapFree: {} kB\n",
+                free_mib << 10
+            );
+            write("meminfo", &(MEMINFO.to_owned() + &swap))
+        };
+        let path = swap(900);
+        for said in [
+            "SwapFreeBytes: 734003200\n",
+            "HugetlbBytes: 0\nSwapTotalBytes: 0\nSwapFreeBytes: 734003200\n",
+        ] {
+            let text = format!("2\nMemTotalBytes: 4194304000\nMemAvailableBytes: 4096\n{said}");
+            let module = Notifier::open(&write("oom_notifier", &text)).unwrap();
+            swap(900);
+            let mut meminfo = Meminfo::open(&path).unwrap();
+            let last = meminfo.read().unwrap();
+            let mut source = MemorySource::new(meminfo, last, Beside::default(), module);
+            swap(700);
+            let memory = source.read().unwrap().memory;
+            assert_eq!(memory.swap_total_bytes, 1000 * MIB, "{said}");
+            assert_eq!(memory.swap_free_bytes, 700 * MIB, "{said}");
+            assert_eq!(memory.hugetlb_bytes, 2 * MIB, "{said}");
+        }
+    }
+
     #[test]
     fn the_swap_cache_is_found_beside_the_module_as_without() {
         let folder = tempfile::tempdir().unwrap();

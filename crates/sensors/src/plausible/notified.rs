@@ -41,13 +41,14 @@ pub struct Notified {
 
 impl Notified {
     /// `memory` with what the module says in place of what it said; `None`
-    /// where the module does not say how much is available.
+    /// where the module does not say how much is available, or how much of swap:
+    /// what `memory` says of these is of another moment.
     #[must_use]
     pub fn updated(&self, memory: Memory) -> Option<Memory> {
         let total_bytes = self.total_bytes.unwrap_or(memory.total_bytes);
         let available_bytes = self.available_bytes?;
         let hugetlb_bytes = self.hugetlb_bytes.unwrap_or(memory.hugetlb_bytes);
-        let swap_total_bytes = self.swap_total_bytes.unwrap_or(0);
+        let swap_total_bytes = self.swap_total_bytes?;
         // What was set aside at another moment is not available now.
         let most_hugetlb_bytes = total_bytes.checked_sub(available_bytes)?;
         Some(Memory {
@@ -58,7 +59,7 @@ impl Notified {
             swap_cached_bytes: 0,
             hugetlb_bytes: hugetlb_bytes.min(most_hugetlb_bytes),
             swap_total_bytes,
-            swap_free_bytes: self.swap_free_bytes.unwrap_or(0).min(swap_total_bytes),
+            swap_free_bytes: self.swap_free_bytes?.min(swap_total_bytes),
             ..memory
         })
     }
@@ -119,8 +120,8 @@ pub(crate) fn notified(text: &[u8], findings: &mut NotifierFindings) -> Notified
     let limit = limit - hugetlb.unwrap_or(0);
     let available = value(NotifierKey::Available, limit, findings);
     let swap_total = value(NotifierKey::SwapTotal, ABSURD_BYTES, findings);
-    // As of meminfo's: where it makes no sense, memory alone decides.
-    let swap_free = value(NotifierKey::SwapFree, swap_total.unwrap_or(0), findings);
+    // Free of how much? The module does not know it where it cannot read meminfo.
+    let swap_free = swap_total.and_then(|total| value(NotifierKey::SwapFree, total, findings));
     let sequence = value(NotifierKey::Sequence, u64::MAX, findings);
     findings.settle();
     Notified {
