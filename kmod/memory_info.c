@@ -19,6 +19,7 @@
 #include <linux/crash_dump.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/fs_struct.h>
 #include <linux/gfp.h>
 #include <linux/hrtimer.h>
 #include <linux/jiffies.h>
@@ -260,6 +261,7 @@ static struct totals {
 	unsigned long memory;
 	unsigned long hugetlb;
 	unsigned long swap;
+	bool known; /* Whether the last two have ever been read. */
 } totals;
 
 /* The numbers of one moment, in pages. */
@@ -270,44 +272,74 @@ struct memory {
 	unsigned long swap_free;
 };
 
-static unsigned long meminfo_pages(const char *text, const char *key)
+/* Returns whether there is such a line. */
+static bool meminfo_pages(const char *text, const char *key, unsigned long *pages)
 {
 	const char *found = strstr(text, key);
 	char *end;
 
 	if (!found)
-		return 0;
-	return memparse(skip_spaces(found + strlen(key)), &end) / (PAGE_SIZE / SZ_1K);
+		return false;
+	*pages = memparse(skip_spaces(found + strlen(key)), &end) / (PAGE_SIZE / SZ_1K);
+	return true;
+}
+
+/*
+ * By the worker, whose root is that of process 1 whichever process opens our
+ * file or loads the module.  Since Linux 7.3 a worker has to ask for that root.
+ */
+static struct file *open_meminfo(void)
+{
+	struct file *meminfo = ERR_PTR(-ENOENT);
+
+#ifdef scoped_with_init_fs
+	scoped_with_init_fs()
+#endif
+		meminfo = filp_open("/proc/meminfo", O_RDONLY, 0);
+	return meminfo;
+}
+
+/* Not kept open, so that no mount is pinned.  Returns a negative error, or the length. */
+static ssize_t read_meminfo(char *text, size_t size)
+{
+	struct file *meminfo = open_meminfo();
+	loff_t start = 0;
+	ssize_t len;
+
+	if (IS_ERR(meminfo))
+		return PTR_ERR(meminfo);
+	len = kernel_read(meminfo, text, size - 1, &start);
+	fput(meminfo);
+	if (len >= 0)
+		text[len] = '\0';
+	return len;
 }
 
 /*
  * Neither si_swapinfo() nor the size of the huge page pools is exported, so
- * they come from /proc/meminfo: by the worker, whose root is that of process 1
- * whichever process loads the module, and not kept open, so that no mount is pinned.
+ * they come from /proc/meminfo.
  */
 static void read_totals(struct work_struct *work)
 {
 	static char text[SZ_4K]; /* The worker's alone. */
-	struct file *meminfo;
-	loff_t start = 0;
+	unsigned long hugetlb = 0; /* As in a kernel without huge pages. */
+	unsigned long swap;
 	ssize_t len;
 
 	WRITE_ONCE(totals.memory, totalram_pages());
-	meminfo = filp_open("/proc/meminfo", O_RDONLY, 0);
-	if (IS_ERR(meminfo)) {
-		len = PTR_ERR(meminfo);
-	} else {
-		len = kernel_read(meminfo, text, sizeof(text) - 1, &start);
-		fput(meminfo);
-	}
+	len = read_meminfo(text, sizeof(text));
+	if (len >= 0 && !meminfo_pages(text, "\nSwapTotal:", &swap))
+		len = -ENODATA;
 	if (len < 0) {
-		/* Swap and huge pages stay what they were, at first none. */
+		/* They stay what they were, at first unknown. */
 		pr_warn_once("cannot read /proc/meminfo (error %zd)\n", len);
 		return;
 	}
-	text[len] = '\0';
-	WRITE_ONCE(totals.hugetlb, meminfo_pages(text, "\nHugetlb:"));
-	WRITE_ONCE(totals.swap, meminfo_pages(text, "\nSwapTotal:"));
+	meminfo_pages(text, "\nHugetlb:", &hugetlb);
+	WRITE_ONCE(totals.hugetlb, hugetlb);
+	WRITE_ONCE(totals.swap, swap);
+	/* Pairs with show_memory(): what is known has been written. */
+	smp_store_release(&totals.known, true);
 }
 
 static DECLARE_WORK(totals_work, read_totals);
@@ -317,13 +349,16 @@ static unsigned long pages_or_none(long pages)
 	return pages > 0 ? pages : 0;
 }
 
+/* Where it is not known how much swap there is, or was before swapon: at least what is free. */
 static struct memory look_at_memory(void)
 {
+	unsigned long swap_free = pages_or_none(get_nr_swap_pages());
+
 	return (struct memory) {
 		.total = READ_ONCE(totals.memory) - READ_ONCE(totals.hugetlb),
 		.available = pages_or_none(si_mem_available()),
-		.swap_total = READ_ONCE(totals.swap),
-		.swap_free = pages_or_none(get_nr_swap_pages()),
+		.swap_total = max(READ_ONCE(totals.swap), swap_free),
+		.swap_free = swap_free,
 	};
 }
 
@@ -1321,15 +1356,21 @@ static void show_bytes(struct seq_file *seq, const char *key, unsigned long page
 
 static void show_memory(struct seq_file *seq)
 {
+	/* Pairs with read_totals(). */
+	bool known = smp_load_acquire(&totals.known);
 	struct memory memory = look_at_memory();
 
 	show_bytes(seq, MEMORY_INFO_MEM_TOTAL, READ_ONCE(totals.memory));
-	show_bytes(seq, MEMORY_INFO_HUGETLB, READ_ONCE(totals.hugetlb));
+	if (known)
+		show_bytes(seq, MEMORY_INFO_HUGETLB, READ_ONCE(totals.hugetlb));
 	show_bytes(seq, MEMORY_INFO_MEM_AVAILABLE, memory.available);
-	show_share(seq, MEMORY_INFO_MEM_PERCENT, memory.available, memory.total);
-	show_bytes(seq, MEMORY_INFO_SWAP_TOTAL, memory.swap_total);
+	if (known) {
+		show_share(seq, MEMORY_INFO_MEM_PERCENT, memory.available, memory.total);
+		show_bytes(seq, MEMORY_INFO_SWAP_TOTAL, memory.swap_total);
+	}
 	show_bytes(seq, MEMORY_INFO_SWAP_FREE, memory.swap_free);
-	show_share(seq, MEMORY_INFO_SWAP_PERCENT, memory.swap_free, memory.swap_total);
+	if (known)
+		show_share(seq, MEMORY_INFO_SWAP_PERCENT, memory.swap_free, memory.swap_total);
 	show_bytes(seq, MEMORY_INFO_RESERVE, READ_ONCE(reserve_blocks) * BLOCK_PAGES);
 }
 
@@ -1388,6 +1429,16 @@ static void end_to_listen(void)
 	wake_up_all(&callers);
 }
 
+/* Where memory is short, nothing waits for a worker that allocates. */
+static void refresh_totals(void)
+{
+	struct memory memory = look_at_memory();
+
+	schedule_work(&totals_work);
+	if (!memory_is_below(&memory, &kill_at))
+		flush_work(&totals_work);
+}
+
 static int open_file(struct inode *inode, struct file *file)
 {
 	struct reader *reader;
@@ -1414,6 +1465,7 @@ static int open_file(struct inode *inode, struct file *file)
 	}
 	/* The worker may have rested while the file was not open. */
 	if (atomic_inc_return(&readers) == 1) {
+		refresh_totals();
 		memory = look_at_memory();
 		sample_level(&memory);
 		sample_now();

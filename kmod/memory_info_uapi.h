@@ -10,9 +10,11 @@
  * -------
  * The first line is the level, a decimal number that "%d" reads (enum
  * memory_info_level).  Every further line is "Key: value", one blank after
- * the colon.  Each key below is there exactly once, in the order given here.
- * A later version may add keys anywhere after the first line, so a reader
- * skips keys that it does not know; it neither drops nor renames one.
+ * the colon.  Each key below is there exactly once, in the order given here;
+ * but "HugetlbBytes", "MemAvailablePercent", "SwapTotalBytes" and
+ * "SwapFreePercent" are left out until the module has been able to read
+ * /proc/meminfo.  A later version may add keys anywhere after the first line, so
+ * a reader skips keys that it does not know; it neither drops nor renames one.
  *
  *	1
  *	MemTotalBytes: 501006336
@@ -36,9 +38,10 @@
  * one read(2).  A descriptor can be read again and again: pread(2) at offset
  * 0.  After open(2) this allocates nothing, in user space or in the kernel.
  * Available memory and free swap are those of the moment of reading; the
- * level (but for MEMORY_INFO_LAST_CALL, which is always of the moment) is at
- * most sample_ms old, and totals 5 s.  A processor that is idle is not woken
- * to look at memory.
+ * level (but for MEMORY_INFO_LAST_CALL, which is always of the moment) is of the
+ * last look at memory, and totals of one up to 5 s before that.  There is a look
+ * every sample_ms, but a processor that is idle is not woken for it: while the
+ * one that is to look is idle, the level may be older.
  *
  * Waiting
  * -------
@@ -163,7 +166,10 @@ enum memory_info_level {
  */
 #define MEMORY_INFO_MEM_PERCENT "MemAvailablePercent"
 
-/* SwapTotal of proc_meminfo(5), in bytes; 0 where there is no swap. */
+/*
+ * SwapTotal of proc_meminfo(5), in bytes, or SwapFree while that is more, after
+ * swapon(8); 0 where there is no swap.
+ */
 #define MEMORY_INFO_SWAP_TOTAL "SwapTotalBytes"
 
 /* SwapFree of proc_meminfo(5), in bytes. */

@@ -284,6 +284,49 @@ fn the_level_follows_both() -> Result<()> {
     module.unload()
 }
 
+/// As where its worker finds no `/proc`. Then the swap that is free counts all the
+/// same, and the first that opens the file has it try again.
+pub(super) fn what_it_cannot_read_it_does_not_say(_: &mut Report) -> Result<()> {
+    with_swap("/dev/vda", None, reads_no_meminfo)
+}
+
+fn reads_no_meminfo() -> Result<()> {
+    const MEMINFO: &str = "/proc/meminfo";
+    const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
+    let swap = meminfo_bytes("SwapTotal")?;
+    let load = || {
+        let module = Module::load("warn_percent=100,90 kill_percent=0")?;
+        anyhow::Ok((module, Notice::read()?))
+    };
+    busybox(&["mount", "-o", "bind", "/dev/null", MEMINFO])?;
+    let loaded = load();
+    busybox(&["umount", MEMINFO])?;
+    let (module, blind) = loaded?;
+    for key in [
+        "HugetlbBytes",
+        "MemAvailablePercent",
+        "SwapTotalBytes",
+        "SwapFreePercent",
+    ] {
+        ensure!(blind.value(key).is_err(), "{key}: {}", blind.text());
+    }
+    ensure!(blind.number("SwapFreeBytes")? == swap, "{}", blind.text());
+    ensure!(blind.level()? == 0, "swap is free: {}", blind.text());
+
+    let seeing = Notice::read()?;
+    ensure!(
+        seeing.number("SwapTotalBytes")? == swap,
+        "{}",
+        seeing.text()
+    );
+    files::write(HUGE_PAGES, "2")?;
+    let (ours, theirs) = (Notice::read()?, meminfo_bytes("Hugetlb")?);
+    files::write(HUGE_PAGES, "0")?;
+    ensure!(theirs > 0, "there are no huge pages");
+    ensure!(ours.number("HugetlbBytes")? == theirs, "{}", ours.text());
+    module.unload()
+}
+
 /// With no reader it does not look at memory at all, and with one a processor
 /// that is idle is not woken for it. The kernel's own tracing sees both.
 pub(super) fn an_idle_machine_is_left_alone(report: &mut Report) -> Result<()> {

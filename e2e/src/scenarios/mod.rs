@@ -237,6 +237,7 @@ pub const ALL: &[Scenario] = &[
     scenario!(file::an_idle_machine_is_left_alone, SMALL, stock),
     scenario!(file::a_crash_kernel_does_not_load_it, CRASH, alone, stock),
     scenario!(file::the_level_counts_swap, WITH_DISK),
+    scenario!(file::what_it_cannot_read_it_does_not_say, WITH_DISK),
     scenario!(faults::what_opening_takes_may_fail, SMALL, alone, faults),
     scenario!(faults::what_loading_takes_may_fail, SMALL, alone, faults),
     scenario!(
