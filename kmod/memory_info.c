@@ -609,7 +609,7 @@ static struct last_call {
 	unsigned long reserve_pages; /* Of the reserve, freed for it and not used up. */
 	bool was_read; /* By the listener. */
 	struct pid *listener; /* The process that listens, or NULL. */
-	bool deaf; /* It left a call unread, and has not read since. */
+	bool deaf; /* It left a call unread until its deadline, and has not read since. */
 	unsigned int unhelped; /* Calls in a row that did not help, ... */
 	s64 unhelped_us; /* ... and how long they took. */
 	/* Of all calls, to be read: */
@@ -739,7 +739,8 @@ static void end_call(bool back)
 		call.unhelped++;
 		call.unhelped_us += us;
 	}
-	if (call.listener && !call.was_read)
+	/* One that was over before that may have been too short to be read. */
+	if (call.listener && !call.was_read && time_after_eq(jiffies, call.deadline))
 		call.deaf = true;
 	WRITE_ONCE(call.state, CALL_NONE);
 	wake_up_all(&callers);
@@ -1181,7 +1182,7 @@ static void note_hold(ktime_t since)
  * vain, is followed by another, until they were UNHELPED_MAX + 1 in a row or
  * took UNHELPED_MS, without level ok in between.  Memory that comes back on its
  * own ends a call, and counts as one in vain.  A listener that leaves a call
- * unread is not asked again before it reads.
+ * unread until its deadline is not asked again before it reads.
  *
  * It is safe to wait as long as the listener gets by without what is held,
  * which is why it must not touch any process's mmap lock, any filesystem,

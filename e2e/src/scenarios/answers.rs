@@ -247,6 +247,28 @@ fn is_waited_for_once() -> Result<()> {
     log.comes_to_say("the listener has not read the last one")
 }
 
+/// Memory came back before the listener had to read: the next time it is asked
+/// again.
+pub(super) fn a_call_that_is_soon_over_may_be_left_unread(_: &mut Report) -> Result<()> {
+    let module = Module::load("grace_ms=10000")?;
+    let kills = kernel_kills()?;
+    let listener = listener::start(Manner::Sleeps, &[])?;
+    let notifier = File::open(module::PATH).context("cannot open the notifier")?;
+    for _ in 0..2 {
+        let mut bomb = Program::bomb()?;
+        bomb.go()?;
+        module::wait_for_last_call(&notifier)?;
+        bomb.signal(Signal::KILL)?;
+        bomb.ends_within(LIMIT)?;
+        module::wait_for_its_end(&notifier)?;
+    }
+    let notice = Notice::read()?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    ensure!(notice.number("LastCallsAsked")? >= 2, "{}", notice.text());
+    drop((listener, notifier));
+    module.unload()
+}
+
 /// It is alive, so it is waited for each time, and each time the kernel kills.
 pub(super) fn a_listener_that_only_reads_costs_the_grace(_: &mut Report) -> Result<()> {
     let module = Module::load("grace_ms=300")?;

@@ -286,6 +286,11 @@ pub const ALL: &[Scenario] = &[
         alone
     ),
     scenario!(answers::a_stopped_listener_is_waited_for_once, SMALL, alone),
+    scenario!(
+        answers::a_call_that_is_soon_over_may_be_left_unread,
+        SMALL,
+        alone
+    ),
     scenario!(answers::an_exit_in_the_call_ends_the_wait, SMALL, alone),
     scenario!(
         answers::a_kill_in_the_call_ends_the_wait,
