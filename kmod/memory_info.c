@@ -976,8 +976,6 @@ static const char *why_not_wait(unsigned long freed)
 		return "SysRq was pressed";
 	if ((current->flags & (PF_MEMALLOC_NOFS | PF_MEMALLOC_NOIO)) || current->journal_info)
 		return "the kernel kills nothing for a filesystem";
-	if (is_bound())
-		return "the task may not use all memory";
 	if (READ_ONCE(suspended))
 		return "user space is being frozen";
 	return NULL;
@@ -1052,6 +1050,26 @@ static const char *enter_call(void)
 }
 
 /*
+ * The same for a task that is bound to a part of the machine.  It opens no call,
+ * ends none and is given nothing of the reserve, since memory elsewhere is of no
+ * use to it.  But while a victim of the listener's is about to be killed or on its
+ * way out, the kernel would kill a second one for it: so long it waits, too.
+ */
+static const char *join_call(void)
+{
+	const char *why_not = NULL;
+
+	spin_lock(&call_lock);
+	if ((call.state != CALL_CLAIMED && call.state != CALL_ANSWERED) ||
+	    time_after_eq(jiffies, call.deadline))
+		why_not = "the task may not use all memory";
+	else if (is_pending(call.state) && call.listener == task_tgid(current))
+		why_not = "the listener itself allocates";
+	spin_unlock(&call_lock);
+	return why_not;
+}
+
+/*
  * Sleeps until there is an answer, the current task is killed, or the slice is
  * over, which takes a high-resolution timer, not ticks.  Not once there is one:
  * then a victim may be in need of oom_lock, and the kernel does not sleep
@@ -1078,7 +1096,7 @@ static void sleep_slice(void)
 }
 
 /* How many pages the kernel is told of, for which it tries again; 0: it may kill. */
-static unsigned long go_on(void)
+static unsigned long go_on(bool bound)
 {
 	unsigned long freed = 1;
 	unsigned long release = 0;
@@ -1087,6 +1105,9 @@ static unsigned long go_on(void)
 	/* The kernel lets it into the reserves, and the call stays open. */
 	if (is_let_go())
 		return 0;
+	/* Whether it still waits is looked at when the allocation has failed again. */
+	if (bound)
+		return freed;
 
 	spin_lock(&call_lock);
 	over = time_after_eq(jiffies, call.deadline);
@@ -1202,14 +1223,15 @@ static int on_oom(struct notifier_block *notifier, unsigned long unused, void *d
 	unsigned long *freed = data;
 	ktime_t since = ktime_get();
 	const char *why_not = why_not_wait(*freed);
+	bool bound = is_bound();
 
 	if (!why_not)
-		why_not = enter_call();
+		why_not = bound ? join_call() : enter_call();
 	if (why_not) {
 		note_not_waited(why_not);
 	} else {
 		sleep_slice();
-		*freed += go_on();
+		*freed += go_on(bound);
 	}
 	note_hold(since);
 	return why_not ? NOTIFY_DONE : NOTIFY_OK;

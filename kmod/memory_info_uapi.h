@@ -84,16 +84,16 @@
  * that has not helped.  At level ok all of that is forgotten.
  *
  * What frees memory must follow at once: process_mrelease(2), from another
- * thread than the one that answers.  A listener that has not read the file
- * since a call began is not asked again before it reads.  The number to
- * answer is read from the file at each last call, never guessed: other lines
- * change meanwhile.
+ * thread than the one that answers.  A listener that has left a call unread for
+ * grace_ms is not asked again before it reads.  The number to answer is read
+ * from the file at each last call, never guessed: other lines change meanwhile.
  *
  * Not every allocation that fails is a last call.  None is where the kernel
  * kills nothing (an allocation in a filesystem's transaction, or of a process
  * that is dying), where it waits for a victim that it has chosen itself, where
- * the process may not use all of the machine's memory (cpuset, mempolicy),
- * where the machine is not short of memory, for SysRq-f, for kswapd (MGLRU's
+ * the process may not use all of the machine's memory (cpuset, mempolicy; but it
+ * waits for a call that another process's allocation has opened, from the claim
+ * on), where the machine is not short of memory, for SysRq-f, for kswapd (MGLRU's
  * min_ttl_ms), and while user space is frozen for suspend.  What the kernel
  * does not tell is not considered: an allocation that is GFP_NOFS or GFP_NOIO
  * by itself, for which the kernel kills nothing, and a mapping bound to a node

@@ -213,6 +213,16 @@ pub fn wait_for_last_call(file: &File) -> Result<()> {
     wait_where(file, |text| text.starts_with(b"3\n"))
 }
 
+/// The same for an answer to the first.
+///
+/// # Errors
+///
+/// There was none within a minute, or the file could not be read.
+pub fn wait_for_an_answer(file: &File) -> Result<()> {
+    const NONE: &[u8] = b"LastCallsAnswered: 0\n";
+    wait_where(file, |text| !text.windows(NONE.len()).any(|at| at == NONE))
+}
+
 /// The same for its end.
 ///
 /// # Errors

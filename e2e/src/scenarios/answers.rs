@@ -7,6 +7,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::event::{Timespec, poll};
 use rustix::process::Signal;
 
 use crate::guest::cgroup::Cgroup;
@@ -375,6 +376,45 @@ pub(super) fn a_bound_allocation_is_not_waited_for(_: &mut Report) -> Result<()>
     log.comes_to_say("not waited for: the task may not use all memory")?;
     ensure!(Notice::read()?.number("LastCallsAsked")? == 0);
     drop(listener);
+    group.remove()?;
+    module.unload()
+}
+
+/// The whole machine is short, and its listener has answered: what the kernel would
+/// kill for one that is bound were a second victim.
+pub(super) fn a_bound_allocation_waits_for_the_victim_of_a_call(_: &mut Report) -> Result<()> {
+    let group = Cgroup::make("bound", "cpuset")?;
+    files::write(group.file("cpuset.mems"), "1")?;
+    let module = Module::load("grace_ms=10000")?;
+    let mut log = KernelLog::from_now()?;
+    let kills = kernel_kills()?;
+    let mut bomb = Program::bomb()?;
+    let mut bound = Program::bomb()?;
+    bound.set_oom_score_adj(1000)?;
+    group.take(&bound)?;
+    // To continue it takes no memory.
+    bound.signal(Signal::STOP)?;
+    bound.go()?;
+    // The bomb is the victim that it has answered for, and has yet to die.
+    let listener = listener::start(Manner::Answers, &[])?;
+    let notifier = File::open(module::PATH).context("cannot open the notifier")?;
+    bomb.go()?;
+    module::wait_for_an_answer(&notifier)?;
+    bound.signal(Signal::CONT)?;
+    // That nothing is killed is no state to wait for.
+    let pause = Timespec::try_from(Duration::from_secs(2))?;
+    poll(&mut [], Some(&pause)).context("cannot wait")?;
+    bound.has_to_live("the bound one")?;
+    bomb.has_to_live("the bomb")?;
+    bomb.signal(Signal::KILL)?;
+    bomb.ends_within(LIMIT)?;
+
+    // Now its own part of the machine alone is short.
+    bound.ends_within(LIMIT)?;
+    ensure!(kernel_kills()? == kills + 1, "the kernel killed another");
+    log.comes_to_say("answered, memory is back")?;
+    log.comes_to_say("not waited for: the task may not use all memory")?;
+    drop((listener, notifier));
     group.remove()?;
     module.unload()
 }

@@ -305,6 +305,11 @@ pub const ALL: &[Scenario] = &[
         alone
     ),
     scenario!(
+        answers::a_bound_allocation_waits_for_the_victim_of_a_call,
+        TWO_NODES,
+        alone
+    ),
+    scenario!(
         answers::a_cgroup_is_left_to_the_kernel,
         SMALL,
         alone,
