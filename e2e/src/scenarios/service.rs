@@ -270,7 +270,9 @@ pub(super) fn a_label_gives_a_container_a_value(report: &mut Report) -> Result<(
             Path::new(&format!("/proc/{labelled}")).exists(),
             "it is gone"
         );
-        run(&["systemctl", "stop", SERVICE])
+        run(&["systemctl", "stop", SERVICE])?;
+        // As the first process of its container it ignores the machine's SIGTERM.
+        run(&["pkill", "--signal", "KILL", "--exact", "hold"])
     })();
     show_journal();
     outcome?;
