@@ -9,7 +9,7 @@
 use model::{KilledWith, Process, Seen};
 
 use crate::buffer::{at, reserve_to};
-use crate::settings::MAX_VALUE;
+use crate::settings::{MAX_VALUE, Settings};
 
 /// One node per process of the last table, in its order.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ fn set(kind: KilledWith, process: &Seen) -> Option<u64> {
 struct Node {
     /// The node that stands for it.
     node: u32,
-    /// The sum of its entries.
+    /// What its entries count for together.
     entry: Option<u32>,
     /// The rule that is in that sum already.
     rule: u16,
@@ -82,13 +82,12 @@ impl Forest {
         reserve_to(&mut self.members, processes);
     }
 
-    /// Takes in a table. `by_group`: each process is killed with its group.
-    /// `may_join` says of a process and its place that it is killed with others;
+    /// Takes in a table. `may_join` says of a process and its place that it is killed with others;
     /// `is_free`, that it may be ended.
     pub(crate) fn plant(
         &mut self,
         processes: &[Process],
-        by_group: bool,
+        settings: &Settings,
         may_join: impl Fn(u32, &Process) -> bool,
         is_free: impl Fn(&Process) -> bool,
     ) {
@@ -106,14 +105,14 @@ impl Forest {
             });
         }
         for (kind, all) in [
-            (KilledWith::Group, by_group),
+            (KilledWith::Group, settings.by_group),
             (KilledWith::Session, false),
             (KilledWith::Cgroup, false),
         ] {
             self.join_sets(processes, kind, all, &may_join);
         }
         self.join_memories(processes, is_free);
-        self.find_entries(processes);
+        self.find_entries(processes, settings.user_value_cap);
         self.find_trees(processes);
     }
 
@@ -192,23 +191,43 @@ impl Forest {
         node
     }
 
-    fn find_entries(&mut self, processes: &[Process]) {
+    /// Any number of processes that are killed together, as with CLONE_VM, must not be
+    /// worth more than a user's entry may say.
+    fn find_entries(&mut self, processes: &[Process], user_value_cap: u32) {
+        // Of each node, the sum of what is neither root's nor a rule's, and how much of
+        // that counts at most: the buffer is free by now.
+        let users = &mut self.members;
+        users.clear();
+        users.resize(processes.len(), (0, false, 0));
         for (index, process) in (0..).zip(processes) {
             // An entry for the first process would make the whole machine one
             // unit.
             let counts = process.id.pid != 1 && !process.is_kernel_thread;
-            if let (Some(value), true) = (process.dossier.value, counts) {
-                let node = at(self.node(index));
-                let node = &mut self.nodes[node];
-                if process.dossier.is_rules_value {
-                    let rule = process.dossier.label.rule;
-                    if std::mem::replace(&mut node.rule, rule) == rule {
-                        continue;
-                    }
-                }
-                let sum = node.entry.unwrap_or(0).saturating_add(value);
-                node.entry = Some(sum.min(MAX_VALUE));
+            let Some(value) = process.dossier.value.filter(|_| counts) else {
+                continue;
+            };
+            let node = at(self.nodes[at(index)].node);
+            let (users, node) = (&mut users[node], &mut self.nodes[node]);
+            let label = &process.dossier.label;
+            if process.dossier.is_rules_value
+                && std::mem::replace(&mut node.rule, label.rule) == label.rule
+            {
+                continue;
             }
+            let sum = node.entry.get_or_insert(0);
+            if process.uid == 0 || process.dossier.is_rules_value {
+                *sum = sum.saturating_add(value);
+                continue;
+            }
+            let most = label.max_value.unwrap_or(MAX_VALUE).min(user_value_cap);
+            users.0 = users.0.saturating_add(value.into());
+            // Root's word on one of them may be higher.
+            users.2 = users.2.max(most).max(value);
+        }
+        for (node, (sum, _, most)) in self.nodes.iter_mut().zip(users) {
+            let users = u32::try_from(*sum).unwrap_or(u32::MAX).min(*most);
+            let counted = |roots: u32| roots.saturating_add(users).min(MAX_VALUE);
+            node.entry = node.entry.map(counted);
         }
     }
 

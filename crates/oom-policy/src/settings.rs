@@ -103,6 +103,15 @@ pub struct Settings {
     pub by_group: bool,
     /// User ids below this are system accounts (default 1000).
     pub first_ordinary_uid: u32,
+    /// What is killed together counts for no more by the entries of others than root's
+    /// processes, or for what the highest of them says (default 1000).
+    #[serde(default = "uncapped")]
+    pub user_value_cap: u32,
+}
+
+/// Of a journal that says nothing of it.
+fn uncapped() -> u32 {
+    MAX_VALUE
 }
 
 impl Default for Settings {
@@ -128,6 +137,7 @@ impl Default for Settings {
             registered_only: false,
             by_group: false,
             first_ordinary_uid: 1000,
+            user_value_cap: 1000,
         }
     }
 }

@@ -154,7 +154,7 @@ impl Units {
         let is_free = |process: &Process| standing(process) == Standing::Free;
         self.forest.plant(
             processes,
-            settings.by_group,
+            settings,
             |index, process| !critical.has(index) && is_free(process),
             is_free,
         );

@@ -52,8 +52,9 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         (floor(), floor(), amount()),
         (duration(), duration(), duration(), duration(), duration()),
         (any::<bool>(), any::<bool>(), any::<u32>(), any::<bool>()),
+        any::<u32>(),
     )
-        .prop_map(|(levels, times, flags)| Settings {
+        .prop_map(|(levels, times, flags, user_value_cap)| Settings {
             warn: levels.0,
             kill: levels.1,
             recovery: levels.2,
@@ -67,6 +68,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
             registered_only: flags.0,
             by_group: flags.1,
             first_ordinary_uid: flags.2,
+            user_value_cap,
         })
 }
 

@@ -1012,6 +1012,44 @@ fn two_processes_with_one_memory_end_together_and_cost_both_values() {
 
 /// The one that has the same memory may not be signalled, or stays after SIGKILL: the
 /// memory of the other does not come back.
+/// 999 that share its memory, each registered at the most that a user may.
+#[test]
+fn any_number_with_one_memory_is_worth_no_more_than_one_entry_may_say() {
+    let settings = Settings {
+        user_value_cap: 1000,
+        ..Settings::default()
+    };
+    let chosen_of = |uid: u32, most: Option<u32>, highest: u32, other: u32| {
+        let of_hog = |pid, value, bytes| {
+            let mut process = registered(pid, "hog", value, bytes);
+            process.seen.uid = uid;
+            process.dossier.label.max_value = most;
+            process
+        };
+        let hog = of_hog(100, highest, 500 * MIB);
+        let value = most.unwrap_or(1000);
+        let mut processes = vec![hog];
+        processes.extend((101..1100).map(|pid| {
+            let mut peer = of_hog(pid, value, 0);
+            peer.seen.memory_of = Some(hog.id);
+            peer
+        }));
+        processes.push(registered(2000, "other", other, 520 * MIB));
+        let mut policy = Driven::new(settings.clone(), 1024);
+        let snapshot = missing(475 * MIB, processes);
+        chosen(policy.step(SECOND, &snapshot))
+    };
+    assert_eq!(chosen_of(1000, None, 1000, 1001), ["hog"]);
+    assert_eq!(chosen_of(1000, None, 1000, 999), ["other"]);
+    // A rule may allow it less, and root's word more.
+    assert_eq!(chosen_of(1000, Some(50), 50, 51), ["hog"]);
+    assert_eq!(chosen_of(1000, Some(50), 50, 49), ["other"]);
+    assert_eq!(chosen_of(1000, None, 5000, 5001), ["hog"]);
+    assert_eq!(chosen_of(1000, None, 5000, 4999), ["other"]);
+    // Root's own count in full.
+    assert_eq!(chosen_of(0, None, 1000, 900_000), ["other"]);
+}
+
 #[test]
 fn memory_of_which_a_process_cannot_be_killed_is_not_counted_as_freed() {
     let mut others = registered(200, "others", 1, 0);

@@ -450,6 +450,7 @@ impl Arguments {
             pause: self.pause == PauseWhen::Relief,
             registered_only: self.registered_only,
             by_group: self.by_group,
+            user_value_cap: self.user_value_cap,
             ..Settings::default()
         };
         settings.checked_on(machine).map_err(|err| match err {
