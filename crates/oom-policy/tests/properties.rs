@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use machine::{Driven, Snapshot, process, registered};
 use oom_policy::{
-    Action, Amount, Ask, Class, CommandLabel, Cost, Decision, Dossier, Event, Floor, Label, Level,
-    Memory, Pausing, Preference, Process, ProcessId, Protection, Refusal, Seen, SessionId,
-    Settings, Unpausable, Verdict,
+    Action, Amount, Ask, Candidate, Class, CommandLabel, Cost, Decision, Dossier, Event, Floor,
+    Label, Level, Memory, Pausing, Preference, Process, ProcessId, Protection, Refusal, Seen,
+    SessionId, Settings, Unpausable, Verdict,
 };
 use proptest::prelude::*;
 
@@ -395,6 +395,12 @@ proptest! {
         let decision = policy.step(Duration::from_secs(1), &snapshot);
         let chosen = decision.candidates.iter().filter(|candidate| candidate.chosen);
         let chosen_bytes: u64 = chosen.clone().map(|candidate| candidate.frees_bytes).sum();
+        // It ends with another that is chosen, so it is for itself neither spared nor counted.
+        let is_held = |candidate: &&Candidate| {
+            let holder = candidate.ends_with.map(|holder| &decision.candidates[holder as usize]);
+            holder.is_some_and(|holder| holder.chosen)
+        };
+        let chosen = chosen.filter(|candidate| !is_held(candidate));
         let eligible_bytes: u64 = decision
             .candidates
             .iter()
