@@ -281,13 +281,10 @@ impl PageOut {
         }
         self.worker.number += 1;
         self.start();
-        if let Some(jobs) = &self.jobs {
-            for job in &self.waiting {
-                let _ = jobs.send(Arc::clone(job));
-            }
-        }
     }
 
+    /// Starts a thread, which begins with what waits; where too many are left behind,
+    /// none.
     fn start(&mut self) {
         self.jobs = None;
         let working = &self.worker.shared.working;
@@ -301,7 +298,13 @@ impl PageOut {
             .name(NAME.to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || worker.run(&jobs_of_worker));
-        self.jobs = spawned.is_ok().then_some(jobs);
+        if spawned.is_err() {
+            return;
+        }
+        for job in &self.waiting {
+            let _ = jobs.send(Arc::clone(job));
+        }
+        self.jobs = Some(jobs);
     }
 }
 
