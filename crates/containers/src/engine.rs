@@ -20,6 +20,8 @@ use crate::{Container, ContainerId, is_trusted};
 const ANSWER_BYTES: usize = 256 << 10;
 /// How many lines an answer's head may have.
 const HEADERS: usize = 32;
+/// Labels that are containerd's or CRI-O's to give: here an image's maker chose them.
+const OF_OTHER_RUNTIMES: [&str; 2] = ["io.kubernetes.cri.", "io.kubernetes.cri-o."];
 
 /// A runtime that does not say what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -216,12 +218,15 @@ pub(crate) fn understood(
         Some(config) => (config.image, config.labels),
         None => (None, None),
     };
+    let is_of_another = |key: &str| OF_OTHER_RUNTIMES.iter().any(|it| key.starts_with(it));
+    let mut labels = labels.unwrap_or_default();
+    labels.retain(|key, _| !is_of_another(key));
     let name = found.name.unwrap_or_default();
     Ok(Some(Container::new(
         found.state.pid,
         name.strip_prefix('/').unwrap_or(&name),
         &image.unwrap_or_default(),
-        labels.unwrap_or_default(),
+        labels,
     )))
 }
 
@@ -271,6 +276,16 @@ mod tests {
         assert_eq!((&*found.name, &*found.image), ("db", "postgres:16"));
         let labels = ["com.docker.compose.service=db", "user-oom.value=50"];
         assert_eq!(found.labels, labels.map(Into::into));
+    }
+
+    #[test]
+    fn an_image_gives_no_labels_that_are_another_runtimes() {
+        let mut labels = r#""io.kubernetes.cri.sandbox-namespace":"kube-system","#.to_owned();
+        labels.push_str(r#""io.kubernetes.cri-o.Namespace":"kube-system","a":"b""#);
+        let config = format!(r#","Config":{{"Labels":{{{labels}}}}}"#);
+        let body = format!(r#"{{"Id":"{}","State":{{"Pid":0}}{config}}}"#, id());
+        let found = read(&answered("200 OK", &body)).unwrap().unwrap();
+        assert_eq!(found.labels, ["a=b".into()]);
     }
 
     #[test]
