@@ -1010,8 +1010,6 @@ fn two_processes_with_one_memory_end_together_and_cost_both_values() {
     assert_eq!(decision.actions.len(), 2);
 }
 
-/// The one that has the same memory may not be signalled, or stays after SIGKILL: the
-/// memory of the other does not come back.
 /// 999 that share its memory, each registered at the most that a user may.
 #[test]
 fn any_number_with_one_memory_is_worth_no_more_than_one_entry_may_say() {
@@ -1050,6 +1048,8 @@ fn any_number_with_one_memory_is_worth_no_more_than_one_entry_may_say() {
     assert_eq!(chosen_of(0, None, 1000, 900_000), ["other"]);
 }
 
+/// The one that has the same memory may not be signalled, or stays after SIGKILL: the
+/// memory of the other does not come back.
 #[test]
 fn memory_of_which_a_process_cannot_be_killed_is_not_counted_as_freed() {
     let mut others = registered(200, "others", 1, 0);

@@ -70,6 +70,16 @@ print(flush=True)
 ctypes.CDLL(None).pthread_exit(None)
 ";
 
+/// Ends with the test, however that ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_process_whose_threads_hand_over_to_each_other_stays_in_sight() {
     let python = Command::new("python3")
@@ -79,13 +89,13 @@ fn a_process_whose_threads_hand_over_to_each_other_stays_in_sight() {
         println!("skipped: python3 with ctypes is not installed");
         return;
     }
-    let mut child = Command::new("python3")
+    let child = Command::new("python3")
         .args(["-c", HANDS_OVER])
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let pid = child.id();
-    let output = child.stdout.take().unwrap();
+        .spawn();
+    let mut child = Killed(child.unwrap());
+    let pid = child.0.id();
+    let output = child.0.stdout.take().unwrap();
     let told = BufReader::new(output).lines().next();
     let has_lost_its_first = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -105,8 +115,7 @@ fn a_process_whose_threads_hand_over_to_each_other_stays_in_sight() {
             break;
         }
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(child);
     assert!(told.is_some());
     assert_eq!(lost, None);
     table.scan(Depth::Fast);
