@@ -1068,7 +1068,7 @@ impl Daemon {
             self.clerk.turned(turn.number, Err(refusal));
             return false;
         }
-        let is_awaited = self.turns.await_thaw(turn, unit);
+        let is_awaited = self.turns.await_thaw(turn.number, unit);
         if is_awaited {
             self.executor.paused.thaw(unit);
             self.handle(now, Event::Continued(unit));

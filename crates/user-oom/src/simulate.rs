@@ -169,7 +169,11 @@ fn settings(
         ..Memory::default()
     };
     let settings = configuration.settings_on(&memory);
-    Ok(recorded.with_keys_of(settings.map_err(Error::Unusable)?))
+    Ok(Settings {
+        // What its entries count for is as recorded.
+        user_value_cap: recorded.user_value_cap,
+        ..recorded.with_keys_of(settings.map_err(Error::Unusable)?)
+    })
 }
 
 fn say_what_is_as_recorded(

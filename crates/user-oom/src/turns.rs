@@ -6,7 +6,8 @@ use oom_policy::{PauseAnswer, PauseRefusal, ProcessId};
 
 /// So many wait at once,
 const ROOM: usize = 16;
-/// of which ordinary users have half: however many they ask for, root's find room.
+/// of which so many may be what ordinary users want paused: root's find room, and so
+/// does what is to go on.
 const USERS_ROOM: usize = ROOM / 2;
 
 /// What a person wants of the unit that a process is in.
@@ -56,19 +57,19 @@ impl Turns {
 
     /// Whether there is room for one more to be paused.
     pub(crate) fn want_pause(&mut self, turn: UnitWish) -> bool {
-        let has_room = self.has_room(turn);
+        let room = match turn.uid {
+            Some(_) => USERS_ROOM,
+            None => ROOM,
+        };
+        let has_room = self.waiting() < room;
         if has_room {
             self.queue.push_back(turn);
         }
         has_room
     }
 
-    fn has_room(&self, turn: UnitWish) -> bool {
-        let room = match turn.uid {
-            Some(_) => USERS_ROOM,
-            None => ROOM,
-        };
-        self.queue.len() + self.awaited.len() < room
+    fn waiting(&self) -> usize {
+        self.queue.len() + self.awaited.len()
     }
 
     /// What the guard is told next, once it has answered the last.
@@ -97,12 +98,11 @@ impl Turns {
         Some((number, told))
     }
 
-    /// The pauser was told that `unit` is to go on, as `turn` wants it; whether there
-    /// was room to wait.
-    pub(crate) fn await_thaw(&mut self, turn: UnitWish, unit: ProcessId) -> bool {
-        let has_room = self.has_room(turn);
+    /// The pauser was told that `unit` is to go on; whether there was room to wait.
+    pub(crate) fn await_thaw(&mut self, number: u64, unit: ProcessId) -> bool {
+        let has_room = self.waiting() < ROOM;
         if has_room {
-            self.awaited.push((turn.number, unit));
+            self.awaited.push((number, unit));
         }
         has_room
     }
@@ -134,9 +134,8 @@ mod tests {
         let mut turns = Turns::new();
         let of_users = (0..100).filter(|number| turns.want_pause(wish(*number, Some(1000))));
         assert_eq!(of_users.count(), USERS_ROOM);
-        assert!(!turns.await_thaw(wish(100, Some(1001)), UNIT));
-        assert!(turns.await_thaw(wish(101, None), UNIT));
-        assert!(turns.want_pause(wish(102, None)));
+        assert!(turns.want_pause(wish(101, None)));
+        assert!(turns.await_thaw(102, UNIT));
     }
 
     #[test]
