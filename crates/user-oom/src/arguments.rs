@@ -222,8 +222,8 @@ pub(crate) struct Arguments {
     #[arg(short = 'd', long = "debug")]
     pub(crate) debug: bool,
 
-    /// The highest value that an ordinary user's entry can give; root's can
-    /// give 1000000
+    /// The highest value that an ordinary user's entry can give, and that those
+    /// of what is killed together can; root's can give 1000000
     #[arg(
         long,
         value_name = "N",
