@@ -1184,8 +1184,8 @@ impl Policy {
                 return Err(PauseRefusal::OfAnotherUser);
             }
             match process.dossier.pause {
-                // That is what a shell's user asks for.
-                Pausing::Forbidden(Unpausable::ForegroundJob)
+                // That is what a shell's user asks for, and it stands still without swap, too.
+                Pausing::Forbidden(Unpausable::ForegroundJob | Unpausable::NoSwap)
                 | Pausing::Allowed
                 | Pausing::Asked => {}
                 Pausing::Forbidden(why) => return Err(PauseRefusal::Unpausable(why)),

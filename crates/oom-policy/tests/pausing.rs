@@ -844,6 +844,18 @@ fn what_a_person_pauses_waits_for_a_persons_word() {
 }
 
 #[test]
+fn a_person_pauses_a_foreground_job_and_what_may_have_nothing_in_swap() {
+    for why in [Unpausable::ForegroundJob, Unpausable::NoSwap] {
+        let mut machine = idle();
+        machine.tasks[0].process = labelled(machine.tasks[0].process, Pausing::Forbidden(why));
+        machine.run_for(2 * SECOND);
+        machine.pause_by_word(10, USER);
+        machine.run_for(2 * SECOND);
+        assert_eq!(machine.frozen(), ["first"], "{why:?}");
+    }
+}
+
+#[test]
 fn what_was_paused_for_a_stall_and_then_by_a_person_waits_for_a_persons_word() {
     let mut machine = roomy()
         .with(Task::steady(job(10, "first", 9, 665)))

@@ -350,13 +350,28 @@ impl Portrait<'_> {
         path.strip_suffix(b" (deleted)").unwrap_or(path).to_vec()
     }
 
-    /// Whether a user may have mounted any file at that path: it is in a mount namespace
-    /// and in a user namespace that are not ours. A container that root made is in our
-    /// user namespace; what only left that sees the files that we see.
+    /// Whether a user may have mounted any file at that path: in a user namespace that
+    /// any user can make, it sees other files than process 1. A container of root's is in
+    /// our user namespace; a service with `PrivateUsers=` is in one that only root can make,
+    /// since root has an id there.
     #[must_use]
     pub fn chooses_its_paths(&self) -> bool {
         let path = self.root.join(self.process.pid.to_string());
-        !is_in_our_user_namespace(self.root, &path) && !is_in_our(self.root, &path, "ns/mnt")
+        !is_in_our_user_namespace(self.root, &path)
+            && !self.maps_root()
+            && !share_namespace(&path, &self.root.join("1"), "ns/mnt")
+    }
+
+    /// Whether the root of our user namespace has an id in its own.
+    fn maps_root(&self) -> bool {
+        let map = self.text("uid_map");
+        let outside = |line: &[u8]| {
+            let mut numbers = line
+                .split(u8::is_ascii_whitespace)
+                .filter(|it| !it.is_empty());
+            numbers.nth(1) == Some(b"0")
+        };
+        map.split(|byte| *byte == b'\n').any(outside)
     }
 
     /// Its arguments, with a space between them.
@@ -544,11 +559,6 @@ fn forbids_pausing(
     if any_open_file(process, |path, _| is_pty_master(path))? {
         return Ok(Some(Unpausable::PtyMaster));
     }
-    let has_no_swap = |line: &[u8]| scopes.forbid_swap(root, line).then_some(());
-    let cgroup = process.open_relative("cgroup").ok();
-    if cgroup.is_some_and(|cgroup| first_of_lines(&cgroup, has_no_swap).is_some()) {
-        return Ok(Some(Unpausable::NoSwap));
-    }
     let environ = process.open_relative("environ").map_err(|_| Unread)?;
     let mut text = Vec::new();
     let read = environ.take(ENVIRONMENT_BYTES).read_to_end(&mut text);
@@ -560,9 +570,16 @@ fn forbids_pausing(
         let known_as = || numbers(&status_of(process), b"NSpid:").unwrap_or_default();
         pid == process.pid.cast_unsigned() || known_as().contains(&pid)
     };
-    Environment::parse(&text).forbids(has_pid, || {
+    let told = Environment::parse(&text).forbids(has_pid, || {
         any_open_file(process, |path, _| tells_of_pressure(path))
-    })
+    })?;
+    // The last: it alone does not hold where a person wants it paused.
+    let has_no_swap = || {
+        let forbids = |line: &[u8]| scopes.forbid_swap(root, line).then_some(());
+        let cgroup = process.open_relative("cgroup").ok()?;
+        first_of_lines(&cgroup, forbids).map(|()| Unpausable::NoSwap)
+    };
+    Ok(told.or_else(has_no_swap))
 }
 
 /// So far up it is looked for: sshd(8) has a process of its own for each session,
@@ -698,13 +715,13 @@ fn bytes(path: &Path) -> &[u8] {
 }
 
 fn is_in_our_user_namespace(root: &Path, process: &Path) -> bool {
-    is_in_our(root, process, "ns/user")
+    share_namespace(process, &root.join("self"), "ns/user")
 }
 
-fn is_in_our(root: &Path, process: &Path, namespace: &str) -> bool {
+fn share_namespace(process: &Path, other: &Path, namespace: &str) -> bool {
     // A link to `user:[4026531837]`; to nothing in a kernel without.
-    let namespace = |process: PathBuf| readlink(process.join(namespace), Vec::new());
-    namespace(process.to_owned()) == namespace(root.join("self"))
+    let namespace = |process: &Path| readlink(process.join(namespace), Vec::new());
+    namespace(process) == namespace(other)
 }
 
 /// What `of_line` makes of the first line of `cgroup` that it knows. By bytes:

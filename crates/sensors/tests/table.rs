@@ -178,9 +178,10 @@ fn a_process_that_calls_itself_what_is_no_text_has_a_user_and_groups() {
     }
 }
 
-/// Only where its user may mount what it likes.
+/// Only where its user may mount what it likes: not where systemd made both namespaces
+/// (`PrivateUsers=`).
 #[test]
-fn a_process_in_a_user_and_a_mount_namespace_that_are_not_ours_chooses_its_paths() {
+fn a_process_in_a_users_own_user_and_mount_namespaces_chooses_its_paths() {
     let copy = Copy::of("good");
     let set = |pid: &str, user: &str, mount: &str| {
         let folder = copy.path().join(pid).join("ns");
@@ -189,11 +190,24 @@ fn a_process_in_a_user_and_a_mount_namespace_that_are_not_ours_chooses_its_paths
         std::os::unix::fs::symlink(user, folder.join("user")).unwrap();
         std::os::unix::fs::symlink(mount, folder.join("mnt")).unwrap();
     };
-    set("self", "user:[1]", "mnt:[1]");
+    set("self", "user:[1]", "mnt:[3]");
+    set("1", "user:[1]", "mnt:[1]");
     let mut table = copy.table();
     table.scan(Depth::Full);
-    for (user, mount, want) in [(1, 1, false), (1, 2, false), (2, 1, false), (2, 2, true)] {
+    let (all, users, services) = (
+        "         0          0 4294967295\n",
+        "         0       1000          1\n",
+        "         0          0          1\n       112        112          1\n",
+    );
+    for (user, mount, map, want) in [
+        (1, 1, all, false),
+        (1, 2, all, false),
+        (2, 1, users, false),
+        (2, 2, users, true),
+        (2, 2, services, false),
+    ] {
         set("1204", &format!("user:[{user}]"), &format!("mnt:[{mount}]"));
+        fs::write(copy.path().join("1204/uid_map"), map).unwrap();
         let request = Inquiry {
             id: table.get(1204).id,
             what: What::Label,
@@ -204,7 +218,7 @@ fn a_process_in_a_user_and_a_mount_namespace_that_are_not_ours_chooses_its_paths
             found = Some(portrait.chooses_its_paths());
             Labelled::ForGood
         });
-        assert_eq!(found, Some(want), "{user} {mount}");
+        assert_eq!(found, Some(want), "{user} {mount} {map}");
     }
 }
 
