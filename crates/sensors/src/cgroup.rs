@@ -89,7 +89,12 @@ fn is_machines_own(path: &[u8], transient: &Path) -> bool {
             || topmost == b"qemu.slice" || unit.starts_with(b"machine-") || holds(b"conmon-");
         !unit.ends_with(b".scope") || is_kept_scope()
     };
-    let is_others = topmost == b"user.slice" || topmost.starts_with(b"kubepods");
+    // The first is not always at the top: in a namespace, or below a service manager of
+    // its own.
+    let is_users = path
+        .split(|&byte| byte == b'/')
+        .any(|name| name == b"user.slice");
+    let is_others = is_users || topmost.starts_with(b"kubepods");
     !is_others && innermost_unit(path).is_none_or(is_kept)
 }
 
@@ -288,6 +293,7 @@ mod tests {
             check(&format!("1:name=systemd:{path}"), Some(false));
         }
         check("0::/user.slice/nightly.service", Some(true));
+        check("0::/a.slice/user.slice/nightly.service", Some(true));
     }
 
     #[test]
