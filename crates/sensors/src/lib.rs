@@ -97,7 +97,7 @@ pub use crate::proc_root::{KernelFunction, Lineage, ProcRoot, Runner};
 pub use crate::scopes::Scopes;
 pub use crate::survey::{
     CommandLine, Executable, Inquiry, Labelled, Portrait, Survey, What, portray,
-    sees_cgroups_from_within, survey,
+    sees_cgroups_from_within, status_numbers, survey,
 };
 pub use crate::table::{ProcessTable, Scan};
 pub use crate::zoneinfo::Zoneinfo;

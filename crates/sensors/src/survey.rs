@@ -419,12 +419,12 @@ impl Portrait<'_> {
     #[must_use]
     pub fn credentials(&self) -> Option<(u32, u32, Vec<u32>)> {
         let status = status_of(self.process);
-        let user = *numbers(&status, b"Uid:")?.first()?;
-        let group = *numbers(&status, b"Gid:")?.first()?;
+        let user = *status_numbers(&status, b"Uid:")?.first()?;
+        let group = *status_numbers(&status, b"Gid:")?.first()?;
         Some((
             user,
             group,
-            numbers(&status, b"Groups:").unwrap_or_default(),
+            status_numbers(&status, b"Groups:").unwrap_or_default(),
         ))
     }
 
@@ -480,8 +480,10 @@ fn beginning_of(process: &Process, file: &str, bytes: u64) -> Vec<u8> {
     text
 }
 
-/// The numbers on the line that begins with `key`.
-fn numbers(status: &[u8], key: &[u8]) -> Option<Vec<u32>> {
+/// The numbers on the line of a process's `status` that begins with `key`, such as
+/// `Uid:`; `None` where there is no such line, or something else on it.
+#[must_use]
+pub fn status_numbers(status: &[u8], key: &[u8]) -> Option<Vec<u32>> {
     let mut lines = status.split(|byte| *byte == b'\n');
     let line = lines.find_map(|line| line.strip_prefix(key))?;
     let words = line.split(u8::is_ascii_whitespace);
@@ -567,7 +569,7 @@ fn forbids_pausing(
     }
     let has_pid = |pid: u32| {
         // In each pid namespace that it is in, ours first.
-        let known_as = || numbers(&status_of(process), b"NSpid:").unwrap_or_default();
+        let known_as = || status_numbers(&status_of(process), b"NSpid:").unwrap_or_default();
         pid == process.pid.cast_unsigned() || known_as().contains(&pid)
     };
     let told = Environment::parse(&text).forbids(has_pid, || {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use control::{Denial, Peer, Reply, Request};
 use nix::unistd::{Uid, setfsuid};
 use oom_policy::ProcessId;
-use sensors::ProcRoot;
+use sensors::{ProcRoot, status_numbers};
 use terminal::chain;
 use value_registry::parse_worth;
 
@@ -147,19 +147,11 @@ impl Enroller {
     fn standing(&self, pid: u32) -> Option<Standing> {
         // The name, on its first line, may hold any byte.
         let status = fs::read(self.file(pid, "status")).ok()?;
-        let status = String::from_utf8_lossy(&status);
-        let numbers = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            let words = line?.split_ascii_whitespace();
-            words
-                .map(|word| word.parse().ok())
-                .collect::<Option<Vec<u32>>>()
-        };
         Some(Standing {
-            uid: *numbers("Uid:")?.first()?,
-            parent: *numbers("PPid:")?.first()?,
+            uid: *status_numbers(&status, b"Uid:")?.first()?,
+            parent: *status_numbers(&status, b"PPid:")?.first()?,
             // Kernels before 4.1 do not say.
-            pids: numbers("NSpid:").unwrap_or_default(),
+            pids: status_numbers(&status, b"NSpid:").unwrap_or_default(),
         })
     }
 
