@@ -8,7 +8,9 @@ use model::{
     Dossier, Memory, Name, Pausing, Preference, ProcessId, Protection, SessionId, Unpausable,
 };
 use rustix::param::page_size;
-use sensors::{Depth, Executable, Inquiry, Labelled, ReadError, Scopes, What, portray, survey};
+use sensors::{
+    Depth, Executable, Inquiry, Labelled, Portrait, ReadError, Scopes, What, portray, survey,
+};
 use support::{Copy, Table, chain, tree};
 
 const KIB: u64 = 1024;
@@ -151,6 +153,21 @@ fn where_no_thread_answers_a_process_holds_what_its_badness_says() {
     assert_eq!(table.introduced, [], "it is the same");
 }
 
+/// What `of` says of the process as rules look at it.
+fn portrayed<T>(copy: &Copy, id: ProcessId, of: impl Fn(&Portrait<'_>) -> T) -> Option<T> {
+    let request = Inquiry {
+        id,
+        what: What::Label,
+        rss_bytes: 0,
+    };
+    let mut found = None;
+    let _ = portray(copy.path(), &request, &mut |portrait| {
+        found = Some(of(portrait));
+        Labelled::ForGood
+    });
+    found
+}
+
 /// Rules ask for them.
 #[test]
 fn a_process_that_calls_itself_what_is_no_text_has_a_user_and_groups() {
@@ -164,16 +181,7 @@ fn a_process_that_calls_itself_what_is_no_text_has_a_user_and_groups() {
     table.scan(Depth::Full);
     for name in [&b"plain"[..], b"\xff", b"cut in \xe4\xb8"] {
         fs::write(&path, [b"Name:\t", name, b"\n", rest.as_bytes()].concat()).unwrap();
-        let request = Inquiry {
-            id: table.get(1204).id,
-            what: What::Label,
-            rss_bytes: 0,
-        };
-        let mut found = None;
-        let _ = portray(copy.path(), &request, &mut |portrait| {
-            found = portrait.credentials();
-            Labelled::ForGood
-        });
+        let found = portrayed(&copy, table.get(1204).id, |it| it.credentials()).flatten();
         assert_eq!(found, Some((1000, 1000, vec![27, 1000])), "{name:?}");
     }
 }
@@ -208,16 +216,7 @@ fn a_process_in_a_users_own_user_and_mount_namespaces_chooses_its_paths() {
     ] {
         set("1204", &format!("user:[{user}]"), &format!("mnt:[{mount}]"));
         fs::write(copy.path().join("1204/uid_map"), map).unwrap();
-        let request = Inquiry {
-            id: table.get(1204).id,
-            what: What::Label,
-            rss_bytes: 0,
-        };
-        let mut found = None;
-        let _ = portray(copy.path(), &request, &mut |portrait| {
-            found = Some(portrait.chooses_its_paths());
-            Labelled::ForGood
-        });
+        let found = portrayed(&copy, table.get(1204).id, |it| it.chooses_its_paths());
         assert_eq!(found, Some(want), "{user} {mount} {map}");
     }
 }
