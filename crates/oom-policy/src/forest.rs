@@ -207,7 +207,7 @@ impl Forest {
                 continue;
             };
             let node = at(self.nodes[at(index)].node);
-            let (users, node) = (&mut users[node], &mut self.nodes[node]);
+            let ((users_sum, _, users_most), node) = (&mut users[node], &mut self.nodes[node]);
             let label = &process.dossier.label;
             if process.dossier.is_rules_value
                 && std::mem::replace(&mut node.rule, label.rule) == label.rule
@@ -220,9 +220,9 @@ impl Forest {
                 continue;
             }
             let most = label.max_value.unwrap_or(MAX_VALUE).min(user_value_cap);
-            users.0 = users.0.saturating_add(value.into());
+            *users_sum = users_sum.saturating_add(value.into());
             // Root's word on one of them may be higher.
-            users.2 = users.2.max(most).max(value);
+            *users_most = (*users_most).max(most).max(value);
         }
         for (node, (sum, _, most)) in self.nodes.iter_mut().zip(users) {
             let users = u32::try_from(*sum).unwrap_or(u32::MAX).min(*most);

@@ -85,9 +85,10 @@ fn is_machines_own(path: &[u8], transient: &Path) -> bool {
             return !transient.join(OsStr::from_bytes(unit)).exists();
         }
         let holds = |part: &[u8]| unit.windows(part.len()).any(|window| window == part);
-        let is_kept_scope =
-            || topmost == b"qemu.slice" || unit.starts_with(b"machine-") || holds(b"conmon-");
-        !unit.ends_with(b".scope") || is_kept_scope()
+        !unit.ends_with(b".scope")
+            || topmost == b"qemu.slice"
+            || unit.starts_with(b"machine-")
+            || holds(b"conmon-")
     };
     // The first is not always at the top: in a namespace, or below a service manager of
     // its own.
