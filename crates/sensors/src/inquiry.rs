@@ -23,7 +23,7 @@ impl ProcessTable {
     /// execute another by now.
     pub fn ask_for_identities(&mut self, depth: Depth, ask: &mut dyn FnMut(Inquiry) -> bool) {
         for index in 0..self.kept.len() {
-            let (process, kept) = (&self.processes[index], &self.kept[index]);
+            let kept = &self.kept[index];
             let dossier = &kept.dossier;
             let is_favoured =
                 dossier.critical_below_bytes > 0 || dossier.protection == Some(Protection::Ours);
@@ -32,8 +32,7 @@ impl ProcessTable {
                 0 => depth == Depth::Full && is_favoured,
                 _ => depth == Depth::Full,
             };
-            let is_vain = kept.asked || kept.stuck != Stuck::No || kept.missed;
-            if !is_due || is_vain || process.is_kernel_thread {
+            if !is_due || self.is_vain(index) {
                 continue;
             }
             if !ask(self.request(index, What::Identity)) {
@@ -54,10 +53,7 @@ impl ProcessTable {
         };
         let mut young = 0;
         for index in (0..self.kept.len()).rev() {
-            let (process, kept) = (&self.processes[index], &self.kept[index]);
-            let is_vain =
-                kept.asked || kept.stuck != Stuck::No || kept.missed || process.is_kernel_thread;
-            if is_vain || !self.is_young(index) {
+            if self.is_vain(index) || !self.is_young(index) {
                 continue;
             }
             if young == MEMBERS || !ask(self.request(index, What::Identity)) {
@@ -72,8 +68,7 @@ impl ProcessTable {
         let indexes = (start..self.kept.len()).chain(0..start);
         let mut asked = 0;
         for index in indexes {
-            let (process, kept) = (&self.processes[index], &self.kept[index]);
-            if kept.asked || kept.stuck != Stuck::No || kept.missed || process.is_kernel_thread {
+            if self.is_vain(index) {
                 continue;
             }
             if asked == MEMBERS || !ask(self.request(index, What::Identity)) {
@@ -83,6 +78,15 @@ impl ProcessTable {
             self.kept[index].asked = true;
             asked += 1;
         }
+    }
+
+    /// Whether it is of no use to ask what it is or where it is.
+    fn is_vain(&self, index: usize) -> bool {
+        let kept = &self.kept[index];
+        kept.asked
+            || kept.stuck != Stuck::No
+            || kept.missed
+            || self.processes[index].is_kernel_thread
     }
 
     /// Whether it was asked of any process what it is or where it is, and that is not

@@ -480,9 +480,7 @@ impl Surveyor {
             measures_on,
         })
     }
-}
 
-impl Surveyor {
     /// Has what was left alone asked for again, where the thread that it cost is back
     /// for long enough; whether there was any. Makes a thread where there is none.
     fn take_up_again(&mut self, now: Moment, table: &mut ProcessTable) -> bool {
