@@ -1,4 +1,4 @@
-//! `cargo run -- [--kernel 6.1|6.12|7.2|all | --debug-kernel] [--full] [--second-try] [--list] [SCENARIO…]`
+//! `cargo run -- [--kernel 6.1|6.12|7.2|all | --debug-kernel] [--full] [--at-a-time N] [--second-try] [--list] [SCENARIO…]`
 
 use std::process::ExitCode;
 

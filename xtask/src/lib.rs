@@ -337,7 +337,8 @@ fn test(root: &Path) -> Result<()> {
     .run_counted("tests of the machine-learning jobs", root, &mut tally)?;
     miri(root, &mut tally)?;
     fuzz::run(root, FUZZ_SECONDS, &[])?;
-    e2e(root, vec!["--second-try".into()], &mut tally)?;
+    let unattended = ["--second-try", "--at-a-time", "2"];
+    e2e(root, unattended.map(Into::into).to_vec(), &mut tally)?;
     field(root, vec!["--quick".into()])?;
     say(format_args!("in all: {tally}"))
 }

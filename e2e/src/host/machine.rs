@@ -100,7 +100,7 @@ pub(crate) fn run(
         let drive = file_of("if=virtio,format=raw,cache=unsafe,snapshot=on,file=", image);
         qemu.arg("-drive").arg(drive);
     }
-    add_machine(&mut qemu, machine, logs)?;
+    let disks = add_machine(&mut qemu, machine, &console)?;
     let qemu = qemu
         .stdin(Stdio::null())
         .spawn()
@@ -119,7 +119,11 @@ pub(crate) fn run(
         }
         Ok(said)
     };
-    let how = wait(qemu, limit, || announce().map(|_| ()))?;
+    let how = wait(qemu, limit, || announce().map(|_| ()));
+    for disk in disks {
+        fs::remove_file(disk).context("cannot remove the machine's disk")?;
+    }
+    let how = how?;
     Ok(Ended {
         words: announce()?,
         how,
@@ -154,7 +158,8 @@ fn command_line(kernel: Kernel, names: &str, machine: Machine, patience: u32) ->
     )
 }
 
-fn add_machine(qemu: &mut Command, machine: Machine, logs: &Path) -> Result<()> {
+/// Returns the disks that it makes, which are to be removed in the end.
+fn add_machine(qemu: &mut Command, machine: Machine, console: &Path) -> Result<Vec<PathBuf>> {
     let memory = format!("{}M", machine.memory_mebibytes);
     match machine.added_mebibytes {
         0 => qemu.arg("-m").arg(memory),
@@ -175,14 +180,15 @@ fn add_machine(qemu: &mut Command, machine: Machine, logs: &Path) -> Result<()> 
         }
     }
     let disks = [
-        ("disk.img", machine.disk_mebibytes),
-        ("second-disk.img", machine.second_disk_mebibytes),
+        ("disk", machine.disk_mebibytes),
+        ("second-disk", machine.second_disk_mebibytes),
     ];
+    let mut made = Vec::new();
     for (name, mebibytes) in disks {
         let Some(mebibytes) = mebibytes else {
             continue;
         };
-        let disk = logs.join(name);
+        let disk = console.with_extension(name);
         let file = File::create(&disk).context("cannot make the disk")?;
         file.set_len(u64::from(mebibytes) << 20)
             .context("cannot make the disk")?;
@@ -192,8 +198,9 @@ fn add_machine(qemu: &mut Command, machine: Machine, logs: &Path) -> Result<()> 
         let drive = format!("if=virtio,format=raw,cache=unsafe{speed},file=");
         let drive = file_of(&drive, &disk);
         qemu.arg("-drive").arg(drive);
+        made.push(disk);
     }
-    Ok(())
+    Ok(made)
 }
 
 /// What the guest has said in whole lines.

@@ -14,10 +14,13 @@ use std::fmt;
 use std::fs;
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
-use self::args::Wanted;
+use self::args::{Run, Wanted};
 use self::kernel::Kernel;
 use self::machine::Boot;
 use crate::scenarios::{ALL, Machine, Scenario};
@@ -37,12 +40,7 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<bool> {
     match args::parse(args)? {
         Wanted::Help => say(args::HELP).map(|()| true),
         Wanted::List => list().map(|()| true),
-        Wanted::Run {
-            kernels,
-            names,
-            full,
-            second_try,
-        } => run_all(&kernels, &names, full, second_try),
+        Wanted::Run(run) => run_all(&run),
     }
 }
 
@@ -130,12 +128,12 @@ fn list() -> Result<()> {
 /// So many scenarios may need `--second-try`: more are no accident.
 const SECOND_TRIES: usize = 2;
 
-fn run_all(kernels: &[Kernel], names: &[String], full: bool, second_try: bool) -> Result<bool> {
+fn run_all(wanted: &Run) -> Result<bool> {
     let places = Places::new()?;
     let programs = image::build_programs(&places)?;
-    let (mut passed, mut failed) = (0, 0);
+    let mut sum = Sum::default();
     let mut tried_again = Vec::new();
-    for &kernel in kernels {
+    for &kernel in &wanted.kernels {
         let ready = kernel.prepare(&places)?;
         let programs = match kernel.has_module() {
             true => programs.clone(),
@@ -144,7 +142,7 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool, second_try: bool) -
                 programs.clone().or_of(&tarball, &places)?
             }
         };
-        let boots = boots(kernel, names, full);
+        let boots = boots(kernel, &wanted.names, wanted.full);
         let packaged = boots
             .iter()
             .flatten()
@@ -153,55 +151,51 @@ fn run_all(kernels: &[Kernel], names: &[String], full: bool, second_try: bool) -
         let images = Images::pack(&places, &ready, &programs, package)?;
         let count = boots.iter().map(Vec::len).sum();
         say(format_args!(
-            "Linux {} ({}): {count} scenarios in {} machines, one after the other",
+            "Linux {} ({}): {count} scenarios in {} machines, {}",
             kernel.name,
             ready.release,
-            boots.len()
+            boots.len(),
+            match wanted.at_a_time {
+                1 => "one after the other".to_owned(),
+                several => format!("{several} at a time"),
+            }
         ))?;
-        let mut progress = Progress { begun: 0, count };
-        for boot in &boots {
-            let ended = run_boot(&places, &ready, &images, boot, &mut progress)?;
-            let failed_before = failed;
-            let mut again = Vec::new();
-            for outcome in outcomes(boot, &ended) {
-                say(format_args!("  {outcome}"))?;
-                match outcome.failure {
-                    None => passed += 1,
-                    Some(_) => {
-                        failed += 1;
-                        again.push(outcome.scenario);
-                    }
-                }
-            }
-            if kernel.is_built_here() {
-                let log = read_console(&ended.console)?;
-                for line in splat::splats(&log) {
-                    failed += 1;
-                    say(format_args!("  FAILED  the kernel found a mistake: {line}"))?;
-                }
-            }
-            if failed > failed_before {
-                say_console(&ended.console)?;
-            }
-            if !second_try || kernel.is_built_here() {
-                continue;
-            }
-            again.truncate(SECOND_TRIES - tried_again.len());
+        let fleet = Fleet::new(&places, &ready, &images, count);
+        let mut done = fleet.run(&boots, wanted.at_a_time)?;
+        if wanted.second_try && !kernel.is_built_here() {
+            let tries = (SECOND_TRIES - tried_again.len()).min(done.failed.len());
+            let again: Vec<_> = done.failed.drain(..tries).collect();
             for scenario in again {
                 tried_again.push(scenario.name);
-                if run_again(&places, &ready, &images, scenario)? {
-                    passed += 1;
-                    failed -= 1;
-                }
+                done.add(fleet.run_again(scenario)?);
             }
         }
+        sum.add(done);
     }
     for name in tried_again {
         say(format_args!("{name}: failed at first; see above"))?;
     }
-    say(format_args!("{passed} passed, {failed} failed"))?;
+    let failed = sum.failed.len() + sum.mistakes;
+    say(format_args!("{} passed, {failed} failed", sum.passed))?;
     // Nothing that ran is nothing that passed.
-    Ok(failed == 0 && passed > 0)
+    Ok(failed == 0 && sum.passed > 0)
+}
+
+/// What became of several.
+#[derive(Debug, Default)]
+struct Sum {
+    passed: usize,
+    failed: Vec<&'static Scenario>,
+    /// What a kernel that looks for mistakes has found.
+    mistakes: usize,
+}
+
+impl Sum {
+    fn add(&mut self, more: Self) {
+        self.passed += more.passed;
+        self.failed.extend(more.failed);
+        self.mistakes += more.mistakes;
+    }
 }
 
 /// What a kernel's machines boot with.
@@ -251,21 +245,6 @@ fn made(places: &Places, begin: &str, end: &str) -> Result<PathBuf> {
     found.with_context(missing)
 }
 
-/// Which scenario runs.
-#[derive(Debug)]
-struct Progress {
-    begun: usize,
-    count: usize,
-}
-
-impl Progress {
-    /// The guest has begun `name`.
-    fn begin(&mut self, name: &str) -> Result<()> {
-        self.begun += 1;
-        say(format_args!("  [{}/{}] {name}", self.begun, self.count))
-    }
-}
-
 /// The scenarios for this kernel, those together that share a machine: on one that
 /// is slow to boot, and sees more the longer it runs, all that follow each other.
 fn boots(kernel: Kernel, names: &[String], full: bool) -> Vec<Vec<&'static Scenario>> {
@@ -300,29 +279,119 @@ fn boots(kernel: Kernel, names: &[String], full: bool) -> Vec<Vec<&'static Scena
     boots
 }
 
-fn run_boot(
-    places: &Places,
-    kernel: &kernel::Ready,
-    images: &Images,
-    boot: &[&'static Scenario],
-    progress: &mut Progress,
-) -> Result<machine::Ended> {
-    let logs = places.logs(kernel.kernel);
-    fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
-    let debian = (boot.iter().find_map(|scenario| scenario.machine.debian))
-        .map(|debian| debian::prepare(debian, kernel.kernel.disk, places))
-        .transpose()?;
-    let first = boot.first().context("there is nothing to do")?;
-    let names: Vec<_> = boot.iter().map(|scenario| scenario.name).collect();
-    let boot = Boot {
-        name: first.name,
-        scenarios: &names.join(","),
-        machine: first.machine,
-        limit: boot.iter().map(|scenario| scenario.limit).sum(),
-    };
-    let begun = &mut |name: &str| progress.begin(name);
-    let image = images.of(boot.machine);
-    boot_once_more_at_most(kernel, image, debian.as_deref(), &logs, boot, begun)
+/// The machines of one kernel.
+#[derive(Debug)]
+struct Fleet<'a> {
+    places: &'a Places,
+    kernel: &'a kernel::Ready,
+    images: &'a Images,
+    logs: PathBuf,
+    /// How many scenarios there are, and how many have begun.
+    count: usize,
+    begun: AtomicUsize,
+    /// Held by who makes a Debian, which the next finds.
+    makes_debian: Mutex<()>,
+}
+
+impl<'a> Fleet<'a> {
+    fn new(
+        places: &'a Places,
+        kernel: &'a kernel::Ready,
+        images: &'a Images,
+        count: usize,
+    ) -> Self {
+        Self {
+            places,
+            kernel,
+            images,
+            logs: places.logs(kernel.kernel),
+            count,
+            begun: AtomicUsize::new(0),
+            makes_debian: Mutex::new(()),
+        }
+    }
+
+    /// Runs them all, so many machines at a time.
+    fn run(&self, boots: &[Vec<&'static Scenario>], at_a_time: usize) -> Result<Sum> {
+        let left = Mutex::new(boots.iter());
+        let left = || left.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = || left().next();
+        let lane = || -> Result<Sum> {
+            let mut sum = Sum::default();
+            while let Some(boot) = next() {
+                // What goes wrong here would go wrong with the others, too.
+                let done = self.run_boot(boot).inspect_err(|_| *left() = [].iter());
+                sum.add(done?);
+            }
+            Ok(sum)
+        };
+        thread::scope(|scope| {
+            let lanes: Vec<_> = (0..at_a_time).map(|_| scope.spawn(lane)).collect();
+            let mut sum = Sum::default();
+            for lane in lanes {
+                sum.add(
+                    lane.join()
+                        .map_err(|_| anyhow!("a lane of machines panicked"))??,
+                );
+            }
+            Ok(sum)
+        })
+    }
+
+    /// In a machine of its own.
+    fn run_again(&self, scenario: &'static Scenario) -> Result<Sum> {
+        keep_console(&self.logs, scenario.name)?;
+        say(format_args!("  {} once more, alone", scenario.name))?;
+        Self::new(self.places, self.kernel, self.images, 1).run_boot(&[scenario])
+    }
+
+    fn run_boot(&self, boot: &[&'static Scenario]) -> Result<Sum> {
+        let ended = self.boot(boot)?;
+        let mut sum = Sum::default();
+        for outcome in outcomes(boot, &ended) {
+            say(format_args!("  {outcome}"))?;
+            match outcome.failure {
+                None => sum.passed += 1,
+                Some(_) => sum.failed.push(outcome.scenario),
+            }
+        }
+        if self.kernel.kernel.is_built_here() {
+            let log = read_console(&ended.console)?;
+            for line in splat::splats(&log) {
+                sum.mistakes += 1;
+                say(format_args!("  FAILED  the kernel found a mistake: {line}"))?;
+            }
+        }
+        if !sum.failed.is_empty() || sum.mistakes > 0 {
+            say_console(&ended.console)?;
+        }
+        Ok(sum)
+    }
+
+    fn boot(&self, boot: &[&'static Scenario]) -> Result<machine::Ended> {
+        let logs = &self.logs;
+        fs::create_dir_all(logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
+        let debian = (boot.iter().find_map(|scenario| scenario.machine.debian))
+            .map(|debian| {
+                let _held = self.makes_debian.lock();
+                debian::prepare(debian, self.kernel.kernel.disk, self.places)
+            })
+            .transpose()?;
+        let first = boot.first().context("there is nothing to do")?;
+        let names: Vec<_> = boot.iter().map(|scenario| scenario.name).collect();
+        let boot = Boot {
+            name: first.name,
+            scenarios: &names.join(","),
+            machine: first.machine,
+            limit: boot.iter().map(|scenario| scenario.limit).sum(),
+        };
+        let image = self.images.of(boot.machine);
+        let begun = &mut |name: &str| {
+            let begun = 1 + self.begun.fetch_add(1, Relaxed);
+            say(format_args!("  [{begun}/{}] {name}", self.count))
+        };
+        boot_once_more_at_most(self.kernel, image, debian.as_deref(), logs, boot, begun)
+    }
 }
 
 fn boot_once_more_at_most(
@@ -348,29 +417,6 @@ fn boot_once_more_at_most(
         ended = run()?;
     }
     Ok(ended)
-}
-
-/// In a machine of its own; whether it passes now.
-fn run_again(
-    places: &Places,
-    kernel: &kernel::Ready,
-    images: &Images,
-    scenario: &'static Scenario,
-) -> Result<bool> {
-    keep_console(&places.logs(kernel.kernel), scenario.name)?;
-    say(format_args!("  {} once more, alone", scenario.name))?;
-    let boot = [scenario];
-    let mut progress = Progress { begun: 0, count: 1 };
-    let ended = run_boot(places, kernel, images, &boot, &mut progress)?;
-    let mut has_passed = true;
-    for outcome in outcomes(&boot, &ended) {
-        say(format_args!("  {outcome}"))?;
-        has_passed &= outcome.failure.is_none();
-    }
-    if !has_passed {
-        say_console(&ended.console)?;
-    }
-    Ok(has_passed)
 }
 
 /// The next run would write over it.
