@@ -81,6 +81,26 @@ pub fn takable_bytes() -> Result<u64> {
     Ok(takable)
 }
 
+/// What is available as the daemon counts it, in bytes: MemAvailable, and what is
+/// in per-CPU lists.
+///
+/// # Errors
+///
+/// The kernel's files could not be read or made no sense.
+pub fn available_bytes() -> Result<u64> {
+    let listed = listed_pages(&text("/proc/zoneinfo")?) * PAGE;
+    Ok(meminfo_bytes("MemAvailable")? + listed)
+}
+
+/// In the per-CPU lists of one zone of `/proc/zoneinfo`, or of all.
+fn listed_pages(zones: &str) -> u64 {
+    let counts = zones.lines().filter_map(|line| {
+        let count = line.trim().strip_prefix("count:")?;
+        count.trim().parse::<u64>().ok()
+    });
+    counts.sum()
+}
+
 /// Of one zone of `/proc/zoneinfo`, with what is in its per-CPU lists, and without
 /// what it keeps for allocations that no other zone can serve.
 fn takable_pages(zone: &str) -> u64 {
@@ -95,11 +115,7 @@ fn takable_pages(zone: &str) -> u64 {
     };
     let first = |key| numbers(key).first().copied().unwrap_or_default();
     let kept = numbers("protection").into_iter().max().unwrap_or_default();
-    let counts = zone.lines().filter_map(|line| {
-        let count = line.trim().strip_prefix("count:")?;
-        count.trim().parse::<u64>().ok()
-    });
-    let free = first("pages free") + counts.sum::<u64>();
+    let free = first("pages free") + listed_pages(zone);
     free.saturating_sub(first("min") + kept)
 }
 
