@@ -47,7 +47,10 @@ pub(crate) fn run(root: &Path, with_try: bool) -> Result<()> {
     say(format_args!("made in {DIRECTORY}:"))?;
     Chore::new("ls", ["-l", "--human-readable", DIRECTORY]).run("all of it", root)?;
     match with_try {
-        true => SUITES.iter().try_for_each(|suite| try_in(root, suite)),
+        true => {
+            SUITES.iter().try_for_each(|suite| try_in(root, suite))?;
+            try_openrc(root)
+        }
         false => Ok(()),
     }
 }
@@ -130,6 +133,34 @@ fn try_in(root: &Path, suite: &str) -> Result<()> {
         "/dev/null",
     ];
     Chore::new("mmdebstrap", made).run(&format!("the package on a clean {suite}"), root)
+}
+
+/// The static programs, with OpenRC in Debian's place of systemd.
+fn try_openrc(root: &Path) -> Result<()> {
+    let directory = root.join(DIRECTORY);
+    let (script, service) = (
+        root.join("debian/tests/openrc"),
+        root.join("dist/openrc/user-oom"),
+    );
+    let copy = format!(
+        "--customize-hook=mkdir -p \"$1/packages\" && cp {}/*.tar.gz {} \"$1/packages\" && cp {} \"$1/packages/user-oom.openrc\"",
+        directory.display(),
+        script.display(),
+        service.display()
+    );
+    // It sees no process of this machine.
+    let run = "--customize-hook=unshare --mount --pid --fork --kill-child \
+               chroot \"$1\" /packages/openrc";
+    let made = [
+        "--variant=minbase",
+        "--quiet",
+        "--include=openrc,procps",
+        &copy,
+        run,
+        "bookworm",
+        "/dev/null",
+    ];
+    Chore::new("mmdebstrap", made).run("the daemon under OpenRC", root)
 }
 
 #[cfg(test)]
