@@ -10,7 +10,7 @@ use sensors::{ReadError, Zoneinfo};
 use support::{Copy, chain, tree};
 
 fn read(case: &str) -> Result<u64, ReadError> {
-    Zoneinfo::open(&tree(case).join("zoneinfo"))?.per_cpu_bytes()
+    Zoneinfo::open(&tree(case).join("zoneinfo"))?.per_cpu_bytes(true)
 }
 
 /// What is read of the good file with these counts, in pages, and what is told.
@@ -19,7 +19,7 @@ fn read_counts(counts: [&str; 2]) -> (u64, Vec<String>) {
     copy.change("zoneinfo", "45221", counts[0]);
     copy.change("zoneinfo", "6861", counts[1]);
     let mut zoneinfo = Zoneinfo::open(&copy.path().join("zoneinfo")).expect("it can be read");
-    let bytes = zoneinfo.per_cpu_bytes().expect("it can be read");
+    let bytes = zoneinfo.per_cpu_bytes(true).expect("it can be read");
     let told = std::iter::from_fn(|| zoneinfo.next_implausible())
         .map(|implausible| implausible.to_string())
         .collect();
@@ -44,8 +44,30 @@ fn more_cpus_than_one_read_holds_are_added_up() {
     );
     let mut zoneinfo = Zoneinfo::open(&copy.path().join("zoneinfo")).unwrap();
     let want = 1001 * 42 * page_size() as u64;
-    assert_eq!(zoneinfo.per_cpu_bytes().unwrap(), want);
-    assert_eq!(zoneinfo.per_cpu_bytes().unwrap(), want, "a second time");
+    assert_eq!(zoneinfo.per_cpu_bytes(true).unwrap(), want);
+    assert_eq!(zoneinfo.per_cpu_bytes(true).unwrap(), want, "a second time");
+}
+
+/// What is available of lists of 42 pages, with so many pages of files that are in
+/// use and that are not, in each of two zones.
+fn with_files(active: u64, inactive: u64, swap_is_free: bool) -> u64 {
+    let zone = format!(
+        "Node 0, zone Normal\n      nr_zone_inactive_file {inactive}\n      \
+         nr_zone_active_file {active}\n      nr_inactive_file 9999\n              count: 21\n"
+    );
+    let file = tempfile::NamedTempFile::new().expect("ours");
+    fs::write(file.path(), zone.repeat(2)).expect("ours");
+    let mut zoneinfo = Zoneinfo::open(file.path()).expect("ours");
+    zoneinfo.per_cpu_bytes(swap_is_free).expect("ours") / page_size() as u64
+}
+
+#[test]
+fn where_nothing_can_be_reclaimed_the_kernel_does_not_empty_them() {
+    let mebibyte = (1 << 20) / page_size() as u64;
+    assert_eq!(with_files(0, 0, false), 0);
+    assert_eq!(with_files(mebibyte / 4, mebibyte / 4 - 1, false), 0);
+    assert_eq!(with_files(mebibyte / 4, mebibyte / 4, false), 42);
+    assert_eq!(with_files(0, 0, true), 42, "but for swap");
 }
 
 #[test]
@@ -106,7 +128,7 @@ fn lists_that_hold_more_than_any_machine_has_are_not_counted() {
     )
     .unwrap();
     let mut zoneinfo = Zoneinfo::open(file.path()).unwrap();
-    assert_eq!(zoneinfo.per_cpu_bytes().unwrap(), 0);
+    assert_eq!(zoneinfo.per_cpu_bytes(true).unwrap(), 0);
     assert!(zoneinfo.next_implausible().is_some());
 }
 
@@ -117,5 +139,5 @@ fn the_machines_own_is_read() {
         .unwrap()
         .read()
         .unwrap();
-    assert!(zoneinfo.per_cpu_bytes().unwrap() < meminfo.total_bytes);
+    assert!(zoneinfo.per_cpu_bytes(true).unwrap() < meminfo.total_bytes);
 }

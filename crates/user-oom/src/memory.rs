@@ -247,15 +247,15 @@ impl MemorySource {
         self.lost.take()
     }
 
-    /// Counts the free pages in the lists of each CPU as available. Not for a
-    /// last call, before which the kernel has emptied them.
+    /// Counts the free pages in the lists of each CPU as available, if the kernel
+    /// can take them back. Not for a last call: it has done so, or could not.
     ///
     /// # Errors
     ///
     /// They could not be read, and nothing was added.
     pub(crate) fn add_per_cpu(&mut self, memory: &mut Memory) -> Result<(), ReadError> {
         if let Some(zoneinfo) = &mut self.beside.zoneinfo {
-            let bytes = zoneinfo.per_cpu_bytes()?;
+            let bytes = zoneinfo.per_cpu_bytes(memory.free_swap_bytes() > 0)?;
             let more = memory.available_bytes.saturating_add(bytes);
             memory.available_bytes = more.min(memory.usable_bytes());
         }
@@ -535,14 +535,19 @@ mod tests {
 
     /// What is available of 1000 MiB and `count` pages in the lists of CPUs.
     fn available_with(count: &str) -> (u64, Vec<String>) {
+        available_of(MEMINFO, &format!(" count: {count}\n count: 7\n"))
+    }
+
+    /// What is available by that meminfo and that zone.
+    fn available_of(meminfo: &str, zone: &str) -> (u64, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let write = |name, text: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
             path
         };
-        let zoneinfo = format!("Node 0, zone Normal\n count: {count}\n count: 7\n");
-        let mut meminfo = Meminfo::open(&write("meminfo", MEMINFO)).unwrap();
+        let zoneinfo = format!("Node 0, zone Normal\n{zone}");
+        let mut meminfo = Meminfo::open(&write("meminfo", meminfo)).unwrap();
         let last = meminfo.read().unwrap();
         let zoneinfo = Zoneinfo::open(&write("zoneinfo", &zoneinfo)).unwrap();
         let beside = Beside {
@@ -561,6 +566,21 @@ mod tests {
         let (available_bytes, told) = available_with("12000");
         assert_eq!(available_bytes, (1_024_000 << 10) + 12_007 * page_bytes);
         assert_eq!(told, [""; 0]);
+    }
+
+    #[test]
+    fn without_files_it_is_only_with_free_swap() {
+        let page_bytes = rustix::param::page_size() as u64;
+        for (swap, pages) in [
+            ("", 0),
+            ("SwapTotal: 4096 kB\nSwapFree: 0 kB\n", 0),
+            ("SwapTotal: 4096 kB\nSwapFree: 4 kB\n", 12_000),
+        ] {
+            let meminfo = MEMINFO.to_owned() + swap;
+            let zone = " nr_zone_inactive_file 0\n nr_zone_active_file 7\n count: 12000\n";
+            let want = (1_024_000 << 10) + pages * page_bytes;
+            assert_eq!(available_of(&meminfo, zone).0, want, "{swap}");
+        }
     }
 
     #[test]

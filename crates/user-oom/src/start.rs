@@ -822,7 +822,7 @@ fn beside_meminfo(
 /// Read once here, so that the kernel has the room it writes it to.
 fn zoneinfo() -> Option<Zoneinfo> {
     let opened = Zoneinfo::open(&Path::new(PROC).join("zoneinfo"));
-    match opened.and_then(|mut zoneinfo| zoneinfo.per_cpu_bytes().map(|_| zoneinfo)) {
+    match opened.and_then(|mut zoneinfo| zoneinfo.per_cpu_bytes(true).map(|_| zoneinfo)) {
         Ok(zoneinfo) => Some(zoneinfo),
         Err(err) => {
             log::warn!(

@@ -82,14 +82,18 @@ pub fn takable_bytes() -> Result<u64> {
 }
 
 /// What is available as the daemon counts it, in bytes: MemAvailable, and what is
-/// in per-CPU lists.
+/// in per-CPU lists if the kernel has anything to reclaim.
 ///
 /// # Errors
 ///
 /// The kernel's files could not be read or made no sense.
 pub fn available_bytes() -> Result<u64> {
-    let listed = listed_pages(&text("/proc/zoneinfo")?) * PAGE;
-    Ok(meminfo_bytes("MemAvailable")? + listed)
+    let available = meminfo_bytes("MemAvailable")?;
+    let files = meminfo_bytes("Active(file)")? + meminfo_bytes("Inactive(file)")?;
+    if files < MIB && meminfo_bytes("SwapFree")? == 0 {
+        return Ok(available);
+    }
+    Ok(available + listed_pages(&text("/proc/zoneinfo")?) * PAGE)
 }
 
 /// In the per-CPU lists of one zone of `/proc/zoneinfo`, or of all.

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
 use crate::guest::daemon::{daemon, give_value, knows_of};
-use crate::guest::files::{self, MIB, kernel_kills, meminfo_bytes, text};
+use crate::guest::files::{self, MIB, available_bytes, kernel_kills, meminfo_bytes, text};
 use crate::guest::program::Program;
 use crate::guest::{Report, wait};
 
@@ -76,7 +76,7 @@ impl Short {
         let least = Program::holding(LEAST)?;
         give_value(&least, 1)?;
         let stays = meminfo_bytes("MemTotal")? * SHORT_PERCENT / 100;
-        let rest = meminfo_bytes("MemAvailable")?.saturating_sub(stays);
+        let rest = available_bytes()?.saturating_sub(stays);
         let valuable = Program::holding(rest / MIB)?;
         give_value(&valuable, 50)?;
         knows_of(2)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::guest::daemon::knows_of;
-use crate::guest::files::{MIB, exists, meminfo_bytes, text, write};
+use crate::guest::files::{MIB, available_bytes, exists, meminfo_bytes, text, write};
 use crate::guest::program::output_of;
 use crate::guest::{Report, wait};
 use crate::scenarios::service::{
@@ -63,7 +63,7 @@ pub(super) fn a_user_registers_with_no_more_rights_than_its_own(_: &mut Report) 
         // It holds little, and comes first because it costs nothing.
         run(&set("0"))?;
         let stays = meminfo_bytes("MemTotal")? * SHORT_PERCENT / 100;
-        let rest = meminfo_bytes("MemAvailable")?.saturating_sub(stays);
+        let rest = available_bytes()?.saturating_sub(stays);
         let valuable = Unit::holding("valuable", rest / MIB)?;
         valuable.give_value(50)?;
         knows_of(2)?;

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::guest::daemon::knows_of;
-use crate::guest::files::{MIB, held_mebibytes, kernel_kills, meminfo_bytes, text};
+use crate::guest::files::{
+    MIB, available_bytes, held_mebibytes, kernel_kills, meminfo_bytes, text,
+};
 use crate::guest::program::output_of;
 use crate::guest::replay::JOURNAL;
 use crate::guest::swap::with_swap;
@@ -128,7 +130,7 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
             run(&["systemctl", "reload", SERVICE])?;
             wait::until(said, LIMIT, || Ok(journal()?.contains(said)))?;
         }
-        let spare = meminfo_bytes("MemAvailable")? / MIB;
+        let spare = available_bytes()? / MIB;
         let percent = meminfo_bytes("MemTotal")? / MIB / 100;
         let hog = Unit::taking("hog", spare - 4 * percent)?;
         let hog_has = format!("\"USER_OOM_ID\":\"[{},", hog.property("MainPID")?);
@@ -175,7 +177,7 @@ pub(super) fn restarted_while_a_victim_is_pending_it_kills_that_and_no_other(
         valuable.give_value(50)?;
         knows_of(1)?;
         // Between the warn threshold and the kill threshold.
-        let spare = meminfo_bytes("MemAvailable")? / MIB;
+        let spare = available_bytes()? / MIB;
         let percent = meminfo_bytes("MemTotal")? / MIB / 100;
         let hog = (spare - 7 * percent).to_string();
         let script = format!("trap '' TERM; exec /init role hold {hog}");
@@ -253,7 +255,7 @@ pub(super) fn a_label_gives_a_container_a_value(report: &mut Report) -> Result<(
         run(&["mount", "-t", "tmpfs", "-o", "size=95%", "tmpfs", "/full"])?;
         let mut full = File::create("/full/full").context("cannot fill it")?;
         let tenth = meminfo_bytes("MemTotal")? * 9 / 100;
-        while meminfo_bytes("MemAvailable")? > tenth {
+        while available_bytes()? > tenth {
             let mebibyte = vec![1; usize::try_from(MIB)?];
             std::io::Write::write_all(&mut full, &mebibyte).context("cannot fill it")?;
         }
@@ -376,7 +378,7 @@ pub(super) fn a_program_of_glib_shrinks_and_nothing_is_killed(report: &mut Repor
         wait::until("it listens on the bus", LIMIT, || {
             Ok(output_of(&MATCH_RULES)?.contains(listens))
         })?;
-        let spare = meminfo_bytes("MemAvailable")? / MIB;
+        let spare = available_bytes()? / MIB;
         let percent = meminfo_bytes("MemTotal")? / MIB / 100;
         let said = text(shrinks.output())?;
         ensure!(!said.contains("freed"), "it was warned too early: {said}");

@@ -5,11 +5,16 @@ use super::implausible::{Fault, Implausible, Measure, Used};
 use super::{ABSURD_BYTES, slack};
 use crate::number::decimal;
 
+/// So much of files in memory, and reclaim gets somewhere: it takes 32 pages at a time.
+const RECLAIMABLE_BYTES: u64 = 1 << 20;
+
 /// What zoneinfo says of the lists of each CPU, line by line.
 #[derive(Debug, Default)]
 pub(crate) struct PerCpu {
     page_bytes: u64,
     bytes: u64,
+    /// Of files, on the lists that reclaim takes from; nothing where they do not say.
+    file_bytes: Option<u64>,
     /// All memory of the zones so far; 0 where they do not say.
     managed_bytes: u64,
     any_zone: bool,
@@ -40,6 +45,14 @@ impl PerCpu {
         if let Some(pages) = text.strip_prefix(b"managed ") {
             let bytes = quantity(pages).unwrap_or(0);
             self.managed_bytes = self.managed_bytes.saturating_add(bytes);
+        } else if let Some(pages) = text
+            .strip_prefix(b"nr_zone_inactive_file ")
+            .or_else(|| text.strip_prefix(b"nr_zone_active_file "))
+        {
+            if let Some(bytes) = quantity(pages) {
+                let sum = self.file_bytes.unwrap_or(0).saturating_add(bytes);
+                self.file_bytes = Some(sum);
+            }
         } else if let Some(pages) = text.strip_prefix(b"count:") {
             self.last_line = line;
             match quantity(pages) {
@@ -54,12 +67,17 @@ impl PerCpu {
 
     /// The bytes in all lists, and none where that is more than they can hold:
     /// an eighth of memory (`vm.percpu_pagelist_high_fraction`). A list that
-    /// makes no sense is taken as empty.
+    /// makes no sense is taken as empty, and all are where neither swap nor files
+    /// leave reclaim anything to take.
     ///
     /// # Errors
     ///
     /// It tells of no memory at all.
-    pub(crate) fn bytes(self, findings: &mut PerCpuFindings) -> Result<u64, Unfit> {
+    pub(crate) fn bytes(
+        self,
+        swap_is_free: bool,
+        findings: &mut PerCpuFindings,
+    ) -> Result<u64, Unfit> {
         if !self.any_zone {
             return Err(Unfit::Missing { key: "Node " });
         }
@@ -89,6 +107,8 @@ impl PerCpu {
             0
         };
         findings.settle();
-        Ok(bytes)
+        let has_files = |bytes| RECLAIMABLE_BYTES <= bytes;
+        let are_emptied = swap_is_free || self.file_bytes.is_none_or(has_files);
+        Ok(if are_emptied { bytes } else { 0 })
     }
 }
