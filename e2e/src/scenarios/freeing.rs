@@ -250,7 +250,7 @@ impl Compression {
 fn settled_available() -> Result<u64> {
     let mut last = 0;
     wait::until("memory has settled", LIMIT, || {
-        let now = meminfo_bytes("MemAvailable")?;
+        let now = available_bytes()?;
         let is_still = now.abs_diff(last) < 1 << 20;
         last = now;
         Ok(is_still)

@@ -87,9 +87,11 @@ pub const ONE_PROCESSOR: Machine = Machine {
     ..SMALL
 };
 
-/// With memory that can be taken away, in one block.
+/// With memory that can be taken away, in one block. Some kernels use it as soon as
+/// they find it, and cannot let go of it any more.
 pub const ADDED: Machine = Machine {
     added_mebibytes: 128,
+    parameters: "memhp_default_state=offline",
     ..SMALL
 };
 

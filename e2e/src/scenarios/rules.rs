@@ -759,10 +759,6 @@ fn stalled(pressure: &File) -> Result<Duration> {
 pub(super) fn memory_with_the_reserve_is_not_taken_away(report: &mut Report) -> Result<()> {
     files::write("/proc/dynamic_debug/control", "func offline_pages +p")?;
     let block = added_block()?;
-    if text(format!("{block}/state"))?.trim() == "online" {
-        // Some kernels do that as soon as they find it, as movable memory.
-        files::write(format!("{block}/state"), "offline")?;
-    }
     files::write(format!("{block}/state"), "online_kernel")?;
     let module = Module::load("reserve_kib=49152")?;
     let mut log = KernelLog::from_now()?;
