@@ -25,7 +25,7 @@ Usage: e2e [--kernel 6.1|6.12|7.2|all|5.10 | --debug-kernel | --race-kernel] [--
                     and waits half of the time
   --second-try      run a scenario that failed once more, in a machine of its own: for
                     where this runs unattended, beside who knows what. It counts as
-                    failed all the same if it fails again, or if more than 2 do
+                    failed all the same if it fails again, or if more than 4 do
   --list            say which scenarios there are, and on which kernels
   SCENARIO          these alone, on any kernel
 

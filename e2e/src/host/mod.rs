@@ -126,7 +126,7 @@ fn list() -> Result<()> {
 }
 
 /// So many scenarios may need `--second-try`: more are no accident.
-const SECOND_TRIES: usize = 2;
+const SECOND_TRIES: usize = 4;
 
 fn run_all(wanted: &Run) -> Result<bool> {
     let places = Places::new()?;
