@@ -169,6 +169,14 @@ mod tests {
 
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+    /// Lintian warns of longer ones, but only where packages are made.
+    #[test]
+    fn lines_of_descriptions_fit_a_terminal() {
+        let control = fs::read_to_string(crate::root().unwrap().join("debian/control")).unwrap();
+        let long: Vec<_> = control.lines().filter(|line| 80 < line.len()).collect();
+        assert_eq!(long, [""; 0]);
+    }
+
     #[test]
     fn packages_have_the_version_of_the_programs() {
         let root = crate::root().unwrap();
