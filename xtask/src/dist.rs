@@ -110,57 +110,57 @@ fn components(root: &Path) -> Result<()> {
 }
 
 /// For a kernel of which the machine has the headers, whichever runs.
-const FOR_THE_MODULE: &str = "--include=dkms,gcc,make,kmod,linux-headers-cloud-amd64";
+const FOR_THE_MODULE: &str = "dkms,gcc,make,kmod,linux-headers-cloud-amd64";
 
-/// In a Debian that is made for it.
+const FOR_OPENRC: &str = "openrc,procps";
+
+/// On a Debian of that release.
 fn try_in(root: &Path, suite: &str) -> Result<()> {
-    tools::provide(root, FOR_MACHINES)?;
-    let packages = root.join(DIRECTORY);
-    let script = root.join("debian/tests/life-of-a-package");
-    let copy = format!(
-        "--customize-hook=mkdir -p \"$1/packages\" && cp {}/*.deb {} \"$1/packages\"",
-        packages.display(),
-        script.display()
+    let bring = format!(
+        "cp {}/*.deb {} \"$1/packages\"",
+        root.join(DIRECTORY).display(),
+        root.join("debian/tests/life-of-a-package").display()
     );
-    let run = "--customize-hook=chroot \"$1\" /packages/life-of-a-package /packages";
-    let made = [
-        "--variant=minbase",
-        "--quiet",
-        FOR_THE_MODULE,
-        &copy,
-        run,
-        suite,
-        "/dev/null",
-    ];
-    Chore::new("mmdebstrap", made).run(&format!("the package on a clean {suite}"), root)
+    let run = "chroot \"$1\" /packages/life-of-a-package /packages";
+    let name = format!("the package on a clean {suite}");
+    in_debian(root, &name, suite, FOR_THE_MODULE, &bring, run)
 }
 
 /// The static programs, with OpenRC in Debian's place of systemd.
 fn try_openrc(root: &Path) -> Result<()> {
-    let directory = root.join(DIRECTORY);
-    let (script, service) = (
-        root.join("debian/tests/openrc"),
-        root.join("dist/openrc/user-oom"),
-    );
-    let copy = format!(
-        "--customize-hook=mkdir -p \"$1/packages\" && cp {}/*.tar.gz {} \"$1/packages\" && cp {} \"$1/packages/user-oom.openrc\"",
-        directory.display(),
-        script.display(),
-        service.display()
+    let bring = format!(
+        "cp {}/*.tar.gz {} \"$1/packages\" && cp {} \"$1/packages/user-oom.openrc\"",
+        root.join(DIRECTORY).display(),
+        root.join("debian/tests/openrc").display(),
+        root.join("dist/openrc/user-oom").display()
     );
     // It sees no process of this machine.
-    let run = "--customize-hook=unshare --mount --pid --fork --kill-child \
-               chroot \"$1\" /packages/openrc";
+    let run = "unshare --mount --pid --fork --kill-child chroot \"$1\" /packages/openrc";
+    let name = "the daemon under OpenRC";
+    in_debian(root, name, SUITES[0], FOR_OPENRC, &bring, run)
+}
+
+/// In a Debian that is made for it, with these packages: brings what is tried to
+/// `$1/packages`, and runs it.
+fn in_debian(
+    root: &Path,
+    name: &str,
+    suite: &str,
+    packages: &str,
+    bring: &str,
+    run: &str,
+) -> Result<()> {
+    tools::provide(root, FOR_MACHINES)?;
     let made = [
         "--variant=minbase",
         "--quiet",
-        "--include=openrc,procps",
-        &copy,
-        run,
-        "bookworm",
+        &format!("--include={packages}"),
+        &format!("--customize-hook=mkdir -p \"$1/packages\" && {bring}"),
+        &format!("--customize-hook={run}"),
+        suite,
         "/dev/null",
     ];
-    Chore::new("mmdebstrap", made).run("the daemon under OpenRC", root)
+    Chore::new("mmdebstrap", made).run(name, root)
 }
 
 #[cfg(test)]
