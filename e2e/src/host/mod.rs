@@ -285,7 +285,6 @@ struct Fleet<'a> {
     places: &'a Places,
     kernel: &'a kernel::Ready,
     images: &'a Images,
-    logs: PathBuf,
     /// How many scenarios there are, and how many have begun.
     count: usize,
     begun: AtomicUsize,
@@ -304,7 +303,6 @@ impl<'a> Fleet<'a> {
             places,
             kernel,
             images,
-            logs: places.logs(kernel.kernel),
             count,
             begun: AtomicUsize::new(0),
             makes_debian: Mutex::new(()),
@@ -340,7 +338,7 @@ impl<'a> Fleet<'a> {
 
     /// In a machine of its own.
     fn run_again(&self, scenario: &'static Scenario) -> Result<Sum> {
-        keep_console(&self.logs, scenario.name)?;
+        keep_console(&self.places.logs(self.kernel.kernel), scenario.name)?;
         say(format_args!("  {} once more, alone", scenario.name))?;
         Self::new(self.places, self.kernel, self.images, 1).run_boot(&[scenario])
     }
@@ -369,8 +367,8 @@ impl<'a> Fleet<'a> {
     }
 
     fn boot(&self, boot: &[&'static Scenario]) -> Result<machine::Ended> {
-        let logs = &self.logs;
-        fs::create_dir_all(logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
+        let logs = self.places.logs(self.kernel.kernel);
+        fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
         let debian = (boot.iter().find_map(|scenario| scenario.machine.debian))
             .map(|debian| {
                 let _held = self.makes_debian.lock();
@@ -390,7 +388,7 @@ impl<'a> Fleet<'a> {
             let begun = 1 + self.begun.fetch_add(1, Relaxed);
             say(format_args!("  [{begun}/{}] {name}", self.count))
         };
-        boot_once_more_at_most(self.kernel, image, debian.as_deref(), logs, boot, begun)
+        boot_once_more_at_most(self.kernel, image, debian.as_deref(), &logs, boot, begun)
     }
 }
 
