@@ -96,6 +96,17 @@ pub fn available_bytes() -> Result<u64> {
     Ok(available + listed_pages(&text("/proc/zoneinfo")?) * PAGE)
 }
 
+/// What is to be taken until so many percent of memory are available, as the daemon
+/// counts, in MiB.
+///
+/// # Errors
+///
+/// As [`available_bytes`].
+pub fn mebibytes_down_to(percent: u64) -> Result<u64> {
+    let stays = meminfo_bytes("MemTotal")? * percent / 100;
+    Ok(available_bytes()?.saturating_sub(stays) / MIB)
+}
+
 /// In the per-CPU lists of one zone of `/proc/zoneinfo`, or of all.
 fn listed_pages(zones: &str) -> u64 {
     let counts = zones.lines().filter_map(|line| {

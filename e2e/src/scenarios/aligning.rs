@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
 use crate::guest::daemon::{daemon, give_value, knows_of};
-use crate::guest::files::{self, MIB, available_bytes, kernel_kills, meminfo_bytes, text};
+use crate::guest::files::{self, MIB, kernel_kills, mebibytes_down_to, meminfo_bytes, text};
 use crate::guest::program::Program;
 use crate::guest::{Report, wait};
 
@@ -75,15 +75,11 @@ impl Short {
         let daemon = daemon(&["--registered-only", "--source", "proc", "--pressure", "off"])?;
         let least = Program::holding(LEAST)?;
         give_value(&least, 1)?;
-        let stays = meminfo_bytes("MemTotal")? * SHORT_PERCENT / 100;
-        let rest = available_bytes()?.saturating_sub(stays);
-        let valuable = Program::holding(rest / MIB)?;
+        let rest = mebibytes_down_to(SHORT_PERCENT)?;
+        let valuable = Program::holding(rest)?;
         give_value(&valuable, 50)?;
         knows_of(2)?;
-        ensure!(
-            LEAST < rest / MIB,
-            "the more valuable one is to be the larger"
-        );
+        ensure!(LEAST < rest, "the more valuable one is to be the larger");
         ensure!(oom_score_adj(&valuable)? < 1000);
         until_adj("what is worth least", &least, 1000)?;
         Ok(Self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::guest::daemon::knows_of;
-use crate::guest::files::{MIB, available_bytes, exists, meminfo_bytes, text, write};
+use crate::guest::files::{exists, mebibytes_down_to, text, write};
 use crate::guest::program::output_of;
 use crate::guest::{Report, wait};
 use crate::scenarios::service::{
@@ -62,9 +62,7 @@ pub(super) fn a_user_registers_with_no_more_rights_than_its_own(_: &mut Report) 
 
         // It holds little, and comes first because it costs nothing.
         run(&set("0"))?;
-        let stays = meminfo_bytes("MemTotal")? * SHORT_PERCENT / 100;
-        let rest = available_bytes()?.saturating_sub(stays);
-        let valuable = Unit::holding("valuable", rest / MIB)?;
+        let valuable = Unit::holding("valuable", mebibytes_down_to(SHORT_PERCENT)?)?;
         valuable.give_value(50)?;
         knows_of(2)?;
         until_adj(&pid, "1000")?;

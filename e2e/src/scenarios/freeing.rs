@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 
 use crate::guest::daemon::{daemon, give_value, knows_of};
-use crate::guest::files::{self, MIB, available_bytes, kernel_kills, meminfo_bytes};
+use crate::guest::files::{
+    self, MIB, available_bytes, kernel_kills, mebibytes_down_to, meminfo_bytes,
+};
 use crate::guest::program::{Program, busybox};
 use crate::guest::{Report, wait};
 
@@ -195,8 +197,7 @@ fn planned_and_freed(script: &str) -> Result<(u64, u64)> {
     }
     let compression = Compression::now()?;
     let before = compression.settled_pool()?;
-    let left = meminfo_bytes("MemTotal")? / 100 * 4;
-    let taken = available_bytes()?.saturating_sub(left) >> 20;
+    let taken = mebibytes_down_to(4)?;
     let mut taking = Program::role(&["take", &taken.to_string()])?;
     taking.says("ready")?;
     taking.go()?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::guest::daemon::knows_of;
 use crate::guest::files::{
-    MIB, available_bytes, held_mebibytes, kernel_kills, meminfo_bytes, text,
+    MIB, available_bytes, held_mebibytes, kernel_kills, mebibytes_down_to, meminfo_bytes, text,
 };
 use crate::guest::program::output_of;
 use crate::guest::replay::JOURNAL;
@@ -130,9 +130,7 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
             run(&["systemctl", "reload", SERVICE])?;
             wait::until(said, LIMIT, || Ok(journal()?.contains(said)))?;
         }
-        let spare = available_bytes()? / MIB;
-        let percent = meminfo_bytes("MemTotal")? / MIB / 100;
-        let hog = Unit::taking("hog", spare - 4 * percent)?;
+        let hog = Unit::taking("hog", mebibytes_down_to(4)?)?;
         let hog_has = format!("\"USER_OOM_ID\":\"[{},", hog.property("MainPID")?);
         wait::until("one of them is gone", LIMIT, || {
             Ok(!hog.is_active()? || !valuable.is_active()?)
@@ -177,9 +175,7 @@ pub(super) fn restarted_while_a_victim_is_pending_it_kills_that_and_no_other(
         valuable.give_value(50)?;
         knows_of(1)?;
         // Between the warn threshold and the kill threshold.
-        let spare = available_bytes()? / MIB;
-        let percent = meminfo_bytes("MemTotal")? / MIB / 100;
-        let hog = (spare - 7 * percent).to_string();
+        let hog = mebibytes_down_to(7)?;
         let script = format!("trap '' TERM; exec /init role hold {hog}");
         let hog = Unit::start("hog", &["sh", "-c", &script])?;
         let sent = |pid: &str, signal: &str| {
@@ -378,12 +374,10 @@ pub(super) fn a_program_of_glib_shrinks_and_nothing_is_killed(report: &mut Repor
         wait::until("it listens on the bus", LIMIT, || {
             Ok(output_of(&MATCH_RULES)?.contains(listens))
         })?;
-        let spare = available_bytes()? / MIB;
-        let percent = meminfo_bytes("MemTotal")? / MIB / 100;
         let said = text(shrinks.output())?;
         ensure!(!said.contains("freed"), "it was warned too early: {said}");
         // It would be 100 MiB below the warn threshold in the end.
-        let most = (spare - 10 * percent + 100).to_string();
+        let most = (mebibytes_down_to(10)? + 100).to_string();
         let other = Unit::role("other", &["creep", "20", &most])?;
         other.says("holding")?;
         let said = text(shrinks.output())?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, test_kill_process};
 
 use crate::guest::daemon::{daemon, give_value, give_value_to, knows_of};
-use crate::guest::files::{MIB, available_bytes, kernel_kills, meminfo_bytes};
+use crate::guest::files::{kernel_kills, mebibytes_down_to};
 use crate::guest::program::Program;
 use crate::guest::{Report, wait};
 
@@ -16,9 +16,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// What takes memory until 4 % of it is available, as the daemon counts.
 fn taking_to_four_percent() -> Result<Program> {
-    let spare = available_bytes()? / MIB;
-    let percent = meminfo_bytes("MemTotal")? / MIB / 100;
-    let mut taking = Program::role(&["take", &spare.saturating_sub(4 * percent).to_string()])?;
+    let mut taking = Program::role(&["take", &mebibytes_down_to(4)?.to_string()])?;
     taking.says("ready")?;
     taking.go()?;
     Ok(taking)
