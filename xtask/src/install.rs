@@ -18,9 +18,15 @@ use crate::tools::STATIC;
 /// The programs, each with a crate of its name; the daemon first.
 pub(crate) const PROGRAMS: [&str; 3] = ["user-oom", "user-oomctl", "psi-monitor"];
 
+/// The daemon's unit.
+const DAEMON_UNIT: &str = "user-oom.service";
+
 /// The units of the machine, below the workspace, and those of each user's manager.
 const UNITS: &str = "dist/systemd";
 const UNITS_OF_USERS: &str = "dist/systemd/user";
+
+/// What the slice of the machine's units is told, below the workspace.
+const UNITS_SLICE: &str = "dist/systemd/system.slice.d";
 
 /// Where units have the programs before they are installed.
 const PREFIX_OF_UNITS: &str = "/usr/local/bin/";
@@ -112,6 +118,8 @@ pub(crate) fn install(root: &Path, target: &Target) -> Result<()> {
     }
     Chore::new("systemd-tmpfiles", ["--create", "user-oom.conf"]).run("the registry", root)?;
     Chore::new("systemctl", ["daemon-reload"]).run("the units", root)?;
+    // Where one runs, it is of the version before, which these programs may not speak with.
+    Chore::new("systemctl", ["try-restart", DAEMON_UNIT]).run("the daemon, if it runs", root)?;
     say(format_args!(
         "installed; to guard the machine, now and after each boot: systemctl enable --now user-oom"
     ))
@@ -278,7 +286,7 @@ fn files(root: &Path, target: &Target) -> Result<Vec<Installed>> {
         files.extend(target.all(documents, "share/doc/user-oom/docs"));
     }
     let manual = root.join(MANUAL);
-    for section in ["1", "5", "7", "8"] {
+    for section in ["1", "4", "5", "7", "8"] {
         let section = format!("man{section}");
         let pages = listed(&manual.join("man").join(&section), "")?;
         files.extend(target.all(pages, &format!("share/man/{section}")));
@@ -308,6 +316,7 @@ fn settings(root: &Path, target: &Target) -> Result<Vec<Installed>> {
     for (from, extension, to) in [
         (UNITS, "service", "lib/systemd/system"),
         (UNITS_OF_USERS, "service", "lib/systemd/user"),
+        (UNITS_SLICE, "conf", "lib/systemd/system/system.slice.d"),
         ("dist/dbus-1/system.d", "conf", policy),
         ("dist/tmpfiles.d", "conf", "lib/tmpfiles.d"),
         ("dist/config", "toml", "share/user-oom"),
@@ -370,11 +379,13 @@ pub(crate) fn gone(path: &Path, removed: io::Result<()>) -> Result<()> {
     }
 }
 
-/// The file, and the directories of ours that are empty then.
+/// The file, and the directories that are empty then, if no other program would make them.
 fn remove(path: &Path) -> Result<()> {
     gone(path, fs::remove_file(path))?;
-    let ours = path.ancestors().skip(1);
-    for folder in ours.take_while(|folder| folder.iter().any(|part| part == "user-oom")) {
+    let is_ours = |folder: &&Path| {
+        folder.ends_with("system.slice.d") || folder.iter().any(|part| part == "user-oom")
+    };
+    for folder in path.ancestors().skip(1).take_while(is_ours) {
         // It may hold what is removed next.
         let _ = fs::remove_dir(folder);
     }
@@ -396,7 +407,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_settings(prefix: &str, want: [&str; 4]) {
+    fn check_settings(prefix: &str, want: [&str; 5]) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let settings = settings(&root, &target(prefix)).expect("the tree can be listed");
         for want in want {
@@ -414,6 +425,7 @@ mod tests {
             [
                 "/usr/lib/systemd/system/user-oom-low-memory-monitor.service",
                 "/usr/lib/systemd/user/user-oom-notify.service",
+                "/usr/lib/systemd/system/system.slice.d/user-oom.conf",
                 "/usr/share/dbus-1/system.d/user-oom.conf",
                 "/usr/lib/tmpfiles.d/user-oom.conf",
             ],
@@ -423,6 +435,7 @@ mod tests {
             [
                 "/usr/local/lib/systemd/system/user-oom-low-memory-monitor.service",
                 "/usr/local/lib/systemd/user/user-oom-notify.service",
+                "/usr/local/lib/systemd/system/system.slice.d/user-oom.conf",
                 "/etc/dbus-1/system.d/user-oom.conf",
                 "/usr/local/lib/tmpfiles.d/user-oom.conf",
             ],
