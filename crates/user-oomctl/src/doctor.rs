@@ -39,9 +39,10 @@ const CAPABILITIES: [(u32, &str, &str); 4] = [
 ];
 
 /// Where systemd-tmpfiles finds what is made at boot.
-const TMPFILES: [&str; 3] = [
+const TMPFILES: [&str; 4] = [
     "etc/tmpfiles.d/user-oom.conf",
     "run/tmpfiles.d/user-oom.conf",
+    "usr/local/lib/tmpfiles.d/user-oom.conf",
     "usr/lib/tmpfiles.d/user-oom.conf",
 ];
 
