@@ -384,10 +384,10 @@ pub(crate) fn print() -> String {
 # `config.d/*.toml` beside it, in the order of their names. An argument of the
 # same name takes precedence over a drop-in, and that over this file.
 #
-# A line that begins with `#` and a key has the default. `user-oom --check-config`
-# shows what is in force, and where it comes from. On SIGHUP, a daemon without a
-# terminal reads it again: rules and most keys take effect at once, and a
-# mistake changes nothing.
+# A line that begins with `#` and a key has the default.
+# `user-oom --check-config` shows what is in force, and where it comes from. On
+# SIGHUP, a daemon without a terminal reads it again: rules and most keys take
+# effect at once, and a mistake changes nothing.
 ",
         config::DEFAULT_PATH
     );
@@ -440,8 +440,8 @@ pub(crate) fn print() -> String {
 const RULES: &str = r#"
 # Rules describe processes that have no entry in the registry. The first that
 # matches counts; every condition in its `match` must hold.
-# - name, cmdline, env, parent, ancestor: a regular expression; env is looked for
-#   in each `NAME=value`, parent and ancestor in names
+# - name, cmdline, env, parent, ancestor: a regular expression; env is looked
+#   for in each `NAME=value`, parent and ancestor in names
 # - exe, cgroup: a pattern for the whole path; `*` stops at `/`, `**` does not
 # - container-name, container-image, container-label: a regular expression; the
 #   last is looked for in each `KEY=VALUE`. Root's container runtimes are asked
@@ -458,11 +458,11 @@ const RULES: &str = r#"
 # pause = true        # whether it may be paused
 # name = "training"   # as it is shown
 # grace = "1 min"     # from the first signal to SIGKILL
-# signal = "SIGINT"   # first; SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2,
-#                     # SIGWINCH
+# signal = "SIGINT"   # first; SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1,
+#                     # SIGUSR2, SIGWINCH
 # command = { run = ["systemctl", "restart", "cache"], time-limit = "30 s" }
 #                     # instead of a signal, which follows if this fails
-# forecast-command = { run = ["pkill", "-USR1", "-f", 'train\.py'], time-limit = "9 s" }
+# forecast-command = { run = ["pkill", "-USR1", "train"], time-limit = "9 s" }
 #                     # run once memory will be full within a minute
 # unit = "session"    # what is killed together: process, tree, group, session,
 #                     # cgroup
