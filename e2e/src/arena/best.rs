@@ -28,6 +28,8 @@ struct Keeps {
     grows: bool,
     /// What each child is worth that can be killed without it.
     child_value: u32,
+    /// What it is worth without these.
+    own: u32,
 }
 
 /// What can be kept of a job: of each way, the value, and the size.
@@ -73,8 +75,9 @@ impl Best {
                 });
                 keeps.push(Keeps {
                     value: worth,
-                    grows: job.grows(),
+                    grows: job.grows(number, contest.seconds),
                     child_value,
+                    own: worth - job.children * child_value,
                 });
             }
         }
@@ -104,13 +107,13 @@ impl Best {
         if jobs.iter().map(Ended::kept).sum::<u32>() >= self.value {
             return 0;
         }
+        let children = |best: &Keeps, value: u32| value.checked_div(best.child_value).unwrap_or(0);
         let innocents = |(job, best): (&Ended, &Keeps)| match job.state {
-            State::Killed => u32::from(best.value > 0 && !best.grows),
-            State::Runs | State::Paused | State::Done => best
-                .value
-                .saturating_sub(job.kept())
-                .checked_div(best.child_value)
-                .unwrap_or(0),
+            State::Killed if best.value == 0 || best.grows => 0,
+            State::Killed => 1 + children(best, best.value.saturating_sub(best.own)),
+            State::Runs | State::Paused | State::Done => {
+                children(best, best.value.saturating_sub(job.kept()))
+            }
         };
         let all = jobs.iter().zip(&self.keeps).map(innocents);
         index(all.sum())
@@ -300,6 +303,8 @@ mod tests {
                 value,
                 state,
                 passes: 0,
+                worked_mib: None,
+                ended_s: None,
                 lost: 0,
                 unsaved_hours: None,
             })
@@ -366,12 +371,15 @@ mod tests {
                 value: 13,
                 state,
                 passes: 0,
+                worked_mib: None,
+                ended_s: None,
                 lost,
                 unsaved_hours: None,
             }])
         };
         assert_eq!(innocents(State::Runs, 4), 0);
         assert_eq!(innocents(State::Runs, 6), 1);
-        assert_eq!(innocents(State::Killed, 0), 1);
+        // With the two children that could have been kept.
+        assert_eq!(innocents(State::Killed, 0), 3);
     }
 }

@@ -122,7 +122,7 @@ pub const ALL: [Contestant; 10] = [
     },
     Contestant {
         name: "ram-sentinel",
-        says: "as it starts without a configuration, from crates.io: it then kills only browser tabs",
+        says: "as it starts without a configuration, from crates.io: it then kills only what has a browser tab's command line, of which no contest has one",
         command: &["/usr/bin/ram-sentinel"],
         ready: "ram-sentinel started",
         version: &["/usr/bin/ram-sentinel", "--version"],

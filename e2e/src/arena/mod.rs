@@ -9,6 +9,8 @@ pub mod best;
 pub mod contestants;
 pub mod report;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// In a list of scenarios for a guest: `arena:CONTEST:CONTESTANT`.
@@ -186,6 +188,12 @@ impl Contest {
         files.map(|job| job.count * job.start_mib).sum()
     }
 
+    /// Whether a job ends by itself.
+    #[must_use]
+    pub fn has_an_end(&self) -> bool {
+        self.jobs.iter().any(|job| job.passes.is_some())
+    }
+
     /// Whether a job is worth more the longer it has not saved.
     #[must_use]
     pub fn has_hours(&self) -> bool {
@@ -244,10 +252,17 @@ impl Job {
         own + unsaved
     }
 
-    /// Whether it is still taking memory at the end.
+    /// Whether it takes more than it starts with.
     #[must_use]
-    pub fn grows(&self) -> bool {
+    pub fn grows_at_all(&self) -> bool {
         self.growth_mib_s > 0.0
+    }
+
+    /// Whether the `number`th is still taking memory at the end.
+    #[must_use]
+    pub fn grows(&self, number: u32, seconds: u32) -> bool {
+        let taken = f64::from(self.start_mib) + self.growth_mib_s * self.runs_s(number, seconds);
+        self.growth_mib_s > 0.0 && self.max_mib.is_none_or(|max| taken < f64::from(max))
     }
 }
 
@@ -284,6 +299,12 @@ pub struct Measured {
     pub stays: bool,
     /// Available memory, each second, in MiB.
     pub available: Vec<u64>,
+    /// What the measuring itself took of a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_cpu_ms: Option<u64>,
+    /// Of the contestant's processor time, what each of its threads took, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub threads_cpu_ms: BTreeMap<String, u64>,
 }
 
 /// The spread of many times, in milliseconds.
@@ -310,6 +331,12 @@ pub struct Ended {
     pub state: State,
     /// How often it touched all of its memory.
     pub passes: u64,
+    /// How much memory it and its children went through, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worked_mib: Option<u64>,
+    /// When it ended by itself or was killed, from the contest's beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_s: Option<f64>,
     /// How much of its value is gone with children that were killed.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub lost: u32,
@@ -353,6 +380,24 @@ impl Measured {
     #[must_use]
     pub fn kept(&self) -> u32 {
         self.jobs.iter().map(Ended::kept).sum()
+    }
+
+    /// For how many seconds less than a tenth of the machine's memory was available.
+    #[must_use]
+    pub fn short_s(&self, contest: &Contest) -> usize {
+        let tenth = u64::from(contest.memory_mib) / 10;
+        self.available.iter().filter(|&&mib| mib < tenth).count()
+    }
+
+    /// When the last of the jobs that end by themselves was done; nothing if one was not.
+    #[must_use]
+    pub fn all_done_s(&self, contest: &Contest) -> Option<f64> {
+        let ends = (contest.jobs.iter())
+            .flat_map(|job| std::iter::repeat_n(job.passes.is_some(), job.count as usize));
+        let of_those = self.jobs.iter().zip(ends).filter(|(_, ends)| *ends);
+        let done = of_those.map(|(job, _)| job.ended_s.filter(|_| job.state == State::Done));
+        let done: Option<Vec<_>> = done.collect();
+        done?.into_iter().reduce(f64::max)
     }
 
     /// Of what was killed, the value by itself times the hours that were not saved.
@@ -399,7 +444,7 @@ mod tests {
         let contest = Contest::parse(TEXT).unwrap();
         assert_eq!((contest.swap, contest.swap_mib), (Swap::Disk, 512));
         assert_eq!(leak().holds, Holds::Memory);
-        assert!(!leak().touching && leak().grows());
+        assert!(!leak().touching && leak().grows(0, 60));
     }
 
     #[test]
@@ -460,6 +505,8 @@ mod tests {
             ..leak()
         };
         assert_eq!(bounded.final_mib(0, 60), 56.0);
+        // It has 35 MiB after the 10 s that it runs, and 50 after 20.
+        assert!(bounded.grows(5, 60) && !bounded.grows(4, 60));
         let done = Job {
             passes: Some(10),
             ..leak()

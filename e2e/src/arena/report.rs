@@ -1,5 +1,6 @@
 //! `docs/arena.md` and its pictures, from the results.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
@@ -25,13 +26,40 @@ pub struct Run {
     pub took_s: u64,
     /// How many of the host's processors others kept busy meanwhile.
     pub others_cores: f64,
+    /// How long the host took just before for a computation that is always the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computation_ms: Option<f64>,
+    /// Of an earlier version than the other runs of this contestant: kept, not shown.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub superseded: bool,
     /// Why nothing was measured.
     pub failure: Option<String>,
     /// What was.
     pub measured: Option<Measured>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_false(it: &bool) -> bool {
+    !*it
+}
+
+/// So much of the host's two processors others may keep busy.
+const UNDISTURBED_CORES: f64 = 0.5;
+
 impl Run {
+    /// Whether other work on the host had a part in what was measured.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.others_cores > UNDISTURBED_CORES
+    }
+
+    /// Whether it is one of the results: of the contest as it is, undisturbed.
+    #[must_use]
+    pub fn counts_in(&self, contest: &Contest) -> bool {
+        let is_current = self.fingerprint == contest.fingerprint() && !self.superseded;
+        is_current && self.measured.is_some() && !self.is_disturbed()
+    }
+
     /// For the terminal.
     #[must_use]
     pub fn in_a_line(&self, contest: &Contest) -> String {
@@ -160,10 +188,8 @@ pub fn summary(contests: &[(String, Contest)], results: &[Run]) -> String {
 fn tables<'run>(contests: &'run [(String, Contest)], results: &'run [Run]) -> Vec<Table<'run>> {
     let mut tables = Vec::new();
     for (name, contest) in contests {
-        let fingerprint = contest.fingerprint();
-        let of_contest = results
-            .iter()
-            .filter(|run| run.contest == *name && run.fingerprint == fingerprint);
+        let of_contest =
+            (results.iter()).filter(|run| run.contest == *name && run.counts_in(contest));
         let mut rows = Vec::new();
         for contestant in &ALL {
             let of_both = of_contest
@@ -195,23 +221,44 @@ impl Row<'_> {
         figures
     }
 
-    /// The one in the middle; of an even number, the greater of the two.
+    /// The one in the middle; of an even number, the mean of the two.
     fn median(&self, of: impl Fn(&Measured, &Best) -> f64) -> f64 {
-        let figures = self.figures(of);
-        figures[figures.len() / 2]
+        middle(&self.figures(of))
     }
 
     /// The median, and between which they lie if they differ.
     fn show(&self, places: usize, of: impl Fn(&Measured, &Best) -> f64) -> String {
-        let figures = self.figures(of);
-        let show = |figure: f64| format!("{figure:.places$}");
-        let (least, most) = (show(figures[0]), show(figures[figures.len() - 1]));
-        let median = show(figures[figures.len() / 2]);
-        if least == most {
-            median
+        show(&self.figures(of), places)
+    }
+}
+
+/// The one in the middle of what is sorted; of an even number, the mean of the two.
+fn middle(sorted: &[f64]) -> f64 {
+    match sorted.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => sorted[odd / 2],
+        even => f64::midpoint(sorted[even / 2 - 1], sorted[even / 2]),
+    }
+}
+
+/// The median of what is sorted, and between which it lies if they differ.
+fn show(sorted: &[f64], places: usize) -> String {
+    let show = |figure: f64| format!("{figure:.places$}");
+    let (Some(&least), Some(&most)) = (sorted.first(), sorted.last()) else {
+        return "–".to_owned();
+    };
+    let (least, most) = (show(least), show(most));
+    if least == most {
+        most
+    } else {
+        // Whole numbers have halves between them.
+        let median = middle(sorted);
+        let places = if places == 0 && median.fract() != 0.0 {
+            1
         } else {
-            format!("{median} ({least} to {most})")
-        }
+            places
+        };
+        format!("{median:.places$} ({least} to {most})")
     }
 }
 
@@ -232,16 +279,38 @@ impl Table<'_> {
         runs.map(|(_, best)| best.value).max().unwrap_or(0)
     }
 
-    /// How much memory the jobs with a value went through, in GiB.
-    fn work_gib(&self, run: &Measured) -> f64 {
+    /// How much memory the jobs with a value went through that were not killed, in GiB.
+    /// Nothing if that is not known, as in some older results.
+    fn work_gib(&self, run: &Measured) -> Option<f64> {
         let jobs = self.contest.jobs.iter();
-        let sizes = jobs.flat_map(|job| (0..job.count).map(move |_| job.start_mib));
-        let ended = run.jobs.iter().zip(sizes);
-        let work = ended.filter(|(job, _)| job.value > 0).map(|(job, mib)| {
-            let passes = u32::try_from(job.passes).unwrap_or(u32::MAX);
-            f64::from(passes) * f64::from(mib) / 1024.0
+        let jobs = jobs.flat_map(|job| std::iter::repeat_n(job, job.count as usize));
+        let ended = run.jobs.iter().zip(jobs);
+        let kept = ended.filter(|(ended, _)| ended.value > 0 && ended.state != State::Killed);
+        let worked = kept.map(|(ended, job)| match ended.worked_mib {
+            Some(worked_mib) => Some(count(worked_mib)),
+            // Not known in older results: what it used again of what it took later.
+            None if job.touching && (job.grows_at_all() || job.children > 0) => None,
+            None => Some(count(ended.passes) * f64::from(job.start_mib)),
         });
-        work.sum()
+        let worked: Option<Vec<_>> = worked.collect();
+        let worked_mib = worked?.into_iter().fold(0.0, |sum, mib| sum + mib);
+        Some(worked_mib / 1024.0)
+    }
+
+    /// When all that end by themselves were done, sorted, of the runs in which they were.
+    fn done(&self, row: &Row<'_>) -> Vec<f64> {
+        let done = (row.runs.iter()).filter_map(|(run, _)| run.all_done_s(self.contest));
+        let mut done: Vec<_> = done.collect();
+        done.sort_by(f64::total_cmp);
+        done
+    }
+
+    /// [`Self::work_gib`] of each run of which it is known, sorted.
+    fn work(&self, row: &Row<'_>) -> Vec<f64> {
+        let known = row.runs.iter().filter_map(|(run, _)| self.work_gib(run));
+        let mut known: Vec<_> = known.collect();
+        known.sort_by(f64::total_cmp);
+        known
     }
 
     fn machine(&self) -> String {
@@ -300,7 +369,10 @@ A contest is a file in `e2e/arena`. To add a contestant, add an entry to `e2e/sr
 package to `e2e/src/host/debian.rs`.
 
 The values of the jobs are what their user says they are worth, and only user-oom is told them: the others have no such input except
-lists of names (earlyoom `--prefer`, `--avoid`; nohang's regular expressions), which are not set. None is told anything else.
+lists of names (earlyoom `--prefer`, `--avoid`; nohang's regular expressions), which are not set. Apart from them, each has the
+configuration that its package or its documentation gives it, and one contest has a limit for a group of jobs, which user-oom alone is
+told of (`[[scope]]`): systemd-oomd knows its own slice only, the others have no such notion. Disks are files of the host (QEMU's
+`cache=unsafe`) and as fast as that unless a speed is given; huge pages and proactive compaction are off.
 
 - **kept**: the value of all jobs that were not killed. **paused**: how much of that is paused at the end. A paused job does not grow,
   so more can be kept than by killing.
@@ -309,11 +381,12 @@ lists of names (earlyoom `--prefer`, `--avoid`; nohang's regular expressions), w
 - **by killing**: the most that killing alone can keep: the most valuable set of jobs that fits into memory and swap at the end, if each
   grows as its file says. Zram adds no room: what jobs hold does not compress. No contestant knows how large a job will become. While
   everything stalls, jobs grow more slowly, so even the bare kernel may end with more.
-- **work**: how much memory the jobs with a value went through. What is paused or swapped out does no work.
-- **innocents**: jobs that were killed although they did not grow and belong to that best set.
+- **work**: how much memory the jobs with a value that were not killed, and their children, went through: took, wrote or read. What is
+  paused or swapped out does no work.
+- **innocents**: processes that were killed although they were not going to grow any more and belong to that best set.
 - **stall**: how long all tasks waited for memory (PSI full). **start**: how long starting `/bin/true` took, in milliseconds (median,
   99th percentile, maximum). **late**: the most by which a timer of the highest priority was late.
-- **lowest**: the least MemAvailable. **CPU**, **RSS**, **wake-ups**: of the contestant.
+- **lowest**: the least MemAvailable. **short**: for how long less than a tenth of memory was available. **CPU**, **RSS**, **wake-ups**: of the contestant.
 
 ";
 
@@ -345,41 +418,86 @@ fn repeats(tables: &[Table<'_>]) -> String {
 }
 
 fn runs(text: &mut String, tables: &[Table<'_>], results: &[Run]) -> fmt::Result {
-    let mut others: Vec<_> = results.iter().map(|run| run.others_cores).collect();
-    others.sort_by(f64::total_cmp);
-    let other = |at: usize| others.get(at).copied().unwrap_or(0.0);
-    let mute = results.iter().filter(|run| run.measured.is_none()).count();
-    let stale = results.len() - mute - counts(tables).sum::<usize>();
+    let sorted = |mut figures: Vec<f64>| {
+        figures.sort_by(f64::total_cmp);
+        figures
+    };
+    let how_many = |is: &dyn Fn(&Run) -> bool| results.iter().filter(|run| is(run)).count();
+    let shown = counts(tables).sum::<usize>();
+    let mute = how_many(&|run| run.measured.is_none());
+    let superseded = how_many(&|run| run.measured.is_some() && run.superseded);
+    let disturbed =
+        how_many(&|run| run.measured.is_some() && !run.superseded && run.is_disturbed());
+    let stale = results
+        .len()
+        .saturating_sub(shown + mute + superseded + disturbed);
+    let calm = results.iter().filter(|run| !run.is_disturbed());
+    let others = sorted(calm.map(|run| run.others_cores).collect());
+    let computation = sorted(
+        results
+            .iter()
+            .filter_map(|run| run.computation_ms)
+            .collect(),
+    );
+    let runs = || {
+        tables
+            .iter()
+            .flat_map(|table| &table.rows)
+            .flat_map(|row| &row.runs)
+    };
+    let probe = runs().filter_map(|(run, _)| {
+        Some(count(run.probe_cpu_ms?) / 10.0 / count(run.available.len().max(1) as u64))
+    });
     writeln!(
         text,
-        "**Repeats of each: {}**; runs: {}. In addition, {mute} machines reported nothing, and {stale} runs were of contests \
-         that have changed since. During a run, other work kept {:.1} of the host's two processors busy (median; {:.1} to \
-         {:.1}): times in seconds mean something, those in milliseconds little.\n",
+        "**Repeats of each: {}**; runs: {shown}. In addition, {mute} machines reported nothing, {disturbed} runs were disturbed \
+         (other work kept more than {UNDISTURBED_CORES} of the host's two processors busy) and are to be repeated, {superseded} were \
+         of earlier versions of user-oom, and {stale} of contests that have changed since: all are in arena.jsonl, and not counted \
+         below. During the others, other work kept {} processors busy. A computation that is always the same took the host {} ms \
+         before a run: times in seconds mean something, those in milliseconds little. Measuring took {} % of a processor.\n",
         repeats(tables),
-        counts(tables).sum::<usize>(),
-        other(others.len() / 2),
-        other(0),
-        other(others.len().saturating_sub(1)),
+        show(&others, 1),
+        show(&computation, 0),
+        show(&sorted(probe.collect()), 0),
     )?;
     writeln!(text, "| contestant | version | |\n|---|---|---|")?;
     for contestant in &ALL {
         let rows = tables.iter().flat_map(|table| &table.rows);
-        let mut of = rows.filter(|row| row.contestant.name == contestant.name);
-        let Some((run, _)) = of.find_map(|row| row.runs.first()) else {
+        let of = rows.filter(|row| row.contestant.name == contestant.name);
+        let versions = versions(of.flat_map(|row| &row.runs).map(|(run, _)| &*run.version));
+        if versions.is_empty() {
             continue;
-        };
+        }
         let command = match contestant.command.join(" ") {
             command if command.is_empty() => command,
             command => format!(": `{command}`"),
         };
         writeln!(
             text,
-            "| {} | {} | {}{command} |",
-            contestant.name, run.version, contestant.says
+            "| {} | {versions} | {}{command} |",
+            contestant.name, contestant.says
         )?;
     }
     text.push('\n');
     Ok(())
+}
+
+/// Each, in the order in which they are met; with how many runs, if there are several.
+fn versions<'run>(all: impl Iterator<Item = &'run str>) -> String {
+    let mut counted: Vec<(&str, usize)> = Vec::new();
+    for version in all {
+        match counted.iter_mut().find(|(known, _)| *known == version) {
+            Some((_, runs)) => *runs += 1,
+            None => counted.push((version, 1)),
+        }
+    }
+    if let [(only, _)] = counted[..] {
+        return only.to_owned();
+    }
+    let each = counted
+        .iter()
+        .map(|(version, runs)| format!("{version}: {runs} runs"));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// Where another has a better median.
@@ -412,13 +530,41 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
             });
             compare("innocents", 0, -1.0, 0.0, &|run, best| innocents(run, best));
             compare("stall in s", 1, -1.0, 0.5, &|run, _| run.full_stall_s);
-            compare("work in GiB", 0, 1.0, 10.0, &|run, _| table.work_gib(run));
+            compare(
+                "99th percentile of starts in ms",
+                0,
+                -1.0,
+                500.0,
+                &|run, _| run.exec_ms.p99,
+            );
             compare("slowest start in ms", 0, -1.0, 500.0, &|run, _| {
                 run.exec_ms.max
             });
-            compare("processor time in s", 1, -1.0, 2.0, &|run, _| {
+            compare("latest timer in ms", 0, -1.0, 100.0, &|run, _| {
+                run.late_ms.max
+            });
+            compare("seconds short of memory", 0, -1.0, 5.0, &|run, _| {
+                count(run.short_s(table.contest) as u64)
+            });
+            compare("processor time in s", 1, -1.0, 0.5, &|run, _| {
                 count(run.cpu_ms) / 1e3
             });
+            let (our, their) = (table.work(ours), table.work(theirs));
+            if !our.is_empty() && middle(&their) - middle(&our) > 10.0 {
+                better.push(format!(
+                    "work in GiB {:.0} to {:.0}",
+                    middle(&their),
+                    middle(&our)
+                ));
+            }
+            let done = |row: &Row<'_>| middle(&table.done(row));
+            if table.contest.has_an_end() && done(ours) - done(theirs) > 1.0 {
+                better.push(format!(
+                    "all done after {:.0} s to {:.0}",
+                    done(theirs),
+                    done(ours)
+                ));
+            }
             if !better.is_empty() {
                 any = true;
                 let title = &table.contest.title;
@@ -432,8 +578,9 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
     }
     writeln!(
         text,
-        "\nTheirs to ours. Any difference in value counts; stalls and starts count if they differ by more than half a \
-         second, work by more than 10 GiB, processor time by more than 2 s. The section of each contest says why.\n"
+        "\nTheirs to ours, medians. Any difference in value counts; stalls, starts and processor time count if they differ by \
+         more than half a second, timers by more than 100 ms, work by more than 10 GiB, the time short of memory by more than 5 s. \
+         Not compared: resident memory and wake-ups, in which earlyoom is below user-oom everywhere.\n"
     )
 }
 
@@ -451,34 +598,87 @@ fn contest(text: &mut String, table: &Table<'_>) -> fmt::Result {
     )?;
     writeln!(
         text,
-        "| | kept | paused | work, GiB | kernel kills | innocents | stall, s | start, ms | late, ms | lowest, MiB | CPU, s | RSS, \
-         MiB | wake-ups | runs |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+        "| | kept | paused | work, GiB | kernel kills | innocents | stall, s | start, ms | late, ms | lowest, MiB | short, s | CPU, s | RSS, \
+         MiB | wake-ups | runs |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     )?;
     for row in &table.rows {
-        let show = |places, of: &Of<'_>| row.show(places, of);
+        let show_of = |places, of: &Of<'_>| row.show(places, of);
         let gone = row.runs.iter().filter(|(run, _)| !run.stays).count();
-        let runs = match gone {
-            0 => row.runs.len().to_string(),
-            gone => format!("{}; gone at the end of {gone}", row.runs.len()),
-        };
+        let mut runs = row.runs.len().to_string();
+        if gone > 0 {
+            let _ = write!(runs, "; gone at the end of {gone}");
+        }
+        let length = row.figures(|run, _| count(run.available.len() as u64));
+        if middle(&length) > f64::from(contest.seconds) * 1.1 {
+            let _ = write!(runs, "; took {} s", show(&length, 0));
+        }
         writeln!(
             text,
-            "| {} | **{}** | {} | {} | {} | {} | {} | {} / {} / {} | {} | {} | {} | {} | {} | {runs} |",
+            "| {} | **{}** | {} | {} | {} | {} | {} | {} / {} / {} | {} | {} | {} | {} | {} | {} | {runs} |",
             row.contestant.name,
-            show(0, &|run, _| run.kept().into()),
-            show(0, &|run, _| paused(run).into()),
-            show(1, &|run, _| table.work_gib(run)),
-            show(0, &|run, _| count(run.kernel_kills)),
-            show(0, &innocents),
-            show(1, &|run, _| run.full_stall_s),
-            show(0, &|run, _| run.exec_ms.p50),
-            show(0, &|run, _| run.exec_ms.p99),
-            show(0, &|run, _| run.exec_ms.max),
-            show(0, &|run, _| run.late_ms.max),
-            show(0, &|run, _| count(run.lowest_mib)),
-            show(1, &|run, _| count(run.cpu_ms) / 1e3),
-            show(1, &|run, _| count(run.rss_kib) / 1024.0),
-            show(0, &|run, _| count(run.wakeups)),
+            show_of(0, &|run, _| run.kept().into()),
+            show_of(0, &|run, _| paused(run).into()),
+            show(&table.work(row), 1),
+            show_of(0, &|run, _| count(run.kernel_kills)),
+            show_of(0, &innocents),
+            show_of(1, &|run, _| run.full_stall_s),
+            show_of(0, &|run, _| run.exec_ms.p50),
+            show_of(0, &|run, _| run.exec_ms.p99),
+            show_of(0, &|run, _| run.exec_ms.max),
+            show_of(0, &|run, _| run.late_ms.max),
+            show_of(0, &|run, _| count(run.lowest_mib)),
+            show_of(0, &|run, _| count(run.short_s(contest) as u64)),
+            show_of(1, &|run, _| count(run.cpu_ms) / 1e3),
+            show_of(1, &|run, _| count(run.rss_kib) / 1024.0),
+            show_of(0, &|run, _| count(run.wakeups)),
+        )?;
+    }
+    let not_run = ALL.iter().map(|contestant| contestant.name);
+    let not_run = not_run.filter(|name| table.rows.iter().all(|row| row.contestant.name != *name));
+    let not_run: Vec<_> = not_run.collect();
+    if !not_run.is_empty() {
+        writeln!(text, "\nNot run: {}.", not_run.join(", "))?;
+    }
+    if contest.has_an_end() {
+        writeln!(text, "\n| | all done after, s |\n|---|---|")?;
+        for row in &table.rows {
+            let done = table.done(row);
+            let never = match row.runs.len() - done.len() {
+                0 => String::new(),
+                never => format!("; not at all in {never}"),
+            };
+            let done = show(&done, 1);
+            writeln!(text, "| {} | {done}{never} |", row.contestant.name)?;
+        }
+    }
+    let mut threads = Vec::new();
+    for row in table
+        .rows
+        .iter()
+        .filter(|row| row.contestant.name == ALL[0].name)
+    {
+        let names = row
+            .runs
+            .iter()
+            .flat_map(|(run, _)| run.threads_cpu_ms.keys());
+        let names: BTreeSet<_> = names.collect();
+        for name in names {
+            let took = row
+                .median(|run, _| count(run.threads_cpu_ms.get(name).copied().unwrap_or(0)) / 1e3);
+            threads.push((took, name));
+        }
+    }
+    threads.sort_by(|one, other| other.0.total_cmp(&one.0));
+    threads.retain(|(took, _)| *took >= 0.1);
+    if !threads.is_empty() {
+        let each = threads
+            .iter()
+            .map(|(took, name)| format!("`{name}` {took:.1} s"));
+        let each: Vec<_> = each.collect();
+        writeln!(
+            text,
+            "\nuser-oom's processor time by thread: {}.",
+            each.join(", ")
         )?;
     }
     if contest.has_hours() {
@@ -518,7 +718,7 @@ fn picture(table: &Table<'_>) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 740 {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"740\" height=\"{height}\" fill=\"#fff\"/>\n\
-         <text x=\"{}\" y=\"18\" font-weight=\"bold\">value kept, of {total} (pale: paused)</text>\n\
+         <text x=\"{}\" y=\"18\" font-weight=\"bold\">value kept, of {total} (running + paused); medians of (runs)</text>\n\
          <text x=\"{}\" y=\"18\" font-weight=\"bold\">full stall, s</text>\n",
         KEPT.0, STALL.0
     );
@@ -536,15 +736,22 @@ fn picture(table: &Table<'_>) -> String {
         };
         let _ = writeln!(
             svg,
-            "<text x=\"150\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            "<text x=\"150\" y=\"{}\" text-anchor=\"end\">{} ({})</text>",
             y + 13,
-            row.contestant.name
+            row.contestant.name,
+            row.runs.len()
         );
         bar(&mut svg, KEPT.0, kept / total * KEPT.1, 0.4);
         bar(&mut svg, KEPT.0, runs / total * KEPT.1, 1.0);
         bar(&mut svg, STALL.0, stall(row) / longest * STALL.1, 1.0);
         for (x, said) in [
-            (KEPT.0 + kept / total * KEPT.1, format!("{kept:.0}")),
+            (
+                KEPT.0 + kept / total * KEPT.1,
+                match kept - runs {
+                    0.0 => format!("{kept}"),
+                    paused => format!("{runs} + {paused}"),
+                },
+            ),
             (
                 STALL.0 + stall(row) / longest * STALL.1,
                 format!("{:.1}", stall(row)),
@@ -568,6 +775,8 @@ fn picture(table: &Table<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::{Run, best, pages};
     use crate::arena::{Contest, Ended, Measured, Spread, State};
 
@@ -598,6 +807,8 @@ mod tests {
             value,
             state,
             passes: 1024,
+            worked_mib: None,
+            ended_s: None,
             lost: 0,
             unsaved_hours: None,
         };
@@ -609,6 +820,8 @@ mod tests {
             kernel: "6.1".to_owned(),
             took_s: 70,
             others_cores: 0.5,
+            computation_ms: None,
+            superseded: false,
             failure: None,
             measured: Some(Measured {
                 version: "1.0".to_owned(),
@@ -626,6 +839,8 @@ mod tests {
                 wakeups: 10,
                 stays: true,
                 available: vec![900, 90],
+                probe_cpu_ms: None,
+                threads_cpu_ms: BTreeMap::new(),
             }),
         }
     }
@@ -665,7 +880,7 @@ mod tests {
         let page_of = |theirs: State| page(&[ours.clone(), run("earlyoom", 1, theirs, 0.9)]);
         let lost = page_of(State::Runs);
         assert!(
-            lost.contains("- A leak, earlyoom: value 9 to 0; value of what runs at the end 9 to 0; innocents 0 to 1."),
+            lost.contains("- A leak, earlyoom: value 9 to 0; value of what runs at the end 9 to 0; innocents 0 to 1; work in GiB 100 to 0."),
             "{lost}"
         );
         assert!(page_of(State::Killed).contains("Nowhere, in these runs."));
@@ -694,6 +909,77 @@ mod tests {
     }
 
     #[test]
+    fn of_an_even_number_the_median_is_between_the_two_in_the_middle() {
+        let results = [1.0, 4.0].map(|stall| run("user-oom", 1, State::Runs, stall));
+        assert!(page(&results).contains("| 2.5 (1.0 to 4.0) |"));
+        let results = [State::Runs, State::Killed].map(|train| run("user-oom", 1, train, 0.0));
+        assert!(page(&results).contains("| **4.5 (0 to 9)** |"));
+    }
+
+    #[test]
+    fn what_does_not_count_is_counted() {
+        let disturbed = Run {
+            others_cores: 0.51,
+            ..run("earlyoom", 1, State::Runs, 1.0)
+        };
+        let superseded = Run {
+            superseded: true,
+            ..run("user-oom", 2, State::Killed, 1.0)
+        };
+        let page = page(&[run("user-oom", 1, State::Runs, 1.0), disturbed, superseded]);
+        assert!(page.contains("runs: 1. In addition,"), "{page}");
+        assert!(page.contains("1 runs were disturbed"), "{page}");
+        assert!(page.contains("1 were of earlier versions"), "{page}");
+        assert!(page.contains("| user-oom | **9** |"), "{page}");
+        assert!(page.contains("Not run: user-oom-no-module,"), "{page}");
+    }
+
+    #[test]
+    fn each_version_is_named_with_its_runs() {
+        let of = |version: &str| {
+            let mut run = run("user-oom", 1, State::Runs, 1.0);
+            run.measured.as_mut().unwrap().version = version.to_owned();
+            run
+        };
+        let page = page(&[of("a"), of("b"), of("b")]);
+        assert!(
+            page.contains("| user-oom | a: 1 runs; b: 2 runs |"),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn where_jobs_end_it_is_said_when_all_were_done() {
+        let text = TEXT.replace("touching = true", "touching = true\npasses = 5");
+        let contests = [("leak".to_owned(), Contest::parse(&text).unwrap())];
+        let ended = |state, ended_s| {
+            let mut run = run("user-oom", 1, state, 1.0);
+            run.fingerprint = contests[0].1.fingerprint();
+            for job in run.measured.iter_mut().flat_map(|run| &mut run.jobs) {
+                job.ended_s = Some(ended_s);
+            }
+            run
+        };
+        let page = |runs: &[Run]| pages(&contests, runs).remove(0).1;
+        let both = page(&[ended(State::Done, 30.5), ended(State::Killed, 3.0)]);
+        assert!(
+            both.contains("| user-oom | 30.5; not at all in 1 |"),
+            "{both}"
+        );
+    }
+
+    #[test]
+    fn what_was_killed_did_no_work() {
+        let with = |state, worked_mib| {
+            let mut run = run("user-oom", 1, state, 1.0);
+            run.measured.as_mut().unwrap().jobs[0].worked_mib = worked_mib;
+            page(&[run])
+        };
+        assert!(with(State::Runs, Some(2048)).contains("| user-oom | **9** | 0 | 2.0 |"));
+        assert!(with(State::Killed, Some(2048)).contains("| user-oom | **0** | 0 | 0.0 |"));
+    }
+
+    #[test]
     fn what_a_changed_contest_gave_is_not_shown() {
         let old = Run {
             fingerprint: 1,
@@ -701,6 +987,9 @@ mod tests {
         };
         let page = page(&[run("user-oom", 1, State::Runs, 1.0), old]);
         assert!(!page.contains("| earlyoom |"), "{page}");
-        assert!(page.contains("1 runs were of contests"), "{page}");
+        assert!(
+            page.contains("and 1 of contests that have changed"),
+            "{page}"
+        );
     }
 }

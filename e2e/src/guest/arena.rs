@@ -1,5 +1,6 @@
 //! One contestant in one contest: starts the jobs, watches, and reports.
 
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -190,6 +191,18 @@ fn file_of(job: &Job, number: u32) -> PathBuf {
     Path::new(FILES).join(format!("{}-{number}", job.name))
 }
 
+impl Took {
+    /// What each thread took since, in milliseconds.
+    fn since(&self, before: &Self) -> Result<BTreeMap<String, u64>> {
+        let of = |(name, now): (&String, &Duration)| {
+            let before = before.threads.get(name).copied().unwrap_or_default();
+            let took = now.saturating_sub(before).as_millis();
+            Ok((name.clone(), u64::try_from(took)?))
+        };
+        self.threads.iter().map(of).collect()
+    }
+}
+
 /// What looks after the machine.
 struct Guard {
     contestant: &'static Contestant,
@@ -199,9 +212,11 @@ struct Guard {
 }
 
 /// What it took until now.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Took {
     cpu: Duration,
+    /// By the threads' names.
+    threads: BTreeMap<String, Duration>,
     wakeups: u64,
     rss_kib: u64,
 }
@@ -280,7 +295,10 @@ impl Guard {
                 let file = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
                 let ran = file("schedstat");
                 let ran = ran.split(' ').next().and_then(|ran| ran.parse().ok());
-                took.cpu += Duration::from_nanos(ran.unwrap_or(0));
+                let ran = Duration::from_nanos(ran.unwrap_or(0));
+                took.cpu += ran;
+                let name = file("comm").trim().to_owned();
+                *took.threads.entry(name).or_default() += ran;
                 took.wakeups += field(&file("status"), "voluntary_ctxt_switches:");
             }
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -352,6 +370,7 @@ impl Player<'_> {
             cgroup: self.cgroup(groups)?,
             file,
             hour_s: self.contest.hour_s,
+            parent: None,
         })?;
         let now = Instant::now();
         self.started = Some(now);
@@ -386,19 +405,21 @@ impl Player<'_> {
         Ok(())
     }
 
-    fn ended(&self) -> Result<Ended> {
+    fn ended(&self, began: Instant) -> Result<Ended> {
         let pid = self.child.as_ref().map_or(0, Child::id);
         let progress = Progress::of(pid);
         let (state, at) = self.state.unwrap_or_else(|| (now(pid), Instant::now()));
         let unsaved = self.started.map(|started| {
             let unsaved = (at - started).saturating_sub(progress.saved);
-            (unsaved.as_secs_f64() / self.contest.hour_s * 100.0).round() / 100.0
+            hundredths(unsaved.as_secs_f64() / self.contest.hour_s)
         });
         Ok(Ended {
             name: self.job.name.clone(),
             value: self.job.worth(self.number, self.contest),
             state,
             passes: progress.passes,
+            worked_mib: Some(progress.worked_kib / 1024),
+            ended_s: self.state.map(|(_, at)| seconds(at - began)),
             lost: self.lost(pid)?,
             unsaved_hours: self.job.hourly.and(unsaved),
         })
@@ -415,6 +436,14 @@ impl Player<'_> {
         }
         Ok(lost * value)
     }
+}
+
+fn seconds(length: Duration) -> f64 {
+    hundredths(length.as_secs_f64())
+}
+
+fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
 }
 
 fn now(pid: u32) -> State {
@@ -445,6 +474,7 @@ fn measure(contest: &Contest, groups: &Groups, guard: &mut Guard) -> Result<Meas
     let available = meminfo_bytes("MemAvailable")?;
     let swap = meminfo_bytes("SwapFree")?;
     let took_before = guard.took()?;
+    let probe_before = own_cpu()?;
     let stalls_before = Stalls::read()?;
     let enough = Arc::new(AtomicBool::new(false));
     let seen = sampler(&enough);
@@ -465,9 +495,11 @@ fn measure(contest: &Contest, groups: &Groups, guard: &mut Guard) -> Result<Meas
     let stalls = Stalls::read()?;
     let kills = kernel_kills()?;
     let took = guard.took()?;
+    let probe_cpu = own_cpu()?.saturating_sub(probe_before);
     let exec_ms = execs.end();
     enough.store(true, Ordering::Relaxed);
-    let jobs = players.iter().map(Player::ended).collect::<Result<_>>()?;
+    let jobs = players.iter().map(|player| player.ended(began));
+    let jobs = jobs.collect::<Result<_>>()?;
     let seen = seen.join().ok().context("the sampler panicked")??;
     Ok(Measured {
         version: guard.version.clone(),
@@ -485,7 +517,20 @@ fn measure(contest: &Contest, groups: &Groups, guard: &mut Guard) -> Result<Meas
         wakeups: took.wakeups.saturating_sub(took_before.wakeups),
         stays: guard.stays()?,
         available: seen.each_second,
+        probe_cpu_ms: Some(u64::try_from(probe_cpu.as_millis())?),
+        threads_cpu_ms: took.since(&took_before)?,
     })
+}
+
+/// What all our threads took of a processor, those that have ended included.
+fn own_cpu() -> Result<Duration> {
+    let stat = text("/proc/self/stat")?;
+    // After the name, which may hold spaces.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let times = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = times.flat_map(str::parse::<u64>).sum();
+    // USER_HZ is 100.
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 fn pause(length: &Timespec) {

@@ -21,8 +21,11 @@ use crate::arena::{Holds, Job};
 /// Where values are given.
 pub(super) const REGISTRY: &str = "/tmp/user_processes";
 
-/// Where each job says how far it is, in a file that is named after its process.
+/// Where each job says how far it is: in a directory that is named after its process, it
+/// and each of its children in a file that is.
 pub(super) const PROGRESS: &str = "/run/arena";
+
+const KIB: u64 = 1 << 10;
 
 /// The tmpfs that is filled.
 pub(super) const FILLED: &str = "/run/filled";
@@ -46,6 +49,8 @@ pub(super) struct Place {
     pub(super) file: Option<PathBuf>,
     /// How long an hour takes.
     pub(super) hour_s: f64,
+    /// Whose child it is.
+    pub(super) parent: Option<u32>,
 }
 
 /// How far a job is.
@@ -55,12 +60,22 @@ pub(super) struct Progress {
     pub(super) passes: u64,
     /// How long after its start it saved last.
     pub(super) saved: Duration,
+    /// How much memory it went through: took, wrote to or read.
+    pub(super) worked_kib: u64,
 }
 
 impl Progress {
     /// Of a process that may never have come so far.
     pub(super) fn of(pid: u32) -> Self {
-        let said = fs::read(Path::new(PROGRESS).join(pid.to_string())).unwrap_or_default();
+        let directory = Path::new(PROGRESS).join(pid.to_string());
+        let mut own = Self::read(&directory.join(pid.to_string()));
+        let files = fs::read_dir(&directory).into_iter().flatten().flatten();
+        own.worked_kib = files.map(|file| Self::read(&file.path()).worked_kib).sum();
+        own
+    }
+
+    fn read(path: &Path) -> Self {
+        let said = fs::read(path).unwrap_or_default();
         let number = |at: usize| {
             let bytes = said.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
             bytes.map_or(0, u64::from_le_bytes)
@@ -68,12 +83,14 @@ impl Progress {
         Self {
             passes: number(0),
             saved: Duration::from_millis(number(8)),
+            worked_kib: number(16),
         }
     }
 
     fn say(self, to: &File) -> Result<()> {
         let saved = u64::try_from(self.saved.as_millis())?;
-        let bytes = [self.passes.to_le_bytes(), saved.to_le_bytes()].concat();
+        let numbers = [self.passes, saved, self.worked_kib];
+        let bytes: Vec<u8> = numbers.into_iter().flat_map(u64::to_le_bytes).collect();
         to.write_all_at(&bytes, 0).context("cannot tell how far")
     }
 }
@@ -130,7 +147,9 @@ pub(super) fn run(text: &str) -> Result<()> {
     if let Some(entry) = entry(job, place.hour_s) {
         fs::write(&registered, entry).context("cannot register")?;
     }
-    let tell = File::create(format!("{PROGRESS}/{pid}")).context("cannot tell how far")?;
+    let directory = Path::new(PROGRESS).join(place.parent.unwrap_or(pid).to_string());
+    fs::create_dir_all(&directory).context("cannot tell how far")?;
+    let tell = File::create(directory.join(pid.to_string())).context("cannot tell how far")?;
     let mut progress = Progress::default();
     let began = Instant::now();
     let mut children = children(&place)?;
@@ -141,10 +160,13 @@ pub(super) fn run(text: &str) -> Result<()> {
         .map_or(f64::INFINITY, |max| f64::from(max.max(job.start_mib)));
     let mut last = Instant::now();
     loop {
-        memory.grow_to(wanted)?;
+        let mut worked_kib = memory.grow_to(wanted)?;
         if job.touching || job.holds == Holds::File {
-            memory.touch()?;
+            worked_kib += memory.touch()?;
             progress.passes += 1;
+        }
+        if worked_kib > 0 {
+            progress.worked_kib += worked_kib;
             progress.say(&tell)?;
         }
         let age = began.elapsed();
@@ -211,6 +233,7 @@ fn children(place: &Place) -> Result<Vec<Child>> {
         cgroup: None,
         file: None,
         hour_s: place.hour_s,
+        parent: Some(std::process::id()),
     };
     let start = |_| {
         let mut command = command(&child)?;
@@ -248,13 +271,16 @@ impl Memory {
         })
     }
 
-    fn grow_to(&mut self, wanted_mib: f64) -> Result<()> {
+    /// Returns how much it took, in KiB.
+    fn grow_to(&mut self, wanted_mib: f64) -> Result<u64> {
+        let mut taken_kib = 0;
         match self {
             Self::Own(pages) =>
             {
                 #[expect(clippy::cast_precision_loss, reason = "pages are few")]
                 while pages.len() as f64 / 256.0 + 1.0 <= wanted_mib {
                     pages.extend(noise(1));
+                    taken_kib += MIB / KIB;
                 }
             }
             Self::Tmpfs(file, written_mib) => {
@@ -264,29 +290,33 @@ impl Memory {
                         break;
                     }
                     *written_mib += 1.0;
+                    taken_kib += MIB / KIB;
                 }
             }
             Self::File(..) => {}
         }
-        Ok(())
+        Ok(taken_kib)
     }
 
-    fn touch(&mut self) -> Result<()> {
-        match self {
+    /// Returns how much it went through, in KiB.
+    fn touch(&mut self) -> Result<u64> {
+        let bytes = match self {
             Self::Own(pages) => {
-                for page in pages {
+                for page in pages.iter_mut() {
                     page[0] = black_box(page[0].wrapping_add(1));
                 }
+                u64::try_from(pages.len())? * PAGE
             }
-            Self::Tmpfs(..) => {}
+            Self::Tmpfs(..) => 0,
             Self::File(map) => {
                 for at in (0..map.len()).step_by(usize::try_from(PAGE)?) {
                     let byte = map.get_ref::<u8>(at).context("its file ends early")?;
                     black_box(byte.load());
                 }
+                u64::try_from(map.len())?
             }
-        }
-        Ok(())
+        };
+        Ok(bytes / KIB)
     }
 }
 
