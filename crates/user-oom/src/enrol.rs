@@ -9,10 +9,7 @@ use nix::unistd::{Uid, setfsuid};
 use oom_policy::ProcessId;
 use sensors::{ProcRoot, status_numbers};
 use terminal::chain;
-use value_registry::parse_worth;
-
-/// What an entry may be: a value, how it grows, labels.
-const ENTRY_BYTES: usize = 256;
+use value_registry::check_entry;
 
 /// No process is followed further up.
 const DEEPEST_LINE: u32 = 256;
@@ -42,6 +39,9 @@ impl Enroller {
             _ => return Err(no_entry("this is no request for an entry".to_owned())),
         };
         let pid = self.target(peer, *pid)?;
+        if entry.is_some() {
+            self.may_have_one(pid)?;
+        }
         let registry = self.registry.as_path();
         let done = self.with_rights_of(peer.uid, || match (request, entry) {
             (Request::Register { .. }, Some(entry)) => value_registry::write(registry, pid, entry)
@@ -117,6 +117,25 @@ impl Enroller {
         Ok(found)
     }
 
+    /// Whether an entry of that name counts: else it would be refused, and removed with
+    /// what was there before.
+    fn may_have_one(&self, pid: u32) -> Result<(), Denial> {
+        let runner = ProcRoot::at(&self.proc_root).runner(pid);
+        let runner = runner.map_err(|err| no_entry(chain(&err)))?;
+        let runner = runner.ok_or_else(|| gone(pid))?;
+        let why = if runner.is_kernel_thread {
+            format!("{pid} is a kernel thread, which has no value and is never killed")
+        } else if runner.process != pid {
+            let process = runner.process;
+            format!("{pid} is a thread of process {process}: give the value to that, `{process}`")
+        } else if runner.has_ended {
+            format!("process {pid} has exited, and its parent has not waited for it yet")
+        } else {
+            return Ok(());
+        };
+        Err(no_entry(why))
+    }
+
     /// The process that has `pid` in the pid namespace of `own`, which is so deep:
     /// one that descends from the same first process. What has entered a namespace
     /// from outside (nsenter(1)) descends from none.
@@ -174,21 +193,16 @@ fn no_entry(why: String) -> Denial {
     Denial::NoEntry { why }
 }
 
-/// One line that begins with a value.
+/// One line that counts as an entry.
 fn checked(entry: &str) -> Result<&str, Denial> {
     let wrong = |found: String| Denial::NotUnderstood {
         expected: "an entry such as `8`, `8 +3/h` or `8 nopause`".to_owned(),
         found,
     };
-    if ENTRY_BYTES < entry.len() {
-        return Err(wrong(format!("more than {ENTRY_BYTES} bytes")));
-    }
     if entry.chars().any(char::is_control) {
         return Err(wrong("a control character or a second line".to_owned()));
     }
-    let words: Vec<_> = entry.split_ascii_whitespace().collect();
-    let value = words.first().copied().unwrap_or_default();
-    parse_worth(value).map_err(|err| wrong(chain(&err)))?;
+    check_entry(entry).map_err(|reason| wrong(format!("one that does not count: {reason}")))?;
     Ok(entry)
 }
 
@@ -226,9 +240,12 @@ mod tests {
             for pid in [REGISTERED_BY_ROOT, UNREGISTERED] {
                 let process = proc_root.join(pid.to_string());
                 fs::create_dir_all(&process).expect("the folder is ours");
-                let status =
-                    format!("PPid:\t1\nUid:\t{USER}\t{USER}\t{USER}\t{USER}\nNSpid:\t{pid}\n");
+                let status = format!(
+                    "Tgid:\t{pid}\nPPid:\t1\nUid:\t{USER}\t{USER}\t{USER}\t{USER}\n\
+                     NSpid:\t{pid}\nVmRSS:\t8 kB\n"
+                );
                 fs::write(process.join("status"), status).expect("the folder is ours");
+                fs::write(process.join("stat"), stat(pid, 'S', 0)).expect("the folder is ours");
             }
             fs::create_dir(&registry).expect("the folder is ours");
             open(&registry);
@@ -256,6 +273,12 @@ mod tests {
             let text = fs::read_to_string(&path).ok()?;
             Some((fs::metadata(&path).ok()?.uid(), text))
         }
+    }
+
+    /// Of a process with one thread: proc_pid_stat(5).
+    fn stat(pid: u32, state: char, flags: u32) -> String {
+        let after = "0 0 0 0 0 0 0 0 20 0 1 0 77 0 0";
+        format!("{pid} (job) {state} 1 {pid} {pid} 0 -1 {flags} 0 {after}\n")
     }
 
     /// Runs it on a thread of its own, without that capability.
@@ -308,6 +331,68 @@ mod tests {
         }
         assert_eq!(fsuid(), geteuid(), "the daemon's rights are its own again");
         drop(office.folder);
+    }
+
+    /// That root's request is refused so, and what is registered stays.
+    #[track_caller]
+    fn check_refused(office: &Office, entry: &str, want: &str) {
+        let request = Request::Register {
+            pid: Some(REGISTERED_BY_ROOT),
+            entry: entry.to_owned(),
+        };
+        let root = Peer {
+            uid: 0,
+            pid: Some(UNREGISTERED),
+        };
+        let denial = office.enroller.carry_out(root, &request);
+        let said = denial.expect_err("it would not count").to_string();
+        assert!(said.contains(want), "no `{want}` in {said}");
+        let stays = office.entry(REGISTERED_BY_ROOT);
+        assert_eq!(stays.map(|(_, text)| text).as_deref(), Some("90\n"));
+    }
+
+    #[test]
+    fn an_entry_that_would_not_count_is_refused_and_the_earlier_one_stays() {
+        let office = Office::new();
+        let too_long = format!("8 {}", "x".repeat(254));
+        for (entry, want) in [
+            (
+                "8 +3/hour",
+                "found one that does not count: what unsaved work",
+            ),
+            ("8 alice +3/h", "right after the value"),
+            ("8 -3/h", "can only grow"),
+            ("8.0", "its first word is not a whole number"),
+            ("\u{feff}8", "it begins with a byte order mark"),
+            ("1000001", "its value is above 1000000"),
+            ("", "it is empty"),
+            ("8\n9", "a second line"),
+            (&too_long, "it holds 257 bytes, more than 256"),
+        ] {
+            check_refused(&office, entry, want);
+        }
+    }
+
+    #[test]
+    fn an_entry_of_what_takes_none_is_refused_and_the_earlier_one_stays() {
+        const KERNEL_THREAD: u32 = 0x0020_0000;
+
+        let office = Office::new();
+        let process = office.enroller.proc_root.join("100");
+        let write = |name, text: &str| {
+            fs::write(process.join(name), text).expect("the folder is ours");
+        };
+        write("stat", &stat(REGISTERED_BY_ROOT, 'S', KERNEL_THREAD));
+        check_refused(&office, "8", "100 is a kernel thread");
+        write("stat", &stat(REGISTERED_BY_ROOT, 'Z', 0));
+        check_refused(&office, "8", "process 100 has exited");
+        write("stat", &stat(REGISTERED_BY_ROOT, 'S', 0));
+        write(
+            "status",
+            "Tgid:\t99\nPPid:\t1\nUid:\t7\t7\t7\t7\nNSpid:\t100\n",
+        );
+        let want = "100 is a thread of process 99: give the value to that, `99`";
+        check_refused(&office, "8", want);
     }
 
     #[test]

@@ -384,6 +384,39 @@ fn history_tells_of_the_last_victims_and_plan_of_none_while_memory_is_short() {
 }
 
 #[test]
+fn what_would_not_count_is_refused_and_the_earlier_entry_stays() {
+    let stage = Stage::new();
+    stage.set_available(PLENTY);
+    let mut daemon = stage.daemon(&[]);
+    daemon.line_with("socket");
+    let process = stage.process(8);
+    let pid = process.pid().to_string();
+    daemon.line_with(&format!("process {pid} is registered"));
+    let with = "what unsaved work adds is not a whole number";
+    fails(&stage, &["set", &pid, "9", "+3/hour"], 1, with);
+    let entry = fs::read_to_string(stage.entry(process.pid())).expect("it stays");
+    assert_eq!(entry, "8\n");
+
+    // A test is a thread of its own.
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let with = format!(
+        "{thread} is a thread of process {}: give",
+        std::process::id()
+    );
+    fails(&stage, &["set", &thread, "8"], 1, &with);
+    let mut exits = Command::new("true").spawn().expect("coreutils");
+    let zombie = exits.id().to_string();
+    let stat = format!("/proc/{zombie}/stat");
+    until("it has exited", || {
+        let stat = fs::read_to_string(&stat).ok()?;
+        stat.contains(") Z ").then_some(())
+    });
+    let with = format!("process {zombie} has exited");
+    fails(&stage, &["set", &zombie, "8"], 1, &with);
+    exits.wait().expect("it is ours");
+}
+
+#[test]
 fn set_unset_and_run_write_what_the_caller_could_write() {
     let stage = Stage::new();
     stage.set_available(PLENTY);

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use model::{PauseWord, Per, Rate};
 
-use crate::MAX_VALUE;
+use crate::{MAX_VALUE, Reason};
 
 /// What an entry may hold at most, in bytes.
 pub(crate) const MAX_BYTES: usize = 256;
@@ -18,8 +18,14 @@ pub enum ValueError {
     Empty,
     /// Its first word is not written in the digits 0 to 9 alone, or begins
     /// with a needless 0 (ten or octal eight?).
-    #[error("its first word is not a whole number from 0 to {MAX_VALUE}")]
+    #[error(
+        "its first word is not a whole number from 0 to {MAX_VALUE}, in digits alone: write `8` \
+         or `8 nopause`"
+    )]
     NotANumber,
+    /// An editor has put a mark of the encoding before its first word.
+    #[error("it begins with a byte order mark: save it as UTF-8 without one, or `echo 8` into it")]
+    ByteOrderMark,
     /// Its first word is a number that is too large.
     #[error("its value is above {MAX_VALUE}")]
     OutOfRange,
@@ -129,6 +135,24 @@ pub fn parse_worth(text: &str) -> Result<(u32, Option<Rate>), ValueError> {
     Ok((given.value, given.rate))
 }
 
+/// Whether `entry`, written as a line, is an entry that counts where its owner and
+/// its process are right.
+///
+/// # Errors
+///
+/// - [`Reason::TooLarge`]: it is too long.
+/// - [`Reason::Value`]: it gives no value.
+pub fn check_entry(entry: &str) -> Result<(), Reason> {
+    // As `write` has it: with the end of the line.
+    let bytes = entry.len() as u64 + 1;
+    if MAX_BYTES as u64 <= entry.len() as u64 {
+        return Err(Reason::TooLarge { bytes });
+    }
+    parse_entry(entry.as_bytes())
+        .map(|_| ())
+        .map_err(Reason::Value)
+}
+
 /// What `text` gives: its first word, in plain digits, is the value, to which a
 /// word like `+3/h` may add. The words behind on its line are labels, of which
 /// `pause` and `nopause` mean something; the other lines are a comment.
@@ -176,6 +200,12 @@ pub(crate) fn parse_entry(text: &[u8]) -> Result<Given, ValueError> {
 }
 
 fn parse_value(word: &[u8]) -> Result<u32, ValueError> {
+    // UTF-8, UTF-16 of either order.
+    const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+
+    if MARKS.iter().any(|mark| word.starts_with(mark)) {
+        return Err(ValueError::ByteOrderMark);
+    }
     if !is_canonical(word) {
         return Err(ValueError::NotANumber);
     }
@@ -292,8 +322,8 @@ mod tests {
 
     use model::{PauseWord, Per, Rate};
 
-    use super::{Labels, Slip, ValueError, parse_entry, parse_pid};
-    use crate::MAX_VALUE;
+    use super::{Labels, MAX_BYTES, Slip, ValueError, check_entry, parse_entry, parse_pid};
+    use crate::{MAX_VALUE, Reason};
 
     fn parse_value(text: &[u8]) -> Result<u32, ValueError> {
         parse_entry(text).map(|given| given.value)
@@ -502,23 +532,36 @@ mod tests {
     #[test]
     fn nothing_but_plain_digits_is_a_number() {
         for text in [
-            "-5",
-            "+5",
-            "1e9",
-            "٣",
-            "0x10",
-            "8.0",
-            "8,",
-            "010",
-            "00",
-            "½",
-            "8\0",
-            "\u{feff}8",
-            "inf",
+            "-5", "+5", "1e9", "٣", "0x10", "8.0", "8,", "010", "00", "½", "8\0", "inf",
         ] {
             check(text.as_bytes(), Err(ValueError::NotANumber));
         }
-        check(b"\xff\xfe8", Err(ValueError::NotANumber));
+        for text in [
+            &b"\xef\xbb\xbf8\n"[..],
+            b"\xff\xfe8\0\n\0",
+            b"\xfe\xff\x008",
+        ] {
+            check(text, Err(ValueError::ByteOrderMark));
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_written_is_checked_as_what_is_read() {
+        let longest = format!("8 {}", "x".repeat(MAX_BYTES - 3));
+        for entry in ["8", "8 +3/h", "8 +3/h nopause alice", &longest] {
+            assert_eq!(check_entry(entry), Ok(()), "{entry}");
+        }
+        let bytes = MAX_BYTES as u64 + 1;
+        let too_long = format!("{longest}x");
+        for (entry, want) in [
+            ("8 +3/hour", Reason::Value(ValueError::Rate)),
+            ("8 alice +3/h", Reason::Value(ValueError::Rate)),
+            ("8.0", Reason::Value(ValueError::NotANumber)),
+            ("", Reason::Value(ValueError::Empty)),
+            (&too_long, Reason::TooLarge { bytes }),
+        ] {
+            assert_eq!(check_entry(entry), Err(want), "{entry}");
+        }
     }
 
     #[test]

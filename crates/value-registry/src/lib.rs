@@ -92,7 +92,7 @@ mod registry;
 mod stamp;
 mod subuid;
 
-pub use crate::entry::{Labels, Slip, ValueError, parse_worth};
+pub use crate::entry::{Labels, Slip, ValueError, check_entry, parse_worth};
 pub use crate::error::RegistryError;
 pub use crate::notice::{Bearer, Notice, Obstacle};
 pub use crate::occupant::{Lookup, Occupant};

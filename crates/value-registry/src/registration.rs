@@ -111,7 +111,7 @@ pub fn register(directory: &Path, pid: u32, value: u32) -> Result<Registration, 
 /// # Errors
 ///
 /// As [`register`], and whether `entry` says what an entry may say is not
-/// looked at.
+/// looked at: that is [`check_entry`](crate::check_entry).
 pub fn write(directory: &Path, pid: u32, entry: &str) -> Result<Registration, RegistryError> {
     let directory = plain(directory)?;
     let path = directory.join(pid.to_string());
