@@ -53,7 +53,6 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::{CommandFactory, Parser};
 use log::LevelFilter;
-use nix::sys::signal::SigSet;
 
 use crate::arguments::Arguments;
 pub use crate::arguments::Unusable;
@@ -108,12 +107,19 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
     let arguments = &configuration.arguments;
     let descriptors = start::take_descriptors()?;
     let signals = start::take_signals()?;
+    let cpu_limit = start::take_cpu_time();
     let syslog = start_log(arguments);
     for remark in arguments.remarks() {
         log::info!("{remark}");
     }
     for remark in &configuration.rulebook.remarks {
         log::warn!("{remark}");
+    }
+    if let Some(seconds) = cpu_limit {
+        log::warn!(
+            "the kernel kills this daemon once it has used {seconds} s of CPU time: raise the hard \
+             limit RLIMIT_CPU (`ulimit -t unlimited`, or LimitCPU=infinity of the unit)"
+        );
     }
     let terminal = syslog.is_none() && io::stdout().is_terminal();
     let guarded = start::daemon(
@@ -131,9 +137,7 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
         guarded
     });
     if guarded.is_err() {
-        // There is nothing left to end cleanly, and what is written now may
-        // wait for a terminal.
-        let _ = SigSet::all().thread_unblock();
+        start::give_back_signals();
         tell::main_log::write_out();
     }
     guarded

@@ -16,7 +16,7 @@ use control::Place;
 use journal::{Folder, Machine, SystemJournal, Writer};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::mman::{MlockAllFlags, mlockall};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
@@ -932,37 +932,62 @@ fn aligner(
     }
 }
 
-/// What ends us is read like any other event. SIGTSTP (^Z) ends us too: a
-/// stopped guard is worse than none, since it still looks like one. Before any
-/// thread is made and anything is written, since each thread inherits what is
-/// blocked.
+/// What ends us by its number, besides SIGHUP. SIGTSTP (^Z) does too: a stopped guard
+/// is worse than none, since it still looks like one.
+const ENDING: [Signal; 4] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGTSTP,
+    Signal::SIGQUIT,
+];
+
+/// What says that the program itself is wrong, and aborts it; systemd's watchdog sends
+/// SIGABRT.
+const FAULTS: [Signal; 7] = [
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGILL,
+    Signal::SIGFPE,
+    Signal::SIGTRAP,
+    Signal::SIGSYS,
+    Signal::SIGABRT,
+];
+
+/// What ends us is read like any other event, and no other signal that means nothing
+/// to us does so: what a write to a terminal in the background or to a file that may
+/// not grow brings, a limit of CPU time, a timer, or a user's slip of the hand. All of
+/// these are blocked, not ignored, so that a hook has none of it (see
+/// [`hook::become_hook`]). Before any thread is made and anything is written, since
+/// each thread inherits what is blocked.
 ///
 /// # Errors
 ///
 /// The kernel has no descriptor to read them from.
 pub(crate) fn take_signals() -> Result<SignalFd, Error> {
     const DOING: &str = "take signals as events";
-    let mut ours: SigSet = [
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGTSTP,
-        Signal::SIGQUIT,
-    ]
-    .into_iter()
-    .collect();
+    let mut ours: SigSet = ENDING.into_iter().collect();
     // Who starts us by nohup(1) wants us to outlive the terminal.
     if !is_hangup_ignored() {
         ours.add(Signal::SIGHUP);
     }
-    ours.thread_block().map_err(system(DOING))?;
-    // What comes of writing to a terminal in the background (`stty tostop`), or
-    // to a file that may not grow: the write is all that fails then.
-    let deaf: SigSet = [Signal::SIGTTOU, Signal::SIGTTIN, Signal::SIGXFSZ]
-        .into_iter()
-        .collect();
-    deaf.thread_block().map_err(system(DOING))?;
+    // With the real-time signals, which have no names here.
+    let mut blocked = SigSet::all();
+    for fault in FAULTS {
+        blocked.remove(fault);
+    }
+    if is_hangup_ignored() {
+        blocked.remove(Signal::SIGHUP);
+    }
+    blocked.thread_block().map_err(system(DOING))?;
     SignalFd::with_flags(&ours, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .map_err(system(DOING))
+}
+
+/// What ends us does so by itself from now on: there is nothing left to end cleanly,
+/// and what is written may wait for a terminal. The other signals still do not.
+pub(crate) fn give_back_signals() {
+    let ending = ENDING.into_iter().chain([Signal::SIGHUP]);
+    let _ = ending.collect::<SigSet>().thread_unblock();
 }
 
 /// Where that cannot be told, it ends us.
@@ -1044,6 +1069,17 @@ pub(crate) fn take_descriptors() -> Result<u64, Error> {
         });
     }
     Ok(limit)
+}
+
+/// Raises the limit of CPU time as far as it may be raised: from the soft one on, the
+/// kernel sends SIGXCPU every second, and at the hard one it kills us. That one, in
+/// seconds, where there is one.
+pub(crate) fn take_cpu_time() -> Option<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_CPU).ok()?;
+    if soft != hard {
+        let _ = setrlimit(Resource::RLIMIT_CPU, hard, hard);
+    }
+    (hard != RLIM_INFINITY).then_some(hard)
 }
 
 /// What feeds the gates; without a gate, the levels are there. `is_containers`: memory

@@ -349,6 +349,49 @@ fn with_few_descriptors_it_guards_all_the_same() {
 }
 
 #[test]
+fn signals_without_a_meaning_and_a_soft_limit_of_cpu_time_do_not_end_it() {
+    let stage = Stage::new();
+    let ours = command(&stage, &["--grace", "0.1"]);
+    let mut daemon = Daemon::start(&mut by("prlimit", &["--cpu=1:unlimited"], &ours));
+    daemon.line_with("registry");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).expect("it runs");
+    let line = limits.lines().find(|line| line.starts_with("Max cpu time"));
+    let words: Vec<_> = line.unwrap_or_default().split_whitespace().collect();
+    assert_eq!(words[3..5], ["unlimited", "unlimited"], "{limits}");
+    for signal in [
+        Signal::SIGXCPU,
+        Signal::SIGXFSZ,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGALRM,
+        Signal::SIGVTALRM,
+        Signal::SIGPROF,
+        Signal::SIGIO,
+        Signal::SIGPWR,
+        Signal::SIGPIPE,
+    ] {
+        daemon.send(signal);
+    }
+    // The first and the last that a program may use, which have no names.
+    for real_time in ["34", "64"] {
+        let script = format!("kill -{real_time} {}", daemon.pid());
+        let sent = Command::new("sh").args(["-c", &script]).status();
+        assert!(sent.expect("a shell").success(), "signal {real_time}");
+    }
+    check_guards(&stage, &mut daemon);
+    let (status, heard) = daemon.end_by(Signal::SIGTERM);
+    assert!(status.success(), "{status}, {heard:#?}");
+}
+
+#[test]
+fn a_hard_limit_of_cpu_time_is_said() {
+    let stage = Stage::new();
+    let ours = command(&stage, &[]);
+    let mut daemon = Daemon::start(&mut by("prlimit", &["--cpu=900:1000"], &ours));
+    daemon.line_with("once it has used 1000 s of CPU time: raise the hard limit RLIMIT_CPU");
+}
+
+#[test]
 fn with_too_few_descriptors_to_see_memory_it_does_not_start_and_says_how_many_would_do() {
     for limit in ["8", "20", "35"] {
         let stage = Stage::new();
