@@ -18,7 +18,9 @@ pub enum Error {
     #[error("cannot read memory pressure")]
     NoPressure(#[source] sensors::ReadError),
     /// The file that `--pressure-file` names could not be read.
-    #[error("cannot read the file that `--pressure-file` names")]
+    #[error(
+        "cannot read the file that `--pressure-file` names: give one like `/proc/pressure/memory`"
+    )]
     Pressure(#[source] sensors::ReadError),
     /// There is no place for a daemon to answer at.
     #[error("cannot tell where user-oom's control socket is (see `--socket`)")]

@@ -36,7 +36,7 @@ impl Watch {
     /// There is no pressure to be read.
     pub(crate) fn new(arguments: &Arguments, remedy: Remedy, proc: &Path) -> Result<Self, Error> {
         let (path, failed): (PathBuf, fn(ReadError) -> Error) = match &arguments.pressure_file {
-            Some(path) => (path.clone(), Error::Pressure),
+            Some(path) => (path.clone(), |err| Error::Pressure(of_named(err))),
             None => (proc.join("pressure/memory"), Error::NoPressure),
         };
         let mut pressure = PressureFile::open(&path).map_err(failed)?;
@@ -155,6 +155,19 @@ impl Watch {
     }
 }
 
+/// That a file is not there says nothing about the kernel where it is not the
+/// kernel's.
+fn of_named(err: ReadError) -> ReadError {
+    match err {
+        ReadError::NoPressure { path, source }
+            if source.kind() == io::ErrorKind::NotFound && !path.starts_with("/proc") =>
+        {
+            ReadError::Open { path, source }
+        }
+        other => other,
+    }
+}
+
 fn print(source: io::Error) -> Error {
     Error::Print { source }
 }
@@ -171,5 +184,21 @@ mod tests {
         let said = chain(&err);
         assert!(said.contains("no pressure stall information"), "{said}");
         assert!(said.contains("pressure/memory"), "{said}");
+    }
+
+    #[test]
+    fn a_file_that_is_named_and_missing_is_not_laid_to_the_kernel() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pressure");
+        let words = ["--pressure-file".into(), path.clone().into_os_string()];
+        let (arguments, _) = Arguments::parse_all(words.into_iter()).unwrap();
+        let err = Watch::new(&arguments, Remedy::None, folder.path()).unwrap_err();
+        let said = chain(&err);
+        assert!(
+            said.contains("that `--pressure-file` names: give one"),
+            "{said}"
+        );
+        let want = format!("cannot open `{}`: No such file", path.display());
+        assert!(said.contains(&want), "{said}");
     }
 }

@@ -27,7 +27,7 @@ use crate::clerk::{self, Clerk, FromClerk, Picture, Plans};
 use crate::error::{Error, system};
 use crate::memory::Sight;
 use crate::metrics::{Figures, MetricsFile};
-use crate::pressure::{PressureGates, watch_triggers};
+use crate::pressure::{PressureGates, PressureWatch, watch_triggers};
 use crate::recorder::Recorded;
 use crate::reload::{Change, Outcome, ReloadRequest, Reloads};
 use crate::rule_command::RuleCommands;
@@ -421,6 +421,7 @@ impl Daemon {
     fn attend(&mut self, now: Moment) {
         for gate in [Ask::Pause, Ask::Relief] {
             let (stalled, pause) = self.senses.look_at_pressure(now, gate, &mut self.scribe);
+            self.say_if_pressure_is_back(gate);
             if stalled {
                 self.handle(now, Event::Stalled(gate));
             }
@@ -436,6 +437,23 @@ impl Daemon {
         }
         if self.executor.holds.is_will_spent() {
             self.handle(now, Event::Revalued);
+        }
+    }
+
+    /// That it was off was said for both gates at once.
+    fn say_if_pressure_is_back(&mut self, gate: Ask) {
+        let pressure = &mut self.senses.pressure;
+        let is_told = gate == Ask::Relief || pressure.relief.is_none();
+        let watch = pressure.of(gate).as_mut();
+        if let Some(path) = watch
+            .and_then(PressureWatch::read_again)
+            .filter(|_| is_told)
+        {
+            let path = path.display();
+            self.scribe.note(
+                log::Level::Info,
+                format_args!("relief by pressure is on again: `{path}` can be read"),
+            );
         }
     }
 

@@ -62,7 +62,9 @@ pub enum Error {
     #[error("cannot read the process table")]
     Processes(#[source] sensors::ReadError),
     /// The pressure file given cannot be read.
-    #[error("cannot read the file that `--pressure-file` names")]
+    #[error(
+        "cannot read the file that `--pressure-file` names: give one like `/proc/pressure/memory`"
+    )]
     Pressure(#[source] sensors::ReadError),
     /// Memory could not be read as soon as a few clients connect.
     #[error(

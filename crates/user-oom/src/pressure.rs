@@ -1,8 +1,9 @@
 //! Where the pressure gates get their windows from: a trigger of the kernel's,
 //! or a file given in its stead, whose averages are looked at.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::epoll::EpollFlags;
@@ -104,6 +105,19 @@ pub(crate) fn watch_triggers(watches: &mut PressureWatches, wait: &Wait, scope: 
     }
 }
 
+/// That a file is not there says nothing about the kernel where it is not the
+/// kernel's.
+fn of_named(err: ReadError) -> ReadError {
+    match err {
+        ReadError::NoPressure { path, source }
+            if source.kind() == io::ErrorKind::NotFound && !path.starts_with("/proc") =>
+        {
+            ReadError::Open { path, source }
+        }
+        other => other,
+    }
+}
+
 /// What feeds a gate.
 #[derive(Debug)]
 pub(crate) struct PressureWatch {
@@ -121,9 +135,21 @@ enum Source {
     /// window.
     File {
         file: PressureFile,
+        path: PathBuf,
         percent: Percent,
         next: Moment,
+        /// Whether it could be read last.
+        last: Last,
     },
+}
+
+/// How the last look at a file went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Read,
+    Failed,
+    /// After one that failed.
+    ReadAgain,
 }
 
 impl PressureWatch {
@@ -157,12 +183,14 @@ impl PressureWatch {
     ///
     /// [`ReadError`] where it cannot be opened.
     pub(crate) fn of_file(path: &Path, percent: Percent) -> Result<Self, ReadError> {
-        let file = PressureFile::open(path)?;
+        let file = PressureFile::open(path).map_err(of_named)?;
         Ok(Self {
             source: Source::File {
                 file,
+                path: path.to_owned(),
                 percent,
                 next: Moment::ORIGIN,
+                last: Last::Read,
             },
         })
     }
@@ -195,11 +223,30 @@ impl PressureWatch {
                 file,
                 percent,
                 next,
+                last,
+                ..
             } if *next <= now => {
                 *next = now + Gate::WINDOW;
-                Ok(Some(*percent <= file.read()?.full.avg10))
+                let before = std::mem::replace(last, Last::Failed);
+                let stalled = *percent <= file.read().map_err(of_named)?.full.avg10;
+                *last = match before {
+                    Last::Failed => Last::ReadAgain,
+                    _ => Last::Read,
+                };
+                Ok(Some(stalled))
             }
             _ => Ok(None),
+        }
+    }
+
+    /// The file, where it could be read after it could not be; once.
+    pub(crate) fn read_again(&mut self) -> Option<&Path> {
+        match &mut self.source {
+            Source::File { path, last, .. } if *last == Last::ReadAgain => {
+                *last = Last::Read;
+                Some(path)
+            }
+            _ => None,
         }
     }
 

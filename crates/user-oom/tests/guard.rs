@@ -440,6 +440,16 @@ fn a_pressure_file_that_makes_no_sense_is_said_and_the_levels_are_guarded_all_th
     fs::write(stage.path("pressure"), "some avg10=much\n").expect("ours");
     let said = daemon.line_with("trying again");
     assert!(said.contains("pressure"), "{said}");
+    let again = "relief by pressure is on again: `";
+    stage.set_pressure(0.0);
+    daemon.line_with(again);
+    fs::remove_file(stage.path("pressure")).expect("ours");
+    let said = daemon.line_with("trying again");
+    assert!(said.contains("pressure`: No such file"), "{said}");
+    stage.set_pressure(0.0);
+    daemon.line_with(again);
+    fs::write(stage.path("pressure"), "some avg10=much\n").expect("ours");
+    daemon.line_with("trying again");
     stage.set_available(SHORT_OF_ONE);
     daemon.line_with(&format!("kill pid={} signal=SIGTERM", one.pid()));
     stage.set_available(PLENTY);
