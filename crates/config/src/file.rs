@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::document::{Document, Grammar, Setting, parse};
@@ -17,8 +17,12 @@ const DROP_INS: &str = "config.d";
 /// No file is longer.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Write permission of the group and of others.
-const SHARED: u32 = 0o022;
+/// Write permission of the group,
+const GROUP: u32 = 0o020;
+/// of others,
+const OTHERS: u32 = 0o002;
+/// and of both.
+const SHARED: u32 = GROUP | OTHERS;
 
 /// Where the configuration comes from.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +65,19 @@ pub enum FileError {
     Wrong(#[from] Mistakes),
 }
 
-/// What the file and its drop-ins say, the drop-ins behind it and by name: of
-/// several settings the last counts, of several rules the first that matches. Also which files were read. `refusal`: see
-/// [`parse`].
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What the file and its drop-ins say, the drop-ins behind it and by name: of
+    /// several settings the last counts, of several rules the first that matches.
+    pub document: Document,
+    /// The files that were read, the drop-ins last.
+    pub files: Vec<PathBuf>,
+    /// What keeps nobody from reading them, and is to be said.
+    pub remarks: Vec<String>,
+}
+
+/// What the file and its drop-ins say. `refusal`: see [`parse`].
 ///
 /// # Errors
 ///
@@ -73,17 +87,16 @@ pub fn read(
     origin: Origin<'_>,
     grammar: Grammar<'_>,
     mut refusal: impl FnMut(&Setting) -> Option<String>,
-) -> Result<(Document, Vec<PathBuf>), FileError> {
+) -> Result<Found, FileError> {
     let path = origin.path.unwrap_or(DEFAULT_PATH.as_ref());
-    let mut all = Document::default();
+    let mut all = Found::default();
     let mut problems = Vec::new();
-    let mut files = Vec::new();
     let mut take = |path: PathBuf, text: &str| {
         match parse(&path, text, grammar, &mut refusal) {
-            Ok(found) => all.extend(found),
+            Ok(found) => all.document.extend(found),
             Err(Mistakes(found)) => problems.extend(found),
         }
-        files.push(path);
+        all.files.push(path);
     };
     match text(path, origin.own_uid) {
         Ok(text) => take(path.to_owned(), &text),
@@ -91,25 +104,26 @@ pub fn read(
             if origin.path.is_none() && source.kind() == io::ErrorKind::NotFound => {}
         Err(err) => return Err(err),
     }
-    for path in drop_ins(path)? {
+    let directory = path.with_file_name(DROP_INS);
+    for path in drop_ins(&directory)? {
         let text = text(&path, origin.own_uid)?;
         take(path, &text);
     }
     if problems.is_empty() {
-        Ok((all, files))
+        all.remarks.extend(exposed(&directory, origin.own_uid));
+        Ok(all)
     } else {
         Err(Mistakes(problems).into())
     }
 }
 
-/// Those beside the file at `path`, by name.
-fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let directory = path.with_file_name(DROP_INS);
+/// Those in `directory`, by name.
+fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
     let failed = |source| FileError::Read {
-        path: directory.clone(),
+        path: directory.to_owned(),
         source,
     };
-    let entries = match fs::read_dir(&directory) {
+    let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(err) => return Err(failed(err)),
@@ -126,6 +140,45 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(paths)
 }
 
+/// That another user than root and `own_uid` may add a file to `directory`: it is not
+/// trusted unless it is theirs, but then nothing is read.
+fn exposed(directory: &Path, own_uid: u32) -> Option<String> {
+    let found = fs::metadata(directory).ok()?;
+    let shown = directory.display();
+    let (who, right) = if found.uid() != 0 && found.uid() != own_uid {
+        let who = format!("uid {} owns `{shown}` and", found.uid());
+        (who, format!("chown {own_uid} {shown}"))
+    } else if found.mode() & OTHERS != 0 {
+        let who = format!(
+            "`{shown}` is writable by all (mode {:o}): any user",
+            mode(&found)
+        );
+        (who, format!("chmod go-w {shown}"))
+    } else if found.mode() & GROUP != 0 && found.gid() != 0 {
+        let who = format!(
+            "`{shown}` is writable by its group, gid {} (mode {:o}): any of its users",
+            found.gid(),
+            mode(&found)
+        );
+        (who, format!("chmod g-w {shown}"))
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{who} may add a file there, and that keeps this daemon from starting and from reading its \
+         configuration again: `{right}`"
+    ))
+}
+
+fn mode(found: &Metadata) -> u32 {
+    found.mode() & 0o7777
+}
+
+/// Whether it is /dev/null: what is linked to that is masked, as units of systemd's are.
+fn is_null(file: &Metadata) -> bool {
+    file.file_type().is_char_device() && file.rdev() == libc::makedev(1, 3)
+}
+
 /// The text of the file at `path`, where only root and `own_uid` can change it.
 fn text(path: &Path, own_uid: u32) -> Result<String, FileError> {
     let failed = |source| FileError::Read {
@@ -138,7 +191,11 @@ fn text(path: &Path, own_uid: u32) -> Result<String, FileError> {
         .custom_flags(libc::O_NONBLOCK)
         .open(path);
     let file = opened.map_err(failed)?;
-    check(path, &file.metadata().map_err(failed)?, own_uid)?;
+    let found = file.metadata().map_err(failed)?;
+    if is_null(&found) {
+        return Ok(String::new());
+    }
+    check(path, &found, own_uid)?;
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1)
         .read_to_end(&mut bytes)
@@ -167,7 +224,8 @@ fn check(path: &Path, file: &Metadata, own_uid: u32) -> Result<(), FileError> {
     if !file.is_file() {
         return Err(FileError::Unusable {
             path: path.to_owned(),
-            why: "is not a regular file".to_owned(),
+            why: "is not a regular file: write one, or link it to /dev/null to leave it out"
+                .to_owned(),
         });
     }
     let why = if file.uid() != 0 && file.uid() != own_uid {

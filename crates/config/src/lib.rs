@@ -34,6 +34,6 @@ pub use crate::document::{
     CommandText, Document, Grammar, Keyword, Kind, RuleText, ScopeText, Setting, Value, nearest,
     parse,
 };
-pub use crate::file::{DEFAULT_PATH, FileError, Origin, read};
+pub use crate::file::{DEFAULT_PATH, FileError, Found, Origin, read};
 pub use crate::mistake::{Mistake, Mistakes, Position};
 pub use crate::rules::{CONDITIONS, Field, Rules, Subject, UNITS};

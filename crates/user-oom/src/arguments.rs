@@ -605,6 +605,19 @@ impl Arguments {
         .filter_map(|(given, remark)| given.then_some(remark))
     }
 
+    /// What is to be said of the metrics file's name.
+    pub(crate) fn metrics_remark(&self) -> Option<String> {
+        let path = self.metrics_file.as_deref()?;
+        (path.extension() != Some("prom".as_ref())).then(|| {
+            format!(
+                "node_exporter does not read `metrics-file` `{}`: its name must end with `.prom`, \
+                 such as `{}`",
+                path.display(),
+                path.with_extension("prom").display()
+            )
+        })
+    }
+
     /// Between two status lines; `None`: none are printed.
     pub(crate) fn report_interval(&self, terminal: bool) -> Option<Duration> {
         match self.report {
@@ -826,17 +839,21 @@ impl FromStr for Seconds {
 
         // Units are what jiff knows: `500 ms`, `5 s`, `1 min 30 s`.
         let with_unit = || SpanParser::new().parse_unsigned_duration(text).ok();
-        decimal(text, 3)
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match decimal(text, 3)
             .map(Duration::from_millis)
             .or_else(with_unit)
-            .filter(|duration| *duration <= YEAR)
-            .map(Self)
-            .ok_or_else(|| {
-                format!(
-                    "`{text}` is not a time (expected seconds such as 5 or 0.5, or a unit such as \
-                     `500 ms`, `5 s` or `1 min`)"
-                )
-            })
+        {
+            Some(duration) if duration <= YEAR => Ok(Self(duration)),
+            None if !is_number => Err(format!(
+                "`{text}` is not a time (expected seconds such as 5 or 0.5, or a unit such as \
+                 `500 ms`, `5 s` or `1 min`)"
+            )),
+            // A number that is too large to be counted is too long as well.
+            _ => Err(format!(
+                "`{text}` is too long a time (expected at most a year, 31536000 s or `8760 h`)"
+            )),
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Configuration {
     settings: Vec<Setting>,
     /// Those that were read, the drop-ins last.
     pub(crate) files: Vec<PathBuf>,
+    /// What is to be said of the files and keys, besides the rules.
+    pub(crate) remarks: Vec<String>,
 }
 
 /// One `[[scope]]` of a file.
@@ -127,8 +129,8 @@ impl Configuration {
             labels: &LABELS,
             scope_keys: &SCOPE_KEYS,
         };
-        let (found, files) =
-            config::read(origin, grammar, refusal).map_err(Error::Configuration)?;
+        let read = config::read(origin, grammar, refusal).map_err(Error::Configuration)?;
+        let (found, files, mut remarks) = (read.document, read.files, read.remarks);
         let rulebook = Rulebook::compile(&found.rules);
         let rulebook = rulebook.map_err(|problems| Error::Configuration(problems.into()))?;
         let mut settings: Vec<Setting> = Vec::new();
@@ -167,6 +169,7 @@ impl Configuration {
             let said = format!("there are more than {} scopes", Scopes::MOST - 1);
             return Err(one_more.mistake(said));
         }
+        remarks.extend(arguments.metrics_remark());
         Ok(Self {
             arguments,
             rulebook: rulebook.into(),
@@ -174,6 +177,7 @@ impl Configuration {
             given,
             settings,
             files,
+            remarks,
         })
     }
 
@@ -190,6 +194,9 @@ impl Configuration {
         }
         for file in &self.files {
             let _ = writeln!(list, "# Read `{}`.", file.display());
+        }
+        for remark in &self.remarks {
+            let _ = writeln!(list, "# Warning: {remark}.");
         }
         for InForce { key, value, source } in self.in_force(command_line)? {
             let line = match value {
@@ -541,6 +548,7 @@ fn refusal(command: &mut Command, setting: &Setting) -> Option<String> {
     }
     let context = |kind| err.get(kind).map(ToString::to_string);
     Some(match context(ContextKind::ValidValue) {
+        Some(values) if values.is_empty() => empty(command, &setting.key),
         Some(values) => {
             let found = context(ContextKind::InvalidValue).unwrap_or_default();
             let meant = context(ContextKind::SuggestedValue);
@@ -552,6 +560,19 @@ fn refusal(command: &mut Command, setting: &Setting) -> Option<String> {
         }
         None => err.kind().to_string(),
     })
+}
+
+/// What is said where `key` is set to an empty text and may not be.
+fn empty(command: &Command, key: &str) -> String {
+    let arg = keyed(command).find_map(|(name, arg)| (name == key).then_some(arg));
+    let takes = arg.and_then(|arg| arg.get_value_names()?.first());
+    let takes = takes.map_or("a value", |takes| takes.as_str());
+    let default = arg.and_then(|arg| arg.get_default_values().first());
+    let such_as = default.map(|default| format!(" such as `{}`", default.to_string_lossy()));
+    format!(
+        "it is empty: give {takes}{}, or remove the line to have the default",
+        such_as.unwrap_or_default()
+    )
 }
 
 /// `text` as TOML has it: a number as it is, else as a string.

@@ -112,7 +112,8 @@ pub fn run(command_line: impl Iterator<Item = OsString>) -> Result<(), Error> {
     for remark in arguments.remarks() {
         log::info!("{remark}");
     }
-    for remark in &configuration.rulebook.remarks {
+    let remarks = configuration.remarks.iter();
+    for remark in remarks.chain(&configuration.rulebook.remarks) {
         log::warn!("{remark}");
     }
     if let Some(seconds) = cpu_limit {

@@ -193,6 +193,7 @@ impl Rereader {
         let others = self.scopes(&configuration)?;
         let in_force = configuration.in_force(&self.command_line)?;
         let (mut changes, mut warnings) = self.compare(in_force);
+        warnings.extend_from_slice(&configuration.remarks);
         warnings.extend_from_slice(&configuration.rulebook.remarks);
         for ((path, ..), _) in self
             .others

@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -158,6 +158,14 @@ fn a_mistake_is_refused_with_its_place_its_line_and_what_would_be_right() {
         &["config.toml:2:1", "duplicate key"],
     );
     refuses("[rules]\n", &["`rules` is not a key"]);
+    let file = "registry = \"\"\nsocket = ''\ngrace = 99999999999999999999\nhorizon = 99999999\n";
+    let whys = [
+        "config.toml:1:12: `registry`: it is empty: give DIR such as `/tmp/user_processes`, or remove",
+        "config.toml:2:10: `socket`: it is empty: give PATH, or remove the line",
+        "config.toml:3:9: `grace`: `99999999999999999999` is too long a time (expected at most a year",
+        "config.toml:4:11: `horizon`: `99999999` is too long a time",
+    ];
+    refuses(file, &whys);
     // Not an argument's to say, though it is one.
     refuses("force = true\n", &["`force` is not a key"]);
     refuses("sort-by-rss = true\n", &["`sort-by-rss` is not a key"]);
@@ -201,6 +209,70 @@ fn a_file_that_others_could_write_is_refused_with_the_reason() {
         said(0o644)
     };
     assert!(said.contains("config.d/1.toml` is not trusted"), "{said}");
+}
+
+#[test]
+fn a_drop_in_that_is_linked_to_dev_null_is_left_out() {
+    let stage = Stage::new();
+    fs::create_dir(stage.path("config.d")).unwrap();
+    symlink("/dev/null", stage.path("config.d/1.toml")).unwrap();
+    let output = run(&stage, "grace = 3\n", &["--check-config"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(in_force(&output, "grace").starts_with("grace = 3 "));
+    symlink("/dev/zero", stage.path("config.d/2.toml")).unwrap();
+    let said = stderr(&daemon(&stage, &[]).output().unwrap());
+    let want = "config.d/2.toml` is not a regular file: write one, or link it to /dev/null";
+    assert!(said.contains(want), "{said}");
+}
+
+#[test]
+fn a_directory_that_others_may_add_drop_ins_to_is_warned_of_and_read() {
+    let stage = Stage::new();
+    let drop_ins = stage.path("config.d");
+    fs::create_dir(&drop_ins).unwrap();
+    fs::write(drop_ins.join("1.toml"), "grace = 3\n").unwrap();
+    let shown = drop_ins.display();
+    let check = |want: &str| {
+        let output = run(&stage, "", &["--check-config"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(in_force(&output, "grace").starts_with("grace = 3 "));
+        let said = stdout(&output);
+        let is_warned = said.contains("# Warning: ");
+        assert_eq!(is_warned, !want.is_empty(), "{said}");
+        assert!(said.contains(want), "{said}");
+    };
+    let set_mode = |mode| fs::set_permissions(&drop_ins, fs::Permissions::from_mode(mode)).unwrap();
+    check("");
+    for mode in [0o777, 0o1777] {
+        set_mode(mode);
+        let want = format!("`{shown}` is writable by all (mode {mode:o}): any user may add a file");
+        check(&want);
+    }
+    let mut started = Daemon::start(&mut daemon(&stage, &[]));
+    started.says(&format!("again: `chmod go-w {shown}`"));
+    drop(started);
+    set_mode(0o755);
+    if nix::unistd::geteuid().is_root() {
+        chown(&drop_ins, Some(65_533), None).unwrap();
+        check(&format!(
+            "uid 65533 owns `{shown}` and may add a file there"
+        ));
+        check(&format!("again: `chown 0 {shown}`"));
+    }
+}
+
+#[test]
+fn a_metrics_file_that_node_exporter_does_not_read_is_warned_of() {
+    let stage = Stage::new();
+    for (name, is_warned) in [("user-oom.txt", true), ("user-oom.prom", false)] {
+        let path = stage.path(name);
+        let file = format!("metrics-file = '{}'\n", path.display());
+        let output = run(&stage, &file, &["--check-config"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let right = stage.path("user-oom.prom");
+        let want = format!("must end with `.prom`, such as `{}`", right.display());
+        assert_eq!(stdout(&output).contains(&want), is_warned);
+    }
 }
 
 #[test]
