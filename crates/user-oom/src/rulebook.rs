@@ -20,6 +20,8 @@ use sensors::{Labelled, Portrait, outside_namespace};
 use crate::arguments::{seconds, value};
 use crate::container_facts::ContainerFacts;
 use crate::rule_command::RuleCommand;
+use crate::start::PASSWD;
+use crate::tell::accounts::number_of;
 
 /// What a rule can say.
 pub(crate) const LABELS: [Keyword; 11] = [
@@ -110,22 +112,21 @@ impl Rulebook {
     /// All that cannot be meant.
     pub(crate) fn compile(texts: &[RuleText]) -> Result<Self, Mistakes> {
         let remarks = RefCell::default();
-        let known = |kind: &str, name: &str, number: Option<u32>| {
+        let known = |kind: &str, name: &str, file: &str, number: Option<u32>| {
             if number.is_none() && name.parse::<u32>().is_err() {
-                let remark =
-                    format!("there is no {kind} `{name}`: the rules that name it match no process");
+                let place = match HAS_OTHER_SOURCES {
+                    true => String::new(),
+                    false => format!(" in `{file}`, all that this static build asks"),
+                };
+                let remark = format!(
+                    "there is no {kind} `{name}`{place}: the rules that name it match no process"
+                );
                 RefCell::<Vec<String>>::borrow_mut(&remarks).push(remark);
             }
             number
         };
-        let user = |name: &str| {
-            let found = User::from_name(name).ok().flatten();
-            known("user", name, found.map(|user| user.uid.as_raw()))
-        };
-        let group = |name: &str| {
-            let found = Group::from_name(name).ok().flatten();
-            known("group", name, found.map(|group| group.gid.as_raw()))
-        };
+        let user = |name: &str| known("user", name, PASSWD, uid_of(name));
+        let group = |name: &str| known("group", name, GROUP, gid_of(name));
         let rules = Rules::compile(texts, &user, &group);
         let mut labels = Vec::with_capacity(texts.len());
         let mut commands = Vec::with_capacity(texts.len());
@@ -190,6 +191,29 @@ impl Rulebook {
     pub(crate) fn unmatched(&self) -> impl Iterator<Item = &Arc<str>> {
         self.rules.unmatched()
     }
+}
+
+/// Whether libc may ask other sources than the files (NSS). A static glibc loads them
+/// too, as they were built for another glibc, and then crashes; musl has none.
+const HAS_OTHER_SOURCES: bool = !cfg!(all(target_env = "gnu", target_feature = "crt-static"));
+
+/// The names of groups: group(5).
+const GROUP: &str = "/etc/group";
+
+fn uid_of(name: &str) -> Option<u32> {
+    if !HAS_OTHER_SOURCES {
+        return number_of(PASSWD.as_ref(), name);
+    }
+    let found = User::from_name(name).ok().flatten();
+    found.map(|user| user.uid.as_raw())
+}
+
+fn gid_of(name: &str) -> Option<u32> {
+    if !HAS_OTHER_SOURCES {
+        return number_of(GROUP.as_ref(), name);
+    }
+    let found = Group::from_name(name).ok().flatten();
+    found.map(|group| group.gid.as_raw())
 }
 
 /// What `text` says; else what is wrong with it, and where.

@@ -73,7 +73,7 @@ use crate::watchdog::{self, Watchdog};
 pub(crate) const PROC: &str = "/proc";
 
 /// The names of users: passwd(5).
-const PASSWD: &str = "/etc/passwd";
+pub(crate) const PASSWD: &str = "/etc/passwd";
 
 /// The kernel's view of its modules and devices.
 const SYS: &str = "/sys";

@@ -1,9 +1,10 @@
 //! The names of users, from passwd(5) alone: any other source (NSS) may ask a
-//! server, and wait for it.
+//! server, and wait for it. And the numbers of users and groups, where there is no
+//! other source.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// No more of the file is read than this: some 10 000 users.
 const LIMIT_BYTES: u64 = 1 << 20;
@@ -34,10 +35,25 @@ impl Accounts {
     }
 
     fn read(&self, uid: u32) -> Option<String> {
-        let file = File::open(&self.path).ok()?;
-        let mut lines = BufReader::new(file.take(LIMIT_BYTES)).split(b'\n');
-        lines.find_map(|line| name_of(&line.ok()?, uid))
+        lines(&self.path)?.find_map(|line| name_of(&line, uid))
     }
+}
+
+/// The number of the user or group `name`, as the file at `path` has it: passwd(5),
+/// group(5).
+pub(crate) fn number_of(path: &Path, name: &str) -> Option<u32> {
+    lines(path)?.find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let (named, number) = (fields.next()?, fields.nth(1)?);
+        let number = str::from_utf8(number).ok()?.parse().ok()?;
+        (named == name.as_bytes()).then_some(number)
+    })
+}
+
+fn lines(path: &Path) -> Option<impl Iterator<Item = Vec<u8>> + use<>> {
+    let file = File::open(path).ok()?;
+    let lines = BufReader::new(file.take(LIMIT_BYTES)).split(b'\n');
+    Some(lines.map_while(Result::ok))
 }
 
 /// `ann:x:1000:…`
@@ -75,5 +91,19 @@ mod tests {
             assert_eq!(accounts.name(unnamed), None, "{unnamed}");
         }
         assert_eq!(Accounts::at("/none").name(0), None);
+    }
+
+    #[test]
+    fn a_user_or_a_group_has_the_number_that_the_file_says_and_none_where_it_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("group");
+        let text = "root:x:0:\ncut\nodd:x:ten:ann\n+:::\nml:x:1000:ann,ben\nml:x:7:\n";
+        std::fs::write(&path, text).expect("the folder is ours");
+        assert_eq!(number_of(&path, "ml"), Some(1000));
+        assert_eq!(number_of(&path, "root"), Some(0));
+        for unknown in ["", "m", "cut", "odd", "ann", "+"] {
+            assert_eq!(number_of(&path, unknown), None, "{unknown}");
+        }
+        assert_eq!(number_of(Path::new("/none"), "root"), None);
     }
 }
