@@ -354,13 +354,18 @@ impl Book {
             self.withdraw(pid, round.now);
             return;
         }
-        let known = self.known(bearer.id).map(|entry| entry.identity);
+        // An earlier daemon may have seen it count. Only who may write to a file can
+        // put a mark on it: its owner and root, or it is refused for that.
+        let has_counted = seen.mark == Some(Mark::new(bearer.id, file.modified))
+            || self
+                .known(bearer.id)
+                .is_some_and(|known| known.identity.is_same_file(&file.identity));
         match verdict(
             pid,
             seen.content,
             &file,
             runner,
-            known.as_ref(),
+            has_counted,
             &mut self.groups,
         ) {
             Ok(given) => self.accept(bearer, runner.age, given, seen, &file, round),

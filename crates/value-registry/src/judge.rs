@@ -2,17 +2,18 @@
 
 use crate::Reason;
 use crate::entry::Given;
-use crate::file::{FileIdentity, Traits};
+use crate::file::Traits;
 use crate::occupant::Occupant;
 use crate::own_group::OwnGroups;
 
-/// What a file gives the process that has its pid, or why it gives nothing. `known`: the file that counts for that process already.
+/// What a file gives the process that has its pid, or why it gives nothing.
+/// `has_counted`: this file has, for that process, as it was last written to.
 pub(crate) fn verdict(
     pid: u32,
     content: Result<Given, Reason>,
     file: &Traits,
     runner: &Occupant,
-    known: Option<&FileIdentity>,
+    has_counted: bool,
     groups: &mut OwnGroups,
 ) -> Result<Given, Reason> {
     if let Err(reason @ (Reason::Symlink | Reason::Directory | Reason::Special)) = content {
@@ -35,7 +36,7 @@ pub(crate) fn verdict(
     // A second name of a file of root's would speak with root's word. A
     // second name given to an entry that counts already changes nothing:
     // else any user could end it so, where `fs.protected_hardlinks` is 0.
-    if file.links != 1 && !known.is_some_and(|known| known.is_same_file(&file.identity)) {
+    if file.links != 1 && !has_counted {
         return Err(Reason::HardLinked);
     }
     if file.others_may_write(groups) {

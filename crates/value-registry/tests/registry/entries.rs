@@ -17,8 +17,8 @@ use value_registry::{
 };
 
 use crate::town::{
-    NOBODY, SOMEBODY, Town, ago, bearer, bearer_of, changed, exists, is_readable, is_root, refused,
-    refused_of, registered, registered_of, withdrawn,
+    NOBODY, SOMEBODY, Town, ago, bearer, bearer_of, changed, exists, has_mark, is_readable,
+    is_root, refused, refused_of, registered, registered_of, withdrawn,
 };
 
 #[test]
@@ -220,12 +220,6 @@ fn a_daemon_that_was_started_again_knows_an_entry_that_an_earlier_process_left()
     entry.set_modified(ago(7)).unwrap();
     town.restart();
     assert_eq!(town.refresh(), [registered(third, 5)]);
-}
-
-fn has_mark(entry: &Path) -> bool {
-    let mut names = [0; 1024];
-    let len = rustix::fs::listxattr(entry, &mut names[..]).unwrap_or(0);
-    String::from_utf8_lossy(&names[..len]).contains("user-oom.process")
 }
 
 #[test]

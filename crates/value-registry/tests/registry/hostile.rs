@@ -18,7 +18,7 @@ use nix::unistd::mkfifo;
 use proptest::prelude::*;
 use value_registry::{Lookup, Notice, Reason, ValueError};
 
-use crate::town::{self, NOBODY, SOMEBODY, Town, ago, exists, refused, registered};
+use crate::town::{self, NOBODY, SOMEBODY, Town, ago, exists, has_mark, refused, registered};
 
 /// Puts what `make` makes at the name of a live process, before a daemon that
 /// acts as root and one that does not.
@@ -499,6 +499,31 @@ fn a_second_name_does_not_end_an_entry_that_counts() {
     town.registry.reread();
     assert_eq!(town.refresh(), []);
     assert_eq!(town.value(id), Some(8));
+}
+
+#[test]
+fn a_second_name_made_while_no_daemon_runs_does_not_end_an_entry_that_counted() {
+    let mut town = Town::new();
+    let id = town.run(100);
+    town.write(100, "8");
+    town.refresh();
+    if !has_mark(&town.path(100)) {
+        eprintln!("not run: the file system has no extended attributes of this kind");
+        return;
+    }
+    fs::hard_link(town.path(100), town.folder.path().join("second")).unwrap();
+    town.restart();
+    assert_eq!(town.refresh(), [registered(id, 8)]);
+    // It speaks for no other process by that,
+    let other = town.run(101);
+    fs::hard_link(town.path(100), town.path(101)).unwrap();
+    town.refresh();
+    assert_eq!((town.value(id), town.value(other)), (Some(8), None));
+    // nor as it has not been seen to count.
+    town.write_long_ago(100, "9");
+    town.restart();
+    town.refresh();
+    assert_eq!(town.value(id), None);
 }
 
 #[test]

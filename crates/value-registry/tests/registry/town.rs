@@ -197,6 +197,13 @@ impl Town {
     }
 }
 
+/// Whether a daemon has left its mark on it.
+pub(crate) fn has_mark(entry: &Path) -> bool {
+    let mut names = [0; 1024];
+    let len = rustix::fs::listxattr(entry, &mut names[..]).unwrap_or(0);
+    String::from_utf8_lossy(&names[..len]).contains("user-oom.process")
+}
+
 pub(crate) fn ago(seconds: u64) -> SystemTime {
     SystemTime::now() - Duration::from_secs(seconds)
 }
