@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use model::{Cost, Memory, Moment, Process, ProcessId};
+use model::{Action, Cost, Memory, Moment, Process, ProcessId};
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::reserve_to;
@@ -250,6 +250,17 @@ impl Pauses {
         })
     }
 
+    /// Whether the unit that `id` is a member of goes on after it grew, for too short a
+    /// time yet to tell by what it took.
+    pub(crate) fn is_just_back(&self, now: Moment, memory: &Memory, id: ProcessId) -> bool {
+        self.of_member(id).is_some_and(|pause| match pause.stage {
+            Stage::Trial { until } | Stage::Returning { until } => {
+                pause.is_leak() && !memory.is_noticeable(pause.expected_bytes(now, until))
+            }
+            Stage::Paused { .. } | Stage::Spared { .. } => false,
+        })
+    }
+
     fn of_member(&self, id: ProcessId) -> Option<&Pause> {
         let found = self.members.binary_search_by_key(&id, |member| member.0);
         let (_, unit) = self.members[found.ok()?];
@@ -272,9 +283,17 @@ impl Pauses {
     }
 
     /// The unit that `leader` leads is paused; its members are added next.
-    pub(crate) fn pause(&mut self, now: Moment, leader: ProcessId, unit: &Unit, cost: Cost) {
+    pub(crate) fn pause(
+        &mut self,
+        now: Moment,
+        memory: &Memory,
+        leader: ProcessId,
+        unit: &Unit,
+        cost: Cost,
+    ) {
         let grew = self.of_unit(leader).map_or(0, |pause| match pause.stage {
-            Stage::Returning { .. } => 0,
+            Stage::Returning { .. } if !unit.grows_on => 0,
+            Stage::Trial { until } if pause.has_loaded(now, until, memory, unit) => 0,
             _ => pause.growth_bytes_per_second,
         });
         self.drop_unit(leader);
@@ -284,7 +303,7 @@ impl Pauses {
             swap_bytes: unit.swap_bytes,
             cost,
             held_bytes: unit.held_bytes(),
-            growth_bytes_per_second: if unit.growth.is_growing {
+            growth_bytes_per_second: if unit.grows_on {
                 grew.max(unit.growth.bytes_per_second)
             } else {
                 // In a short time slice that does not show.
@@ -299,14 +318,18 @@ impl Pauses {
     /// `id` is paused with the unit that `leader` leads. [`Self::sort`] comes
     /// after the last.
     pub(crate) fn add(&mut self, id: ProcessId, leader: ProcessId) {
+        // One that had been in another unit is in the newer.
+        self.members.retain(|member| member.0 != id);
         self.members.push((id, leader.pid));
     }
 
     /// To be called after additions: the members are searched by halves.
     pub(crate) fn sort(&mut self) {
         self.members.sort_unstable();
-        // One that had been in another unit is in the newer.
-        self.members.dedup_by_key(|member| member.0);
+        // What has become part of another unit goes on with that.
+        let members = &self.members;
+        let has_any = |unit: u32| members.iter().any(|member| member.1 == unit);
+        self.units.retain(|pause| has_any(pause.unit.pid));
     }
 
     /// `id` could not be stopped, or is gone.
@@ -359,8 +382,9 @@ impl Pauses {
     }
 
     /// Forgets what is not among `processes` any more or is spared no longer,
-    /// and notes what the others have in swap.
-    pub(crate) fn follow(&mut self, now: Moment, processes: &[Process]) {
+    /// and notes what the others have in swap. What is paused and not among them may only
+    /// be out of what is guarded: it is let go on.
+    pub(crate) fn follow(&mut self, now: Moment, processes: &[Process], actions: &mut Vec<Action>) {
         if self.units.is_empty() {
             return;
         }
@@ -379,6 +403,13 @@ impl Pauses {
             }
             true
         });
+        let left = |pause: &&Pause| pause.is_paused() && !pause.is_there;
+        actions.extend(
+            units
+                .iter()
+                .filter(left)
+                .map(|pause| Action::Thaw(pause.unit)),
+        );
         units.retain(|pause| {
             pause.is_there
                 && match pause.stage {
@@ -417,17 +448,17 @@ impl Pauses {
         }
     }
 
-    fn in_swap(&self, is_in: fn(&Pause) -> bool) -> u64 {
+    fn in_swap(&self, is_in: impl Fn(&Pause) -> bool) -> u64 {
         let units = self.units.iter().filter(|pause| is_in(pause));
         units.fold(0, |sum, pause| u64::saturating_add(sum, pause.swap_bytes))
     }
 
-    /// What may go on in. Of what was thawed a moment ago the rest is still to come,
+    /// What may go on in. Of what was let go on a moment ago the rest is still to come,
     /// and what runs grows.
-    fn room(&self, memory: &Memory, levels: &Levels, running: Running) -> u64 {
+    fn room(&self, now: Moment, memory: &Memory, levels: &Levels, running: Running) -> u64 {
         let taken = levels
             .recovery_memory
-            .saturating_add(self.in_swap(Pause::returns))
+            .saturating_add(self.in_swap(|pause| pause.comes_back(now)))
             .saturating_add(running.growth_bytes);
         let available = self.with_cached_of(memory, |_| true).available_bytes;
         available.saturating_sub(taken)
@@ -453,7 +484,7 @@ impl Pauses {
             | Stage::Trial { .. }
             | Stage::Returning { .. } => None,
         });
-        let room = self.room(memory, levels, running);
+        let room = self.room(now, memory, levels, running);
         let swap_room = memory
             .free_swap_bytes()
             .saturating_sub(levels.warn_swap)
@@ -517,6 +548,30 @@ impl Pause {
 
     fn returns(&self) -> bool {
         matches!(self.stage, Stage::Returning { .. })
+    }
+
+    /// Whether it runs, and was let go on so lately that it takes back what it has in
+    /// swap. What a person let go on may leave it there.
+    fn comes_back(&self, now: Moment) -> bool {
+        match self.stage {
+            Stage::Paused { .. } => false,
+            Stage::Returning { .. } => true,
+            Stage::Spared { until } | Stage::Trial { until } => until.since(now) <= SLICE,
+        }
+    }
+
+    /// What it has taken since it was let go on, for a slice that ends then, if it grows on.
+    fn expected_bytes(&self, now: Moment, until: Moment) -> u64 {
+        let ran = SLICE.saturating_sub(until.since(now));
+        self.growth_bytes_per_second.saturating_mul(ran.as_secs())
+    }
+
+    /// Whether `unit`, which is the same, took back what it had and little more, while a
+    /// leak would have taken much: it was loading, and has loaded.
+    fn has_loaded(&self, now: Moment, until: Moment, memory: &Memory, unit: &Unit) -> bool {
+        let expected = self.expected_bytes(now, until);
+        let taken = unit.held_bytes().saturating_sub(self.held_bytes);
+        memory.is_noticeable(expected) && taken < expected / 2
     }
 
     /// Whether it grew when it was paused, and would take any room there is.

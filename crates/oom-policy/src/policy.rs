@@ -277,7 +277,8 @@ impl Policy {
         let followed = self.scope.victims.follow(seen.processes);
         self.scope.reconsider |= followed.any_protected;
         self.charge(followed.lost);
-        self.scope.pauses.follow(now, seen.processes);
+        let actions = &mut self.decision.actions;
+        self.scope.pauses.follow(now, seen.processes, actions);
         let victims = &self.scope.victims;
         self.scope.respawns.follow(now, seen.processes, |process| {
             !process.is_never_killed() && victims.standing(process.id).is_none()
@@ -341,6 +342,10 @@ impl Policy {
         self.scope
             .growth
             .measure(now, seen.memory, is_enough, seen.processes, &mut self.units);
+        for unit in &mut self.units.units {
+            let grows_on = seen.memory.is_noticeable(expected_growth(unit));
+            unit.grows_on = unit.growth.is_growing && grows_on;
+        }
         let pauses = &self.scope.pauses;
         if pauses.is_empty() {
             return;
@@ -349,6 +354,8 @@ impl Policy {
             let unit = &mut self.units.units[at(*unit)];
             unit.turned = unit.turned.max(pauses.turned(now, process.id));
             unit.grew |= pauses.grew(now, process.id);
+            unit.grows_on |=
+                unit.growth.is_growing && pauses.is_just_back(now, seen.memory, process.id);
         }
     }
 
@@ -989,7 +996,7 @@ impl Policy {
                 && unit.pausable
                 && is_known(unit)
                 && value::explain_pause(unit).cost <= most
-                && (unit.growth.is_growing || !waits)
+                && (unit.grows_on || !waits)
                 && match unit.turned {
                     Turned::Paused => false,
                     Turned::Spared => cause == Cause::Relief && !is_on_trial,
@@ -1087,7 +1094,8 @@ impl Policy {
             if candidate.chosen {
                 let unit = &self.units.units[at(*unit)];
                 let cost = candidate.explanation.cost;
-                self.scope.pauses.pause(now, candidate.leader, unit, cost);
+                let pauses = &mut self.scope.pauses;
+                pauses.pause(now, seen.memory, candidate.leader, unit, cost);
             }
         }
         let mut room_left = room_bytes;

@@ -237,11 +237,12 @@ impl ScopeState {
     ) -> Ask {
         let full_in = self.forecast.full_in();
         let is_refused = |table: Table| table.refused && now.since(table.at) < RECONSIDER_AFTER;
-        let is_soon_full = full_in.is_some_and(|full_in| full_in <= PAUSE_BEFORE)
-            && !self.table.is_some_and(is_refused);
+        let was_refused = self.table.is_some_and(is_refused);
+        let is_soon_full = full_in.is_some_and(|full_in| full_in <= PAUSE_BEFORE);
+        let wants = !was_refused && (is_soon_full || self.pauses.any_on_trial());
         match ask {
             Ask::None | Ask::Pause if !settings.pause || levels.has_recovered(memory) => Ask::None,
-            Ask::None if is_soon_full || self.pauses.any_on_trial() => Ask::Pause,
+            Ask::None if wants => Ask::Pause,
             ask => ask,
         }
     }

@@ -56,6 +56,9 @@ pub(crate) struct Unit {
     pub(crate) turned: Turned,
     /// It was paused while it grew.
     pub(crate) grew: bool,
+    /// It grows, and what it would take of memory before others had their time matters to
+    /// them: a little that it allocates while all stall makes no leak of it.
+    pub(crate) grows_on: bool,
     /// A service of the machine.
     pub(crate) system: bool,
     /// What its leader belongs to.
@@ -304,6 +307,7 @@ impl Units {
             unsurveyed_bytes: 0,
             turned: Turned::Never,
             grew: false,
+            grows_on: false,
             system: false,
             group: Group::default(),
             part: Part::default(),

@@ -248,7 +248,7 @@ pub(crate) fn explain(unit: &Unit) -> Explanation {
 /// Where all load, one worth 9 comes to as much as one worth 5 that loads and one worth
 /// 2 that does not: those go first.
 pub(crate) fn explain_pause(unit: &Unit) -> Explanation {
-    let is_growing = unit.growth.is_growing || unit.part.is_growing || unit.grew;
+    let is_growing = unit.grows_on || unit.part.is_growing || unit.grew;
     explain_as(unit, is_growing).by_value_where_even()
 }
 

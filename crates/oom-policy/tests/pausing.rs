@@ -11,6 +11,7 @@ use oom_policy::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+const KIB: u64 = 1 << 10;
 
 /// A machine like that of a small guest: 1 GiB, and half as much swap.
 fn small() -> Machine {
@@ -128,7 +129,11 @@ fn a_leak_is_not_let_go_on_at_once_in_place_of_what_it_was_paused_for() {
         assert!((2..=6).contains(&pauses), "{mebibytes} MiB/s: {pauses}");
         let ran = machine.tasks[0].ran;
         assert!(ran > 150 * SECOND, "{mebibytes} MiB/s: {ran:?}");
-        assert!(!any_signal(&machine));
+        assert!(
+            !any_signal(&machine),
+            "{mebibytes} {swap} {:#?}",
+            actions(&machine)
+        );
     }
 }
 
@@ -266,6 +271,86 @@ fn what_is_thawed_takes_what_it_has_in_swap_before_another_goes_on() {
     assert_eq!(at(8, 300, Ask::None, paged_out), []);
     let there = [editor, one, in_swap(two)];
     assert_eq!(at(10, 300, Ask::None, there), [Action::Thaw(two.id)]);
+}
+
+/// The process, which holds so much, and has so much of it in swap.
+fn holds(process: Process, held_mib: u64, in_swap_mib: u64) -> Process {
+    Process {
+        seen: Seen {
+            anon_bytes: (held_mib - in_swap_mib) * MIB,
+            swap_bytes: in_swap_mib * MIB,
+            ..process.seen
+        },
+        ..process
+    }
+}
+
+/// It looked like a leak, and took what it had from swap for as long as it was let run.
+#[test]
+fn what_was_paused_while_it_loaded_has_its_time_slice_once_it_has_loaded() {
+    let (other, loader) = (job(10, "other", 9, 500), job(20, "loader", 5, 0));
+    let mut policy = Driven::new(Settings::default(), 64);
+    let mut at = |second, available_mib, ask, held_mib, in_swap_mib| {
+        let processes = [other, holds(loader, held_mib, in_swap_mib)];
+        turns(&mut policy, second, &shown(available_mib, ask, &processes))
+    };
+    let (freeze, thaw) = (Action::Freeze(loader.id), Action::Thaw(loader.id));
+    for second in 0..3 {
+        assert_eq!(at(second, 400, Ask::None, 20 + 60 * second, 0), []);
+    }
+    assert_eq!(at(3, 10, Ask::Pause, 200, 0), [freeze]);
+    for second in 4..33 {
+        assert_eq!(at(second, 200, Ask::None, 200, 200), [], "{second}");
+    }
+    assert_eq!(at(34, 200, Ask::None, 200, 200), [thaw]);
+    assert_eq!(at(35, 190, Ask::None, 200, 180), []);
+    assert_eq!(at(38, 40, Ask::None, 200, 40), [freeze]);
+    for second in 39..68 {
+        assert_eq!(at(second, 200, Ask::None, 200, 200), [], "{second}");
+    }
+    let exchanged = [Action::Freeze(other.id), thaw];
+    assert_eq!(at(69, 200, Ask::None, 200, 200), exchanged);
+}
+
+/// Of two that do not fit together, one allocates a little while they stall.
+#[test]
+fn what_allocates_a_little_is_no_leak() {
+    let (first, second) = (job(10, "first", 9, 600), job(20, "second", 6, 300));
+    let chooses = |taken_kib: u64| {
+        let mut policy = Driven::new(Settings::default(), 64);
+        let mut at = |time, available_mib, ask, taken_kib| {
+            let taken = holding(10, "first", 600 * MIB + taken_kib * KIB)
+                .seen
+                .anon_bytes;
+            let mut first = first;
+            first.seen.anon_bytes = taken;
+            turns(
+                &mut policy,
+                time,
+                &shown(available_mib, ask, &[first, second]),
+            )
+        };
+        for time in 0..10 {
+            assert_eq!(at(time, 400, Ask::None, taken_kib * time / 10), []);
+        }
+        at(10, 10, Ask::Pause, taken_kib)
+    };
+    assert_eq!(chooses(0), [Action::Freeze(second.id)]);
+    assert_eq!(chooses(600), [Action::Freeze(second.id)]);
+    assert_eq!(chooses(60 << 10), [Action::Freeze(first.id)]);
+}
+
+/// It may be in another cgroup than the one that is guarded, and none would let it go on.
+#[test]
+fn what_is_paused_and_no_longer_among_what_is_guarded_goes_on() {
+    let (stays, leaves) = (job(10, "stays", 9, 500), job(20, "leaves", 5, 300));
+    let mut policy = Driven::new(Settings::default(), 64);
+    let mut at =
+        |second, ask, processes: &[Process]| turns(&mut policy, second, &shown(10, ask, processes));
+    let freeze = [Action::Freeze(leaves.id)];
+    assert_eq!(at(0, Ask::Pause, &[stays, leaves]), freeze);
+    assert_eq!(at(1, Ask::None, &[stays]), [Action::Thaw(leaves.id)]);
+    assert_eq!(at(2, Ask::None, &[stays, leaves]), []);
 }
 
 /// Paging out stalls tasks, and MemAvailable rises by none of what stays in the
