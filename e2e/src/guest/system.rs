@@ -29,7 +29,7 @@ const ROOT: &str = "/debian";
 const OURSELVES: &str = "/init";
 
 /// What of `dist` goes where.
-const INSTALLED: [(&str, &str); 5] = [
+const INSTALLED: [(&str, &str); 6] = [
     (
         "systemd/user-oom.service",
         "etc/systemd/system/user-oom.service",
@@ -37,6 +37,10 @@ const INSTALLED: [(&str, &str); 5] = [
     (
         "systemd/user-oom-psi-monitor.service",
         "etc/systemd/system/user-oom-psi-monitor.service",
+    ),
+    (
+        "systemd/system.slice.d/user-oom.conf",
+        "etc/systemd/system/system.slice.d/user-oom.conf",
     ),
     (
         "tmpfiles.d/user-oom.conf",
@@ -145,6 +149,9 @@ fn make_root() -> Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
+    let directory = to.parent().context("that is no file's path")?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make `{}`", directory.display()))?;
     fs::copy(from, to)
         .map(|_| ())
         .with_context(|| format!("cannot copy `{}`", from.display()))

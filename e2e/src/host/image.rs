@@ -34,23 +34,25 @@ const TESTED: [&str; 4] = ["user-oom", "psi-monitor", "test_proc1", "test_proc2"
 
 /// What of the repository a guest has, as the walk-through wants it and a
 /// machine with systemd: see `scenarios::walkthrough`, `scenarios::service`.
-const DIRECTORIES: [&str; 10] = [
+const DIRECTORIES: [&str; 11] = [
     "debian",
     "user-oom",
     "user-oom/dist",
     "user-oom/dist/dbus-1",
     "user-oom/dist/dbus-1/system.d",
     "user-oom/dist/systemd",
+    "user-oom/dist/systemd/system.slice.d",
     "user-oom/dist/tmpfiles.d",
     "user-oom/ml_tests",
     "user-oom/target",
     "user-oom/target/release",
 ];
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "dist/dbus-1/system.d/user-oom.conf",
     "dist/systemd/user-oom-low-memory-monitor.service",
     "dist/systemd/user-oom.service",
     "dist/systemd/user-oom-psi-monitor.service",
+    "dist/systemd/system.slice.d/user-oom.conf",
     "dist/tmpfiles.d/user-oom.conf",
     "testproc.sh",
     "ml_tests/job.py",

@@ -145,6 +145,12 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
         })?;
         ensure!(property(SERVICE, "NRestarts")? == "0", "it was restarted");
         let memory: u64 = property(SERVICE, "MemoryCurrent")?.parse()?;
+        let kept: u64 = property("system.slice", "MemoryMin")?.parse()?;
+        let kept_of_it: u64 = property(SERVICE, "MemoryMin")?.parse()?;
+        ensure!(
+            0 < kept_of_it && kept_of_it <= kept,
+            "the slice keeps {kept}"
+        );
         report.figure("the service's memory", format!("{} KiB", memory / 1024))?;
         run(&["systemctl", "stop", SERVICE])?;
         ensure!(property(SERVICE, "Result")? == "success");
