@@ -1,6 +1,6 @@
 //! Feeds a guard what another was told, and looks whether it decides the same.
 
-use oom_policy::{Checkpoint, Decision, Effects, Event, Guard, Memory, Moment, Process};
+use oom_policy::{Checkpoint, Decision, Effect, Effects, Event, Guard, Memory, Moment, Process};
 
 use crate::digest::Digest;
 use crate::line::Line;
@@ -12,6 +12,8 @@ pub struct Replay {
     /// `None` before the first state, and behind a gap.
     guard: Option<Guard>,
     table: Vec<Process>,
+    /// By the last line, the other would read the table.
+    wants_table: bool,
     effects: Effects,
 }
 
@@ -54,8 +56,15 @@ impl Replay {
         self.guard.as_ref().map(Guard::decision)
     }
 
+    /// Whether the other was to read the table after the last line. If the next one has
+    /// none, it waited for what was not known of the processes.
+    pub(crate) fn wants_table(&self) -> bool {
+        self.wants_table
+    }
+
     /// Takes in the next line.
     pub fn take(&mut self, line: &Line) -> Step<'_> {
+        self.wants_table = false;
         match line {
             Line::Journal(_) | Line::Decision(_) | Line::Signal(_) | Line::Labels { .. } => {
                 return Step::Quiet;
@@ -106,7 +115,11 @@ impl Replay {
             };
         } else if let Some((at, event)) = line.event() {
             guard.handle(at, event, &mut self.effects);
-            self.effects.by_ref().for_each(drop);
+            let effects = self.effects.by_ref();
+            self.wants_table = effects
+                .filter(|effect| matches!(effect, Effect::ReadTable(_)))
+                .count()
+                > 0;
         }
         Step::Quiet
     }

@@ -218,10 +218,11 @@ impl Simulation {
     }
 
     /// Where a table was wanted that theirs did not read: about the last that there
-    /// is.
+    /// is. Where theirs wanted it too and did not decide yet, ours would not have
+    /// either.
     fn decide_alone(&mut self) -> Option<Box<DecisionMade>> {
         let (at, depth) = self.wanted.take()?;
-        self.table_at?;
+        self.table_at.filter(|_| !self.theirs.wants_table())?;
         self.decide(at, depth)
     }
 
