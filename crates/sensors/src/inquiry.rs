@@ -4,7 +4,7 @@
 use model::{Depth, Dossier, Label, Pausing, ProcessId, Protection, Seen};
 use rustix::param::clock_ticks_per_second;
 
-use crate::process::{Correction, Hangup, IDENTITY_READS, Labelling, Owner, Stuck, Ties};
+use crate::process::{Correction, Gauge, Hangup, IDENTITY_READS, Labelling, Owner, Stuck, Ties};
 use crate::share::OwnShare;
 use crate::survey::{Finding, Identity, Inquiry, Labelled, Survey, What};
 use crate::table::ProcessTable;
@@ -230,6 +230,7 @@ impl ProcessTable {
     /// executes or which rule matches it, the process is returned, to be classified.
     pub fn apply(&mut self, survey: &Survey) -> Option<(&Seen, &mut Dossier)> {
         let index = self.find_id(survey.id)?;
+        let at_ticks = self.scanned_at_ticks();
         match survey.found {
             Finding::Nothing => {
                 self.kept[index].forget_asked();
@@ -242,15 +243,24 @@ impl ProcessTable {
             Finding::Own(share) => {
                 let kept = &mut self.kept[index];
                 let whole = || OwnShare::whole(kept.raw_anon_bytes, kept.raw_swap_bytes);
-                kept.correction = Some(Correction {
+                let correction = Correction {
                     share: share.unwrap_or_else(whole),
+                    raw_anon_bytes: kept.raw_anon_bytes,
                     round: self.round,
-                });
+                    at_ticks,
+                };
+                kept.own_gauge = Gauge::default();
+                let before = kept.correction.replace(correction);
                 kept.show(&mut self.processes[index]);
+                if before.is_none() {
+                    self.doubt_elders(index, correction.share);
+                }
             }
             Finding::SharedMemory(nameless) => {
+                let before = self.kept[index].shared;
                 self.note_shared(index, nameless);
                 self.find_sharers();
+                self.doubt_sharers(index, before);
             }
             Finding::Label(labelled) => {
                 let kept = &mut self.kept[index];
@@ -349,7 +359,7 @@ impl ProcessTable {
     }
 
     /// Whether it was looked at.
-    fn is_known(&self, index: usize) -> bool {
+    pub(crate) fn is_known(&self, index: usize) -> bool {
         self.kept[index].identity_reads < IDENTITY_READS
     }
 

@@ -81,6 +81,7 @@ mod smaps;
 mod survey;
 mod table;
 mod ties;
+mod unmeasured;
 mod zoneinfo;
 mod zram;
 

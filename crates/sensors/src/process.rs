@@ -90,8 +90,36 @@ pub(crate) struct Kept {
     pub(crate) raw_anon_bytes: u64,
     pub(crate) raw_swap_bytes: u64,
     pub(crate) correction: Option<Correction>,
+    /// The measurement of that.
+    pub(crate) own_gauge: Gauge,
     pub(crate) rss_shmem_bytes: u64,
+    /// Pages of files and of shared memory, now and when [`Kept::rss_shmem_bytes`]
+    /// was read.
+    pub(crate) shared_pages: u64,
+    pub(crate) shared_pages_then: u64,
     pub(crate) shared: Option<Shared>,
+    /// The measurement of that.
+    pub(crate) shared_gauge: Gauge,
+}
+
+/// A measurement that is made again and again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gauge {
+    pub(crate) wanted: Wanted,
+    /// It was asked for, and no answer has come.
+    pub(crate) is_asked: bool,
+}
+
+/// Whether to measure again what has hardly grown, or for the first time what
+/// holds little.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wanted {
+    #[default]
+    No,
+    /// It was measured long ago, or is one of many.
+    InTurn,
+    /// What was measured is not true any longer.
+    Soon,
 }
 
 /// What is known of [`Dossier::pause`].
@@ -133,6 +161,9 @@ pub(crate) const IDENTITY_READS: u8 = 2;
 /// So many of a process's threads are asked for it, where each has ended by then.
 const THREADS_ASKED: usize = 8;
 
+/// What so many pages may be added to is not read again: 16 MiB.
+const FEW_PAGES: u64 = 4096;
+
 /// What has this `oom_score_adj` is never killed, and was not raised.
 const NEVER: i16 = -1000;
 
@@ -141,6 +172,10 @@ const NEVER: i16 = -1000;
 pub(crate) struct Shared {
     pub(crate) nameless: Nameless,
     pub(crate) round: u64,
+    /// What it had in shared memory of any kind then.
+    pub(crate) rss_shmem_bytes: u64,
+    /// The parts of all that map what it maps made up the whole, as last added up.
+    pub(crate) is_whole: bool,
     /// Of that, what it alone maps,
     pub(crate) own_bytes: u64,
     /// its part of what others map too, as far as all of these are known,
@@ -153,8 +188,12 @@ pub(crate) struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Correction {
     pub(crate) share: OwnShare,
-    /// When, by the table's count of calls.
+    /// What the kernel counted then, as last read.
+    pub(crate) raw_anon_bytes: u64,
+    /// When, by the table's count of calls,
     pub(crate) round: u64,
+    /// and not before then, in clock ticks since boot.
+    pub(crate) at_ticks: u64,
 }
 
 /// See [`Kept::hangup`].
@@ -218,8 +257,12 @@ impl Kept {
             raw_anon_bytes: 0,
             raw_swap_bytes: 0,
             correction: None,
+            own_gauge: Gauge::default(),
             rss_shmem_bytes: 0,
+            shared_pages: 0,
+            shared_pages_then: 0,
             shared: None,
+            shared_gauge: Gauge::default(),
         }
     }
 
@@ -232,8 +275,17 @@ impl Kept {
         let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
         process.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
         self.size_pages = statm.size_pages;
+        self.shared_pages = statm.shared_pages;
         self.raw_anon_bytes = anon_pages.saturating_mul(page_bytes);
         self.show(process);
+    }
+
+    /// Whether it may have so much more shared memory than its `status` said that
+    /// this is to be read again: a newcomer maps it after it was first looked at.
+    /// Files are counted beside it.
+    fn has_outgrown_its_status(&self, statm: Statm) -> bool {
+        let then = self.shared_pages_then;
+        statm.shared_pages > then.saturating_add(then / 4).saturating_add(FEW_PAGES)
     }
 
     /// Takes in what the process holds in memory and swap together, where no more is
@@ -287,6 +339,8 @@ impl Kept {
     /// No answer comes to what was asked about it.
     pub(crate) fn forget_asked(&mut self) {
         self.asked = false;
+        self.own_gauge.is_asked = false;
+        self.shared_gauge.is_asked = false;
         if self.ties == Ties::Asked {
             self.ties = Ties::Due;
         }
@@ -384,6 +438,9 @@ impl Reader<'_> {
             return Ok(false);
         }
         if ![0, kept.code_pages].contains(&statm.code_pages) {
+            return Ok(false);
+        }
+        if kept.has_outgrown_its_status(statm) {
             return Ok(false);
         }
         kept.weigh(process, statm, self.page_bytes);
@@ -556,7 +613,9 @@ impl Reader<'_> {
             login: stat.has_terminal(),
         };
         kept.place(process, alone);
-        self.look_if_held(process, kept)
+        self.look_if_held(process, kept)?;
+        kept.shared_pages_then = kept.shared_pages;
+        Ok(())
     }
 
     fn stat(&mut self, pid: u32) -> Result<Stat, Miss> {

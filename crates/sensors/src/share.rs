@@ -72,6 +72,11 @@ impl Own {
         }
     }
 
+    /// What it had in common with others.
+    pub(crate) fn shared_bytes(self) -> u64 {
+        self.counted_bytes - self.own_bytes
+    }
+
     /// Whether a quarter or more has come since it was measured.
     pub(crate) fn has_outgrown(self, counted_bytes: u64) -> bool {
         counted_bytes > self.counted_bytes.saturating_add(self.counted_bytes / 4)

@@ -27,6 +27,7 @@ use crate::proc_root::{Miss, ProcRoot};
 use crate::process::{Kept, Owner, Reader};
 use crate::scopes::Scopes;
 use crate::shared_memory::Mapping;
+use crate::unmeasured::Rank;
 
 /// Descriptors that are left for the daemon's other needs.
 const LEFT: usize = 64;
@@ -102,6 +103,8 @@ pub struct ProcessTable {
     pub(crate) heads: Vec<(u64, u64, u32)>,
     /// Which processes map which nameless shared memory, in order.
     pub(crate) mappings: Vec<Mapping>,
+    /// For what is put in order, so that this takes no memory.
+    pub(crate) ranks: Vec<Rank>,
     /// Their processes are not measured, since one of them kept its reader waiting.
     pub(crate) given_up_on: Vec<(Owner, ProcessId)>,
     /// No process is.
@@ -112,6 +115,8 @@ pub struct ProcessTable {
     pub(crate) members_from: Option<u32>,
     /// The scopes that all processes are in.
     everywhere: u32,
+    /// The number of the one that is looked at.
+    scope: usize,
     /// See [`Self::disregard`].
     ours: &'static [i16],
 }
@@ -141,11 +146,13 @@ impl ProcessTable {
             round: 0,
             heads: Vec::with_capacity(capacity),
             mappings: Vec::with_capacity(capacity),
+            ranks: Vec::with_capacity(capacity),
             given_up_on: Vec::new(),
             measures_nothing: false,
             scanned_at_ticks: 0,
             members_from: None,
             everywhere: 1,
+            scope: 0,
             ours: &[],
         }
     }
@@ -160,6 +167,17 @@ impl ProcessTable {
             everywhere: scopes.everywhere(),
             ..self
         }
+    }
+
+    /// From now on what a scope shows is looked at and measured, which has that number;
+    /// at first, 0.
+    pub fn turn(&mut self, scope: usize) {
+        self.scope = scope;
+    }
+
+    /// Whether a process is in the scope that is looked at.
+    pub(crate) fn is_here(&self, index: usize) -> bool {
+        self.kept[index].scopes >> self.scope & 1 == 1
     }
 
     /// When the last scan began, in clock ticks since boot, as start times are:
@@ -559,6 +577,8 @@ impl ProcessTable {
         self.heads.reserve(heads);
         let mappings = (2 * len).saturating_sub(self.mappings.len());
         self.mappings.reserve(mappings);
+        // It is empty between two uses.
+        self.ranks.reserve(2 * len);
         self.pids.reserve((2 * len).saturating_sub(self.pids.len()));
     }
 }

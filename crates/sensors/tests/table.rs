@@ -1324,6 +1324,209 @@ fn shared_memory_counts_by_parts_where_all_that_map_it_are_known() {
 }
 
 #[test]
+fn what_holds_much_is_measured_as_soon_as_it_is_known_and_what_holds_little_in_turn() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Fast);
+    let memory = memory(200_000);
+    assert!(table.table.awaits_measurements(&memory), "it is not known");
+    assert_eq!(table.measure(&memory), []);
+    table.identify(Depth::Fast, &mut |_, _| {});
+    // 1205 holds as much, and may map what its parent maps.
+    let parent = ProcessId {
+        pid: 1204,
+        start_ticks: 20_150,
+    };
+    let all = [
+        (1205, What::SameMemory(parent)),
+        (1204, What::OwnMemory),
+        (1205, What::OwnMemory),
+        (1204, What::SharedMemory),
+        (1205, What::SharedMemory),
+    ];
+    assert_eq!(table.measure(&memory), all);
+    assert!(!table.table.awaits_measurements(&memory));
+    assert!(!table.table.is_measuring(&memory));
+    table.survey(Depth::Fast);
+    assert_eq!(table.measure(&memory), [], "nothing is new");
+
+    // On a machine of 1 TiB they hold little.
+    let large = Memory {
+        total_bytes: 1 << 40,
+        ..memory
+    };
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    assert!(!table.table.awaits_measurements(&large));
+    assert_eq!(table.measure(&large), []);
+    table.table.measure_again(&large);
+    assert!(table.table.is_measuring(&large));
+    let own = [(1204, What::OwnMemory), (1205, What::OwnMemory)];
+    assert_eq!(table.measure(&large), own);
+    assert!(!table.table.is_measuring(&large));
+}
+
+#[test]
+fn what_one_call_may_not_ask_for_is_asked_for_in_the_next() {
+    let copy = Copy::of("good");
+    for pid in [1204, 1205] {
+        let pages_of_a_gib = (1 << 30) / page_size();
+        let shared = pages_of_a_gib - 75_000;
+        let statm = format!("300000 {pages_of_a_gib} {shared} 10 0 90 0\n");
+        copy.write(&format!("{pid}/statm"), &statm);
+    }
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    let memory = memory(200_000);
+    for pid in [1204, 1205] {
+        assert!(table.table.awaits_measurements(&memory), "{pid}");
+        let asked = table.measure(&memory);
+        assert!(asked.contains(&(pid, What::OwnMemory)), "{asked:?}");
+        assert!(asked.contains(&(pid, What::SharedMemory)), "{asked:?}");
+    }
+    assert!(!table.table.is_measuring(&memory));
+    assert_eq!(table.measure(&memory), []);
+}
+
+#[test]
+fn where_a_rollup_does_not_show_what_statm_counts_it_is_not_measured_again_and_again() {
+    let copy = Copy::of("good");
+    copy.change("1204/smaps_rollup", "300000 kB", "     0 kB");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    table.measure(&memory(200_000));
+    assert_eq!(table.measure(&memory(200_000)), []);
+    assert!(!table.table.is_measuring(&memory(200_000)));
+}
+
+#[test]
+fn what_is_asked_and_not_answered_is_awaited_and_not_asked_again() {
+    let mut table = full("good");
+    let memory = memory(200_000);
+    for count in [2, 0] {
+        let mut asked = 0;
+        table.table.ask_for_families(&memory, &mut |_| {
+            asked += 1;
+            true
+        });
+        assert_eq!(asked, count);
+        assert!(table.table.awaits_measurements(&memory));
+    }
+    // The reader does not come back, and is replaced.
+    let id = table.get(1204).id;
+    table.table.give_up_on(&Inquiry {
+        id,
+        what: What::OwnMemory,
+        rss_bytes: 0,
+    });
+    let mut asked = Vec::new();
+    table.table.ask_for_families(&memory, &mut |request| {
+        asked.push(request.id.pid);
+        true
+    });
+    assert_eq!(asked, [], "of that user's nothing is measured");
+}
+
+#[test]
+fn asking_for_measurements_allocates_nothing() {
+    let mut table = full("good");
+    let memory = memory(200_000);
+    let mut asked = 0;
+    let counted = allocation_counter::measure(|| {
+        let mut ask = |_| {
+            asked += 1;
+            true
+        };
+        assert!(table.table.awaits_measurements(&memory));
+        table.table.ask_for_one_memory(&memory, &mut ask);
+        table.table.ask_for_families(&memory, &mut ask);
+        table.table.ask_for_shared_memory(&memory, &mut ask);
+        assert!(table.table.is_measuring(&memory));
+    });
+    assert_eq!(counted.count_total, 0);
+    assert_eq!(asked, 5);
+}
+
+#[test]
+fn shared_memory_that_is_mapped_after_the_first_look_is_seen_by_a_fast_scan() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    while table.table.awaits_measurements(&memory(0)) {
+        table.measure(&memory(0));
+    }
+    copy.write(
+        "1205/smaps",
+        &smaps_of_a_child(90_000, 90_000).replace("2049", "7"),
+    );
+    copy.change("1205/status", "       0 kB", "   90000 kB");
+    copy.write("1205/statm", "230000 120000 55000 10 0 90 0\n");
+    table.survey(Depth::Fast);
+    assert_eq!(table.measure(&memory(0)), [(1205, What::SharedMemory)]);
+    assert_eq!(table.get(1205).shmem_bytes, 90_000 * KIB);
+}
+
+#[test]
+fn what_was_measured_before_a_relative_was_forked_is_measured_again() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    table.measure(&memory(200_000));
+    copy.duplicate(1205, 1206);
+    copy.change("1206/stat", "1205 (", "1206 (");
+    copy.change("1206/stat", " 20200 ", " 99999999999 ");
+    for (pid, own) in [(1204, "160000"), (1205, "130000"), (1206, "130000")] {
+        copy.change(&format!("{pid}/smaps_rollup"), own, "100000");
+    }
+    table.survey(Depth::Fast);
+    let own = |asked: Vec<(u32, What)>| {
+        let own = asked.into_iter().filter(|it| it.1 == What::OwnMemory);
+        own.map(|(pid, _)| pid).collect::<Vec<_>>()
+    };
+    assert_eq!(own(table.measure(&memory(200_000))), [1206]);
+    assert!(table.table.awaits_measurements(&memory(200_000)));
+    assert_eq!(own(table.measure(&memory(200_000))), [1204, 1205]);
+    assert_eq!(own(table.measure(&memory(200_000))), []);
+    assert!(table.get(1204).anon_bytes < pages(75_000) * 2 / 5);
+}
+
+#[test]
+fn parts_are_measured_again_once_another_maps_it_too_or_does_not_any_longer() {
+    let copy = Copy::of("good");
+    copy.write("1205/smaps", &smaps_of_a_child(0, 0));
+    copy.change("1204/smaps", "13192 kB", "16384 kB");
+    let mut table = copy.table();
+    table.survey(Depth::Full);
+    table.measure_shared_memory(&memory(0));
+    while table.table.is_measuring(&memory(0)) {
+        table.measure(&memory(0));
+    }
+    assert_eq!(table.get(1204).common_bytes, 16_384 * KIB);
+
+    // Its child touches all of it.
+    copy.write("1205/smaps", &smaps_of_a_child(16_384, 8192));
+    copy.change("1204/smaps", "16384 kB\nShared", " 8192 kB\nShared");
+    copy.change("1205/status", "       0 kB", "   90000 kB");
+    table.survey(Depth::Full);
+    let shared = |pid| (pid, What::SharedMemory);
+    let first = table.measure(&memory(0));
+    assert!(first.contains(&shared(1205)), "{first:?}");
+    assert!(!first.contains(&shared(1204)), "{first:?}");
+    assert_eq!(table.measure(&memory(0)), [shared(1204)]);
+    assert_eq!(table.get(1204).common_bytes, 8192 * KIB);
+    assert_eq!(table.measure(&memory(0)), []);
+
+    // And ends.
+    copy.remove("1205");
+    copy.change("1204/smaps", " 8192 kB\nShared", "16384 kB\nShared");
+    table.survey(Depth::Fast);
+    assert_eq!(table.get(1204).shmem_bytes, 2500 * KIB);
+    assert_eq!(table.measure(&memory(0)), [shared(1204)]);
+    assert_eq!(table.get(1204).shmem_bytes, 18_884 * KIB);
+    assert_eq!(table.measure(&memory(0)), []);
+}
+
+#[test]
 fn what_is_not_known_yet_is_not_measured() {
     let mut table = Table::of(&tree("good"));
     table.scan(Depth::Full);
@@ -1335,6 +1538,7 @@ fn what_is_not_known_yet_is_not_measured() {
 fn a_process_that_keeps_its_reader_waiting_counts_with_all_that_it_maps() {
     let mut table = full("good");
     let mut asked = Vec::new();
+    table.table.measure_again(&memory(0));
     table
         .table
         .ask_for_shared_memory(&memory(0), &mut |request| {
@@ -1370,6 +1574,7 @@ fn of_root_the_one_process_alone_is_given_up_on() {
     let mut table = copy.table();
     table.survey(Depth::Full);
     let mut asked = Vec::new();
+    table.table.measure_again(&memory(200_000));
     table
         .table
         .ask_for_families(&memory(200_000), &mut |request| {
@@ -1393,6 +1598,7 @@ fn in_user_namespaces_of_their_own_all_are_one_user() {
     let mut table = copy.table();
     table.survey(Depth::Full);
     let mut asked = Vec::new();
+    table.table.measure_again(&memory(200_000));
     table
         .table
         .ask_for_families(&memory(200_000), &mut |request| {

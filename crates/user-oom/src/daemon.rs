@@ -395,8 +395,14 @@ impl Daemon {
         let is_quiet = self.guard.level() == Level::Ok
             && others.iter().all(|it| it.guard.level() == Level::Ok)
             && !self.executor.is_busy();
-        self.senses
-            .measure(now, is_quiet, self.guard.memory(), &mut self.scribe);
+        let (is_news, pause) =
+            self.senses
+                .measure(now, is_quiet, self.guard.memory(), &mut self.scribe);
+        self.rest_for(pause);
+        if is_news {
+            // The last table has shown other amounts.
+            self.handle(now, Event::Revalued);
+        }
     }
 
     fn look_without(&mut self, now: Moment, err: &ReadError) {

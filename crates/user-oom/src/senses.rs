@@ -25,6 +25,19 @@ const NEWCOMERS: Duration = Duration::from_millis(100);
 /// and not again for so long.
 const KNOWN_FOR: Duration = Duration::from_millis(300);
 
+/// What is not measured and holds much is measured in rounds that are no further
+/// apart. Each takes 15 to 45 ms.
+const MEASURING: Duration = Duration::from_millis(200);
+
+/// A decision waits so long for what is not measured of the processes that hold much,
+/// some 3 GiB of them,
+const MEASURED: Duration = Duration::from_millis(300);
+/// while all is about to be lost,
+const MEASURED_SOON: Duration = Duration::from_millis(100);
+/// and once that was in vain not again for so long: what a process keeps its reader
+/// from must not hold up each decision.
+const UNMEASURED_FOR: Duration = Duration::from_secs(5);
+
 /// What is read, and what could not be. Of several scopes, it is at one at a time.
 #[derive(Debug)]
 pub(crate) struct Senses {
@@ -38,9 +51,12 @@ pub(crate) struct Senses {
     pub(crate) classifier: Classifier,
     /// As of the last table, by ascending pid, kernel threads left out.
     pub(crate) processes: Vec<Process>,
-    /// What is due is measured once all are known that had started by then, in
+    /// What is measured in turn is once all are known that had started by then, in
     /// clock ticks since boot.
-    to_measure: Option<u64>,
+    to_measure_again: Option<u64>,
+    measuring: Measuring,
+    /// When a decision began to wait for that.
+    unmeasured: Option<Moment>,
     /// The table has changed, and with it what may be paused.
     to_tie: bool,
     /// When a decision began to wait for what is known of newcomers.
@@ -52,6 +68,16 @@ pub(crate) struct Senses {
     /// could not be read.
     pub(crate) unheld: usize,
     pub(crate) unread: usize,
+}
+
+/// What is yet to be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Measuring {
+    Nothing,
+    /// What is measured in turn.
+    InTurn,
+    /// What holds much, of which the last table has shown too much or too little.
+    Much,
 }
 
 /// What was said and still holds.
@@ -72,7 +98,9 @@ pub(crate) struct Unattended {
     pub(crate) memory: Box<MemorySource>,
     pub(crate) pressure: PressureWatches,
     pub(crate) processes: Vec<Process>,
-    to_measure: Option<u64>,
+    to_measure_again: Option<u64>,
+    measuring: Measuring,
+    unmeasured: Option<Moment>,
     to_tie: bool,
     asked: Option<Moment>,
     said: Said,
@@ -89,7 +117,9 @@ impl Unattended {
             memory: Box::new(memory),
             pressure,
             processes,
-            to_measure: Some(0),
+            to_measure_again: Some(0),
+            measuring: Measuring::Nothing,
+            unmeasured: None,
             to_tie: true,
             asked: None,
             said: Said::default(),
@@ -111,7 +141,9 @@ impl Senses {
             scope: 0,
             memory: Box::new(memory),
             pressure,
-            to_measure: Some(table.scanned_at_ticks()),
+            to_measure_again: Some(table.scanned_at_ticks()),
+            measuring: Measuring::Nothing,
+            unmeasured: None,
             table,
             surveyor,
             classifier,
@@ -130,10 +162,13 @@ impl Senses {
     pub(crate) fn turn(&mut self, scope: usize, other: &mut Unattended) {
         use std::mem::swap;
         self.scope = scope;
+        self.table.turn(scope);
         swap(&mut self.memory, &mut other.memory);
         swap(&mut self.pressure, &mut other.pressure);
         swap(&mut self.processes, &mut other.processes);
-        swap(&mut self.to_measure, &mut other.to_measure);
+        swap(&mut self.to_measure_again, &mut other.to_measure_again);
+        swap(&mut self.measuring, &mut other.measuring);
+        swap(&mut self.unmeasured, &mut other.unmeasured);
         swap(&mut self.to_tie, &mut other.to_tie);
         swap(&mut self.asked, &mut other.asked);
         swap(&mut self.said, &mut other.said);
@@ -143,8 +178,13 @@ impl Senses {
     /// daemon may be started, or started again, in the middle of a shortage.
     pub(crate) fn read_first(&mut self) {
         let memory = self.memory.last();
-        self.surveyor
+        let all_are_known = self
+            .surveyor
             .look_first(&mut self.table, &self.classifier, &memory);
+        if all_are_known {
+            self.to_measure_again = None;
+        }
+        self.measuring = Measuring::Much;
         // Values are read next.
         self.table.join(self.scope, |_| None, &mut self.processes);
     }
@@ -219,25 +259,34 @@ impl Senses {
     }
 
     /// Has the surveyor measure what is due; stops waiting for one that is
-    /// stuck. `is_quiet`: memory is not short, and no victim is pending.
+    /// stuck. `is_quiet`: memory is not short, and no victim is pending. Returns
+    /// whether what holds much is all measured now and was not before, and for how
+    /// long there is nothing more to do.
     pub(crate) fn measure(
         &mut self,
         now: Moment,
         is_quiet: bool,
         memory: &Memory,
         scribe: &mut Scribe,
-    ) {
+    ) -> (bool, Duration) {
         let unanswered = self.surveyor.give_up(now, is_quiet, &mut self.table);
         if let Some(unanswered) = unanswered {
             scribe.note(log::Level::Warn, unanswered);
         }
         self.to_label |= self.surveyor.ask_again_for_labels(now, &mut self.table);
+        let before = self.measuring;
         self.ask(is_quiet, memory);
+        let is_over = self.measuring == Measuring::Nothing;
+        match is_quiet && !is_over {
+            true => (false, MEASURING),
+            false => (is_over && before == Measuring::Much, Duration::MAX),
+        }
     }
 
     fn ask(&mut self, is_quiet: bool, memory: &Memory) {
         let (table, surveyor) = (&mut self.table, &mut self.surveyor);
-        if (self.to_tie || self.to_measure.is_some()) && is_quiet {
+        let is_measuring = self.to_measure_again.is_some() || self.measuring != Measuring::Nothing;
+        if (self.to_tie || is_measuring) && is_quiet {
             surveyor.ask_for_unknown(table);
         }
         if self.to_label && is_quiet {
@@ -255,13 +304,20 @@ impl Senses {
             let mut ask = |request| surveyor.ask(request);
             self.to_tie = !table.ask_for_ties(is_worth_it, &mut ask);
         }
-        if let Some(ticks) = self.to_measure
+        if let Some(ticks) = self.to_measure_again
             && is_quiet
-            && surveyor.ask_for_measurements(ticks, table, memory)
+            && surveyor.measure_again(ticks, table, memory)
         {
-            self.to_measure = None;
+            self.to_measure_again = None;
+            self.measuring = self.measuring.max(Measuring::InTurn);
         }
-        if self.to_measure.is_none() {
+        if self.measuring != Measuring::Nothing
+            && is_quiet
+            && surveyor.ask_for_measurements(table, memory)
+        {
+            self.measuring = Measuring::Nothing;
+        }
+        if self.to_measure_again.is_none() {
             surveyor.ask_for_commands(table);
         }
     }
@@ -279,11 +335,11 @@ impl Senses {
         !self.surveyor.rulebook().is_empty() && self.table.awaits_labels()
     }
 
-    /// In a quiet round: memory that several processes share is measured in one
-    /// of the next.
+    /// In a quiet round: memory that several processes share is measured again in
+    /// turn, from one of the next on.
     pub(crate) fn refresh(&mut self) {
         self.memory.refresh();
-        self.to_measure = Some(self.table.scanned_at_ticks());
+        self.to_measure_again = Some(self.table.scanned_at_ticks());
     }
 
     /// Says what the kernel's text has that cannot be true.
@@ -321,6 +377,9 @@ impl Senses {
             self.surveyor.ask_for_labels(table);
             self.to_tie = true;
             self.to_label = true;
+            if self.surveyor.is_there() && table.awaits_measurements(memory) {
+                self.measuring = Measuring::Much;
+            }
         }
         match scanned {
             // Those held are the ones that could be read.
@@ -376,6 +435,36 @@ impl Senses {
                 is_asking
             }
         }
+    }
+
+    /// Whether a decision by this table should wait a moment: a process that holds much
+    /// is not measured, and may have that in common with others, which it is killed
+    /// for or spared. Has it measured. At most [`MEASURED`], or [`MEASURED_SOON`] where
+    /// `is_urgent`, and not again for [`UNMEASURED_FOR`] where that was not enough.
+    pub(crate) fn awaits_measurements(
+        &mut self,
+        now: Moment,
+        is_urgent: bool,
+        memory: &Memory,
+    ) -> bool {
+        let (table, surveyor) = (&mut self.table, &mut self.surveyor);
+        if !surveyor.is_there() || !table.awaits_measurements(memory) {
+            self.unmeasured = None;
+            return false;
+        }
+        // One call's at a time: what else is asked meanwhile must not wait for long.
+        if surveyor.is_idle() {
+            surveyor.ask_for_measurements(table, memory);
+        }
+        let limit = match is_urgent {
+            true => MEASURED_SOON,
+            false => MEASURED,
+        };
+        let since = self.unmeasured.map(|since| now.since(since));
+        if since.is_none_or(|since| UNMEASURED_FOR <= since) {
+            self.unmeasured = Some(now);
+        }
+        since.is_none_or(|since| since < limit || UNMEASURED_FOR <= since)
     }
 
     fn say_beyond(&mut self, pid: Option<u32>, scribe: &mut Scribe) {
@@ -435,10 +524,11 @@ pub(crate) fn say_once(said: &mut bool, scribe: &mut Scribe, cost: &str, err: &R
 mod tests {
     use std::collections::BTreeSet;
     use std::os::unix::fs::symlink;
+    use std::path::Path;
     use std::sync::{Arc, Mutex};
     use std::thread;
 
-    use sensors::{Meminfo, ProcRoot, Scopes, What};
+    use sensors::{Inquiry, Meminfo, ProcRoot, Scopes, What};
 
     use super::*;
     use crate::classify::Programs;
@@ -446,10 +536,78 @@ mod tests {
     use crate::memory::Beside;
     use crate::rulebook::Rulebook;
     use crate::stand_in::{Waiter, root};
-    use crate::surveyor::read;
+    use crate::surveyor::{Surveyed, read};
 
     /// What does not come within this long does not come.
     const LIMIT: Duration = Duration::from_secs(60);
+
+    /// Less in use than any seem to hold: each is to be measured.
+    const MEMORY: Memory = Memory {
+        total_bytes: 0,
+        available_bytes: 0,
+        at_least_bytes: 0,
+        hugetlb_bytes: 0,
+        swap_total_bytes: 0,
+        swap_free_bytes: 0,
+        worthless_swap_bytes: 0,
+        zram_bytes: 0,
+        swap_cached_bytes: 0,
+        anon_bytes: 0,
+        shmem_bytes: 0,
+        unreclaimable_slab_bytes: 0,
+    };
+
+    /// Those of a `table`, with a file of memory in `folder`.
+    fn senses(folder: &Path, table: ProcessTable, surveyor: Surveyor) -> Senses {
+        let meminfo = folder.join("meminfo");
+        let text = "MemTotal: 4096 kB\nMemAvailable: 4096 kB\n";
+        std::fs::write(&meminfo, text).expect("the folder is ours");
+        let meminfo = Meminfo::open(&meminfo).expect("it was written");
+        Senses::new(
+            MemorySource::new(meminfo, MEMORY, Beside::default(), None),
+            PressureWatches {
+                pause: None,
+                relief: None,
+            },
+            table,
+            surveyor,
+            Classifier::new(1, 0, true, &[]),
+            Vec::new(),
+        )
+    }
+
+    #[test]
+    fn a_decision_waits_a_moment_for_what_is_not_measured_and_not_soon_again() {
+        let waiters = [Waiter::new(), Waiter::new()];
+        let folder = tempfile::tempdir().unwrap();
+        for waiter in &waiters {
+            let pid = waiter.id().pid.to_string();
+            symlink(root().path().join(&pid), folder.path().join(pid)).unwrap();
+        }
+        let mut table = ProcessTable::new(ProcRoot::at(folder.path()), 16);
+        table.scan(Depth::Full).unwrap();
+        let never = |_: &Inquiry| -> Surveyed {
+            loop {
+                thread::park();
+            }
+        };
+        let surveyor = Surveyor::spawn(Arc::new(never), Edition::default());
+        let mut senses = senses(folder.path(), table, surveyor);
+        for (is_urgent, limit) in [(false, MEASURED), (true, MEASURED_SOON)] {
+            senses.unmeasured = None;
+            let first = LIMIT;
+            let mut waits = |after: Duration| {
+                let now = Moment::after_origin(first + after);
+                senses.awaits_measurements(now, is_urgent, &MEMORY)
+            };
+            assert!(waits(Duration::ZERO));
+            assert!(waits(limit / 2));
+            assert!(!waits(limit));
+            assert!(!waits(UNMEASURED_FOR / 2));
+            assert!(waits(UNMEASURED_FOR));
+            assert!(!waits(UNMEASURED_FOR + limit));
+        }
+    }
 
     #[test]
     fn what_a_busy_start_did_not_get_to_is_looked_at_measured_and_labelled() {
@@ -492,22 +650,7 @@ mod tests {
             }),
             edition,
         );
-        let meminfo = folder.path().join("meminfo");
-        std::fs::write(&meminfo, "MemTotal: 4096 kB\nMemAvailable: 4096 kB\n").unwrap();
-        let meminfo = Meminfo::open(&meminfo).unwrap();
-        // Less in use than they seem to hold: each is to be measured.
-        let memory = Memory::default();
-        let mut senses = Senses::new(
-            MemorySource::new(meminfo, memory, Beside::default(), None),
-            PressureWatches {
-                pause: None,
-                relief: None,
-            },
-            table,
-            surveyor,
-            Classifier::new(1, 0, true, &[]),
-            Vec::new(),
-        );
+        let mut senses = senses(folder.path(), table, surveyor);
 
         let pids = waiters.iter().map(|waiter| waiter.id().pid);
         let wanted: Vec<_> = pids
@@ -520,7 +663,7 @@ mod tests {
         {
             assert!(began.elapsed() < LIMIT, "{answered:?}, not {wanted:?}");
             senses.take_in(Moment::ORIGIN);
-            senses.ask(true, &memory);
+            senses.ask(true, &MEMORY);
             thread::yield_now();
         }
     }

@@ -164,7 +164,7 @@ pub(crate) struct Surveyor {
     /// When the loop first came round and found that one unanswered. Not when it
     /// was asked: on a busy machine a round takes long, and began before that.
     since: Option<Moment>,
-    /// Families have been measured, and shared memory is next.
+    /// Families were measured first, and shared memory is to be next.
     is_shareds_turn: bool,
     commands: Commands,
     edition: Edition,
@@ -312,13 +312,14 @@ impl Surveyor {
     }
 
     /// Has everything looked at once, as far as that takes no longer than
-    /// [`FIRST_LOOK`]; for the start, which alone may wait.
+    /// [`FIRST_LOOK`]; for the start, which alone may wait. Whether all are known, so
+    /// that what is measured in turn is, or will be in the next quiet rounds.
     pub(crate) fn look_first(
         &mut self,
         table: &mut ProcessTable,
         classifier: &Classifier,
         memory: &Memory,
-    ) {
+    ) -> bool {
         let began = Instant::now();
         let wait = |surveyor: &mut Self, table: &mut ProcessTable| {
             let left = FIRST_LOOK.saturating_sub(began.elapsed());
@@ -334,12 +335,17 @@ impl Surveyor {
                 break;
             }
         }
-        for _families_and_shared in 0..2 {
-            self.ask_for_measurements(table.scanned_at_ticks(), table, memory);
-            while !self.asked.is_empty() && wait(self, table) {}
+        let all_are_known = self.measure_again(table.scanned_at_ticks(), table, memory);
+        // As much at a time as one call may ask for.
+        loop {
+            self.ask_for_measurements(table, memory);
+            if self.asked.is_empty() || !wait(self, table) {
+                break;
+            }
         }
         // Nothing is held against what the start did not wait for.
         self.since = None;
+        all_are_known
     }
 
     /// Has those looked at that were not yet: at a busy start, or of many
@@ -365,12 +371,11 @@ impl Surveyor {
         std::mem::take(&mut self.is_to_label) || is_any
     }
 
-    /// Has measured what is due of `table`, where there is room, and once all are
-    /// known that had started by `ticks`: what is not known is not measured, and
-    /// newcomers may come without end. In two calls, for families leave no room
-    /// for shared memory where there are many. Whether all of it was asked; for
+    /// Has that measured in turn of `table` which its size alone does not have
+    /// measured, once all are known that had started by `ticks`: what is not known is
+    /// not measured, and newcomers may come without end. Whether they are known; for
     /// quiet rounds.
-    pub(crate) fn ask_for_measurements(
+    pub(crate) fn measure_again(
         &mut self,
         ticks: u64,
         table: &mut ProcessTable,
@@ -379,16 +384,48 @@ impl Surveyor {
         if QUEUE / 2 < self.asked.len() || !table.knows_all_of(ticks) {
             return false;
         }
-        self.is_shareds_turn = !self.is_shareds_turn;
-        if self.is_shareds_turn {
-            table.ask_for_terminals(&mut |request| self.ask(request));
-            table.ask_for_one_memory(memory, &mut |request| self.ask(request));
-            table.ask_for_families(memory, &mut |request| self.ask(request));
-            return false;
-        }
-        table.ask_for_shared_memory(memory, &mut |request| self.ask(request));
+        table.measure_again(memory);
+        table.ask_for_terminals(&mut |request| self.ask(request));
         table.ask_for_oldest_ties(&mut |request| self.ask(request));
         true
+    }
+
+    /// Has measured what is due of `table`, as far as one call may, where there is
+    /// room. Families and shared memory go first by turns, for many of the one leave
+    /// no room for the other. Whether nothing is left to ask or to wait for. Takes no
+    /// lock and no memory.
+    pub(crate) fn ask_for_measurements(
+        &mut self,
+        table: &mut ProcessTable,
+        memory: &Memory,
+    ) -> bool {
+        if QUEUE / 2 < self.asked.len() {
+            return !self.is_there();
+        }
+        table.ask_for_one_memory(memory, &mut |request| self.ask(request));
+        let before = self.asked.len();
+        self.is_shareds_turn = !self.is_shareds_turn;
+        for is_shareds in [self.is_shareds_turn, !self.is_shareds_turn] {
+            let mut ask = |request| self.ask(request);
+            match is_shareds {
+                true => table.ask_for_shared_memory(memory, &mut ask),
+                false => table.ask_for_families(memory, &mut ask),
+            }
+            if before < self.asked.len() {
+                break;
+            }
+        }
+        !self.is_there() || !table.is_measuring(memory)
+    }
+
+    /// Whether all that was asked is answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// Whether a thread answers, as far as is known.
+    pub(crate) fn is_there(&self) -> bool {
+        self.worker.is_some()
     }
 
     /// Keeps the command lines of `processes`, of the first where they are too
@@ -1008,7 +1045,7 @@ mod tests {
             assert!(began.elapsed() < LIMIT, "{surveyor:?}");
             surveyor.wait(Duration::from_millis(1));
             surveyor.deliver(Moment::ORIGIN, table, &town.classifier);
-            surveyor.ask_for_measurements(0, table, &town.memory);
+            surveyor.ask_for_measurements(table, &town.memory);
         }
 
         // Nothing is held against it early, nor while memory is short.
@@ -1069,7 +1106,8 @@ mod tests {
             assert!(surveyor.ask_again_for_labels(at(LATE), &mut town.table));
         }
         town.table.scan(Depth::Full).unwrap();
-        surveyor.ask_for_measurements(0, &mut town.table, &town.memory);
+        surveyor.measure_again(u64::MAX, &mut town.table, &town.memory);
+        surveyor.ask_for_measurements(&mut town.table, &town.memory);
         assert!(surveyor.asked.is_empty(), "nothing is measured");
         // What takes no lock of a process is still read.
         town.table
@@ -1118,7 +1156,7 @@ mod tests {
     }
 
     #[test]
-    fn however_large_families_are_there_is_room_for_shared_memory() {
+    fn more_than_there_is_room_for_is_measured_in_the_calls_that_follow() {
         let waiters: Vec<Waiter> = (0..QUEUE + 2).map(|_| Waiter::new()).collect();
         let mut town = Town::of(&waiters);
         let mut surveyor = Surveyor::spawn(Silent::about([]).read(), Edition::default());
@@ -1126,12 +1164,20 @@ mod tests {
         loop {
             assert!(began.elapsed() < LIMIT, "{surveyor:?}");
             surveyor.ask_for_unknown(&mut town.table);
-            if surveyor.ask_for_measurements(u64::MAX, &mut town.table, &town.memory) {
+            take_all(&mut surveyor, &mut town);
+            if surveyor.measure_again(u64::MAX, &mut town.table, &town.memory) {
                 break;
             }
-            take_all(&mut surveyor, &mut town);
         }
-        assert!(surveyor.asked.len() <= QUEUE / 2, "{surveyor:?}");
+        let mut calls = 0;
+        while !surveyor.ask_for_measurements(&mut town.table, &town.memory) {
+            assert!(began.elapsed() < LIMIT, "{surveyor:?}");
+            take_all(&mut surveyor, &mut town);
+            calls += 1;
+        }
+        assert!(calls > 1, "{calls}");
+        assert!(surveyor.ask_for_measurements(&mut town.table, &town.memory));
+        assert!(surveyor.asked.is_empty(), "nothing is measured twice");
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use model::{Dossier, Memory, Process, ProcessId, Seen};
-use sensors::{Cgroup, Depth, Inquiry, ProcRoot, ProcessTable, ReadError, Scan, Scopes, survey};
+use sensors::{
+    Cgroup, Depth, Inquiry, ProcRoot, ProcessTable, ReadError, Scan, Scopes, What, survey,
+};
 use tempfile::TempDir;
 
 /// The tree `case` as it stands beside the tests.
@@ -154,16 +156,36 @@ impl Table {
         self.answer(each);
     }
 
+    /// Measures what holds much and is not measured; what of which pids.
+    pub(crate) fn measure(&mut self, memory: &Memory) -> Vec<(u32, What)> {
+        self.note(|table, ask| {
+            table.ask_for_one_memory(memory, ask);
+            table.ask_for_families(memory, ask);
+            table.ask_for_shared_memory(memory, ask);
+        });
+        self.answer(&mut |_, _| {});
+        let asked = self.asked.iter();
+        asked
+            .map(|request| (request.id.pid, request.what))
+            .collect()
+    }
+
     /// Measures what is asked for; how many.
     pub(crate) fn correct_families(&mut self, memory: &Memory) -> usize {
-        self.note(|table, ask| table.ask_for_families(memory, ask));
+        self.note(|table, ask| {
+            table.measure_again(memory);
+            table.ask_for_families(memory, ask);
+        });
         self.answer(&mut |_, _| {});
         self.asked.len()
     }
 
     /// Measures what is asked for; how many.
     pub(crate) fn measure_shared_memory(&mut self, memory: &Memory) -> usize {
-        self.note(|table, ask| table.ask_for_shared_memory(memory, ask));
+        self.note(|table, ask| {
+            table.measure_again(memory);
+            table.ask_for_shared_memory(memory, ask);
+        });
         self.answer(&mut |_, _| {});
         self.asked.len()
     }
