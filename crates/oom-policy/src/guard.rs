@@ -193,6 +193,13 @@ impl Guard {
         self.level
     }
 
+    /// Whether the table that was asked for last may cost processes: memory is short,
+    /// or relief is asked for.
+    #[must_use]
+    pub fn is_deciding(&self) -> bool {
+        self.level != Level::Ok || self.round.ask != Ask::None
+    }
+
     /// As last told.
     #[must_use]
     pub fn memory(&self) -> &Memory {

@@ -47,6 +47,9 @@ const BREATH: Duration = Duration::from_millis(20);
 /// In which the surveyor says what a newcomer is, when it is not kept waiting.
 const SURVEY: Duration = Duration::from_millis(1);
 
+/// In which it measures a process of some 100 MiB.
+const MEASUREMENT: Duration = Duration::from_millis(5);
+
 /// How long a reload is not told of for processes whose label is not found yet.
 const LABELLED: Duration = Duration::from_secs(2);
 
@@ -540,6 +543,14 @@ impl Daemon {
         if self.guard.level() != Level::Ok && self.senses.awaits_newcomers(now) {
             self.rest_for(SURVEY);
             return;
+        }
+        if depth != Depth::Held && self.guard.is_deciding() {
+            let is_urgent = self.guard.level() == Level::Kill;
+            let memory = self.guard.memory();
+            if self.senses.awaits_measurements(now, is_urgent, memory) {
+                self.rest_for(MEASUREMENT);
+                return;
+            }
         }
         let began = Instant::now();
         let processes = &self.senses.processes;

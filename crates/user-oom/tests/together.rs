@@ -14,6 +14,9 @@ use support::{Daemon, HELD_MIB, Process, Stage};
 const LEVELS: [&str; 2] = ["-m", "10,9"];
 /// The same, but 40 % (1600 MiB) are wanted then: more than all candidates hold.
 const WANTING: [&str; 4] = ["-m", "10,9", "--recover", "40"];
+/// The same, but 16 % (640) are enough again: more than [`HELD_MIB`] is wanted then, and
+/// less than twice that.
+const MORE_THAN_ONE: [&str; 4] = ["-m", "10,9", "--recover", "16"];
 /// Between warn and kill.
 const SHORT: u64 = 380;
 const SHORT_OF_ONE: u64 = 350;
@@ -181,6 +184,106 @@ fn shared_memory_that_a_family_alone_maps_counts_once() {
         "held = mmap.mmap(-1, {HELD_MIB} << 20)\n\
          held.write(b'x' * ({HELD_MIB} << 20))\n"
     ));
+}
+
+/// A process worth `value`, and its children, as many, which have `held` of it and read
+/// all of that.
+fn forking(stage: &Stage, held: &str, children: u32, value: u32) -> Process {
+    let script = format!(
+        "import mmap, os, signal, sys, time\n\
+         size = {HELD_MIB} << 20\n\
+         {held}\n\
+         parent = os.getpid()\n\
+         ready, told = os.pipe()\n\
+         for child in range({children}):\n    \
+             if os.fork() == 0:\n        \
+                 touched = sum(held[0::4096])\n        \
+                 os.write(told, b'x')\n        \
+                 while os.getppid() == parent: time.sleep(0.1)\n        \
+                 os._exit(0)\n\
+         for child in range({children}): os.read(ready, 1)\n\
+         sys.stdout.write('enough\\n')\n\
+         sys.stdout.flush()\n\
+         signal.pause()"
+    );
+    let family = Process::start(Command::new("python3").args(["-c", &script]));
+    let entry = stage.entry(family.pid());
+    fs::write(entry, format!("{value}\n")).expect("the registry is ours");
+    family
+}
+
+/// A process worth 6 that holds twice [`HELD_MIB`].
+fn six_of_two(stage: &Stage) -> Process {
+    let script = format!(
+        "import signal, sys\n\
+         held = bytearray(b'x') * ({HELD_MIB} << 21)\n\
+         sys.stdout.write('enough\\n')\n\
+         sys.stdout.flush()\n\
+         signal.pause()"
+    );
+    let six = Process::start(Command::new("python3").args(["-c", &script]));
+    fs::write(stage.entry(six.pid()), "6\n").expect("the registry is ours");
+    six
+}
+
+/// Has `five`, worth 5, which seems to hold more than is wanted and holds less, stand
+/// beside one worth 6 that holds enough; memory gets short at once, before a full scan.
+#[track_caller]
+fn check_newcomer(stage: &Stage, daemon: &mut Daemon, five: &Process) {
+    let six = six_of_two(stage);
+    for pid in [five.pid(), six.pid()] {
+        daemon.says(&format!("process {pid} is registered"));
+    }
+    stage.set_available(SHORT_OF_ONE);
+    let kill = daemon.line_with("kill pid=");
+    stage.set_available(PLENTY);
+    let want = format!("kill pid={} ", six.pid());
+    assert!(kill.contains(&want), "{kill}");
+}
+
+#[test]
+fn pages_of_a_family_that_is_younger_than_the_daemon_count_once() {
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&MORE_THAN_ONE);
+    let five = forking(&stage, "held = bytearray(b'x') * size", 4, 5);
+    check_newcomer(&stage, &mut daemon, &five);
+}
+
+#[test]
+fn one_memory_of_two_processes_that_are_younger_than_the_daemon_counts_once() {
+    let stage = Stage::new();
+    let fifo = stage.path("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("coreutils").success());
+    let fifo = fifo.to_str().expect("plain");
+    let mut daemon = stage.daemon(&MORE_THAN_ONE);
+    let script = python(
+        "hold()\n\
+        opens = [(os.POSIX_SPAWN_OPEN, 0, sys.argv[1], os.O_RDONLY, 0)]\n\
+        os.posix_spawn('/bin/true', ['true'], {}, file_actions=opens)",
+    );
+    let five = Process::start(Command::new("python3").args(["-c", &script, fifo]));
+    child_of(five.pid());
+    fs::write(stage.entry(five.pid()), "5\n").expect("the registry is ours");
+    check_newcomer(&stage, &mut daemon, &five);
+}
+
+#[test]
+fn shared_memory_of_a_large_family_counts_at_the_first_decision() {
+    let stage = Stage::new();
+    // 1.4 GiB of resident memory: more than one call of the surveyor's measures.
+    let held = "held = mmap.mmap(-1, size)\nheld.write(b'x' * size)";
+    let family = forking(&stage, held, 6, 3);
+    let _fifty = stage.process(50);
+    stage.set_available(SHORT_OF_ONE);
+    let mut daemon = stage.daemon(&LEVELS);
+    let kill = daemon.line_with("kill pid=");
+    stage.set_available(PLENTY);
+    assert!(
+        kill.contains(&format!("kill pid={} ", family.pid())),
+        "{kill}"
+    );
+    assert!(kill.contains(" processes=7 "), "{kill}");
 }
 
 #[test]
