@@ -73,7 +73,7 @@ pub struct Found {
     pub document: Document,
     /// The files that were read, the drop-ins last.
     pub files: Vec<PathBuf>,
-    /// What keeps nobody from reading them, and is to be said.
+    /// What does not keep them from being read, and is to be said.
     pub remarks: Vec<String>,
 }
 

@@ -36,7 +36,7 @@ impl Watch {
     /// There is no pressure to be read.
     pub(crate) fn new(arguments: &Arguments, remedy: Remedy, proc: &Path) -> Result<Self, Error> {
         let (path, failed): (PathBuf, fn(ReadError) -> Error) = match &arguments.pressure_file {
-            Some(path) => (path.clone(), |err| Error::Pressure(of_named(err))),
+            Some(path) => (path.clone(), Error::Pressure),
             None => (proc.join("pressure/memory"), Error::NoPressure),
         };
         let mut pressure = PressureFile::open(&path).map_err(failed)?;
@@ -152,19 +152,6 @@ impl Watch {
             Some(status) => screen.alarm(format_args!("the command failed: {status}")),
             None => Ok(()),
         }
-    }
-}
-
-/// That a file is not there says nothing about the kernel where it is not the
-/// kernel's.
-fn of_named(err: ReadError) -> ReadError {
-    match err {
-        ReadError::NoPressure { path, source }
-            if source.kind() == io::ErrorKind::NotFound && !path.starts_with("/proc") =>
-        {
-            ReadError::Open { path, source }
-        }
-        other => other,
     }
 }
 

@@ -9,7 +9,7 @@
 
 use model::{Memory, SessionId};
 
-use crate::process::Wanted;
+use crate::process::Remeasuring;
 use crate::share::OwnShare;
 use crate::survey::{Inquiry, What};
 use crate::table::ProcessTable;
@@ -34,7 +34,7 @@ impl ProcessTable {
             let gauge = table.kept[index].own_gauge;
             let is_unmeasured = has_relatives && table.is_here(index) && table.is_unmeasured(index);
             let is_due = takes_unmeasured && is_unmeasured;
-            (is_due || gauge.wanted != Wanted::No) && table.can_be_asked(index, gauge.is_asked)
+            (is_due || gauge.wanted != Remeasuring::No) && table.can_be_asked(index, gauge.is_asked)
         });
         self.ask_in_order(ranks, |table, index| {
             let request = table.request(index, What::OwnMemory);
@@ -46,7 +46,7 @@ impl ProcessTable {
     pub(crate) fn awaits_families(&mut self, memory: &Memory) -> bool {
         let is_wrong = self.seems_to_be_too_much(memory);
         let is_due = |table: &Self, index: usize| {
-            let is_doubted = table.kept[index].own_gauge.wanted == Wanted::Soon;
+            let is_doubted = table.kept[index].own_gauge.wanted == Remeasuring::Soon;
             (is_doubted || (is_wrong && table.is_unmeasured(index)))
                 && table.is_here(index)
                 && table.can_be_asked(index, false)
@@ -84,7 +84,7 @@ impl ProcessTable {
         let unmeasured = ranks.iter().map(|rank| rank.index);
         for index in oldest.map(|(_, index)| index).into_iter().chain(unmeasured) {
             let gauge = &mut self.kept[index].own_gauge;
-            gauge.wanted = gauge.wanted.max(Wanted::InTurn);
+            gauge.wanted = gauge.wanted.max(Remeasuring::InTurn);
         }
         self.ranks = ranks;
     }
@@ -104,7 +104,7 @@ impl ProcessTable {
             let is_much = shared_bytes > 0 && kept.raw_anon_bytes / 8 <= shared_bytes;
             let is_relative = elder != index && family.0 != 0 && self.family(elder) == family;
             if is_relative && is_older && is_much {
-                self.kept[elder].own_gauge.wanted = Wanted::Soon;
+                self.kept[elder].own_gauge.wanted = Remeasuring::Soon;
             }
         }
     }

@@ -24,8 +24,8 @@ impl PressureFile {
     ///
     /// # Errors
     ///
-    /// - [`ReadError::NoPressure`]: it is not there, or the kernel was built
-    ///   with PSI and started without.
+    /// - [`ReadError::NoPressure`]: a file of the kernel's is not there, or the kernel
+    ///   was built with PSI and started without.
     /// - [`ReadError::Open`]: it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         let file = WatchedFile::open(path).map_err(no_pressure)?;
@@ -117,14 +117,18 @@ impl AsFd for PressureTrigger {
     }
 }
 
-/// Says what is meant by a pressure file that is absent.
+/// How the paths of its files end: of the machine, and of a cgroup.
+const OF_THE_KERNEL: [&str; 2] = ["pressure/memory", "memory.pressure"];
+
+/// Says what is meant by a pressure file that is absent, if it is one of the kernel's: of
+/// any other that says nothing about the kernel.
 fn no_pressure(err: ReadError) -> ReadError {
     match err {
         ReadError::Open { path, source } | ReadError::Read { path, source }
-            if matches!(
-                Errno::from_io_error(&source),
-                Some(Errno::NOENT | Errno::OPNOTSUPP)
-            ) =>
+            if match Errno::from_io_error(&source) {
+                Some(Errno::NOENT) => OF_THE_KERNEL.iter().any(|end| path.ends_with(end)),
+                errno => errno == Some(Errno::OPNOTSUPP),
+            } =>
         {
             ReadError::NoPressure { path, source }
         }

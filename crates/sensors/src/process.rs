@@ -105,7 +105,7 @@ pub(crate) struct Kept {
 /// A measurement that is made again and again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gauge {
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: Remeasuring,
     /// It was asked for, and no answer has come.
     pub(crate) is_asked: bool,
 }
@@ -113,7 +113,7 @@ pub(crate) struct Gauge {
 /// Whether to measure again what has hardly grown, or for the first time what
 /// holds little.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Wanted {
+pub(crate) enum Remeasuring {
     #[default]
     No,
     /// It was measured long ago, or is one of many.

@@ -9,7 +9,7 @@
 
 use model::{Memory, ProcessId};
 
-use crate::process::{Gauge, Shared, Wanted};
+use crate::process::{Gauge, Remeasuring, Shared};
 use crate::smaps::Nameless;
 use crate::survey::{Inquiry, What};
 use crate::table::ProcessTable;
@@ -67,7 +67,7 @@ impl ProcessTable {
         self.count_unseen();
         let mut ranks = self.ranked(|table, index| {
             let gauge = table.kept[index].shared_gauge;
-            let is_due = gauge.wanted != Wanted::No || table.awaits_shared(index, memory);
+            let is_due = gauge.wanted != Remeasuring::No || table.awaits_shared(index, memory);
             (is_due && table.can_be_asked(index, gauge.is_asked))
                 .then(|| [table.measured_in(index), 0, 0])
         });
@@ -82,7 +82,7 @@ impl ProcessTable {
     /// to be measured.
     pub(crate) fn awaits_shared_memory(&self, memory: &Memory) -> bool {
         (0..self.kept.len()).any(|index| {
-            let is_doubted = self.kept[index].shared_gauge.wanted == Wanted::Soon
+            let is_doubted = self.kept[index].shared_gauge.wanted == Remeasuring::Soon
                 && self.is_here(index)
                 && memory.is_noticeable(self.processes[index].rss_bytes);
             (is_doubted || self.awaits_shared(index, memory)) && self.can_be_asked(index, false)
@@ -102,7 +102,7 @@ impl ProcessTable {
             let has_room = budget.spend(self.processes[rank.index].rss_bytes);
             let kept = &mut self.kept[rank.index];
             if has_room || kept.shared.is_none() {
-                kept.shared_gauge.wanted = kept.shared_gauge.wanted.max(Wanted::InTurn);
+                kept.shared_gauge.wanted = kept.shared_gauge.wanted.max(Remeasuring::InTurn);
             }
         }
         self.ranks = ranks;
@@ -216,7 +216,7 @@ impl ProcessTable {
             if was_whole && !shared.is_whole && is_much {
                 // One that mapped it as well has ended, and the parts of the others
                 // are larger by now.
-                self.kept[index].shared_gauge.wanted = Wanted::Soon;
+                self.kept[index].shared_gauge.wanted = Remeasuring::Soon;
             }
             self.kept[index].shared = Some(shared);
             self.kept[index].show(&mut self.processes[index]);
@@ -251,13 +251,13 @@ impl ProcessTable {
                 }
                 let is_other = mapping.pid != id.pid && sum.is_much(mapping.part_bytes);
                 if let Some(other) = self.find(mapping.pid).filter(|_| is_other) {
-                    self.kept[other].shared_gauge.wanted = Wanted::Soon;
+                    self.kept[other].shared_gauge.wanted = Remeasuring::Soon;
                 }
             }
         }
     }
 
-    /// `None` of what is none, or nobody is known to map.
+    /// `None` of what is none, or what no process is known to map.
     fn sum_of(&self, segment: u64) -> Option<Sum> {
         let first = self.mappings.partition_point(|it| it.segment < segment);
         let alike = || {

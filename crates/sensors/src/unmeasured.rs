@@ -7,7 +7,7 @@
 
 use model::Memory;
 
-use crate::process::Wanted;
+use crate::process::Remeasuring;
 use crate::survey::Inquiry;
 use crate::table::ProcessTable;
 
@@ -76,7 +76,7 @@ impl ProcessTable {
             let gauges = [kept.own_gauge, kept.shared_gauge];
             let is_open = gauges
                 .iter()
-                .any(|gauge| gauge.is_asked || gauge.wanted != Wanted::No);
+                .any(|gauge| gauge.is_asked || gauge.wanted != Remeasuring::No);
             is_open && self.can_be_measured(index) && !kept.missed
         });
         is_wanted || self.awaits_measurements(memory)

@@ -1,7 +1,6 @@
 //! Where the pressure gates get their windows from: a trigger of the kernel's,
 //! or a file given in its stead, whose averages are looked at.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -105,19 +104,6 @@ pub(crate) fn watch_triggers(watches: &mut PressureWatches, wait: &Wait, scope: 
     }
 }
 
-/// That a file is not there says nothing about the kernel where it is not the
-/// kernel's.
-fn of_named(err: ReadError) -> ReadError {
-    match err {
-        ReadError::NoPressure { path, source }
-            if source.kind() == io::ErrorKind::NotFound && !path.starts_with("/proc") =>
-        {
-            ReadError::Open { path, source }
-        }
-        other => other,
-    }
-}
-
 /// What feeds a gate.
 #[derive(Debug)]
 pub(crate) struct PressureWatch {
@@ -183,7 +169,7 @@ impl PressureWatch {
     ///
     /// [`ReadError`] where it cannot be opened.
     pub(crate) fn of_file(path: &Path, percent: Percent) -> Result<Self, ReadError> {
-        let file = PressureFile::open(path).map_err(of_named)?;
+        let file = PressureFile::open(path)?;
         Ok(Self {
             source: Source::File {
                 file,
@@ -228,7 +214,7 @@ impl PressureWatch {
             } if *next <= now => {
                 *next = now + Gate::WINDOW;
                 let before = std::mem::replace(last, Last::Failed);
-                let stalled = *percent <= file.read().map_err(of_named)?.full.avg10;
+                let stalled = *percent <= file.read()?.full.avg10;
                 *last = match before {
                     Last::Failed => Last::ReadAgain,
                     _ => Last::Read,
