@@ -663,9 +663,15 @@ fn contest(text: &mut String, table: &Table<'_>) -> fmt::Result {
             .flat_map(|(run, _)| run.threads_cpu_ms.keys());
         let names: BTreeSet<_> = names.collect();
         for name in names {
-            let took = row
-                .median(|run, _| count(run.threads_cpu_ms.get(name).copied().unwrap_or(0)) / 1e3);
-            threads.push((took, name));
+            // Older results do not have it.
+            let known = row
+                .runs
+                .iter()
+                .filter(|(run, _)| !run.threads_cpu_ms.is_empty());
+            let took = known.map(|(run, _)| run.threads_cpu_ms.get(name).copied().unwrap_or(0));
+            let mut took: Vec<_> = took.map(|ms| count(ms) / 1e3).collect();
+            took.sort_by(f64::total_cmp);
+            threads.push((middle(&took), name));
         }
     }
     threads.sort_by(|one, other| other.0.total_cmp(&one.0));
@@ -966,6 +972,18 @@ mod tests {
             both.contains("| user-oom | 30.5; not at all in 1 |"),
             "{both}"
         );
+    }
+
+    #[test]
+    fn threads_are_told_of_the_runs_that_have_them() {
+        let with = |threads: &[(&str, u64)]| {
+            let mut run = run("user-oom", 1, State::Runs, 1.0);
+            let threads = threads.iter().map(|(name, ms)| ((*name).to_owned(), *ms));
+            run.measured.as_mut().unwrap().threads_cpu_ms = threads.collect();
+            run
+        };
+        let page = page(&[with(&[]), with(&[]), with(&[("loop", 1500), ("idle", 9)])]);
+        assert!(page.contains("by thread: `loop` 1.5 s.\n"), "{page}");
     }
 
     #[test]
