@@ -262,7 +262,7 @@ impl Job {
     #[must_use]
     pub fn grows(&self, number: u32, seconds: u32) -> bool {
         let taken = f64::from(self.start_mib) + self.growth_mib_s * self.runs_s(number, seconds);
-        self.growth_mib_s > 0.0 && self.max_mib.is_none_or(|max| taken < f64::from(max))
+        self.grows_at_all() && self.max_mib.is_none_or(|max| taken < f64::from(max))
     }
 }
 
@@ -382,6 +382,16 @@ impl Measured {
         self.jobs.iter().map(Ended::kept).sum()
     }
 
+    /// What became of each, and the job that it was.
+    pub fn with_jobs<'both>(
+        &'both self,
+        contest: &'both Contest,
+    ) -> impl Iterator<Item = (&'both Ended, &'both Job)> {
+        let jobs = contest.jobs.iter();
+        let each = jobs.flat_map(|job| std::iter::repeat_n(job, job.count as usize));
+        self.jobs.iter().zip(each)
+    }
+
     /// For how many seconds less than a tenth of the machine's memory was available.
     #[must_use]
     pub fn short_s(&self, contest: &Contest) -> usize {
@@ -392,10 +402,10 @@ impl Measured {
     /// When the last of the jobs that end by themselves was done; nothing if one was not.
     #[must_use]
     pub fn all_done_s(&self, contest: &Contest) -> Option<f64> {
-        let ends = (contest.jobs.iter())
-            .flat_map(|job| std::iter::repeat_n(job.passes.is_some(), job.count as usize));
-        let of_those = self.jobs.iter().zip(ends).filter(|(_, ends)| *ends);
-        let done = of_those.map(|(job, _)| job.ended_s.filter(|_| job.state == State::Done));
+        let ends = self
+            .with_jobs(contest)
+            .filter(|(_, job)| job.passes.is_some());
+        let done = ends.map(|(ended, _)| ended.ended_s.filter(|_| ended.state == State::Done));
         let done: Option<Vec<_>> = done.collect();
         done?.into_iter().reduce(f64::max)
     }
@@ -403,12 +413,12 @@ impl Measured {
     /// Of what was killed, the value by itself times the hours that were not saved.
     #[must_use]
     pub fn value_hours_lost(&self, contest: &Contest) -> f64 {
-        let values = contest.jobs.iter().flat_map(|job| {
-            std::iter::repeat_n(f64::from(job.value.unwrap_or(0)), job.count as usize)
-        });
-        let killed = (self.jobs.iter().zip(values)).filter(|(job, _)| job.state == State::Killed);
+        let ended = self.with_jobs(contest);
+        let killed = ended.filter(|(ended, _)| ended.state == State::Killed);
         killed
-            .map(|(job, value)| value * job.unsaved_hours.unwrap_or(0.0))
+            .map(|(ended, job)| {
+                f64::from(job.value.unwrap_or(0)) * ended.unsaved_hours.unwrap_or(0.0)
+            })
             .sum()
     }
 }

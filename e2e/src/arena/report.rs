@@ -1,6 +1,6 @@
 //! `docs/arena.md` and its pictures, from the results.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
@@ -216,9 +216,7 @@ fn tables<'run>(contests: &'run [(String, Contest)], results: &'run [Run]) -> Ve
 
 impl Row<'_> {
     fn figures(&self, of: impl Fn(&Measured, &Best) -> f64) -> Vec<f64> {
-        let mut figures: Vec<_> = self.runs.iter().map(|(run, best)| of(run, best)).collect();
-        figures.sort_by(f64::total_cmp);
-        figures
+        sorted(self.runs.iter().map(|(run, best)| of(run, best)))
     }
 
     /// The one in the middle; of an even number, the mean of the two.
@@ -226,10 +224,41 @@ impl Row<'_> {
         middle(&self.figures(of))
     }
 
+    fn is_ours(&self) -> bool {
+        self.contestant.name == ALL[0].name
+    }
+
+    /// What each thread took that took a tenth of a second, most first: medians of the
+    /// runs in which that is known.
+    fn threads(&self) -> String {
+        let known = || {
+            let each = self.runs.iter().map(|(run, _)| &run.threads_cpu_ms);
+            each.filter(|threads| !threads.is_empty())
+        };
+        let names: BTreeSet<_> = known().flat_map(BTreeMap::keys).collect();
+        let took = |name: &String| {
+            let took = known().map(|threads| threads.get(name).copied().unwrap_or(0));
+            middle(&sorted(took.map(|ms| count(ms) / 1e3)))
+        };
+        let mut threads: Vec<_> = names.into_iter().map(|name| (took(name), name)).collect();
+        threads.retain(|(took, _)| *took >= 0.1);
+        threads.sort_by(|one, other| other.0.total_cmp(&one.0));
+        let each = threads
+            .iter()
+            .map(|(took, name)| format!("`{name}` {took:.1} s"));
+        each.collect::<Vec<_>>().join(", ")
+    }
+
     /// The median, and between which they lie if they differ.
     fn show(&self, places: usize, of: impl Fn(&Measured, &Best) -> f64) -> String {
         show(&self.figures(of), places)
     }
+}
+
+fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut figures: Vec<_> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures
 }
 
 /// The one in the middle of what is sorted; of an even number, the mean of the two.
@@ -263,6 +292,10 @@ fn show(sorted: &[f64], places: usize) -> String {
 }
 
 impl Table<'_> {
+    fn ours(&self) -> Option<&Row<'_>> {
+        self.rows.iter().find(|row| row.is_ours())
+    }
+
     fn total(&self) -> u32 {
         let jobs = self.contest.jobs.iter();
         let worth = |job: &'_ Job| {
@@ -282,9 +315,7 @@ impl Table<'_> {
     /// How much memory the jobs with a value went through that were not killed, in GiB.
     /// Nothing if that is not known, as in some older results.
     fn work_gib(&self, run: &Measured) -> Option<f64> {
-        let jobs = self.contest.jobs.iter();
-        let jobs = jobs.flat_map(|job| std::iter::repeat_n(job, job.count as usize));
-        let ended = run.jobs.iter().zip(jobs);
+        let ended = run.with_jobs(self.contest);
         let kept = ended.filter(|(ended, _)| ended.value > 0 && ended.state != State::Killed);
         let worked = kept.map(|(ended, job)| match ended.worked_mib {
             Some(worked_mib) => Some(count(worked_mib)),
@@ -299,18 +330,13 @@ impl Table<'_> {
 
     /// When all that end by themselves were done, sorted, of the runs in which they were.
     fn done(&self, row: &Row<'_>) -> Vec<f64> {
-        let done = (row.runs.iter()).filter_map(|(run, _)| run.all_done_s(self.contest));
-        let mut done: Vec<_> = done.collect();
-        done.sort_by(f64::total_cmp);
-        done
+        let runs = row.runs.iter();
+        sorted(runs.filter_map(|(run, _)| run.all_done_s(self.contest)))
     }
 
     /// [`Self::work_gib`] of each run of which it is known, sorted.
     fn work(&self, row: &Row<'_>) -> Vec<f64> {
-        let known = row.runs.iter().filter_map(|(run, _)| self.work_gib(run));
-        let mut known: Vec<_> = known.collect();
-        known.sort_by(f64::total_cmp);
-        known
+        sorted(row.runs.iter().filter_map(|(run, _)| self.work_gib(run)))
     }
 
     fn machine(&self) -> String {
@@ -418,10 +444,6 @@ fn repeats(tables: &[Table<'_>]) -> String {
 }
 
 fn runs(text: &mut String, tables: &[Table<'_>], results: &[Run]) -> fmt::Result {
-    let sorted = |mut figures: Vec<f64>| {
-        figures.sort_by(f64::total_cmp);
-        figures
-    };
     let how_many = |is: &dyn Fn(&Run) -> bool| results.iter().filter(|run| is(run)).count();
     let shown = counts(tables).sum::<usize>();
     let mute = how_many(&|run| run.measured.is_none());
@@ -432,13 +454,8 @@ fn runs(text: &mut String, tables: &[Table<'_>], results: &[Run]) -> fmt::Result
         .len()
         .saturating_sub(shown + mute + superseded + disturbed);
     let calm = results.iter().filter(|run| !run.is_disturbed());
-    let others = sorted(calm.map(|run| run.others_cores).collect());
-    let computation = sorted(
-        results
-            .iter()
-            .filter_map(|run| run.computation_ms)
-            .collect(),
-    );
+    let others = sorted(calm.map(|run| run.others_cores));
+    let computation = sorted(results.iter().filter_map(|run| run.computation_ms));
     let runs = || {
         tables
             .iter()
@@ -458,7 +475,7 @@ fn runs(text: &mut String, tables: &[Table<'_>], results: &[Run]) -> fmt::Result
         repeats(tables),
         show(&others, 1),
         show(&computation, 0),
-        show(&sorted(probe.collect()), 0),
+        show(&sorted(probe), 0),
     )?;
     writeln!(text, "| contestant | version | |\n|---|---|---|")?;
     for contestant in &ALL {
@@ -505,11 +522,10 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
     writeln!(text, "## Where user-oom is not the best\n")?;
     let mut any = false;
     for table in tables {
-        let is_ours = |row: &&Row<'_>| row.contestant.name == ALL[0].name;
-        let Some(ours) = table.rows.iter().find(is_ours) else {
+        let Some(ours) = table.ours() else {
             continue;
         };
-        for theirs in table.rows.iter().filter(|row| !is_ours(row)) {
+        for theirs in table.rows.iter().filter(|row| !row.is_ours()) {
             let mut better = Vec::new();
             let mut compare =
                 |what: &str, places: usize, sign: f64, tolerance: f64, of: &Of<'_>| {
@@ -651,41 +667,9 @@ fn contest(text: &mut String, table: &Table<'_>) -> fmt::Result {
             writeln!(text, "| {} | {done}{never} |", row.contestant.name)?;
         }
     }
-    let mut threads = Vec::new();
-    for row in table
-        .rows
-        .iter()
-        .filter(|row| row.contestant.name == ALL[0].name)
-    {
-        let names = row
-            .runs
-            .iter()
-            .flat_map(|(run, _)| run.threads_cpu_ms.keys());
-        let names: BTreeSet<_> = names.collect();
-        for name in names {
-            // Older results do not have it.
-            let known = row
-                .runs
-                .iter()
-                .filter(|(run, _)| !run.threads_cpu_ms.is_empty());
-            let took = known.map(|(run, _)| run.threads_cpu_ms.get(name).copied().unwrap_or(0));
-            let mut took: Vec<_> = took.map(|ms| count(ms) / 1e3).collect();
-            took.sort_by(f64::total_cmp);
-            threads.push((middle(&took), name));
-        }
-    }
-    threads.sort_by(|one, other| other.0.total_cmp(&one.0));
-    threads.retain(|(took, _)| *took >= 0.1);
+    let threads = table.ours().map(Row::threads).unwrap_or_default();
     if !threads.is_empty() {
-        let each = threads
-            .iter()
-            .map(|(took, name)| format!("`{name}` {took:.1} s"));
-        let each: Vec<_> = each.collect();
-        writeln!(
-            text,
-            "\nuser-oom's processor time by thread: {}.",
-            each.join(", ")
-        )?;
+        writeln!(text, "\nuser-oom's processor time by thread: {threads}.")?;
     }
     if contest.has_hours() {
         writeln!(text, "\n| | value × unsaved hours lost |\n|---|---|")?;

@@ -192,6 +192,10 @@ fn file_of(job: &Job, number: u32) -> PathBuf {
 }
 
 impl Took {
+    fn cpu(&self) -> Duration {
+        self.threads.values().sum()
+    }
+
     /// What each thread took since, in milliseconds.
     fn since(&self, before: &Self) -> Result<BTreeMap<String, u64>> {
         let of = |(name, now): (&String, &Duration)| {
@@ -214,8 +218,7 @@ struct Guard {
 /// What it took until now.
 #[derive(Clone, Debug, Default)]
 struct Took {
-    cpu: Duration,
-    /// By the threads' names.
+    /// Processor time, by the threads' names.
     threads: BTreeMap<String, Duration>,
     wakeups: u64,
     rss_kib: u64,
@@ -296,7 +299,6 @@ impl Guard {
                 let ran = file("schedstat");
                 let ran = ran.split(' ').next().and_then(|ran| ran.parse().ok());
                 let ran = Duration::from_nanos(ran.unwrap_or(0));
-                took.cpu += ran;
                 let name = file("comm").trim().to_owned();
                 *took.threads.entry(name).or_default() += ran;
                 took.wakeups += field(&file("status"), "voluntary_ctxt_switches:");
@@ -512,7 +514,7 @@ fn measure(contest: &Contest, groups: &Groups, guard: &mut Guard) -> Result<Meas
         exec_ms,
         late_ms: spread(seen.late),
         lowest_mib: seen.lowest / MIB,
-        cpu_ms: u64::try_from(took.cpu.saturating_sub(took_before.cpu).as_millis())?,
+        cpu_ms: u64::try_from(took.cpu().saturating_sub(took_before.cpu()).as_millis())?,
         rss_kib: took.rss_kib,
         wakeups: took.wakeups.saturating_sub(took_before.wakeups),
         stays: guard.stays()?,
