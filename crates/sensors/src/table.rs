@@ -412,7 +412,12 @@ impl ProcessTable {
                 return false;
             }
             next += 1;
-            let is_due = depth == Depth::Full || (depth == Depth::Fast && kept.is_new);
+            // A kernel thread shows nothing that changes, unless it executes a program.
+            let is_due = match depth {
+                Depth::Full => !process.is_kernel_thread || kept.is_new,
+                Depth::Fast => kept.is_new,
+                Depth::Held => false,
+            };
             let looked = match is_due {
                 true => Ok(false),
                 false => reader.look(process, kept),

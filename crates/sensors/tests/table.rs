@@ -290,6 +290,26 @@ fn a_kernel_thread_is_told_from_processes() {
     }
 }
 
+/// There may be more of them than of processes.
+#[test]
+fn of_a_known_kernel_thread_only_whether_it_has_memory_is_read() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    table.scan(Depth::Full);
+    let stat = fs::read(copy.path().join("2/stat")).unwrap();
+    copy.remove("2/stat");
+    let scan = table.scan(Depth::Full);
+    assert_eq!((table.pids(), scan.gone), (ALL.to_vec(), 0));
+
+    // It executes a program for the kernel.
+    let stat = String::from_utf8(stat).unwrap();
+    copy.write("2/stat", &stat.replace("(kthreadd)", "(modprobe)"));
+    copy.write("2/statm", "1000 100 80 20 0 10 0\n");
+    table.scan(Depth::Full);
+    assert_eq!(table.get(2).name, Name::new(b"modprobe"));
+}
+
 #[test]
 fn those_of_one_leaf_cgroup_are_one_session() {
     let table = full("good");
