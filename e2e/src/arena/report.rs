@@ -469,7 +469,7 @@ fn runs(text: &mut String, tables: &[Table<'_>], results: &[Run]) -> fmt::Result
         text,
         "**Repeats of each: {}**; runs: {shown}. In addition, {mute} machines reported nothing, {disturbed} runs were disturbed \
          (other work kept more than {UNDISTURBED_CORES} of the host's two processors busy) and are to be repeated, {superseded} were \
-         of earlier versions of user-oom, and {stale} of contests that have changed since: all are in arena.jsonl, and not counted \
+         of other versions of user-oom, and {stale} of contests that have changed since: all are in arena.jsonl, and not counted \
          below. During the others, other work kept {} processors busy. A computation that is always the same took the host {} ms \
          before a run: times in seconds mean something, those in milliseconds little. Measuring took {} % of a processor.\n",
         repeats(tables),
