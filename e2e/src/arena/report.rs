@@ -919,7 +919,7 @@ mod tests {
         let page = page(&[run("user-oom", 1, State::Runs, 1.0), disturbed, superseded]);
         assert!(page.contains("runs: 1. In addition,"), "{page}");
         assert!(page.contains("1 runs were disturbed"), "{page}");
-        assert!(page.contains("1 were of earlier versions"), "{page}");
+        assert!(page.contains("1 were of other versions"), "{page}");
         assert!(page.contains("| user-oom | **9** |"), "{page}");
         assert!(page.contains("Not run: user-oom-no-module,"), "{page}");
     }
