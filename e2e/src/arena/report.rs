@@ -573,7 +573,11 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
                     middle(&our)
                 ));
             }
-            let done = |row: &Row<'_>| middle(&table.done(row));
+            // One whose jobs were not all done in half of its runs is not the sooner.
+            let done = |row: &Row<'_>| match table.done(row) {
+                done if row.runs.len() < 2 * done.len() => middle(&done),
+                _ => f64::INFINITY,
+            };
             if table.contest.has_an_end() && done(ours) - done(theirs) > 1.0 {
                 better.push(format!(
                     "all done after {:.0} s to {:.0}",
