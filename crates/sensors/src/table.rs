@@ -413,11 +413,8 @@ impl ProcessTable {
             }
             next += 1;
             // A kernel thread shows nothing that changes, unless it executes a program.
-            let is_due = match depth {
-                Depth::Full => !process.is_kernel_thread || kept.is_new,
-                Depth::Fast => kept.is_new,
-                Depth::Held => false,
-            };
+            let is_settled = process.is_kernel_thread && kept.statm.is_some();
+            let is_due = kept.is_new || (depth == Depth::Full && !is_settled);
             let looked = match is_due {
                 true => Ok(false),
                 false => reader.look(process, kept),
