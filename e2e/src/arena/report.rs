@@ -328,10 +328,11 @@ impl Table<'_> {
         Some(worked_mib / 1024.0)
     }
 
-    /// When all that end by themselves were done, sorted, of the runs in which they were.
+    /// When all that end by themselves were done in each run, sorted: infinite where they
+    /// were not.
     fn done(&self, row: &Row<'_>) -> Vec<f64> {
-        let runs = row.runs.iter();
-        sorted(runs.filter_map(|(run, _)| run.all_done_s(self.contest)))
+        let done_s = |run: &Measured| run.all_done_s(self.contest).unwrap_or(f64::INFINITY);
+        sorted(row.runs.iter().map(|(run, _)| done_s(run)))
     }
 
     /// [`Self::work_gib`] of each run of which it is known, sorted.
@@ -573,11 +574,7 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
                     middle(&our)
                 ));
             }
-            // One whose jobs were not all done in half of its runs is not the sooner.
-            let done = |row: &Row<'_>| match table.done(row) {
-                done if row.runs.len() < 2 * done.len() => middle(&done),
-                _ => f64::INFINITY,
-            };
+            let done = |row: &Row<'_>| middle(&table.done(row));
             if table.contest.has_an_end() && done(ours) - done(theirs) > 1.0 {
                 better.push(format!(
                     "all done after {:.0} s to {:.0}",
@@ -662,12 +659,13 @@ fn contest(text: &mut String, table: &Table<'_>) -> fmt::Result {
     if contest.has_an_end() {
         writeln!(text, "\n| | all done after, s |\n|---|---|")?;
         for row in &table.rows {
-            let done = table.done(row);
-            let never = match row.runs.len() - done.len() {
+            let all = table.done(row);
+            let (done, never) = all.split_at(all.partition_point(|done_s| done_s.is_finite()));
+            let never = match never.len() {
                 0 => String::new(),
                 never => format!("; not at all in {never}"),
             };
-            let done = show(&done, 1);
+            let done = show(done, 1);
             writeln!(text, "| {} | {done}{never} |", row.contestant.name)?;
         }
     }
