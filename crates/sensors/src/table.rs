@@ -119,6 +119,8 @@ pub struct ProcessTable {
     scope: usize,
     /// See [`Self::disregard`].
     ours: &'static [i16],
+    /// See [`Self::keep`].
+    kept_on: Option<ProcessId>,
 }
 
 impl ProcessTable {
@@ -154,6 +156,7 @@ impl ProcessTable {
             everywhere: 1,
             scope: 0,
             ours: &[],
+            kept_on: None,
         }
     }
 
@@ -199,6 +202,15 @@ impl ProcessTable {
     /// a hint: what it was before is shown, until it is another again.
     pub fn disregard(&mut self, oom_score_adjs: &'static [i16]) {
         self.ours = oom_score_adjs;
+    }
+
+    /// From now on `id` stays in the table as it was last seen, though it may have ended.
+    ///
+    /// Whoever reads of a process's memory has it for that long: where the process ends
+    /// meanwhile, it comes back no sooner than that is done. Only what keeps its pid is
+    /// known again by it, so it goes once another has that.
+    pub fn keep(&mut self, id: Option<ProcessId>) {
+        self.kept_on = id;
     }
 
     /// Looks at the processes. Those that are new or have become something else
@@ -357,9 +369,16 @@ impl ProcessTable {
             text: &mut self.text,
             ours: self.ours,
         };
+        let kept_on = self.kept_on;
         retain(&mut self.processes, &mut self.kept, |process, kept| {
-            let looked = reader.look_again(process, kept);
-            looked.map_err(|miss| account.miss(miss)).is_ok()
+            let Err(miss) = reader.look_again(process, kept) else {
+                return true;
+            };
+            let is_kept = matches!(miss, Miss::Gone) && kept_on == Some(process.id);
+            if !is_kept {
+                account.miss(miss);
+            }
+            is_kept
         });
     }
 
@@ -398,7 +417,7 @@ impl ProcessTable {
             text: &mut self.text,
             ours: self.ours,
         };
-        let pids = &mut self.pids;
+        let (pids, kept_on) = (&mut self.pids, self.kept_on);
         let (mut next, mut unknown) = (0, 0);
         retain(&mut self.processes, &mut self.kept, |process, kept| {
             let pid = process.id.pid;
@@ -408,6 +427,9 @@ impl ProcessTable {
                 next += 1;
             }
             if pids.get(next) != Some(&pid) {
+                if kept_on == Some(process.id) {
+                    return true;
+                }
                 account.scan.gone += 1;
                 return false;
             }

@@ -991,6 +991,36 @@ fn a_pid_that_is_used_again_is_another_process() {
 }
 
 #[test]
+fn what_is_kept_stays_as_it_was_seen_until_another_has_its_pid() {
+    for depth in [Depth::Fast, Depth::Full] {
+        let copy = Copy::of("good");
+        let mut table = copy.table();
+        table.survey(Depth::Full);
+        let seen = table.get(1204);
+        copy.remove("1204");
+        table.table.keep(Some(seen.id));
+        assert_eq!(table.scan(depth).gone, 0);
+        assert_eq!(table.get(1204), seen);
+
+        copy.duplicate(1205, 1204);
+        copy.change("1204/stat", "1205 ", "1204 ");
+        // Of a file that is held a tree goes on to tell, as procfs does not.
+        let scan = table.scan(Depth::Full);
+        assert_eq!((scan.newcomers, scan.gone), (1, 1));
+        assert_eq!(table.pids(), ALL);
+
+        let kept = table.get(1204);
+        assert_ne!(kept.id, seen.id);
+        copy.remove("1204");
+        table.table.keep(Some(kept.id));
+        assert_eq!(table.scan(depth).gone, 0);
+        table.table.keep(None);
+        assert_eq!(table.scan(depth).gone, 1);
+        assert!(table.table.get(1204).is_none());
+    }
+}
+
+#[test]
 fn what_vanishes_while_it_is_looked_at_is_no_error() {
     for depth in [Depth::Fast, Depth::Full] {
         let mut table = Table::of(&tree("vanishing"));

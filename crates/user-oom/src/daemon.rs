@@ -41,7 +41,7 @@ use crate::values::Values;
 use crate::wait::{Wait, WakeSource};
 use crate::watchdog::{Killed, Watchdog};
 
-/// Before another round, where the watchdog may be at work.
+/// Before another round, where the watchdog or the surveyor is at work.
 const BREATH: Duration = Duration::from_millis(20);
 
 /// In which the surveyor says what a newcomer is, when it is not kept waiting.
@@ -312,7 +312,12 @@ impl Daemon {
     /// Looks at the memory of each scope, and does what follows. Returns how long
     /// nothing need be looked at.
     fn round(&mut self) -> Duration {
+        // Before memory is looked at: what that shows has theirs.
+        self.let_go_of_late();
         let is_answered = self.look_here();
+        if self.executor.holds.late().next().is_some() {
+            self.rest_for(BREATH);
+        }
         // While the kernel waits, nothing else is done.
         if is_answered {
             return self.round.pause;
@@ -442,7 +447,7 @@ impl Daemon {
         self.senses.take_in(now);
         self.executor.holds.watch_signalled(&self.wait);
         while let Some(id) = self.executor.holds.ended_untold() {
-            self.let_go(now, id);
+            self.has_ended(now, id);
         }
         if self.executor.holds.is_will_spent() {
             self.handle(now, Event::Revalued);
@@ -670,6 +675,33 @@ impl Daemon {
         let is_short = self.guard.is_short();
         let pause = self.aligner.follow(now, is_short, dying, outlook);
         self.rest_for(pause);
+    }
+
+    /// Lets go of `id`, unless it is a victim that is being read of: whoever reads has its
+    /// memory, which comes back when that is done.
+    fn has_ended(&mut self, now: Moment, id: ProcessId) {
+        let is_read = self.senses.surveyor.reads_of() == Some(id);
+        if !is_read || !self.executor.holds.put_off(id, &self.wait) {
+            self.let_go(now, id);
+        }
+    }
+
+    /// Lets go of the victims that were read of when they ended, and are no longer.
+    fn let_go_of_late(&mut self) {
+        if self.executor.holds.late().next().is_none() {
+            return;
+        }
+        let now = self.now();
+        self.senses.take_in(now);
+        let read = self.senses.surveyor.reads_of();
+        loop {
+            let mut late = self.executor.holds.late();
+            let Some(id) = late.find(|id| read != Some(*id)) else {
+                break;
+            };
+            drop(late);
+            self.let_go(now, id);
+        }
     }
 
     fn let_go(&mut self, now: Moment, id: ProcessId) {
@@ -1001,7 +1033,7 @@ impl Daemon {
             WakeSource::Reload => {}
             WakeSource::Held(number) => {
                 if let Some(id) = self.executor.holds.ended(number) {
-                    self.let_go(now, id);
+                    self.has_ended(now, id);
                 }
             }
         }

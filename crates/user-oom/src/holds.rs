@@ -47,6 +47,8 @@ pub(crate) struct Hold {
     pub(crate) ending: Option<Ending>,
     /// What it would be, were it killed by the watchdog.
     pub(crate) next: Option<Ending>,
+    /// It has ended, but not all of its memory is back.
+    is_late: bool,
 }
 
 impl Holds {
@@ -132,6 +134,7 @@ impl Holds {
                 killed: false,
                 ending: None,
                 next: None,
+                is_late: false,
             },
         );
         Ok(Some(position))
@@ -282,7 +285,7 @@ impl Holds {
     pub(crate) fn watch_signalled(&mut self, wait: &Wait) {
         for position in 0..self.list.len() {
             let hold = &self.list[position];
-            if hold.ending.is_some() && hold.number.is_none() {
+            if hold.ending.is_some() && hold.number.is_none() && !hold.is_late {
                 self.watch(position, wait);
             }
         }
@@ -294,12 +297,31 @@ impl Holds {
         hold.process.is_gone().then(|| hold.process.id())
     }
 
+    /// The memory of the victim `id`, which has ended, is to be back yet: so long nothing
+    /// tells of its end but [`Self::late`]. Whether there is such a victim.
+    pub(crate) fn put_off(&mut self, id: ProcessId, wait: &Wait) -> bool {
+        let hold = self.get(id).filter(|hold| hold.ending.is_some());
+        let Some(hold) = hold else { return false };
+        hold.is_late = true;
+        if hold.number.take().is_some() {
+            wait.remove(hold.process.as_fd());
+        }
+        true
+    }
+
+    /// Those that were put off.
+    pub(crate) fn late(&self) -> impl Iterator<Item = ProcessId> {
+        let late = self.list.iter().filter(|hold| hold.is_late);
+        late.map(|hold| hold.process.id())
+    }
+
     /// One of the registered and signalled that has ended, and of which the
     /// loop's wait does not tell: it could not be watched, or the kernel has no
     /// pidfds.
     pub(crate) fn ended_untold(&self) -> Option<ProcessId> {
         let untold = |hold: &&Hold| {
             (hold.registered || hold.ending.is_some())
+                && !hold.is_late
                 && (hold.number.is_none() || !hold.process.tells_its_end())
                 && hold.process.is_gone()
         };
@@ -309,6 +331,8 @@ impl Holds {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use oom_policy::{Cost, Dossier};
 
     use super::*;
@@ -336,6 +360,31 @@ mod tests {
         holds.hold_registered(std::iter::empty(), &wait);
         assert!(holds.position(first).is_err());
     }
+
+    #[test]
+    fn nothing_tells_of_a_late_victim_until_it_is_let_go_of() {
+        let wait = Wait::new().expect("epoll");
+        let mut holds = Holds::new(root(), 8);
+        let waiter = Waiter::new();
+        let id = waiter.id();
+        holds.hold_registered([id].into_iter(), &wait);
+        assert!(!holds.put_off(id, &wait), "it is no victim");
+
+        let hold = holds.get(id).expect("it is held");
+        let victim = Victim::new(id, None, None);
+        hold.ending = Some(Ending::new(Moment::ORIGIN, victim, None, Cost::ZERO, 0));
+        drop(waiter);
+        let tells = || wait.wait(Duration::ZERO).expect("epoll").count() > 0;
+        assert!(tells());
+        assert!(holds.put_off(id, &wait));
+        holds.watch_signalled(&wait);
+        assert!(!tells());
+        assert_eq!(holds.ended_untold(), None);
+        assert_eq!(holds.late().collect::<Vec<_>>(), [id]);
+        assert!(holds.let_go(id, &wait).is_some());
+        assert_eq!(holds.late().next(), None);
+    }
+
     #[test]
     fn a_will_is_spent_once_half_of_those_it_names_have_ended() {
         let wait = Wait::new().expect("epoll");

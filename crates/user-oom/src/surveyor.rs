@@ -451,6 +451,11 @@ impl Surveyor {
         self.commands.get(id)
     }
 
+    /// What is being read of now, as far as answers were taken.
+    pub(crate) fn reads_of(&self) -> Option<ProcessId> {
+        self.asked.front().map(|request| request.id)
+    }
+
     /// The next answer that is there.
     fn answer(&mut self) -> Option<Surveyed> {
         let answer = self.worker.as_mut()?.answers.pop().ok()?;
@@ -1047,6 +1052,9 @@ mod tests {
             surveyor.deliver(Moment::ORIGIN, table, &town.classifier);
             surveyor.ask_for_measurements(table, &town.memory);
         }
+
+        // Were it to end, its memory would not be back yet.
+        assert_eq!(surveyor.reads_of(), Some(waiters[0].id()));
 
         // Nothing is held against it early, nor while memory is short.
         assert!(
