@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::buffer::reserve_to;
 use crate::gate::Gate;
-use crate::levels::Levels;
+use crate::levels::{Levels, share};
 use crate::units::Unit;
 
 /// A unit waits so long, and is then given as long to run.
@@ -50,6 +50,9 @@ struct Pause {
     /// A person wants it paused: it goes on by a person's word alone.
     #[serde(default)]
     is_kept: bool,
+    /// How often it had its turn and did not show that it is no leak.
+    #[serde(default)]
+    turns: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,8 +64,13 @@ enum Stage {
     Spared {
         until: Moment,
     },
-    /// It runs until then, or until tasks stall: it had grown without end.
+    /// It runs until then, or until memory is short: it had grown without end.
     Trial {
+        until: Moment,
+    },
+    /// It was on trial until lately, and runs. If it is paused before then, and grows, it
+    /// still does so without end.
+    Tried {
         until: Moment,
     },
     /// It runs, and until then takes back what it has in swap.
@@ -130,9 +138,12 @@ pub(crate) struct Turn {
     /// The process that leads it.
     pub(crate) unit: ProcessId,
     /// What it needs in memory where there is no room for it: to be had by pausing
-    /// another. One that grew without end would take that room as well, and none
-    /// is made for it.
+    /// another. No more than that is paged out for one that may grow without end.
     pub(crate) missing_bytes: Option<u64>,
+    /// Whether it may be a leak: it goes on until memory is short.
+    pub(crate) is_trial: bool,
+    /// Whether it goes on even if none may be paused in its place.
+    pub(crate) is_let_go_anyway: bool,
     /// Whether it is to be left running for as long as it has waited.
     pub(crate) has_waited: bool,
     /// What another may cost at most that is paused in its place.
@@ -141,6 +152,12 @@ pub(crate) struct Turn {
 
 /// For its time slice, none is paused that costs more than so many times as much.
 const MUCH_DEARER: u64 = 10;
+/// The same for one that may be a leak, once it has waited for two, or had one.
+const DEARER: u64 = 2;
+/// The wait for a time slice is doubled so often at most: that is half an hour.
+const MOST_DOUBLINGS: u32 = 6;
+/// What is on trial is stopped within such a part of a second of when memory is short.
+const SEEN_WITHIN: u64 = 4;
 
 impl Pauses {
     /// How many units may be paused at once, and of how many processes: more are
@@ -206,7 +223,10 @@ impl Pauses {
     fn any_pages_out_for_less_than(&self, now: Moment, limit: Duration) -> bool {
         self.units.iter().any(|pause| match pause.stage {
             Stage::Paused { since } => !pause.is_paged_out && now.since(since) < limit,
-            Stage::Spared { .. } | Stage::Trial { .. } | Stage::Returning { .. } => false,
+            Stage::Spared { .. }
+            | Stage::Trial { .. }
+            | Stage::Tried { .. }
+            | Stage::Returning { .. } => false,
         })
     }
 
@@ -246,7 +266,7 @@ impl Pauses {
         self.of_member(id).is_some_and(|pause| match pause.stage {
             Stage::Paused { since } => pause.is_leak() && now.since(since) < SLICE,
             Stage::Trial { .. } => pause.is_leak(),
-            Stage::Spared { .. } | Stage::Returning { .. } => false,
+            Stage::Spared { .. } | Stage::Tried { .. } | Stage::Returning { .. } => false,
         })
     }
 
@@ -257,7 +277,7 @@ impl Pauses {
             Stage::Trial { until } | Stage::Returning { until } => {
                 pause.is_leak() && !memory.is_noticeable(pause.expected_bytes(now, until))
             }
-            Stage::Paused { .. } | Stage::Spared { .. } => false,
+            Stage::Paused { .. } | Stage::Spared { .. } | Stage::Tried { .. } => false,
         })
     }
 
@@ -292,9 +312,15 @@ impl Pauses {
         cost: Cost,
     ) {
         let grew = self.of_unit(leader).map_or(0, |pause| match pause.stage {
-            Stage::Returning { .. } if !unit.grows_on => 0,
+            Stage::Returning { .. } | Stage::Tried { .. } if !unit.grows_on => 0,
             Stage::Trial { until } if pause.has_loaded(now, until, memory, unit) => 0,
             _ => pause.growth_bytes_per_second,
+        });
+        let turns = self.of_unit(leader).map_or(0, |pause| match pause.stage {
+            // It has loaded.
+            _ if grew == 0 => 0,
+            Stage::Trial { .. } | Stage::Tried { .. } => pause.turns.saturating_add(1),
+            Stage::Paused { .. } | Stage::Spared { .. } | Stage::Returning { .. } => pause.turns,
         });
         self.drop_unit(leader);
         self.units.push(Pause {
@@ -312,6 +338,7 @@ impl Pauses {
             is_there: true,
             is_paged_out: false,
             is_kept: false,
+            turns,
         });
     }
 
@@ -391,6 +418,13 @@ impl Pauses {
         for pause in &mut self.units {
             pause.swap_bytes = 0;
             pause.is_there = false;
+            if let Stage::Trial { until } = pause.stage
+                && until <= now
+            {
+                pause.stage = Stage::Tried {
+                    until: until + SLICE,
+                };
+            }
         }
         let units = &mut self.units;
         self.members.retain(|(id, unit)| {
@@ -416,6 +450,7 @@ impl Pauses {
                     Stage::Paused { .. } => true,
                     Stage::Spared { until }
                     | Stage::Trial { until }
+                    | Stage::Tried { until }
                     | Stage::Returning { until } => now < until,
                 }
         });
@@ -482,6 +517,7 @@ impl Pauses {
             Stage::Paused { .. }
             | Stage::Spared { .. }
             | Stage::Trial { .. }
+            | Stage::Tried { .. }
             | Stage::Returning { .. } => None,
         });
         let room = self.room(now, memory, levels, running);
@@ -496,9 +532,29 @@ impl Pauses {
             let needed = pause.swap_bytes.saturating_add(pause.growth_bytes(now));
             needed.max(1) <= room && can_grow(pause)
         };
+        let fits_as_it_is = |pause: &Pause| pause.swap_bytes.max(1) <= room;
+        // Beside what is paged out for it, swap is to hold what it takes until it is stopped,
+        // and for a second time as well.
+        let to_grow = |pause: &Pause| {
+            let others = if fits_as_it_is(pause) {
+                0
+            } else {
+                pause.swap_bytes
+            };
+            swap_room.saturating_sub(others) / 2
+        };
         let missing = |pause: &Pause| {
-            let may_be_exchanged = !fits(pause) && !pause.is_leak();
-            may_be_exchanged.then_some(pause.swap_bytes)
+            let more = to_grow(pause).min(pause.expected_growth());
+            (!fits_as_it_is(pause)).then(|| pause.swap_bytes.saturating_add(more))
+        };
+        let can_be_tried = |pause: &Pause| {
+            let left = room.saturating_sub(pause.swap_bytes);
+            let takes = left.min(pause.expected_growth());
+            let until_seen = pause.growth_bytes_per_second / SEEN_WITHIN;
+            takes.saturating_add(until_seen) <= to_grow(pause)
+        };
+        let has_its_turn = |pause: &Pause, waited: Duration| {
+            pause.wait() <= waited && (can_be_tried(pause) || can_grow(pause))
         };
         if has_passed(self.stalled, CALM) {
             let most = paused.clone().map(|(pause, _)| pause.cost).max();
@@ -510,10 +566,15 @@ impl Pauses {
                 .clone()
                 .filter(may_go_on)
                 .max_by_key(|(pause, waited)| (pause.cost, *waited));
-            if let Some((pause, _)) = best {
+            if let Some((pause, waited)) = best {
+                // If it may be a leak, it takes no more than there is before its turn comes.
+                let has_its_turn = !pause.is_leak() || pause.wait() <= waited;
+                let missing_bytes = missing(pause).filter(|_| has_its_turn && can_be_tried(pause));
                 return Some(Turn {
                     unit: pause.unit,
-                    missing_bytes: missing(pause),
+                    missing_bytes,
+                    is_trial: pause.is_leak() && missing_bytes.is_some(),
+                    is_let_go_anyway: true,
                     has_waited: false,
                     most: ANY,
                 });
@@ -525,13 +586,15 @@ impl Pauses {
         // One for which nothing dear is to be paused keeps no other from its slice.
         let (pause, _) = paused
             .by_ref()
-            .filter(|(pause, waited)| SLICE <= *waited && can_grow(pause))
-            .max_by_key(|(pause, waited)| (running.cost <= pause.most(), *waited))?;
+            .filter(|(pause, waited)| has_its_turn(pause, *waited))
+            .max_by_key(|(pause, waited)| (running.cost <= pause.most(now), *waited))?;
         Some(Turn {
             unit: pause.unit,
-            missing_bytes: missing(pause),
+            missing_bytes: missing(pause).filter(|_| can_be_tried(pause)),
+            is_trial: pause.is_leak(),
+            is_let_go_anyway: pause.is_leak() && can_grow(pause),
             has_waited: true,
-            most: pause.most(),
+            most: pause.most(now),
         })
     }
 }
@@ -541,9 +604,23 @@ impl Pause {
         matches!(self.stage, Stage::Paused { .. })
     }
 
-    /// What another may cost at most that is paused for its time slice.
-    fn most(&self) -> Cost {
-        Cost::from_parts(self.cost.parts().max(1).saturating_mul(MUCH_DEARER))
+    /// What another may cost at most that is paused for its time slice. For one that may
+    /// be a leak that is no more than itself at first.
+    fn most(&self, now: Moment) -> Cost {
+        let times = match self.stage {
+            Stage::Paused { since } if self.is_leak() => {
+                let has_waited = slices(now.since(since)) > 1 || self.turns > 0;
+                if has_waited { DEARER } else { 1 }
+            }
+            _ => MUCH_DEARER,
+        };
+        Cost::from_parts(self.cost.parts().max(1).saturating_mul(times))
+    }
+
+    /// How long it waits for its turn: twice as long after each but the first in which it
+    /// grew on.
+    fn wait(&self) -> Duration {
+        SLICE.saturating_mul(1 << self.turns.saturating_sub(1).min(MOST_DOUBLINGS))
     }
 
     fn returns(&self) -> bool {
@@ -554,7 +631,7 @@ impl Pause {
     /// swap. What a person let go on may leave it there.
     fn comes_back(&self, now: Moment) -> bool {
         match self.stage {
-            Stage::Paused { .. } => false,
+            Stage::Paused { .. } | Stage::Tried { .. } => false,
             Stage::Returning { .. } => true,
             Stage::Spared { until } | Stage::Trial { until } => until.since(now) <= SLICE,
         }
@@ -562,8 +639,12 @@ impl Pause {
 
     /// What it has taken since it was let go on, for a slice that ends then, if it grows on.
     fn expected_bytes(&self, now: Moment, until: Moment) -> u64 {
-        let ran = SLICE.saturating_sub(until.since(now));
-        self.growth_bytes_per_second.saturating_mul(ran.as_secs())
+        let ran = SLICE.saturating_sub(until.since(now)).as_millis();
+        share(
+            u64::try_from(ran).unwrap_or(u64::MAX),
+            1000,
+            self.growth_bytes_per_second,
+        )
     }
 
     /// Whether `unit`, which is the same, took back what it had and little more, while a
@@ -579,20 +660,26 @@ impl Pause {
         self.growth_bytes_per_second > 0
     }
 
+    /// What it would have taken within a slice: as much again as it held at most.
+    fn expected_growth(&self) -> u64 {
+        self.growth_bytes_per_second
+            .saturating_mul(SLICE.as_secs())
+            .min(self.held_bytes)
+    }
+
     /// What it is expected to take once it goes on, beyond what it has in swap. The
     /// longer it waits the less is made of it, or it would wait for ever: half with
     /// each slice.
     fn growth_bytes(&self, now: Moment) -> u64 {
-        let expected = self
-            .growth_bytes_per_second
-            .saturating_mul(SLICE.as_secs())
-            .min(self.held_bytes);
+        let expected = self.expected_growth();
         let Stage::Paused { since } = self.stage else {
             return expected;
         };
-        let halvings = u32::try_from(now.since(since).as_secs() / SLICE.as_secs());
-        expected
-            .checked_shr(halvings.unwrap_or(u32::MAX))
-            .unwrap_or(0)
+        expected.checked_shr(slices(now.since(since))).unwrap_or(0)
     }
+}
+
+/// How many time slices have passed.
+fn slices(waited: Duration) -> u32 {
+    u32::try_from(waited.as_secs() / SLICE.as_secs()).unwrap_or(u32::MAX)
 }

@@ -14,7 +14,7 @@ use crate::choice::{Choice, Frees};
 use crate::forecast::left_bytes;
 use crate::gate::Gates;
 use crate::levels::{Levels, Pool, share};
-use crate::pauses::{ANY, Pauses, Running, Turned, expected_growth};
+use crate::pauses::{ANY, Pauses, Running, Turn, Turned, expected_growth};
 use crate::ranking::{Ranked, Ranking};
 use crate::respawn::Respawns;
 use crate::scope::{Look, ScopeState, Severity};
@@ -936,21 +936,21 @@ impl Policy {
         if !self.settings.pause {
             return Verdict::Refused(Refusal::NothingHelps { eligible_bytes: 0 });
         }
-        self.pause(now, seen, levels, (cause, ANY), need_bytes)
+        self.pause(now, seen, levels, (cause, None), need_bytes)
     }
 
-    /// Pauses what costs least among what may be paused and costs no more than that
-    /// which comes with the cause, so that `need_bytes` more are available. Where that
-    /// is refused, nothing stays chosen.
+    /// Pauses what costs least among what may be paused, so that `need_bytes` more are
+    /// available: for a stall, for relief, or in an exchange for the unit whose turn it is.
+    /// Where that is refused, nothing stays chosen.
     fn pause(
         &mut self,
         now: Moment,
         seen: Situation<'_>,
         levels: &Levels,
-        cause: (Cause, Cost),
+        why: (Cause, Option<Turn>),
         need_bytes: u64,
     ) -> Verdict {
-        let verdict = self.choose_pause(now, seen, levels, cause, need_bytes);
+        let verdict = self.choose_pause(now, seen, levels, why, need_bytes);
         if verdict != Verdict::Paused {
             self.clear_choice();
         }
@@ -962,14 +962,21 @@ impl Policy {
         now: Moment,
         seen: Situation<'_>,
         levels: &Levels,
-        (cause, most): (Cause, Cost),
+        (cause, turn): (Cause, Option<Turn>),
         need_bytes: u64,
     ) -> Verdict {
+        let most = turn.map_or(ANY, |turn| turn.most);
+        let is_slice = turn.is_some_and(|turn| turn.has_waited);
         let memory = seen.memory;
         let room = memory.free_swap_bytes().saturating_sub(levels.warn_swap);
         self.decision.need_bytes = need_bytes;
-        // In an exchange, as much comes back as goes out.
-        if room < need_bytes && cause != Cause::TimeSlice {
+        let mut units = self.units.units.iter();
+        let is_on_trial = units.any(|unit| unit.turned == Turned::Trial);
+        // In an exchange, as much comes back as goes out; but a leak would take more.
+        let is_even = turn.is_some_and(|turn| !turn.is_trial);
+        let is_full = !is_even && room < need_bytes;
+        // What is on trial is to stop, wherever its memory goes.
+        if is_full && !is_on_trial {
             return Verdict::Refused(Refusal::SwapFull);
         }
         let rates = self
@@ -978,7 +985,8 @@ impl Policy {
             .iter()
             .map(|unit| unit.growth.bytes_per_second);
         let rate = rates.fold(0, u64::saturating_add);
-        if left_bytes(memory, levels) <= rate.saturating_mul(TOO_FAST) {
+        let is_too_fast = left_bytes(memory, levels) <= rate.saturating_mul(TOO_FAST);
+        if is_too_fast && !is_on_trial {
             return Verdict::Refused(Refusal::FillsTooFast);
         }
         // The cheapest may be the one that has just started.
@@ -987,8 +995,6 @@ impl Policy {
         if may_wait && self.scope.waits_for_survey(now) {
             return Verdict::Refused(Refusal::Unsurveyed);
         }
-        let mut units = self.units.units.iter();
-        let is_on_trial = units.any(|unit| unit.turned == Turned::Trial);
         let waits = cause == Cause::Stall && self.scope.pauses.any_pages_out(now);
         // What is left alone by default is not paused either.
         let may = |unit: &Unit, class| {
@@ -1000,8 +1006,10 @@ impl Policy {
                 && match unit.turned {
                     Turned::Paused => false,
                     Turned::Spared => cause == Cause::Relief && !is_on_trial,
-                    Turned::Never => !is_on_trial || cause == Cause::TimeSlice,
-                    Turned::Trial => true,
+                    Turned::Never if is_full || is_too_fast => false,
+                    Turned::Never => !is_on_trial || turn.is_some() || waits,
+                    // It has just been given its place.
+                    Turned::Trial => !is_slice,
                 }
         };
         // Page tables stay where they are.
@@ -1023,8 +1031,15 @@ impl Policy {
         let goes_on =
             |unit: &Unit| unit.turned != Turned::Paused && self.is_noticeable(memory, unit);
         let running = self.units.units.iter().filter(|unit| goes_on(unit)).count();
-        let exchanges = cause == Cause::TimeSlice;
-        if !exchanges && self.scope.pauses.any() && running <= chosen.clone().count() {
+        // One that has its turn gives way to those that were paused for it.
+        let has_its_turn = |(_, unit): (_, &u32)| {
+            let turned = self.units.units[at(*unit)].turned;
+            matches!(turned, Turned::Trial | Turned::Spared)
+        };
+        let both = self.decision.candidates.iter().zip(&self.weighed);
+        let mut chosen_units = both.filter(|(candidate, _)| candidate.chosen);
+        let gives_way = turn.is_some() || chosen_units.any(has_its_turn);
+        if !gives_way && self.scope.pauses.any() && running <= chosen.clone().count() {
             // Of those that do not fit together, one is to run.
             return Verdict::Refused(Refusal::NothingHelps { eligible_bytes: 0 });
         }
@@ -1035,7 +1050,10 @@ impl Policy {
             return Verdict::Refused(Refusal::FillsTooFast);
         }
         self.scope.last_relief = Some(now);
-        self.freeze(now, seen, room);
+        // A leak would take all that is paged out.
+        let is_trial = turn.is_some_and(|turn| turn.is_trial);
+        let paged_out = if is_trial { need_bytes } else { u64::MAX };
+        self.freeze(now, seen, room.min(paged_out));
         Verdict::Paused
     }
 
@@ -1244,7 +1262,7 @@ impl Policy {
                 continue;
             }
             running.add_growth(unit);
-            if unit.turned == Turned::Spared {
+            if matches!(unit.turned, Turned::Spared | Turned::Trial) {
                 // It has its time, whatever its value.
                 running.cost = Cost::from_parts(u64::MAX);
             } else if self.is_noticeable(memory, unit) {
@@ -1260,16 +1278,19 @@ impl Policy {
                 .recovery_memory
                 .saturating_sub(memory.available_bytes);
             let need = bytes.saturating_add(missing).max(1);
-            if self.pause(now, seen, levels, (Cause::TimeSlice, turn.most), need) == Verdict::Paused
-            {
+            let why = (Cause::TimeSlice, Some(turn));
+            if self.pause(now, seen, levels, why, need) == Verdict::Paused {
                 self.decision.cause = Some(Cause::TimeSlice);
                 verdict = Verdict::Paused;
-            } else if self.any_dearer(memory, turn.most) {
-                // It would take memory from that.
+            } else if !turn.is_let_go_anyway
+                && (turn.is_trial || self.any_dearer(memory, turn.most))
+            {
+                // It would take memory from that, or be stopped at once.
                 return Verdict::Idle;
             }
         }
-        self.thaw(now, turn.unit, turn.has_waited);
+        let is_trial = turn.is_trial && verdict == Verdict::Paused;
+        self.thaw(now, turn.unit, turn.has_waited || is_trial);
         verdict
     }
 

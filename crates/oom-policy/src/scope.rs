@@ -239,7 +239,11 @@ impl ScopeState {
         let is_refused = |table: Table| table.refused && now.since(table.at) < RECONSIDER_AFTER;
         let was_refused = self.table.is_some_and(is_refused);
         let is_soon_full = full_in.is_some_and(|full_in| full_in <= PAUSE_BEFORE);
-        let wants = !was_refused && (is_soon_full || self.pauses.any_on_trial());
+        // The place of one on trial may still be being made.
+        let is_made = !self.pauses.any_pages_out(now);
+        let is_short = memory.available_bytes <= levels.warn_memory;
+        let is_tried = self.pauses.any_on_trial() && (is_made || is_short);
+        let wants = !was_refused && (is_soon_full || is_tried);
         match ask {
             Ask::None | Ask::Pause if !settings.pause || levels.has_recovered(memory) => Ask::None,
             Ask::None if wants => Ask::Pause,

@@ -410,6 +410,8 @@ pub struct Machine {
     /// What is paged out, and until when.
     paging: Vec<(Duration, ProcessId)>,
     paging_takes: Duration,
+    /// What goes on takes back so much a second.
+    paging_in_rate: u64,
     caches_swap: bool,
     ask: Ask,
 }
@@ -435,6 +437,7 @@ impl Machine {
             next_stall: Duration::ZERO,
             paging: Vec::new(),
             paging_takes: Duration::ZERO,
+            paging_in_rate: u64::MAX,
             caches_swap: false,
             ask: Ask::None,
         }
@@ -466,6 +469,12 @@ impl Machine {
     /// What is paged out takes so long until that is reported.
     pub fn paging_out_for(mut self, takes: Duration) -> Self {
         self.paging_takes = takes;
+        self
+    }
+
+    /// What goes on takes back so much a second of what it has in swap.
+    pub fn paging_in_at(mut self, bytes_per_second: u64) -> Self {
+        self.paging_in_rate = bytes_per_second;
         self
     }
 
@@ -521,6 +530,7 @@ impl Machine {
         self.now += self.tick;
         let now = self.now;
         let tick = self.tick;
+        let paging_in_rate = self.paging_in_rate;
         let per_tick = |rate: u64| share(millis(tick), 1000, rate);
         let is_full = self.kernel_kills && self.in_swap().1 > 0;
         self.tmpfs_bytes = (self.tmpfs_bytes + per_tick(self.tmpfs_rate)).min(self.tmpfs_limit);
@@ -529,6 +539,8 @@ impl Machine {
             task.ran += tick;
             let room = task.limit_bytes.saturating_sub(task.held_bytes);
             task.held_bytes += per_tick(task.rate).min(room);
+            let paged_in = per_tick(paging_in_rate);
+            task.pushed_out_bytes = task.pushed_out_bytes.saturating_sub(paged_in);
         }
         let gone = |task: &Task| task.ends.is_some_and(|ends| ends <= now);
         for task in &self.tasks {
@@ -709,9 +721,7 @@ impl Machine {
                     continue;
                 }
                 Action::Thaw(unit) => {
-                    let task = self.unit(unit);
-                    task.is_frozen = false;
-                    task.pushed_out_bytes = 0;
+                    self.unit(unit).is_frozen = false;
                     continue;
                 }
             };
