@@ -103,6 +103,9 @@ pub(crate) struct Pauses {
     stalled: Option<Moment>,
     last_thaw: Option<Moment>,
     last_slice: Option<Moment>,
+    /// The last for which none could be paused in its place.
+    #[serde(default)]
+    refused: Option<ProcessId>,
 }
 
 /// What runs.
@@ -197,6 +200,7 @@ impl Pauses {
         self.stalled = None;
         self.last_thaw = None;
         self.last_slice = None;
+        self.refused = None;
     }
 
     /// Whether no unit is or was lately paused.
@@ -382,6 +386,11 @@ impl Pauses {
         }
     }
 
+    /// None could be paused in place of `unit`: its slice is another's first.
+    pub(crate) fn refused(&mut self, unit: ProcessId) {
+        self.refused = Some(unit);
+    }
+
     /// The unit goes on. One that has waited for its slice is given as long.
     pub(crate) fn thawed(&mut self, now: Moment, unit: ProcessId, spared: bool) {
         self.last_thaw = Some(now);
@@ -396,6 +405,7 @@ impl Pauses {
         }
         if spared {
             self.last_slice = Some(now);
+            self.refused = None;
         }
     }
 
@@ -583,11 +593,14 @@ impl Pauses {
         if !has_passed(self.last_slice, SLICE) {
             return None;
         }
-        // One for which nothing dear is to be paused keeps no other from its slice.
+        // One for which nothing can be paused, or nothing dear, keeps no other from its slice.
         let (pause, _) = paused
             .by_ref()
             .filter(|(pause, waited)| has_its_turn(pause, *waited))
-            .max_by_key(|(pause, waited)| (running.cost <= pause.most(now), *waited))?;
+            .max_by_key(|(pause, waited)| {
+                let is_refused = self.refused == Some(pause.unit);
+                (!is_refused, running.cost <= pause.most(now), *waited)
+            })?;
         Some(Turn {
             unit: pause.unit,
             missing_bytes: missing(pause).filter(|_| can_be_tried(pause)),

@@ -1002,7 +1002,7 @@ impl Policy {
                 && unit.pausable
                 && is_known(unit)
                 && value::explain_pause(unit).cost <= most
-                && (unit.grows_on || !waits)
+                && (unit.grows_on || !waits || unit.turned == Turned::Trial)
                 && match unit.turned {
                     Turned::Paused => false,
                     Turned::Spared => cause == Cause::Relief && !is_on_trial,
@@ -1286,6 +1286,7 @@ impl Policy {
                 && (turn.is_trial || self.any_dearer(memory, turn.most))
             {
                 // It would take memory from that, or be stopped at once.
+                self.scope.pauses.refused(turn.unit);
                 return Verdict::Idle;
             }
         }

@@ -166,11 +166,13 @@ enum Done {
 
 impl PageOut {
     /// Starts the thread; where none can be had, nothing is pushed out. `wake`
-    /// is rung when a job is done.
+    /// is rung when a job is done. `has_memory_of` is where it says which process's
+    /// memory it has.
     pub(crate) fn spawn(
         reader: Arc<dyn ProcessReader>,
         call: Option<PageOutCall>,
         wake: OwnedFd,
+        has_memory_of: Arc<AtomicU32>,
     ) -> io::Result<Self> {
         let (done_by_worker, done) = mpsc::channel();
         let mut page_out = Self {
@@ -181,6 +183,7 @@ impl PageOut {
                     wake,
                     never: eventfd(0, EventfdFlags::CLOEXEC)?,
                     working: AtomicU32::new(0),
+                    has_memory_of,
                 }),
                 number: 0,
                 done: done_by_worker,
@@ -323,6 +326,8 @@ struct Shared {
     never: OwnedFd,
     /// The thread of this number is the one that works.
     working: AtomicU32,
+    /// The pid of the process whose memory that has at the moment; 0: of none.
+    has_memory_of: Arc<AtomicU32>,
 }
 
 /// A thread's side.
@@ -403,9 +408,10 @@ impl Worker {
         };
         let pid = member.id().pid;
         let mut ranges = Vec::new();
-        let read = self
-            .reader
-            .private_ranges(pid, &mut |range| ranges.push(range));
+        let read = self.with_memory_of(pid, || {
+            let reader = &self.reader;
+            reader.private_ranges(pid, &mut |range| ranges.push(range))
+        });
         // Gone, or of another by now, which is not paged out by this pidfd.
         if read.is_err() || member.is_gone() {
             return Ok(());
@@ -422,7 +428,7 @@ impl Worker {
                 let left_bytes = job.limit_bytes.saturating_sub(pushed_bytes);
                 let chunk = first(&mut range, pace.chunk_bytes(left_bytes));
                 let began = Instant::now();
-                match call(pidfd, chunk) {
+                match self.with_memory_of(pid, || call(pidfd, chunk)) {
                     Err(Errno::SRCH) => return Ok(()),
                     Err(err) if is_missing(Some(err)) => return Err(Stop::Short),
                     // A mapping that is locked, or was there no longer.
@@ -439,6 +445,16 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Does what has the memory of `pid` meanwhile: if that ends, it comes back after this.
+    fn with_memory_of<T>(&self, pid: u32, work: impl FnOnce() -> T) -> T {
+        let holder = &self.shared.has_memory_of;
+        holder.store(pid, Ordering::Release);
+        let done = work();
+        // Else another thread has some by now.
+        let _ = holder.compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+        done
     }
 
     /// By `memory.reclaim`, which also takes what members share.
@@ -655,7 +671,7 @@ mod tests {
             swapped_bytes,
         };
         let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-        PageOut::spawn(Arc::new(machine), Some(call), wake).unwrap()
+        PageOut::spawn(Arc::new(machine), Some(call), wake, Arc::default()).unwrap()
     }
 
     #[track_caller]

@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -194,12 +194,18 @@ impl Pauser {
             reported: eventfd(0, flags)?,
             ended: Arc::new(eventfd(0, flags)?),
             stop: AtomicBool::new(false),
+            has_memory_of: Arc::default(),
         });
         let worker = Worker {
             running: Some(RunningKeeper::start(&keeper, &*reader)?),
             keeper,
             short_lives: 0,
-            page_out: PageOut::spawn(Arc::clone(&reader), call, shared.wake.try_clone()?)?,
+            page_out: PageOut::spawn(
+                Arc::clone(&reader),
+                call,
+                shared.wake.try_clone()?,
+                Arc::clone(&shared.has_memory_of),
+            )?,
             reader,
             calls,
             requests: requests_of_thread,
@@ -256,6 +262,13 @@ impl Pauser {
         self.ask(Request::Thaw { unit })
     }
 
+    /// Whether the memory of process `pid` is being paged out just now. If that process
+    /// ends, its memory comes back only after that.
+    #[must_use]
+    pub fn has_memory_of(&self, pid: u32) -> bool {
+        self.shared.has_memory_of.load(Ordering::Acquire) == pid
+    }
+
     /// Readable when there may be a report.
     #[must_use]
     pub fn reports(&self) -> BorrowedFd<'_> {
@@ -309,6 +322,8 @@ struct Shared {
     /// eventfd(2): the thread is no more.
     ended: Arc<OwnedFd>,
     stop: AtomicBool,
+    /// The pid of the process whose memory the thread has that pages out; 0: of none.
+    has_memory_of: Arc<AtomicU32>,
 }
 
 /// A unit that is frozen, or about to be.

@@ -120,7 +120,7 @@ pub struct ProcessTable {
     /// See [`Self::disregard`].
     ours: &'static [i16],
     /// See [`Self::keep`].
-    kept_on: Option<ProcessId>,
+    kept_on: [Option<ProcessId>; 2],
 }
 
 impl ProcessTable {
@@ -156,7 +156,7 @@ impl ProcessTable {
             everywhere: 1,
             scope: 0,
             ours: &[],
-            kept_on: None,
+            kept_on: [None; 2],
         }
     }
 
@@ -204,13 +204,14 @@ impl ProcessTable {
         self.ours = oom_score_adjs;
     }
 
-    /// From now on `id` stays in the table as it was last seen, though it may have ended.
+    /// From now on these stay in the table as they were last seen, though they may have
+    /// ended.
     ///
-    /// Whoever reads of a process's memory has it for that long: where the process ends
-    /// meanwhile, it comes back no sooner than that is done. Only what keeps its pid is
-    /// known again by it, so it goes once another has that.
-    pub fn keep(&mut self, id: Option<ProcessId>) {
-        self.kept_on = id;
+    /// Whoever reads of a process's memory, or pages it out, has it for that long: where
+    /// the process ends meanwhile, it comes back no sooner than that is done. A row goes
+    /// once another process has its pid.
+    pub fn keep(&mut self, ids: [Option<ProcessId>; 2]) {
+        self.kept_on = ids;
     }
 
     /// Looks at the processes. Those that are new or have become something else
@@ -374,7 +375,7 @@ impl ProcessTable {
             let Err(miss) = reader.look_again(process, kept) else {
                 return true;
             };
-            let is_kept = matches!(miss, Miss::Gone) && kept_on == Some(process.id);
+            let is_kept = matches!(miss, Miss::Gone) && kept_on.contains(&Some(process.id));
             if !is_kept {
                 account.miss(miss);
             }
@@ -427,7 +428,7 @@ impl ProcessTable {
                 next += 1;
             }
             if pids.get(next) != Some(&pid) {
-                if kept_on == Some(process.id) {
+                if kept_on.contains(&Some(process.id)) {
                     return true;
                 }
                 account.scan.gone += 1;

@@ -998,7 +998,7 @@ fn what_is_kept_stays_as_it_was_seen_until_another_has_its_pid() {
         table.survey(Depth::Full);
         let seen = table.get(1204);
         copy.remove("1204");
-        table.table.keep(Some(seen.id));
+        table.table.keep([None, Some(seen.id)]);
         assert_eq!(table.scan(depth).gone, 0);
         assert_eq!(table.get(1204), seen);
 
@@ -1012,9 +1012,9 @@ fn what_is_kept_stays_as_it_was_seen_until_another_has_its_pid() {
         let kept = table.get(1204);
         assert_ne!(kept.id, seen.id);
         copy.remove("1204");
-        table.table.keep(Some(kept.id));
+        table.table.keep([Some(kept.id), None]);
         assert_eq!(table.scan(depth).gone, 0);
-        table.table.keep(None);
+        table.table.keep([None; 2]);
         assert_eq!(table.scan(depth).gone, 1);
         assert!(table.table.get(1204).is_none());
     }

@@ -529,6 +529,7 @@ impl Daemon {
     fn read_table(&mut self, now: Moment, depth: Depth) {
         let ours = self.aligner.may_have_set(now);
         self.senses.table.disregard(ours);
+        self.senses.table.keep(self.held_up());
         self.round.decided = None;
         let began = Instant::now();
         self.values.share_out(began);
@@ -577,6 +578,10 @@ impl Daemon {
                 Event::Ordered
             }
             action => self.executor.act(now, action, decided, means, table),
+        };
+        let outcome = match outcome {
+            Event::Gone(id) if self.puts_off(id) => Event::Ordered,
+            outcome => outcome,
         };
         if let (Event::Sent(id), Some((_, by))) = (outcome, action.ends())
             && let Some(process) = Process::find(&self.senses.processes, id)
@@ -677,26 +682,47 @@ impl Daemon {
         self.rest_for(pause);
     }
 
-    /// Lets go of `id`, unless it is a victim that is being read of: whoever reads has its
-    /// memory, which comes back when that is done.
+    /// Lets go of `id`, unless it is a victim whose memory is held up.
     fn has_ended(&mut self, now: Moment, id: ProcessId) {
-        let is_read = self.senses.surveyor.reads_of() == Some(id);
-        if !is_read || !self.executor.holds.put_off(id, &self.wait) {
+        if !self.puts_off(id) {
             self.let_go(now, id);
         }
     }
 
-    /// Lets go of the victims that were read of when they ended, and are no longer.
+    fn puts_off(&mut self, id: ProcessId) -> bool {
+        self.is_held_up(id) && self.executor.holds.put_off(id, &self.wait)
+    }
+
+    /// The victims whose memory is held up: no more than one reads and one pages out.
+    fn held_up(&self) -> [Option<ProcessId>; 2] {
+        let victims = self.executor.holds.victims();
+        let mut held_up = victims.filter(|id| self.is_held_up(*id));
+        [held_up.next(), held_up.next()]
+    }
+
+    /// Whether `id` is being read of or paged out: whoever does that has its memory, which
+    /// comes back once that is done.
+    fn is_held_up(&self, id: ProcessId) -> bool {
+        self.senses.surveyor.reads_of() == Some(id) || self.executor.paused.pages_out(id)
+    }
+
+    /// Whether the guard of any scope expects the victim `id` to end.
+    fn awaits(&self, id: ProcessId) -> bool {
+        let mut others = self.others.iter();
+        self.guard.awaits(id) || others.any(|other| other.guard.awaits(id))
+    }
+
+    /// Lets go of the victims whose memory was held up when they ended, and is no longer,
+    /// or is for so long that they are not awaited.
     fn let_go_of_late(&mut self) {
         if self.executor.holds.late().next().is_none() {
             return;
         }
         let now = self.now();
         self.senses.take_in(now);
-        let read = self.senses.surveyor.reads_of();
         loop {
             let mut late = self.executor.holds.late();
-            let Some(id) = late.find(|id| read != Some(*id)) else {
+            let Some(id) = late.find(|id| !self.is_held_up(*id) || !self.awaits(*id)) else {
                 break;
             };
             drop(late);

@@ -152,7 +152,7 @@ impl Holds {
     /// Has `wait` say when the process held there is gone.
     fn watch(&mut self, position: usize, wait: &Wait) {
         let hold = &mut self.list[position];
-        if hold.number.is_some() {
+        if hold.number.is_some() || hold.is_late {
             return;
         }
         let source = WakeSource::Held(self.next_number);
@@ -285,7 +285,7 @@ impl Holds {
     pub(crate) fn watch_signalled(&mut self, wait: &Wait) {
         for position in 0..self.list.len() {
             let hold = &self.list[position];
-            if hold.ending.is_some() && hold.number.is_none() && !hold.is_late {
+            if hold.ending.is_some() && hold.number.is_none() {
                 self.watch(position, wait);
             }
         }
@@ -307,6 +307,12 @@ impl Holds {
             wait.remove(hold.process.as_fd());
         }
         true
+    }
+
+    /// Those that were signalled and are not let go of.
+    pub(crate) fn victims(&self) -> impl Iterator<Item = ProcessId> {
+        let victims = self.list.iter().filter(|hold| hold.ending.is_some());
+        victims.map(|hold| hold.process.id())
     }
 
     /// Those that were put off.

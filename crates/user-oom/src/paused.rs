@@ -93,6 +93,12 @@ impl PausedUnits {
         }
     }
 
+    /// Whether `id` is being paged out just now.
+    pub(crate) fn pages_out(&self, id: ProcessId) -> bool {
+        let pauser = self.pauser.as_ref();
+        pauser.is_some_and(|pauser| pauser.has_memory_of(id.pid))
+    }
+
     pub(crate) fn thaw(&self, unit: ProcessId) {
         if let Some(pauser) = &self.pauser {
             pauser.thaw(unit);

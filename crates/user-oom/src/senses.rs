@@ -368,7 +368,6 @@ impl Senses {
     ) -> Duration {
         let began = Instant::now();
         let table = &mut self.table;
-        table.keep(self.surveyor.reads_of());
         let scanned = table.scan(depth);
         self.classifier.classify_new(table);
         if depth != Depth::Held {
