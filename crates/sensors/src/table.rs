@@ -207,9 +207,9 @@ impl ProcessTable {
     /// From now on these stay in the table as they were last seen, though they may have
     /// ended.
     ///
-    /// Whoever reads of a process's memory, or pages it out, has it for that long: where
-    /// the process ends meanwhile, it comes back no sooner than that is done. A row goes
-    /// once another process has its pid.
+    /// While a thread reads of a process's memory, or pages it out, it has that memory:
+    /// where the process ends meanwhile, it comes back only afterwards. A row goes once
+    /// another process has its pid.
     pub fn keep(&mut self, ids: [Option<ProcessId>; 2]) {
         self.kept_on = ids;
     }

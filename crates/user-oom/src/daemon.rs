@@ -700,8 +700,8 @@ impl Daemon {
         [held_up.next(), held_up.next()]
     }
 
-    /// Whether `id` is being read of or paged out: whoever does that has its memory, which
-    /// comes back once that is done.
+    /// Whether `id` is being read of or paged out. The thread that does that has its memory,
+    /// which comes back only afterwards.
     fn is_held_up(&self, id: ProcessId) -> bool {
         self.senses.surveyor.reads_of() == Some(id) || self.executor.paused.pages_out(id)
     }
