@@ -553,15 +553,16 @@ impl Pauses {
             };
             swap_room.saturating_sub(others) / 2
         };
-        let missing = |pause: &Pause| {
-            let more = to_grow(pause).min(pause.expected_growth());
-            (!fits_as_it_is(pause)).then(|| pause.swap_bytes.saturating_add(more))
-        };
         let can_be_tried = |pause: &Pause| {
             let left = room.saturating_sub(pause.swap_bytes);
             let takes = left.min(pause.expected_growth());
             let until_seen = pause.growth_bytes_per_second / SEEN_WITHIN;
             takes.saturating_add(until_seen) <= to_grow(pause)
+        };
+        let missing = |pause: &Pause| {
+            let more = to_grow(pause).min(pause.expected_growth());
+            let is_exchanged = !fits_as_it_is(pause) && can_be_tried(pause);
+            is_exchanged.then(|| pause.swap_bytes.saturating_add(more))
         };
         let has_its_turn = |pause: &Pause, waited: Duration| {
             pause.wait() <= waited && (can_be_tried(pause) || can_grow(pause))
@@ -579,7 +580,7 @@ impl Pauses {
             if let Some((pause, waited)) = best {
                 // If it may be a leak, it takes no more than there is before its turn comes.
                 let has_its_turn = !pause.is_leak() || pause.wait() <= waited;
-                let missing_bytes = missing(pause).filter(|_| has_its_turn && can_be_tried(pause));
+                let missing_bytes = missing(pause).filter(|_| has_its_turn);
                 return Some(Turn {
                     unit: pause.unit,
                     missing_bytes,
@@ -603,7 +604,7 @@ impl Pauses {
             })?;
         Some(Turn {
             unit: pause.unit,
-            missing_bytes: missing(pause).filter(|_| can_be_tried(pause)),
+            missing_bytes: missing(pause),
             is_trial: pause.is_leak(),
             is_let_go_anyway: pause.is_leak() && can_grow(pause),
             has_waited: true,

@@ -695,7 +695,8 @@ impl Daemon {
 
     /// The victims whose memory is held up: no more than one reads and one pages out.
     fn held_up(&self) -> [Option<ProcessId>; 2] {
-        let victims = self.executor.holds.victims();
+        let endings = self.executor.holds.endings();
+        let victims = endings.map(|ending| ending.victim.id);
         let mut held_up = victims.filter(|id| self.is_held_up(*id));
         [held_up.next(), held_up.next()]
     }

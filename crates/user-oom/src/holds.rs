@@ -309,12 +309,6 @@ impl Holds {
         true
     }
 
-    /// Those that were signalled and are not let go of.
-    pub(crate) fn victims(&self) -> impl Iterator<Item = ProcessId> {
-        let victims = self.list.iter().filter(|hold| hold.ending.is_some());
-        victims.map(|hold| hold.process.id())
-    }
-
     /// Those that were put off.
     pub(crate) fn late(&self) -> impl Iterator<Item = ProcessId> {
         let late = self.list.iter().filter(|hold| hold.is_late);
