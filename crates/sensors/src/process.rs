@@ -89,6 +89,8 @@ pub(crate) struct Kept {
     /// What the kernel counts, of which [`Kept::correction`] leaves its share.
     pub(crate) raw_anon_bytes: u64,
     pub(crate) raw_swap_bytes: u64,
+    /// [`Kept::raw_anon_bytes`] when [`Kept::raw_swap_bytes`] was read.
+    pub(crate) raw_anon_bytes_then: u64,
     pub(crate) correction: Option<Correction>,
     /// The measurement of that.
     pub(crate) own_gauge: Gauge,
@@ -161,7 +163,7 @@ pub(crate) const IDENTITY_READS: u8 = 2;
 /// So many of a process's threads are asked for it, where each has ended by then.
 const THREADS_ASKED: usize = 8;
 
-/// What so many pages may be added to is not read again: 16 MiB.
+/// By so many pages a process may change before its `status` is read again: 16 MiB.
 const FEW_PAGES: u64 = 4096;
 
 /// What has this `oom_score_adj` is never killed, and was not raised.
@@ -256,6 +258,7 @@ impl Kept {
             size_pages: 0,
             raw_anon_bytes: 0,
             raw_swap_bytes: 0,
+            raw_anon_bytes_then: 0,
             correction: None,
             own_gauge: Gauge::default(),
             rss_shmem_bytes: 0,
@@ -286,6 +289,17 @@ impl Kept {
     fn has_outgrown_its_status(&self, statm: Statm) -> bool {
         let then = self.shared_pages_then;
         statm.shared_pages > then.saturating_add(then / 4).saturating_add(FEW_PAGES)
+    }
+
+    /// Whether it holds so much less in memory than when its `status` was read that
+    /// this is to be read again: it may have gone to swap.
+    fn has_shrunk_since_its_status(&self, statm: Statm, page_bytes: u64) -> bool {
+        let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
+        let then = self.raw_anon_bytes_then / page_bytes.max(1);
+        anon_pages
+            .saturating_add(then / 16)
+            .saturating_add(FEW_PAGES)
+            < then
     }
 
     /// Takes in what the process holds in memory and swap together, where no more is
@@ -440,7 +454,9 @@ impl Reader<'_> {
         if ![0, kept.code_pages].contains(&statm.code_pages) {
             return Ok(false);
         }
-        if kept.has_outgrown_its_status(statm) {
+        if kept.has_outgrown_its_status(statm)
+            || kept.has_shrunk_since_its_status(statm, self.page_bytes)
+        {
             return Ok(false);
         }
         kept.weigh(process, statm, self.page_bytes);
@@ -615,6 +631,7 @@ impl Reader<'_> {
         kept.place(process, alone);
         self.look_if_held(process, kept)?;
         kept.shared_pages_then = kept.shared_pages;
+        kept.raw_anon_bytes_then = kept.raw_anon_bytes;
         Ok(())
     }
 

@@ -282,6 +282,37 @@ fn what_one_has_in_swap_is_as_the_last_full_scan_found_it_or_renewed() {
     assert_eq!(swapped(&table), 8000 * KIB);
 }
 
+/// Else it would be held nowhere.
+#[test]
+fn where_one_holds_much_less_in_memory_its_swap_is_read_again() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    table.scan(Depth::Full);
+    copy.change("1204/status", "VmSwap:\t    2048", "VmSwap:\t    9000");
+    let mut scanned = |was: &str, is: &str| {
+        copy.change("1204/statm", was, is);
+        table.scan(Depth::Fast);
+        let process = table.get(1204);
+        (process.anon_bytes, process.swap_bytes)
+    };
+    // 75000 pages are its own; a sixteenth of them and 16 MiB may go unseen.
+    assert_eq!(
+        scanned("200000 100000 25000", "200000 92000 25000"),
+        (pages(67_000), 2048 * KIB)
+    );
+    assert_eq!(
+        scanned("200000 92000 25000", "200000 91000 25000"),
+        (pages(66_000), 9000 * KIB)
+    );
+    // As it is found now, it may shrink as much again.
+    copy.change("1204/status", "VmSwap:\t    9000", "VmSwap:\t    9500");
+    assert_eq!(
+        scanned("200000 91000 25000", "200000 85000 25000"),
+        (pages(60_000), 9000 * KIB)
+    );
+}
+
 #[test]
 fn a_kernel_thread_is_told_from_processes() {
     let table = full("good");
