@@ -674,6 +674,11 @@ mod tests {
         PageOut::spawn(Arc::new(machine), Some(call), wake, Arc::default()).unwrap()
     }
 
+    /// Whose memory it has.
+    fn holder(page_out: &PageOut) -> u32 {
+        page_out.worker.shared.has_memory_of.load(Ordering::SeqCst)
+    }
+
     #[track_caller]
     fn outcome(page_out: &mut PageOut) -> (u64, bool) {
         let began = Instant::now();
@@ -769,7 +774,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_killed_is_let_go_of() {
+    fn what_is_killed_is_let_go_of_and_its_memory_is_said_to_be_had_until_then() {
         static CALLED_AFTER: AtomicBool = AtomicBool::new(false);
         static KILLED: AtomicBool = AtomicBool::new(false);
         static WAITS: AtomicBool = AtomicBool::new(false);
@@ -790,9 +795,11 @@ mod tests {
         while !WAITS.load(Ordering::SeqCst) {
             thread::yield_now();
         }
+        assert_eq!(holder(&page_out), held.id().pid);
         held.kill().unwrap();
         KILLED.store(true, Ordering::SeqCst);
         assert_eq!(outcome(&mut page_out), (0, true));
+        assert_eq!(holder(&page_out), 0);
         assert!(!CALLED_AFTER.load(Ordering::SeqCst));
     }
 
