@@ -6,6 +6,10 @@ use model::{Level, Memory};
 
 use crate::settings::{Settings, SettingsError};
 
+/// Once this part of swap is used, it is known what zram gains. As much of what is
+/// paused is paged out before that is looked at.
+const TRIED: u64 = 32;
+
 /// All thresholds in bytes, for a machine with this much memory and swap.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Levels {
@@ -141,6 +145,18 @@ impl Levels {
         } else {
             Pool::Memory
         }
+    }
+
+    /// Whether all that holds back a level may be worth nothing: swap in zram, of which
+    /// too little is used to tell what it gains, counts as half of it.
+    pub(crate) fn swap_is_untried(&self, memory: &Memory) -> bool {
+        let free_bytes = memory.swap_free_bytes.min(memory.swap_total_bytes);
+        let used_bytes = memory.swap_total_bytes - free_bytes;
+        let elsewhere_bytes =
+            free_bytes.saturating_sub(memory.worthless_swap_bytes.saturating_mul(2));
+        memory.worthless_swap_bytes > 0
+            && used_bytes < memory.swap_total_bytes / TRIED
+            && elsewhere_bytes <= self.warn_swap
     }
 
     /// What is missing to the recovery level, in bytes.
@@ -356,6 +372,23 @@ mod tests {
     /// A device of twice the memory, of which a tenth holds what hardly
     /// compresses: what is free still saves as much as the warn threshold of
     /// memory.
+    #[test]
+    fn swap_in_zram_is_untried_until_a_part_of_it_is_used() {
+        let settings = Settings::default();
+        let is_untried = |memory: Memory| Levels::of(&settings, &memory).swap_is_untried(&memory);
+        let untried = with_zram(5, 98, 50);
+        assert!(is_untried(untried));
+        assert!(!is_untried(with_zram(5, 96, 50)), "it is known by now");
+        assert!(!is_untried(machine(5, 98)), "it is on a disk");
+        let beside = |disk: u64| Memory {
+            swap_total_bytes: untried.swap_total_bytes + disk * GIB,
+            swap_free_bytes: untried.swap_free_bytes + disk * GIB,
+            ..untried
+        };
+        assert!(is_untried(beside(10)));
+        assert!(!is_untried(beside(11)), "there is a disk beside it");
+    }
+
     #[test]
     fn the_size_of_zram_does_not_raise_the_threshold_of_what_it_saves() {
         let settings = Settings::default();

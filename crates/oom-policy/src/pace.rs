@@ -42,6 +42,7 @@ impl Pace {
         let seen = self.fall_per_second(now, memory.available_bytes);
         self.last = Some((now, memory.available_bytes));
         let (memory_floor, swap_floor) = match level {
+            Level::Ok if levels.swap_is_untried(memory) => (levels.kill_memory, u64::MAX),
             Level::Ok => (levels.warn_memory, levels.warn_swap),
             Level::Warn => (levels.kill_memory, levels.kill_swap),
             Level::Kill => return shortest,
@@ -131,6 +132,18 @@ mod tests {
     fn free_swap_gives_time_when_memory_is_short() {
         check(machine(GIB, 8 * GIB), LONGEST);
         assert!(wait(&mut Pace::default(), Moment::ORIGIN, machine(GIB, GIB)) < LONGEST / 4);
+    }
+
+    /// What it is worth is found out at the kill threshold.
+    #[test]
+    fn free_swap_in_zram_that_was_never_used_gives_no_time() {
+        let zram = |available_bytes| Memory {
+            worthless_swap_bytes: 4 * GIB,
+            ..machine(available_bytes, 8 * GIB)
+        };
+        let kill = 16 * GIB / 20;
+        check(zram(kill + 4 * GIB), Duration::from_millis(500));
+        check(zram(kill + 100 * MIB), SHORTEST);
     }
 
     #[test]

@@ -168,24 +168,34 @@ impl Pauses {
     pub(crate) const MOST: usize = 64;
     const MOST_PROCESSES: usize = 256;
 
-    /// Whether so many more units of so many processes may be paused.
-    pub(crate) fn has_room(&mut self, units: usize, processes: usize) -> bool {
-        if self.holds(units, processes) {
+    /// Whether these units may be paused: for each its leader, and how many processes it
+    /// is of. Those that were paused before are counted once.
+    pub(crate) fn has_room(
+        &mut self,
+        units: impl Iterator<Item = (ProcessId, usize)> + Clone,
+    ) -> bool {
+        if self.holds(units.clone()) {
             return true;
         }
-        let returns = |unit: u32, all: &[Pause]| {
-            let mut all = all.iter();
-            all.any(|pause| pause.unit.pid == unit && pause.returns())
-        };
-        self.members
-            .retain(|member| !returns(member.1, &self.units));
-        self.units.retain(|pause| !pause.returns());
-        self.holds(units, processes)
+        let Self {
+            units: known,
+            members,
+            ..
+        } = self;
+        known.retain(|pause| !pause.is_over());
+        members.retain(|member| known.iter().any(|pause| pause.unit.pid == member.1));
+        self.holds(units)
     }
 
-    fn holds(&self, units: usize, processes: usize) -> bool {
-        self.units.len() + units <= Self::MOST
-            && self.members.len() + processes <= Self::MOST_PROCESSES
+    fn holds(&self, units: impl Iterator<Item = (ProcessId, usize)>) -> bool {
+        let (mut count, mut processes) = (self.units.len(), self.members.len());
+        for (leader, more) in units {
+            count += usize::from(!self.units.iter().any(|pause| pause.unit == leader));
+            let members = self.members.iter();
+            processes -= members.filter(|member| member.1 == leader.pid).count();
+            processes += more;
+        }
+        count <= Self::MOST && processes <= Self::MOST_PROCESSES
     }
 
     pub(crate) fn reserve(&mut self, processes: usize) {
@@ -242,8 +252,9 @@ impl Pauses {
     }
 
     /// Whether any unit runs on trial.
-    pub(crate) fn any_on_trial(&self) -> bool {
-        let is_on_trial = |pause: &Pause| matches!(pause.stage, Stage::Trial { .. });
+    pub(crate) fn any_on_trial(&self, now: Moment) -> bool {
+        let is_on_trial =
+            |pause: &Pause| matches!(pause.stage, Stage::Trial { until } if now < until);
         self.units.iter().any(is_on_trial)
     }
 
@@ -637,8 +648,9 @@ impl Pause {
         SLICE.saturating_mul(1 << self.turns.saturating_sub(1).min(MOST_DOUBLINGS))
     }
 
-    fn returns(&self) -> bool {
-        matches!(self.stage, Stage::Returning { .. })
+    /// Whether it runs, and neither has its turn nor is left alone.
+    fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Returning { .. } | Stage::Tried { .. })
     }
 
     /// Whether it runs, and was let go on so lately that it takes back what it has in

@@ -974,7 +974,9 @@ impl Policy {
         let is_on_trial = units.any(|unit| unit.turned == Turned::Trial);
         // In an exchange, as much comes back as goes out; but a leak would take more.
         let is_even = turn.is_some_and(|turn| !turn.is_trial);
-        let is_full = !is_even && room < need_bytes;
+        // What room there is in zram is to be found out.
+        let is_known_room = !levels.swap_is_untried(memory);
+        let is_full = !is_even && is_known_room && room < need_bytes;
         // What is on trial is to stop, wherever its memory goes.
         if is_full && !is_on_trial {
             return Verdict::Refused(Refusal::SwapFull);
@@ -1043,10 +1045,8 @@ impl Policy {
             // Of those that do not fit together, one is to run.
             return Verdict::Refused(Refusal::NothingHelps { eligible_bytes: 0 });
         }
-        let (units, processes) = chosen.fold((0, 0), |(units, processes), unit| {
-            (units + 1, processes + at(unit.processes))
-        });
-        if !self.scope.pauses.has_room(units, processes) {
+        let units = chosen.map(|unit| (unit.leader, at(unit.processes)));
+        if !self.scope.pauses.has_room(units) {
             return Verdict::Refused(Refusal::FillsTooFast);
         }
         self.scope.last_relief = Some(now);
@@ -1222,8 +1222,8 @@ impl Policy {
             return Err(PauseRefusal::NotEligible);
         }
         let is_paused = it.turned == Turned::Paused;
-        let processes = at(it.processes);
-        if !is_paused && !self.scope.pauses.has_room(1, processes) {
+        let wanted = (seen.processes[at(it.leader)].id, at(it.processes));
+        if !is_paused && !self.scope.pauses.has_room(std::iter::once(wanted)) {
             return Err(PauseRefusal::TooMany);
         }
         Ok(unit)

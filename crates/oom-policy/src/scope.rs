@@ -6,10 +6,10 @@ use std::time::Duration;
 use model::{Action, Ask, Level, Memory, Moment, Refusal};
 use serde::{Deserialize, Serialize};
 
-use crate::forecast::Forecast;
+use crate::forecast::{Forecast, left_bytes};
 use crate::gate::Gates;
 use crate::growth::Growth;
-use crate::levels::{Levels, Pool};
+use crate::levels::{Levels, Pool, share};
 use crate::lineage::Births;
 use crate::pace::Pace;
 use crate::pauses::Pauses;
@@ -242,13 +242,28 @@ impl ScopeState {
         // The place of one on trial may still be being made.
         let is_made = !self.pauses.any_pages_out(now);
         let is_short = memory.available_bytes <= levels.warn_memory;
-        let is_tried = self.pauses.any_on_trial() && (is_made || is_short);
-        let wants = !was_refused && (is_soon_full || is_tried);
+        let is_tried = self.pauses.any_on_trial(now) && (is_made || is_short);
+        let wants =
+            !was_refused && (is_soon_full || is_tried || self.is_to_try_swap(memory, levels));
         match ask {
             Ask::None | Ask::Pause if !settings.pause || levels.has_recovered(memory) => Ask::None,
             Ask::None if wants => Ask::Pause,
             ask => ask,
         }
+    }
+
+    /// Whether one is to be paused so that it is known what swap in zram gains: while
+    /// there is memory left to compress in. Without what it gains, memory would be full.
+    fn is_to_try_swap(&self, memory: &Memory, levels: &Levels) -> bool {
+        let left_in_memory = memory.available_bytes.saturating_sub(levels.kill_memory);
+        let left_bytes = left_bytes(memory, levels).max(1);
+        let is_soon = |full_in: Duration| {
+            let millis = u64::try_from(full_in.as_millis()).unwrap_or(u64::MAX);
+            Duration::from_millis(share(left_in_memory, left_bytes, millis)) <= PAUSE_BEFORE
+        };
+        self.pauses.is_empty()
+            && levels.swap_is_untried(memory)
+            && (left_in_memory == 0 || self.forecast.full_in().is_some_and(is_soon))
     }
 
     /// Whether a table would tell something new.

@@ -364,6 +364,53 @@ fn what_is_on_trial_is_stopped_wherever_its_memory_goes() {
     assert_eq!(at(36, Ask::Pause, 140, 110, 400, 50), [freeze]);
 }
 
+/// Memory is short by then for another reason, and nothing stalls.
+#[test]
+fn nothing_is_paused_for_a_trial_that_is_over() {
+    let (other, leak) = (job(10, "other", 9, 500), job(20, "leak", 5, 0));
+    let mut policy = Driven::new(Settings::default(), 64);
+    let mut at = |second, ask, available_mib, held_mib, in_swap_mib| {
+        let processes = [other, holds(leak, held_mib, in_swap_mib)];
+        turns(&mut policy, second, &shown(available_mib, ask, &processes))
+    };
+    let (freeze, thaw) = (Action::Freeze(leak.id), Action::Thaw(leak.id));
+    for second in 0..3 {
+        assert_eq!(at(second, Ask::None, 400, 20 + 60 * second, 0), []);
+    }
+    assert_eq!(at(3, Ask::Pause, 10, 200, 0), [freeze]);
+    for second in 4..33 {
+        assert_eq!(at(second, Ask::None, 360, 200, 200), [], "{second}");
+    }
+    assert_eq!(at(34, Ask::None, 360, 200, 200), [thaw]);
+    assert_eq!(at(35, Ask::None, 160, 400, 0), []);
+    assert_eq!(at(65, Ask::None, 90, 400, 0), []);
+}
+
+/// Those that it has are counted once.
+#[test]
+fn what_is_on_trial_is_stopped_however_many_processes_it_has() {
+    let (other, leak) = (job(10, "other", 9, 500), job(20, "leak", 5, 0));
+    let mut policy = Driven::new(Settings::default(), 256);
+    let mut at = |second, ask, available_mib, held_mib, in_swap_mib| {
+        let mut processes = vec![other, holds(leak, held_mib, in_swap_mib)];
+        processes.extend((100..240).map(|pid| {
+            let mut child = pausable(holding(pid, "child", 0));
+            child.seen.parent = 20;
+            child
+        }));
+        turns(&mut policy, second, &shown(available_mib, ask, &processes)).len()
+    };
+    for second in 0..3 {
+        assert_eq!(at(second, Ask::None, 400, 20 + 60 * second, 0), 0);
+    }
+    assert_eq!(at(3, Ask::Pause, 10, 200, 0), 141);
+    for second in 4..33 {
+        assert_eq!(at(second, Ask::None, 360, 200, 200), 0, "{second}");
+    }
+    assert_eq!(at(34, Ask::None, 360, 200, 200), 1, "it is on trial");
+    assert_eq!(at(36, Ask::Pause, 140, 400, 50), 141);
+}
+
 /// Nor does it wait the longer for the turns in which it still loaded.
 #[test]
 fn what_loads_in_its_turns_waits_longer_for_each_until_it_has_loaded() {
@@ -576,6 +623,61 @@ fn free_swap_in_zram_is_no_reason_to_kill_until_the_first_of_what_is_paused_is_p
     assert_eq!(decided(false, 1500), []);
     assert_eq!(decided(true, 1500), ended);
     assert_eq!(decided(false, 2000), ended);
+}
+
+/// What zram gains is found out while there is memory left, before tasks stall.
+#[test]
+fn where_memory_is_as_low_as_that_and_swap_in_zram_was_never_used_the_cheapest_is_paused() {
+    let (one, two) = (job(20, "one", 2, 250), job(30, "two", 5, 100));
+    let zram = |available_mib: u64, free_mib: u64, worthless_percent: u64| {
+        let mut shown = shown(available_mib, Ask::None, &[one, two]);
+        shown.memory.swap_total_bytes = 512 * MIB;
+        shown.memory.swap_free_bytes = free_mib * MIB;
+        shown.memory.worthless_swap_bytes = free_mib * MIB / 100 * worthless_percent;
+        shown
+    };
+    let mut policy = Driven::new(Settings::default(), 64);
+    assert_eq!(turns(&mut policy, 0, &zram(60, 510, 50)), []);
+    let low = zram(50, 510, 50);
+    assert_eq!(turns(&mut policy, 1, &low), [Action::Freeze(one.id)]);
+    // One is enough to find it out.
+    assert_eq!(turns(&mut policy, 9, &low), []);
+    policy.learn(Duration::from_secs(1009), Event::PagedOut(one.id));
+    let known = zram(60, 490, 95);
+    let ended = [Action::Terminate(one.id), Action::Thaw(one.id)];
+    assert_eq!(
+        policy.step(Duration::from_secs(1010), &known).actions,
+        ended
+    );
+    // Where some of it is used, that is known.
+    let mut policy = Driven::new(Settings::default(), 64);
+    assert_eq!(turns(&mut policy, 0, &zram(50, 490, 50)), []);
+    // It may be less than is needed.
+    let mut policy = Driven::new(Settings::default(), 64);
+    let mut little = zram(50, 160, 50);
+    little.memory.swap_total_bytes = 160 * MIB;
+    assert_eq!(turns(&mut policy, 0, &little), [Action::Freeze(one.id)]);
+}
+
+/// At the rate at which it falls, where that is known.
+#[test]
+fn where_memory_alone_is_full_within_seconds_swap_in_zram_is_tried_before() {
+    let first_pause = |mebibytes_a_second: u64, is_zram: bool| {
+        let leak = job(20, "leak", 2, 250);
+        let mut policy = Driven::new(Settings::default(), 64);
+        (0..60).find_map(|second| {
+            let available_mib = 300 - mebibytes_a_second * second;
+            let mut shown = shown(available_mib, Ask::None, &[leak]);
+            shown.memory.worthless_swap_bytes = if is_zram { 512 * MIB } else { 0 };
+            shown.memory.swap_free_bytes = GIB;
+            let paused = turns(&mut policy, second, &shown);
+            (!paused.is_empty()).then_some(available_mib)
+        })
+    };
+    assert_eq!(first_pause(4, false), None);
+    // 51 MiB is the kill threshold.
+    assert_eq!(first_pause(4, true), Some(88));
+    assert_eq!(first_pause(10, true), Some(150));
 }
 
 /// While tasks thrash, it holds what is on its way to swap and back.
