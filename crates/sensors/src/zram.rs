@@ -20,6 +20,10 @@ const DEVICES: usize = 8;
 /// pages do not say what the next ones will be like.
 const PRIOR: u64 = 128;
 
+/// Zram that gains less than this part of what it stores makes no room: what goes to
+/// it is compressed in memory that is short.
+const LEAST_GAIN: u64 = 8;
+
 /// What the free swap in zram would take of memory.
 ///
 /// zram keeps what is swapped out to it in memory, compressed. Where that does
@@ -215,7 +219,11 @@ impl Stored {
             0 => swap.free,
             limit => part(original, used, limit.saturating_sub(self.used)).min(swap.free),
         };
-        part(original - used, original, room)
+        let gain = original - used;
+        if gain < original / LEAST_GAIN {
+            return 0;
+        }
+        part(gain, original, room)
     }
 }
 
