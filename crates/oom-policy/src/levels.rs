@@ -154,7 +154,8 @@ impl Levels {
         let used_bytes = memory.swap_total_bytes - free_bytes;
         let elsewhere_bytes =
             free_bytes.saturating_sub(memory.worthless_swap_bytes.saturating_mul(2));
-        memory.worthless_swap_bytes > 0
+        self.warn_swap < memory.free_swap_bytes()
+            && memory.worthless_swap_bytes > 0
             && used_bytes < memory.swap_total_bytes / TRIED
             && elsewhere_bytes <= self.warn_swap
     }
@@ -387,6 +388,9 @@ mod tests {
         };
         assert!(is_untried(beside(10)));
         assert!(!is_untried(beside(11)), "there is a disk beside it");
+        let mut ignoring_swap = settings.clone();
+        ignoring_swap.warn.swap = Amount::percent(100);
+        assert!(!Levels::of(&ignoring_swap, &untried).swap_is_untried(&untried));
     }
 
     #[test]
