@@ -33,9 +33,9 @@ impl Contents {
             },
             Debian::System => Self {
                 packages: "systemd-sysv,libpam-systemd,dbus-user-session,tmux,procps,podman,crun,uidmap,\
-                           cron,openssh-server,docker.io",
+                           cron,openssh-server,docker.io,docker-compose",
                 disabled: &["cron", "ssh", "docker", "docker.socket", "containerd"],
-                mebibytes: 2304,
+                mebibytes: 2560,
             },
             Debian::Arena | Debian::ArenaSystem => Self {
                 packages: "systemd-sysv,libpam-systemd,dbus,procps,earlyoom,nohang,systemd-oomd",

@@ -33,7 +33,11 @@ const VALUES: [(&str, u64); 7] = [
     ("database", 50),
     ("hold", 30),
     ("hold", 30),
+    ("hold", 30),
 ];
+
+/// A Compose file's line.
+const LABELS: &str = r#"labels: { user-oom.value: "30" }"#;
 
 /// The blocks of code below this heading that are in this language.
 pub(super) fn blocks(heading: &str, language: &str) -> Result<Vec<&'static str>> {
@@ -79,7 +83,7 @@ pub(super) fn recipes_give_the_values_they_promise(report: &mut Report) -> Resul
         users_service()?;
         over_ssh = Some(agents()?);
         users_container()?;
-        roots_container()?;
+        roots_containers()?;
         let mut last = Vec::new();
         let outcome = wait::until("each has its value", LIMIT, || {
             last = values()?;
@@ -136,14 +140,20 @@ fn users_container() -> Result<()> {
 }
 
 /// Of Docker's: there is no bridge here, no overlay, nor what loads a profile of AppArmor's.
-fn roots_container() -> Result<()> {
+fn roots_containers() -> Result<()> {
     let daemon = r#"{"bridge": "none", "iptables": false, "storage-driver": "vfs"}"#;
     write("/etc/docker/daemon.json", daemon)?;
     run("systemctl start docker && tar --create --directory=/image . | docker import - image")?;
     run(
         "docker run --detach --interactive --network=none --security-opt apparmor=unconfined \
          --label user-oom.value=30 image /init role hold 1",
-    )
+    )?;
+    ensure!(PAGE.contains(&format!("`{LABELS}`")), "the page has others");
+    let hold = "image: image, command: /init role hold 1, network_mode: none, stdin_open: true, \
+                security_opt: [\"apparmor=unconfined\"]";
+    let services = format!("version: \"3\"\nservices: {{ hold: {{ {hold}, {LABELS} }} }}\n");
+    write("/run/compose/docker-compose.yml", &services)?;
+    run("cd /run/compose && docker-compose up --detach")
 }
 
 /// What is returned holds the connection.
