@@ -23,9 +23,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 const PROGRAM: &str = "#!/bin/sh\nsleep infinity &\nwait\n";
 
 /// Under these names, each has the value that its recipe gives. Two of Ada's agents run:
-/// one in a window of tmux, one over ssh. `hold` runs in two containers: one of root's
-/// with Docker, one of hers with Podman.
-const VALUES: [(&str, u64); 7] = [
+/// one in a window of tmux, one over ssh. `hold` runs in three containers: two of root's,
+/// with Docker and with Compose, and one of hers with Podman.
+const VALUES: [(&str, u64); 8] = [
     ("agent", 8),
     ("agent", 8),
     ("assistant", 8),
