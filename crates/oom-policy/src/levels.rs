@@ -6,8 +6,8 @@ use model::{Level, Memory};
 
 use crate::settings::{Settings, SettingsError};
 
-/// Once this part of swap is used, it is known what zram gains. As much of what is
-/// paused is paged out before that is looked at.
+/// Once this part of swap is used, it is known what zram gains. So much is paged out
+/// before that is looked at.
 const TRIED: u64 = 32;
 
 /// All thresholds in bytes, for a machine with this much memory and swap.
@@ -147,17 +147,24 @@ impl Levels {
         }
     }
 
-    /// Whether all that holds back a level may be worth nothing: swap in zram, of which
-    /// too little is used to tell what it gains, counts as half of it.
+    /// Whether only free swap in zram holds back a level, and too little of it is used to
+    /// know what it gains: as long as that is so, half of it counts.
     pub(crate) fn swap_is_untried(&self, memory: &Memory) -> bool {
         let free_bytes = memory.swap_free_bytes.min(memory.swap_total_bytes);
         let used_bytes = memory.swap_total_bytes - free_bytes;
         let elsewhere_bytes =
             free_bytes.saturating_sub(memory.worthless_swap_bytes.saturating_mul(2));
-        self.warn_swap < memory.free_swap_bytes()
+        self.pool(memory) == Pool::MemoryAndSwap
+            && self.warn_swap < memory.free_swap_bytes()
             && memory.worthless_swap_bytes > 0
             && used_bytes < memory.swap_total_bytes / TRIED
             && elsewhere_bytes <= self.warn_swap
+    }
+
+    /// How much is to be paged out so that it is known.
+    pub(crate) fn bytes_to_try(&self, memory: &Memory) -> u64 {
+        const LEAST: u64 = 16 << 20;
+        (memory.swap_total_bytes / TRIED * 2).max(LEAST)
     }
 
     /// What is missing to the recovery level, in bytes.
@@ -370,9 +377,6 @@ mod tests {
         assert_eq!(Levels::of(&settings, &memory).need(&memory), 11 * GIB);
     }
 
-    /// A device of twice the memory, of which a tenth holds what hardly
-    /// compresses: what is free still saves as much as the warn threshold of
-    /// memory.
     #[test]
     fn swap_in_zram_is_untried_until_a_part_of_it_is_used() {
         let settings = Settings::default();
@@ -390,9 +394,20 @@ mod tests {
         assert!(!is_untried(beside(11)), "there is a disk beside it");
         let mut ignoring_swap = settings.clone();
         ignoring_swap.warn.swap = Amount::percent(100);
-        assert!(!Levels::of(&ignoring_swap, &untried).swap_is_untried(&untried));
+        for times in [1, 3] {
+            let memory = Memory {
+                swap_total_bytes: untried.swap_total_bytes * times,
+                swap_free_bytes: untried.swap_free_bytes * times,
+                worthless_swap_bytes: untried.worthless_swap_bytes * times,
+                ..untried
+            };
+            assert!(!Levels::of(&ignoring_swap, &memory).swap_is_untried(&memory));
+        }
     }
 
+    /// A device of twice the memory, of which a tenth holds what hardly
+    /// compresses: what is free still saves as much as the warn threshold of
+    /// memory.
     #[test]
     fn the_size_of_zram_does_not_raise_the_threshold_of_what_it_saves() {
         let settings = Settings::default();

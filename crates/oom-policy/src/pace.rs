@@ -29,20 +29,22 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// How long after this look the next one is due; `shortest` at least.
+    /// How long after this look the next one is due; `shortest` at least. Where it
+    /// `ends_in_memory`, whatever swap is free, memory is met at its kill threshold.
     pub(crate) fn after_look(
         &mut self,
         now: Moment,
         memory: &Memory,
         levels: &Levels,
         level: Level,
+        ends_in_memory: bool,
         shortest: Duration,
     ) -> Duration {
         let shortest = shortest.min(LONGEST);
         let seen = self.fall_per_second(now, memory.available_bytes);
         self.last = Some((now, memory.available_bytes));
         let (memory_floor, swap_floor) = match level {
-            Level::Ok if levels.swap_is_untried(memory) => (levels.kill_memory, u64::MAX),
+            Level::Ok if ends_in_memory => (levels.kill_memory, u64::MAX),
             Level::Ok => (levels.warn_memory, levels.warn_swap),
             Level::Warn => (levels.kill_memory, levels.kill_swap),
             Level::Kill => return shortest,
@@ -96,7 +98,14 @@ mod tests {
 
     fn wait(pace: &mut Pace, now: Moment, memory: Memory) -> Duration {
         let levels = Levels::of(&Settings::default(), &memory);
-        pace.after_look(now, &memory, &levels, levels.level(&memory), SHORTEST)
+        pace.after_look(
+            now,
+            &memory,
+            &levels,
+            levels.level(&memory),
+            false,
+            SHORTEST,
+        )
     }
 
     #[test]
@@ -110,7 +119,7 @@ mod tests {
             let levels = Levels::of(&Settings::default(), &memory);
             let (now, shortest) = (Moment::ORIGIN, Duration::from_millis(5));
             let level = levels.level(&memory);
-            Pace::default().after_look(now, &memory, &levels, level, shortest)
+            Pace::default().after_look(now, &memory, &levels, level, false, shortest)
         };
         assert_eq!(room(40), Duration::from_millis(5));
         assert_eq!(room(0), Duration::from_millis(5));
@@ -134,16 +143,17 @@ mod tests {
         assert!(wait(&mut Pace::default(), Moment::ORIGIN, machine(GIB, GIB)) < LONGEST / 4);
     }
 
-    /// What it is worth is found out at the kill threshold.
     #[test]
-    fn free_swap_in_zram_that_was_never_used_gives_no_time() {
-        let zram = |available_bytes| Memory {
-            worthless_swap_bytes: 4 * GIB,
-            ..machine(available_bytes, 8 * GIB)
+    fn where_the_kill_threshold_of_memory_counts_free_swap_gives_no_time() {
+        let after = |memory: Memory| {
+            let levels = Levels::of(&Settings::default(), &memory);
+            let level = levels.level(&memory);
+            Pace::default().after_look(Moment::ORIGIN, &memory, &levels, level, true, SHORTEST)
         };
         let kill = 16 * GIB / 20;
-        check(zram(kill + 4 * GIB), Duration::from_millis(500));
-        check(zram(kill + 100 * MIB), SHORTEST);
+        let half_a_second = Duration::from_millis(500);
+        assert_eq!(after(machine(kill + 4 * GIB, 8 * GIB)), half_a_second);
+        assert_eq!(after(machine(kill + 100 * MIB, 8 * GIB)), SHORTEST);
     }
 
     #[test]

@@ -50,6 +50,9 @@ struct Pause {
     /// A person wants it paused: it goes on by a person's word alone.
     #[serde(default)]
     is_kept: bool,
+    /// It goes on as soon as some of it is paged out.
+    #[serde(default)]
+    tries_swap: bool,
     /// How often it had its turn and did not show that it is no leak.
     #[serde(default)]
     turns: u32,
@@ -168,8 +171,8 @@ impl Pauses {
     pub(crate) const MOST: usize = 64;
     const MOST_PROCESSES: usize = 256;
 
-    /// Whether these units may be paused: for each its leader, and how many processes it
-    /// is of. Those that were paused before are counted once.
+    /// Whether these units may be paused, each given as its leader and the number of its
+    /// processes. One that is known already is counted once.
     pub(crate) fn has_room(
         &mut self,
         units: impl Iterator<Item = (ProcessId, usize)> + Clone,
@@ -353,6 +356,7 @@ impl Pauses {
             is_there: true,
             is_paged_out: false,
             is_kept: false,
+            tries_swap: false,
             turns,
         });
     }
@@ -397,6 +401,13 @@ impl Pauses {
         }
     }
 
+    /// The paused unit that `unit` leads goes on as soon as some of it is paged out.
+    pub(crate) fn is_to_try_swap(&mut self, unit: ProcessId) {
+        if let Some(pause) = self.of_unit(unit) {
+            pause.tries_swap = true;
+        }
+    }
+
     /// None could be paused in place of `unit`: its slice is another's first.
     pub(crate) fn refused(&mut self, unit: ProcessId) {
         self.refused = Some(unit);
@@ -420,13 +431,16 @@ impl Pauses {
         }
     }
 
-    /// The unit runs, though it was not thawed here.
-    pub(crate) fn continued(&mut self, now: Moment, unit: ProcessId) {
-        if let Some(pause) = self.of_unit(unit) {
-            pause.stage = Stage::Spared {
-                until: now + LEFT_ALONE,
-            };
-        }
+    /// The unit runs, though it was not thawed here. Whether it was paused for a moment
+    /// only, to try swap.
+    pub(crate) fn continued(&mut self, now: Moment, unit: ProcessId) -> bool {
+        let Some(pause) = self.of_unit(unit) else {
+            return false;
+        };
+        pause.stage = Stage::Spared {
+            until: now + LEFT_ALONE,
+        };
+        pause.tries_swap
     }
 
     /// Forgets what is not among `processes` any more or is spared no longer,
@@ -532,6 +546,17 @@ impl Pauses {
             |since: Option<Moment>, span| since.is_none_or(|since| span <= now.since(since));
         if !has_passed(self.last_thaw, BETWEEN) {
             return None;
+        }
+        let tried = self.units.iter().find(|pause| pause.has_tried_swap(now));
+        if let Some(pause) = tried {
+            return Some(Turn {
+                unit: pause.unit,
+                missing_bytes: None,
+                is_trial: false,
+                is_let_go_anyway: true,
+                has_waited: false,
+                most: ANY,
+            });
         }
         let mut paused = self.units.iter().filter_map(|pause| match pause.stage {
             Stage::Paused { since } if !pause.is_kept => Some((pause, now.since(since))),
@@ -646,6 +671,13 @@ impl Pause {
     /// grew on.
     fn wait(&self) -> Duration {
         SLICE.saturating_mul(1 << self.turns.saturating_sub(1).min(MOST_DOUBLINGS))
+    }
+
+    /// Whether it was paused so that some of it was paged out, and is, or cannot be.
+    fn has_tried_swap(&self, now: Moment) -> bool {
+        let is_over = |since| self.is_paged_out || PAGING_OUT <= now.since(since);
+        let is_due = matches!(self.stage, Stage::Paused { since } if is_over(since));
+        self.tries_swap && is_due && !self.is_kept
     }
 
     /// Whether it runs, and neither has its turn nor is left alone.

@@ -73,6 +73,17 @@ pub(crate) struct Policy {
     line: Vec<(u64, u32, Place, u32)>,
 }
 
+/// What is paused for.
+#[derive(Clone, Copy, Debug)]
+enum Why {
+    /// A stall, or relief.
+    Asked(Cause),
+    /// So that some of it is paged out, and it is seen what zram gains. It goes on then.
+    ToTrySwap,
+    /// In exchange for the unit whose turn it is.
+    Turn(Turn),
+}
+
 /// Orders the processes of a unit: whether not its leader, start time, pid.
 type Place = (bool, u64, u32);
 
@@ -165,7 +176,9 @@ impl Policy {
 
     /// The paused unit that `unit` leads runs, though it was not thawed here.
     pub(crate) fn continued(&mut self, now: Moment, unit: ProcessId) {
-        self.scope.pauses.continued(now, unit);
+        if self.scope.pauses.continued(now, unit) {
+            self.scope.next_try = None;
+        }
     }
 
     /// What memory alone says: the level, whether a table is wanted, and when
@@ -380,7 +393,20 @@ impl Policy {
                 let memory = &self.scope.pauses.with_cached(memory);
                 let seen = Situation { memory, ..seen };
                 let need = levels.relief_need(memory);
-                let verdict = self.pause_for(now, seen, levels, cause, need);
+                let tries_swap = cause == Cause::Stall
+                    && self
+                        .scope
+                        .is_to_try_swap(now, memory, levels, &self.settings);
+                let verdict = if tries_swap {
+                    let need = levels.bytes_to_try(memory);
+                    let verdict = self.pause_for(now, seen, levels, Why::ToTrySwap, need);
+                    if verdict != Verdict::Refused(Refusal::Unsurveyed) {
+                        self.scope.tried_swap(now, verdict == Verdict::Paused);
+                    }
+                    verdict
+                } else {
+                    self.pause_for(now, seen, levels, Why::Asked(cause), need)
+                };
                 // Nothing is killed for a stall, and what is not known of something
                 // cheap is no reason to kill it.
                 let is_last = cause != Cause::Relief
@@ -859,6 +885,8 @@ impl Policy {
             }
         }
         self.scope.victims.sort();
+        // What zram held of them goes with them.
+        self.scope.next_try = None;
         // Each looks through the table. The largest come first.
         let leaders = self.line.iter().filter(|(_, _, (follows, ..), _)| !follows);
         for (_, unit, _, index) in leaders.take(Respawns::WORKERS) {
@@ -923,7 +951,7 @@ impl Policy {
         now: Moment,
         seen: Situation<'_>,
         levels: &Levels,
-        cause: Cause,
+        why: Why,
         need_bytes: u64,
     ) -> Verdict {
         if levels.has_recovered(seen.memory) {
@@ -936,18 +964,17 @@ impl Policy {
         if !self.settings.pause {
             return Verdict::Refused(Refusal::NothingHelps { eligible_bytes: 0 });
         }
-        self.pause(now, seen, levels, (cause, None), need_bytes)
+        self.pause(now, seen, levels, why, need_bytes)
     }
 
     /// Pauses what costs least among what may be paused, so that `need_bytes` more are
-    /// available: for a stall, for relief, or in an exchange for the unit whose turn it is.
-    /// Where that is refused, nothing stays chosen.
+    /// available, or to be paged out. Where that is refused, nothing stays chosen.
     fn pause(
         &mut self,
         now: Moment,
         seen: Situation<'_>,
         levels: &Levels,
-        why: (Cause, Option<Turn>),
+        why: Why,
         need_bytes: u64,
     ) -> Verdict {
         let verdict = self.choose_pause(now, seen, levels, why, need_bytes);
@@ -962,9 +989,14 @@ impl Policy {
         now: Moment,
         seen: Situation<'_>,
         levels: &Levels,
-        (cause, turn): (Cause, Option<Turn>),
+        why: Why,
         need_bytes: u64,
     ) -> Verdict {
+        let (cause, turn) = match why {
+            Why::Asked(cause) => (cause, None),
+            Why::ToTrySwap => (Cause::Stall, None),
+            Why::Turn(turn) => (Cause::TimeSlice, Some(turn)),
+        };
         let most = turn.map_or(ANY, |turn| turn.most);
         let is_slice = turn.is_some_and(|turn| turn.has_waited);
         let memory = seen.memory;
@@ -974,9 +1006,7 @@ impl Policy {
         let is_on_trial = units.any(|unit| unit.turned == Turned::Trial);
         // In an exchange, as much comes back as goes out; but a leak would take more.
         let is_even = turn.is_some_and(|turn| !turn.is_trial);
-        // What room there is in zram is to be found out.
-        let is_known_room = !levels.swap_is_untried(memory);
-        let is_full = !is_even && is_known_room && room < need_bytes;
+        let is_full = !is_even && room < need_bytes;
         // What is on trial is to stop, wherever its memory goes.
         if is_full && !is_on_trial {
             return Verdict::Refused(Refusal::SwapFull);
@@ -1050,10 +1080,21 @@ impl Policy {
             return Verdict::Refused(Refusal::FillsTooFast);
         }
         self.scope.last_relief = Some(now);
+        let tries_swap = matches!(why, Why::ToTrySwap);
         // A leak would take all that is paged out.
         let is_trial = turn.is_some_and(|turn| turn.is_trial);
-        let paged_out = if is_trial { need_bytes } else { u64::MAX };
+        let paged_out = if is_trial || tries_swap {
+            need_bytes
+        } else {
+            u64::MAX
+        };
         self.freeze(now, seen, room.min(paged_out));
+        if tries_swap {
+            let chosen = self.decision.candidates.iter().filter(|unit| unit.chosen);
+            for unit in chosen {
+                self.scope.pauses.is_to_try_swap(unit.leader);
+            }
+        }
         Verdict::Paused
     }
 
@@ -1278,8 +1319,7 @@ impl Policy {
                 .recovery_memory
                 .saturating_sub(memory.available_bytes);
             let need = bytes.saturating_add(missing).max(1);
-            let why = (Cause::TimeSlice, Some(turn));
-            if self.pause(now, seen, levels, why, need) == Verdict::Paused {
+            if self.pause(now, seen, levels, Why::Turn(turn), need) == Verdict::Paused {
                 self.decision.cause = Some(Cause::TimeSlice);
                 verdict = Verdict::Paused;
             } else if !turn.is_let_go_anyway

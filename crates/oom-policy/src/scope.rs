@@ -30,6 +30,12 @@ const FOLLOW: Duration = Duration::from_secs(1);
 /// Memory that is full sooner than this has units paused before tasks stall.
 const PAUSE_BEFORE: Duration = Duration::from_secs(10);
 
+/// What zram gains is not tried again for so long: where all that went there is back in
+/// memory, as little is known as before.
+const NEXT_TRY: Duration = Duration::from_secs(600);
+/// The same where nothing could be paused for it.
+const NEXT_CHOICE: Duration = Duration::from_secs(10);
+
 /// What is known from memory alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
@@ -97,6 +103,9 @@ pub(crate) struct ScopeState {
     /// it was first met.
     #[serde(default)]
     newest_unknown: Option<(u64, Moment)>,
+    /// What zram gains is not tried before then.
+    #[serde(default)]
+    pub(crate) next_try: Option<Moment>,
     pub(crate) table: Option<Table>,
 }
 
@@ -116,6 +125,7 @@ impl ScopeState {
             last_relief: None,
             awaits_survey: None,
             newest_unknown: None,
+            next_try: None,
             table: None,
         }
     }
@@ -146,6 +156,7 @@ impl ScopeState {
             last_relief,
             awaits_survey,
             newest_unknown,
+            next_try,
             table,
         } = self;
         lineage.forget();
@@ -161,6 +172,7 @@ impl ScopeState {
         *last_relief = None;
         *awaits_survey = None;
         *newest_unknown = None;
+        *next_try = None;
         *table = None;
     }
 
@@ -175,9 +187,10 @@ impl ScopeState {
     ) -> Look {
         let levels = Levels::of(settings, memory);
         let level = self.level(now, memory, &levels);
-        let wait = self
-            .pace
-            .after_look(now, memory, &levels, level, settings.shortest_look);
+        let ends_in_memory = self.may_try_swap(now, memory, &levels, settings);
+        let shortest = settings.shortest_look;
+        let pace = &mut self.pace;
+        let wait = pace.after_look(now, memory, &levels, level, ends_in_memory, shortest);
         // What has just been paged out is no loss of memory.
         let roomy = self.pauses.with_cached(memory);
         self.forecast.look(now, &roomy, &levels);
@@ -243,8 +256,8 @@ impl ScopeState {
         let is_made = !self.pauses.any_pages_out(now);
         let is_short = memory.available_bytes <= levels.warn_memory;
         let is_tried = self.pauses.any_on_trial(now) && (is_made || is_short);
-        let wants =
-            !was_refused && (is_soon_full || is_tried || self.is_to_try_swap(memory, levels));
+        let wants = !was_refused
+            && (is_soon_full || is_tried || self.is_to_try_swap(now, memory, levels, settings));
         match ask {
             Ask::None | Ask::Pause if !settings.pause || levels.has_recovered(memory) => Ask::None,
             Ask::None if wants => Ask::Pause,
@@ -252,18 +265,49 @@ impl ScopeState {
         }
     }
 
-    /// Whether one is to be paused so that it is known what swap in zram gains: while
-    /// there is memory left to compress in. Without what it gains, memory would be full.
-    fn is_to_try_swap(&self, memory: &Memory, levels: &Levels) -> bool {
+    /// Whether it may be tried what swap in zram gains.
+    fn may_try_swap(
+        &self,
+        now: Moment,
+        memory: &Memory,
+        levels: &Levels,
+        settings: &Settings,
+    ) -> bool {
+        settings.pause
+            && self.next_try.is_none_or(|next_try| next_try <= now)
+            && !self.pauses.any_pages_out(now)
+            && levels.swap_is_untried(memory)
+    }
+
+    /// Whether it is to be tried now: a unit is stopped for a moment, and some of it paged
+    /// out, while there is memory left to compress in. Without what swap gains, memory would
+    /// soon be full.
+    pub(crate) fn is_to_try_swap(
+        &self,
+        now: Moment,
+        memory: &Memory,
+        levels: &Levels,
+        settings: &Settings,
+    ) -> bool {
         let left_in_memory = memory.available_bytes.saturating_sub(levels.kill_memory);
         let left_bytes = left_bytes(memory, levels).max(1);
         let is_soon = |full_in: Duration| {
             let millis = u64::try_from(full_in.as_millis()).unwrap_or(u64::MAX);
-            Duration::from_millis(share(left_in_memory, left_bytes, millis)) <= PAUSE_BEFORE
+            let in_memory = share(left_in_memory, left_bytes, millis);
+            PAUSE_BEFORE < full_in && Duration::from_millis(in_memory) <= PAUSE_BEFORE
         };
-        self.pauses.is_empty()
-            && levels.swap_is_untried(memory)
-            && (left_in_memory == 0 || self.forecast.full_in().is_some_and(is_soon))
+        let is_near = match self.forecast.full_in() {
+            Some(full_in) => is_soon(full_in),
+            None => left_in_memory == 0,
+        };
+        is_near
+            && !self.pauses.stalled_lately(now)
+            && self.may_try_swap(now, memory, levels, settings)
+    }
+
+    /// It was tried with what is paused now, or nothing could be.
+    pub(crate) fn tried_swap(&mut self, now: Moment, is_paused: bool) {
+        self.next_try = Some(now + if is_paused { NEXT_TRY } else { NEXT_CHOICE });
     }
 
     /// Whether a table would tell something new.

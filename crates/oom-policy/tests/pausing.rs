@@ -627,36 +627,79 @@ fn free_swap_in_zram_is_no_reason_to_kill_until_the_first_of_what_is_paused_is_p
 
 /// What zram gains is found out while there is memory left, before tasks stall.
 #[test]
-fn where_memory_is_as_low_as_that_and_swap_in_zram_was_never_used_the_cheapest_is_paused() {
+fn where_memory_is_low_and_swap_in_zram_was_never_used_the_cheapest_tries_it_for_a_moment() {
     let (one, two) = (job(20, "one", 2, 250), job(30, "two", 5, 100));
-    let zram = |available_mib: u64, free_mib: u64, worthless_percent: u64| {
+    let zram = |available_mib: u64, total_mib: u64, free_mib: u64, worthless_percent: u64| {
         let mut shown = shown(available_mib, Ask::None, &[one, two]);
-        shown.memory.swap_total_bytes = 512 * MIB;
+        shown.memory.swap_total_bytes = total_mib * MIB;
         shown.memory.swap_free_bytes = free_mib * MIB;
         shown.memory.worthless_swap_bytes = free_mib * MIB / 100 * worthless_percent;
         shown
     };
+    let low = zram(50, 512, 510, 50);
+    let steps = |settings: Settings, then: Snapshot| {
+        let mut policy = Driven::new(settings, 64);
+        assert_eq!(turns(&mut policy, 0, &zram(60, 512, 510, 50)), []);
+        let first = policy.step(Duration::from_secs(1001), &low).actions.clone();
+        policy.learn(Duration::from_secs(1001), Event::PagedOut(one.id));
+        let second = policy.step(Duration::from_secs(1002), &then);
+        (first, second.actions.clone())
+    };
+    let (freeze, thaw) = (Action::Freeze(one.id), Action::Thaw(one.id));
+    let (unit, mebibytes) = (one.id, 32);
+    let tries = vec![freeze, Action::PageOut { unit, mebibytes }];
+    let then = |shown| steps(Settings::default(), shown);
+    // It compresses: all run on.
+    let gains = zram(66, 512, 480, 50);
+    assert_eq!(then(gains.clone()), (tries.clone(), vec![thaw]));
+    // It does not: that is as if there were no swap.
+    let gains_nothing = zram(60, 512, 490, 100);
+    let ended = vec![Action::Terminate(one.id), thaw];
+    assert_eq!(then(gains_nothing), (tries, ended));
+    let unpaused = Settings {
+        pause: false,
+        ..Settings::default()
+    };
+    assert_eq!(steps(unpaused, gains), (vec![], vec![]));
+
+    let first_of = |shown: Snapshot| turns(&mut Driven::new(Settings::default(), 64), 0, &shown);
+    assert_eq!(first_of(zram(50, 512, 490, 50)), [], "some of it is used");
+    assert_eq!(first_of(zram(50, 160, 160, 50)), [freeze], "it is small");
+    assert_eq!(first_of(zram(50, 30, 30, 50)), [], "it is too small");
+}
+
+/// On a machine that runs on with so little memory.
+#[test]
+fn swap_in_zram_is_not_tried_again_and_again_where_all_that_went_there_comes_back() {
+    let (one, two) = (job(20, "one", 2, 250), job(30, "two", 5, 100));
+    let mut low = shown(45, Ask::None, &[one, two]);
+    low.memory.swap_free_bytes = GIB;
+    low.memory.worthless_swap_bytes = GIB / 2;
     let mut policy = Driven::new(Settings::default(), 64);
-    assert_eq!(turns(&mut policy, 0, &zram(60, 510, 50)), []);
-    let low = zram(50, 510, 50);
-    assert_eq!(turns(&mut policy, 1, &low), [Action::Freeze(one.id)]);
-    // One is enough to find it out.
-    assert_eq!(turns(&mut policy, 9, &low), []);
-    policy.learn(Duration::from_secs(1009), Event::PagedOut(one.id));
-    let known = zram(60, 490, 95);
-    let ended = [Action::Terminate(one.id), Action::Thaw(one.id)];
-    assert_eq!(
-        policy.step(Duration::from_secs(1010), &known).actions,
-        ended
-    );
-    // Where some of it is used, that is known.
+    let mut turned = Vec::new();
+    for second in 0..1300 {
+        for action in turns(&mut policy, second, &low) {
+            if action == Action::Freeze(one.id) {
+                policy.learn(Duration::from_secs(1000 + second), Event::PagedOut(one.id));
+            }
+            turned.push((second, action));
+        }
+    }
+    let (freeze, thaw) = (Action::Freeze(one.id), Action::Thaw(one.id));
+    let want = [0, 600, 1200].map(|second| [(second, freeze), (second + 1, thaw)]);
+    assert_eq!(turned, want.concat());
+}
+
+#[test]
+fn where_one_cannot_be_stopped_another_tries_swap_in_zram() {
+    let (one, two) = (job(20, "one", 2, 250), job(30, "two", 5, 100));
+    let mut low = shown(45, Ask::None, &[one, two]);
+    low.memory.swap_free_bytes = GIB;
+    low.memory.worthless_swap_bytes = GIB / 2;
     let mut policy = Driven::new(Settings::default(), 64);
-    assert_eq!(turns(&mut policy, 0, &zram(50, 490, 50)), []);
-    // It may be less than is needed.
-    let mut policy = Driven::new(Settings::default(), 64);
-    let mut little = zram(50, 160, 50);
-    little.memory.swap_total_bytes = 160 * MIB;
-    assert_eq!(turns(&mut policy, 0, &little), [Action::Freeze(one.id)]);
+    assert_eq!(turns(&mut policy, 0, &low), [Action::Freeze(one.id)]);
+    policy.learn(Duration::from_secs(1000), Event::Continued(one.id));
+    assert_eq!(turns(&mut policy, 1, &low), [Action::Freeze(two.id)]);
 }
 
 /// At the rate at which it falls, where that is known.

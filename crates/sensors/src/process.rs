@@ -89,8 +89,9 @@ pub(crate) struct Kept {
     /// What the kernel counts, of which [`Kept::correction`] leaves its share.
     pub(crate) raw_anon_bytes: u64,
     pub(crate) raw_swap_bytes: u64,
-    /// [`Kept::raw_anon_bytes`] when [`Kept::raw_swap_bytes`] was read.
-    pub(crate) raw_anon_bytes_then: u64,
+    /// The most that [`Kept::raw_anon_bytes`] was since [`Kept::raw_swap_bytes`] was
+    /// read.
+    pub(crate) most_raw_anon_bytes: u64,
     pub(crate) correction: Option<Correction>,
     /// The measurement of that.
     pub(crate) own_gauge: Gauge,
@@ -163,7 +164,7 @@ pub(crate) const IDENTITY_READS: u8 = 2;
 /// So many of a process's threads are asked for it, where each has ended by then.
 const THREADS_ASKED: usize = 8;
 
-/// By so many pages a process may change before its `status` is read again: 16 MiB.
+/// A change of no more pages does not have `status` read again: 16 MiB.
 const FEW_PAGES: u64 = 4096;
 
 /// What has this `oom_score_adj` is never killed, and was not raised.
@@ -258,7 +259,7 @@ impl Kept {
             size_pages: 0,
             raw_anon_bytes: 0,
             raw_swap_bytes: 0,
-            raw_anon_bytes_then: 0,
+            most_raw_anon_bytes: 0,
             correction: None,
             own_gauge: Gauge::default(),
             rss_shmem_bytes: 0,
@@ -280,6 +281,7 @@ impl Kept {
         self.size_pages = statm.size_pages;
         self.shared_pages = statm.shared_pages;
         self.raw_anon_bytes = anon_pages.saturating_mul(page_bytes);
+        self.most_raw_anon_bytes = self.most_raw_anon_bytes.max(self.raw_anon_bytes);
         self.show(process);
     }
 
@@ -291,15 +293,15 @@ impl Kept {
         statm.shared_pages > then.saturating_add(then / 4).saturating_add(FEW_PAGES)
     }
 
-    /// Whether it holds so much less in memory than when its `status` was read that
+    /// Whether it holds so much less in memory than since its `status` was read that
     /// this is to be read again: it may have gone to swap.
     fn has_shrunk_since_its_status(&self, statm: Statm, page_bytes: u64) -> bool {
         let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
-        let then = self.raw_anon_bytes_then / page_bytes.max(1);
+        let most = self.most_raw_anon_bytes / page_bytes.max(1);
         anon_pages
-            .saturating_add(then / 16)
+            .saturating_add(most / 16)
             .saturating_add(FEW_PAGES)
-            < then
+            < most
     }
 
     /// Takes in what the process holds in memory and swap together, where no more is
@@ -631,7 +633,7 @@ impl Reader<'_> {
         kept.place(process, alone);
         self.look_if_held(process, kept)?;
         kept.shared_pages_then = kept.shared_pages;
-        kept.raw_anon_bytes_then = kept.raw_anon_bytes;
+        kept.most_raw_anon_bytes = kept.raw_anon_bytes;
         Ok(())
     }
 

@@ -20,8 +20,8 @@ const DEVICES: usize = 8;
 /// pages do not say what the next ones will be like.
 const PRIOR: u64 = 128;
 
-/// Zram that gains less than this part of what it stores makes no room: what goes to
-/// it is compressed in memory that is short.
+/// Zram that gains no more than this part of what it stores makes no room: what goes to
+/// it is compressed in memory that is short. From twice that on its gain counts in full.
 const LEAST_GAIN: u64 = 8;
 
 /// What the free swap in zram would take of memory.
@@ -220,10 +220,8 @@ impl Stored {
             limit => part(original, used, limit.saturating_sub(self.used)).min(swap.free),
         };
         let gain = original - used;
-        if gain < original / LEAST_GAIN {
-            return 0;
-        }
-        part(gain, original, room)
+        let above = gain.saturating_sub(original / LEAST_GAIN);
+        part(gain.min(above.saturating_mul(2)), original, room)
     }
 }
 

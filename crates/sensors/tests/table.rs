@@ -305,11 +305,20 @@ fn where_one_holds_much_less_in_memory_its_swap_is_read_again() {
         scanned("200000 92000 25000", "200000 91000 25000"),
         (pages(66_000), 9000 * KIB)
     );
-    // As it is found now, it may shrink as much again.
     copy.change("1204/status", "VmSwap:\t    9000", "VmSwap:\t    9500");
+    // From then on it may shrink as much again,
     assert_eq!(
         scanned("200000 91000 25000", "200000 85000 25000"),
         (pages(60_000), 9000 * KIB)
+    );
+    // and from what it grows to.
+    assert_eq!(
+        scanned("200000 85000 25000", "200000 190000 25000"),
+        (pages(165_000), 9000 * KIB)
+    );
+    assert_eq!(
+        scanned("200000 190000 25000", "200000 85000 25000"),
+        (pages(60_000), 9500 * KIB)
     );
 }
 

@@ -102,9 +102,11 @@ fn free_swap_in_zram_is_worth_as_much_as_compressing_gains() {
         (0, 578..600),
         (100, 439..450),
         (200, 300..301),
-        (350, 79..80),
-        // Less than an eighth is gained.
-        (360, 0..1),
+        (300, 150..158),
+        // A gain of up to an eighth counts as none, of a quarter in full.
+        (325, 70..90),
+        (350, 0..10),
+        (355, 0..1),
         (400, 0..1),
     ] {
         machine.set_stored("zram0", 400, used, 0);
