@@ -34,7 +34,7 @@ pub use crate::decision::{
     Verdict,
 };
 pub use crate::event::{Answer, Depth, Effect, Effects, Event, PauseAnswer, PauseRefusal};
-pub use crate::memory::{Memory, Paging};
+pub use crate::memory::{Memory, Paging, ZRAM_LEAST_GAIN, ZRAM_SAMPLE};
 pub use crate::moment::Moment;
 pub use crate::process::{
     CommandLabel, Dossier, FirstSignal, GroupBy, KilledWith, Label, Name, PauseWord, Pausing,

@@ -80,6 +80,14 @@ impl Memory {
     }
 }
 
+/// Once this part of all swap is used, it is known what zram gains: so much is paged out
+/// before that is looked at.
+pub const ZRAM_SAMPLE: u64 = 32;
+
+/// Zram that gains less than this part of what goes to it makes no room: that is
+/// compressed in memory that is short.
+pub const ZRAM_LEAST_GAIN: u64 = 8;
+
 /// What page-out is paced by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paging {

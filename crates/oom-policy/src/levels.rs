@@ -2,13 +2,9 @@
 //!
 //! Nothing here knows of processes.
 
-use model::{Level, Memory};
+use model::{Level, Memory, ZRAM_SAMPLE};
 
 use crate::settings::{Settings, SettingsError};
-
-/// Once this part of swap is used, it is known what zram gains. So much is paged out
-/// before that is looked at.
-const TRIED: u64 = 32;
 
 /// All thresholds in bytes, for a machine with this much memory and swap.
 #[derive(Clone, Copy, Debug)]
@@ -157,14 +153,14 @@ impl Levels {
         self.pool(memory) == Pool::MemoryAndSwap
             && self.warn_swap < memory.free_swap_bytes()
             && memory.worthless_swap_bytes > 0
-            && used_bytes < memory.swap_total_bytes / TRIED
+            && used_bytes < memory.swap_total_bytes / ZRAM_SAMPLE
             && elsewhere_bytes <= self.warn_swap
     }
 
     /// How much is to be paged out so that it is known.
     pub(crate) fn bytes_to_try(&self, memory: &Memory) -> u64 {
         const LEAST: u64 = 16 << 20;
-        (memory.swap_total_bytes / TRIED * 2).max(LEAST)
+        (memory.swap_total_bytes / ZRAM_SAMPLE * 2).max(LEAST)
     }
 
     /// What is missing to the recovery level, in bytes.

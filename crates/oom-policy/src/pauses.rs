@@ -180,13 +180,7 @@ impl Pauses {
         if self.holds(units.clone()) {
             return true;
         }
-        let Self {
-            units: known,
-            members,
-            ..
-        } = self;
-        known.retain(|pause| !pause.is_over());
-        members.retain(|member| known.iter().any(|pause| pause.unit.pid == member.1));
+        self.retain(|pause| !pause.is_over());
         self.holds(units)
     }
 
@@ -479,7 +473,7 @@ impl Pauses {
                 .filter(left)
                 .map(|pause| Action::Thaw(pause.unit)),
         );
-        units.retain(|pause| {
+        self.retain(|pause| {
             pause.is_there
                 && match pause.stage {
                     Stage::Paused { .. } => true,
@@ -489,8 +483,13 @@ impl Pauses {
                     | Stage::Returning { until } => now < until,
                 }
         });
-        self.members
-            .retain(|member| units.iter().any(|pause| pause.unit.pid == member.1));
+    }
+
+    /// Forgets units, and their members with them.
+    fn retain(&mut self, stays: impl Fn(&Pause) -> bool) {
+        let Self { units, members, .. } = self;
+        units.retain(stays);
+        members.retain(|member| units.iter().any(|pause| pause.unit.pid == member.1));
     }
 
     /// What it costs to pause the unit that `id` is paused in, as of now.

@@ -17,7 +17,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use model::{Paging, ProcessId};
+use model::{Paging, ProcessId, ZRAM_LEAST_GAIN, ZRAM_SAMPLE};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
@@ -55,14 +55,10 @@ const PACE_LIMIT: Duration = Duration::from_secs(2);
 /// So much swap is left alone: a daemon that fills it up has made things worse.
 const SWAP_LEFT_BYTES: u64 = 64 << 20;
 
-/// Once this part of all swap has gone to zram, and zram takes nearly as much of
-/// memory as that held before, no more goes there. By then the level counts free
-/// swap in zram as hardly worth anything.
-const ZRAM_SAMPLE: u64 = 32;
+/// Once [`ZRAM_SAMPLE`] of swap or so much has gone to zram, and zram takes nearly as much
+/// of memory as that held before, no more goes there. By then the level counts free swap
+/// in zram as worth nothing.
 const SMALLEST_SAMPLE_BYTES: u64 = CHUNK_BYTES;
-
-/// Zram is to gain more than this part of what goes to it.
-const LEAST_GAIN: u64 = 8;
 
 /// A call that takes longer than this waits for a lock. One that has to wait for a
 /// slow disk takes a second.
@@ -537,7 +533,7 @@ impl Pace {
         let stored = paging.in_zram_bytes.saturating_sub(before.in_zram_bytes);
         let taken = paging.zram_bytes.saturating_sub(before.zram_bytes);
         let sample = (paging.swap_total_bytes / ZRAM_SAMPLE).max(SMALLEST_SAMPLE_BYTES);
-        stored >= sample && stored.saturating_sub(taken) < stored / LEAST_GAIN
+        stored >= sample && stored.saturating_sub(taken) < stored / ZRAM_LEAST_GAIN
     }
 
     /// A call took so long.

@@ -196,6 +196,11 @@ pub(crate) struct Statm {
 }
 
 impl Statm {
+    /// Pages of neither files nor shared memory.
+    pub(crate) fn anon_pages(&self) -> u64 {
+        self.resident_pages.saturating_sub(self.shared_pages)
+    }
+
     /// What [`Statm::parse`] expects.
     pub(crate) const EXPECTED: &str = "`<size> <resident> <shared> <code> …`, in pages";
 

@@ -276,11 +276,10 @@ impl Kept {
         if statm.code_pages > 0 {
             self.code_pages = statm.code_pages;
         }
-        let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
         process.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
         self.size_pages = statm.size_pages;
         self.shared_pages = statm.shared_pages;
-        self.raw_anon_bytes = anon_pages.saturating_mul(page_bytes);
+        self.raw_anon_bytes = statm.anon_pages().saturating_mul(page_bytes);
         self.most_raw_anon_bytes = self.most_raw_anon_bytes.max(self.raw_anon_bytes);
         self.show(process);
     }
@@ -296,12 +295,9 @@ impl Kept {
     /// Whether it holds so much less in memory than since its `status` was read that
     /// this is to be read again: it may have gone to swap.
     fn has_shrunk_since_its_status(&self, statm: Statm, page_bytes: u64) -> bool {
-        let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
         let most = self.most_raw_anon_bytes / page_bytes.max(1);
-        anon_pages
-            .saturating_add(most / 16)
-            .saturating_add(FEW_PAGES)
-            < most
+        let unseen = (most / 16).saturating_add(FEW_PAGES);
+        statm.anon_pages().saturating_add(unseen) < most
     }
 
     /// Takes in what the process holds in memory and swap together, where no more is

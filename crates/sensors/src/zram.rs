@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use model::{Memory, Paging};
+use model::{Memory, Paging, ZRAM_LEAST_GAIN};
 
 use crate::error::{ReadError, beginning};
 use crate::file::{WatchedFile, open, read_whole};
@@ -19,10 +19,6 @@ const DEVICES: usize = 8;
 /// compressed by half: so much the kernel's documentation promises, and a few
 /// pages do not say what the next ones will be like.
 const PRIOR: u64 = 128;
-
-/// Zram that gains no more than this part of what it stores makes no room: what goes to
-/// it is compressed in memory that is short. From twice that on its gain counts in full.
-const LEAST_GAIN: u64 = 8;
 
 /// What the free swap in zram would take of memory.
 ///
@@ -220,7 +216,8 @@ impl Stored {
             limit => part(original, used, limit.saturating_sub(self.used)).min(swap.free),
         };
         let gain = original - used;
-        let above = gain.saturating_sub(original / LEAST_GAIN);
+        // From twice the least gain on it counts in full.
+        let above = gain.saturating_sub(original / ZRAM_LEAST_GAIN);
         part(gain.min(above.saturating_mul(2)), original, room)
     }
 }
