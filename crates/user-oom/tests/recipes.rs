@@ -125,6 +125,26 @@ fn a_job_of_a_ci_runner() {
 }
 
 #[test]
+fn a_job_of_a_ci_runner_runs_where_there_is_no_registry() {
+    let stage = Stage::new();
+    let script = recipe("A CI runner", "sh", &stage);
+    let nowhere = stage.path("nowhere");
+    let registry = stage.registry();
+    let script = script.replace(
+        registry.to_str().expect("plain"),
+        nowhere.to_str().expect("plain"),
+    );
+    for shell in ["sh", "bash"] {
+        let job = Command::new(shell)
+            .args(["-ec", &format!("{script}\necho done")])
+            .output()
+            .expect("there is a shell");
+        assert!(job.status.success(), "{shell}: {job:?}");
+        assert_eq!(job.stdout, b"done\n", "{shell}");
+    }
+}
+
+#[test]
 fn a_training_run_in_a_venv() {
     let (stage, directory) = stage();
     let made = Command::new("python3")

@@ -116,7 +116,20 @@ fn service_of_systemd() -> Result<()> {
         &format!("{unit}.d/override.conf"),
         block("A service of systemd", "ini")?,
     )?;
-    run("systemctl daemon-reload && systemctl start database")
+    run("systemctl daemon-reload && systemctl start database")?;
+    starts_without_a_registry(text)
+}
+
+/// With the same line, but for where the registry is.
+fn starts_without_a_registry(text: &str) -> Result<()> {
+    let line = block("A service of systemd", "ini")?.replace("/tmp/user_processes", "/nowhere");
+    ensure!(line.contains("/nowhere/"), "the line has another registry");
+    let unit = "/etc/systemd/system/unvalued.service";
+    write(unit, text)?;
+    write(&format!("{unit}.d/override.conf"), &line)?;
+    run("systemctl daemon-reload && systemctl start unvalued")?;
+    ensure!(service::property("unvalued.service", "ActiveState")? == "active");
+    run("systemctl stop unvalued")
 }
 
 fn users_service() -> Result<()> {
