@@ -3,14 +3,13 @@
 //! Installing and removing go by one list, so that nothing is left behind.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::chore::{Chore, say, step};
 use crate::tools::STATIC;
@@ -22,8 +21,8 @@ pub(crate) const PROGRAMS: [&str; 3] = ["user-oom", "user-oomctl", "psi-monitor"
 const DAEMON_UNIT: &str = "user-oom.service";
 
 /// The units of the machine, below the workspace, and those of each user's manager.
-const UNITS: &str = "dist/systemd";
-const UNITS_OF_USERS: &str = "dist/systemd/user";
+pub(crate) const UNITS: &str = "dist/systemd";
+pub(crate) const UNITS_OF_USERS: &str = "dist/systemd/user";
 
 /// What the slice of the machine's units is told, below the workspace.
 const UNITS_SLICE: &str = "dist/systemd/system.slice.d";
@@ -36,6 +35,12 @@ const BUILT: &str = "target";
 
 /// Where the manual is written, below the workspace.
 const MANUAL: &str = "target/manual";
+
+/// The configuration where there is none: a few lines of comment.
+const CONFIGURATION: &str = "dist/config.toml";
+
+/// Which files were installed, one path a line: below the prefix.
+const RECORD: &str = "share/doc/user-oom/installed";
 
 /// What the daemon makes while it runs.
 const MADE: [&str; 3] = ["/tmp/user_processes", "/run/user-oom", "/var/lib/user-oom"];
@@ -96,6 +101,11 @@ impl Target {
         self.place(Path::new("/etc/user-oom/config.toml"))
     }
 
+    /// Where it is noted which files were installed.
+    fn record(&self) -> PathBuf {
+        self.place(&self.prefix.join(RECORD))
+    }
+
     /// Whether this machine's systemd is to hear of it.
     fn is_this_machine(&self) -> bool {
         self.destdir.is_none() && Path::new("/run/systemd/system").is_dir()
@@ -110,7 +120,11 @@ impl Target {
 pub(crate) fn install(root: &Path, target: &Target) -> Result<()> {
     build(root, target)?;
     step("installing", "cargo xtask install", || {
-        place(root, target)?;
+        // Who makes a package of it has a list of their own.
+        match target.destdir {
+            Some(_) => place(root, target)?,
+            None => place_and_record(root, target)?,
+        }
         configure(root, target)
     })?;
     if !target.is_this_machine() {
@@ -215,25 +229,47 @@ pub(crate) fn place(root: &Path, target: &Target) -> Result<()> {
     (files(root, target)?.iter()).try_for_each(|file| put(file, target))
 }
 
-/// Writes a configuration with all keys, where there is none.
+/// The same, and notes what it was. What another version had installed besides is removed.
+fn place_and_record(root: &Path, target: &Target) -> Result<()> {
+    let before = recorded(target)?.unwrap_or_default();
+    place(root, target)?;
+    let now: Vec<_> = files(root, target)?.into_iter().map(|f| f.to).collect();
+    for stale in before.iter().filter(|path| !now.contains(path)) {
+        remove(&target.place(stale))?;
+    }
+    record(&now, target)
+}
+
+fn record(paths: &[PathBuf], target: &Target) -> Result<()> {
+    let lines: String = (paths.iter())
+        .map(|path| format!("{}\n", path.display()))
+        .collect();
+    write(&target.record(), lines.as_bytes(), 0o644)
+}
+
+/// What was noted, if anything was: versions before noted nothing.
+fn recorded(target: &Target) -> Result<Option<Vec<PathBuf>>> {
+    let record = target.record();
+    match fs::read_to_string(&record) {
+        Ok(text) => Ok(Some(text.lines().map(PathBuf::from).collect())),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err).with_context(|| format!("cannot read `{}`", record.display())),
+    }
+}
+
+/// Writes a configuration that changes nothing, where there is none.
 ///
 /// # Errors
 ///
-/// It cannot be written, or the program does not run here.
+/// It cannot be read or written.
 fn configure(root: &Path, target: &Target) -> Result<()> {
     let configuration = target.configuration();
     if configuration.exists() {
         return Ok(());
     }
-    let program = root.join(target.built()).join(PROGRAMS[0]);
-    let print = Command::new(&program).arg("--print-config").output();
-    let keys = print.with_context(|| format!("cannot run `{}`", program.display()))?;
-    ensure!(
-        keys.status.success(),
-        "`{}` prints no configuration",
-        program.display()
-    );
-    write(&configuration, &keys.stdout, 0o644)
+    let from = root.join(CONFIGURATION);
+    let text = fs::read(&from).with_context(|| format!("cannot read `{}`", from.display()))?;
+    write(&configuration, &text, 0o644)
 }
 
 /// Stops what runs, and removes all that [`install`] and the daemon made, but for the
@@ -243,9 +279,14 @@ fn configure(root: &Path, target: &Target) -> Result<()> {
 ///
 /// The step that failed.
 pub(crate) fn uninstall(root: &Path, target: &Target) -> Result<()> {
+    // Before anything is stopped: what cannot be removed goes on running.
+    let installed = match recorded(target)? {
+        Some(paths) => paths,
+        // Of a version that noted nothing: as the tree has it, which must be built.
+        None => files(root, target)?.into_iter().map(|f| f.to).collect(),
+    };
     if target.is_this_machine() {
-        for unit in listed(&root.join(UNITS), "service")? {
-            let name = unit.file_name().unwrap_or_default();
+        for name in installed.iter().filter_map(|path| unit(path)) {
             let stop = Chore::new("systemctl", [OsStr::new("disable"), "--now".as_ref(), name]);
             if !stop.succeeds(root) {
                 say(format_args!("{} was not enabled", name.display()))?;
@@ -253,13 +294,18 @@ pub(crate) fn uninstall(root: &Path, target: &Target) -> Result<()> {
         }
     }
     step("removing", "cargo xtask uninstall", || {
-        for file in files(root, target)? {
-            remove(&target.place(&file.to))?;
+        for path in &installed {
+            remove(&target.place(path))?;
         }
-        for made in MADE.map(|path| target.place(Path::new(path))) {
-            gone(&made, fs::remove_dir_all(&made))?;
+        remove(&target.record())?;
+        let made = MADE.map(|path| target.place(Path::new(path)).into_os_string());
+        // What is mounted in there stays, and is not emptied.
+        let options = ["-rf", "--one-file-system"].map(OsString::from);
+        let rm = Chore::new("rm", options.into_iter().chain(made));
+        match rm.succeeds(root) {
+            true => Ok(()),
+            false => say(format_args!("something is left: {rm}")),
         }
-        Ok(())
     })?;
     if target.is_this_machine() {
         Chore::new("systemctl", ["daemon-reload"]).run("the units", root)?;
@@ -269,6 +315,12 @@ pub(crate) fn uninstall(root: &Path, target: &Target) -> Result<()> {
         true => say(format_args!("kept: {}", configuration.display())),
         false => Ok(()),
     }
+}
+
+/// Its name, if that is a unit of the machine's.
+fn unit(path: &Path) -> Option<&OsStr> {
+    let is_one = path.parent()?.ends_with("systemd/system");
+    (is_one && path.extension() == Some(OsStr::new("service"))).then_some(path.file_name()?)
 }
 
 /// What is installed, from a tree that was built.
@@ -327,7 +379,7 @@ fn settings(root: &Path, target: &Target) -> Result<Vec<Installed>> {
 }
 
 /// The files in `folder` that end with `extension`; all of them for none.
-fn listed(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+pub(crate) fn listed(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)
         .with_context(|| format!("cannot list `{}`: was it built?", folder.display()))?;
     let mut found = Vec::new();
@@ -396,7 +448,8 @@ fn remove(path: &Path) -> Result<()> {
 mod tests {
     use std::path::Path;
 
-    use super::{Target, files, put, remove, settings};
+    use super::{CONFIGURATION, Target, files, put, record, recorded, remove, settings};
+    use super::{uninstall, unit};
 
     fn target(prefix: &str) -> Target {
         Target {
@@ -469,5 +522,60 @@ mod tests {
         if !root.join("target/manual").exists() {
             assert!(files(&root, &target).is_err());
         }
+    }
+
+    #[test]
+    fn what_was_installed_is_removed_without_a_tree_that_was_built() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let machine = tempfile::tempdir().expect("a folder");
+        let target = Target {
+            destdir: Some(machine.path().to_path_buf()),
+            ..target("/usr/local")
+        };
+        assert_eq!(recorded(&target).expect("there is none"), None);
+        let paths = [
+            "/usr/local/bin/user-oom",
+            "/usr/local/share/man/man9/of-a-version-before.9",
+            "/etc/dbus-1/system.d/user-oom.conf",
+        ]
+        .map(std::path::PathBuf::from);
+        let kept = "/etc/user-oom/config.toml".into();
+        let made = "/tmp/user_processes/17".into();
+        for path in paths.iter().chain([&kept, &made]) {
+            super::write(&target.place(path), b"", 0o644).expect("it can be written");
+        }
+        record(&paths, &target).expect("it can be written");
+        uninstall(&root, &target).expect("it can be removed");
+        for path in paths.iter().chain([&made]) {
+            assert!(!target.place(path).exists(), "{}", path.display());
+        }
+        assert!(!machine.path().join("usr/local/share/doc/user-oom").exists());
+        assert!(!machine.path().join("tmp/user_processes").exists());
+        assert!(target.place(&kept).exists());
+    }
+
+    #[test]
+    fn units_of_the_machine_are_stopped() {
+        let name = |path: &'static str| unit(Path::new(path)).and_then(|name| name.to_str());
+        let ours = "/usr/local/lib/systemd/system/user-oom.service";
+        assert_eq!(name(ours), Some("user-oom.service"));
+        for other in [
+            "/usr/local/lib/systemd/system/system.slice.d/user-oom.conf",
+            "/usr/local/lib/systemd/user/user-oom-notify.service",
+            "/usr/local/bin/user-oom",
+        ] {
+            assert_eq!(name(other), None, "{other}");
+        }
+    }
+
+    /// It is Debian's to ask about at an upgrade if it changes, so nothing that does is in it.
+    #[test]
+    fn the_configuration_that_is_installed_is_a_few_lines_of_comment() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(CONFIGURATION);
+        let text = std::fs::read_to_string(path).expect("it is there");
+        assert!(text.lines().all(|line| line.starts_with('#')), "{text}");
+        assert!(text.lines().count() < 20, "{text}");
     }
 }

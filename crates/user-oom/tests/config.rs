@@ -358,6 +358,8 @@ fn the_printed_file_changes_nothing_and_neither_do_its_defaults() {
     };
     let without = values("");
     assert_eq!(values(&printed), without);
+    // Nor does what is installed.
+    assert_eq!(values(include_str!("../../../dist/config.toml")), without);
 
     let is_default =
         |line: &&str| line.starts_with('#') && !line.starts_with("# ") && !line.contains("not set");
