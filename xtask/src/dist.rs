@@ -167,6 +167,8 @@ fn in_debian(
 mod tests {
     use std::fs;
 
+    use crate::install::{UNITS, UNITS_OF_USERS, listed};
+
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
     /// Lintian warns of longer ones, but only where packages are made.
@@ -186,5 +188,24 @@ mod tests {
         let spec = fs::read_to_string(root.join("dist/rpm/user-oom.spec")).unwrap();
         let of_rpm = spec.lines().find_map(|line| line.strip_prefix("Version:"));
         assert_eq!(of_rpm.map(str::trim), Some(VERSION));
+    }
+
+    /// Where a macro is not known, it is empty, or left as it stands.
+    #[test]
+    fn scriptlets_of_the_spec_take_no_macros_of_systemd_and_name_all_units() {
+        let root = crate::root().unwrap();
+        let spec = fs::read_to_string(root.join("dist/rpm/user-oom.spec")).unwrap();
+        for macros in ["%{?systemd", "%systemd", "%{systemd"] {
+            assert!(!spec.contains(macros), "{macros}");
+        }
+        for (name, folder) in [("units", UNITS), ("units_of_users", UNITS_OF_USERS)] {
+            let line = format!("%global {name} ");
+            let named = spec.lines().find_map(|text| text.strip_prefix(&line));
+            let mut named: Vec<_> = named.unwrap().split(' ').map(str::to_owned).collect();
+            named.sort();
+            let units = listed(&root.join(folder), "service").unwrap();
+            let units = units.iter().filter_map(|unit| unit.file_name()?.to_str());
+            assert_eq!(named, units.collect::<Vec<_>>());
+        }
     }
 }
