@@ -24,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(super) const SERVICE: &str = "user-oom.service";
 /// What warns programs over D-Bus; it has the daemon started before it.
 const WARNER: &str = "user-oom-low-memory-monitor.service";
+/// What asks the daemon for relief when the machine stalls.
+const MONITOR: &str = "user-oom-psi-monitor.service";
 /// Who listens to what on the system bus.
 const MATCH_RULES: [&str; 6] = [
     "dbus-send",
@@ -120,6 +122,7 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
         add_hook()?;
         run(&["systemctl", "start", SERVICE])?;
         ensure!(property(SERVICE, "ActiveState")? == "active");
+        monitor_runs()?;
         valuable.give_value(50)?;
         knows_of(1)?;
         for (text, said) in [
@@ -163,6 +166,19 @@ pub(super) fn the_shipped_unit_guards(report: &mut Report) -> Result<()> {
     outcome?;
     report.figure("kernel kills", kernel_kills()? - kills)?;
     ensure!(kernel_kills()? == kills, "the kernel killed");
+    Ok(())
+}
+
+/// Under its unit, for as long as that takes: it is to ask for nothing later.
+fn monitor_runs() -> Result<()> {
+    run(&["systemctl", "start", MONITOR])?;
+    wait::until("the monitor says its threshold", LIMIT, || {
+        Ok(journal_of_unit(MONITOR)?.contains("threshold, full avg10"))
+    })?;
+    ensure!(property(MONITOR, "ActiveState")? == "active");
+    ensure!(property(MONITOR, "NRestarts")? == "0", "it was restarted");
+    run(&["systemctl", "stop", MONITOR])?;
+    ensure!(property(MONITOR, "Result")? == "success");
     Ok(())
 }
 
@@ -449,14 +465,11 @@ pub(super) fn run(words: &[&str]) -> Result<()> {
 
 /// What the daemon has said.
 pub(super) fn journal() -> Result<String> {
-    let words = [
-        "journalctl",
-        "--no-pager",
-        "--output=cat",
-        "--unit",
-        SERVICE,
-    ];
-    output_of(&words)
+    journal_of_unit(SERVICE)
+}
+
+fn journal_of_unit(unit: &str) -> Result<String> {
+    output_of(&["journalctl", "--no-pager", "--output=cat", "--unit", unit])
 }
 
 /// What one daemon among several has said.
