@@ -54,8 +54,8 @@ it, else 1. SIGHUP without a terminal: read the configuration again."
 )]
 pub(crate) struct Arguments {
     /// Send SIGTERM at or below PERCENT of memory available, SIGKILL at or
-    /// below KILL_PERCENT, if free swap is as low (--swap) [default: 10, and
-    /// half of PERCENT]
+    /// below KILL_PERCENT, if free swap is at or below its threshold too
+    /// (--swap) [default: 10, and half of PERCENT]
     #[arg(
         short = 'm',
         long = "memory",
@@ -151,11 +151,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) dryrun: bool,
 
-    /// Kill registered processes only, on a shared machine those of all users
+    /// Kill only registered processes; on a shared machine, those of all users
     ///
     /// Memory that others hold is not freed. If they took it, no process is
-    /// killed at the warn threshold, and a line says who took it; at the kill
-    /// threshold registered processes are killed for it.
+    /// killed at the warn threshold, and a line says which processes took it; at
+    /// the kill threshold, registered processes are killed for it.
     #[arg(long)]
     registered_only: bool,
 
@@ -208,9 +208,9 @@ pub(crate) struct Arguments {
     )]
     pub(crate) syslog: Option<PathBuf>,
 
-    /// Leave oom_score_adj alone. Without this, the processes to be killed next
-    /// are raised to 1000 while memory is below the recovery threshold, so that
-    /// the kernel's own choice agrees; undone when memory is back, and at exit
+    /// Leave oom_score_adj alone. By default, that of the processes to be killed
+    /// next is raised to 1000 while memory is below the recovery threshold, so
+    /// that the kernel's own choice agrees; undone when memory is back, and at exit
     #[arg(long)]
     pub(crate) no_align_kernel: bool,
 
@@ -630,7 +630,7 @@ impl Arguments {
 /// When processes are paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum PauseWhen {
-    /// At relief, where swap has room; they are thawed when memory has
+    /// At relief, where swap has room; they are thawed when memory has room
     Relief,
     /// Never: relief kills
     Off,
