@@ -12,6 +12,8 @@ use clap_complete::Shell;
     name = "user-oomctl",
     version = terminal::VERSION,
     no_binary_name = true,
+    // Else the usage of a subcommand begins with its own name.
+    bin_name = "user-oomctl",
     max_term_width = 80,
     after_help = EXIT_STATUS
 )]
@@ -179,5 +181,27 @@ impl Arguments {
     /// Arguments that make no sense, or help was asked for.
     pub(crate) fn parse_all(args: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
         Self::try_parse_from(args)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_usage_of_each_subcommand_begins_with_the_programs_name() {
+        for subcommand in Arguments::command().get_subcommands() {
+            let name = subcommand.get_name();
+            let help = [name, "--help"].map(OsString::from);
+            let help = Arguments::parse_all(help.into_iter())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                help.contains(&format!("Usage: user-oomctl {name} ")),
+                "{help}"
+            );
+        }
     }
 }
