@@ -260,7 +260,7 @@ impl Plan {
 
     fn set_or_none(&self, chosen: Option<Vec<Candidate>>, viewer: Viewer) -> String {
         chosen.map_or_else(
-            || format!("none frees {} MiB", self.need_bytes >> 20),
+            || format!("no choice frees {} MiB", self.need_bytes >> 20),
             |chosen| self.set(&chosen, viewer),
         )
     }

@@ -86,7 +86,10 @@ fn explain_says_what_was_done_to_a_victim() {
         told.contains("gone after").then_some(told)
     });
     assert!(told.contains("(value 1): SIGTERM"), "{told}");
-    assert!(told.contains("cheapest without it  none frees"), "{told}");
+    assert!(
+        told.contains("cheapest without it  no choice frees"),
+        "{told}"
+    );
     assert!(told.contains("low memory (warn)"), "{told}");
 }
 
