@@ -189,7 +189,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// We may not go there.
-    #[error("may not connect to `{}`", path.display())]
+    #[error("not permitted to connect to `{}`", path.display())]
     NotPermitted {
         /// Where it would be.
         path: PathBuf,

@@ -125,7 +125,7 @@ fn only_root_and_the_daemons_own_user_come_by_the_private_socket() {
     }
     let said = ask(65534).wait_with_output().unwrap().stderr;
     let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("may not connect to"), "{said}");
+    assert!(said.contains("not permitted to connect to"), "{said}");
     assert!(private.accept().is_none());
 
     let public = Listener::bind(&place, Door::Public, &lock).unwrap();

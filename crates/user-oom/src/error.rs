@@ -22,12 +22,12 @@ pub enum Error {
     Configuration(#[source] config::FileError),
     /// The configuration file was there when it was read last.
     #[error(
-        "`{}` is gone: put it back, or an empty one for the defaults",
+        "`{}` is gone: put it back, or create an empty one for the defaults",
         .0.display()
     )]
     Gone(PathBuf),
     /// The configuration was checked, and it could not be started with it.
-    #[error("the daemon would not start so")]
+    #[error("the daemon would not start with this configuration")]
     Checked(#[source] Box<Self>),
     /// No socket can have the path given, or another daemon is running.
     #[error(transparent)]

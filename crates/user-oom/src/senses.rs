@@ -203,7 +203,7 @@ impl Senses {
     /// Reads what the free swap in zram is worth.
     pub(crate) fn measure_zram(&mut self, memory: &mut Memory, scribe: &mut Scribe) {
         let measured = self.memory.measure_zram(memory);
-        let cost = "free swap in zram is counted by half";
+        let cost = "only half of free swap in zram counts";
         say_if_failed(&mut self.said.zram, scribe, cost, measured);
     }
 

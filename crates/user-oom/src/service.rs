@@ -55,5 +55,5 @@ fn say(state: &[NotifyState<'_>]) {
 }
 
 fn lacks(err: &io::Error) {
-    log::warn!("systemd does not hear how the service is: {err}");
+    log::warn!("cannot notify systemd: {err}");
 }

@@ -857,7 +857,7 @@ fn listen(
         Err(err) if memory::is_busy(&err) => {
             log::warn!(
                 "the kernel will not ask us before it kills: {} listens to memory_info.ko; \
-                 trying again until it has ended",
+                 trying again until it exits",
                 target.holder()
             );
             (None, Some(Busy::new(target)))

@@ -172,7 +172,7 @@ fn tmpfiles(root: &Path) -> Finding {
         found: match is_there {
             true => "systemd makes the registry at boot, and does not sweep it".to_owned(),
             false => "systemd does not know the registry: after 10 days it removes entries, and \
-                      a user may take its place at boot"
+                      a user can put something in the registry's place at boot"
                 .to_owned(),
         },
         mend: (!is_there).then_some(
@@ -229,7 +229,7 @@ fn capabilities(root: &Path, pid: u32) -> Finding {
     Finding {
         what: "privileges",
         found: match missing.is_empty() {
-            true => "it may do all that it needs to".to_owned(),
+            true => "it has every capability that it needs".to_owned(),
             false => format!("it {}", missing.join("; it ")),
         },
         mend: (!missing.is_empty()).then_some(

@@ -233,7 +233,7 @@ impl fmt::Display for Notice {
                     ),
                     None => write!(
                         f,
-                        "process {pid} may be paused as any other {process}: its entry no longer \
+                        "process {pid} may be paused like any other {process}: its entry no longer \
                          says `pause` or `nopause`"
                     ),
                 }
@@ -249,13 +249,13 @@ impl fmt::Display for Notice {
                     Slip::Near(PauseWord::Pause) => write!(
                         f,
                         "entry {pid} {process} nearly says `pause`, which has no effect: write \
-                         `pause` behind the value if the process may be paused even as the \
+                         `pause` after the value if the process may be paused even as the \
                          foreground job of a shell"
                     ),
                     Slip::Near(PauseWord::NoPause) => write!(
                         f,
                         "entry {pid} {process} nearly says `nopause`, which has no effect: write \
-                         `nopause` behind the value if the process must not be paused"
+                         `nopause` after the value if the process must not be paused"
                     ),
                 }
             }

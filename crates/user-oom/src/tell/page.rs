@@ -806,7 +806,7 @@ impl Display for CauseName {
             Cause::Level(Level::Warn) => "low memory (warn)",
             Cause::Level(Level::Kill) => "low memory (kill)",
             Cause::Stall => "memory pressure",
-            Cause::TimeSlice => "time slice of another",
+            Cause::TimeSlice => "turn of another unit",
             Cause::Relief => "relief (memory stalls)",
             Cause::Word => "asked for by a person",
             Cause::LastCall => "last call (kernel about to kill)",
