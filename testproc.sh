@@ -575,7 +575,7 @@ fate() {
 	fi
 }
 
-# Why this victim was killed, as user-oom tells: once it has noticed its end.
+# Why this victim was killed, according to user-oom: once it has noticed its end.
 tell_why() {
 	local said tries line
 	for ((tries = 0; tries < 25; tries++)); do
@@ -660,7 +660,7 @@ end_all
 if [[ $answers == yes ]]; then
 	for pid in "${pids[@]}"; do
 		if [[ ${fate_of[$pid]} =~ ^was\ killed\ by\ SIG(TERM|KILL)$ ]]; then
-			say "why ${name_of[$pid]} was killed, as user-oom tells:"
+			say "why ${name_of[$pid]} was killed, according to user-oom:"
 			tell_why "$pid"
 		fi
 	done

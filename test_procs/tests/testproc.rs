@@ -490,7 +490,7 @@ fn both_begin_together_and_a_walk_ends_with_who_was_killed_and_why() {
     running.line_with("begins");
     signal(&second, Signal::SIGKILL);
     running.line_with(&format!("test_proc2 ({second}) was killed by SIGKILL at "));
-    running.line_with("why test_proc2 was killed, as user-oom tells:");
+    running.line_with("why test_proc2 was killed, according to user-oom:");
     running.line_with(&format!("{second} (value 5): SIGTERM, then SIGKILL"));
     running.line_with("need 105 MiB");
     running.line_with("IN THE END");
