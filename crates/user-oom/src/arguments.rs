@@ -681,7 +681,7 @@ fn amounts(percents: Option<Percents>, sizes: Option<Sizes>, total_bytes: u64) -
 pub struct Unusable {
     said: String,
     /// The arguments that it is about.
-    names: &'static [&'static str],
+    pub(crate) names: &'static [&'static str],
 }
 
 impl Unusable {

@@ -20,6 +20,7 @@ use sensors::Scopes;
 
 use crate::arguments::{Arguments, IMPLIED_DEFAULTS, Unusable};
 use crate::error::Error;
+use crate::pressure::PressureGates;
 use crate::rulebook::{LABELS, Rulebook};
 
 /// How wide the file is that [`print`] writes.
@@ -56,7 +57,7 @@ pub(crate) struct ScopeEntry {
 impl ScopeEntry {
     /// `said` of it, with the place in the file.
     pub(crate) fn mistake(&self, said: impl Into<String>) -> Error {
-        Error::Configuration(Mistakes(vec![self.mark.problem(said)]).into())
+        self.mistake_of(&[], said.into())
     }
 
     /// The policy's settings where it has so much memory and swap.
@@ -66,7 +67,28 @@ impl ScopeEntry {
     /// As [`Arguments::settings`], with the place.
     pub(crate) fn settings_on(&self, memory: &Memory) -> Result<Settings, Error> {
         let settings = self.arguments.settings(memory);
-        settings.map_err(|unusable| self.mistake(unusable.to_string()))
+        settings.map_err(|unusable| self.mistake_of(unusable.names, as_keys(&unusable.to_string())))
+    }
+
+    /// What opens its gates.
+    pub(crate) fn gates(&self) -> PressureGates {
+        PressureGates {
+            pause: self.arguments.pause_gate(),
+            relief: self.arguments.gate(),
+        }
+    }
+
+    /// Where it sets the first of `keys` that it sets; else where it says which cgroup
+    /// it is.
+    pub(crate) fn place_of(&self, keys: &[&str]) -> &Position {
+        let set = |key: &&str| self.settings.iter().find(|setting| setting.key == *key);
+        let set = keys.iter().find_map(set);
+        set.map_or(&self.mark, |setting| &setting.mark)
+    }
+
+    /// `said` of one of `keys`, with its place in the file.
+    fn mistake_of(&self, keys: &[&str], said: String) -> Error {
+        Error::Configuration(Mistakes(vec![self.place_of(keys).problem(said)]).into())
     }
 
     /// As [`Configuration::kills_at_once`].
@@ -77,7 +99,7 @@ impl ScopeEntry {
     pub(crate) fn kills_at_once(&self, settings: &Settings, memory: &Memory) -> Result<(), Error> {
         let killing = at_once(settings, memory);
         killing.map_or(Ok(()), |said| {
-            Err(self.mistake(format!("{said}; {LOWER_THEM}")))
+            Err(self.mistake_of(&THRESHOLDS, format!("{said}; {LOWER_THEM}")))
         })
     }
 }
@@ -303,6 +325,22 @@ impl Configuration {
     fn is_given(&self, key: &str) -> bool {
         self.given.iter().any(|given| given == key)
     }
+}
+
+/// `said` of a scope's arguments, as its keys are called.
+fn as_keys(said: &str) -> String {
+    let keys = [
+        ("`-m 10,5`", "`memory = \"10,5\"`"),
+        ("`-m`", "`memory`"),
+        ("`-M`", "`memory-size`"),
+        ("`-s`", "`swap`"),
+        ("`-S`", "`swap-size`"),
+        ("`--recover`", "`recover`"),
+        ("on this machine", "of this cgroup"),
+    ];
+    keys.iter().fold(said.to_owned(), |said, (argument, key)| {
+        said.replace(argument, key)
+    })
 }
 
 /// What is said where `settings` would have processes killed at once on `memory`,

@@ -59,7 +59,7 @@ impl PressureWatches {
 }
 
 /// By how much pressure of a cgroup the gates open, where it is watched.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PressureGates {
     pub(crate) pause: Option<Percent>,
     pub(crate) relief: Option<Percent>,

@@ -16,13 +16,17 @@ use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use oom_policy::{Level, Memory, Settings};
+use psi::Percent;
+use sensors::Cgroup;
 
 use crate::classify::Patterns;
-use crate::configuration::{self, Configuration, InForce};
+use crate::configuration::{self, Configuration, InForce, ScopeEntry};
 use crate::error::{Error, said};
 use crate::memory::ListenTarget;
+use crate::pressure::PressureGates;
 use crate::rule_command::{CommandStarter, RuleCommands};
 use crate::rulebook::Edition;
+use crate::start::{cgroups_of, thresholds};
 
 /// So many requests wait at most.
 const QUEUE: usize = 8;
@@ -150,6 +154,14 @@ impl AsFd for Reloads {
 /// Reads how much memory there is.
 pub(crate) type ReadMemory = Box<dyn FnMut() -> Result<Memory, Error> + Send>;
 
+/// What is in force of another scope.
+pub(crate) struct ScopeInForce {
+    pub(crate) path: PathBuf,
+    pub(crate) settings: Settings,
+    pub(crate) gates: PressureGates,
+    pub(crate) memory: ReadMemory,
+}
+
 /// What the thread reads, and what is in force.
 pub(crate) struct Rereader {
     /// As the daemon was started: what an argument says is not a file's to change.
@@ -159,8 +171,10 @@ pub(crate) struct Rereader {
     pub(crate) settings: Settings,
     /// Reads the memory that is guarded.
     pub(crate) memory: ReadMemory,
-    /// The other scopes: which, what is in force, and what reads its memory.
-    pub(crate) others: Vec<(PathBuf, Settings, ReadMemory)>,
+    /// Which cgroup that is, where it is not the machine.
+    pub(crate) first: Option<Cgroup>,
+    /// Those that are guarded beside it.
+    pub(crate) others: Vec<ScopeInForce>,
     pub(crate) target: fn(&Settings, &Memory) -> ListenTarget,
     pub(crate) is_dry_run: bool,
     pub(crate) is_on_terminal: bool,
@@ -189,21 +203,22 @@ impl Rereader {
         if let Some(unusable) = kills.filter(|_| !is_meant) {
             return Err(Error::Unusable(unusable));
         }
-        let before: Vec<_> = self.others.iter().map(|(_, it, _)| it.clone()).collect();
+        let before: Vec<_> = self.others.iter().map(|it| it.settings.clone()).collect();
         let others = self.scopes(&configuration)?;
         let in_force = configuration.in_force(&self.command_line)?;
         let (mut changes, mut warnings) = self.compare(in_force);
         warnings.extend_from_slice(&configuration.remarks);
         warnings.extend_from_slice(&configuration.rulebook.remarks);
-        for ((path, ..), _) in self
+        for (scope, _) in self
             .others
             .iter()
             .zip(before.iter().zip(&others))
             .filter(|(_, (before, now))| before != now)
         {
-            changes.push(format!("thresholds of cgroup {}", path.display()));
+            changes.push(format!("thresholds of cgroup {}", scope.path.display()));
         }
-        let were = self.others.iter().map(|(path, ..)| path);
+        warnings.extend(self.gates_that_stay(&configuration.scopes));
+        let were = self.others.iter().map(|scope| &scope.path);
         let are = configuration.scopes.iter().map(|scope| &scope.cgroup);
         if !were.eq(are) {
             warnings.push("adding or removing a scope takes a restart".to_owned());
@@ -232,16 +247,23 @@ impl Rereader {
     }
 
     /// The settings of the scopes that are guarded, by `configuration` as far as that
-    /// has them.
+    /// has them. Of what it has besides, the daemon must be able to start with it.
     fn scopes(&mut self, configuration: &Configuration) -> Result<Vec<Settings>, Error> {
         let is_meant = self.is_dry_run || configuration.arguments.force;
+        let cgroups = cgroups_of(configuration, self.first.as_ref())?;
+        for (scope, cgroup) in configuration.scopes.iter().zip(cgroups) {
+            if !self.others.iter().any(|it| it.path == scope.cgroup) {
+                thresholds(scope, cgroup, self.is_dry_run)?;
+            }
+        }
         let mut all = Vec::new();
-        for (path, in_force, memory) in &mut self.others {
+        for other in &mut self.others {
+            let in_force = &other.settings;
             let mut scopes = configuration.scopes.iter();
-            let settings = match scopes.find(|scope| scope.cgroup == *path) {
+            let settings = match scopes.find(|scope| scope.cgroup == other.path) {
                 None => in_force.clone(),
                 Some(scope) => {
-                    let memory = memory()?;
+                    let memory = (other.memory)()?;
                     let settings = in_force.with_keys_of(scope.settings_on(&memory)?);
                     let is_short = in_force.level(&memory) != Level::Ok;
                     if !is_meant && !is_short {
@@ -252,10 +274,37 @@ impl Rereader {
             };
             all.push(settings);
         }
-        for ((_, in_force, _), settings) in self.others.iter_mut().zip(&all) {
-            in_force.clone_from(settings);
+        for (other, settings) in self.others.iter_mut().zip(&all) {
+            other.settings.clone_from(settings);
         }
         Ok(all)
+    }
+
+    /// What would be another gate of a guarded scope, if it could be changed.
+    fn gates_that_stay(&self, new: &[ScopeEntry]) -> Vec<String> {
+        let shown = |gate: Option<Percent>| gate.map_or("off".to_owned(), |at| format!("{at} %"));
+        let mut warnings = Vec::new();
+        for other in &self.others {
+            let Some(scope) = new.iter().find(|scope| scope.cgroup == other.path) else {
+                continue;
+            };
+            let (was, is) = (other.gates, scope.gates());
+            for (key, was, is) in [
+                ("pressure", was.relief, is.relief),
+                ("pause-pressure", was.pause, is.pause),
+            ] {
+                if was != is {
+                    warnings.push(format!(
+                        "`{key}` of cgroup {} takes a restart: it is still {}, not {} ({})",
+                        other.path.display(),
+                        shown(was),
+                        shown(is),
+                        scope.place_of(&[key]),
+                    ));
+                }
+            }
+        }
+        warnings
     }
 
     /// What of `new` is another value than before, which counts from now on, and

@@ -51,7 +51,7 @@ use crate::recorder::{Recorded, Recorder, SignalNotes};
 use crate::recording;
 use crate::registry_turn::RegistryTurn;
 use crate::rehearsal;
-use crate::reload::{Reloads, Rereader};
+use crate::reload::{Reloads, Rereader, ScopeInForce};
 use crate::rule_command::CommandStarter;
 use crate::rulebook::Edition;
 use crate::senses::{Senses, Unattended};
@@ -296,13 +296,14 @@ pub(crate) fn daemon(
     let wait = wire(&signals, &clerk, &mut senses)?;
     let mut reread = Vec::new();
     let mut guarded = Vec::new();
-    for (number, mut other) in (1..).zip(others) {
+    for (number, (entry, mut other)) in (1..).zip(configuration.scopes.iter().zip(others)) {
         other.settings.pause = settings.pause;
-        reread.push((
-            other.path,
-            other.settings.clone(),
-            memory_now(arguments, Some(other.cgroup.clone())),
-        ));
+        reread.push(ScopeInForce {
+            path: entry.cgroup.clone(),
+            settings: other.settings.clone(),
+            gates: entry.gates(),
+            memory: memory_now(arguments, Some(other.cgroup.clone())),
+        });
         pressure::watch_triggers(&mut other.pressure, &wait, number);
         let (recorder, signals_noted) =
             recorder((Some(&other.cgroup), false), &other.memory.last()).unzip();
@@ -334,7 +335,8 @@ pub(crate) fn daemon(
         in_force: configuration.in_force(command_line)?,
         files: configuration.files.clone(),
         settings,
-        memory: memory_now(arguments, scope),
+        memory: memory_now(arguments, scope.clone()),
+        first: scope,
         others: reread,
         target: listen_target,
         is_dry_run: arguments.dryrun,
@@ -385,7 +387,6 @@ pub(crate) fn daemon(
 
 /// A cgroup that is guarded beside what the arguments say.
 struct Other {
-    path: PathBuf,
     cgroup: Cgroup,
     memory: MemorySource,
     settings: Settings,
@@ -401,42 +402,58 @@ fn other_scopes(
     configuration: &Configuration,
     first: Option<&Cgroup>,
 ) -> Result<Vec<Other>, Error> {
-    let mut others: Vec<Other> = Vec::new();
-    for scope in &configuration.scopes {
-        let other = other_scope(scope, configuration.arguments.dryrun)?;
-        let before = others.iter().map(|it| &it.cgroup);
-        if first
-            .into_iter()
-            .chain(before)
-            .any(|it| *it == other.cgroup)
-        {
-            return Err(scope.mistake(format!(
-                "cgroup `{}` is guarded already: name each once",
-                other.cgroup
-            )));
-        }
-        others.push(other);
-    }
-    Ok(others)
+    let cgroups = cgroups_of(configuration, first)?;
+    let scopes = configuration.scopes.iter().zip(cgroups);
+    scopes
+        .map(|(scope, cgroup)| other_scope(scope, cgroup, configuration.arguments.dryrun))
+        .collect()
 }
 
-fn other_scope(scope: &ScopeEntry, is_dry_run: bool) -> Result<Other, Error> {
+/// The cgroups that the files have as `[[scope]]`. `first`: as of [`other_scopes`].
+///
+/// # Errors
+///
+/// One cannot be, or is named twice.
+pub(crate) fn cgroups_of(
+    configuration: &Configuration,
+    first: Option<&Cgroup>,
+) -> Result<Vec<Cgroup>, Error> {
+    let mut all: Vec<Cgroup> = Vec::new();
+    for scope in &configuration.scopes {
+        let cgroup = Cgroup::named(Path::new(PROC), &scope.cgroup)
+            .map_err(|err| scope.mistake(chain(&err)))?;
+        if first.into_iter().chain(&all).any(|it| *it == cgroup) {
+            return Err(scope.mistake(format!(
+                "cgroup `{cgroup}` is guarded already: name each once"
+            )));
+        }
+        all.push(cgroup);
+    }
+    Ok(all)
+}
+
+/// By which thresholds `scope`, which is `cgroup`, is guarded; what reads its memory;
+/// and why that cannot be read, where it is not there.
+///
+/// # Errors
+///
+/// It cannot be guarded so.
+pub(crate) fn thresholds(
+    scope: &ScopeEntry,
+    cgroup: Cgroup,
+    is_dry_run: bool,
+) -> Result<(Settings, MemorySource, Option<String>), Error> {
     let arguments = &scope.arguments;
-    let wrong = |err: &CgroupError| scope.mistake(chain(err));
-    let cgroup = Cgroup::named(Path::new(PROC), &scope.cgroup).map_err(|err| wrong(&err))?;
     let mut meminfo = meminfo(arguments.meminfo.as_deref()).map_err(Error::Memory)?;
     let machine = meminfo.read().map_err(Error::Memory)?;
     let opened = Cgroup::find(Path::new(PROC), &scope.cgroup).and_then(CgroupMemory::open);
     let (within, absent) = match opened {
         Ok(within) => (within, None),
         Err(err @ (CgroupError::Absent { .. } | CgroupError::NoController { .. })) => {
-            (CgroupMemory::absent(cgroup.clone()), Some(chain(&err)))
+            (CgroupMemory::absent(cgroup), Some(chain(&err)))
         }
-        Err(err) => return Err(wrong(&err)),
+        Err(err) => return Err(scope.mistake(chain(&err))),
     };
-    if let Some(why) = &absent {
-        log::warn!("{}: not guarded until it is there: {why}", scope.mark);
-    }
     let mut source =
         MemorySource::new(meminfo, machine, Beside::default(), None).within(Some(within));
     if absent.is_none() {
@@ -447,9 +464,18 @@ fn other_scope(scope: &ScopeEntry, is_dry_run: bool) -> Result<Other, Error> {
     if absent.is_none() && !is_dry_run && !arguments.force {
         scope.kills_at_once(&settings, &memory)?;
     }
+    Ok((settings, source, absent))
+}
+
+fn other_scope(scope: &ScopeEntry, cgroup: Cgroup, is_dry_run: bool) -> Result<Other, Error> {
+    let (settings, memory, absent) = thresholds(scope, cgroup.clone(), is_dry_run)?;
+    if let Some(why) = &absent {
+        log::warn!("{}: not guarded until it is there: {why}", scope.mark);
+    }
+    let gates = scope.gates();
     let gates = PressureGates {
-        pause: arguments.pause_gate().filter(|_| settings.pause),
-        relief: arguments.gate(),
+        pause: gates.pause.filter(|_| settings.pause),
+        ..gates
     };
     let pressure = match absent {
         None => gates.watch(&cgroup),
@@ -459,9 +485,8 @@ fn other_scope(scope: &ScopeEntry, is_dry_run: bool) -> Result<Other, Error> {
         },
     };
     Ok(Other {
-        path: scope.cgroup.clone(),
         cgroup,
-        memory: source,
+        memory,
         settings: Settings {
             shortest_look: SHORTEST_LOOK,
             ..settings

@@ -547,13 +547,19 @@ fn a_scope_that_cannot_be_meant_is_refused_where_it_stands() {
         2,
         &["config.toml:2:10: ", "has no memory limit"],
     );
-    let above = scope_of(&one, "memory-size = '600M'");
+    let above = scope_of(&one, "grace = 4\nmemory-size = '600M'");
     refused(
         &above,
         &[],
         2,
-        &["config.toml:2:10: ", "less than all memory"],
+        &[
+            "config.toml:4:15: `memory-size` is 614400 KiB of this cgroup: ",
+            "less than all memory",
+        ],
     );
+    let below = scope_of(&one, "recover = 7");
+    let said = "config.toml:3:11: `recover` is not between";
+    refused(&below, &[], 2, &[said]);
     let at_once = scope_of(&one, "memory = '101'");
     refused(
         &at_once,
@@ -563,8 +569,72 @@ fn a_scope_that_cannot_be_meant_is_refused_where_it_stands() {
     );
     let at_once = scope_of(&one, "memory = '95'\nrecover = 100");
     stage.set_available(450);
-    let said = ["config.toml:2:10: ", "killed at once", "450 MiB of memory"];
+    let said = ["config.toml:3:10: ", "killed at once", "450 MiB of memory"];
     refused(&at_once, &[], 2, &said);
+}
+
+/// Has it read its file again, and returns the line that says what came of it.
+#[track_caller]
+fn reload(daemon: &mut Daemon, stage: &Stage) -> String {
+    let mut ask = Command::new(stage.program("user-oomctl"));
+    // It fails where the configuration is refused.
+    let asked = ask
+        .arg("--socket")
+        .arg(stage.socket())
+        .arg("reload")
+        .output();
+    asked.expect("it was built");
+    daemon.line_with("reloaded (")
+}
+
+#[test]
+fn a_scope_that_is_added_while_it_runs_is_checked_as_at_the_start() {
+    let (Some(one), Some(unlimited)) = (Cgroup::new("added"), Cgroup::new("added-not")) else {
+        return;
+    };
+    one.set_limit(500 * MIB);
+    let stage = Stage::new();
+    let scope = scope_of(&one, "");
+    let mut daemon = guarding(&stage, &scope);
+    let twice = scope.clone() + &format!("\n[[scope]]\ncgroup = '{}/'\n", one.path);
+    let without = scope.clone() + &scope_of(&unlimited, "");
+    for (file, why) in [(twice, "guarded already"), (without, "has no memory limit")] {
+        stage.replace("config.toml", &file);
+        let said = reload(&mut daemon, &stage);
+        assert!(said.contains("nothing has changed"), "{said}");
+        daemon.line_with(why);
+    }
+    unlimited.set_limit(500 * MIB);
+    stage.replace("config.toml", &(scope + &scope_of(&unlimited, "")));
+    let said = reload(&mut daemon, &stage);
+    assert!(said.contains("configuration reloaded"), "{said}");
+    daemon.says("adding or removing a scope takes a restart");
+}
+
+#[test]
+fn the_gates_of_a_scope_take_a_restart_and_that_is_said() {
+    let Some(cgroup) = Cgroup::new("gates") else {
+        return;
+    };
+    cgroup.set_limit(500 * MIB);
+    let stage = Stage::new();
+    let mut daemon = guarding(&stage, &scope_of(&cgroup, "pressure = 40"));
+    let file = scope_of(&cgroup, "pressure = 30\npause-pressure = 'off'");
+    stage.replace("config.toml", &file);
+    reload(&mut daemon, &stage);
+    let path = &cgroup.path;
+    daemon.says(&format!(
+        "`pressure` of cgroup {path} takes a restart: it is still 40.00 %, not 30.00 % ("
+    ));
+    daemon.says("config.toml:3)");
+    daemon.says(&format!(
+        "`pause-pressure` of cgroup {path} takes a restart"
+    ));
+    stage.replace("config.toml", &scope_of(&cgroup, "pressure = 40"));
+    reload(&mut daemon, &stage);
+    let said = daemon.heard().iter();
+    let said = said.filter(|line| line.contains("takes a restart: it is"));
+    assert_eq!(said.count(), 2);
 }
 
 #[test]
@@ -604,22 +674,11 @@ fn the_thresholds_of_a_scope_are_shown_and_can_be_changed_while_it_runs() {
     // 20 % are available.
     cgroup.set_limit(cgroup.used_bytes() * 100 / 80);
     stage.replace("config.toml", &scope_of(&cgroup, "memory = '30,25'"));
-    let reload = |daemon: &mut Daemon| {
-        let mut ask = Command::new(stage.program("user-oomctl"));
-        // It fails where the configuration is refused.
-        let asked = ask
-            .arg("--socket")
-            .arg(stage.socket())
-            .arg("reload")
-            .output();
-        asked.expect("it was built");
-        daemon.line_with("reloaded (")
-    };
-    let said = reload(&mut daemon);
+    let said = reload(&mut daemon, &stage);
     assert!(said.contains("nothing has changed"), "{said}");
     assert!(process.lives());
     stage.replace("config.toml", &scope_of(&cgroup, "memory = '15,14'"));
-    let said = reload(&mut daemon);
+    let said = reload(&mut daemon, &stage);
     assert!(
         said.contains(&format!("thresholds of cgroup {}", cgroup.path)),
         "{said}"
