@@ -450,6 +450,11 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().map(plain).collect()
 }
 
+/// The same, with no line ends either.
+fn in_line(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
 /// For people: a sentence, and a line for each candidate.
 impl fmt::Display for PlannedKill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -539,10 +544,10 @@ impl fmt::Display for Denial {
                 f.write_str("processes that are not candidates took the memory")
             }
             Self::NotPermitted { expected } => {
-                write!(f, "not permitted; this is for {}", expected.escape_debug())
+                write!(f, "not permitted; this is for {}", in_line(expected))
             }
             Self::NotReloaded { why } => {
-                write!(f, "the configuration is unchanged: {}", why.escape_debug())
+                write!(f, "the configuration is unchanged: {}", shown(why))
             }
             Self::NoEntry { why } => f.write_str(&shown(why)),
             Self::NotPaused { why } => f.write_str(&shown(why)),
@@ -558,18 +563,18 @@ impl fmt::Display for Denial {
             Self::NotUnderstood { expected, found } => write!(
                 f,
                 "expected {}, found {}",
-                expected.escape_debug(),
-                found.escape_debug()
+                in_line(expected),
+                in_line(found)
             ),
             Self::InterfaceNotFound { interface } => write!(
                 f,
                 "the daemon does not have the interface `{}`",
-                interface.escape_debug()
+                in_line(interface)
             ),
             Self::MethodNotFound { method } => write!(
                 f,
                 "the daemon does not know the method `{}`: it may be older than this program",
-                method.escape_debug()
+                in_line(method)
             ),
         }
     }

@@ -240,6 +240,21 @@ proptest! {
 }
 
 #[test]
+fn a_refusal_has_its_lines_and_quotes_and_no_other_control_characters() {
+    let why = "f:1:1: `it's`\n1 | \u{1b}[2J".to_owned();
+    let told = Denial::NotReloaded { why }.to_string();
+    assert!(
+        told.ends_with("unchanged: f:1:1: `it's`\n1 | ?[2J"),
+        "{told}"
+    );
+    let denial = Denial::NotUnderstood {
+        expected: "what's right".to_owned(),
+        found: "a\nb".to_owned(),
+    };
+    assert_eq!(denial.to_string(), "expected what's right, found a?b");
+}
+
+#[test]
 fn of_what_is_no_call_little_is_quoted() {
     let quoted = "\u{7f}".repeat(300);
     let denial = control::Call::decode(format!("\"{quoted}\"").as_bytes()).unwrap_err();

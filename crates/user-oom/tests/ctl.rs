@@ -559,6 +559,7 @@ fn reload_says_what_has_changed_or_why_nothing_has() {
     assert!(told.contains("no key has changed"), "{told}");
     stage.replace("config.toml", "no-such-key = 1\n");
     fails(&stage, &["reload"], 1, "the configuration is unchanged");
+    fails(&stage, &["reload"], 1, "lists them\n1 | no-such-key = 1\n");
 }
 
 #[test]
