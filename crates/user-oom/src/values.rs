@@ -102,7 +102,9 @@ impl Values {
 
     fn take_in(&mut self, notices: &[Notice], scribe: &mut Scribe) -> bool {
         for notice in notices {
-            scribe.chat(severity(notice), notice);
+            if notice.is_said() {
+                scribe.chat(severity(notice), notice);
+            }
             self.refusals.take_in(notice);
         }
         self.registry.has_changed()

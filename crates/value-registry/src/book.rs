@@ -245,10 +245,8 @@ impl Book {
         let withdrawn = self.withdrawn.values().map(|gone| gone.since);
         let settles = unsettled.chain(withdrawn).min().map(|since| since + SETTLE);
         let waits = self.users.any_waits().then(|| now + A_FEW_LOOKS);
-        let unsaid = self
-            .users
-            .any_unsaid()
-            .then(|| now + Duration::from_secs(1));
+        let unsaid =
+            (self.users.any_unsaid() || self.swept > 0).then(|| now + Duration::from_secs(1));
         [settles, waits, unsaid].into_iter().flatten().min()
     }
 
@@ -258,7 +256,7 @@ impl Book {
         for (uid, lines) in self.users.unsaid(round.now) {
             round.notices.push(Notice::LeftOut { uid, lines });
         }
-        if self.swept > 0 {
+        if self.swept > 0 && self.users.may_say_swept(round.now) {
             let count = mem::take(&mut self.swept);
             round.notices.push(Notice::Swept { count });
         }
@@ -488,8 +486,9 @@ impl Book {
                     rate,
                     given,
                     share: self.options.user_value_share.filter(|_| entry.owner != 0),
+                    is_said: self.users.may_say(entry.owner, round.now),
                 };
-                self.say(entry.owner, notice, round);
+                round.notices.push(notice);
             }
         }
         let word = entry.pause;
@@ -535,12 +534,13 @@ impl Book {
             self.said.clear();
         }
         if self.said.insert((bearer.id, discriminant(&reason))) || counted {
-            let notice = Notice::Refused {
+            let writer = file.map_or(bearer.uid, |file| file.owner);
+            round.notices.push(Notice::Refused {
                 process: bearer,
                 reason,
                 removed,
-            };
-            self.say(file.map_or(bearer.uid, |file| file.owner), notice, round);
+                is_said: self.users.may_say(writer, round.now),
+            });
         }
     }
 

@@ -86,6 +86,8 @@ impl Allowance {
 pub(crate) struct Users {
     accounts: BTreeMap<u32, Account>,
     subordinates: SubordinateIds,
+    /// Lines about what was swept.
+    swept: Option<Allowance>,
     forgot_any: bool,
 }
 
@@ -136,6 +138,7 @@ impl Users {
         Self {
             accounts: BTreeMap::new(),
             subordinates: SubordinateIds::of(directory),
+            swept: None,
             forgot_any: false,
         }
     }
@@ -260,6 +263,13 @@ impl Users {
             }
         }
         unsaid
+    }
+
+    /// Whether a line about files that were swept, whosever they were, may be written
+    /// now.
+    pub(crate) fn may_say_swept(&mut self, now: Instant) -> bool {
+        let lines = self.swept.get_or_insert(Allowance::full(LINES, now));
+        lines.take(LINES, now)
     }
 
     /// The account of `uid`, or the one that it shares.

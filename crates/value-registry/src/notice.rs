@@ -34,6 +34,8 @@ pub enum Notice {
         given: u32,
         /// What it shares with its user's other entries, by their values.
         share: Option<u32>,
+        /// Whether the log is to have it: its user may not write too much there.
+        is_said: bool,
     },
     /// A registered process has another value from now on.
     Changed {
@@ -73,6 +75,8 @@ pub enum Notice {
         reason: Reason,
         /// Whether it was removed, so that the process can be registered.
         removed: bool,
+        /// Whether the log is to have it: its user may not write too much there.
+        is_said: bool,
     },
     /// A directory in an entry's place held more than is removed at once, and
     /// was given a name that is no pid.
@@ -134,6 +138,17 @@ pub enum Notice {
     },
 }
 
+impl Notice {
+    /// Whether the log is to have it.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        match self {
+            Self::Registered { is_said, .. } | Self::Refused { is_said, .. } => *is_said,
+            _ => true,
+        }
+    }
+}
+
 /// What is where the directory should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Obstacle {
@@ -186,6 +201,7 @@ impl fmt::Display for Notice {
                 rate,
                 given,
                 share,
+                ..
             } => {
                 let pid = process.id.pid;
                 let counts = Value(*value, *rate);
@@ -268,6 +284,7 @@ impl fmt::Display for Notice {
                 process,
                 reason,
                 removed,
+                ..
             } => {
                 let end = if *removed { "; removed" } else { "" };
                 let pid = process.id.pid;

@@ -308,7 +308,8 @@ fn a_users_word_counts_up_to_the_cap_and_roots_in_full() {
             value,
             rate: None,
             given,
-            share: None
+            share: None,
+            is_said: true,
         }]
     );
     assert_eq!(

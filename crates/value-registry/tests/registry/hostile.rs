@@ -270,6 +270,51 @@ fn a_name_that_was_kept_goes_with_its_process() {
 }
 
 #[test]
+fn what_is_not_said_for_its_users_sake_is_told_all_the_same() {
+    if !town::is_root("gives entries to two users") {
+        return;
+    }
+    let mut town = Town::new();
+    let theirs: Vec<ProcessId> = (100..150).map(|pid| town.run_as(pid, NOBODY)).collect();
+    for id in &theirs {
+        town.write(id.pid, "8");
+        let owner = if id.pid < 125 { NOBODY } else { SOMEBODY };
+        chown(town.path(id.pid), Some(owner), None).unwrap();
+    }
+    let notices = town.refresh();
+    let told = |process: &ProcessId| {
+        notices.iter().any(|notice| match notice {
+            Notice::Registered { process: it, .. } => it.id == *process && it.id.pid < 125,
+            Notice::Refused { process: it, .. } => it.id == *process && it.id.pid >= 125,
+            _ => false,
+        })
+    };
+    assert!(theirs.iter().all(told), "{notices:?}");
+    let said = notices.iter().filter(|notice| notice.is_said()).count();
+    assert!(said <= 25, "{said} lines");
+}
+
+#[test]
+fn what_is_swept_without_end_is_said_now_and_then_and_in_full() {
+    let mut town = Town::new();
+    let began = Instant::now();
+    let mut said = Vec::new();
+    for _ in 0..100 {
+        town.write(100, "8");
+        said.extend(town.refresh());
+    }
+    let lines = said.len() as u64;
+    assert!(lines <= 11 + began.elapsed().as_secs(), "{lines} lines");
+    assert!(town.registry.pause().is_some(), "the rest is to be said");
+    said.extend(town.refresh_until_said());
+    let counts = said.iter().map(|notice| match notice {
+        Notice::Swept { count } => *count,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(counts.sum::<u32>(), 100);
+}
+
+#[test]
 fn junk_for_pids_to_come_is_removed_by_root_when_it_is_seen() {
     if !town::is_root("removes what is in the way of pids to come") {
         return;
@@ -425,7 +470,7 @@ fn a_user_who_changes_entries_without_end_takes_neither_looks_nor_lines_from_oth
     assert!(looks.get() <= most, "{} looks, not {most}", looks.get());
     let said = notices
         .iter()
-        .filter(|notice| matches!(notice, Notice::Registered { .. }))
+        .filter(|notice| matches!(notice, Notice::Registered { is_said: true, .. }))
         .count();
     assert!(said <= 11 + seconds, "{said} lines in {seconds} s");
     let want = town::registered_of(SOMEBODY, other, 5);

@@ -242,6 +242,7 @@ pub(crate) fn registered_of(uid: u32, id: ProcessId, value: u32) -> Notice {
         rate: None,
         given: value,
         share: None,
+        is_said: true,
     }
 }
 
@@ -269,6 +270,7 @@ pub(crate) fn refused_of(uid: u32, id: ProcessId, reason: Reason, removed: bool)
         process: bearer_of(uid, id),
         reason,
         removed,
+        is_said: true,
     }
 }
 
