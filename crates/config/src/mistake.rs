@@ -17,22 +17,52 @@ pub struct Position {
     column: usize,
     /// In characters.
     width: usize,
+    /// What is shown of the line: from how many characters on, and so many at most.
+    skipped: usize,
     text: Box<str>,
 }
 
+/// One file, with the places at which its lines begin, but for the first: a file has
+/// many settings, and each has its line counted.
+pub(crate) struct Lines<'a> {
+    path: Arc<Path>,
+    text: &'a str,
+    begins: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub(crate) fn of(path: &Path, text: &'a str) -> Self {
+        let ends = text.match_indices('\n');
+        Self {
+            path: path.into(),
+            text,
+            begins: ends.map(|(at, _)| at + 1).collect(),
+        }
+    }
+}
+
 impl Position {
-    /// The place of `span`, in bytes of `text`, the file's.
-    pub(crate) fn of(path: &Arc<Path>, text: &str, span: Range<usize>) -> Self {
+    /// The place of `span`, in bytes of the file.
+    pub(crate) fn of(file: &Lines<'_>, span: Range<usize>) -> Self {
+        let text = file.text;
         let start = floor(text, span.start);
-        let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let before = file.begins.partition_point(|begin| *begin <= start);
+        let begin = before.checked_sub(1).map_or(0, |at| file.begins[at]);
         let line = text[begin..].lines().next().unwrap_or_default();
         let end = floor(text, span.end.max(start)).min(begin + line.len());
+        let column = text[begin..start].chars().count() + 1;
+        let skipped = if column <= SHOWN {
+            0
+        } else {
+            column - SHOWN / 2
+        };
         Self {
-            path: Arc::clone(path),
-            line: text[..begin].matches('\n').count() + 1,
-            column: text[begin..start].chars().count() + 1,
+            path: Arc::clone(&file.path),
+            line: before + 1,
+            column,
             width: text.get(start..end).unwrap_or_default().chars().count(),
-            text: line.into(),
+            skipped,
+            text: line.chars().skip(skipped).take(SHOWN).collect(),
         }
     }
 
@@ -49,21 +79,17 @@ impl Position {
     /// The line with carets below the place, cut where it is long.
     fn excerpt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.line.to_string();
-        let skipped = if self.column <= SHOWN {
-            0
-        } else {
-            self.column - SHOWN / 2
-        };
-        let shown = self.text.chars().skip(skipped).take(SHOWN);
         // What is shown may go to a terminal.
-        let shown: String = shown
+        let shown: String = self
+            .text
+            .chars()
             .map(|char| match char {
                 '\t' => ' ',
                 char if char.is_control() => '?',
                 char => char,
             })
             .collect();
-        let indent = self.column - 1 - skipped;
+        let indent = self.column - 1 - self.skipped;
         let left = shown.chars().count().saturating_sub(indent);
         let carets = self.width.min(left).max(1);
         write!(
@@ -137,7 +163,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, span: Range<usize>, want: &str) {
-        let mark = Position::of(&Path::new("f").into(), text, span);
+        let mark = Position::of(&Lines::of(Path::new("f"), text), span);
         assert_eq!(mark.problem("odd").to_string(), want);
     }
 
@@ -161,7 +187,7 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_around_the_place() {
         let text = "x".repeat(1000);
-        let said = Position::of(&Path::new("f").into(), &text, 500..501);
+        let said = Position::of(&Lines::of(Path::new("f"), &text), 500..501);
         let said = said.problem("odd").to_string();
         let lines: Vec<_> = said.lines().collect();
         assert_eq!(lines[1].len(), "1 | ".len() + SHOWN);
@@ -171,7 +197,7 @@ mod tests {
     #[test]
     fn what_is_shown_does_nothing_to_a_terminal() {
         check("\u{1b}[2J", 0..1, "f:1:1: odd\n1 | ?[2J\n  | ^");
-        let mark = Position::of(&Path::new("f").into(), "a", 0..1);
+        let mark = Position::of(&Lines::of(Path::new("f"), "a"), 0..1);
         let said = mark.problem("`\u{1b}[2J\n` is odd").to_string();
         assert_eq!(said, "f:1:1: `?[2J?` is odd\n1 | a\n  | ^");
     }
