@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use control::{Denial, Peer, Reply, Request};
 use nix::unistd::{Uid, setfsuid};
-use oom_policy::ProcessId;
+use oom_policy::{PauseWord, ProcessId};
 use sensors::{ProcRoot, status_numbers};
 use terminal::chain;
-use value_registry::check_entry;
+use value_registry::{Slip, check_entry};
 
 /// No process is followed further up.
 const DEEPEST_LINE: u32 = 256;
@@ -202,8 +202,19 @@ fn checked(entry: &str) -> Result<&str, Denial> {
     if entry.chars().any(char::is_control) {
         return Err(wrong("a control character or a second line".to_owned()));
     }
-    check_entry(entry).map_err(|reason| wrong(format!("one that does not count: {reason}")))?;
-    Ok(entry)
+    match check_entry(entry) {
+        Ok(None) => Ok(entry),
+        Ok(Some(Slip::Both)) => Err(wrong("both `pause` and `nopause`".to_owned())),
+        Ok(Some(Slip::Near(word))) => {
+            let word = match word {
+                PauseWord::Pause => "pause",
+                PauseWord::NoPause => "nopause",
+            };
+            let found = format!("a word that nearly is `{word}` and would have no effect");
+            Err(wrong(found))
+        }
+        Err(reason) => Err(wrong(format!("one that does not count: {reason}"))),
+    }
 }
 
 #[cfg(test)]
@@ -367,6 +378,9 @@ mod tests {
             ("1000001", "its value is above 1000000"),
             ("", "it is empty"),
             ("8\n9", "a second line"),
+            ("8 nopauze", "a word that nearly is `nopause`"),
+            ("8 do not pause", "a word that nearly is `nopause`"),
+            ("8 pause nopause", "both `pause` and `nopause`"),
             (&too_long, "it holds 257 bytes, more than 256"),
         ] {
             check_refused(&office, entry, want);

@@ -136,20 +136,20 @@ pub fn parse_worth(text: &str) -> Result<(u32, Option<Rate>), ValueError> {
 }
 
 /// Whether `entry`, written as a line, is an entry that counts where its owner and
-/// its process are right.
+/// its process are right; and what it says of pausing and cannot mean.
 ///
 /// # Errors
 ///
 /// - [`Reason::TooLarge`]: it is too long.
 /// - [`Reason::Value`]: it gives no value.
-pub fn check_entry(entry: &str) -> Result<(), Reason> {
+pub fn check_entry(entry: &str) -> Result<Option<Slip>, Reason> {
     // As `write` has it: with the end of the line.
     let bytes = entry.len() as u64 + 1;
     if MAX_BYTES as u64 <= entry.len() as u64 {
         return Err(Reason::TooLarge { bytes });
     }
     parse_entry(entry.as_bytes())
-        .map(|_| ())
+        .map(|given| given.slip)
         .map_err(Reason::Value)
 }
 
@@ -549,8 +549,9 @@ mod tests {
     fn what_is_to_be_written_is_checked_as_what_is_read() {
         let longest = format!("8 {}", "x".repeat(MAX_BYTES - 3));
         for entry in ["8", "8 +3/h", "8 +3/h nopause alice", &longest] {
-            assert_eq!(check_entry(entry), Ok(()), "{entry}");
+            assert_eq!(check_entry(entry), Ok(None), "{entry}");
         }
+        assert_eq!(check_entry("8 pause nopause"), Ok(Some(Slip::Both)));
         let bytes = MAX_BYTES as u64 + 1;
         let too_long = format!("{longest}x");
         for (entry, want) in [
