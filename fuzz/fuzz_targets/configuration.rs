@@ -33,6 +33,7 @@ fuzz_target!(|text: &str| {
     let grammar = Grammar {
         keys: &keys,
         labels: &labels,
+        arguments: &[],
         scope_keys: &["grace"],
     };
     let is_odd = |setting: &Setting| setting.value == Value::Text("odd".to_owned());

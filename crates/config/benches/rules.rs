@@ -106,6 +106,7 @@ fn classification(criterion: &mut Criterion) {
     let grammar = Grammar {
         keys: &[],
         labels: &labels,
+        arguments: &[],
         scope_keys: &[],
     };
     let found = config::parse(Path::new("bench"), &rules(), grammar, |_| None);

@@ -69,6 +69,8 @@ pub struct Grammar<'a> {
     pub keys: &'a [Keyword],
     /// The labels of a rule.
     pub labels: &'a [Keyword],
+    /// What is an argument, but no key.
+    pub arguments: &'a [String],
     /// Which of the keys a scope may have of its own, beside `cgroup`.
     pub scope_keys: &'a [&'a str],
 }
@@ -159,6 +161,14 @@ pub fn parse(
             document.problems.push(setting.mark.problem(said));
         }
     }
+    // What is wrong with it as a text says what would be right.
+    for (problem, setting) in std::mem::take(&mut document.switches) {
+        let is_key = grammar.keys.iter().any(|key| key.name == setting.key);
+        if is_key && let Some(said) = refusal(&setting) {
+            let said = format!("`{}`: {said}", setting.key);
+            document.problems[problem] = setting.mark.problem(said);
+        }
+    }
     if document.problems.is_empty() {
         return Ok(found);
     }
@@ -170,6 +180,8 @@ struct Parser<'a> {
     text: &'a str,
     lines: Lines<'a>,
     problems: Vec<Mistake>,
+    /// Of those, which are about a switch in place of this text.
+    switches: Vec<(usize, Setting)>,
 }
 
 impl<'a> Parser<'a> {
@@ -178,6 +190,7 @@ impl<'a> Parser<'a> {
             text,
             lines: Lines::of(path, text),
             problems: Vec::new(),
+            switches: Vec::new(),
         }
     }
 
@@ -198,6 +211,12 @@ impl<'a> Parser<'a> {
                 document.rules = self.rules(name, value, grammar.labels);
             } else if *name.get_ref() == SCOPE {
                 document.scopes = self.scopes(name, value, grammar);
+            } else if grammar.arguments.iter().any(|it| *it == *name.get_ref()) {
+                let word = name.get_ref();
+                self.refuse(
+                    name.span(),
+                    format!("`{word}` is not a key, but an argument only: `--{word}`"),
+                );
             } else {
                 let setting = self.setting(name, value, grammar.keys, &[RULE, SCOPE]);
                 document.settings.extend(setting);
@@ -410,6 +429,7 @@ impl<'a> Parser<'a> {
             self.refuse(name.span(), unknown(word, names));
             return None;
         };
+        let span = value.span();
         let found = match value.get_ref() {
             DeValue::Boolean(value) if key.kind != Kind::Text => Value::Switch(*value),
             DeValue::String(text) if key.kind != Kind::Switch => Value::Text(text.to_string()),
@@ -421,10 +441,16 @@ impl<'a> Parser<'a> {
                     Kind::Text => "a number or a string",
                     Kind::SwitchOrText => "a string, `true` or `false`",
                 };
-                self.refuse(
-                    value.span(),
-                    format!("`{word}` takes {wanted}, not {}", kind_of(other)),
-                );
+                if let DeValue::Boolean(value) = other {
+                    let text = Setting {
+                        key: key.name.clone(),
+                        value: Value::Text(value.to_string()),
+                        mark: self.mark(span.clone()),
+                    };
+                    self.switches.push((self.problems.len(), text));
+                }
+                let said = format!("`{word}` takes {wanted}, not {}", kind_of(other));
+                self.refuse(span, said);
                 return None;
             }
         };
@@ -506,6 +532,7 @@ mod tests {
         let grammar = Grammar {
             keys: &keys(),
             labels: &labels,
+            arguments: &["force".to_owned()],
             scope_keys: &["memory"],
         };
         super::parse(Path::new("f"), text, grammar, refusal)
@@ -573,6 +600,12 @@ mod tests {
             &["f:1:1: `grace` takes a number or a string, not a table"],
         );
         refuses("a.b = 5", &["`a` is not a key"]);
+        refuses("[[rules]]", &["`rules` is not a key: did you mean `rule`?"]);
+        refuses("[scopes]", &["did you mean `scope`?"]);
+        refuses(
+            "force = true",
+            &["f:1:1: `force` is not a key, but an argument only: `--force`"],
+        );
         refuses("\"\\u001b[2J\" = 5", &["`\\u{1b}[2J` is not a key"]);
     }
 
@@ -591,6 +624,13 @@ mod tests {
         refuses("dryrun = \"yes\"", &["not a string"]);
         refuses("memory = [10, 5]", &["not a list"]);
         refuses("memory = 1979-05-27", &["not a date"]);
+        let choices = |setting: &Setting| {
+            let is_true = setting.value == Value::Text("true".to_owned());
+            is_true.then(|| "`true` is none of: never, relief".to_owned())
+        };
+        let said = parse("grace = true", choices).unwrap_err().to_string();
+        let want = "f:1:9: `grace`: `true` is none of: never, relief\n";
+        assert!(said.starts_with(want), "{said}");
         refuses("syslog = 5.0\nsyslog = 6", &["duplicate key"]);
     }
 

@@ -9,7 +9,7 @@
 //! use config::{Grammar, Keyword, Kind, Value};
 //!
 //! let keys = [Keyword { name: "grace".into(), kind: Kind::Text }];
-//! let grammar = Grammar { keys: &keys, labels: &[], scope_keys: &[] };
+//! let grammar = Grammar { keys: &keys, labels: &[], arguments: &[], scope_keys: &[] };
 //! let path = "config.toml".as_ref();
 //! let found = config::parse(path, "grace = \"5 s\"\n", grammar, |_| None).unwrap();
 //! assert_eq!(found.settings[0].value, Value::Text("5 s".to_owned()));

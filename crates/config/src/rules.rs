@@ -146,6 +146,11 @@ struct Rule {
     has_matched: AtomicU32,
 }
 
+/// What names a user,
+const USERS: &str = "expected a name such as `alice`, a number such as 1000, or `@group`";
+/// and a group.
+const GROUPS: &str = "expected a name such as `staff` or a number such as 50";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum User {
     Is(u32),
@@ -175,12 +180,18 @@ impl Rules {
     ) -> Result<Self, Mistakes> {
         let mut patterns: [Vec<String>; FIELDS] = Default::default();
         let mut problems = Vec::new();
+        // What neither is written in digits nor can be a name is refused.
         let number = |account, name: &str| {
+            let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
+            if name.is_empty() || name.starts_with(['+', '-']) {
+                return None;
+            }
             let found = match account {
+                _ if is_number => return name.parse().ok().map(Some),
                 Account::User => user(name),
                 Account::Group => group(name),
             };
-            name.parse().ok().or(found)
+            Some(found)
         };
         let mut rules = Vec::with_capacity(texts.len());
         for text in texts {
@@ -209,14 +220,25 @@ impl Rules {
                         Err(said) => problems.push(problem(condition, &said)),
                     },
                     (None, "user") => {
-                        rule.user = Some(match value.strip_prefix('@') {
-                            Some(name) => {
-                                number(Account::Group, name).map_or(User::Unknown, User::InGroup)
-                            }
-                            None => number(Account::User, value).map_or(User::Unknown, User::Is),
-                        });
+                        let found = match value.strip_prefix('@') {
+                            Some(name) => number(Account::Group, name)
+                                .map(|gid| gid.map_or(User::Unknown, User::InGroup)),
+                            None => number(Account::User, value)
+                                .map(|uid| uid.map_or(User::Unknown, User::Is)),
+                        };
+                        rule.user = found;
+                        if found.is_none() {
+                            let said = format!("`{value}` is not a user ({USERS})");
+                            problems.push(problem(condition, &said));
+                        }
                     }
-                    (None, _) => rule.group = Some(number(Account::Group, value)),
+                    (None, _) => {
+                        rule.group = number(Account::Group, value);
+                        if rule.group.is_none() {
+                            let said = format!("`{value}` is not a group ({GROUPS})");
+                            problems.push(problem(condition, &said));
+                        }
+                    }
                 }
             }
             rules.push(rule);
@@ -396,6 +418,7 @@ mod tests {
         let grammar = Grammar {
             keys: &[],
             labels: &[super::text("label")],
+            arguments: &[],
             scope_keys: &[],
         };
         let found = parse(Path::new("f"), &text, grammar, |_| None)?;
@@ -576,6 +599,14 @@ mod tests {
         refused(
             "exe = '/a[b'",
             "`exe`: not a pattern for paths: unclosed character class",
+        );
+        for user in ["'+0'", "-5", "''", "'@'", "'@+0'", "99999999999"] {
+            let want = "is not a user (expected a name such as `alice`, a number";
+            refused(&format!("user = {user}"), want);
+        }
+        refused(
+            "group = -5",
+            "`group`: `-5` is not a group (expected a name",
         );
     }
 }

@@ -145,10 +145,16 @@ impl Configuration {
             own_uid: geteuid().as_raw(),
         };
         let keys = keys(&command);
+        let listed = command.get_arguments().filter(|arg| !arg.is_hide_set());
+        let arguments: Vec<_> = listed
+            .filter_map(|arg| arg.get_long().map(str::to_owned))
+            .filter(|name| !keys.iter().any(|key| key.name == *name))
+            .collect();
         let refusal = |setting: &Setting| refusal(&mut command, setting);
         let grammar = Grammar {
             keys: &keys,
             labels: &LABELS,
+            arguments: &arguments,
             scope_keys: &SCOPE_KEYS,
         };
         let read = config::read(origin, grammar, refusal).map_err(Error::Configuration)?;

@@ -16,6 +16,7 @@ use oom_policy::{
     Process, Protection,
 };
 use sensors::{Labelled, Portrait, outside_namespace};
+use value_registry::{MAX_VALUE, ValueError, check_entry};
 
 use crate::arguments::{seconds, value};
 use crate::container_facts::ContainerFacts;
@@ -236,7 +237,7 @@ fn labelled(
         match (&**key, said) {
             ("value", Value::Text(text)) => {
                 let (value, rate) = value_registry::parse_worth(text)
-                    .map_err(|err| wrong(format!("`{text}`: {err}")))?;
+                    .map_err(|err| wrong(not_a_value(text, err)))?;
                 label.value = Some(value);
                 label.rate = rate;
             }
@@ -294,6 +295,22 @@ fn labelled(
     Ok((label, command))
 }
 
+/// Why `text` is not the value of a rule.
+fn not_a_value(text: &str, err: ValueError) -> String {
+    const RIGHT: &str = "write `8` or `8 +3/h`";
+
+    match err {
+        ValueError::Rate if check_entry(text).is_ok() => format!(
+            "`{text}` has words behind the value: {RIGHT}, and `pause = false` on a line of its own \
+             for what is never to be paused"
+        ),
+        ValueError::Empty | ValueError::NotANumber => format!(
+            "`{text}` is not a whole number from 0 to {MAX_VALUE}, in digits alone: {RIGHT}"
+        ),
+        _ => format!("`{text}`: {err}"),
+    }
+}
+
 fn units() -> [(&'static str, KilledWith); 5] {
     std::array::from_fn(|unit| (config::UNITS[unit], KilledWith::ALL[unit]))
 }
@@ -318,9 +335,10 @@ fn one_of<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
 
 /// The signal called `text`; `None`: SIGTERM. What is wrong with it names the key.
 fn first_signal(text: &str) -> Result<Option<FirstSignal>, String> {
-    let name = match text.starts_with("SIG") {
-        true => text.to_owned(),
-        false => format!("SIG{text}"),
+    let upper = text.to_ascii_uppercase();
+    let name = match upper.starts_with("SIG") {
+        true => upper,
+        false => format!("SIG{upper}"),
     };
     match &*name {
         "SIGKILL" => {
@@ -333,7 +351,8 @@ fn first_signal(text: &str) -> Result<Option<FirstSignal>, String> {
             let others = FirstSignal::ALL.map(|signal| (signal.name(), Some(signal)));
             let all = [("SIGTERM", None)].into_iter().chain(others);
             let all: Vec<_> = all.collect();
-            one_of(&name, &all).map_err(|said| format!("`signal`: {said}"))
+            one_of(&name, &all)
+                .map_err(|said| format!("`signal`: {}", said.replacen(&name, text, 1)))
         }
     }
 }
@@ -359,7 +378,7 @@ pub(crate) fn apply(process: &mut Process, parent_rule: u16, age_millis: u64) {
             base: value,
             rate,
             unsaved_millis: age_millis,
-            most: value_registry::MAX_VALUE,
+            most: MAX_VALUE,
         });
         dossier.value = Some(gain.map_or(value, |gain| gain.value()));
         dossier.is_rules_value = true;
@@ -498,6 +517,7 @@ mod tests {
         let grammar = Grammar {
             keys: &[super::label("swap", Kind::Text)],
             labels: &LABELS,
+            arguments: &[],
             scope_keys: &[],
         };
         let found = config::parse(Path::new("f"), text, grammar, |_| None)?;
@@ -549,6 +569,8 @@ mod tests {
         };
         assert_eq!(got, Ok(want));
         assert_eq!(label("signal = 'SIGTERM'").unwrap().signal, None);
+        let said = label("signal = 'sigint'").unwrap();
+        assert_eq!(said, label("signal = 'INT'").unwrap());
     }
 
     #[test]
@@ -559,7 +581,7 @@ mod tests {
         };
         refused(
             "value = 'much'",
-            "f:3:9: `value`: `much`: its first word is not a whole",
+            "f:3:9: `value`: `much` is not a whole number from 0 to 1000000",
         );
         refused("value = '30 alice'", "f:3:9: `value`: `30 alice`");
         refused("max-value = 1000001", "f:3:13: `max-value`: `1000001`");

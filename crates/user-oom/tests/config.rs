@@ -167,7 +167,15 @@ fn a_mistake_is_refused_with_its_place_its_line_and_what_would_be_right() {
     ];
     refuses(file, &whys);
     // Not an argument's to say, though it is one.
-    refuses("force = true\n", &["`force` is not a key"]);
+    refuses(
+        "force = true\n",
+        &["`force` is not a key, but an argument only: `--force`"],
+    );
+    refuses(
+        "pause = true\n",
+        &["config.toml:1:9: `pause`: `true` is none of: "],
+    );
+    refuses("[[rules]]\n", &["did you mean `rule`?"]);
     refuses("sort-by-rss = true\n", &["`sort-by-rss` is not a key"]);
 }
 
@@ -552,6 +560,11 @@ mod rules {
             );
         };
         refused("value = 'much'", "config.toml:3:9: `value`: `much`");
+        refused("value = nan", "write `8` or `8 +3/h`");
+        refused("value = '8 nopause'", "`pause = false` on a line");
+        refused("value = '8 +3/hour'", "adds is not a whole number");
+        refused("signal = 'sigintt'", "`signal`: `sigintt` is none of: SIG");
+        refused("signal = 'sigkill'", "`signal`: SIGKILL cannot be first");
         refused(
             "signal = 'SIGINTT'",
             "config.toml:3:10: `signal`: `SIGINTT` is none of: SIGTERM, ",
