@@ -6,12 +6,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::message::{Mebibytes, milliseconds, milliseconds_or_null};
+use crate::reply::shown;
 
 /// What the daemon did to a process, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fate {
     /// The victim's pid.
     pub pid: u32,
+    /// Its name, in the list of the last victims; `None`: it was another user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Its value; `None` where it had no entry of its own.
     pub value: Option<u32>,
     /// The first signal that it was sent,
@@ -62,6 +66,9 @@ pub enum Grounds {
 impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.pid)?;
+        if let Some(name) = &self.name {
+            write!(f, "{} ", shown(name))?;
+        }
         match self.value {
             Some(value) => write!(f, "(value {value}): ")?,
             None => f.write_str("(not registered): ")?,

@@ -58,7 +58,14 @@ fn each_answer_has_the_fields_that_are_described() {
     }
     let row = &Reply::Plan(plan()).parameters()["candidates"][0];
     assert_eq!(keys(row), fields("type CandidateRow ("));
-    let victim = &Reply::History(vec![fate()]).parameters()["victims"][0];
+    let named = Fate {
+        name: Some("train".to_owned()),
+        ..fate()
+    };
+    assert!(named.to_string().starts_with("7 train ("), "{named}");
+    let history = Reply::History(vec![named]);
+    check_comes_across(&Request::History, &history);
+    let victim = &history.parameters()["victims"][0];
     assert_eq!(keys(victim), fields("type Victim ("));
 }
 
@@ -121,6 +128,7 @@ fn a_plan_comes_across_and_its_names_cannot_write_to_the_terminal() {
 fn fate() -> Fate {
     Fate {
         pid: 7,
+        name: None,
         value: None,
         first: Signal::Term,
         last: Signal::Kill,

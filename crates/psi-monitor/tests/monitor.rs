@@ -489,6 +489,7 @@ fn a_script_is_told_what_became_of_a_process() {
     let asked = Request::Fate { pid: 7 };
     let fate = Reply::Fate(Fate {
         pid: 7,
+        name: None,
         value: Some(5),
         first: control::Signal::Term,
         last: control::Signal::Kill,

@@ -745,7 +745,10 @@ impl Desk {
                     None => return self.plan(now, peer, |number| Ticket::Explain(number, *pid)),
                 }
             }
-            Request::History => Reply::History(self.look(|it| it.fates.all(now))),
+            Request::History => {
+                let viewer = Viewer::new(peer, self.enroller.own_uid);
+                Reply::History(self.look(|it| it.fates.all(now, |uid| viewer.may_name(uid))))
+            }
             Request::Register { .. } | Request::Unregister { .. } | Request::Saved { .. } => {
                 let done = self.enroller.carry_out(peer, request);
                 done.unwrap_or_else(Reply::Refused)

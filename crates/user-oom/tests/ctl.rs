@@ -365,7 +365,7 @@ fn history_tells_of_the_last_victims_and_plan_of_none_while_memory_is_short() {
     until("it is told", || {
         let history = said(&stage, &["history"]);
         history
-            .contains(&format!("{} (value 1)", one.pid()))
+            .contains(&format!("{} test_proc1 (value 1)", one.pid()))
             .then_some(())
     });
     let last = said(&stage, &["explain"]);

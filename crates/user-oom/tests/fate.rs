@@ -47,7 +47,7 @@ fn who_was_killed_by_which_signal_and_why_is_told_to_those_who_ask() {
             last: control::Signal::Kill,
             cause: Grounds::Warn,
             need_bytes: 130 << 20,
-            ..told
+            ..told.clone()
         }
     );
     assert_eq!(fate(nine.pid()), Reply::Refused(Denial::NoVictim {}));

@@ -2,7 +2,7 @@
 //! size: noting a signal takes no memory.
 
 use control::{Denial, Reply};
-use oom_policy::{Cause, Level, Moment, ProcessId};
+use oom_policy::{Cause, Level, Moment, Name, ProcessId};
 
 use crate::tell::record::{Signal, Victim};
 
@@ -21,6 +21,8 @@ pub(crate) struct Fates {
 #[derive(Clone, Copy, Debug)]
 struct Fate {
     id: ProcessId,
+    name: Name,
+    uid: u32,
     value: Option<u32>,
     first: Signal,
     last: Signal,
@@ -67,6 +69,8 @@ impl Fates {
         }
         self.list[self.next] = Some(Fate {
             id: victim.id,
+            name: victim.name,
+            uid: victim.uid,
             value: victim.value,
             first: signal,
             last: signal,
@@ -96,11 +100,16 @@ impl Fates {
         })
     }
 
-    /// What was done to all, to the last of them last.
-    pub(crate) fn all(&self, now: Moment) -> Vec<control::Fate> {
+    /// What was done to all, to the last of them last. `may_name`: whether processes of
+    /// that user are named.
+    pub(crate) fn all(&self, now: Moment, may_name: impl Fn(u32) -> bool) -> Vec<control::Fate> {
         let mut fates: Vec<_> = self.list.iter().flatten().collect();
         fates.sort_by_key(|fate| fate.signalled);
-        fates.into_iter().map(|fate| fate.told(now)).collect()
+        let told = |fate: &Fate| control::Fate {
+            name: may_name(fate.uid).then(|| fate.name.to_string()),
+            ..fate.told(now)
+        };
+        fates.into_iter().map(told).collect()
     }
 
     fn find(&mut self, is_it: impl Fn(&Fate) -> bool) -> Option<&mut Fate> {
@@ -113,6 +122,7 @@ impl Fate {
         let fate = self;
         control::Fate {
             pid: fate.id.pid,
+            name: None,
             value: fate.value,
             first: fate.first,
             last: fate.last,
@@ -149,7 +159,7 @@ mod tests {
     fn victim(pid: u32, start_ticks: u64) -> Victim {
         Victim {
             id: ProcessId { pid, start_ticks },
-            name: Default::default(),
+            name: Name::new(b"train"),
             uid: 0,
             oom_score: None,
             value: Some(5),
@@ -184,6 +194,10 @@ mod tests {
         assert_eq!(fate.cause, control::Grounds::Warn);
         assert_eq!(fate.since, 18 * SECOND);
         assert_eq!(fate.gone_after, Some(6 * SECOND));
+        // Its name is for those that may see it.
+        let name = |may_name: fn(u32) -> bool| fates.all(at(20 * SECOND), may_name).remove(0).name;
+        assert_eq!(name(|uid| uid == 0), Some("train".to_owned()));
+        assert_eq!(name(|uid| uid == 1000), None);
     }
 
     #[test]
