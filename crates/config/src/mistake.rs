@@ -32,11 +32,16 @@ pub(crate) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     pub(crate) fn of(path: &Path, text: &'a str) -> Self {
-        let ends = text.match_indices('\n');
+        let mut begins = Vec::new();
+        for (at, byte) in text.bytes().enumerate() {
+            if byte == b'\n' {
+                begins.push(at + 1);
+            }
+        }
         Self {
             path: path.into(),
             text,
-            begins: ends.map(|(at, _)| at + 1).collect(),
+            begins,
         }
     }
 }

@@ -415,7 +415,7 @@ impl Arguments {
         if warn_bytes < LEAST_BYTES || base_bytes <= warn_bytes {
             return Err(Unusable::new(
                 format!(
-                    "`{}` is {} KiB on this machine: give at least {} MiB, which user-oom needs to act, \
+                    "`{}` is {} KiB here: give at least {} MiB, which user-oom needs to act, \
                  and less than all memory, {} MiB (the default is `-m 10,5`)",
                     match warn_memory {
                         Amount::Bytes(_) => "-M",

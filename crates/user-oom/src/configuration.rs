@@ -335,18 +335,22 @@ impl Configuration {
 
 /// `said` of a scope's arguments, as its keys are called.
 fn as_keys(said: &str) -> String {
-    let keys = [
-        ("`-m 10,5`", "`memory = \"10,5\"`"),
-        ("`-m`", "`memory`"),
-        ("`-M`", "`memory-size`"),
-        ("`-s`", "`swap`"),
-        ("`-S`", "`swap-size`"),
-        ("`--recover`", "`recover`"),
-        ("on this machine", "of this cgroup"),
-    ];
-    keys.iter().fold(said.to_owned(), |said, (argument, key)| {
-        said.replace(argument, key)
-    })
+    let mut named = String::new();
+    for (number, part) in said.split('`').enumerate() {
+        if number > 0 {
+            named.push('`');
+        }
+        named.push_str(match part {
+            "-m" => "memory",
+            "-M" => "memory-size",
+            "-s" => "swap",
+            "-S" => "swap-size",
+            "-m 10,5" => "memory = \"10,5\"",
+            "--recover" => "recover",
+            part => part,
+        });
+    }
+    named
 }
 
 /// What is said where `settings` would have processes killed at once on `memory`,

@@ -352,7 +352,7 @@ fn first_signal(text: &str) -> Result<Option<FirstSignal>, String> {
             let all = [("SIGTERM", None)].into_iter().chain(others);
             let all: Vec<_> = all.collect();
             one_of(&name, &all)
-                .map_err(|said| format!("`signal`: {}", said.replacen(&name, text, 1)))
+                .map_err(|said| format!("`signal`: `{text}{}", &said[name.len() + 1..]))
         }
     }
 }

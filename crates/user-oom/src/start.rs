@@ -403,10 +403,11 @@ fn other_scopes(
     first: Option<&Cgroup>,
 ) -> Result<Vec<Other>, Error> {
     let cgroups = cgroups_of(configuration, first)?;
-    let scopes = configuration.scopes.iter().zip(cgroups);
-    scopes
-        .map(|(scope, cgroup)| other_scope(scope, cgroup, configuration.arguments.dryrun))
-        .collect()
+    let mut others = Vec::new();
+    for (scope, cgroup) in configuration.scopes.iter().zip(cgroups) {
+        others.push(other_scope(scope, cgroup, configuration.arguments.dryrun)?);
+    }
+    Ok(others)
 }
 
 /// The cgroups that the files have as `[[scope]]`. `first`: as of [`other_scopes`].

@@ -553,7 +553,7 @@ fn a_scope_that_cannot_be_meant_is_refused_where_it_stands() {
         &[],
         2,
         &[
-            "config.toml:4:15: `memory-size` is 614400 KiB of this cgroup: ",
+            "config.toml:4:15: `memory-size` is 614400 KiB here: ",
             "less than all memory",
         ],
     );
