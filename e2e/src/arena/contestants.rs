@@ -1,5 +1,7 @@
 //! The contestants, each started the way its own package or documentation starts it.
 
+use super::{Contest, Framework};
+
 /// What looks after the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Contestant {
@@ -18,6 +20,8 @@ pub struct Contestant {
     /// The unit that the command starts, where systemd runs it. The jobs are then
     /// below a slice that it looks after, each in a cgroup of its own.
     pub unit: Option<&'static str>,
+    /// Whose own killer it is, where tasks are of that. It is off for all others.
+    pub killer_of: Option<Framework>,
     /// Whether the kernel has the module.
     pub module: bool,
     /// Whether it can be told to guard a contest's groups: each is then a `[[scope]]` of
@@ -33,6 +37,7 @@ const USER_OOM: Contestant = Contestant {
     version: &["/usr/bin/user-oom", "--version"],
     package: None,
     unit: None,
+    killer_of: None,
     module: true,
     knows_groups: true,
 };
@@ -56,12 +61,13 @@ const NOHANG: Contestant = Contestant {
     ],
     package: None,
     unit: None,
+    killer_of: None,
     module: false,
     knows_groups: false,
 };
 
 /// All of them, ours first.
-pub const ALL: [Contestant; 10] = [
+pub const ALL: [Contestant; 11] = [
     USER_OOM,
     Contestant {
         name: "user-oom-no-module",
@@ -83,6 +89,7 @@ pub const ALL: [Contestant; 10] = [
         version: &[],
         package: None,
         unit: None,
+        killer_of: None,
         module: false,
         knows_groups: false,
     },
@@ -94,6 +101,7 @@ pub const ALL: [Contestant; 10] = [
         version: &["/usr/bin/earlyoom", "-v"],
         package: None,
         unit: None,
+        killer_of: None,
         module: false,
         knows_groups: false,
     },
@@ -117,6 +125,7 @@ pub const ALL: [Contestant; 10] = [
         version: &[],
         package: Some(("bustd", "0.1.1")),
         unit: None,
+        killer_of: None,
         module: false,
         knows_groups: false,
     },
@@ -128,13 +137,14 @@ pub const ALL: [Contestant; 10] = [
         version: &["/usr/bin/ram-sentinel", "--version"],
         package: Some(("ram-sentinel", "0.2.0")),
         unit: None,
+        killer_of: None,
         module: false,
         knows_groups: false,
     },
     Contestant {
         name: "systemd-oomd",
         says: "with systemd as init; for the slice of the jobs `ManagedOOMSwap=kill`, `ManagedOOMMemoryPressure=kill`, \
-               `ManagedOOMMemoryPressureLimit=50%`, as Ubuntu sets them",
+               `ManagedOOMMemoryPressureLimit=50%`, as Ubuntu sets them, and the default of 30 s for pressure (Fedora and Ubuntu: 20 s)",
         command: &["/usr/bin/systemctl", "start", "systemd-oomd.service"],
         ready: "",
         version: &[
@@ -145,10 +155,39 @@ pub const ALL: [Contestant; 10] = [
         ],
         package: None,
         unit: Some("systemd-oomd.service"),
+        killer_of: None,
+        module: false,
+        knows_groups: false,
+    },
+    Contestant {
+        name: "ray",
+        says: "Ray's own memory monitor, as it is on by default, and nothing else",
+        command: &[],
+        ready: "",
+        version: &[
+            "/usr/bin/python3",
+            "-c",
+            "import importlib.metadata as it; print('Ray', it.version('ray'))",
+        ],
+        package: None,
+        unit: None,
+        killer_of: Some(Framework::Ray),
         module: false,
         knows_groups: false,
     },
 ];
+
+impl Contestant {
+    /// Whether it can be in `contest`. Where systemd is init, there are no tasks.
+    #[must_use]
+    pub fn can_be_in(&self, contest: &Contest) -> bool {
+        match (self.killer_of, contest.tasks_of) {
+            (None, None) => true,
+            (None, Some(_)) => self.unit.is_none(),
+            (Some(of), tasks_of) => tasks_of == Some(of),
+        }
+    }
+}
 
 /// The one of that name.
 #[must_use]

@@ -48,6 +48,9 @@ pub struct Contest {
     /// and a daemon counts no more than a process is old.
     #[serde(default = "an_hour")]
     pub hour_s: f64,
+    /// What its jobs are tasks of; processes by themselves unless said. A task has a
+    /// value, a size and a growth, and may be touching: nothing else.
+    pub tasks_of: Option<Framework>,
     /// Its groups.
     #[serde(default, rename = "group")]
     pub groups: Vec<Group>,
@@ -67,6 +70,14 @@ pub struct Group {
     pub name: String,
     /// The limit.
     pub memory_mib: u32,
+}
+
+/// What runs tasks, and may kill some when memory is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Framework {
+    /// Ray: each task is in a worker process, all of which it starts beforehand.
+    Ray,
 }
 
 /// What a machine swaps to.
@@ -399,6 +410,23 @@ impl Measured {
         self.available.iter().filter(|&&mib| mib < tenth).count()
     }
 
+    /// From when less than a tenth of the machine's memory was available to when at least
+    /// a tenth was, and stayed so, in seconds; infinite if that was not until the end.
+    /// Nothing if there always was as much.
+    #[must_use]
+    pub fn back_s(&self, contest: &Contest) -> Option<f64> {
+        let tenth = u64::from(contest.memory_mib) / 10;
+        let is_short = |mib: &u64| *mib < tenth;
+        let first = self.available.iter().position(is_short)?;
+        let last = self.available.iter().rposition(is_short)?;
+        if last + 1 == self.available.len() {
+            return Some(f64::INFINITY);
+        }
+        Some(f64::from(
+            u32::try_from(last + 1 - first).unwrap_or(u32::MAX),
+        ))
+    }
+
     /// When the last of the jobs that end by themselves was done; nothing if one was not.
     #[must_use]
     pub fn all_done_s(&self, contest: &Contest) -> Option<f64> {
@@ -425,7 +453,9 @@ impl Measured {
 
 #[cfg(test)]
 mod tests {
-    use super::{Contest, Ended, Holds, Job, Swap};
+    use std::collections::BTreeMap;
+
+    use super::{Contest, Ended, Holds, Job, Measured, Spread, Swap};
 
     const TEXT: &str = r#"
         title = "A leak"
@@ -463,6 +493,33 @@ mod tests {
         let same = TEXT.replace("A leak beside", "# Two leaks beside") + "\n# That is all.";
         assert_eq!(fingerprint(TEXT), fingerprint(&same));
         assert_ne!(fingerprint(TEXT), fingerprint(&TEXT.replace("1.5", "1.6")));
+    }
+
+    #[test]
+    fn a_task_has_only_what_is_said_of_it() {
+        let contests = concat!(env!("CARGO_MANIFEST_DIR"), "/arena");
+        let mut tasks = 0;
+        for file in std::fs::read_dir(contests).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let contest = Contest::parse(&text).unwrap();
+            for job in contest.jobs.iter().filter(|_| contest.tasks_of.is_some()) {
+                tasks += 1;
+                let rest = Job {
+                    name: job.name.clone(),
+                    count: job.count,
+                    value: job.value,
+                    after_s: job.after_s,
+                    every_s: job.every_s,
+                    start_mib: job.start_mib,
+                    growth_mib_s: job.growth_mib_s,
+                    max_mib: job.max_mib,
+                    touching: job.touching,
+                    ..toml::from_str("name = ''").unwrap()
+                };
+                assert_eq!(*job, rest);
+            }
+        }
+        assert!(tasks > 0);
     }
 
     #[test]
@@ -504,6 +561,36 @@ mod tests {
         let ended: Ended = serde_json::from_str(line).unwrap();
         assert_eq!((ended.kept(), ended.unsaved_hours), (5, None));
         assert_eq!(serde_json::to_string(&ended).unwrap(), line);
+    }
+
+    #[test]
+    fn memory_is_back_once_it_stays() {
+        let contest = Contest::parse(TEXT).unwrap();
+        let back = |available: &[u64]| {
+            let measured = Measured {
+                version: String::new(),
+                available_mib: 0,
+                swap_mib: 0,
+                jobs: Vec::new(),
+                kernel_kills: 0,
+                full_stall_s: 0.0,
+                some_stall_s: 0.0,
+                exec_ms: Spread::default(),
+                late_ms: Spread::default(),
+                lowest_mib: 0,
+                cpu_ms: 0,
+                rss_kib: 0,
+                wakeups: 0,
+                stays: true,
+                available: available.to_vec(),
+                probe_cpu_ms: None,
+                threads_cpu_ms: BTreeMap::new(),
+            };
+            measured.back_s(&contest)
+        };
+        assert_eq!(back(&[900, 102]), None);
+        assert_eq!(back(&[900, 101, 300, 50, 400]), Some(3.0));
+        assert_eq!(back(&[900, 101, 300, 50]), Some(f64::INFINITY));
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub struct Run {
     /// How long the host took just before for a computation that is always the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub computation_ms: Option<f64>,
-    /// Of an earlier version than the other runs of this contestant: kept, not shown.
+    /// Of an earlier version of user-oom, or of a change that was taken back: kept, and
+    /// only summed up. A version is left out of all contests or of none.
     #[serde(default, skip_serializing_if = "is_false")]
     pub superseded: bool,
     /// Why nothing was measured.
@@ -46,6 +47,17 @@ fn is_false(it: &bool) -> bool {
 /// So much of the host's two processors others may keep busy.
 const UNDISTURBED_CORES: f64 = 0.5;
 
+/// So many times as long as at best the computation before a run may take: a host that is
+/// shared has slow hours, and what ran in one is not to be compared with another's.
+const SLOW: f64 = 1.25;
+
+/// The shortest time that the computation took before a run.
+#[must_use]
+pub fn fastest_ms(results: &[Run]) -> f64 {
+    let known = results.iter().filter_map(|run| run.computation_ms);
+    known.fold(f64::INFINITY, f64::min)
+}
+
 impl Run {
     /// Whether other work on the host had a part in what was measured.
     #[must_use]
@@ -53,11 +65,20 @@ impl Run {
         self.others_cores > UNDISTURBED_CORES
     }
 
-    /// Whether it is one of the results: of the contest as it is, undisturbed.
+    /// Whether the host was slow, or not known not to be.
     #[must_use]
-    pub fn counts_in(&self, contest: &Contest) -> bool {
+    pub fn is_slow(&self, fastest_ms: f64) -> bool {
+        self.computation_ms
+            .is_none_or(|took_ms| fastest_ms * SLOW < took_ms)
+    }
+
+    /// Whether it is one of the results: of the contest as it is, undisturbed, on a host
+    /// at its usual speed.
+    #[must_use]
+    pub fn counts_in(&self, contest: &Contest, fastest_ms: f64) -> bool {
         let is_current = self.fingerprint == contest.fingerprint() && !self.superseded;
-        is_current && self.measured.is_some() && !self.is_disturbed()
+        let is_fair = !self.is_disturbed() && !self.is_slow(fastest_ms);
+        is_current && is_fair && self.measured.is_some()
     }
 
     /// For the terminal.
@@ -136,6 +157,8 @@ struct Table<'run> {
     name: &'run str,
     contest: &'run Contest,
     rows: Vec<Row<'run>>,
+    /// Of user-oom, but of earlier versions.
+    left_out: Vec<&'run Measured>,
 }
 
 /// Paths in the repository, and texts. Results of contests that were changed since
@@ -155,17 +178,25 @@ pub fn pages(contests: &[(String, Contest)], results: &[Run]) -> Vec<(String, St
 pub fn summary(contests: &[(String, Contest)], results: &[Run]) -> String {
     const SHOWN: [&str; 3] = ["user-oom", "earlyoom", "nohang"];
     let tables = tables(contests, results);
-    let mut text = format!("| | {} |\n|---|---|---|---|\n", SHOWN.join(" | "));
+    let mut text = format!(
+        "| contest (value of all jobs; the most that killing can keep) | {} |\n|---|---|---|---|\n",
+        SHOWN.join(" | ")
+    );
     for table in &tables {
-        let _ = write!(text, "| {} |", table.contest.title);
+        let _ = write!(
+            text,
+            "| {} ({}; {}) |",
+            table.contest.title,
+            table.total(),
+            table.best_by_killing()
+        );
         for shown in SHOWN {
             let row = table.rows.iter().find(|row| row.contestant.name == shown);
             let _ = match row {
                 Some(row) => write!(
                     text,
-                    " {} of {}{}, {} s |",
+                    " {}{}, {} s |",
                     row.show(0, |run, _| run.kept().into()),
-                    table.total(),
                     match row.median(|run, _| paused(run).into()) {
                         0.0 => String::new(),
                         paused => format!(" ({paused:.0} paused)"),
@@ -186,10 +217,11 @@ pub fn summary(contests: &[(String, Contest)], results: &[Run]) -> String {
 }
 
 fn tables<'run>(contests: &'run [(String, Contest)], results: &'run [Run]) -> Vec<Table<'run>> {
+    let fastest_ms = fastest_ms(results);
     let mut tables = Vec::new();
     for (name, contest) in contests {
-        let of_contest =
-            (results.iter()).filter(|run| run.contest == *name && run.counts_in(contest));
+        let of_contest = (results.iter())
+            .filter(|run| run.contest == *name && run.counts_in(contest, fastest_ms));
         let mut rows = Vec::new();
         for contestant in &ALL {
             let of_both = of_contest
@@ -208,10 +240,20 @@ fn tables<'run>(contests: &'run [(String, Contest)], results: &'run [Run]) -> Ve
                 name,
                 contest,
                 rows,
+                left_out: left_out(name, contest, results),
             });
         }
     }
     tables
+}
+
+/// The runs of user-oom's earlier versions.
+fn left_out<'run>(name: &str, contest: &Contest, results: &'run [Run]) -> Vec<&'run Measured> {
+    let of_contest = |run: &&Run| run.contest == name && run.fingerprint == contest.fingerprint();
+    let earlier = (results.iter())
+        .filter(of_contest)
+        .filter(|run| run.superseded && run.contestant == ALL[0].name);
+    earlier.filter_map(|run| run.measured.as_ref()).collect()
 }
 
 impl Row<'_> {
@@ -291,6 +333,16 @@ fn show(sorted: &[f64], places: usize) -> String {
     }
 }
 
+/// [`show`] of what is sorted, and for how many it is infinite.
+fn show_ends(sorted: &[f64], places: usize, never: &str) -> String {
+    let (ends, without) = sorted.split_at(sorted.partition_point(|end| end.is_finite()));
+    match (ends, without.len()) {
+        (_, 0) => show(ends, places),
+        ([], without) => format!("{never} in {without}"),
+        (_, without) => format!("{}; {never} in {without}", show(ends, places)),
+    }
+}
+
 impl Table<'_> {
     fn ours(&self) -> Option<&Row<'_>> {
         self.rows.iter().find(|row| row.is_ours())
@@ -333,6 +385,13 @@ impl Table<'_> {
     fn done(&self, row: &Row<'_>) -> Vec<f64> {
         let done_s = |run: &Measured| run.all_done_s(self.contest).unwrap_or(f64::INFINITY);
         sorted(row.runs.iter().map(|(run, _)| done_s(run)))
+    }
+
+    /// For how long memory was short in each run in which it was, sorted: infinite where
+    /// it still was at the end.
+    fn back(&self, row: &Row<'_>) -> Vec<f64> {
+        let back_s = |(run, _): &(&Measured, Best)| run.back_s(self.contest);
+        sorted(row.runs.iter().filter_map(back_s))
     }
 
     /// [`Self::work_gib`] of each run of which it is known, sorted.
@@ -389,17 +448,19 @@ processors, emulated, Debian 12 on a virtual disk). Its init starts the contesta
 cargo xtask arena --field                   all that has not been run yet
 cargo xtask arena --field --repeats 5       five of each; continues where it was interrupted
 cargo xtask arena --field --report          makes this page from the results
-cargo xtask arena --field --help            more
+cargo xtask arena --field -- --help         more
 ```
 
 A contest is a file in `e2e/arena`. To add a contestant, add an entry to `e2e/src/arena/contestants.rs` and, if Debian has it, a
 package to `e2e/src/host/debian.rs`.
 
-The values of the jobs are what their user says they are worth, and only user-oom is told them: the others have no such input except
-lists of names (earlyoom `--prefer`, `--avoid`; nohang's regular expressions), which are not set. Apart from them, each has the
-configuration that its package or its documentation gives it, and one contest has a limit for a group of jobs, which user-oom alone is
-told of (`[[scope]]`): systemd-oomd knows its own slice only, the others have no such notion. Disks are files of the host (QEMU's
-`cache=unsafe`) and as fast as that unless a speed is given; huge pages and proactive compaction are off.
+The values of the jobs are what their user says they are worth, and only user-oom is told them. The others have other inputs, which
+are left as they come: `oom_score_adj` (the kernel, earlyoom, bustd, nohang), lists of names (earlyoom, nohang), and
+`ManagedOOMPreference=` (systemd-oomd). The desktop's tabs alone have an `oom_score_adj`, as browsers give them one. Each contestant
+has the configuration that its package or its documentation gives it, and none is started again if it ends, though some units say
+`Restart=always`. One contest has a limit for a group of jobs, which user-oom alone is told of (`[[scope]]`): systemd-oomd knows its
+own slice only, the others have no such notion. Disks are files of the host (QEMU's `cache=unsafe`) and as fast as that unless a
+speed is given; huge pages and proactive compaction are off.
 
 - **kept**: the value of all jobs that were not killed. **paused**: how much of that is paused at the end. A paused job does not grow,
   so more can be kept than by killing.
@@ -413,7 +474,8 @@ told of (`[[scope]]`): systemd-oomd knows its own slice only, the others have no
 - **innocents**: processes that were killed although they were not going to grow any more and belong to that best set.
 - **stall**: how long all tasks waited for memory (PSI full). **start**: how long starting `/bin/true` took, in milliseconds (median,
   99th percentile, maximum). **late**: the most by which a timer of the highest priority was late.
-- **lowest**: the least MemAvailable. **short**: for how long less than a tenth of memory was available. **CPU**, **RSS**, **wake-ups**: of the contestant.
+- **lowest**: the least MemAvailable. **short**: for how long less than a tenth of memory was available. **back**: from when less than
+  a tenth was available to when at least a tenth was and stayed so. What is paused keeps memory full, so that may be never. **CPU**, **RSS**, **wake-ups**: of the contestant.
 
 ";
 
@@ -451,12 +513,20 @@ fn runs(text: &mut String, tables: &[Table<'_>], results: &[Run]) -> fmt::Result
     let superseded = how_many(&|run| run.measured.is_some() && run.superseded);
     let disturbed =
         how_many(&|run| run.measured.is_some() && !run.superseded && run.is_disturbed());
+    let fastest_ms = fastest_ms(results);
+    let slow = how_many(&|run| {
+        let is_other = run.superseded || run.is_disturbed() || run.measured.is_none();
+        !is_other && run.is_slow(fastest_ms)
+    });
     let stale = results
         .len()
-        .saturating_sub(shown + mute + superseded + disturbed);
-    let calm = results.iter().filter(|run| !run.is_disturbed());
-    let others = sorted(calm.map(|run| run.others_cores));
-    let computation = sorted(results.iter().filter_map(|run| run.computation_ms));
+        .saturating_sub(shown + mute + superseded + disturbed + slow);
+    let calm = || {
+        let fair = |run: &&Run| !run.is_disturbed() && !run.is_slow(fastest_ms);
+        results.iter().filter(fair)
+    };
+    let others = sorted(calm().map(|run| run.others_cores));
+    let computation = sorted(calm().filter_map(|run| run.computation_ms));
     let runs = || {
         tables
             .iter()
@@ -469,10 +539,11 @@ fn runs(text: &mut String, tables: &[Table<'_>], results: &[Run]) -> fmt::Result
     writeln!(
         text,
         "**Repeats of each: {}**; runs: {shown}. In addition, {mute} machines reported nothing, {disturbed} runs were disturbed \
-         (other work kept more than {UNDISTURBED_CORES} of the host's two processors busy) and are to be repeated, {superseded} were \
-         of other versions of user-oom, and {stale} of contests that have changed since: all are in arena.jsonl, and not counted \
-         below. During the others, other work kept {} processors busy. A computation that is always the same took the host {} ms \
-         before a run: times in seconds mean something, those in milliseconds little. Measuring took {} % of a processor.\n",
+         (other work kept more than {UNDISTURBED_CORES} of the host's two processors busy), before {slow} the host was slow (a computation \
+         that is always the same took more than {SLOW} times as long as at best, or was not tried yet), {superseded} were of earlier \
+         versions of user-oom, and {stale} of contests that have changed since: all are in arena.jsonl, and not counted below. During \
+         the others, other work kept {} processors busy, and before them that computation took {} ms: times in seconds mean \
+         something, those in milliseconds little. Measuring took {} % of a processor.\n",
         repeats(tables),
         show(&others, 1),
         show(&computation, 0),
@@ -566,6 +637,18 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
             compare("processor time in s", 1, -1.0, 0.5, &|run, _| {
                 count(run.cpu_ms) / 1e3
             });
+            let back = |row: &Row<'_>| middle(&table.back(row));
+            if back(ours) - back(theirs) > 5.0 {
+                let said = |back_s: f64| match back_s.is_finite() {
+                    true => format!("{back_s:.0}"),
+                    false => "never".to_owned(),
+                };
+                better.push(format!(
+                    "memory back after s {} to {}",
+                    said(back(theirs)),
+                    said(back(ours))
+                ));
+            }
             let (our, their) = (table.work(ours), table.work(theirs));
             if !our.is_empty() && middle(&their) - middle(&our) > 10.0 {
                 better.push(format!(
@@ -596,7 +679,7 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
     writeln!(
         text,
         "\nTheirs to ours, medians. Any difference in value counts; stalls, starts and processor time count if they differ by \
-         more than half a second, timers by more than 100 ms, work by more than 10 GiB, the time short of memory by more than 5 s. \
+         more than half a second, timers by more than 100 ms, work by more than 10 GiB, the time short of memory and until it is back by more than 5 s. \
          Not compared: resident memory and wake-ups, in which earlyoom is below user-oom everywhere.\n"
     )
 }
@@ -615,8 +698,8 @@ fn contest(text: &mut String, table: &Table<'_>) -> fmt::Result {
     )?;
     writeln!(
         text,
-        "| | kept | paused | work, GiB | kernel kills | innocents | stall, s | start, ms | late, ms | lowest, MiB | short, s | CPU, s | RSS, \
-         MiB | wake-ups | runs |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+        "| | kept | paused | work, GiB | kernel kills | innocents | stall, s | start, ms | late, ms | lowest, MiB | short, s | back, s | CPU, s | \
+         RSS, MiB | wake-ups | runs |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     )?;
     for row in &table.rows {
         let show_of = |places, of: &Of<'_>| row.show(places, of);
@@ -631,7 +714,7 @@ fn contest(text: &mut String, table: &Table<'_>) -> fmt::Result {
         }
         writeln!(
             text,
-            "| {} | **{}** | {} | {} | {} | {} | {} | {} / {} / {} | {} | {} | {} | {} | {} | {} | {runs} |",
+            "| {} | **{}** | {} | {} | {} | {} | {} | {} / {} / {} | {} | {} | {} | {} | {} | {} | {} | {runs} |",
             row.contestant.name,
             show_of(0, &|run, _| run.kept().into()),
             show_of(0, &|run, _| paused(run).into()),
@@ -645,28 +728,36 @@ fn contest(text: &mut String, table: &Table<'_>) -> fmt::Result {
             show_of(0, &|run, _| run.late_ms.max),
             show_of(0, &|run, _| count(run.lowest_mib)),
             show_of(0, &|run, _| count(run.short_s(contest) as u64)),
+            show_ends(&table.back(row), 0, "never"),
             show_of(1, &|run, _| count(run.cpu_ms) / 1e3),
             show_of(1, &|run, _| count(run.rss_kib) / 1024.0),
             show_of(0, &|run, _| count(run.wakeups)),
         )?;
     }
-    let not_run = ALL.iter().map(|contestant| contestant.name);
+    let could = ALL.iter().filter(|it| it.can_be_in(contest));
+    let not_run = could.map(|contestant| contestant.name);
     let not_run = not_run.filter(|name| table.rows.iter().all(|row| row.contestant.name != *name));
     let not_run: Vec<_> = not_run.collect();
     if !not_run.is_empty() {
         writeln!(text, "\nNot run: {}.", not_run.join(", "))?;
     }
+    if !table.left_out.is_empty() {
+        let range = |of: fn(&Measured) -> f64, places| {
+            show(&sorted(table.left_out.iter().map(|run| of(run))), places)
+        };
+        writeln!(
+            text,
+            "\nNot counted: {} runs of earlier versions of user-oom, which kept {}, with a full stall of {} s.",
+            table.left_out.len(),
+            range(|run| run.kept().into(), 0),
+            range(|run| run.full_stall_s, 1)
+        )?;
+    }
     if contest.has_an_end() {
         writeln!(text, "\n| | all done after, s |\n|---|---|")?;
         for row in &table.rows {
-            let all = table.done(row);
-            let (done, never) = all.split_at(all.partition_point(|done_s| done_s.is_finite()));
-            let never = match never.len() {
-                0 => String::new(),
-                never => format!("; not at all in {never}"),
-            };
-            let done = show(done, 1);
-            writeln!(text, "| {} | {done}{never} |", row.contestant.name)?;
+            let done = show_ends(&table.done(row), 1, "not at all");
+            writeln!(text, "| {} | {done} |", row.contestant.name)?;
         }
     }
     let threads = table.ours().map(Row::threads).unwrap_or_default();
@@ -717,7 +808,7 @@ fn picture(table: &Table<'_>) -> String {
     for (number, row) in table.rows.iter().enumerate() {
         let y = TOP + number * ROW;
         let kept = row.median(|run, _| run.kept().into());
-        let runs = row.median(|run, _| (run.kept() - paused(run)).into());
+        let runs = kept - row.median(|run, _| paused(run).into());
         let is_ours = row.contestant.name.starts_with(ALL[0].name);
         let colour = if is_ours { "#1f6f8b" } else { "#8a8f98" };
         let bar = |svg: &mut String, from: f64, length: f64, opacity: f64| {
@@ -812,7 +903,7 @@ mod tests {
             kernel: "6.1".to_owned(),
             took_s: 70,
             others_cores: 0.5,
-            computation_ms: None,
+            computation_ms: Some(40.0),
             superseded: false,
             failure: None,
             measured: Some(Measured {
@@ -918,10 +1009,27 @@ mod tests {
             superseded: true,
             ..run("user-oom", 2, State::Killed, 1.0)
         };
-        let page = page(&[run("user-oom", 1, State::Runs, 1.0), disturbed, superseded]);
+        let slow = |computation_ms| Run {
+            computation_ms,
+            ..run("earlyoom", 2, State::Runs, 1.0)
+        };
+        let page = page(&[
+            run("user-oom", 1, State::Runs, 1.0),
+            disturbed,
+            superseded,
+            slow(None),
+            slow(Some(50.1)),
+        ]);
         assert!(page.contains("runs: 1. In addition,"), "{page}");
         assert!(page.contains("1 runs were disturbed"), "{page}");
-        assert!(page.contains("1 were of other versions"), "{page}");
+        assert!(page.contains("before 2 the host was slow"), "{page}");
+        assert!(page.contains("1 were of earlier versions"), "{page}");
+        assert!(
+            page.contains(
+                "Not counted: 1 runs of earlier versions of user-oom, which kept 0, with"
+            ),
+            "{page}"
+        );
         assert!(page.contains("| user-oom | **9** |"), "{page}");
         assert!(page.contains("Not run: user-oom-no-module,"), "{page}");
     }

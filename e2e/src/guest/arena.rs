@@ -20,9 +20,12 @@ use rustix::mount::{MountFlags, mount};
 use super::files::{self, MIB, kernel_kills, meminfo_bytes, text};
 use super::job::{self, FILLED, PROGRESS, Place, Progress, REGISTRY};
 use super::program::{busybox, output_of};
+use super::ray::Ray;
 use super::{Report, module, system, wait};
 use crate::arena::contestants::{self, Contestant};
-use crate::arena::{Contest, DIRECTORY, Ended, FIGURE, Holds, Job, Measured, Spread, State, Swap};
+use crate::arena::{
+    Contest, DIRECTORY, Ended, FIGURE, Framework, Holds, Job, Measured, Spread, State, Swap,
+};
 
 /// In which a contestant is at work: Python is slow where it is emulated.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -75,8 +78,15 @@ pub(super) fn run(names: &str, report: &mut Report) -> Result<()> {
     if contestant.knows_groups && !contest.groups.is_empty() {
         write_scopes(&contest)?;
     }
+    let mut ray = match contest.tasks_of {
+        None => None,
+        Some(Framework::Ray) => {
+            let workers = contest.jobs.iter().map(|job| job.count).sum::<u32>();
+            Some(Ray::start(workers, contestant.killer_of.is_some())?)
+        }
+    };
     let mut guard = Guard::start(contestant)?;
-    let measured = measure(&contest, &groups, &mut guard);
+    let measured = measure(&contest, &groups, ray.as_mut(), &mut guard);
     guard.echo();
     let text = serde_json::to_string(&measured?).context("cannot write the result down")?;
     report.figure(FIGURE, text)
@@ -237,9 +247,6 @@ impl Guard {
             child: None,
             pid: None,
         };
-        let [program, arguments @ ..] = contestant.command else {
-            return Ok(guard);
-        };
         if let [program, arguments @ ..] = contestant.version {
             let said = Command::new(program).args(arguments).output();
             let said = said.with_context(|| format!("cannot start `{program}`"))?;
@@ -253,6 +260,9 @@ impl Guard {
         if let Some((name, version)) = contestant.package {
             guard.version = format!("{name} {version}");
         }
+        let [program, arguments @ ..] = contestant.command else {
+            return Ok(guard);
+        };
         let log = File::create(LOG).context("cannot keep what it prints")?;
         let child = Command::new(program)
             .args(arguments)
@@ -353,19 +363,40 @@ fn field(text: &str, beginning: &str) -> u64 {
         .unwrap_or(0)
 }
 
+/// What a job runs as.
+enum Process {
+    Child(Child),
+    /// A worker of Ray's, by its pid.
+    Worker(u32),
+}
+
+impl Process {
+    fn pid(&self) -> u32 {
+        match self {
+            Self::Child(child) => child.id(),
+            Self::Worker(pid) => *pid,
+        }
+    }
+}
+
 /// A job that was started, or is going to be.
 struct Player<'contest> {
     contest: &'contest Contest,
     job: &'contest Job,
     number: u32,
     at: Duration,
-    child: Option<Child>,
+    process: Option<Process>,
     started: Option<Instant>,
     state: Option<(State, Instant)>,
 }
 
 impl Player<'_> {
-    fn start(&mut self, groups: &Groups) -> Result<()> {
+    fn start(&mut self, groups: &Groups, ray: Option<&mut Ray>) -> Result<()> {
+        if let Some(ray) = ray {
+            self.process = Some(Process::Worker(ray.work(self.job)?));
+            self.started = Some(Instant::now());
+            return Ok(());
+        }
         let file = (self.job.holds == Holds::File).then(|| file_of(self.job, self.number));
         let mut command = job::command(&Place {
             job: self.job.clone(),
@@ -378,7 +409,7 @@ impl Player<'_> {
         self.started = Some(now);
         // Where not even a process can be made, it is one that was not kept.
         match command.spawn() {
-            Ok(child) => self.child = Some(child),
+            Ok(child) => self.process = Some(Process::Child(child)),
             Err(_) => self.state = Some((State::Killed, now)),
         }
         Ok(())
@@ -397,18 +428,26 @@ impl Player<'_> {
     }
 
     fn look(&mut self) -> Result<()> {
-        if let (Some(child), None) = (&mut self.child, self.state)
-            && let Some(status) = child.try_wait().context("cannot look at a job")?
-        {
-            let done = status.success();
-            let state = if done { State::Done } else { State::Killed };
+        let ended = match &mut self.process {
+            _ if self.state.is_some() => None,
+            None => None,
+            Some(Process::Child(child)) => {
+                let status = child.try_wait().context("cannot look at a job")?;
+                status.map(|status| match status.success() {
+                    true => State::Done,
+                    false => State::Killed,
+                })
+            }
+            Some(Process::Worker(pid)) => Some(now(*pid)).filter(|state| *state == State::Killed),
+        };
+        if let Some(state) = ended {
             self.state = Some((state, Instant::now()));
         }
         Ok(())
     }
 
     fn ended(&self, began: Instant) -> Result<Ended> {
-        let pid = self.child.as_ref().map_or(0, Child::id);
+        let pid = self.process.as_ref().map_or(0, Process::pid);
         let progress = Progress::of(pid);
         let (state, at) = self.state.unwrap_or_else(|| (now(pid), Instant::now()));
         let unsaved = self.started.map(|started| {
@@ -458,7 +497,12 @@ fn now(pid: u32) -> State {
     }
 }
 
-fn measure(contest: &Contest, groups: &Groups, guard: &mut Guard) -> Result<Measured> {
+fn measure(
+    contest: &Contest,
+    groups: &Groups,
+    mut ray: Option<&mut Ray>,
+    guard: &mut Guard,
+) -> Result<Measured> {
     let mut players: Vec<_> = (contest.jobs.iter())
         .flat_map(|job| {
             (0..job.count).map(move |number| Player {
@@ -466,7 +510,7 @@ fn measure(contest: &Contest, groups: &Groups, guard: &mut Guard) -> Result<Meas
                 job,
                 number,
                 at: Duration::from_secs_f64(job.after_s + job.every_s * f64::from(number)),
-                child: None,
+                process: None,
                 started: None,
                 state: None,
             })
@@ -486,8 +530,8 @@ fn measure(contest: &Contest, groups: &Groups, guard: &mut Guard) -> Result<Meas
     let length = Duration::from_secs(contest.seconds.into());
     while began.elapsed() < length {
         for player in &mut players {
-            if player.child.is_none() && player.state.is_none() && player.at <= began.elapsed() {
-                player.start(groups)?;
+            if player.process.is_none() && player.state.is_none() && player.at <= began.elapsed() {
+                player.start(groups, ray.as_deref_mut())?;
             }
             player.look()?;
         }

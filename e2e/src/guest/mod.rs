@@ -13,6 +13,7 @@ pub mod listener;
 pub mod module;
 pub mod probe;
 pub mod program;
+mod ray;
 pub mod replay;
 pub mod roles;
 pub mod swap;

@@ -16,7 +16,7 @@ use super::machine::{Boot, Ended};
 use super::{Places, boot_once_more_at_most, debian, image, kernel, say};
 use crate::arena::contestants::{self, Contestant};
 use crate::arena::report::{self, Run};
-use crate::arena::{Contest, FIGURE, Measured, PREFIX, Swap};
+use crate::arena::{Contest, FIGURE, Framework, Measured, PREFIX, Swap};
 use crate::scenarios::{Debian, MEDIUM, Machine};
 use crate::words::Word;
 
@@ -49,6 +49,9 @@ const TRIES: u32 = 3;
 /// Besides a contest's own length: a contestant's start, and a machine that hardly
 /// moves at the end.
 const SETTLING: Duration = Duration::from_secs(240);
+
+/// Besides that: Python is slow where it is emulated.
+const FRAMEWORK_STARTS: Duration = Duration::from_secs(600);
 
 /// What a disk for files has beside them.
 const FILE_SYSTEM_MIB: u32 = 256;
@@ -200,16 +203,18 @@ fn series(places: &Places, wanted: &Wanted, results: &Path) -> Result<Vec<Run>> 
     let mut all = read_results(results)?;
     let contests = chosen(places, wanted)?;
     let contestants = contestants(&wanted.contestants)?;
+    let fastest_ms = report::fastest_ms(&all);
     let mut left = Vec::new();
     for repeat in 1..=wanted.repeats {
         for (name, contest) in &contests {
-            for &contestant in &contestants {
+            for &contestant in contestants.iter().filter(|it| it.can_be_in(contest)) {
                 let lines = || {
                     all.iter().filter(|run| {
                         (run.contest.as_str(), run.contestant.as_str(), run.repeat)
                             == (name.as_str(), contestant.name, repeat)
                             && run.fingerprint == contest.fingerprint()
                             && !run.superseded
+                            && (wanted.quick || !run.is_slow(fastest_ms))
                     })
                 };
                 // In the quick series what was disturbed counts as well.
@@ -237,7 +242,6 @@ fn series(places: &Places, wanted: &Wanted, results: &Path) -> Result<Vec<Run>> 
     more.sort();
     more.dedup();
     let image = image::pack(places, &ready, &programs, &more)?;
-    let disk = debian::prepare(Debian::Arena, kernel::MAIN.disk, places)?;
     let logs = places.logs(kernel::MAIN);
     fs::create_dir_all(&logs).with_context(|| format!("cannot make `{}`", logs.display()))?;
     let count = left.len();
@@ -245,16 +249,31 @@ fn series(places: &Places, wanted: &Wanted, results: &Path) -> Result<Vec<Run>> 
         let log = format!("{PREFIX}{name}:{}", contestant.name);
         let scenario = format!("{log}:{}", contest.seconds);
         let log = log.replace(':', "-");
+        let machine = machine(contest, contestant);
+        let disk = machine
+            .debian
+            .map(|debian| debian::prepare(debian, kernel::MAIN.disk, places));
+        let disk = disk.transpose()?;
         let boot = Boot {
             name: &log,
             scenarios: &scenario,
-            machine: machine(contest, contestant),
-            limit: Duration::from_secs(u64::from(contest.seconds) * 2) + SETTLING,
+            machine,
+            limit: Duration::from_secs(u64::from(contest.seconds) * 2)
+                + SETTLING
+                + contest
+                    .tasks_of
+                    .map_or(Duration::ZERO, |_| FRAMEWORK_STARTS),
         };
         let computation_ms = Some(computation_ms());
         let before = Host::now()?;
-        let ended =
-            boot_once_more_at_most(&ready, &image, Some(&disk), &logs, boot, &mut |_| Ok(()))?;
+        let ended = boot_once_more_at_most(
+            &ready,
+            &image,
+            disk.as_deref(),
+            &logs,
+            boot,
+            &mut |_| Ok(()),
+        )?;
         let measured = measured(&ended);
         let run = Run {
             contest: name.clone(),
@@ -318,9 +337,10 @@ fn machine(contest: &Contest, contestant: &Contestant) -> Machine {
             files => Some(files + FILE_SYSTEM_MIB),
         },
         disk_mib_s: contest.disk_mib_s,
-        debian: Some(match contestant.unit {
-            Some(_) => Debian::ArenaSystem,
-            None => Debian::Arena,
+        debian: Some(match (contest.tasks_of, contestant.unit) {
+            (Some(Framework::Ray), _) => Debian::ArenaRay,
+            (None, Some(_)) => Debian::ArenaSystem,
+            (None, None) => Debian::Arena,
         }),
         ..MEDIUM
     }

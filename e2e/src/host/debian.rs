@@ -19,6 +19,8 @@ struct Contents {
     /// Services that a scenario starts where it wants them, so that no other boots the
     /// slower for them.
     disabled: &'static [&'static str],
+    /// What is added of PyPI, for bookworm's Python.
+    wheel: Option<&'static str>,
     /// What the packages take, and some room.
     mebibytes: u64,
 }
@@ -29,18 +31,26 @@ impl Contents {
             Debian::Jobs => Self {
                 packages: "python3-torch,python3-opencv",
                 disabled: &[],
+                wheel: None,
                 mebibytes: 2560,
             },
             Debian::System => Self {
                 packages: "systemd-sysv,libpam-systemd,dbus-user-session,tmux,procps,podman,crun,uidmap,\
                            cron,openssh-server,docker.io,docker-compose",
                 disabled: &["cron", "ssh", "docker", "docker.socket", "containerd"],
+                wheel: None,
                 mebibytes: 2560,
             },
             Debian::Arena | Debian::ArenaSystem => Self {
                 packages: "systemd-sysv,libpam-systemd,dbus,procps,earlyoom,nohang,systemd-oomd",
                 disabled: &[],
+                wheel: None,
                 mebibytes: 1024,
+            },
+            Debian::ArenaRay => Self {
+                wheel: Some("ray==2.60.0"),
+                mebibytes: 1536,
+                ..Self::of(Debian::Arena)
             },
         }
     }
@@ -52,6 +62,7 @@ pub(super) fn prepare(debian: Debian, suite: &str, places: &Places) -> Result<Pa
     let Contents {
         packages,
         disabled,
+        wheel,
         mebibytes,
     } = Contents::of(debian);
     // Bookworm has it in `docker.io`.
@@ -59,7 +70,10 @@ pub(super) fn prepare(debian: Debian, suite: &str, places: &Places) -> Result<Pa
         (Debian::System, "trixie") => format!("{packages},docker-cli"),
         _ => packages.to_owned(),
     };
-    let name = packages.replace(',', "+");
+    let mut name = packages.replace(',', "+");
+    if let Some(wheel) = wheel {
+        name = format!("{name}+{wheel}");
+    }
     let image = places.cache().join(format!("{suite}+{name}.ext4"));
     if image.exists() {
         return Ok(image);
@@ -82,6 +96,14 @@ pub(super) fn prepare(debian: Debian, suite: &str, places: &Places) -> Result<Pa
         mmdebstrap.arg(format!("--customize-hook={disable}"));
     }
     run(mmdebstrap.arg(suite).arg(&root))?;
+    if let Some(wheel) = wheel {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-compile", wheel])
+            .args(["--python-version", "3.11", "--only-binary=:all:"])
+            .args(["--platform", "manylinux2014_x86_64", "--target"])
+            .arg(root.join("usr/lib/python3/dist-packages"));
+        run(&mut pip).context("pip (Debian: `apt install python3-pip`) cannot fetch it")?;
+    }
     let file = File::create(&unfinished)
         .and_then(|file| file.set_len(mebibytes << 20))
         .with_context(|| format!("cannot make `{}`", unfinished.display()));

@@ -149,7 +149,7 @@ fn command_line(kernel: Kernel, names: &str, machine: Machine, patience: u32) ->
     let more = machine.parameters;
     let system = match machine.debian {
         Some(Debian::System | Debian::ArenaSystem) => format!(" {SYSTEM_VARIABLE}=1"),
-        Some(Debian::Jobs | Debian::Arena) | None => String::new(),
+        Some(Debian::Jobs | Debian::Arena | Debian::ArenaRay) | None => String::new(),
     };
     let checks = kernel.parameters;
     format!(

@@ -38,6 +38,8 @@ pub enum Debian {
     Arena,
     /// The same, with systemd as the machine's init.
     ArenaSystem,
+    /// With them and Ray.
+    ArenaRay,
 }
 
 /// The machine that a scenario wants.
