@@ -10,6 +10,7 @@ of its worker.
 import json
 import os
 import random
+import signal
 import struct
 import sys
 import time
@@ -21,6 +22,7 @@ PAGE = 4096
 # Between two rounds, and the longest that one counts for: what was paused does not catch up.
 PAUSE_S = 0.1
 LONGEST_S = 1.0
+STARTS_WITHIN_S = 240
 
 
 @ray.remote(max_retries=0)
@@ -63,6 +65,8 @@ def work(task, registry, progress):
 def main():
     workers, registry, progress = sys.argv[1:]
     workers = int(workers)
+    # One of its parts may give up on another, and the rest would wait for ever.
+    signal.alarm(STARTS_WITHIN_S)
     ray.init(
         num_cpus=workers,
         include_dashboard=False,
@@ -73,6 +77,7 @@ def main():
     known = set()
     while len(known) < workers:
         known.update(ray.get([wait.remote(2) for _ in range(workers)]))
+    signal.alarm(0)
     print("ready", flush=True)
     tasks = []
     for line in sys.stdin:

@@ -51,7 +51,7 @@ const TRIES: u32 = 3;
 const SETTLING: Duration = Duration::from_secs(240);
 
 /// Besides that: Python is slow where it is emulated.
-const FRAMEWORK_STARTS: Duration = Duration::from_secs(600);
+const FRAMEWORK_STARTS: Duration = Duration::from_secs(240);
 
 /// What a disk for files has beside them.
 const FILE_SYSTEM_MIB: u32 = 256;
