@@ -591,7 +591,14 @@ fn versions<'run>(all: impl Iterator<Item = &'run str>) -> String {
 
 /// Where another has a better median.
 fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
-    writeln!(text, "## Where user-oom is not the best\n")?;
+    writeln!(
+        text,
+        "## Where user-oom is not the best\n\n\
+         In each line, their median to ours: `processor time in s 0.2 to 5.0` means 0.2 s for them and 5.0 s for user-oom. Any \
+         difference in value counts; stalls, starts and processor time count if they differ by more than half a second, timers by \
+         more than 100 ms, work by more than 10 GiB, the time short of memory, and until it is back, by more than 5 s. Not compared: \
+         resident memory and wake-ups, in which earlyoom is below user-oom everywhere.\n"
+    )?;
     let mut any = false;
     for table in tables {
         let Some(ours) = table.ours() else {
@@ -676,12 +683,8 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
     if !any {
         writeln!(text, "Nowhere, in these runs.")?;
     }
-    writeln!(
-        text,
-        "\nTheirs to ours, medians. Any difference in value counts; stalls, starts and processor time count if they differ by \
-         more than half a second, timers by more than 100 ms, work by more than 10 GiB, the time short of memory and until it is back by more than 5 s. \
-         Not compared: resident memory and wake-ups, in which earlyoom is below user-oom everywhere.\n"
-    )
+    text.push('\n');
+    Ok(())
 }
 
 type Of<'of> = dyn Fn(&Measured, &Best) -> f64 + 'of;
