@@ -104,6 +104,8 @@ pub enum Line {
     PagedOut(Of),
     /// [`Event::Continued`]
     Continued(Of),
+    /// [`Event::Unfrozen`]
+    Unfrozen(Of),
     /// [`Event::CommandFailed`]
     CommandFailed(Of),
     /// [`Event::PauseAsked`]
@@ -281,6 +283,7 @@ impl Line {
             Event::Refused(id) => Self::Refused(of(id)),
             Event::PagedOut(id) => Self::PagedOut(of(id)),
             Event::Continued(id) => Self::Continued(of(id)),
+            Event::Unfrozen(id) => Self::Unfrozen(of(id)),
             Event::CommandFailed(id) => Self::CommandFailed(of(id)),
             Event::PauseAsked { id, uid } => Self::PauseAsked { at, id, uid },
             Event::Killed { process, lost, by } => Self::Killed {
@@ -319,6 +322,7 @@ impl Line {
             Self::Refused(of) => (of.at, Event::Refused(of.id)),
             Self::PagedOut(of) => (of.at, Event::PagedOut(of.id)),
             Self::Continued(of) => (of.at, Event::Continued(of.id)),
+            Self::Unfrozen(of) => (of.at, Event::Unfrozen(of.id)),
             Self::CommandFailed(of) => (of.at, Event::CommandFailed(of.id)),
             Self::PauseAsked { at, id, uid } => (*at, Event::PauseAsked { id: *id, uid: *uid }),
             Self::Killed {

@@ -72,8 +72,10 @@ pub enum Event<'a> {
     /// As much as can be of the paused unit that this process leads is paged out.
     PagedOut(ProcessId),
     /// The paused unit that this process leads runs, though it was not thawed
-    /// here: it could not be frozen, or a person let it go on.
+    /// here: a person let it go on.
     Continued(ProcessId),
+    /// The unit that this process leads could not be frozen, and runs.
+    Unfrozen(ProcessId),
     /// A person wants the unit that this process is in to be paused.
     PauseAsked {
         /// The process.

@@ -341,6 +341,7 @@ impl Guard {
             }
             Event::PagedOut(unit) => self.policy.paged_out(unit),
             Event::Continued(unit) => self.policy.continued(now, unit),
+            Event::Unfrozen(unit) => self.policy.unfrozen(now, unit),
             Event::CommandFailed(leader) => {
                 self.policy.command_failed(now, leader);
                 effects.push(Effect::LookAgain {

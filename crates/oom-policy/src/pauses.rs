@@ -16,7 +16,7 @@ use crate::units::Unit;
 
 /// A unit waits so long, and is then given as long to run.
 const SLICE: Duration = Duration::from_secs(30);
-/// A unit that a person let go on is left alone for so long.
+/// A unit that a person let go on, or that could not be frozen, is left alone for so long.
 const LEFT_ALONE: Duration = Duration::from_secs(300);
 /// Paging out takes no longer, or is not waited for.
 const PAGING_OUT: Duration = Duration::from_secs(5);
@@ -67,6 +67,10 @@ enum Stage {
     Spared {
         until: Moment,
     },
+    /// It could not be frozen, and until then that is not tried again.
+    Unfrozen {
+        until: Moment,
+    },
     /// It runs until then, or until memory is short: it had grown without end.
     Trial {
         until: Moment,
@@ -92,6 +96,8 @@ pub(crate) enum Turned {
     Trial,
     /// It goes on, and is not to be paused for now.
     Spared,
+    /// It goes on, and cannot be paused.
+    Unfrozen,
     /// It is paused.
     Paused,
 }
@@ -235,6 +241,7 @@ impl Pauses {
         self.units.iter().any(|pause| match pause.stage {
             Stage::Paused { since } => !pause.is_paged_out && now.since(since) < limit,
             Stage::Spared { .. }
+            | Stage::Unfrozen { .. }
             | Stage::Trial { .. }
             | Stage::Tried { .. }
             | Stage::Returning { .. } => false,
@@ -266,6 +273,7 @@ impl Pauses {
         match self.of_member(id).map(|pause| pause.stage) {
             Some(Stage::Paused { .. }) => Turned::Paused,
             Some(Stage::Spared { until }) if now < until => Turned::Spared,
+            Some(Stage::Unfrozen { until }) if now < until => Turned::Unfrozen,
             Some(Stage::Trial { until }) if now < until => Turned::Trial,
             _ => Turned::Never,
         }
@@ -278,7 +286,10 @@ impl Pauses {
         self.of_member(id).is_some_and(|pause| match pause.stage {
             Stage::Paused { since } => pause.is_leak() && now.since(since) < SLICE,
             Stage::Trial { .. } => pause.is_leak(),
-            Stage::Spared { .. } | Stage::Tried { .. } | Stage::Returning { .. } => false,
+            Stage::Spared { .. }
+            | Stage::Unfrozen { .. }
+            | Stage::Tried { .. }
+            | Stage::Returning { .. } => false,
         })
     }
 
@@ -289,7 +300,10 @@ impl Pauses {
             Stage::Trial { until } | Stage::Returning { until } => {
                 pause.is_leak() && !memory.is_noticeable(pause.expected_bytes(now, until))
             }
-            Stage::Paused { .. } | Stage::Spared { .. } | Stage::Tried { .. } => false,
+            Stage::Paused { .. }
+            | Stage::Spared { .. }
+            | Stage::Unfrozen { .. }
+            | Stage::Tried { .. } => false,
         })
     }
 
@@ -332,7 +346,10 @@ impl Pauses {
             // It has loaded.
             _ if grew == 0 => 0,
             Stage::Trial { .. } | Stage::Tried { .. } => pause.turns.saturating_add(1),
-            Stage::Paused { .. } | Stage::Spared { .. } | Stage::Returning { .. } => pause.turns,
+            Stage::Paused { .. }
+            | Stage::Spared { .. }
+            | Stage::Unfrozen { .. }
+            | Stage::Returning { .. } => pause.turns,
         });
         self.drop_unit(leader);
         self.units.push(Pause {
@@ -428,13 +445,22 @@ impl Pauses {
     /// The unit runs, though it was not thawed here. Whether it was paused for a moment
     /// only, to try swap.
     pub(crate) fn continued(&mut self, now: Moment, unit: ProcessId) -> bool {
-        let Some(pause) = self.of_unit(unit) else {
-            return false;
-        };
-        pause.stage = Stage::Spared {
-            until: now + LEFT_ALONE,
-        };
-        pause.tries_swap
+        let until = now + LEFT_ALONE;
+        self.runs_on(unit, Stage::Spared { until })
+    }
+
+    /// The unit could not be frozen. Whether it was to be paused for a moment only, to try
+    /// swap.
+    pub(crate) fn unfrozen(&mut self, now: Moment, unit: ProcessId) -> bool {
+        let until = now + LEFT_ALONE;
+        self.runs_on(unit, Stage::Unfrozen { until })
+    }
+
+    fn runs_on(&mut self, unit: ProcessId, stage: Stage) -> bool {
+        self.of_unit(unit).is_some_and(|pause| {
+            pause.stage = stage;
+            pause.tries_swap
+        })
     }
 
     /// Forgets what is not among `processes` any more or is spared no longer,
@@ -478,6 +504,7 @@ impl Pauses {
                 && match pause.stage {
                     Stage::Paused { .. } => true,
                     Stage::Spared { until }
+                    | Stage::Unfrozen { until }
                     | Stage::Trial { until }
                     | Stage::Tried { until }
                     | Stage::Returning { until } => now < until,
@@ -561,6 +588,7 @@ impl Pauses {
             Stage::Paused { since } if !pause.is_kept => Some((pause, now.since(since))),
             Stage::Paused { .. }
             | Stage::Spared { .. }
+            | Stage::Unfrozen { .. }
             | Stage::Trial { .. }
             | Stage::Tried { .. }
             | Stage::Returning { .. } => None,
@@ -688,7 +716,7 @@ impl Pause {
     /// swap. What a person let go on may leave it there.
     fn comes_back(&self, now: Moment) -> bool {
         match self.stage {
-            Stage::Paused { .. } | Stage::Tried { .. } => false,
+            Stage::Paused { .. } | Stage::Unfrozen { .. } | Stage::Tried { .. } => false,
             Stage::Returning { .. } => true,
             Stage::Spared { until } | Stage::Trial { until } => until.since(now) <= SLICE,
         }

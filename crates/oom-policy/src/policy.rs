@@ -181,6 +181,13 @@ impl Policy {
         }
     }
 
+    /// The unit that `unit` leads could not be frozen.
+    pub(crate) fn unfrozen(&mut self, now: Moment, unit: ProcessId) {
+        if self.scope.pauses.unfrozen(now, unit) {
+            self.scope.next_try = None;
+        }
+    }
+
     /// What memory alone says: the level, whether a table is wanted, and when
     /// to look again.
     pub(crate) fn look(&mut self, now: Moment, memory: &Memory, ask: Ask) -> Look {
@@ -1036,7 +1043,7 @@ impl Policy {
                 && value::explain_pause(unit).cost <= most
                 && (unit.grows_on || !waits || unit.turned == Turned::Trial)
                 && match unit.turned {
-                    Turned::Paused => false,
+                    Turned::Paused | Turned::Unfrozen => false,
                     Turned::Spared => cause == Cause::Relief && !is_on_trial,
                     Turned::Never if is_full || is_too_fast => false,
                     Turned::Never => !is_on_trial || turn.is_some() || waits,

@@ -698,7 +698,7 @@ fn where_one_cannot_be_stopped_another_tries_swap_in_zram() {
     low.memory.worthless_swap_bytes = GIB / 2;
     let mut policy = Driven::new(Settings::default(), 64);
     assert_eq!(turns(&mut policy, 0, &low), [Action::Freeze(one.id)]);
-    policy.learn(Duration::from_secs(1000), Event::Continued(one.id));
+    policy.learn(Duration::from_secs(1000), Event::Unfrozen(one.id));
     assert_eq!(turns(&mut policy, 1, &low), [Action::Freeze(two.id)]);
 }
 
@@ -1119,6 +1119,41 @@ fn what_a_person_lets_go_on_is_left_alone() {
     machine.let_go_on(20);
     machine.run_for(20 * SECOND);
     assert_eq!(machine.frozen(), ["first"]);
+}
+
+/// What a person lets go on may be paused for relief.
+#[test]
+fn relief_kills_what_cannot_be_paused_and_leaves_it_alone_until_then() {
+    for (told, want) in [
+        (Event::Unfrozen as fn(_) -> _, Verdict::Chosen),
+        (Event::Continued, Verdict::Paused),
+    ] {
+        let (one, two) = (job(20, "one", 2, 400), job(30, "two", 9, 400));
+        let low = shown(100, Ask::Relief, &[one, two]);
+        let mut policy = Driven::new(Settings::default(), 64);
+        let decision = policy.step(SECOND, &low);
+        assert_eq!(decision.verdict, Verdict::Paused);
+        assert_eq!(chosen(decision), ["one"]);
+        policy.learn(SECOND, told(one.id));
+        let labelled = labelled(two, Pausing::Forbidden(Unpausable::PtyMaster));
+        let low = shown(100, Ask::Relief, &[one, labelled]);
+        let decision = policy.step(20 * SECOND, &low);
+        assert_eq!(decision.verdict, want);
+        assert_eq!(chosen(decision), ["one"]);
+    }
+}
+
+#[test]
+fn what_could_not_be_frozen_is_tried_again_after_five_minutes() {
+    let (one, two) = (job(20, "one", 2, 400), job(30, "two", 9, 400));
+    let low = shown(100, Ask::Pause, &[one, two]);
+    let mut policy = Driven::new(Settings::default(), 64);
+    assert_eq!(turns(&mut policy, 0, &low), [Action::Freeze(one.id)]);
+    policy.learn(Duration::from_secs(1000), Event::Unfrozen(one.id));
+    assert_eq!(turns(&mut policy, 1, &low), [Action::Freeze(two.id)]);
+    policy.learn(Duration::from_secs(1001), Event::Unfrozen(two.id));
+    assert_eq!(turns(&mut policy, 299, &low), []);
+    assert_eq!(turns(&mut policy, 300, &low), [Action::Freeze(one.id)]);
 }
 
 #[test]

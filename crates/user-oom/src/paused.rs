@@ -160,7 +160,7 @@ impl PausedUnits {
                     leader: unit.leader,
                     errno,
                 });
-                (record, Some(Event::Continued(unit)))
+                (record, Some(Event::Unfrozen(unit)))
             }
             Report::PushedOut {
                 unit,

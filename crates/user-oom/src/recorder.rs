@@ -324,6 +324,7 @@ impl Recorder {
             Event::Refused(id) => Event::Refused(id),
             Event::PagedOut(unit) => Event::PagedOut(unit),
             Event::Continued(unit) => Event::Continued(unit),
+            Event::Unfrozen(unit) => Event::Unfrozen(unit),
             Event::CommandFailed(leader) => Event::CommandFailed(leader),
             Event::PauseAsked { id, uid } => Event::PauseAsked { id, uid },
         };
