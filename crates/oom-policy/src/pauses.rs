@@ -50,6 +50,9 @@ struct Pause {
     /// A person wants it paused: it goes on by a person's word alone.
     #[serde(default)]
     is_kept: bool,
+    /// That is this user.
+    #[serde(default)]
+    kept_by: u32,
     /// It goes on as soon as some of it is paged out.
     #[serde(default)]
     tries_swap: bool,
@@ -117,6 +120,13 @@ pub(crate) struct Pauses {
     refused: Option<ProcessId>,
 }
 
+/// How many may be paused at once.
+#[derive(Clone, Copy)]
+struct Limit {
+    units: usize,
+    processes: usize,
+}
+
 /// What runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Running {
@@ -175,7 +185,20 @@ impl Pauses {
     /// How many units may be paused at once, and of how many processes: more are
     /// a fork bomb, which is killed.
     pub(crate) const MOST: usize = 64;
-    const MOST_PROCESSES: usize = 256;
+    const ALL: Limit = Limit {
+        units: Self::MOST,
+        processes: 256,
+    };
+    /// How many of them people may keep so: the rest is left to us.
+    const KEPT: Limit = Limit {
+        units: 32,
+        processes: 128,
+    };
+    /// How many of those one user may, unless that is root.
+    const KEPT_BY_ONE: Limit = Limit {
+        units: 8,
+        processes: 96,
+    };
 
     /// Whether these units may be paused, each given as its leader and the number of its
     /// processes. One that is known already is counted once.
@@ -183,27 +206,58 @@ impl Pauses {
         &mut self,
         units: impl Iterator<Item = (ProcessId, usize)> + Clone,
     ) -> bool {
-        if self.holds(units.clone()) {
+        self.has_room_in(Self::ALL, |_| true, units)
+    }
+
+    /// Whether `uid` may keep a unit paused, which is given like that.
+    pub(crate) fn has_room_to_keep(&mut self, uid: u32, unit: (ProcessId, usize)) -> bool {
+        let is_its = |pause: &Pause| pause.is_kept && pause.kept_by == uid;
+        let unit = std::iter::once(unit);
+        (uid == 0 || self.has_room_in(Self::KEPT_BY_ONE, is_its, unit.clone()))
+            && self.has_room_in(Self::KEPT, |pause| pause.is_kept, unit.clone())
+            && self.has_room(unit)
+    }
+
+    fn has_room_in(
+        &mut self,
+        limit: Limit,
+        counts: impl Fn(&Pause) -> bool + Copy,
+        units: impl Iterator<Item = (ProcessId, usize)> + Clone,
+    ) -> bool {
+        if self.holds(limit, counts, units.clone()) {
             return true;
         }
         self.retain(|pause| !pause.is_over());
-        self.holds(units)
+        self.holds(limit, counts, units)
     }
 
-    fn holds(&self, units: impl Iterator<Item = (ProcessId, usize)>) -> bool {
-        let (mut count, mut processes) = (self.units.len(), self.members.len());
+    fn holds(
+        &self,
+        limit: Limit,
+        counts: impl Fn(&Pause) -> bool,
+        units: impl Iterator<Item = (ProcessId, usize)>,
+    ) -> bool {
+        let processes_of = |unit: u32| self.members.iter().filter(move |it| it.1 == unit).count();
+        let counted = self.units.iter().filter(|pause| counts(pause));
+        let (mut count, mut processes) = (0, 0);
+        for pause in counted.clone() {
+            count += 1;
+            processes += processes_of(pause.unit.pid);
+        }
         for (leader, more) in units {
-            count += usize::from(!self.units.iter().any(|pause| pause.unit == leader));
-            let members = self.members.iter();
-            processes -= members.filter(|member| member.1 == leader.pid).count();
+            if counted.clone().any(|pause| pause.unit == leader) {
+                processes -= processes_of(leader.pid);
+            } else {
+                count += 1;
+            }
             processes += more;
         }
-        count <= Self::MOST && processes <= Self::MOST_PROCESSES
+        count <= limit.units && processes <= limit.processes
     }
 
     pub(crate) fn reserve(&mut self, processes: usize) {
         reserve_to(&mut self.units, processes.min(Self::MOST));
-        reserve_to(&mut self.members, processes.min(Self::MOST_PROCESSES));
+        reserve_to(&mut self.members, processes.min(Self::ALL.processes));
     }
 
     /// Forgets all, and keeps its room.
@@ -367,6 +421,7 @@ impl Pauses {
             is_there: true,
             is_paged_out: false,
             is_kept: false,
+            kept_by: 0,
             tries_swap: false,
             turns,
         });
@@ -405,11 +460,18 @@ impl Pauses {
         self.members.retain(|member| member.1 != unit.pid);
     }
 
-    /// The paused unit that `unit` leads stays so until a person lets it go on.
-    pub(crate) fn keep(&mut self, unit: ProcessId) {
-        if let Some(pause) = self.of_unit(unit) {
+    /// The paused unit that `unit` leads stays so until a person lets it go on, as `uid`
+    /// wants.
+    pub(crate) fn keep(&mut self, unit: ProcessId, uid: u32) {
+        if let Some(pause) = self.of_unit(unit).filter(|pause| !pause.is_kept) {
             pause.is_kept = true;
+            pause.kept_by = uid;
         }
+    }
+
+    pub(crate) fn is_kept(&self, unit: ProcessId) -> bool {
+        let mut units = self.units.iter();
+        units.any(|pause| pause.unit == unit && pause.is_kept && pause.is_paused())
     }
 
     /// The paused unit that `unit` leads goes on as soon as some of it is paged out.
@@ -707,9 +769,11 @@ impl Pause {
         self.tries_swap && is_due && !self.is_kept
     }
 
-    /// Whether it runs, and neither has its turn nor is left alone.
+    /// Whether it runs, and neither has its turn nor is left alone, but for what a person
+    /// had kept paused.
     fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Returning { .. } | Stage::Tried { .. })
+            || self.is_kept && !self.is_paused()
     }
 
     /// Whether it runs, and was let go on so lately that it takes back what it has in

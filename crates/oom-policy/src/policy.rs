@@ -1207,7 +1207,7 @@ impl Policy {
         };
         let leader = seen.processes[at(self.units.units[at(unit)].leader)].id;
         if let Some(paused) = self.scope.pauses.paused_as(leader) {
-            self.scope.pauses.keep(paused);
+            self.scope.pauses.keep(paused, asked.uid.unwrap_or(0));
             return Some(PauseAnswer::Stays(paused));
         }
         self.groups.sum(seen.memory, &mut self.units.units);
@@ -1227,7 +1227,7 @@ impl Policy {
         self.decision.cause = Some(Cause::Word);
         self.decision.verdict = Verdict::Paused;
         self.freeze(now, seen, room);
-        self.scope.pauses.keep(leader);
+        self.scope.pauses.keep(leader, asked.uid.unwrap_or(0));
         Some(PauseAnswer::Ordered(leader))
     }
 
@@ -1269,9 +1269,12 @@ impl Policy {
         if value::class(&self.settings, seen.memory, it).is_none() {
             return Err(PauseRefusal::NotEligible);
         }
-        let is_paused = it.turned == Turned::Paused;
-        let wanted = (seen.processes[at(it.leader)].id, at(it.processes));
-        if !is_paused && !self.scope.pauses.has_room(std::iter::once(wanted)) {
+        let pauses = &mut self.scope.pauses;
+        let leader = seen.processes[at(it.leader)].id;
+        let leader = pauses.paused_as(leader).unwrap_or(leader);
+        let wanted = (leader, at(it.processes));
+        let uid = asked.uid.unwrap_or(0);
+        if !pauses.is_kept(leader) && !pauses.has_room_to_keep(uid, wanted) {
             return Err(PauseRefusal::TooMany);
         }
         Ok(unit)

@@ -1371,3 +1371,78 @@ fn a_paused_unit_that_another_scope_ends_goes_on_to_save_its_work() {
         assert_eq!(effects.count(), 0);
     }
 }
+
+/// What it is answered where nothing else is to be decided.
+fn asked(policy: &mut Driven, processes: &[Process], pid: u32, uid: Option<u32>) -> PauseAnswer {
+    let id = holding(pid, "", 0).id;
+    policy.learn(SECOND, Event::PauseAsked { id, uid });
+    policy.step(SECOND, &shown(900, Ask::None, processes));
+    *policy.answers.last().expect("it is answered at once")
+}
+
+fn small_jobs(pids: std::ops::Range<u32>) -> Vec<Process> {
+    pids.map(|pid| {
+        let mut process = job(pid, "small", 1, 1);
+        process.seen.uid = 1000;
+        process
+    })
+    .collect()
+}
+
+#[test]
+fn what_people_keep_paused_leaves_relief_its_pauses() {
+    let mut processes = small_jobs(100..164);
+    processes.extend([job(200, "one", 2, 400), job(210, "two", 9, 400)]);
+    let mut policy = Driven::new(Settings::default(), 128);
+    let answers = (100..164).map(|pid| asked(&mut policy, &processes, pid, None));
+    let is_kept = |answer: &PauseAnswer| matches!(answer, PauseAnswer::Ordered(_));
+    assert_eq!(answers.filter(is_kept).count(), 32);
+    let low = shown(100, Ask::Relief, &processes);
+    let decision = policy.step(20 * SECOND, &low);
+    assert_eq!(decision.verdict, Verdict::Paused);
+    assert_eq!(chosen(decision), ["one"]);
+}
+
+#[test]
+fn one_user_keeps_only_some_paused() {
+    let too_many = PauseAnswer::Refused(PauseRefusal::TooMany);
+    let processes = small_jobs(100..117);
+    let mut policy = Driven::new(Settings::default(), 128);
+    for pid in 100..108 {
+        let answer = asked(&mut policy, &processes, pid, USER);
+        assert!(matches!(answer, PauseAnswer::Ordered(_)), "{answer:?}");
+    }
+    assert_eq!(asked(&mut policy, &processes, 108, USER), too_many);
+    // It is root that keeps this one.
+    let by_root = asked(&mut policy, &processes, 108, None);
+    assert_eq!(by_root, PauseAnswer::Ordered(processes[8].id));
+    let still = asked(&mut policy, &processes, 108, USER);
+    assert_eq!(still, PauseAnswer::Stays(processes[8].id));
+    assert_eq!(asked(&mut policy, &processes, 109, USER), too_many);
+    // What goes on does not count, nor does it become the daemon's.
+    for pid in 100..108 {
+        policy.learn(SECOND, Event::Continued(holding(pid, "", 0).id));
+    }
+    for pid in 109..117 {
+        let answer = asked(&mut policy, &processes, pid, USER);
+        assert!(matches!(answer, PauseAnswer::Ordered(_)), "{answer:?}");
+    }
+    assert_eq!(asked(&mut policy, &processes, 100, USER), too_many);
+}
+
+#[test]
+fn what_was_paused_for_a_stall_counts_once_a_person_keeps_it() {
+    let mut processes = small_jobs(100..108);
+    processes.extend([job(200, "one", 2, 400), job(210, "two", 9, 400)]);
+    processes[8].seen.uid = 1000;
+    let mut policy = Driven::new(Settings::default(), 128);
+    for pid in 100..108 {
+        asked(&mut policy, &processes, pid, USER);
+    }
+    let decision = policy.step(20 * SECOND, &shown(100, Ask::Pause, &processes));
+    assert_eq!(chosen(decision), ["one"]);
+    let answer = asked(&mut policy, &processes, 200, USER);
+    assert_eq!(answer, PauseAnswer::Refused(PauseRefusal::TooMany));
+    let by_root = asked(&mut policy, &processes, 200, None);
+    assert_eq!(by_root, PauseAnswer::Stays(processes[8].id));
+}
