@@ -906,10 +906,14 @@ impl Policy {
         }
         // What is stopped cannot save its work at SIGTERM, and a frozen cgroup is
         // not left behind.
-        for unit in self.units.units.iter().filter(|unit| unit.chosen) {
-            if unit.turned == Turned::Paused {
-                let leader = seen.processes[at(unit.leader)].id;
-                let paused = self.scope.pauses.paused_as(leader).unwrap_or(leader);
+        self.thaw_line(now, seen);
+    }
+
+    /// Lets go on whatever the processes in line are paused in.
+    fn thaw_line(&mut self, now: Moment, seen: Situation<'_>) {
+        for (.., index) in &self.line {
+            let id = seen.processes[at(*index)].id;
+            if let Some(paused) = self.scope.pauses.paused_as(id) {
                 self.decision.actions.push(Action::Thaw(paused));
                 self.scope.pauses.thawed(now, paused, false);
             }
@@ -1156,6 +1160,8 @@ impl Policy {
             // The youngest first.
             |leads, id| (leads, u64::MAX - id.start_ticks, id.pid),
         );
+        // What has become part of another unit since is stopped with that.
+        self.thaw_line(now, seen);
         for (candidate, unit) in self.decision.candidates.iter().zip(&self.weighed) {
             if candidate.chosen {
                 let unit = &self.units.units[at(*unit)];

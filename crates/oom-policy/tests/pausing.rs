@@ -1446,3 +1446,44 @@ fn what_was_paused_for_a_stall_counts_once_a_person_keeps_it() {
     let by_root = asked(&mut policy, &processes, 200, None);
     assert_eq!(by_root, PauseAnswer::Stays(processes[8].id));
 }
+
+/// A unit of two, the child of which was paused by itself.
+fn adopted() -> (Driven, [Process; 2]) {
+    let parent = pausable(holding(10, "parent", 20 * MIB));
+    let mut child = pausable(holding(20, "child", 400 * MIB));
+    child.seen.parent = 10;
+    let before = [parent, child];
+    let parent = job(10, "parent", 5, 20);
+    let mut policy = Driven::new(Settings::default(), 64);
+    let ordered = PauseAnswer::Ordered(child.id);
+    assert_eq!(asked(&mut policy, &before, 20, None), ordered);
+    (policy, [parent, child])
+}
+
+#[test]
+fn what_is_paused_and_then_becomes_part_of_another_unit_is_stopped_anew_with_that() {
+    let (mut policy, [parent, child]) = adopted();
+    let answer = asked(&mut policy, &[parent, child], 10, None);
+    assert_eq!(answer, PauseAnswer::Ordered(parent.id));
+    let actions = &policy.guard.decision().actions;
+    let want = [
+        Action::Thaw(child.id),
+        Action::Freeze(child.id),
+        Action::Freeze(parent.id),
+    ];
+    assert_eq!(actions[..3], want);
+    assert_eq!(policy.guard.paused_as(child.id), Some(parent.id));
+}
+
+#[test]
+fn what_is_paused_in_part_goes_on_to_save_its_work() {
+    let (mut policy, now) = adopted();
+    let mut low = shown(20, Ask::None, &now);
+    low.memory.swap_free_bytes = 60 * MIB;
+    let actions = &policy.step(2 * SECOND, &low).actions;
+    assert!(
+        actions.contains(&Action::Terminate(now[1].id)),
+        "{actions:?}"
+    );
+    assert!(actions.contains(&Action::Thaw(now[1].id)), "{actions:?}");
+}
