@@ -395,7 +395,8 @@ impl Guard {
         }
     }
 
-    /// Memory cannot be read: clients are answered, and victims are followed.
+    /// Memory cannot be read: clients are answered, and victims and what is paused are
+    /// followed.
     fn look_without(&mut self, now: Moment, last: Memory, effects: &mut Effects) {
         self.memory = Memory {
             // Neither short nor recovered.
@@ -404,7 +405,8 @@ impl Guard {
             ..last
         };
         effects.push(Effect::LookAgain { after: RETRY });
-        let is_needed = self.asked == Ask::Relief || self.policy.awaits_any();
+        let follows = self.policy.awaits_any() || self.policy.follows_paused();
+        let is_needed = self.asked == Ask::Relief || follows;
         if !self.keeps_quiet(now, effects) && is_needed {
             self.read_table(Depth::Fast, effects);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use machine::{Driven, GIB, MIB, Machine, Snapshot, Task, at, chosen, holding, registered, system};
 use oom_policy::{
-    Action, Ask, Cause, Cost, Dossier, Effect, Effects, EndedBy, Event, Memory, PauseAnswer,
+    Action, Ask, Cause, Cost, Depth, Dossier, Effect, Effects, EndedBy, Event, Memory, PauseAnswer,
     PauseRefusal, Pausing, Process, Seen, Settings, Unpausable, Verdict,
 };
 
@@ -1445,6 +1445,24 @@ fn what_was_paused_for_a_stall_counts_once_a_person_keeps_it() {
     assert_eq!(answer, PauseAnswer::Refused(PauseRefusal::TooMany));
     let by_root = asked(&mut policy, &processes, 200, None);
     assert_eq!(by_root, PauseAnswer::Stays(processes[8].id));
+}
+
+#[test]
+fn what_is_paused_goes_on_when_the_cgroup_that_is_guarded_is_removed() {
+    let processes = small_jobs(100..101);
+    let mut policy = Driven::new(Settings::default(), 64);
+    asked(&mut policy, &processes, 100, USER);
+    let last = shown(900, Ask::None, &[]).memory;
+    let mut effects = Effects::default();
+    let unreadable = Event::Unreadable { last };
+    policy
+        .guard
+        .handle(at(2 * SECOND), unreadable, &mut effects);
+    let reads_table = Effect::ReadTable(Depth::Fast);
+    assert!(effects.any(|effect| effect == reads_table));
+    let decision = policy.decide(2 * SECOND, &[]);
+    assert_eq!(decision.actions, [Action::Thaw(processes[0].id)]);
+    assert!(!policy.guard.follows_paused());
 }
 
 /// A unit of two, the child of which was paused by itself.
