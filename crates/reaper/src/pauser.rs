@@ -98,7 +98,7 @@ pub enum Report {
         /// By what.
         by: FrozenBy,
     },
-    /// It could not be frozen, and runs as before.
+    /// It could not be frozen, or could not stay so, and runs as before.
     Unfrozen {
         /// Its leader.
         unit: ProcessId,
@@ -106,7 +106,7 @@ pub enum Report {
         /// was stopped by others. EAGAIN: it forks faster than it is stopped.
         /// EBUSY: another program would answer its stop, and it has no cgroup of its
         /// own ([`ProcessReader::stop_is_answered`]). ECANCELED: another program had
-        /// some of it go on at once.
+        /// some of it go on at once. ECHILD: there is no keeper any more.
         /// EMFILE, EIO and others: it cannot be made sure that it is thawed if
         /// the daemon is killed.
         errno: i32,
@@ -123,8 +123,7 @@ pub enum Report {
         /// process's mmap lock is held.
         is_complete: bool,
     },
-    /// It was thawed, as asked for or because no keeper can be had; or nothing of
-    /// it is left.
+    /// It was thawed, as asked for; or nothing of it is left.
     Thawed {
         /// Its leader.
         unit: ProcessId,
@@ -380,7 +379,7 @@ impl Worker {
             }
             // Asked after the requests were seen to be carried out.
             if self.shared.stop.load(Ordering::Acquire) {
-                self.thaw_all();
+                self.thaw_all(|unit| Report::Thawed { unit });
                 if let Some(keeper) = self.running.take() {
                     keeper.dismiss();
                 }
@@ -390,6 +389,10 @@ impl Worker {
             if !self.is_idle() && next_look <= now {
                 self.look(now);
                 next_look = now + LOOK_AGAIN;
+            }
+            if self.running.is_none() {
+                let errno = Errno::CHILD.raw_os_error();
+                self.thaw_all(|unit| Report::Unfrozen { unit, errno });
             }
             self.say_the_unsaid();
             self.wait(next_look);
@@ -415,8 +418,9 @@ impl Worker {
         // Where it fails, what it would have told is found by looking.
         let _ = poll(&mut polled, timeout.as_ref());
         let keeper_is_gone = polled.get(1).is_some_and(|fd| !fd.revents().is_empty());
-        if keeper_is_gone && self.replace_keeper().is_err() {
-            self.thaw_all();
+        if keeper_is_gone {
+            // Where none can be had, all is thawed next.
+            let _ = self.replace_keeper();
         }
     }
 
@@ -692,7 +696,7 @@ impl Worker {
     }
 
     /// Starts another keeper and gives it all that is paused. Where none can be
-    /// had, nothing may stay frozen.
+    /// had, nothing may stay frozen, and [`Self::run`] thaws it.
     fn replace_keeper(&mut self) -> Result<(), Errno> {
         loop {
             if let Some(mut keeper) = self.running.take() {
@@ -708,17 +712,19 @@ impl Worker {
                 self.short_lives = 0;
                 return Err(Errno::CHILD);
             }
-            let keeper = RunningKeeper::start(&self.keeper, &*self.reader)
+            let mut keeper = RunningKeeper::start(&self.keeper, &*self.reader)
                 .map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::CHILD))?;
             let mut units = self.paused.iter();
             let handed_over = units.try_for_each(|unit| hand_over(&keeper, unit, 0));
-            self.running = Some(keeper);
-            match handed_over {
-                Ok(()) => return Ok(()),
-                Err(Errno::MFILE) => return Err(Errno::MFILE),
-                // It is gone as well.
-                Err(_) => {}
+            if handed_over == Err(Errno::MFILE) {
+                keeper.end();
+                return handed_over;
             }
+            self.running = Some(keeper);
+            if handed_over.is_ok() {
+                return Ok(());
+            }
+            // It is gone as well.
         }
     }
 
@@ -770,11 +776,11 @@ impl Worker {
         }
     }
 
-    fn thaw_all(&mut self) {
+    fn thaw_all(&mut self, report: impl Fn(ProcessId) -> Report) {
         while let Some(unit) = self.paused.last() {
             let unit = unit.leader;
             self.thaw(unit);
-            self.say(Report::Thawed { unit });
+            self.say(report(unit));
         }
     }
 

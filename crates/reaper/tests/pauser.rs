@@ -395,7 +395,8 @@ fn without_a_keeper_nothing_is_paused() {
         arguments(*pid).is_ok_and(|line| line.contains(stage.leftover().to_str().unwrap()))
     });
     signal(keeper.unwrap(), Signal::KILL);
-    assert_eq!(stage.report(), Report::Thawed { unit });
+    let errno = rustix::io::Errno::CHILD.raw_os_error();
+    assert_eq!(stage.report(), Report::Unfrozen { unit, errno });
     assert_eq!(state(unit.pid), RUNS);
 
     stage.freeze(&[&child], NO_NEWBORN);

@@ -231,6 +231,7 @@ pub(crate) fn why_unpaused(errno: i32) -> String {
                          (`systemd-run --scope`) it can be paused"
             .to_owned(),
         Errno::ECANCELED => "another program resumed it at once".to_owned(),
+        Errno::ECHILD => "its keeper ended, and there is no other".to_owned(),
         other => other.desc().to_owned(),
     }
 }
