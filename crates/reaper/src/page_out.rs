@@ -54,6 +54,8 @@ const PACE_LIMIT: Duration = Duration::from_secs(2);
 
 /// So much swap is left alone: a daemon that fills it up has made things worse.
 const SWAP_LEFT_BYTES: u64 = 64 << 20;
+/// Where there is little of it, such a part: less than the guard leaves free by default.
+const SWAP_LEFT: u64 = 16;
 
 /// Once [`ZRAM_SAMPLE`] of swap or so much has gone to zram, and zram takes nearly as much
 /// of memory as that held before, no more goes there. By then the level counts free swap
@@ -486,7 +488,8 @@ impl Worker {
             let Ok(paging) = self.reader.paging() else {
                 return Err(Stop::Short);
             };
-            if paging.swap_free_bytes < SWAP_LEFT_BYTES || pace.gains_nothing(paging) {
+            let left_bytes = SWAP_LEFT_BYTES.min(paging.swap_total_bytes / SWAP_LEFT);
+            if paging.swap_free_bytes <= left_bytes || pace.gains_nothing(paging) {
                 return Err(Stop::Short);
             }
             if paging.writeback_bytes < WRITEBACK_BYTES || began.elapsed() > PACE_LIMIT {
@@ -809,6 +812,21 @@ mod tests {
         let mut page_out = page_out(full, no_swap, |_, _| panic!("it is full"));
         page_out.ask(Job::new(UNIT, ROOT, vec![waiter.held()], None, CHUNK_BYTES));
         assert_eq!(outcome(&mut page_out), (0, false));
+    }
+
+    #[test]
+    fn of_little_swap_most_is_used() {
+        for (swap_free_bytes, is_paged_out) in [((16 << 20) + 1, true), (16 << 20, false)] {
+            let waiter = Waiter::new();
+            let little = Paging {
+                swap_total_bytes: 256 << 20,
+                swap_free_bytes,
+                ..IDLE
+            };
+            let mut page_out = page_out(little, no_swap, does_nothing);
+            page_out.ask(Job::new(UNIT, ROOT, vec![waiter.held()], None, CHUNK_BYTES));
+            assert_eq!(outcome(&mut page_out), (0, is_paged_out));
+        }
     }
 
     #[test]
