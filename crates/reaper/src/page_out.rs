@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -380,7 +380,7 @@ impl Worker {
         if let Some(reclaim) = &job.reclaim
             && let Ok(file) = OpenOptions::new().write(true).open(reclaim)
         {
-            return self.reclaim(job, &file, &mut pace);
+            return self.reclaim(job, reclaim, &file, &mut pace);
         }
         let Some(call) = self.call else {
             return Err(Stop::Short);
@@ -456,12 +456,18 @@ impl Worker {
     }
 
     /// By `memory.reclaim`, which also takes what members share.
-    fn reclaim(&self, job: &Job, mut file: &File, pace: &mut Pace) -> Result<(), Stop> {
+    fn reclaim(
+        &self,
+        job: &Job,
+        path: &Path,
+        mut file: &File,
+        pace: &mut Pace,
+    ) -> Result<(), Stop> {
         let swapped_bytes = || -> u64 {
-            let members = job.members.iter();
-            members
-                .map(|member| self.swapped_bytes(member.id().pid))
-                .sum()
+            let in_cgroup = path.parent().map(|path| self.reader.swapped_bytes_in(path));
+            let members = job.members.iter().map(|member| member.id().pid);
+            let in_members = || members.map(|pid| self.swapped_bytes(pid)).sum();
+            in_cgroup.flatten().unwrap_or_else(in_members)
         };
         let before = swapped_bytes();
         loop {
@@ -559,10 +565,11 @@ fn first(range: &mut Range<u64>, bytes: u64) -> Range<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::fs;
     use std::process::{Child, Command, Stdio};
 
     use model::RunState;
+    use tempfile::TempDir;
 
     use super::*;
 
@@ -572,6 +579,7 @@ mod tests {
     struct Machine {
         paging: Paging,
         swapped_bytes: fn() -> u64,
+        swapped_bytes_in: fn() -> Option<u64>,
     }
 
     impl ProcessReader for Machine {
@@ -613,6 +621,10 @@ mod tests {
 
         fn swapped_bytes(&self, _: u32) -> io::Result<Option<u64>> {
             Ok(Some((self.swapped_bytes)()))
+        }
+
+        fn swapped_bytes_in(&self, _: &Path) -> Option<u64> {
+            (self.swapped_bytes_in)()
         }
 
         fn private_ranges(&self, _: u32, each: &mut dyn FnMut(Range<u64>)) -> io::Result<()> {
@@ -668,7 +680,12 @@ mod tests {
         let machine = Machine {
             paging,
             swapped_bytes,
+            swapped_bytes_in: || None,
         };
+        page_out_of(machine, call)
+    }
+
+    fn page_out_of(machine: Machine, call: PageOutCall) -> PageOut {
         let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
         PageOut::spawn(Arc::new(machine), Some(call), wake, Arc::default()).unwrap()
     }
@@ -725,6 +742,31 @@ mod tests {
         let members = vec![waiter.held(), waiter.held()];
         page_out.ask(Job::new(UNIT, ROOT, members, None, u64::MAX));
         assert_eq!(outcome(&mut page_out), (4 * CHUNK_BYTES, true));
+    }
+
+    #[test]
+    fn what_a_cgroup_shares_and_what_is_newborn_in_it_counts_as_pushed_out() {
+        static PUSHED: AtomicU64 = AtomicU64::new(0);
+        let machine = Machine {
+            paging: IDLE,
+            swapped_bytes: no_swap,
+            swapped_bytes_in: || Some(PUSHED.fetch_add(CHUNK_BYTES, Ordering::SeqCst)),
+        };
+        let folder = TempDir::new().unwrap();
+        let reclaim = folder.path().join("memory.reclaim");
+        fs::write(&reclaim, "").unwrap();
+        let mut page_out = page_out_of(machine, does_nothing);
+        let members = vec![Waiter::new().held()];
+        page_out.ask(Job::new(
+            UNIT,
+            ROOT,
+            members,
+            Some(reclaim.clone()),
+            2 * CHUNK_BYTES,
+        ));
+        assert_eq!(outcome(&mut page_out), (2 * CHUNK_BYTES, true));
+        let asked = CHUNK_BYTES.to_string().repeat(2);
+        assert_eq!(fs::read_to_string(reclaim).unwrap(), asked);
     }
 
     #[test]

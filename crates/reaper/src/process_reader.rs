@@ -78,6 +78,10 @@ pub trait ProcessReader: Send + Sync + 'static {
     /// Its files cannot be read or make no sense.
     fn swapped_bytes(&self, pid: u32) -> io::Result<Option<u64>>;
 
+    /// What all in `cgroup` have in swap, with what they share; `None` where the kernel
+    /// does not tell.
+    fn swapped_bytes_in(&self, cgroup: &Path) -> Option<u64>;
+
     /// Calls `each` with the addresses of each private anonymous mapping of
     /// `pid`. May wait for the process's mmap lock, for ever.
     ///

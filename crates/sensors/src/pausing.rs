@@ -155,6 +155,14 @@ impl PauseFiles {
         Ok(self.status(pid)?.map(|status| status.swap_bytes))
     }
 
+    /// What all in the cgroup `directory` have in swap, with what they share; `None`
+    /// where the kernel does not tell.
+    #[must_use]
+    pub fn swapped_bytes_in(directory: &Path) -> Option<u64> {
+        let text = fs::read(directory.join("memory.swap.current")).ok()?;
+        decimal(text.trim_ascii())
+    }
+
     /// The real user of `pid`; `None` once it is gone.
     ///
     /// # Errors

@@ -317,6 +317,18 @@ fn private_memory_and_swap_are_found() {
     assert_eq!(gone, None);
 }
 
+#[test]
+fn what_a_cgroup_has_in_swap_is_read_where_the_kernel_tells() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let read = || PauseFiles::swapped_bytes_in(folder.path());
+    assert_eq!(read(), None);
+    for (text, want) in [("4096\n", Some(4096)), ("", None), ("max\n", None)] {
+        let path = folder.path().join("memory.swap.current");
+        fs::write(path, text).expect("it is ours");
+        assert_eq!(read(), want, "{text}");
+    }
+}
+
 /// What is found to be free of swap where meminfo says this of it.
 #[track_caller]
 fn check_swap(swap_total: &str, swap_free: &str, want_kib: u64) {

@@ -85,6 +85,10 @@ impl ProcessReader for PauseReader {
         self.0.swapped_bytes(pid).map_err(as_io)
     }
 
+    fn swapped_bytes_in(&self, cgroup: &Path) -> Option<u64> {
+        PauseFiles::swapped_bytes_in(cgroup)
+    }
+
     fn private_ranges(&self, pid: u32, each: &mut dyn FnMut(Range<u64>)) -> io::Result<()> {
         self.0.private_ranges(pid, each).map_err(as_io)
     }

@@ -98,6 +98,10 @@ impl ProcessReader for Reader {
         Ok(Some(0))
     }
 
+    fn swapped_bytes_in(&self, _: &Path) -> Option<u64> {
+        None
+    }
+
     fn private_ranges(&self, pid: u32, each: &mut dyn FnMut(Range<u64>)) -> io::Result<()> {
         let maps = fs::read_to_string(format!("{PROC}/{pid}/maps"))?;
         let heap = maps.lines().find(|line| line.ends_with("[heap]"));
