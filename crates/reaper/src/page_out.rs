@@ -87,7 +87,7 @@ pub(crate) struct Job {
     reclaim: Option<PathBuf>,
     limit_bytes: u64,
     cancelled: AtomicBool,
-    /// How many members were begun with: what hung is not begun with again.
+    /// How many members were begun with, or `reclaim`: what hung is not begun with again.
     begun: AtomicUsize,
     /// Counts whatever is done: a call that returned is no call that hangs.
     steps: AtomicU64,
@@ -380,7 +380,10 @@ impl Worker {
         if let Some(reclaim) = &job.reclaim
             && let Ok(file) = OpenOptions::new().write(true).open(reclaim)
         {
-            return self.reclaim(job, reclaim, &file, &mut pace);
+            return match job.begun.fetch_add(1, Ordering::Relaxed) {
+                0 => self.reclaim(job, reclaim, &file, &mut pace),
+                _ => Err(Stop::Short),
+            };
         }
         let Some(call) = self.call else {
             return Err(Stop::Short);
@@ -566,9 +569,11 @@ fn first(range: &mut Range<u64>, bytes: u64) -> Range<u64> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::OpenOptionsExt;
     use std::process::{Child, Command, Stdio};
 
     use model::RunState;
+    use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
     use tempfile::TempDir;
 
     use super::*;
@@ -922,6 +927,26 @@ mod tests {
         // It goes on with the second member.
         assert_eq!(outcome(&mut page_out), (0, true));
         assert_eq!(ADVISED.load(Ordering::SeqCst), 2 * CHUNK_BYTES);
+    }
+
+    #[test]
+    fn a_cgroup_that_is_not_reclaimed_in_time_is_not_begun_with_again() {
+        let folder = TempDir::new().unwrap();
+        let reclaim = folder.path().join("memory.reclaim");
+        mkfifoat(CWD, &reclaim, Mode::RWXU).unwrap();
+        let full = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(&reclaim);
+        let mut full = full.unwrap();
+        while full.write(&[0]).is_ok() {}
+        let mut page_out = page_out(IDLE, no_swap, does_nothing);
+        let members = vec![Waiter::new().held()];
+        page_out.ask(Job::new(UNIT, ROOT, members, Some(reclaim), CHUNK_BYTES));
+        leave_behind(&mut page_out);
+        assert_eq!(outcome(&mut page_out), (0, false));
+        assert_eq!(page_out.left_behind.len(), 1);
     }
 
     /// Waits until the thread is within a call for the first that waits, and leaves it
