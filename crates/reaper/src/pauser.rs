@@ -671,9 +671,15 @@ impl Worker {
         let unit = &mut self.paused[place];
         let first = unit.members.len();
         unit.members.extend(held.into_iter().map(Member::new));
-        self.keep(leader, first)?;
-        stop(&mut self.paused[place].members[first..])?;
-        Ok(true)
+        let kept = self.keep(leader, first);
+        let members = &mut self.paused[place].members;
+        let stopped = kept.and_then(|()| stop(&mut members[first..]));
+        if stopped.is_err() {
+            // Those that run are found again.
+            let found = members.split_off(first);
+            members.extend(found.into_iter().filter(|member| member.is_stopped));
+        }
+        stopped.map(|_| true)
     }
 
     /// Makes sure that members of `leader`'s unit, from the one at `first` on,

@@ -242,6 +242,36 @@ fn a_child_of_a_unit_that_was_there_before_is_another_units() {
     assert_eq!(state(other), RUNS);
 }
 
+/// One that another program had stopped before.
+#[test]
+fn a_newborn_child_that_cannot_be_kept_at_first_is_stopped_later() {
+    let stage = Stage::new();
+    let child = Child::of_script("exec 3<&0; cat <&3 & echo ready; wait");
+    let parent = child.id();
+    let [newborn] = descendants(parent.pid)[..] else {
+        panic!("it has one child");
+    };
+    signal(newborn, Signal::STOP);
+    wait_until("stopped", || state(newborn) == STOPPED);
+    stage.freeze(&[&child], parent.start_ticks);
+    let is_alone = |report| matches!(report, Report::Frozen { processes: 1, .. });
+    assert!(is_alone(stage.report()));
+    let ends = Child::idle();
+    let unit = stage.freeze(&[&ends], NO_NEWBORN);
+    assert!(is_alone(stage.report()));
+
+    let elsewhere = TempDir::new().unwrap();
+    let elsewhere = elsewhere.path().join("moved");
+    fs::rename(stage.folder.path(), &elsewhere).unwrap();
+    signal(newborn, Signal::CONT);
+    signal(unit.pid, Signal::KILL);
+    // Both are looked at, this one last.
+    assert_eq!(stage.report(), Report::Thawed { unit });
+    assert_eq!(state(newborn), RUNS);
+    fs::rename(&elsewhere, stage.folder.path()).unwrap();
+    wait_until("stopped again", || state(newborn) == STOPPED);
+}
+
 #[test]
 fn what_another_program_continues_is_no_longer_paused() {
     let stage = Stage::new();
