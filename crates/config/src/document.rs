@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::mistake::{Lines, Mistake, Mistakes, Position};
+use crate::mistake::{LineStarts, Mistake, Mistakes, Position};
 use crate::rules::{CGROUP, CONDITIONS};
 
 /// The table of a rule,
@@ -178,7 +178,7 @@ pub fn parse(
 
 struct Parser<'a> {
     text: &'a str,
-    lines: Lines<'a>,
+    lines: LineStarts<'a>,
     problems: Vec<Mistake>,
     /// Of those, which are about a switch in place of this text.
     switches: Vec<(usize, Setting)>,
@@ -188,7 +188,7 @@ impl<'a> Parser<'a> {
     fn new(path: &Path, text: &'a str) -> Self {
         Self {
             text,
-            lines: Lines::of(path, text),
+            lines: LineStarts::of(path, text),
             problems: Vec::new(),
             switches: Vec::new(),
         }

@@ -24,13 +24,13 @@ pub struct Position {
 
 /// One file, with the places at which its lines begin, but for the first: a file has
 /// many settings, and each has its line counted.
-pub(crate) struct Lines<'a> {
+pub(crate) struct LineStarts<'a> {
     path: Arc<Path>,
     text: &'a str,
     begins: Vec<usize>,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> LineStarts<'a> {
     pub(crate) fn of(path: &Path, text: &'a str) -> Self {
         let mut begins = Vec::new();
         for (at, byte) in text.bytes().enumerate() {
@@ -48,7 +48,7 @@ impl<'a> Lines<'a> {
 
 impl Position {
     /// The place of `span`, in bytes of the file.
-    pub(crate) fn of(file: &Lines<'_>, span: Range<usize>) -> Self {
+    pub(crate) fn of(file: &LineStarts<'_>, span: Range<usize>) -> Self {
         let text = file.text;
         let start = floor(text, span.start);
         let before = file.begins.partition_point(|begin| *begin <= start);
@@ -168,7 +168,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, span: Range<usize>, want: &str) {
-        let mark = Position::of(&Lines::of(Path::new("f"), text), span);
+        let mark = Position::of(&LineStarts::of(Path::new("f"), text), span);
         assert_eq!(mark.problem("odd").to_string(), want);
     }
 
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_around_the_place() {
         let text = "x".repeat(1000);
-        let said = Position::of(&Lines::of(Path::new("f"), &text), 500..501);
+        let said = Position::of(&LineStarts::of(Path::new("f"), &text), 500..501);
         let said = said.problem("odd").to_string();
         let lines: Vec<_> = said.lines().collect();
         assert_eq!(lines[1].len(), "1 | ".len() + SHOWN);
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn what_is_shown_does_nothing_to_a_terminal() {
         check("\u{1b}[2J", 0..1, "f:1:1: odd\n1 | ?[2J\n  | ^");
-        let mark = Position::of(&Lines::of(Path::new("f"), "a"), 0..1);
+        let mark = Position::of(&LineStarts::of(Path::new("f"), "a"), 0..1);
         let said = mark.problem("`\u{1b}[2J\n` is odd").to_string();
         assert_eq!(said, "f:1:1: `?[2J?` is odd\n1 | a\n  | ^");
     }
