@@ -84,8 +84,7 @@ pub(crate) fn read(
         let (mut program, mut label) = (Program::default(), Label::default());
         if request.what.is_label() {
             // Not held while it is read.
-            let edition = current.lock().unwrap_or_else(PoisonError::into_inner);
-            let edition = Edition::clone(&edition);
+            let edition = Edition::clone(&current.lock().unwrap_or_else(PoisonError::into_inner));
             let survey = sensors::portray(&root, request, &mut |portrait| {
                 let labelled;
                 (label, labelled) = edition.label(portrait, &facts);
