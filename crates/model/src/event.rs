@@ -74,7 +74,7 @@ pub enum Event<'a> {
     /// The paused unit that this process leads runs, though it was not thawed
     /// here: a person let it go on.
     Continued(ProcessId),
-    /// The unit that this process leads could not be frozen, and runs.
+    /// The unit that this process leads could not be frozen, or could not stay so, and runs.
     Unfrozen(ProcessId),
     /// A person wants the unit that this process is in to be paused.
     PauseAsked {

@@ -469,6 +469,12 @@ impl Pauses {
         }
     }
 
+    /// Whether the unit that `unit` leads is paused, whatever has become of its leader.
+    pub(crate) fn is_paused(&self, unit: ProcessId) -> bool {
+        let mut units = self.units.iter();
+        units.any(|pause| pause.unit == unit && pause.is_paused())
+    }
+
     pub(crate) fn is_kept(&self, unit: ProcessId) -> bool {
         let mut units = self.units.iter();
         units.any(|pause| pause.unit == unit && pause.is_kept && pause.is_paused())
@@ -780,8 +786,10 @@ impl Pause {
     /// swap. What a person let go on may leave it there.
     fn comes_back(&self, now: Moment) -> bool {
         match self.stage {
-            Stage::Paused { .. } | Stage::Unfrozen { .. } | Stage::Tried { .. } => false,
+            Stage::Paused { .. } | Stage::Tried { .. } => false,
             Stage::Returning { .. } => true,
+            // It may have been paused until its keeper ended.
+            Stage::Unfrozen { until } => LEFT_ALONE.saturating_sub(until.since(now)) <= SLICE,
             Stage::Spared { until } | Stage::Trial { until } => until.since(now) <= SLICE,
         }
     }

@@ -1347,7 +1347,10 @@ impl Policy {
             }
         }
         let is_trial = turn.is_trial && verdict == Verdict::Paused;
-        self.thaw(now, turn.unit, turn.has_waited || is_trial);
+        // It may have been part of what was paused in its place.
+        if self.scope.pauses.is_paused(turn.unit) {
+            self.thaw(now, turn.unit, turn.has_waited || is_trial);
+        }
         verdict
     }
 

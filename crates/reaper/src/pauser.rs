@@ -673,13 +673,12 @@ impl Worker {
         unit.members.extend(held.into_iter().map(Member::new));
         let kept = self.keep(leader, first);
         let members = &mut self.paused[place].members;
-        let stopped = kept.and_then(|()| stop(&mut members[first..]));
-        if stopped.is_err() {
-            // Those that run are found again.
-            let found = members.split_off(first);
-            members.extend(found.into_iter().filter(|member| member.is_stopped));
+        if let Err(errno) = kept {
+            // None was stopped: they are found again.
+            members.truncate(first);
+            return Err(errno);
         }
-        stopped.map(|_| true)
+        stop(&mut members[first..]).map(|_| true)
     }
 
     /// Makes sure that members of `leader`'s unit, from the one at `first` on,
