@@ -42,6 +42,9 @@ const CONFIGURATION: &str = "dist/config.toml";
 /// Which files were installed, one path a line: below the prefix.
 const RECORD: &str = "share/doc/user-oom/installed";
 
+/// Of the documents, what is of no use without the sources.
+const FOR_CONTRIBUTORS: &str = "docs/architecture.md";
+
 /// What the daemon makes while it runs.
 const MADE: [&str; 3] = ["/tmp/user_processes", "/run/user-oom", "/var/lib/user-oom"];
 
@@ -231,11 +234,14 @@ pub(crate) fn place(root: &Path, target: &Target) -> Result<()> {
 
 /// The same, and notes what it was. What another version had installed besides is removed.
 fn place_and_record(root: &Path, target: &Target) -> Result<()> {
-    let before = recorded(target)?.unwrap_or_default();
-    place(root, target)?;
     let now: Vec<_> = files(root, target)?.into_iter().map(|f| f.to).collect();
-    for stale in before.iter().filter(|path| !now.contains(path)) {
-        remove(&target.place(stale))?;
+    let mut stale = recorded(target)?.unwrap_or_default();
+    stale.retain(|path| !now.contains(path));
+    // First: what fails halfway can be removed all the same.
+    record(&[now.clone(), stale.clone()].concat(), target)?;
+    place(root, target)?;
+    for path in &stale {
+        remove(&target.place(path))?;
     }
     record(&now, target)
 }
@@ -334,7 +340,8 @@ fn files(root: &Path, target: &Target) -> Result<Vec<Installed>> {
         files.push(target.file(root.join(document), "share/doc/user-oom", 0o644));
     }
     for document in ["md", "svg"] {
-        let documents = listed(&root.join("docs"), document)?;
+        let mut documents = listed(&root.join("docs"), document)?;
+        documents.retain(|path| !path.ends_with(FOR_CONTRIBUTORS));
         files.extend(target.all(documents, "share/doc/user-oom/docs"));
     }
     let manual = root.join(MANUAL);
