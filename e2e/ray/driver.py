@@ -85,7 +85,12 @@ def main():
         said = work.remote(task, registry, progress)
         # Kept, or the task would be cancelled.
         tasks.append(said)
-        print(ray.get(next(said)), flush=True)
+        try:
+            pid = ray.get(next(said))
+        except ray.exceptions.RayError:
+            # Killed before it began.
+            pid = 0
+        print(pid, flush=True)
 
 
 main()

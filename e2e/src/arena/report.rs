@@ -522,8 +522,13 @@ fn runs(text: &mut String, tables: &[Table<'_>], results: &[Run]) -> fmt::Result
         .len()
         .saturating_sub(shown + mute + superseded + disturbed + slow);
     let calm = || {
-        let fair = |run: &&Run| !run.is_disturbed() && !run.is_slow(fastest_ms);
-        results.iter().filter(fair)
+        let counts = |run: &&Run| {
+            let is_its = |table: &Table<'_>| {
+                run.contest == table.name && run.counts_in(table.contest, fastest_ms)
+            };
+            tables.iter().any(is_its)
+        };
+        results.iter().filter(counts)
     };
     let others = sorted(calm().map(|run| run.others_cores));
     let computation = sorted(calm().filter_map(|run| run.computation_ms));
@@ -644,7 +649,8 @@ fn losses(text: &mut String, tables: &[Table<'_>]) -> fmt::Result {
             compare("processor time in s", 1, -1.0, 0.5, &|run, _| {
                 count(run.cpu_ms) / 1e3
             });
-            let back = |row: &Row<'_>| middle(&table.back(row));
+            let back_s = |(run, _): &(&Measured, Best)| run.back_s(table.contest).unwrap_or(0.0);
+            let back = |row: &Row<'_>| middle(&sorted(row.runs.iter().map(back_s)));
             if back(ours) - back(theirs) > 5.0 {
                 let said = |back_s: f64| match back_s.is_finite() {
                     true => format!("{back_s:.0}"),

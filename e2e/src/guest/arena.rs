@@ -393,8 +393,13 @@ struct Player<'contest> {
 impl Player<'_> {
     fn start(&mut self, groups: &Groups, ray: Option<&mut Ray>) -> Result<()> {
         if let Some(ray) = ray {
-            self.process = Some(Process::Worker(ray.work(self.job)?));
-            self.started = Some(Instant::now());
+            let now = Instant::now();
+            self.started = Some(now);
+            // Where Ray itself was killed, it is one that was not kept.
+            match ray.work(self.job) {
+                Ok(pid) => self.process = Some(Process::Worker(pid)),
+                Err(_) => self.state = Some((State::Killed, now)),
+            }
             return Ok(());
         }
         let file = (self.job.holds == Holds::File).then(|| file_of(self.job, self.number));
