@@ -65,7 +65,7 @@ def work(task, registry, progress):
 def main():
     workers, registry, progress = sys.argv[1:]
     workers = int(workers)
-    # One of its parts may give up on another, and the rest would wait for ever.
+    # If one of Ray's processes gives up on another, the rest never come up.
     signal.alarm(STARTS_WITHIN_S)
     ray.init(
         num_cpus=workers,

@@ -471,13 +471,17 @@ impl Pauses {
 
     /// Whether the unit that `unit` leads is paused, whatever has become of its leader.
     pub(crate) fn is_paused(&self, unit: ProcessId) -> bool {
-        let mut units = self.units.iter();
-        units.any(|pause| pause.unit == unit && pause.is_paused())
+        self.paused(unit).is_some()
     }
 
+    /// Whether it is, because a person wants it.
     pub(crate) fn is_kept(&self, unit: ProcessId) -> bool {
+        self.paused(unit).is_some_and(|pause| pause.is_kept)
+    }
+
+    fn paused(&self, unit: ProcessId) -> Option<&Pause> {
         let mut units = self.units.iter();
-        units.any(|pause| pause.unit == unit && pause.is_kept && pause.is_paused())
+        units.find(|pause| pause.unit == unit && pause.is_paused())
     }
 
     /// The paused unit that `unit` leads goes on as soon as some of it is paged out.

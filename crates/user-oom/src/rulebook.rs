@@ -301,7 +301,7 @@ fn not_a_value(text: &str, err: ValueError) -> String {
 
     match err {
         ValueError::Rate if check_entry(text).is_ok() => format!(
-            "`{text}` has words behind the value: {RIGHT}, and `pause = false` on a line of its own \
+            "`{text}` has words after the value: {RIGHT}, and `pause = false` on a line of its own \
              for what is never to be paused"
         ),
         ValueError::Empty | ValueError::NotANumber => format!(

@@ -199,6 +199,12 @@ impl Contest {
         files.map(|job| job.count * job.start_mib).sum()
     }
 
+    /// Whether so many MiB of available memory are less than a tenth of the machine's.
+    fn is_short(&self) -> impl Fn(&u64) -> bool {
+        let tenth = u64::from(self.memory_mib) / 10;
+        move |mib| *mib < tenth
+    }
+
     /// Whether a job ends by itself.
     #[must_use]
     pub fn has_an_end(&self) -> bool {
@@ -406,8 +412,8 @@ impl Measured {
     /// For how many seconds less than a tenth of the machine's memory was available.
     #[must_use]
     pub fn short_s(&self, contest: &Contest) -> usize {
-        let tenth = u64::from(contest.memory_mib) / 10;
-        self.available.iter().filter(|&&mib| mib < tenth).count()
+        let is_short = contest.is_short();
+        self.available.iter().filter(|mib| is_short(mib)).count()
     }
 
     /// From when less than a tenth of the machine's memory was available to when at least
@@ -415,9 +421,8 @@ impl Measured {
     /// Nothing if there always was as much.
     #[must_use]
     pub fn back_s(&self, contest: &Contest) -> Option<f64> {
-        let tenth = u64::from(contest.memory_mib) / 10;
-        let is_short = |mib: &u64| *mib < tenth;
-        let first = self.available.iter().position(is_short)?;
+        let is_short = contest.is_short();
+        let first = self.available.iter().position(&is_short)?;
         let last = self.available.iter().rposition(is_short)?;
         if last + 1 == self.available.len() {
             return Some(f64::INFINITY);
