@@ -292,14 +292,9 @@ impl Pauses {
     }
 
     fn any_pages_out_for_less_than(&self, now: Moment, limit: Duration) -> bool {
-        self.units.iter().any(|pause| match pause.stage {
-            Stage::Paused { since } => !pause.is_paged_out && now.since(since) < limit,
-            Stage::Spared { .. }
-            | Stage::Unfrozen { .. }
-            | Stage::Trial { .. }
-            | Stage::Tried { .. }
-            | Stage::Returning { .. } => false,
-        })
+        let is_new = |since| now.since(since) < limit;
+        let mut units = self.units.iter();
+        units.any(|pause| !pause.is_paged_out && pause.since().is_some_and(is_new))
     }
 
     /// As much as can be of `unit` is paged out.
@@ -479,6 +474,17 @@ impl Pauses {
         self.paused(unit).is_some_and(|pause| pause.is_kept)
     }
 
+    /// Since when the unit that `unit` leads is paused, if it is.
+    pub(crate) fn paused_since(&self, unit: ProcessId) -> Option<Moment> {
+        self.paused(unit)?.since()
+    }
+
+    /// Whether any is paused that was then.
+    pub(crate) fn any_paused_since(&self, since: Moment) -> bool {
+        let mut units = self.units.iter();
+        units.any(|pause| pause.since() == Some(since))
+    }
+
     fn paused(&self, unit: ProcessId) -> Option<&Pause> {
         let mut units = self.units.iter();
         units.find(|pause| pause.unit == unit && pause.is_paused())
@@ -656,15 +662,8 @@ impl Pauses {
                 most: ANY,
             });
         }
-        let mut paused = self.units.iter().filter_map(|pause| match pause.stage {
-            Stage::Paused { since } if !pause.is_kept => Some((pause, now.since(since))),
-            Stage::Paused { .. }
-            | Stage::Spared { .. }
-            | Stage::Unfrozen { .. }
-            | Stage::Trial { .. }
-            | Stage::Tried { .. }
-            | Stage::Returning { .. } => None,
-        });
+        let ours = self.units.iter().filter(|pause| !pause.is_kept);
+        let mut paused = ours.filter_map(|pause| Some((pause, now.since(pause.since()?))));
         let room = self.room(now, memory, levels, running);
         let swap_room = memory
             .free_swap_bytes()
@@ -750,7 +749,7 @@ impl Pauses {
 
 impl Pause {
     fn is_paused(&self) -> bool {
-        matches!(self.stage, Stage::Paused { .. })
+        self.since().is_some()
     }
 
     /// What another may cost at most that is paused for its time slice. For one that may
@@ -772,11 +771,22 @@ impl Pause {
         SLICE.saturating_mul(1 << self.turns.saturating_sub(1).min(MOST_DOUBLINGS))
     }
 
+    /// Since when it is paused; `None` where it runs.
+    fn since(&self) -> Option<Moment> {
+        match self.stage {
+            Stage::Paused { since } => Some(since),
+            Stage::Spared { .. }
+            | Stage::Unfrozen { .. }
+            | Stage::Trial { .. }
+            | Stage::Tried { .. }
+            | Stage::Returning { .. } => None,
+        }
+    }
+
     /// Whether it was paused so that some of it was paged out, and is, or cannot be.
     fn has_tried_swap(&self, now: Moment) -> bool {
         let is_over = |since| self.is_paged_out || PAGING_OUT <= now.since(since);
-        let is_due = matches!(self.stage, Stage::Paused { since } if is_over(since));
-        self.tries_swap && is_due && !self.is_kept
+        self.tries_swap && self.since().is_some_and(is_over) && !self.is_kept
     }
 
     /// Whether it runs, and neither has its turn nor is left alone, but for what a person
@@ -833,7 +843,7 @@ impl Pause {
     /// each slice.
     fn growth_bytes(&self, now: Moment) -> u64 {
         let expected = self.expected_growth();
-        let Stage::Paused { since } = self.stage else {
+        let Some(since) = self.since() else {
             return expected;
         };
         expected.checked_shr(slices(now.since(since))).unwrap_or(0)

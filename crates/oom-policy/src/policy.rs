@@ -183,8 +183,15 @@ impl Policy {
 
     /// The unit that `unit` leads could not be frozen.
     pub(crate) fn unfrozen(&mut self, now: Moment, unit: ProcessId) {
-        if self.scope.pauses.unfrozen(now, unit) {
+        let pauses = &mut self.scope.pauses;
+        let since = pauses.paused_since(unit);
+        if pauses.unfrozen(now, unit) {
             self.scope.next_try = None;
+        }
+        // Relief that stopped nothing is followed by no interval.
+        let relieved = since.filter(|_| since == self.scope.last_relief);
+        if relieved.is_some_and(|since| !self.scope.pauses.any_paused_since(since)) {
+            self.scope.last_relief = None;
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use machine::{Driven, GIB, MIB, Machine, Snapshot, Task, at, chosen, holding, registered, system};
 use oom_policy::{
     Action, Ask, Cause, Cost, Depth, Dossier, Effect, Effects, EndedBy, Event, Memory, PauseAnswer,
-    PauseRefusal, Pausing, Process, Seen, Settings, Unpausable, Verdict,
+    PauseRefusal, Pausing, Process, Refusal, Seen, Settings, Unpausable, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -1141,6 +1141,30 @@ fn relief_kills_what_cannot_be_paused_and_leaves_it_alone_until_then() {
         assert_eq!(decision.verdict, want);
         assert_eq!(chosen(decision), ["one"]);
     }
+}
+
+#[test]
+fn relief_that_could_stop_nothing_kills_at_once() {
+    let (one, two) = (job(20, "one", 2, 100), job(30, "two", 3, 100));
+    let editor = labelled(
+        job(10, "editor", 50, 300),
+        Pausing::Forbidden(Unpausable::PtyMaster),
+    );
+    let low = shown(10, Ask::Relief, &[editor, one, two]);
+    let after = |unfrozen: &[Process]| {
+        let mut policy = Driven::new(Settings::default(), 64);
+        let decision = policy.step(SECOND, &low);
+        assert_eq!(decision.verdict, Verdict::Paused);
+        assert_eq!(chosen(decision), ["one", "two"]);
+        for process in unfrozen {
+            policy.learn(SECOND, Event::Unfrozen(process.id));
+        }
+        policy.step(2 * SECOND, &low).verdict
+    };
+    let remaining = Settings::default().relief_interval - SECOND;
+    let waits = Verdict::Refused(Refusal::RecoveryInterval { remaining });
+    assert_eq!(after(&[one]), waits);
+    assert_eq!(after(&[one, two]), Verdict::Chosen);
 }
 
 #[test]

@@ -259,10 +259,10 @@ fn labelled(
                 label.signal = first_signal(text).map_err(|said| (mark, said))?;
             }
             ("unit", Value::Text(text)) => {
-                label.together = Some(one_of(text, &units()).map_err(wrong)?);
+                label.together = Some(one_of(text, text, &units()).map_err(wrong)?);
             }
             ("group-by", Value::Text(text)) => {
-                label.group_by = Some(one_of(text, &GROUP_BY).map_err(wrong)?);
+                label.group_by = Some(one_of(text, text, &GROUP_BY).map_err(wrong)?);
             }
             ("protect", Value::Switch(is_so)) => label.protect = *is_so,
             ("prefer", Value::Switch(is_so)) => prefer = *is_so,
@@ -317,12 +317,12 @@ fn units() -> [(&'static str, KilledWith); 5] {
 
 const GROUP_BY: [(&str, GroupBy); 2] = [("rule", GroupBy::Rule), ("user", GroupBy::User)];
 
-/// Which of `all` is called `text`.
-fn one_of<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
-    let found = all.iter().find(|(name, _)| *name == text);
+/// Which of `all` is called `name`, for which `text` stands in the file.
+fn one_of<T: Copy>(name: &str, text: &str, all: &[(&str, T)]) -> Result<T, String> {
+    let found = all.iter().find(|(known, _)| *known == name);
     found.map(|(_, meant)| *meant).ok_or_else(|| {
-        let names = || all.iter().map(|(name, _)| *name);
-        let meant = config::nearest(text, names());
+        let names = || all.iter().map(|(known, _)| *known);
+        let meant = config::nearest(name, names());
         let meant = meant.map(|meant| format!("; did you mean `{meant}`?"));
         let names: Vec<_> = names().collect();
         format!(
@@ -351,8 +351,7 @@ fn first_signal(text: &str) -> Result<Option<FirstSignal>, String> {
             let others = FirstSignal::ALL.map(|signal| (signal.name(), Some(signal)));
             let all = [("SIGTERM", None)].into_iter().chain(others);
             let all: Vec<_> = all.collect();
-            one_of(&name, &all)
-                .map_err(|said| format!("`signal`: `{text}{}", &said[name.len() + 1..]))
+            one_of(&name, text, &all).map_err(|said| format!("`signal`: {said}"))
         }
     }
 }
