@@ -24,7 +24,7 @@ impl Arcstats {
     /// [`ReadError::Open`]: the module of ZFS is not loaded.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         Ok(Self {
-            file: WatchedFile::open(path)?,
+            file: WatchedFile::open(path)?.in_pieces(),
         })
     }
 

@@ -19,6 +19,8 @@ use crate::error::ReadError;
 pub(crate) struct WatchedFile<const CAPACITY: usize> {
     path: PathBuf,
     kept: Option<OwnedFd>,
+    /// See [`Self::in_pieces`].
+    is_in_pieces: bool,
     /// On the heap: what holds it is moved about while the daemon starts, and
     /// the stack that takes stays locked.
     buffer: Box<[u8]>,
@@ -31,8 +33,18 @@ impl<const CAPACITY: usize> WatchedFile<CAPACITY> {
         Ok(Self {
             path: path.to_owned(),
             kept,
+            is_in_pieces: false,
             buffer: vec![0; CAPACITY].into_boxed_slice(),
         })
+    }
+
+    /// The kernel makes it up of several records, of which one read may give only some.
+    /// Where there is one record, a read gives all that there is room for.
+    pub(crate) fn in_pieces(self) -> Self {
+        Self {
+            is_in_pieces: true,
+            ..self
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -65,7 +77,8 @@ impl<const CAPACITY: usize> WatchedFile<CAPACITY> {
 
     fn fill(&mut self) -> Result<usize, ReadError> {
         let read = match &self.kept {
-            Some(file) => read_whole(file, &mut self.buffer),
+            Some(file) if self.is_in_pieces => read_whole(file, &mut self.buffer),
+            Some(file) => pread(file, &mut self.buffer[..], 0),
             None => read_whole(open(&self.path)?, &mut self.buffer),
         };
         read.map_err(|errno| ReadError::Read {
@@ -132,6 +145,27 @@ const LONGEST_LINE_BYTES: usize = 4 << 20;
 pub(crate) fn for_each_line(
     file: impl AsFd,
     buffer: &mut [u8],
+    each: impl FnMut(usize, &[u8]) -> ControlFlow<()>,
+) -> Result<(), Errno> {
+    for_each_line_until(file, buffer, |read, _| read == 0, each)
+}
+
+/// The same of a file that the kernel makes up as one record: a read that gives less
+/// than there is room for is the last.
+pub(crate) fn for_each_line_of_one(
+    file: impl AsFd,
+    buffer: &mut [u8],
+    each: impl FnMut(usize, &[u8]) -> ControlFlow<()>,
+) -> Result<(), Errno> {
+    for_each_line_until(file, buffer, |read, room| read < room, each)
+}
+
+/// `is_last`: whether nothing comes after a read that gave so many bytes, where there
+/// was room for so many.
+fn for_each_line_until(
+    file: impl AsFd,
+    buffer: &mut [u8],
+    is_last: impl Fn(usize, usize) -> bool,
     mut each: impl FnMut(usize, &[u8]) -> ControlFlow<()>,
 ) -> Result<(), Errno> {
     let mut line = 1;
@@ -141,7 +175,7 @@ pub(crate) fn for_each_line(
     let mut rest_bytes = 0;
     loop {
         let read = pread(&file, &mut buffer[len..], offset)?;
-        let at_the_end = read == 0;
+        let at_the_end = is_last(read, buffer.len() - len);
         offset += read as u64;
         len += read;
         let mut start = 0;
@@ -181,12 +215,20 @@ mod tests {
     fn lines_of(text: &[u8], capacity: usize) -> Vec<(usize, String)> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(text).unwrap();
+        let mut buffer = vec![0; capacity];
         let mut lines = Vec::new();
-        for_each_line(&file, &mut vec![0; capacity], |line, text| {
+        for_each_line(&file, &mut buffer, |line, text| {
             lines.push((line, String::from_utf8_lossy(text).into_owned()));
             ControlFlow::Continue(())
         })
         .unwrap();
+        let mut of_one = Vec::new();
+        for_each_line_of_one(&file, &mut buffer, |line, text| {
+            of_one.push((line, String::from_utf8_lossy(text).into_owned()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(lines, of_one);
         lines
     }
 

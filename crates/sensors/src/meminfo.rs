@@ -55,7 +55,7 @@ impl Meminfo {
         self.is_this_machines && !self.file.is_kernels()
     }
 
-    /// Reads it: on procfs one or two pread(2), no heap.
+    /// Reads it: on procfs one pread(2), no heap.
     ///
     /// A field that cannot be true costs that field alone:
     /// [`Self::next_implausible`] says what is taken in its place. What a

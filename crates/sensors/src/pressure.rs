@@ -32,7 +32,7 @@ impl PressureFile {
         Ok(Self { file })
     }
 
-    /// Reads it: one or two pread(2), no heap.
+    /// Reads it: one pread(2), no heap.
     ///
     /// # Errors
     ///

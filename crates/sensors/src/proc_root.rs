@@ -15,7 +15,7 @@ use rustix::io::{Errno, pread};
 use rustix::param::clock_ticks_per_second;
 
 use crate::error::{ReadError, beginning};
-use crate::file::{for_each_line, read_whole};
+use crate::file::{for_each_line_of_one, read_whole};
 use crate::pid_files::{FirstThread, PidPath, ProcessStatus, Stat, signed};
 use crate::table::ticks_since_boot;
 
@@ -332,7 +332,8 @@ impl OpenRoot<'_> {
         path: &PidPath,
         buffer: &mut [u8],
     ) -> Result<Stat, Miss> {
-        let len = read_whole(file, buffer).map_err(|errno| self.read_failed(errno, path))?;
+        // One pread(2) gives all of it.
+        let len = pread(file, &mut buffer[..], 0).map_err(|errno| self.read_failed(errno, path))?;
         Stat::parse(&buffer[..len])
             .ok_or_else(|| self.malformed(path, 1, Stat::EXPECTED, &buffer[..len]))
     }
@@ -347,7 +348,7 @@ impl OpenRoot<'_> {
         let path = PidPath::of_thread(pid, thread, "status");
         let mut status = ProcessStatus::default();
         let mut malformed = None;
-        for_each_line(self.open(&path)?, buffer, |line, text| {
+        for_each_line_of_one(self.open(&path)?, buffer, |line, text| {
             match status.take(text) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(expected) => {

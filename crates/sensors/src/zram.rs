@@ -78,7 +78,7 @@ impl Zram {
     /// [`ReadError::Open`] of `swaps`: a kernel without swap has none.
     pub fn open(swaps: &Path, blocks: &Path) -> Result<Self, ReadError> {
         let mut zram = Self {
-            swaps: WatchedFile::open(swaps)?,
+            swaps: WatchedFile::open(swaps)?.in_pieces(),
             blocks: blocks.to_owned(),
             devices: Vec::new(),
             usage: Usage::default(),
