@@ -64,7 +64,7 @@ mod reaper;
 
 pub use crate::calls::{Calls, Missing, have_one_memory};
 pub use crate::error::ReapError;
-pub use crate::held::{Held, Signalled, wait_gone};
+pub use crate::held::{Held, Signalled, count_gone, wait_gone};
 pub use crate::helper::kill_session;
 pub use crate::keeper::{Keeper, keep};
 pub use crate::leftover::{LeftoverError, Thawing, thaw_leftover};

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use model::ProcessId;
-use reaper::{Calls, Held, ReapError, Signalled, wait_gone};
+use reaper::{Calls, Held, ReapError, Signalled, count_gone, wait_gone};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::child::{Child, LIMIT, PROC, start_ticks};
@@ -250,6 +250,21 @@ fn the_descriptor_becomes_readable_when_the_process_is_gone() {
         victim.kill().unwrap();
         assert_gone(&victim);
         assert_eq!(is_readable(&victim), victim.tells_its_end());
+    }
+}
+
+#[test]
+fn however_many_there_are_those_that_are_gone_are_counted() {
+    for calls in every_kernel() {
+        let children: Vec<Child> = (0..34).map(|_| Child::idle()).collect();
+        let all: Vec<Held> = children.iter().map(|child| hold(calls, child)).collect();
+        assert_eq!(count_gone(all.iter()), 0);
+        for victim in [&all[0], &all[33]] {
+            victim.kill().unwrap();
+            assert_gone(victim);
+        }
+        assert_eq!(count_gone(all.iter()), 2);
+        assert_eq!(count_gone(all[1..33].iter()), 0);
     }
 }
 

@@ -435,7 +435,10 @@ impl Clerk {
     ) -> Result<(Self, Feed), ClerkError> {
         let peers = Peers::open(place, enroller.own_uid).map_err(ClerkError::Place)?;
         let picture = Picture {
-            status: Status::default(),
+            status: Status {
+                pid: std::process::id(),
+                ..Status::default()
+            },
             fates: Fates::new(),
             plans: Plans::default(),
             refusals: Refusals::default(),

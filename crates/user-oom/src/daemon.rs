@@ -903,7 +903,7 @@ impl Daemon {
             // Others may wait.
             self.rest_for(Duration::ZERO);
         }
-        match self.reloads.as_ref().and_then(Reloads::found) {
+        match self.reloads.as_mut().and_then(Reloads::found) {
             None => {}
             Some((request, Ok(change))) => {
                 let said = self.adopt(now, *change);
@@ -1057,7 +1057,11 @@ impl Daemon {
                 }
             }
             // The next round takes it.
-            WakeSource::Reload => {}
+            WakeSource::Reload => {
+                if let Some(reloads) = &mut self.reloads {
+                    reloads.heard();
+                }
+            }
             WakeSource::Held(number) => {
                 if let Some(id) = self.executor.holds.ended(number) {
                     self.has_ended(now, id);
@@ -1304,7 +1308,6 @@ impl Daemon {
     /// In the room that `status` has.
     fn draw_status(&self, status: &mut control::Status) {
         let first = self.figures(0);
-        status.pid = std::process::id();
         status.level = first.level;
         status.available_bytes = first.available_bytes;
         status.total_bytes = first.total_bytes;

@@ -236,7 +236,7 @@ impl Holds {
     /// microseconds.
     pub(crate) fn is_will_spent(&self) -> bool {
         let named = self.list.iter().filter(|hold| hold.next.is_some());
-        let ended = named.clone().filter(|hold| hold.process.is_gone()).count();
+        let ended = reaper::count_gone(named.clone().map(|hold| &hold.process));
         0 < ended && named.count() <= 2 * ended
     }
 

@@ -99,6 +99,8 @@ pub(crate) struct Reloads {
     pub(crate) reloader: Reloader,
     found: Receiver<Reread>,
     bell: Arc<EventFd>,
+    /// It has rung since nothing was found.
+    has_rung: bool,
 }
 
 impl Reloads {
@@ -133,14 +135,21 @@ impl Reloads {
             reloader: Reloader { requests },
             found,
             bell,
+            has_rung: false,
         })
     }
 
-    /// What was read, once; to be asked when [`Self::as_fd`] is readable, and after
-    /// each that was found.
-    pub(crate) fn found(&self) -> Option<Reread> {
+    /// To be told when [`Self::as_fd`] is readable.
+    pub(crate) fn heard(&mut self) {
         let _ = self.bell.read();
-        self.found.try_recv().ok()
+        self.has_rung = true;
+    }
+
+    /// What was read, once; to be asked after each that was found, too.
+    pub(crate) fn found(&mut self) -> Option<Reread> {
+        let found = self.has_rung.then(|| self.found.try_recv().ok()).flatten();
+        self.has_rung = found.is_some();
+        found
     }
 }
 
