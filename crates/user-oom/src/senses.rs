@@ -320,6 +320,7 @@ impl Senses {
         if self.to_measure_again.is_none() {
             surveyor.ask_for_commands(table);
         }
+        surveyor.ring();
     }
 
     /// Goes by other rules and patterns from now on, for what is known already too.
@@ -332,6 +333,7 @@ impl Senses {
     /// Whether it is still to be found which rules match; has it found.
     pub(crate) fn is_labelling(&mut self) -> bool {
         self.to_label = !self.surveyor.ask_for_labels(&mut self.table);
+        self.surveyor.ring();
         !self.surveyor.rulebook().is_empty() && self.table.awaits_labels()
     }
 
@@ -375,6 +377,7 @@ impl Senses {
             table.ask_for_identities(depth, &mut |request| surveyor.ask(request));
             table.ask_for_members(&mut |request| surveyor.ask(request));
             self.surveyor.ask_for_labels(table);
+            self.surveyor.ring();
             self.to_tie = true;
             self.to_label = true;
             if self.surveyor.is_there() && table.awaits_measurements(memory) {
@@ -455,6 +458,7 @@ impl Senses {
         // One call's at a time: what else is asked meanwhile must not wait for long.
         if surveyor.is_idle() {
             surveyor.ask_for_measurements(table, memory);
+            surveyor.ring();
         }
         let limit = match is_urgent {
             true => MEASURED_SOON,

@@ -160,6 +160,8 @@ pub(crate) struct Surveyor {
     left_behind: Vec<LeftBehind>,
     /// What is not answered yet, in order: the first is being read.
     asked: VecDeque<Inquiry>,
+    /// Something was asked since the thread was last woken.
+    is_to_ring: bool,
     /// When the loop first came round and found that one unanswered. Not when it
     /// was asked: on a busy machine a round takes long, and began before that.
     since: Option<Moment>,
@@ -229,6 +231,7 @@ impl Surveyor {
             read,
             left_behind: Vec::new(),
             asked: VecDeque::with_capacity(QUEUE),
+            is_to_ring: false,
             since: None,
             is_shareds_turn: false,
             commands: Commands::new(),
@@ -255,12 +258,12 @@ impl Surveyor {
         &self.edition.rulebook
     }
 
-    /// Asks, unless there is no room; whether there was. Takes no lock and no
+    /// Asks, unless there is no room; whether there was. It is heard at once by a
+    /// thread that is at work, by another with [`Self::ring`]. Takes no lock and no
     /// memory.
     pub(crate) fn ask(&mut self, request: Inquiry) -> bool {
         let Some(Worker {
             requests: Some(requests),
-            shared,
             ..
         }) = &mut self.worker
         else {
@@ -271,9 +274,18 @@ impl Surveyor {
             return false;
         }
         self.asked.push_back(request);
-        // Fails only where the bell has rung 2^64 − 2 times unheard.
-        let _ = shared.work.write(1);
+        self.is_to_ring = true;
         true
+    }
+
+    /// Wakes the thread, where something was asked since it was last woken.
+    pub(crate) fn ring(&mut self) {
+        if std::mem::take(&mut self.is_to_ring)
+            && let Some(worker) = &self.worker
+        {
+            // Fails only where the bell has rung 2^64 − 2 times unheard.
+            let _ = worker.shared.work.write(1);
+        }
     }
 
     /// Takes the answers that are there into `table`. Whether it was found what any
@@ -464,7 +476,8 @@ impl Surveyor {
     }
 
     /// Waits until all that was asked can be taken, no longer than `limit`.
-    fn wait(&self, limit: Duration) {
+    fn wait(&mut self, limit: Duration) {
+        self.ring();
         let Some(worker) = &self.worker else { return };
         let done = &worker.shared.done;
         let mut bells = [PollFd::new(done.as_fd(), PollFlags::POLLIN)];
