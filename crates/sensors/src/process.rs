@@ -10,7 +10,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
-use model::{Depth, Dossier, ProcessId, Seen, SessionId};
+use model::{Dossier, ProcessId, Seen, SessionId};
 use rustix::fs::RawDir;
 use rustix::io::pread;
 use rustix::system::sysinfo;
@@ -474,7 +474,7 @@ impl Reader<'_> {
         let before = (process.name, process.uid);
         let code_pages = kept.code_pages;
         let was = Some(process.oom_score_adj);
-        self.examine(process, kept, &stat, Depth::Full, was)?;
+        self.examine(process, kept, &stat, was)?;
         // 0: it was seen by its badness alone.
         let has_changed =
             before != (process.name, process.uid) || ![0, kept.code_pages].contains(&code_pages);
@@ -494,7 +494,6 @@ impl Reader<'_> {
     pub(crate) fn take_in(
         &mut self,
         pid: u32,
-        depth: Depth,
         parent: impl FnOnce(u32) -> (Option<Grouping>, Option<i16>),
     ) -> Result<(Seen, Kept), Miss> {
         let file = self.open_statm(pid, None)?;
@@ -507,7 +506,7 @@ impl Reader<'_> {
             pid,
             start_ticks: stat.start_ticks,
         });
-        self.examine(&mut process, &mut kept, &stat, depth, was)?;
+        self.examine(&mut process, &mut kept, &stat, was)?;
         kept.introduce();
         Ok((process, kept))
     }
@@ -521,12 +520,11 @@ impl Reader<'_> {
         process: &mut Seen,
         kept: &mut Kept,
         stat: &Stat,
-        depth: Depth,
         oom_score_adj_was: Option<i16>,
     ) -> Result<(), Miss> {
         let pid = process.id.pid;
         if stat.is_kernel_thread || !stat.outlived_its_first_thread() {
-            return self.examine_by_thread(process, kept, stat, depth, oom_score_adj_was);
+            return self.examine_by_thread(process, kept, stat, oom_score_adj_was);
         }
         let mut last = kept.thread.take();
         for _ in 0..THREADS_ASKED {
@@ -540,7 +538,7 @@ impl Reader<'_> {
             let opened = self.open_statm(pid, kept.thread);
             let answered = opened.and_then(|file| {
                 kept.statm = Some(file);
-                self.examine_by_thread(process, kept, stat, depth, oom_score_adj_was)
+                self.examine_by_thread(process, kept, stat, oom_score_adj_was)
             });
             match answered {
                 Err(Miss::Gone) => {}
@@ -550,7 +548,7 @@ impl Reader<'_> {
         kept.thread = None;
         kept.statm = None;
         let held_bytes = self.held_bytes_by_score(pid)?;
-        self.examine_by_thread(process, kept, stat, depth, oom_score_adj_was)?;
+        self.examine_by_thread(process, kept, stat, oom_score_adj_was)?;
         if let Some(bytes) = held_bytes {
             kept.weigh_roughly(process, bytes);
         }
@@ -587,7 +585,6 @@ impl Reader<'_> {
         process: &mut Seen,
         kept: &mut Kept,
         stat: &Stat,
-        depth: Depth,
         oom_score_adj_was: Option<i16>,
     ) -> Result<(), Miss> {
         let pid = process.id.pid;
@@ -614,13 +611,6 @@ impl Reader<'_> {
             process.page_table_bytes = status.page_table_bytes;
             let oom_score_adj = self.root.score_adj(pid)?;
             kept.hear(process, oom_score_adj, self.ours, oom_score_adj_was);
-            if depth == Depth::Full {
-                process.oom_score = match self.root.score(pid) {
-                    // It is only shown.
-                    Err(Miss::Failed(_)) => None,
-                    score => Some(score?),
-                };
-            }
         }
         let alone = Grouping {
             session: SessionId(u64::from(stat.session)),

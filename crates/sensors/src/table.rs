@@ -235,7 +235,7 @@ impl ProcessTable {
             match self.list() {
                 Ok(()) => {
                     self.scan_known(depth, &mut account);
-                    self.scan_newcomers(depth, &mut account);
+                    self.scan_newcomers(&mut account);
                     self.find_foreground_jobs();
                 }
                 Err(err) => {
@@ -331,8 +331,8 @@ impl ProcessTable {
         self.find_id(id).map_or(0, |index| self.kept[index].scopes)
     }
 
-    /// Reads the kernel's badness of `pid` anew and keeps it; `None` if the
-    /// process is gone or not known.
+    /// Reads the kernel's badness of `pid` now and keeps it until it is read again: no
+    /// scan does, for it is only shown. `None` if the process is gone or not known.
     ///
     /// # Errors
     ///
@@ -342,7 +342,9 @@ impl ProcessTable {
             return Ok(None);
         };
         let score = self.root.oom_score(pid)?;
-        self.processes[index].oom_score = score;
+        if score.is_some() {
+            self.processes[index].oom_score = score;
+        }
         Ok(score)
     }
 
@@ -484,18 +486,18 @@ impl ProcessTable {
     }
 
     /// Takes in the processes of `self.pids`.
-    fn scan_newcomers(&mut self, depth: Depth, account: &mut ScanAccount) {
+    fn scan_newcomers(&mut self, account: &mut ScanAccount) {
         let known = self.processes.len();
         let mut held = self.held();
         for index in 0..self.pids.len() {
             let pid = self.pids[index];
-            let mut taken = self.take_in(pid, depth, known);
+            let mut taken = self.take_in(pid, known);
             if let Err(Miss::Failed(err)) = &taken
                 && err.is_out_of_descriptors()
                 && self.let_some_go()
             {
                 held = self.held();
-                taken = self.take_in(pid, depth, known);
+                taken = self.take_in(pid, known);
             }
             match taken {
                 Ok((process, mut kept)) => {
@@ -550,7 +552,7 @@ impl ProcessTable {
         }
     }
 
-    fn take_in(&mut self, pid: u32, depth: Depth, known: usize) -> Result<(Seen, Kept), Miss> {
+    fn take_in(&mut self, pid: u32, known: usize) -> Result<(Seen, Kept), Miss> {
         let mut reader = Reader {
             root: self.root.open()?,
             page_bytes: self.page_bytes,
@@ -570,7 +572,7 @@ impl ProcessTable {
             let was = raised.map(|(process, _)| process.oom_score_adj);
             (known.and_then(|(_, kept)| kept.unit), was)
         };
-        let (process, mut kept) = reader.take_in(pid, depth, of_parent)?;
+        let (process, mut kept) = reader.take_in(pid, of_parent)?;
         let parents = known_of(process.parent).map_or(0, |(_, kept)| kept.scopes);
         kept.scopes = self.everywhere | parents;
         Ok((process, kept))

@@ -145,8 +145,6 @@ fn check_against_procfs(table: &Table, pid: u32) -> ProcResult<()> {
         ours.anon_bytes.abs_diff(bytes(status.rssanon)) < 4 * MIB,
         "{ours:?}"
     );
-    let score = ours.oom_score.expect("a full scan reads it");
-    assert!(score.abs_diff(theirs.oom_score()?) < 5, "{ours:?}");
     assert!(!ours.is_kernel_thread);
     Ok(())
 }

@@ -485,7 +485,7 @@ proptest! {
 
     #[test]
     fn a_changed_process_is_taken_in_or_left_out(
-        file in prop_oneof![Just("stat"), Just("status"), Just("statm"), Just("oom_score"),
+        file in prop_oneof![Just("stat"), Just("status"), Just("statm"),
             Just("oom_score_adj"), Just("cgroup")],
         mutations in mutations(),
     ) {

@@ -73,7 +73,7 @@ fn all_of_a_process_is_read() {
     assert_eq!(process.page_table_bytes, 1500 * KIB);
     assert_eq!(process.shmem_bytes, 0, "until it was measured");
     assert_eq!(process.major_faults, 77);
-    assert_eq!(process.oom_score, Some(812));
+    assert_eq!(process.oom_score, None, "until it is asked for");
     assert_eq!(process.oom_score_adj, 100);
     assert!(process.login);
 }
@@ -1072,7 +1072,7 @@ fn what_vanishes_while_it_is_looked_at_is_no_error() {
 
 #[test]
 fn a_known_process_that_vanishes_half_way_is_gone() {
-    for file in ["stat", "status", "oom_score", "oom_score_adj"] {
+    for file in ["stat", "status", "oom_score_adj"] {
         let copy = Copy::of("good");
         let mut table = copy.table();
         table.scan(Depth::Full);
@@ -1184,12 +1184,28 @@ fn a_file_that_was_good_and_is_malformed_is_named_too() {
 fn a_badness_that_makes_no_sense_is_not_shown_and_costs_nothing_else() {
     let copy = Copy::of("good");
     let mut table = copy.table();
+    table.scan(Depth::Full);
     for text in ["2001\n", "-1\n", ""] {
         copy.write("1200/oom_score", text);
-        table.scan(Depth::Full);
+        assert!(table.table.refresh_score(1200).is_err(), "{text:?}");
         assert_eq!(table.get(1200).oom_score, None, "{text:?}");
         assert_eq!(table.pids(), ALL);
     }
+}
+
+#[test]
+fn a_badness_is_read_when_it_is_asked_for_and_stays_when_the_process_is_gone() {
+    let copy = Copy::of("good");
+    let mut table = copy.table();
+    table.scan(Depth::Full);
+    assert_eq!(table.table.refresh_score(1204).unwrap(), Some(812));
+    copy.write("1204/oom_score", "813\n");
+    table.scan(Depth::Full);
+    assert_eq!(table.get(1204).oom_score, Some(812));
+    assert_eq!(table.table.refresh_score(1204).unwrap(), Some(813));
+    copy.remove("1204");
+    assert_eq!(table.table.refresh_score(1204).unwrap(), None);
+    assert_eq!(table.get(1204).oom_score, Some(813));
 }
 
 #[test]

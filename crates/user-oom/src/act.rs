@@ -276,7 +276,13 @@ impl Executor {
         words: impl Fn(ProcessId) -> OwnWords,
         scribe: &mut Scribe,
     ) {
-        let score = |pid| score(table, means, pid);
+        let holds = &self.holds;
+        let score = |pid| {
+            // What was signalled was asked about while it was there.
+            let is_victim = holds.endings().any(|it| it.victim.id.pid == pid);
+            let means = if is_victim { Means::HeldOnly } else { means };
+            score(table, means, pid)
+        };
         self.narrator.tell(decided, took, score, words, scribe);
     }
 
@@ -409,12 +415,12 @@ pub(crate) fn why(decision: &Decision, first: bool, after_command: bool) -> Kill
     }
 }
 
-/// As last read; read now where it never was.
+/// As it is now, or as last read where it cannot be read now.
 fn score(table: &mut ProcessTable, means: Means<'_>, pid: u32) -> Option<u16> {
-    match (table.get(pid)?.oom_score, means) {
-        (None, Means::Open(_)) => table.refresh_score(pid).ok().flatten(),
-        (score, _) => score,
+    if let Means::Open(_) = means {
+        let _ = table.refresh_score(pid);
     }
+    table.get(pid)?.oom_score
 }
 
 #[cfg(test)]
@@ -423,7 +429,7 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
-    use oom_policy::{Dossier, Effect, Effects, Memory, Seen};
+    use oom_policy::{Depth, Dossier, Effect, Effects, Memory, Seen};
 
     use super::*;
     use crate::rehearsal::show;
@@ -503,6 +509,22 @@ mod tests {
         let (outcome, told) = kill(gone);
         assert_eq!(outcome, Event::Unsent(gone.id));
         assert!(!told.iter().any(is_of_an_end), "{told:#?}");
+    }
+
+    #[test]
+    fn a_score_is_read_when_it_is_shown_and_at_a_last_call_as_it_was() {
+        let wait = Wait::new().expect("epoll");
+        let waiter = Waiter::new();
+        let pid = waiter.id().pid;
+        let mut table = ProcessTable::new(root(), 8);
+        // What goes meanwhile, or cannot be read, is none of ours.
+        let _ = table.scan(Depth::Full);
+        assert_eq!(score(&mut table, Means::HeldOnly, pid), None);
+        let shown = score(&mut table, Means::Open(&wait), pid);
+        assert!(shown.is_some());
+        assert_eq!(score(&mut table, Means::HeldOnly, pid), shown);
+        drop(waiter);
+        assert_eq!(score(&mut table, Means::Open(&wait), pid), shown);
     }
 
     /// Names another user's process to the test below, run as an ordinary user.

@@ -214,7 +214,7 @@ impl Holds {
         now: Moment,
         will: &[NextKill],
         processes: &[Process],
-        table: &ProcessTable,
+        table: &mut ProcessTable,
         wait: &Wait,
     ) {
         for hold in &mut self.list {
@@ -224,7 +224,9 @@ impl Holds {
             // What cannot be held is not in the will.
             if let Ok(Some(position)) = self.hold(next.id) {
                 let process = Process::find(processes, next.id);
-                let score = table.get(next.id.pid).and_then(|entry| entry.oom_score);
+                let pid = next.id.pid;
+                let score = table.get(pid).and_then(|entry| entry.oom_score);
+                let score = score.or_else(|| table.refresh_score(pid).ok().flatten());
                 let victim = Victim::new(next.id, process, score);
                 self.list[position].next = Some(Ending::new(now, victim, process, next.lost, 0));
             }
@@ -333,7 +335,7 @@ impl Holds {
 mod tests {
     use std::time::Duration;
 
-    use oom_policy::{Cost, Dossier};
+    use oom_policy::{Cost, Depth, Dossier};
 
     use super::*;
     use crate::stand_in::{Waiter, ordinary, root};
@@ -386,10 +388,33 @@ mod tests {
     }
 
     #[test]
+    fn of_what_a_will_names_the_score_is_read() {
+        let wait = Wait::new().expect("epoll");
+        let mut holds = Holds::new(root(), 8);
+        let waiter = Waiter::new();
+        let id = waiter.id();
+        let mut table = ProcessTable::new(root(), 8);
+        // What goes meanwhile, or cannot be read, is none of ours.
+        let _ = table.scan(Depth::Full);
+        let will = [NextKill {
+            id,
+            place: 0,
+            lost: Cost::ZERO,
+        }];
+        holds.leave_will(Moment::ORIGIN, &will, &[], &mut table, &wait);
+        let heir = holds.heirs(&will).next().expect("it is held");
+        assert!(heir.told.oom_score.is_some());
+        assert_eq!(
+            table.get(id.pid).and_then(|it| it.oom_score),
+            heir.told.oom_score
+        );
+    }
+
+    #[test]
     fn a_will_is_spent_once_half_of_those_it_names_have_ended() {
         let wait = Wait::new().expect("epoll");
         let mut holds = Holds::new(root(), 8);
-        let table = ProcessTable::new(root(), 8);
+        let mut table = ProcessTable::new(root(), 8);
         let mut waiters = vec![Waiter::new(), Waiter::new(), Waiter::new()];
         let will: Vec<NextKill> = (0..)
             .zip(&waiters)
@@ -400,13 +425,13 @@ mod tests {
             })
             .collect();
         assert!(!holds.is_will_spent(), "there is none");
-        holds.leave_will(Moment::ORIGIN, &will, &[], &table, &wait);
+        holds.leave_will(Moment::ORIGIN, &will, &[], &mut table, &wait);
         assert!(!holds.is_will_spent());
         waiters.pop();
         assert!(!holds.is_will_spent());
         waiters.pop();
         assert!(holds.is_will_spent());
-        holds.leave_will(Moment::ORIGIN, &will[..1], &[], &table, &wait);
+        holds.leave_will(Moment::ORIGIN, &will[..1], &[], &mut table, &wait);
         assert!(!holds.is_will_spent(), "they are in it no longer");
     }
 }
