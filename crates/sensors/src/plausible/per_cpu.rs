@@ -37,31 +37,42 @@ impl PerCpu {
 
     pub(crate) fn take(&mut self, line: usize, text: &[u8]) {
         self.any_zone |= text.starts_with(b"Node ");
-        let text = text.trim_ascii();
         let quantity = |pages: &[u8]| {
             let bytes = decimal(pages.trim_ascii())?.checked_mul(self.page_bytes)?;
             (bytes <= ABSURD_BYTES).then_some(bytes)
         };
-        if let Some(pages) = text.strip_prefix(b"managed ") {
-            let bytes = quantity(pages).unwrap_or(0);
-            self.managed_bytes = self.managed_bytes.saturating_add(bytes);
-        } else if let Some(pages) = text
-            .strip_prefix(b"nr_zone_inactive_file ")
-            .or_else(|| text.strip_prefix(b"nr_zone_active_file "))
-        {
-            if let Some(bytes) = quantity(pages) {
-                let sum = self.file_bytes.unwrap_or(0).saturating_add(bytes);
-                self.file_bytes = Some(sum);
-            }
-        } else if let Some(pages) = text.strip_prefix(b"count:") {
-            self.last_line = line;
-            match quantity(pages) {
-                Some(bytes) => self.bytes = self.bytes.saturating_add(bytes),
-                None => {
-                    let fault = Fault::of(pages.trim_ascii(), Some(pages.trim_ascii()));
-                    self.unreadable.get_or_insert((line, fault));
+        let text = text.trim_ascii_start();
+        // There are hundreds of lines, and most are told apart by their first byte.
+        match text.first() {
+            Some(b'm') => {
+                if let Some(pages) = text.strip_prefix(b"managed ") {
+                    let bytes = quantity(pages).unwrap_or(0);
+                    self.managed_bytes = self.managed_bytes.saturating_add(bytes);
                 }
             }
+            Some(b'n') => {
+                let pages = text
+                    .strip_prefix(b"nr_zone_inactive_file ")
+                    .or_else(|| text.strip_prefix(b"nr_zone_active_file "));
+                if let Some(bytes) = pages.and_then(quantity) {
+                    let sum = self.file_bytes.unwrap_or(0).saturating_add(bytes);
+                    self.file_bytes = Some(sum);
+                }
+            }
+            Some(b'c') => {
+                let Some(pages) = text.strip_prefix(b"count:") else {
+                    return;
+                };
+                self.last_line = line;
+                match quantity(pages) {
+                    Some(bytes) => self.bytes = self.bytes.saturating_add(bytes),
+                    None => {
+                        let fault = Fault::of(pages.trim_ascii(), Some(pages.trim_ascii()));
+                        self.unreadable.get_or_insert((line, fault));
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
