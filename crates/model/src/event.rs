@@ -21,7 +21,8 @@ pub enum Depth {
     /// newcomers that a decision needs. Swap and faults of the known ones stay
     /// as they were.
     Fast,
-    /// Everything of every process: for quiet rounds.
+    /// Everything of every process: for quiet rounds. Of one that holds what it held
+    /// when all of it was read, within 10 s, only what protects it from being killed.
     Full,
 }
 

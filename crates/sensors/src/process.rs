@@ -9,10 +9,12 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use model::{Dossier, ProcessId, Seen, SessionId};
 use rustix::fs::RawDir;
 use rustix::io::pread;
+use rustix::param::clock_ticks_per_second;
 use rustix::system::sysinfo;
 
 use crate::cgroup::Grouping;
@@ -103,6 +105,9 @@ pub(crate) struct Kept {
     pub(crate) shared: Option<Shared>,
     /// The measurement of that.
     pub(crate) shared_gauge: Gauge,
+    /// What `statm` said when all of it was read last, by the descriptor that is held,
+    /// and when that was, in clock ticks since boot.
+    pub(crate) examined: Option<(Statm, u64)>,
 }
 
 /// A measurement that is made again and again.
@@ -163,6 +168,9 @@ pub(crate) const IDENTITY_READS: u8 = 2;
 
 /// So many of a process's threads are asked for it, where each has ended by then.
 const THREADS_ASKED: usize = 8;
+
+/// A process whose `statm` stays the same is read again after so long all the same.
+const UNCHANGED: Duration = Duration::from_secs(10);
 
 /// A change of no more pages does not have `status` read again: 16 MiB.
 const FEW_PAGES: u64 = 4096;
@@ -267,6 +275,7 @@ impl Kept {
             shared_pages_then: 0,
             shared: None,
             shared_gauge: Gauge::default(),
+            examined: None,
         }
     }
 
@@ -405,6 +414,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) text: &'a mut [u8],
     /// What the daemon may have raised any `oom_score_adj` to.
     pub(crate) ours: &'a [i16],
+    /// In clock ticks since boot.
+    pub(crate) now_ticks: u64,
 }
 
 impl Reader<'_> {
@@ -414,16 +425,52 @@ impl Reader<'_> {
     pub(crate) fn look_again(&self, process: &mut Seen, kept: &mut Kept) -> Result<(), Miss> {
         match self.look_if_held(process, kept) {
             Err(Miss::Gone) if kept.thread.is_some() => Ok(()),
-            looked => looked,
+            looked => looked.map(drop),
         }
     }
 
-    fn look_if_held(&self, process: &mut Seen, kept: &mut Kept) -> Result<(), Miss> {
-        if let Some(file) = &kept.statm {
-            let statm = statm(self.root, process.id.pid, kept.thread, file)?;
-            kept.weigh(process, statm, self.page_bytes);
+    fn look_if_held(&self, process: &mut Seen, kept: &mut Kept) -> Result<Option<Statm>, Miss> {
+        let Some(file) = &kept.statm else {
+            return Ok(None);
+        };
+        let statm = statm(self.root, process.id.pid, kept.thread, file)?;
+        kept.weigh(process, statm, self.page_bytes);
+        Ok(Some(statm))
+    }
+
+    /// Spares a known process a close look where its `statm` says what it said at the
+    /// last one, which was not long ago; whether it does. What counts at once is read:
+    /// its `oom_score_adj`. Which job is in the foreground of a terminal counts, too, so
+    /// what has one is not spared.
+    pub(crate) fn look_unless_changed(
+        &self,
+        process: &mut Seen,
+        kept: &mut Kept,
+    ) -> Result<bool, Miss> {
+        let pid = process.id.pid;
+        let (Some(file), Some((then, at_ticks)), None) = (&kept.statm, kept.examined, kept.thread)
+        else {
+            return Ok(false);
+        };
+        let age = self.now_ticks.saturating_sub(at_ticks);
+        // What holds nothing ends, or its other threads run on.
+        if then.resident_pages == 0
+            || kept.has_terminal
+            || UNCHANGED.as_secs() * clock_ticks_per_second() <= age
+            || kept.has_shrunk_since_its_status(then, self.page_bytes)
+            || statm(self.root, pid, None, file)? != then
+        {
+            return Ok(false);
         }
-        Ok(())
+        let oom_score_adj = self.root.score_adj(pid)?;
+        // Last, for it proves the rest.
+        if statm(self.root, pid, None, file)? != then {
+            return Ok(false);
+        }
+        let was = Some(process.oom_score_adj);
+        kept.hear(process, oom_score_adj, self.ours, was);
+        kept.weigh(process, then, self.page_bytes);
+        Ok(true)
     }
 
     /// What a known process holds in memory, unless it executes something else by
@@ -617,7 +664,8 @@ impl Reader<'_> {
             login: stat.has_terminal(),
         };
         kept.place(process, alone);
-        self.look_if_held(process, kept)?;
+        let statm = self.look_if_held(process, kept)?;
+        kept.examined = statm.map(|statm| (statm, self.now_ticks));
         kept.shared_pages_then = kept.shared_pages;
         kept.most_raw_anon_bytes = kept.raw_anon_bytes;
         Ok(())

@@ -371,6 +371,7 @@ impl ProcessTable {
             page_bytes: self.page_bytes,
             text: &mut self.text,
             ours: self.ours,
+            now_ticks: self.scanned_at_ticks,
         };
         let kept_on = self.kept_on;
         retain(&mut self.processes, &mut self.kept, |process, kept| {
@@ -419,6 +420,7 @@ impl ProcessTable {
             page_bytes: self.page_bytes,
             text: &mut self.text,
             ours: self.ours,
+            now_ticks: self.scanned_at_ticks,
         };
         let (pids, kept_on) = (&mut self.pids, self.kept_on);
         let (mut next, mut unknown) = (0, 0);
@@ -439,10 +441,12 @@ impl ProcessTable {
             next += 1;
             // A kernel thread shows nothing that changes, unless it executes a program.
             let is_settled = process.is_kernel_thread && kept.statm.is_some();
-            let is_due = kept.is_new || (depth == Depth::Full && !is_settled);
-            let looked = match is_due {
-                true => Ok(false),
-                false => reader.look(process, kept),
+            let looked = if kept.is_new {
+                Ok(false)
+            } else if depth == Depth::Full && !is_settled {
+                reader.look_unless_changed(process, kept)
+            } else {
+                reader.look(process, kept)
             };
             let looked = looked.and_then(|is_done| {
                 if is_done {
@@ -558,6 +562,7 @@ impl ProcessTable {
             page_bytes: self.page_bytes,
             text: &mut self.text,
             ours: self.ours,
+            now_ticks: self.scanned_at_ticks,
         };
         let (processes, kept) = (&self.processes, &self.kept);
         // Whom it was forked by is known, or a newcomer that came before it.
@@ -659,6 +664,7 @@ fn merge(processes: &mut [Seen], kept: &mut [Kept], known: usize) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fs;
 
     use proptest::prelude::*;
 
@@ -678,6 +684,39 @@ mod tests {
                 (process, kept)
             })
             .unzip()
+    }
+
+    #[test]
+    fn what_holds_what_it_held_is_read_again_after_a_while_unless_it_has_a_terminal() {
+        let tree = tempfile::tempdir().unwrap();
+        let directory = tree.path().join("7");
+        fs::create_dir(&directory).unwrap();
+        let write = |file: &str, text: &str| fs::write(directory.join(file), text).unwrap();
+        let stat = "7 (one) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0\n";
+        write("stat", stat);
+        write("statm", "200 100 50 10 0 90 0\n");
+        let mut table = ProcessTable::new(ProcRoot::at(tree.path()), 4);
+        let seen = |table: &mut ProcessTable, uid: u32, adj: i16| {
+            write("status", &format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n"));
+            write("oom_score_adj", &format!("{adj}\n"));
+            table.scan(Depth::Full).unwrap();
+            let process = &table.processes[0];
+            (process.uid, process.oom_score_adj)
+        };
+        assert_eq!(seen(&mut table, 1, 0), (1, 0));
+        assert_eq!(seen(&mut table, 2, 0), (2, 0), "a newcomer");
+        assert_eq!(seen(&mut table, 3, -1000), (2, -1000));
+        write("statm", "200 101 50 10 0 90 0\n");
+        assert_eq!(seen(&mut table, 4, 0), (4, 0), "it has grown");
+        assert_eq!(seen(&mut table, 5, 0), (4, 0));
+        let (_, at_ticks) = table.kept[0].examined.as_mut().unwrap();
+        *at_ticks = 0;
+        assert_eq!(seen(&mut table, 6, 0), (6, 0), "a while has passed");
+        assert_eq!(seen(&mut table, 7, 0), (6, 0));
+        write("stat", &stat.replace("S 1 7 7 0 -1", "S 1 7 7 34816 7"));
+        table.renew(|_| true);
+        assert_eq!(seen(&mut table, 8, 0), (8, 0), "it is to be read");
+        assert_eq!(seen(&mut table, 9, 0), (9, 0), "it has a terminal");
     }
 
     fn pids(processes: &[Seen], kept: &[Kept]) -> Vec<u32> {
