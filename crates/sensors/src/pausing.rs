@@ -8,6 +8,7 @@ use std::io;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use model::{Paging, ProcessId, RunState};
 use rustix::io::Errno;
@@ -48,6 +49,16 @@ pub struct PauseFiles {
     /// `/sys/block`.
     blocks: PathBuf,
     cgroups: Option<CgroupMount>,
+    /// As last opened, while no thread reads them.
+    paging: Mutex<Option<PagingFiles>>,
+}
+
+/// What tells how busy swap is, and how full.
+#[derive(Debug)]
+struct PagingFiles {
+    meminfo: Meminfo,
+    /// `None`: a kernel without swap does not list any.
+    zram: Option<Zram>,
 }
 
 impl PauseFiles {
@@ -61,6 +72,7 @@ impl PauseFiles {
             root,
             blocks,
             cgroups,
+            paging: Mutex::default(),
         }
     }
 
@@ -333,14 +345,26 @@ impl PauseFiles {
     ///
     /// Those of [`Meminfo::open`] and [`Meminfo::paging`].
     pub fn paging(&self) -> Result<Paging, ReadError> {
-        let mut paging = Meminfo::open(&self.root.path().join("meminfo"))?.paging()?;
-        // A kernel without swap does not list any.
-        if let Ok(mut zram) = Zram::open(&self.root.path().join("swaps"), &self.blocks)
-            && zram.measure().is_ok()
-        {
-            zram.tell(&mut paging);
+        let kept = || self.paging.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken out, so that a read that does not return keeps no other thread waiting.
+        let opened = kept().take();
+        let mut files = opened.map_or_else(|| self.open_paging_files(), Ok)?;
+        let mut paging = files.meminfo.paging()?;
+        if let Some(zram) = &mut files.zram {
+            zram.refresh();
+            if zram.measure().is_ok() {
+                zram.tell(&mut paging);
+            }
         }
+        *kept() = Some(files);
         Ok(paging)
+    }
+
+    fn open_paging_files(&self) -> Result<PagingFiles, ReadError> {
+        Ok(PagingFiles {
+            meminfo: Meminfo::open(&self.root.path().join("meminfo"))?,
+            zram: Zram::open(&self.root.path().join("swaps"), &self.blocks).ok(),
+        })
     }
 }
 

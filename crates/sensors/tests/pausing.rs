@@ -427,9 +427,13 @@ fn it_is_told_what_zram_holds_of_what_is_swapped_out_to_it() {
     };
     let meminfo = "SwapTotal: 1000 kB\nSwapFree: 600 kB\nWriteback: 0 kB\n";
     write("meminfo", meminfo);
+    write("swaps", "\n");
+    let files = files_of(&folder);
+    let paging = files.paging().expect("it makes sense");
+    assert_eq!(paging.in_zram_bytes, 0, "there is none yet");
     write("swaps", "\n/dev/zram0 partition 1000 400 100\n");
     write("block/zram0/mm_stat", "409600 1 102400 0 0\n");
-    let paging = files_of(&folder).paging().expect("it makes sense");
+    let paging = files.paging().expect("it makes sense");
     let want = Paging {
         writeback_bytes: 0,
         swap_total_bytes: 1000 << 10,
