@@ -95,14 +95,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes in a line that is no state. `time`: now, for the file that it may
-    /// begin.
+    /// Takes in a line that is no state. `time` tells what time it is, for the file that it
+    /// may begin.
     ///
     /// # Errors
     ///
     /// [`Error::Write`], [`Error::TooLong`]: lines are lost, and that will be said
     /// when there is room again.
-    pub fn take(&mut self, line: &Line, time: &str) -> Result<(), Error> {
+    pub fn take(&mut self, line: &Line, time: impl Fn() -> String) -> Result<(), Error> {
         if let Line::Lost { lines } = line {
             self.lost += lines;
             self.waiting.clear();
@@ -160,30 +160,31 @@ impl Writer {
             follows: follows && self.lost == 0,
             guard,
         };
-        self.append(&text(&state), &time)?;
+        let time = || time.clone();
+        self.append(&text(&state), time)?;
         lines
             .split_inclusive(|byte| *byte == b'\n')
-            .try_for_each(|line| self.append(line, &time))
+            .try_for_each(|line| self.append(line, time))
     }
 
-    fn append(&mut self, line: &[u8], time: &str) -> Result<(), Error> {
+    fn append(&mut self, line: &[u8], time: impl Fn() -> String) -> Result<(), Error> {
         let preface = |continues| {
             text(&Line::Journal(Preface {
                 version: VERSION,
                 program: self.program.clone(),
-                time: time.to_owned(),
+                time: time(),
                 machine: self.machine.clone(),
                 settings: self.settings.clone(),
                 continues,
             }))
         };
-        let lost = self.lost;
-        let missing = match lost {
-            0 => Vec::new(),
-            lines => text(&Line::Lost { lines }),
+        let appended = match self.lost {
+            0 => self.folder.append(line, preface),
+            lines => {
+                let missing = text(&Line::Lost { lines });
+                self.folder.append(&[&missing, line].concat(), preface)
+            }
         };
-        let all = [&missing, line].concat();
-        let appended = self.folder.append(&all, preface);
         match appended {
             Ok(()) => self.lost = 0,
             Err(_) => self.lost += 1,

@@ -9,7 +9,9 @@ use oom_policy::{
     Event, Gates, Guard, Memory, Moment, Process, ProcessId, Seen, Settings, Surroundings,
 };
 
-const TIME: &str = "2026-11-26T12:00:00.000Z";
+fn time() -> String {
+    "2026-11-26T12:00:00.000Z".to_owned()
+}
 
 fn guard() -> Guard {
     let surroundings = Surroundings::default();
@@ -25,7 +27,7 @@ fn writer(path: &Path, limit: u64) -> Writer {
 
 fn state(writer: &mut Writer, millis: u64, follows: bool) -> Result<(), Error> {
     let at = Moment::from(millis * 1_000_000);
-    writer.state(at, TIME.to_owned(), follows, Box::new(guard().checkpoint()))
+    writer.state(at, time(), follows, Box::new(guard().checkpoint()))
 }
 
 fn memory(number: u64) -> Line {
@@ -84,20 +86,20 @@ fn nothing_is_written_before_something_happens_and_then_what_led_to_it_first() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a/journal");
     let mut writer = writer(&path, 1 << 20);
-    writer.take(&memory(1), TIME).expect("there is room");
+    writer.take(&memory(1), time).expect("there is room");
     state(&mut writer, 1, true).expect("there is room");
-    writer.take(&memory(2), TIME).expect("there is room");
+    writer.take(&memory(2), time).expect("there is room");
     state(&mut writer, 2, true).expect("there is room");
-    writer.take(&memory(3), TIME).expect("there is room");
+    writer.take(&memory(3), time).expect("there is room");
     assert_eq!(names(&path), [""; 0]);
-    writer.take(&last_call(4), TIME).expect("there is room");
-    writer.take(&memory(5), TIME).expect("there is room");
+    writer.take(&last_call(4), time).expect("there is room");
+    writer.take(&memory(5), time).expect("there is room");
     // The first state is too long ago.
     assert_eq!(numbers(&lines(&path)), [2, 3, 5]);
     // After a state in which nothing has happened it waits again.
     for millis in 6..8 {
         state(&mut writer, millis, true).expect("there is room");
-        writer.take(&memory(millis), TIME).expect("there is room");
+        writer.take(&memory(millis), time).expect("there is room");
     }
     assert_eq!(numbers(&lines(&path)), [2, 3, 5, 6]);
     let mode = fs::metadata(path.join("00000001.jsonl")).expect("it is there");
@@ -110,9 +112,9 @@ fn all_files_together_stay_below_the_limit_and_the_last_lines_are_there() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("journal");
     let mut writer = writer(&path, LIMIT);
-    writer.take(&last_call(1), TIME).expect("there is room");
+    writer.take(&last_call(1), time).expect("there is room");
     for number in 0..2000 {
-        writer.take(&memory(number), TIME).expect("there is room");
+        writer.take(&memory(number), time).expect("there is room");
         assert!(size(&path) <= LIMIT, "{}", size(&path));
     }
     let kept = numbers(&lines(&path));
@@ -130,7 +132,7 @@ fn a_daemon_that_starts_anew_begins_a_new_file_and_a_second_one_is_refused() {
     for number in 1..3 {
         let mut writer = writer(&path, 1 << 20);
         writer
-            .take(&last_call(number), TIME)
+            .take(&last_call(number), time)
             .expect("there is room");
         let second = Folder::open(&path, 1 << 20);
         assert!(matches!(second, Err(Error::InUse { .. })), "{second:?}");
@@ -159,12 +161,12 @@ fn a_line_that_is_not_written_is_counted_where_it_would_be_and_costs_no_other() 
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("journal");
     let mut writer = writer(&path, 32 << 10);
-    writer.take(&last_call(1), TIME).expect("there is room");
+    writer.take(&last_call(1), time).expect("there is room");
     for _ in 0..2 {
-        let refused = writer.take(&table_of_500(), TIME);
+        let refused = writer.take(&table_of_500(), time);
         assert!(matches!(refused, Err(Error::TooLong { .. })), "{refused:?}");
     }
-    writer.take(&memory(4), TIME).expect("there is room");
+    writer.take(&memory(4), time).expect("there is room");
     let found = lines(&path);
     let missing = found.iter().find_map(|line| match line {
         ReadLine::Line(line) => match &**line {

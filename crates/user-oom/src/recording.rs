@@ -184,7 +184,7 @@ impl Recording {
         if let Some(system) = &self.system {
             system.tell(line);
         }
-        let written = self.writer.take(line, &text(SystemTime::now()));
+        let written = self.writer.take(line, || text(SystemTime::now()));
         self.say(written);
     }
 
