@@ -22,6 +22,9 @@ pub struct Fate {
     pub first: Signal,
     /// and the last one.
     pub last: Signal,
+    /// What [`Signal::Term`] is, where its rule names another signal than SIGTERM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term_signal: Option<String>,
     /// What it was chosen for.
     pub cause: Grounds,
     /// What was needed then, in bytes.
@@ -42,10 +45,21 @@ pub struct Fate {
 pub enum Signal {
     /// None yet: the command that a rule has for it.
     Command,
-    /// SIGTERM.
+    /// SIGTERM, or what its rule names in its place.
     Term,
     /// SIGKILL.
     Kill,
+}
+
+impl Signal {
+    /// For people; `term`: what [`Self::Term`] is, where that is not SIGTERM.
+    pub(crate) fn name(self, term: Option<&str>) -> String {
+        match self {
+            Self::Command => "command".to_owned(),
+            Self::Term => shown(term.unwrap_or("SIGTERM")),
+            Self::Kill => "SIGKILL".to_owned(),
+        }
+    }
 }
 
 /// Why a process was chosen.
@@ -73,14 +87,12 @@ impl fmt::Display for Fate {
             Some(value) => write!(f, "(value {value}): ")?,
             None => f.write_str("(not registered): ")?,
         }
-        f.write_str(match (self.first, self.last) {
-            (Signal::Command, Signal::Command) => "command",
-            (Signal::Command, Signal::Term) => "command, then SIGTERM",
-            (Signal::Command, Signal::Kill) => "command, then SIGKILL",
-            (Signal::Term, Signal::Command | Signal::Term) => "SIGTERM",
-            (Signal::Term, Signal::Kill) => "SIGTERM, then SIGKILL",
-            (Signal::Kill, _) => "SIGKILL",
-        })?;
+        let [first, last] =
+            [self.first, self.last].map(|signal| signal.name(self.term_signal.as_deref()));
+        f.write_str(&first)?;
+        if first != last {
+            write!(f, ", then {last}")?;
+        }
         write!(f, ", {:.1} s ago; ", self.since.as_secs_f64())?;
         f.write_str(match self.cause {
             Grounds::Warn => "low memory (warn)",

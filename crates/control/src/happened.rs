@@ -42,6 +42,9 @@ pub struct Happened {
     /// What it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<Signal>,
+    /// What [`Signal::Term`] is, where its rule names another signal than SIGTERM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub term_signal: Option<String>,
     /// What for: `low memory (warn)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -113,6 +116,7 @@ impl Default for Happened {
             uid: None,
             value: None,
             signal: None,
+            term_signal: None,
             why: None,
             held_bytes: None,
             after: None,
@@ -160,11 +164,7 @@ impl fmt::Display for Happened {
             write!(f, " (value {value})")?;
         }
         if let Some(signal) = self.signal {
-            f.write_str(match signal {
-                Signal::Command => " command",
-                Signal::Term => " SIGTERM",
-                Signal::Kill => " SIGKILL",
-            })?;
+            write!(f, " {}", signal.name(self.term_signal.as_deref()))?;
         }
         if let Some(after) = self.after.filter(|_| self.what != EventKind::Forecast) {
             write!(f, " after {:.1} s", after.as_secs_f64())?;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use control::{
-    CandidateRow, Condition, Denial, Fate, Grounds, PlannedKill, Relief, Relieved, Reply, Request,
-    Signal, Status,
+    CandidateRow, Condition, Denial, EventKind, Fate, Grounds, Happened, PlannedKill, Relief,
+    Relieved, Reply, Request, Signal, Status,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -62,7 +62,9 @@ fn each_answer_has_the_fields_that_are_described() {
         name: Some("train".to_owned()),
         ..fate()
     };
-    assert!(named.to_string().starts_with("7 train ("), "{named}");
+    let said = named.to_string();
+    let start = "7 train (not registered): SIGUSR1, then SIGKILL, ";
+    assert!(said.starts_with(start), "{said}");
     let history = Reply::History(vec![named]);
     check_comes_across(&Request::History, &history);
     let victim = &history.parameters()["victims"][0];
@@ -132,12 +134,28 @@ fn fate() -> Fate {
         value: None,
         first: Signal::Term,
         last: Signal::Kill,
+        term_signal: Some("SIGUSR1".to_owned()),
         cause: Grounds::LastCall,
         need_bytes: 1,
         held_bytes: 2,
         since: Duration::from_millis(3),
         gone_after: None,
     }
+}
+
+#[test]
+fn an_event_says_which_signal_a_rule_names() {
+    let event = Happened {
+        pid: Some(7),
+        signal: Some(Signal::Term),
+        ..Happened::now(EventKind::Signal)
+    };
+    assert_eq!(event.to_string(), "kill 7 - SIGTERM");
+    let of_a_rule = Happened {
+        term_signal: Some("SIGUSR1".to_owned()),
+        ..event
+    };
+    assert_eq!(of_a_rule.to_string(), "kill 7 - SIGUSR1");
 }
 
 fn denials() -> Vec<Denial> {

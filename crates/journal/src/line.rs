@@ -237,7 +237,7 @@ pub struct Account {
 pub struct SignalLine {
     /// By the wall clock.
     pub time: String,
-    /// `SIGTERM` or `SIGKILL`.
+    /// By its name, such as `SIGTERM`; `command` where its rule's is run instead.
     pub signal: String,
     /// Whether it was only said.
     pub dry: bool,

@@ -493,6 +493,7 @@ fn a_script_is_told_what_became_of_a_process() {
         value: Some(5),
         first: control::Signal::Term,
         last: control::Signal::Kill,
+        term_signal: None,
         cause: Grounds::Warn,
         need_bytes: 479 << 20,
         held_bytes: 600 << 20,

@@ -144,7 +144,7 @@ impl Executor {
         victim.unit = unit.map(UnitLine::new).or(told_before);
         let first = before.is_none();
         let after_command = before.is_some_and(|ending| ending.by_command);
-        let why = why(decided.decision, first, after_command);
+        let why = why(decided.decision, &victim, first, after_command);
         if self.dryrun {
             self.narrator.note(Done::Signalled {
                 victim,
@@ -404,14 +404,19 @@ pub(crate) fn unit(decision: &Decision, id: ProcessId) -> Option<&Candidate> {
     chosen.find(|unit| unit.leader == id)
 }
 
-/// Why a process is signalled, for the first time or again: at the kill level and
+/// Why `victim` is signalled, for the first time or again: at the kill level and
 /// at a last call no grace is waited for. `after_command`: it was to be ended by one.
-pub(crate) fn why(decision: &Decision, first: bool, after_command: bool) -> KillReason {
+pub(crate) fn why(
+    decision: &Decision,
+    victim: &Victim,
+    first: bool,
+    after_command: bool,
+) -> KillReason {
     match decision.cause {
         Some(cause @ (Cause::Level(Level::Kill) | Cause::LastCall)) => KillReason::Decided(cause),
         Some(cause) if first => KillReason::Decided(cause),
         _ if after_command => KillReason::CommandIsOver,
-        _ => KillReason::GraceIsOver,
+        _ => KillReason::GraceIsOver(victim.first_signal),
     }
 }
 

@@ -16,7 +16,7 @@ use value_registry::Labels;
 use crate::recorder::{ForReaders, Note, Noted, NotedSignal, Outline, Recorder, SignalNotes, Wake};
 use crate::tell::accounts::Accounts;
 use crate::tell::lane::Lane;
-use crate::tell::record::{Record, Signal};
+use crate::tell::record::Record;
 
 /// Lines that say why it cannot be written.
 pub(crate) const LINES: usize = 8;
@@ -229,11 +229,7 @@ impl Recording {
         let victim = &signalled.victim;
         SignalLine {
             time: text(signalled.time),
-            signal: match signalled.signal {
-                Signal::Command => "command".to_owned(),
-                Signal::Term => "SIGTERM".to_owned(),
-                Signal::Kill => "SIGKILL".to_owned(),
-            },
+            signal: victim.signal_name(signalled.signal).to_owned(),
             dry: signalled.dry,
             id: victim.id,
             name: victim.name,

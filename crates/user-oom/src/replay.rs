@@ -178,7 +178,7 @@ impl Printer {
         let done = Done::Signalled {
             victim,
             signal,
-            why: why(decision, first, after_command),
+            why: why(decision, &victim, first, after_command),
             first,
             dry: false,
         };

@@ -510,8 +510,11 @@ mod rules {
         let stage = Stage::new();
         let job = stage.saving_at("USR1", "saved");
         let saved = stage.path("saved");
+        let journal = stage.path("journal");
         let rule = format!(
-            "[[rule]]\nmatch = {{ cmdline = '{} ' }}\nsignal = 'SIGUSR1'\ngrace = '1 h'\n",
+            "journal = '{}'\n\
+             [[rule]]\nmatch = {{ cmdline = '{} ' }}\nsignal = 'SIGUSR1'\ngrace = '1 h'\n",
+            journal.display(),
             saved.display()
         );
         let mut daemon = daemon(&stage, &rule);
@@ -519,6 +522,18 @@ mod rules {
         stage.set_available(SHORT_OF_ONE);
         daemon.line_with(&format!("kill pid={} signal=SIGUSR1 ", job.pid()));
         until("it saves", || saved.exists().then_some(()));
+        daemon.line_with("gone pid=");
+        until("it is told", || {
+            let history = stage.told("History");
+            history.contains(r#""term_signal":"SIGUSR1""#).then_some(())
+        });
+        let (status, heard) = daemon.end_by(Signal::SIGTERM);
+        assert!(status.success(), "{heard:#?}");
+        let files = fs::read_dir(journal).expect("it is kept");
+        let lines: String = files
+            .map(|file| fs::read_to_string(file.expect("ours").path()).expect("it is text"))
+            .collect();
+        assert!(lines.contains(r#""signal":"SIGUSR1""#), "{lines}");
     }
 
     #[test]

@@ -36,6 +36,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             let request = match request {
                 "Relief" => Request::Relief,
                 "Status" => Request::Status,
+                "History" => Request::History,
                 _ => return Err("what am I to ask?".into()),
             };
             let client = Client::connect(&Place::at(Path::new(socket))?, LIMIT)?;

@@ -2,7 +2,7 @@
 //! size: noting a signal takes no memory.
 
 use control::{Denial, Reply};
-use oom_policy::{Cause, Level, Moment, Name, ProcessId};
+use oom_policy::{Cause, FirstSignal, Level, Moment, Name, ProcessId};
 
 use crate::tell::record::{Signal, Victim};
 
@@ -26,6 +26,7 @@ struct Fate {
     value: Option<u32>,
     first: Signal,
     last: Signal,
+    first_signal: Option<FirstSignal>,
     cause: control::Grounds,
     need_bytes: u64,
     held_bytes: u64,
@@ -74,6 +75,7 @@ impl Fates {
             value: victim.value,
             first: signal,
             last: signal,
+            first_signal: victim.first_signal,
             cause: word_of(cause),
             need_bytes,
             held_bytes: victim.rss_bytes,
@@ -126,6 +128,7 @@ impl Fate {
             value: fate.value,
             first: fate.first,
             last: fate.last,
+            term_signal: fate.first_signal.map(|first| first.name().to_owned()),
             cause: fate.cause,
             need_bytes: fate.need_bytes,
             held_bytes: fate.held_bytes,

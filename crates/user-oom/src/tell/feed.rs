@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use control::{Condition, EventKind, Happened};
-use oom_policy::{Cause, Memory, Name};
+use oom_policy::{Cause, FirstSignal, Memory, Name};
 
 use crate::tell::bell::Bell;
 use crate::tell::page::{CauseName, ReasonName};
@@ -43,6 +43,7 @@ struct FeedProcess {
     name: Name,
     uid: u32,
     value: Option<u32>,
+    first_signal: Option<FirstSignal>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +64,7 @@ impl FeedItem {
                 name: victim.name,
                 uid: victim.uid,
                 value: victim.value,
+                first_signal: victim.first_signal,
             }),
             signal: None,
             why: None,
@@ -158,6 +160,11 @@ impl FeedItem {
             uid: self.process.map(|it| it.uid),
             value: self.process.and_then(|it| it.value),
             signal: self.signal,
+            term_signal: self
+                .process
+                .filter(|_| self.signal == Some(Signal::Term))
+                .and_then(|it| it.first_signal)
+                .map(|first| first.name().to_owned()),
             why: why.map(|why| match self.dry {
                 true => format!("dry run, nothing is done: {why}"),
                 false => why,
@@ -240,5 +247,41 @@ impl Feed {
             self.lost += 1;
         }
         self.bell.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oom_policy::ProcessId;
+
+    use super::*;
+    use crate::tell::record::OwnWords;
+
+    #[test]
+    fn the_signal_that_a_rule_names_is_told() {
+        let told = |signal| {
+            let id = ProcessId {
+                pid: 7,
+                start_ticks: 1,
+            };
+            let victim = Victim {
+                first_signal: Some(FirstSignal::User1),
+                ..Victim::new(id, None, None)
+            };
+            let record = Record::Signalled {
+                victim,
+                words: OwnWords::default(),
+                signal,
+                why: KillReason::GraceIsOver(victim.first_signal),
+                first: true,
+                dry: false,
+            };
+            FeedItem::of(&record).expect("it is told").told(|_| true)
+        };
+        assert_eq!(told(Signal::Term).term_signal.as_deref(), Some("SIGUSR1"));
+        let killed = told(Signal::Kill);
+        assert_eq!(killed.term_signal, None);
+        let why = killed.why.expect("it is said");
+        assert_eq!(why, "still alive after SIGUSR1 and grace");
     }
 }

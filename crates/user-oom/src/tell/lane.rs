@@ -239,7 +239,7 @@ mod tests {
             },
             words: OwnWords::default(),
             signal: Signal::Term,
-            why: KillReason::GraceIsOver,
+            why: KillReason::GraceIsOver(None),
             first: true,
             dry: false,
         }

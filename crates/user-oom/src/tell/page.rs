@@ -10,8 +10,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use oom_policy::{
-    Amount, Blame, Cause, Class, Cost, FirstSignal, Level, Memory, Name, Refusal, Respawner,
-    Settings,
+    Amount, Blame, Cause, Class, Cost, Level, Memory, Name, Refusal, Respawner, Settings,
 };
 use reaper::Tally;
 use sensors::{Cgroup, KernelFunction};
@@ -20,7 +19,7 @@ use crate::paused::why_unpaused;
 use crate::tell::accounts::Accounts;
 use crate::tell::record::{
     Deed, Folded, Heading, KillReason, Legend, OwnWords, PausedWords, Record, Row, Shortfalls,
-    Signal, Treatment, Victim,
+    Signal, Treatment, Victim, asks_by,
 };
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -167,14 +166,11 @@ impl<W: Write> Page<W> {
                 dry,
                 ..
             } => {
-                let (style, signal) = match signal {
-                    Signal::Command => (CAREFUL, "command"),
-                    Signal::Term => (
-                        CAREFUL,
-                        victim.first_signal.map_or("SIGTERM", FirstSignal::name),
-                    ),
-                    Signal::Kill => (BAD, "SIGKILL"),
+                let style = match signal {
+                    Signal::Command | Signal::Term => CAREFUL,
+                    Signal::Kill => BAD,
                 };
+                let signal = victim.signal_name(*signal);
                 let verb = verb(*dry);
                 let reason = ReasonName(*why);
                 let scope = self.scope.field();
@@ -822,7 +818,9 @@ impl Display for ReasonName {
         match self.0 {
             KillReason::Decided(cause) => CauseName(cause).fmt(f),
             KillReason::CommandIsOver => f.write_str("still alive after its rule's command"),
-            KillReason::GraceIsOver => f.write_str("still alive after SIGTERM and grace"),
+            KillReason::GraceIsOver(first) => {
+                write!(f, "still alive after {} and grace", asks_by(first))
+            }
         }
     }
 }
@@ -1370,7 +1368,11 @@ mod tests {
             ..victim()
         };
         assert_eq!(
-            plain(&signalled(of_the_unit, KillReason::GraceIsOver, false)),
+            plain(&signalled(
+                of_the_unit,
+                KillReason::GraceIsOver(None),
+                false
+            )),
             "2026-11-26T01:40:12Z kill pid=7340 signal=SIGKILL name=python3 reason=\"still alive \
              after SIGTERM and grace\" uid=1001 user=- value=- VmRSS=790MiB oom_score=702 \
              cmd=\"python3 train.py\"\n"
@@ -1588,7 +1590,7 @@ mod tests {
             name: Name::new(b"\x1b[2J\" signal="),
             ..victim()
         };
-        let said = plain(&signalled(victim, KillReason::GraceIsOver, false));
+        let said = plain(&signalled(victim, KillReason::GraceIsOver(None), false));
         assert!(
             said.contains(" pid=7340 signal=SIGKILL name=\"?[2J\\\" signal=\" reason="),
             "{said}"

@@ -365,8 +365,8 @@ pub(crate) enum KillReason {
     Decided(Cause),
     /// Its command failed, or its time is over.
     CommandIsOver,
-    /// It was sent SIGTERM, and its grace is over.
-    GraceIsOver,
+    /// It was sent its first signal, SIGTERM where that is `None`, and its grace is over.
+    GraceIsOver(Option<FirstSignal>),
 }
 
 /// Words of a table that need an explanation.
@@ -412,6 +412,20 @@ impl Victim {
             unit: None,
         }
     }
+
+    /// What it is sent by `signal`, as signal(7) names it.
+    pub(crate) fn signal_name(&self, signal: Signal) -> &'static str {
+        match signal {
+            Signal::Command => "command",
+            Signal::Term => asks_by(self.first_signal),
+            Signal::Kill => "SIGKILL",
+        }
+    }
+}
+
+/// The name of what asks a process to end where a rule names `first`.
+pub(crate) fn asks_by(first: Option<FirstSignal>) -> &'static str {
+    first.map_or("SIGTERM", FirstSignal::name)
 }
 
 #[cfg(test)]
