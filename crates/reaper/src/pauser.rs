@@ -45,6 +45,9 @@ const STACK_BYTES: usize = 128 * 1024;
 /// How many requests may wait: the members of a large unit, one each.
 const REQUESTS: usize = 4096;
 
+/// So many more units are to be frozen or thawed before it takes memory to note one.
+const UNASKED: usize = 128;
+
 /// How many reports may wait; later ones wait with the thread.
 const REPORTS: usize = 256;
 
@@ -81,6 +84,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Pauser {
     requests: RefCell<Producer<Request>>,
+    /// What there was no room for.
+    unasked: RefCell<VecDeque<Request>>,
     reports: RefCell<Consumer<Report>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -193,6 +198,7 @@ impl Pauser {
             reported: eventfd(0, flags)?,
             ended: Arc::new(eventfd(0, flags)?),
             stop: AtomicBool::new(false),
+            has_unasked: AtomicBool::new(false),
             has_memory_of: Arc::default(),
         });
         let worker = Worker {
@@ -220,6 +226,7 @@ impl Pauser {
             .spawn(move || worker.run())?;
         Ok(Self {
             requests: RefCell::new(requests),
+            unasked: RefCell::new(VecDeque::with_capacity(UNASKED)),
             reports: RefCell::new(reports),
             shared,
             thread: Some(thread),
@@ -231,34 +238,41 @@ impl Pauser {
     /// allocates nothing.
     ///
     /// Where there was none, [`Self::thaw`] has forgotten what was added.
+    #[must_use]
     pub fn add(&self, unit: ProcessId, member: &Held) -> bool {
         let member = member.clone();
-        // The thread is woken by what follows.
-        self.push(Request::Add { unit, member })
+        // The thread is woken by what follows. What is to follow something else does not
+        // come before it.
+        self.unasked.borrow().is_empty()
+            && self
+                .requests
+                .borrow_mut()
+                .push(Request::Add { unit, member })
+                .is_ok()
     }
 
     /// Freezes what was added for `unit`, then pushes out at most so many bytes
-    /// of it; whether there was room to ask. Never waits, takes no lock,
-    /// allocates nothing.
+    /// of it. Where there is no room to ask, it is asked for once there is. Never
+    /// waits, takes no lock, allocates nothing.
     ///
     /// A child of a member that started at `newborn_since_ticks` (clock ticks
     /// since boot) or later is a member too: that is when the process table was
     /// read which the members are from.
-    pub fn freeze(&self, unit: ProcessId, newborn_since_ticks: u64, push_out_bytes: u64) -> bool {
+    pub fn freeze(&self, unit: ProcessId, newborn_since_ticks: u64, push_out_bytes: u64) {
         self.ask(Request::Freeze {
             unit,
             newborn_since_ticks,
             push_out_bytes,
-        })
+        });
     }
 
-    /// Thaws `unit`; whether there was room to ask. Never waits, takes no lock,
-    /// allocates nothing.
+    /// Thaws `unit`. Where there is no room to ask, it is asked for once there is.
+    /// Never waits, takes no lock, allocates nothing.
     ///
     /// SIGTERM does nothing to what is frozen until it is thawed; SIGKILL kills
     /// it.
-    pub fn thaw(&self, unit: ProcessId) -> bool {
-        self.ask(Request::Thaw { unit })
+    pub fn thaw(&self, unit: ProcessId) {
+        self.ask(Request::Thaw { unit });
     }
 
     /// Whether the memory of process `pid` is being paged out just now. If that process
@@ -268,7 +282,7 @@ impl Pauser {
         self.shared.has_memory_of.load(Ordering::Acquire) == pid
     }
 
-    /// Readable when there may be a report.
+    /// Readable when there may be a report, or room for what could not be asked.
     #[must_use]
     pub fn reports(&self) -> BorrowedFd<'_> {
         self.shared.reported.as_fd()
@@ -282,19 +296,33 @@ impl Pauser {
         reports.pop().ok().or_else(|| {
             // What comes after this rings again.
             silence(self.shared.reported.as_fd());
+            self.ask_the_unasked();
             reports.pop().ok()
         })
     }
 
-    fn ask(&self, request: Request) -> bool {
-        let is_asked = self.push(request);
-        ring(self.shared.wake.as_fd());
-        is_asked
+    fn ask(&self, request: Request) {
+        self.unasked.borrow_mut().push_back(request);
+        self.ask_the_unasked();
     }
 
-    fn push(&self, request: Request) -> bool {
-        // The one writer: only this function borrows.
-        self.requests.borrow_mut().push(request).is_ok()
+    fn ask_the_unasked(&self) {
+        let mut unasked = self.unasked.borrow_mut();
+        if unasked.is_empty() {
+            return;
+        }
+        let mut requests = self.requests.borrow_mut();
+        while !requests.is_full()
+            && let Some(request) = unasked.pop_front()
+        {
+            // There is room: nobody else puts anything in.
+            let _ = requests.push(request);
+        }
+        let has_unasked = !unasked.is_empty();
+        self.shared
+            .has_unasked
+            .store(has_unasked, Ordering::Release);
+        ring(self.shared.wake.as_fd());
     }
 }
 
@@ -316,11 +344,13 @@ impl Drop for Pauser {
 struct Shared {
     /// eventfd(2): there is something to do.
     wake: OwnedFd,
-    /// eventfd(2): there is a report.
+    /// eventfd(2): there is a report, or room for what could not be asked.
     reported: OwnedFd,
     /// eventfd(2): the thread is no more.
     ended: Arc<OwnedFd>,
     stop: AtomicBool,
+    /// There was no room for all that is to be asked.
+    has_unasked: AtomicBool,
     /// The pid of the process whose memory the thread has that pages out; 0: of none.
     has_memory_of: Arc<AtomicU32>,
 }
@@ -373,6 +403,9 @@ impl Worker {
             silence(self.shared.wake.as_fd());
             while let Ok(request) = self.requests.pop() {
                 self.carry_out(request);
+            }
+            if self.shared.has_unasked.swap(false, Ordering::AcqRel) {
+                ring(self.shared.reported.as_fd());
             }
             while let Some(done) = self.page_out.next_done() {
                 self.say_pushed_out(done);

@@ -110,8 +110,8 @@ fn asking_the_pauser_and_hearing_from_it_allocates_nothing() {
     let mut reports = 0;
     let allocations = allocations_of(|| {
         assert!(pauser.add(unit, &member));
-        assert!(pauser.freeze(unit, u64::MAX, 1 << 20));
-        assert!(pauser.thaw(unit));
+        pauser.freeze(unit, u64::MAX, 1 << 20);
+        pauser.thaw(unit);
         let began = Instant::now();
         // Frozen, thawed, and in between maybe what was pushed out.
         while !matches!(pauser.report(), Some(Report::Thawed { .. })) {

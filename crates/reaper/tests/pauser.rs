@@ -57,7 +57,7 @@ impl Stage {
         for member in members {
             assert!(self.pauser.add(unit, &hold(member.id())));
         }
-        assert!(self.pauser.freeze(unit, newborn_since_ticks, 0));
+        self.pauser.freeze(unit, newborn_since_ticks, 0);
         unit
     }
 
@@ -67,7 +67,7 @@ impl Stage {
         let start_ticks = started.expect("it is there");
         let unit = ProcessId { pid, start_ticks };
         assert!(self.pauser.add(unit, &hold(unit)));
-        assert!(self.pauser.freeze(unit, NO_NEWBORN, 0));
+        self.pauser.freeze(unit, NO_NEWBORN, 0);
         unit
     }
 
@@ -146,10 +146,31 @@ fn a_unit_stands_still_until_it_is_thawed() {
         assert!(leftover.lines().any(|each| each == line), "{leftover}");
     }
 
-    assert!(stage.pauser.thaw(unit));
+    stage.pauser.thaw(unit);
     assert_eq!(stage.report(), Report::Thawed { unit });
     assert_eq!(states(&[&one, &other]), [RUNS; 2]);
     assert!(!stage.leftover().exists());
+}
+
+#[test]
+fn what_there_is_no_room_to_ask_is_asked_once_there_is() {
+    let stage = Stage::new();
+    let (child, other) = (Child::idle(), Child::idle());
+    let unit = child.id();
+    assert!(stage.pauser.add(unit, &hold(unit)));
+    let of_another = hold(other.id());
+    // The thread is not woken by what is added.
+    let fill = || {
+        let is_full = (0..1 << 16).any(|_| !stage.pauser.add(other.id(), &of_another));
+        assert!(is_full);
+    };
+    fill();
+    stage.pauser.freeze(unit, NO_NEWBORN, 0);
+    assert!(matches!(stage.report(), Report::Frozen { .. }));
+    fill();
+    stage.pauser.thaw(unit);
+    assert_eq!(stage.report(), Report::Thawed { unit });
+    assert_eq!(states(&[&child, &other]), [RUNS; 2]);
 }
 
 #[test]
@@ -181,7 +202,7 @@ fn what_is_gone_is_not_frozen() {
     let unit = child.id();
     assert!(stage.pauser.add(unit, &hold(unit)));
     drop(child);
-    assert!(stage.pauser.freeze(unit, NO_NEWBORN, 0));
+    stage.pauser.freeze(unit, NO_NEWBORN, 0);
     let errno = rustix::io::Errno::SRCH.raw_os_error();
     assert_eq!(stage.report(), Report::Unfrozen { unit, errno });
 }
@@ -451,7 +472,7 @@ fn what_is_pushed_out_is_reported_once() {
     let child = Child::idle();
     let unit = child.id();
     assert!(stage.pauser.add(unit, &hold(unit)));
-    assert!(stage.pauser.freeze(unit, NO_NEWBORN, 1 << 20));
+    stage.pauser.freeze(unit, NO_NEWBORN, 1 << 20);
     assert!(matches!(stage.report(), Report::Frozen { .. }));
     // The reader of this test sees no swap.
     let pushed_out = Report::PushedOut {
@@ -486,7 +507,7 @@ fn a_cgroup_of_its_own_is_frozen_as_one() {
         "{leftover}"
     );
 
-    assert!(stage.pauser.thaw(unit));
+    stage.pauser.thaw(unit);
     assert_eq!(stage.report(), Report::Thawed { unit });
     wait_until("thawed", || !cgroup.is_frozen());
     assert!(!stage.leftover().exists());

@@ -76,16 +76,14 @@ fn pauses() -> Result<(), Box<dyn std::error::Error>> {
     for line in io::stdin().lock().lines() {
         match line?.as_str() {
             "freeze" => {
-                for member in &members {
-                    pauser.add(unit, member);
+                if !members.iter().all(|member| pauser.add(unit, member)) {
+                    return Err("no room".into());
                 }
                 pauser.freeze(unit, u64::MAX, 0);
             }
             // As one that was killed while another thread waits in the kernel.
             "leave" => end_this_thread(),
-            _ => {
-                pauser.thaw(unit);
-            }
+            _ => pauser.thaw(unit),
         }
         say(&format!("{:?}", next_report(&pauser)?));
     }
