@@ -68,7 +68,7 @@ pub use crate::held::{Held, Signalled, count_gone, wait_gone};
 pub use crate::helper::kill_session;
 pub use crate::keeper::{Keeper, keep};
 pub use crate::leftover::{LeftoverError, Thawing, thaw_leftover};
-pub use crate::pauser::{FrozenBy, Pauser, Report};
+pub use crate::pauser::{Pauser, Report};
 pub use crate::process_reader::ProcessReader;
 pub use crate::protection::{
     Code, SelfProtection, protect_ourselves, resign_protection, trim_memory,

@@ -100,8 +100,6 @@ pub enum Report {
         unit: ProcessId,
         /// How many processes, newborn ones included.
         processes: u32,
-        /// By what.
-        by: FrozenBy,
     },
     /// It could not be frozen, or could not stay so, and runs as before.
     Unfrozen {
@@ -139,15 +137,6 @@ pub enum Report {
         /// Its leader.
         unit: ProcessId,
     },
-}
-
-/// What a unit was frozen by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrozenBy {
-    /// `cgroup.freeze` of a cgroup of its own.
-    Cgroup,
-    /// SIGSTOP to each process.
-    Signal,
 }
 
 #[derive(Debug)]
@@ -506,10 +495,6 @@ impl Worker {
         Ok(Report::Frozen {
             unit: leader,
             processes: u32::try_from(unit.members.len()).unwrap_or(u32::MAX),
-            by: match unit.by {
-                Hold::Cgroup(_) => FrozenBy::Cgroup,
-                Hold::Signal => FrozenBy::Signal,
-            },
         })
     }
 

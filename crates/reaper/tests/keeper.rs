@@ -398,8 +398,7 @@ fn a_cgroup_is_thawed_by_the_keeper_or_by_the_next_daemon() {
         let leftover = folder.path().join("paused");
         let mut daemon = Daemon::start(&leftover, &members);
         daemon.tell("freeze\n");
-        let said = daemon.line();
-        assert!(said.contains("Cgroup"), "{said}");
+        daemon.line();
         assert!(cgroup.is_frozen());
         if killed == Killed::Both {
             // So that it starts no other.
