@@ -32,13 +32,8 @@ pub struct Gate {
 impl Gate {
     /// The window of the pressure trigger that feeds the gate by default.
     pub const WINDOW: Duration = Duration::from_secs(1);
-    /// What tasks are stalled for within it, by default: half of it.
-    pub const STALL: Duration = Duration::from_millis(500);
     /// How many windows in a row, by default.
     pub const IN_A_ROW: u32 = 3;
-    /// What tasks are stalled for within a window before units are paused, by
-    /// default: a tenth of it.
-    pub const PAUSE_STALL: Duration = Duration::from_millis(100);
     /// How many such windows in a row: one. A mistake costs a unit seconds.
     pub const PAUSE_IN_A_ROW: u32 = 1;
 

@@ -178,13 +178,23 @@ impl Guard {
 
     /// Forgets all that it has seen and done, and keeps its room: as new.
     pub fn forget(&mut self) {
-        self.policy.forget();
-        self.schedule = Schedule::default();
-        self.memory = Memory::default();
-        self.level = Level::Ok;
-        self.asked = Ask::None;
-        self.wish = None;
-        self.round = Round::default();
+        let Self {
+            policy,
+            schedule,
+            surroundings: _,
+            memory,
+            level,
+            asked,
+            wish,
+            round,
+        } = self;
+        policy.forget();
+        *schedule = Schedule::default();
+        *memory = Memory::default();
+        *level = Level::Ok;
+        *asked = Ask::None;
+        *wish = None;
+        *round = Round::default();
     }
 
     /// As of the last look.
