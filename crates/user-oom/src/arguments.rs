@@ -214,10 +214,6 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) no_align_kernel: bool,
 
-    /// What an earlier version had instead.
-    #[arg(long, hide = true)]
-    align_kernel: bool,
-
     /// Log each registry entry and each look at memory
     #[arg(short = 'd', long = "debug")]
     pub(crate) debug: bool,
@@ -397,13 +393,6 @@ impl Arguments {
             return Err(Unusable::new(
                 "`--kernel-oom` would leave the choice to the kernel, which has no values: leave it \
                  out, or use `psi-monitor --action sysrq`",
-                &[],
-            ));
-        }
-        if self.align_kernel {
-            return Err(Unusable::new(
-                "`--align-kernel` is the default by now: leave it out (`--no-align-kernel` is the \
-                 opposite)",
                 &[],
             ));
         }

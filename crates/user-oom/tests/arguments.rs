@@ -55,11 +55,6 @@ fn refuses(arguments: &[&str], why: &str) {
 }
 
 #[test]
-fn what_is_the_default_by_now_is_refused() {
-    refuses(&["--align-kernel"], "is the default by now: leave it out");
-}
-
-#[test]
 fn a_cap_that_is_no_value_is_refused_with_what_would_be_right() {
     for cap in [
         "",
