@@ -24,7 +24,7 @@ const REMEMBERED_BYTES: usize = 64 << 10;
 pub(crate) const CGROUP: &str = "cgroup";
 
 /// What a rule can look at.
-pub const CONDITIONS: [Keyword; 12] = [
+pub(crate) const CONDITIONS: [Keyword; 12] = [
     text("name"),
     text("exe"),
     text("cmdline"),
@@ -38,9 +38,6 @@ pub const CONDITIONS: [Keyword; 12] = [
     text("container-image"),
     text("container-label"),
 ];
-
-/// What a rule can have killed together.
-pub const UNITS: [&str; 5] = ["process", "tree", "group", "session", "cgroup"];
 
 const fn text(name: &'static str) -> Keyword {
     Keyword {

@@ -309,17 +309,6 @@ pub enum KilledWith {
     Cgroup,
 }
 
-impl KilledWith {
-    /// Each.
-    pub const ALL: [Self; 5] = [
-        Self::Process,
-        Self::Tree,
-        Self::Group,
-        Self::Session,
-        Self::Cgroup,
-    ];
-}
-
 /// What shares one default value of those that a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum GroupBy {

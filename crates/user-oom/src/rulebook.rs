@@ -259,7 +259,7 @@ fn labelled(
                 label.signal = first_signal(text).map_err(|said| (mark, said))?;
             }
             ("unit", Value::Text(text)) => {
-                label.together = Some(one_of(text, text, &units()).map_err(wrong)?);
+                label.together = Some(one_of(text, text, &UNITS).map_err(wrong)?);
             }
             ("group-by", Value::Text(text)) => {
                 label.group_by = Some(one_of(text, text, &GROUP_BY).map_err(wrong)?);
@@ -311,10 +311,13 @@ fn not_a_value(text: &str, err: ValueError) -> String {
     }
 }
 
-fn units() -> [(&'static str, KilledWith); 5] {
-    std::array::from_fn(|unit| (config::UNITS[unit], KilledWith::ALL[unit]))
-}
-
+const UNITS: [(&str, KilledWith); 5] = [
+    ("process", KilledWith::Process),
+    ("tree", KilledWith::Tree),
+    ("group", KilledWith::Group),
+    ("session", KilledWith::Session),
+    ("cgroup", KilledWith::Cgroup),
+];
 const GROUP_BY: [(&str, GroupBy); 2] = [("rule", GroupBy::Rule), ("user", GroupBy::User)];
 
 /// Which of `all` is called `name`, for which `text` stands in the file.
