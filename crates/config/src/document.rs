@@ -42,6 +42,16 @@ pub struct Keyword {
     pub kind: Kind,
 }
 
+impl Keyword {
+    /// One that takes no switch.
+    pub(crate) const fn text(name: &'static str) -> Self {
+        Self {
+            name: Cow::Borrowed(name),
+            kind: Kind::Text,
+        }
+    }
+}
+
 /// What a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -90,7 +100,7 @@ pub struct Document {
 #[derive(Clone, Debug)]
 pub struct ScopeText {
     /// Which cgroup, and where that stands.
-    pub cgroup: Setting,
+    pub cgroup: TextSetting,
     /// What it has of its own.
     pub settings: Vec<Setting>,
 }
@@ -101,7 +111,7 @@ pub struct RuleText {
     /// Where it begins.
     pub mark: Position,
     /// What a process is to be.
-    pub conditions: Vec<Setting>,
+    pub conditions: Vec<TextSetting>,
     /// What is said of it then.
     pub labels: Vec<Setting>,
     /// What is run to end it.
@@ -118,7 +128,7 @@ pub struct CommandText {
     /// and where they stand.
     pub mark: Position,
     /// How long it may take.
-    pub limit: Setting,
+    pub limit: TextSetting,
 }
 
 impl Document {
@@ -138,6 +148,17 @@ pub struct Setting {
     /// To what.
     pub value: Value,
     /// Where the value stands.
+    pub mark: Position,
+}
+
+/// One key that a file sets, and that takes no switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextSetting {
+    /// Which.
+    pub key: Cow<'static, str>,
+    /// To what.
+    pub text: String,
+    /// Where that stands.
     pub mark: Position,
 }
 
@@ -235,11 +256,7 @@ impl<'a> Parser<'a> {
         grammar: Grammar<'_>,
     ) -> Vec<ScopeText> {
         let own = |key: &&Keyword| grammar.scope_keys.contains(&&*key.name);
-        let mut keys: Vec<_> = grammar.keys.iter().filter(own).cloned().collect();
-        keys.push(Keyword {
-            name: CGROUP.into(),
-            kind: Kind::Text,
-        });
+        let keys: Vec<_> = grammar.keys.iter().filter(own).cloned().collect();
         let DeValue::Array(list) = value.get_ref() else {
             self.refuse(name.span(), SCOPE_BEGINS.to_owned());
             return Vec::new();
@@ -254,20 +271,22 @@ impl<'a> Parser<'a> {
             return None;
         };
         let refused = self.problems.len();
-        let mut settings: Vec<_> = table
-            .iter()
-            .filter_map(|(name, value)| self.setting(name, value, keys, &[]))
-            .collect();
+        let (mut cgroup, mut settings) = (None, Vec::new());
+        for (name, value) in table {
+            match &**name.get_ref() {
+                CGROUP => cgroup = self.text_setting(name, value, &[Keyword::text(CGROUP)]),
+                _ => settings.extend(self.setting(name, value, keys, &[CGROUP])),
+            }
+        }
         if self.problems.len() > refused {
             return None;
         }
-        let Some(place) = settings.iter().position(|setting| setting.key == CGROUP) else {
+        let Some(cgroup) = cgroup else {
             let lacks =
                 "it does not say which cgroup: give one, such as `cgroup = \"/user.slice\"`";
             self.refuse(scope.span(), lacks.to_owned());
             return None;
         };
-        let cgroup = settings.remove(place);
         settings.sort_by_key(|setting| setting.mark.place());
         Some(ScopeText { cgroup, settings })
     }
@@ -286,10 +305,7 @@ impl<'a> Parser<'a> {
             return Vec::new();
         };
         let mut known = labels.to_vec();
-        known.extend([MATCH, COMMAND, FORECAST_COMMAND].map(|name| Keyword {
-            name: name.into(),
-            kind: Kind::Text,
-        }));
+        known.extend([MATCH, COMMAND, FORECAST_COMMAND].map(Keyword::text));
         let rules = list.iter().filter_map(|rule| self.rule(rule, &known));
         rules.collect()
     }
@@ -334,7 +350,7 @@ impl<'a> Parser<'a> {
                 continue;
             };
             for (name, value) in conditions {
-                let condition = self.setting(name, value, &CONDITIONS, &[]);
+                let condition = self.text_setting(name, value, &CONDITIONS);
                 found.conditions.extend(condition);
             }
         }
@@ -364,17 +380,11 @@ impl<'a> Parser<'a> {
             return None;
         };
         let refused = self.problems.len();
-        let limit_key = Keyword {
-            name: TIME_LIMIT.into(),
-            kind: Kind::Text,
-        };
         let (mut run, mut limit) = (None, None);
         for (name, value) in table {
             match &**name.get_ref() {
                 RUN => run = self.arguments(value),
-                TIME_LIMIT => {
-                    limit = self.setting(name, value, std::slice::from_ref(&limit_key), &[])
-                }
+                TIME_LIMIT => limit = self.text_setting(name, value, &[Keyword::text(TIME_LIMIT)]),
                 word => self.refuse(name.span(), unknown(word, [RUN, TIME_LIMIT].into_iter())),
             }
         }
@@ -459,6 +469,20 @@ impl<'a> Parser<'a> {
             value: found,
             mark: self.mark(value.span()),
         })
+    }
+
+    /// Of `keys`, none of which takes a switch.
+    fn text_setting(
+        &mut self,
+        name: &Spanned<Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+        keys: &[Keyword],
+    ) -> Option<TextSetting> {
+        let Setting { key, value, mark } = self.setting(name, value, keys, &[])?;
+        match value {
+            Value::Text(text) => Some(TextSetting { key, text, mark }),
+            Value::Switch(_) => None,
+        }
     }
 
     fn refuse(&mut self, span: Range<usize>, said: String) {
@@ -674,13 +698,17 @@ mod tests {
             .map(|rule| rule.mark.to_string())
             .collect();
         assert_eq!(places, ["f:1", "f:5"]);
-        let keys = |settings: &[Setting]| {
-            let keys = settings.iter().map(|setting| setting.key.to_string());
+        let keys = |rule: &RuleText| {
+            let keys = rule
+                .conditions
+                .iter()
+                .map(|condition| condition.key.to_string());
             keys.collect::<Vec<_>>()
         };
-        assert_eq!(keys(&found.rules[0].conditions), ["name", "user"]);
-        assert_eq!(keys(&found.rules[0].labels), ["value"]);
-        assert_eq!(keys(&found.rules[1].conditions), ["exe"]);
+        assert_eq!(keys(&found.rules[0]), ["name", "user"]);
+        assert_eq!(found.rules[0].labels.len(), 1);
+        assert_eq!(found.rules[0].labels[0].key, "value");
+        assert_eq!(keys(&found.rules[1]), ["exe"]);
     }
 
     #[test]
@@ -691,16 +719,9 @@ mod tests {
         let scopes: Vec<_> = found
             .scopes
             .iter()
-            .map(|scope| (scope.cgroup.value.clone(), scope.cgroup.mark.to_string()))
+            .map(|scope| (&*scope.cgroup.text, scope.cgroup.mark.to_string()))
             .collect();
-        let cgroup = |path: &str| Value::Text(path.to_owned());
-        assert_eq!(
-            scopes,
-            [
-                (cgroup("/a"), "f:4".to_owned()),
-                (cgroup("/b"), "f:6".to_owned())
-            ]
-        );
+        assert_eq!(scopes, [("/a", "f:4".to_owned()), ("/b", "f:6".to_owned())]);
         assert_eq!(found.scopes[0].settings.len(), 1);
         assert_eq!(found.scopes[0].settings[0].key, "memory");
         assert_eq!(found.settings.len(), 1);
@@ -742,7 +763,7 @@ mod tests {
         let found = parse(text, |_| None).unwrap().rules;
         let command = found[0].command.as_ref().unwrap();
         assert_eq!(command.run, ["systemctl", "restart", "a"]);
-        assert_eq!(command.limit.value, Value::Text("30 s".to_owned()));
+        assert_eq!(command.limit.text, "30 s");
         assert_eq!(command.mark.to_string(), "f:3");
         assert_eq!(found[0].forecast_command, None);
         let text = "[[rule]]\nmatch = { name = 'a' }\n\

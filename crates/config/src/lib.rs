@@ -31,8 +31,8 @@ mod mistake;
 mod rules;
 
 pub use crate::document::{
-    CommandText, Document, Grammar, Keyword, Kind, RuleText, ScopeText, Setting, Value, nearest,
-    parse,
+    CommandText, Document, Grammar, Keyword, Kind, RuleText, ScopeText, Setting, TextSetting,
+    Value, nearest, parse,
 };
 pub use crate::file::{DEFAULT_PATH, FileError, Found, Origin, read};
 pub use crate::mistake::{Mistake, Mistakes, Position};

@@ -1,14 +1,13 @@
 //! Rules: which of them matches a process. What follows from that is their
 //! user's business.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use globset::GlobBuilder;
 
-use crate::document::{Keyword, Kind, RuleText, Setting, Value};
+use crate::document::{Keyword, RuleText, TextSetting};
 use crate::expressions::Expressions;
 use crate::mistake::{Mistake, Mistakes, Position};
 
@@ -25,26 +24,19 @@ pub(crate) const CGROUP: &str = "cgroup";
 
 /// What a rule can look at.
 pub(crate) const CONDITIONS: [Keyword; 12] = [
-    text("name"),
-    text("exe"),
-    text("cmdline"),
-    text(CGROUP),
-    text("user"),
-    text("group"),
-    text("env"),
-    text("parent"),
-    text("ancestor"),
-    text("container-name"),
-    text("container-image"),
-    text("container-label"),
+    Keyword::text("name"),
+    Keyword::text("exe"),
+    Keyword::text("cmdline"),
+    Keyword::text(CGROUP),
+    Keyword::text("user"),
+    Keyword::text("group"),
+    Keyword::text("env"),
+    Keyword::text("parent"),
+    Keyword::text("ancestor"),
+    Keyword::text("container-name"),
+    Keyword::text("container-image"),
+    Keyword::text("container-label"),
 ];
-
-const fn text(name: &'static str) -> Keyword {
-    Keyword {
-        name: Cow::Borrowed(name),
-        kind: Kind::Text,
-    }
-}
 
 /// What of a process is text, cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,9 +193,7 @@ impl Rules {
                 has_matched: AtomicU32::new(0),
             };
             for condition in &text.conditions {
-                let Value::Text(value) = &condition.value else {
-                    continue;
-                };
+                let value = &condition.text;
                 let fields = Field::ALL.iter().enumerate();
                 let field = fields
                     .into_iter()
@@ -330,7 +320,7 @@ fn matches(set: &Expressions, subject: &mut dyn Subject, field: Field) -> Vec<bo
     matched
 }
 
-fn problem(condition: &Setting, said: &str) -> Mistake {
+fn problem(condition: &TextSetting, said: &str) -> Mistake {
     let mark: &Position = &condition.mark;
     mark.problem(format!("`{}`: {said}", condition.key))
 }
@@ -414,7 +404,7 @@ mod tests {
             .collect();
         let grammar = Grammar {
             keys: &[],
-            labels: &[super::text("label")],
+            labels: &[Keyword::text("label")],
             arguments: &[],
             scope_keys: &[],
         };

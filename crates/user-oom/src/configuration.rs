@@ -182,11 +182,8 @@ impl Configuration {
             let own = matches(&mut command, line.collect())?;
             let own = Arguments::from_arg_matches(&own).map_err(Error::Arguments)?;
             let sets = |key: &str| scope.settings.iter().any(|setting| setting.key == key);
-            let Value::Text(path) = scope.cgroup.value else {
-                unreachable!("the grammar has it as a text")
-            };
             Ok(ScopeEntry {
-                cgroup: path.into(),
+                cgroup: scope.cgroup.text.into(),
                 mark: scope.cgroup.mark,
                 arguments: taken()?.of_scope(&own, sets),
                 settings: scope.settings,

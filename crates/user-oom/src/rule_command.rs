@@ -40,11 +40,8 @@ impl RuleCommand {
     ///
     /// What is wrong with it, and where.
     pub(crate) fn of(text: &CommandText) -> Result<Self, (&config::Position, String)> {
-        let config::Value::Text(limit) = &text.limit.value else {
-            unreachable!("the grammar has it as a text")
-        };
         let wrong = |said| (&text.limit.mark, format!("`time-limit`: {said}"));
-        let limit = seconds(limit).map_err(wrong)?;
+        let limit = seconds(&text.limit.text).map_err(wrong)?;
         if LONGEST < limit {
             let said =
                 "memory does not stay short for that long: give a day at most, such as `30 s`";
