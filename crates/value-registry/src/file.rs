@@ -18,7 +18,7 @@ use nix::sys::time::TimeSpec;
 use crate::entry::{Given, MAX_BYTES, parse_entry};
 use crate::own_group::OwnGroups;
 use crate::stamp::Mark;
-use crate::{Obstacle, Reason, acl};
+use crate::{Obstacle, ObstacleKind, Reason, acl};
 
 /// Permission to write, for the group. Where a file has an ACL, it is the ACL's mask:
 /// no user that the ACL names may write without it: acl(5).
@@ -85,8 +85,11 @@ impl FoundFile {
     pub(crate) fn obstacle(&self) -> Obstacle {
         let kind = self.metadata.file_type();
         Obstacle {
-            is_link: kind.is_symlink(),
-            is_regular: kind.is_file(),
+            kind: match kind {
+                _ if kind.is_symlink() => ObstacleKind::Link,
+                _ if kind.is_file() => ObstacleKind::File,
+                _ => ObstacleKind::Special,
+            },
             owner: self.metadata.uid(),
             has_other_names: self.metadata.nlink() > 1,
         }

@@ -94,7 +94,7 @@ mod subuid;
 
 pub use crate::entry::{Labels, Slip, ValueError, check_entry, parse_worth};
 pub use crate::error::RegistryError;
-pub use crate::notice::{Bearer, Notice, Obstacle};
+pub use crate::notice::{Bearer, Notice, Obstacle, ObstacleKind};
 pub use crate::occupant::{Lookup, Occupant};
 pub use crate::options::Options;
 pub use crate::reason::Reason;

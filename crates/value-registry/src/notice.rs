@@ -152,10 +152,8 @@ impl Notice {
 /// What is where the directory should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Obstacle {
-    /// It is a symbolic link.
-    pub is_link: bool,
-    /// It is a plain file.
-    pub is_regular: bool,
+    /// What kind of thing it is.
+    pub kind: ObstacleKind,
     /// Whose it is.
     pub owner: u32,
     /// It has other names (hard links), so its owner need not have put it
@@ -163,14 +161,23 @@ pub struct Obstacle {
     pub has_other_names: bool,
 }
 
+/// What kind of thing is where the directory should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObstacleKind {
+    /// A symbolic link.
+    Link,
+    /// A plain file.
+    File,
+    /// A device, a socket or a pipe.
+    Special,
+}
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self {
-            Self { is_link: true, .. } => "a symbolic link",
-            Self {
-                is_regular: true, ..
-            } => "a plain file",
-            _ => "a special file",
+        let what = match self.kind {
+            ObstacleKind::Link => "a symbolic link",
+            ObstacleKind::File => "a plain file",
+            ObstacleKind::Special => "a special file",
         };
         write!(f, "{what} of uid {}", self.owner)
     }
