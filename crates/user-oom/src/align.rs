@@ -42,7 +42,6 @@ use sensors::{Lineage, ProcRoot};
 use terminal::chain;
 
 use crate::tell::lane::Lane;
-use crate::tell::record::Record;
 
 /// What would be killed next, or is dying already: no size outweighs it.
 const FIRST: i16 = 1000;
@@ -320,8 +319,7 @@ fn follow_orders(
     has_put_back: &mpsc::Sender<bool>,
 ) {
     let mut say = |cost: &str, err: &dyn Error| {
-        let text = format!("{cost}: {}", chain(err));
-        lane.tell(Record::Note(log::Level::Warn, text.into_boxed_str()));
+        lane.note(log::Level::Warn, format_args!("{cost}: {}", chain(err)));
     };
     let was_any = adjuster.put_back_earlier().unwrap_or_else(|err| {
         say(

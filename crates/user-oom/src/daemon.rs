@@ -1200,17 +1200,20 @@ impl Daemon {
             by: format!("SIGHUP of pid {pid}, uid {uid}"),
             answer: None,
         };
+        if let Err(why) = self.ask_to_reload(request) {
+            self.scribe.note(
+                log::Level::Warn,
+                format_args!("SIGHUP does not reload the configuration: {why}"),
+            );
+        }
+    }
+
+    /// Asks for the configuration to be read again; else why not.
+    fn ask_to_reload(&self, request: ReloadRequest) -> Result<(), &'static str> {
         let reloads = self.reloads.as_ref();
-        let asked = reloads.map(|reloads| reloads.reloader.ask(request));
-        let why = match asked {
-            Some(Ok(())) => return,
-            Some(Err(_)) => "other requests are already waiting",
-            None => "the daemon must be restarted for it",
-        };
-        self.scribe.note(
-            log::Level::Warn,
-            format_args!("SIGHUP does not reload the configuration: {why}"),
-        );
+        let reloads = reloads.ok_or("the daemon must be restarted for it")?;
+        let asked = reloads.reloader.ask(request);
+        asked.map_err(|_| "other requests are already waiting")
     }
 
     fn hear_clerk(&mut self, now: Moment) -> ControlFlow<Result<(), Error>> {
@@ -1248,12 +1251,9 @@ impl Daemon {
                 move |told| ear.hear(told)
             })),
         };
-        let why = match self.reloads.as_ref().map(|all| all.reloader.ask(request)) {
-            Some(Ok(())) => return,
-            Some(Err(_)) => "other requests are already waiting",
-            None => "the daemon must be restarted for it",
-        };
-        ear.hear(&Err(why.to_owned()));
+        if let Err(why) = self.ask_to_reload(request) {
+            ear.hear(&Err(why.to_owned()));
+        }
     }
 
     /// Where it is asked for: what would be killed at either threshold. Not while

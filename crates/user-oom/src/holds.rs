@@ -11,6 +11,7 @@ use oom_policy::{Moment, NextKill, Process, ProcessId};
 use reaper::{Calls, ReapError};
 use sensors::{ProcRoot, ProcessTable};
 
+use crate::buffer::reserve_to;
 use crate::tell::episode::Ending;
 use crate::tell::record::Victim;
 use crate::wait::{Wait, WakeSource};
@@ -66,8 +67,7 @@ impl Holds {
 
     /// Makes room for so many processes; for quiet rounds.
     pub(crate) fn reserve(&mut self, processes: usize) {
-        self.list
-            .reserve_exact(processes.saturating_sub(self.list.len()));
+        reserve_to(&mut self.list, processes);
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Hold> {

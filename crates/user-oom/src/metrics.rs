@@ -21,7 +21,6 @@ use prometheus_client::registry::Registry;
 
 use crate::clerk::View;
 use crate::tell::lane::Lane;
-use crate::tell::record::Record;
 
 /// The file is written so often: as Prometheus scrapes by default.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -258,8 +257,10 @@ fn keep(path: &Path, sample: MetricSample, was_said: &mut bool, lane: &mut Lane)
     match replace(path, text.as_bytes()) {
         Ok(()) => *was_said = false,
         Err(err) if !std::mem::replace(was_said, true) => {
-            let text = format!("cannot write the metrics to `{}`: {err}", path.display());
-            lane.tell(Record::Note(log::Level::Warn, text.into_boxed_str()));
+            lane.note(
+                log::Level::Warn,
+                format_args!("cannot write the metrics to `{}`: {err}", path.display()),
+            );
         }
         Err(_) => {}
     }

@@ -22,7 +22,6 @@ use terminal::chain;
 
 use crate::tell::bell::Bell;
 use crate::tell::lane::Lane;
-use crate::tell::record::Record;
 
 /// Places for clients of the private socket; more of them wait in its queue.
 const PLACES: usize = 8;
@@ -240,14 +239,14 @@ impl Peers {
                         true => "control socket created",
                         false => "control socket created again: part of it was removed",
                     };
-                    note(lane, format!("{how}: `{path}`"));
+                    lane.note(log::Level::Warn, format_args!("{how}: `{path}`"));
                 }
                 self.missing = false;
             }
             Err(err @ PlaceError::Held { .. }) => return Err(err),
             Err(err) => {
                 if !std::mem::replace(&mut self.missing, true) {
-                    note(lane, without(&err));
+                    lane.note(log::Level::Warn, without(&err));
                 }
             }
         }
@@ -576,10 +575,6 @@ fn keeps(stays: bool) -> ControlFlow<bool> {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(false),
     }
-}
-
-fn note(lane: &mut Lane, text: String) {
-    lane.tell(Record::Note(log::Level::Warn, text.into_boxed_str()));
 }
 
 /// Where the daemon may be found; `None` where no place was given.

@@ -18,7 +18,7 @@ use oom_policy::{
 
 use value_registry::Labels;
 
-use crate::buffer::touched;
+use crate::buffer::{reserve_to, touched};
 use crate::tell::bell::Bell;
 use crate::tell::record::{OwnWords, Record, Signal, Victim};
 
@@ -94,8 +94,7 @@ impl Recorded {
     pub(crate) fn reserve(&mut self, processes: usize) {
         self.guard.reserve(processes);
         if let Some(recorder) = &mut self.recorder {
-            let table = &mut recorder.table;
-            table.reserve_exact(processes.saturating_sub(table.len()));
+            reserve_to(&mut recorder.table, processes);
         }
     }
 

@@ -16,7 +16,6 @@ use value_registry::Labels;
 use crate::recorder::{ForReaders, Note, Noted, NotedSignal, Outline, Recorder, SignalNotes, Wake};
 use crate::tell::accounts::Accounts;
 use crate::tell::lane::Lane;
-use crate::tell::record::Record;
 
 /// Lines that say why it cannot be written.
 pub(crate) const LINES: usize = 8;
@@ -194,9 +193,10 @@ impl Recording {
         if let Err(err) = written
             && !was_said
         {
-            let said = format!("the journal has gaps: {}", chain(&err));
-            let said = Record::Note(log::Level::Warn, said.into_boxed_str());
-            self.lane.tell(said);
+            self.lane.note(
+                log::Level::Warn,
+                format_args!("the journal has gaps: {}", chain(&err)),
+            );
         }
     }
 

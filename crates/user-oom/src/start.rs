@@ -61,7 +61,6 @@ use crate::tell::hook::{self, Hooks};
 use crate::tell::lane::{Desk, Lane};
 use crate::tell::main_log;
 use crate::tell::page::{self, Introduction, Page};
-use crate::tell::record::Record;
 use crate::tell::scribe::{self, Scribe};
 use crate::tell::syslog::Syslog;
 use crate::turns::Turns;
@@ -248,7 +247,7 @@ pub(crate) fn daemon(
             let mut lane = containers_lane
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            lane.tell(Record::Note(log::Level::Warn, said.into_boxed_str()));
+            lane.note(log::Level::Warn, said);
         },
     );
     let surveyor = Surveyor::spawn(read, edition);

@@ -478,14 +478,15 @@ impl Runner {
             hook.others.push(victim.id);
             return;
         }
-        let text = format!(
-            "running `{command}` to end {} ({}), for {} s at most",
-            victim.id.pid,
-            victim.name,
-            command.limit.as_secs_f64()
+        self.lane.note(
+            log::Level::Info,
+            format_args!(
+                "running `{command}` to end {} ({}), for {} s at most",
+                victim.id.pid,
+                victim.name,
+                command.limit.as_secs_f64()
+            ),
         );
-        let text = text.into_boxed_str();
-        self.lane.tell(Record::Note(log::Level::Info, text));
         let call = Call {
             when: When::Command(command),
             victim,
@@ -508,13 +509,14 @@ impl Runner {
         if self.running.iter().any(is_same) {
             return;
         }
-        let text = format!(
-            "running `{command}`, for {} s at most: memory will be full in {} s",
-            command.limit.as_secs_f64(),
-            full_in.as_secs()
+        self.lane.note(
+            log::Level::Info,
+            format_args!(
+                "running `{command}`, for {} s at most: memory will be full in {} s",
+                command.limit.as_secs_f64(),
+                full_in.as_secs()
+            ),
         );
-        let text = text.into_boxed_str();
-        self.lane.tell(Record::Note(log::Level::Info, text));
         let call = Call {
             when: When::Forecast(command, full_in),
             victim: largest,
@@ -618,8 +620,7 @@ impl Runner {
     }
 
     fn say(&mut self, text: std::fmt::Arguments<'_>) {
-        let text = text.to_string().into_boxed_str();
-        self.lane.tell(Record::Note(log::Level::Warn, text));
+        self.lane.note(log::Level::Warn, text);
     }
 }
 

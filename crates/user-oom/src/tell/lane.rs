@@ -5,6 +5,7 @@
 //! lines stand in the order in which they were told. The rings are wait-free:
 //! the standard library's channel takes a lock to wake its reader.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -116,7 +117,7 @@ impl Desk {
     }
 }
 
-/// One source's end of its ring. Takes no lock and no memory.
+/// One source's end of its ring. Takes no lock, and no memory but for a note.
 #[derive(Debug)]
 pub(crate) struct Lane {
     told: Arc<AtomicU64>,
@@ -151,6 +152,11 @@ impl Lane {
             self.push(record);
         }
         self.bell.ring();
+    }
+
+    /// Says something that is not urgent, since this takes memory.
+    pub(crate) fn note(&mut self, level: log::Level, text: impl Display) {
+        self.tell(Record::Note(level, text.to_string().into_boxed_str()));
     }
 
     /// Says what there was no room for, as far as there is now.

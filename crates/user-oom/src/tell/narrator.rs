@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oom_policy::{Candidate, Cause, Decision, Memory, Process, ProcessId, Refusal, Verdict};
 
-use crate::buffer::touched;
+use crate::buffer::{reserve_to, touched};
 use crate::tell::record::{
     Heading, KillReason, Legend, OwnWords, Record, Row, Signal, Treatment, Victim,
 };
@@ -112,10 +112,8 @@ impl Narrator {
 
     /// Makes room for so many processes; for quiet rounds.
     pub(crate) fn reserve(&mut self, processes: usize) {
-        self.order
-            .reserve_exact(processes.saturating_sub(self.order.len()));
-        self.done
-            .reserve_exact(processes.saturating_sub(self.done.len()));
+        reserve_to(&mut self.order, processes);
+        reserve_to(&mut self.done, processes);
     }
 
     /// Keeps what was done until it is told.

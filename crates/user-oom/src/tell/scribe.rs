@@ -190,8 +190,7 @@ impl Scribe {
             return;
         }
         if self.allowance.spend(Instant::now()) {
-            let text = text.to_string().into_boxed_str();
-            self.chatter.tell(Record::Note(level, text));
+            self.chatter.note(level, text);
         } else {
             self.allowance.unsaid += 1;
         }
