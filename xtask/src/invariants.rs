@@ -1,7 +1,7 @@
 //! The invariants of `docs/architecture.md` that a machine can see.
 //!
-//! Numbers are those of that list; what needs a running machine (5 and 7 to 8,
-//! and what of 6 names do not show) is tested where it runs.
+//! Numbers are those of that list; what needs a running machine (5, 7 to 10, and
+//! what of 6 names do not show) is tested where it runs.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -1,20 +1,6 @@
 //! The one door for chores: what a developer runs is what CI runs.
 //!
-//! - `cargo xtask check`: formatting, clippy, documentation, shell scripts, the
-//!   invariants of `docs/architecture.md`.
-//! - `cargo xtask invariants`: those alone.
-//! - `cargo xtask test`: all of `check`, every test of the workspace, `fuzz`,
-//!   `e2e`, and the arena's quick series.
-//! - `cargo xtask cross`: the programs for aarch64, and their tests, by QEMU.
-//! - `cargo xtask fuzz`: the fuzz targets of `fuzz/`, each for a minute.
-//! - `cargo xtask e2e`: the scenarios of `e2e/`, in virtual machines.
-//! - `cargo xtask arena`: with `--field`, our daemon and others in the same contests,
-//!   in virtual machines; with `--cost`, what it costs, beside earlyoom and its bounds.
-//! - `cargo xtask simulate`: random machines through the policy, beside the best
-//!   choice and what others keep.
-//! - `cargo xtask walkthrough`: the walk-through on one's own machine.
-//! - `cargo xtask picture`: `docs/picture.svg` and the transcripts, from the
-//!   log of a run in a virtual machine; and `docs/top.svg`.
+//! `Task` says which there are.
 //!
 //! Each step prints its name and how long it took; the first one that fails
 //! ends the run and says how to repeat it. What a step needs beyond Rust and a

@@ -115,9 +115,10 @@ pub enum Effect {
     /// Read the process table and hand it over. Where that is not done, it is
     /// asked for again at the next look.
     ReadTable(Depth),
-    /// Send a signal, or have a command run. What became of it is one event: [`Event::Sent`],
-    /// [`Event::Unsent`], [`Event::Refused`], or [`Event::Gone`] where it was
-    /// signalled before.
+    /// Send a signal, have a command run, or have something paused or resumed. What became
+    /// of it is one event: [`Event::Sent`], [`Event::Unsent`], [`Event::Refused`], or
+    /// [`Event::Gone`] where it was signalled before; [`Event::Ordered`] of what is no
+    /// signal and was handed over.
     Act(Action),
     /// Tell the kernel that memory will come.
     AnswerKernel {

@@ -140,7 +140,7 @@ impl SessionId {
 /// oom_score_adj −1000) need not be said with this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protection {
-    /// This daemon, or psi-monitor.
+    /// This daemon, its keeper, psi-monitor or user-oomctl.
     Ours,
     /// An ancestor of the daemon (terminal, tmux, sudo, sshd): if it died, the
     /// daemon would be hung up on.
@@ -151,24 +151,24 @@ pub enum Protection {
     NotPermitted,
 }
 
-/// What the administrator said about unregistered processes of some name.
+/// What the administrator said about when a process is killed that has no value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Preference {
     /// Nothing.
     #[default]
     None,
-    /// `--prefer`: to be killed first, as if its value were 0.
+    /// `--prefer`, or `prefer` in a rule: to be killed first, as if its value were 0.
     Prefer,
-    /// `--avoid`: to be killed last, with the system class.
+    /// `--avoid`, or `avoid` in a rule: to be killed last, with the system class.
     Avoid,
 }
 
-/// What an entry says of pausing.
+/// What an entry, or a rule, says of pausing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PauseWord {
-    /// `pause`: also while it is the foreground job of a shell.
+    /// `pause`, or `pause = true`: also while it is the foreground job of a shell.
     Pause,
-    /// `nopause`: never.
+    /// `nopause`, or `pause = false`: never.
     NoPause,
 }
 
@@ -178,7 +178,7 @@ pub enum PauseWord {
 pub enum Pausing {
     /// It may.
     Allowed,
-    /// It may, and its entry asks for it.
+    /// It may, even as the foreground job of a shell: its entry, or a rule, says so.
     Asked,
     /// It may not.
     Forbidden(Unpausable),

@@ -60,7 +60,8 @@ pub struct Guard {
 }
 
 /// All that a guard remembers, and what it was set up with: one that resumes from
-/// it decides the same. What it is written as is this version's own.
+/// it decides the same. How it is written is not fixed: what a version adds has a
+/// default, so that what an earlier version has written can be read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Checkpoint {
     settings: Settings,

@@ -1,5 +1,5 @@
-//! What is remembered of a scope from one decision to the next. There is one
-//! scope, the machine.
+//! What is remembered of a scope, the machine or a cgroup, from one decision to the
+//! next.
 
 use std::time::Duration;
 

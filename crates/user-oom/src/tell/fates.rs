@@ -1,5 +1,5 @@
-//! What was done to the last victims, kept for `psi-monitor --fate`. Of fixed
-//! size: noting a signal takes no memory.
+//! What was done to the last victims, kept for `psi-monitor --fate` and `user-oomctl
+//! history`. Of fixed size: noting a signal takes no memory.
 
 use control::{Denial, Reply};
 use oom_policy::{Cause, FirstSignal, Level, Moment, Name, ProcessId};
