@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, SystemTime};
 
-use journal::{Difference, Digest, difference};
+use journal::{Account, Difference, Digest, difference};
 use oom_policy::{
     Candidate, Cause, Checkpoint, Cost, Decision, Depth, Effects, EndedBy, Event, Guard, Level,
     Moment, NextKill, Process, ProcessId, Refusal, Settings, Verdict,
@@ -202,25 +202,13 @@ pub(crate) enum Note {
     Adopted(Box<Settings>),
     /// For the decision that comes next.
     Chosen(Candidate),
-    Decision(Outline),
+    /// Without the time as a text and those that were chosen, which would take memory.
+    Decision {
+        time: SystemTime,
+        account: Account,
+    },
     /// There was no room for so many.
     Lost(u64),
-}
-
-/// A decision without its candidates.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Outline {
-    pub(crate) time: SystemTime,
-    pub(crate) level: Level,
-    pub(crate) cause: Option<Cause>,
-    pub(crate) verdict: Verdict,
-    pub(crate) need_bytes: u64,
-    pub(crate) frees_bytes: u64,
-    pub(crate) lost: Cost,
-    pub(crate) gap: Cost,
-    pub(crate) covers_need: bool,
-    pub(crate) candidates: u32,
-    pub(crate) chosen: u32,
 }
 
 /// Notes what the guard is told.
@@ -379,6 +367,7 @@ impl Recorder {
         !decision.actions.is_empty() || (decision.cause.is_some() && !was_said)
     }
 
+    /// Notes what a decision comes to.
     fn outline(&mut self, now: Moment, decision: &Decision) {
         let chosen = || decision.candidates.iter().filter(|unit| unit.chosen);
         for unit in chosen().take(NAMED) {
@@ -387,19 +376,24 @@ impl Recorder {
         let count = |units: usize| u32::try_from(units).unwrap_or(u32::MAX);
         self.tell(
             now,
-            Note::Decision(Outline {
+            Note::Decision {
                 time: SystemTime::now(),
-                level: decision.level,
-                cause: decision.cause,
-                verdict: decision.verdict,
-                need_bytes: decision.need_bytes,
-                frees_bytes: decision.frees_bytes,
-                lost: decision.lost,
-                gap: decision.gap,
-                covers_need: decision.covers_need,
-                candidates: count(decision.candidates.len()),
-                chosen: count(chosen().count()),
-            }),
+                account: Account {
+                    at: now,
+                    time: String::new(),
+                    level: decision.level,
+                    cause: decision.cause,
+                    verdict: decision.verdict,
+                    need_bytes: decision.need_bytes,
+                    frees_bytes: decision.frees_bytes,
+                    lost: decision.lost,
+                    gap: decision.gap,
+                    covers_need: decision.covers_need,
+                    candidates: count(decision.candidates.len()),
+                    chosen: count(chosen().count()),
+                    first: Vec::new(),
+                },
+            },
         );
     }
 
@@ -559,7 +553,7 @@ mod tests {
             is_lost |= guard.recorder.as_ref().is_some_and(|it| it.is_broken);
         }
         assert!(is_lost, "the ring has room for all");
-        let decided = |noted: &Noted| matches!(noted.entry, Note::Decision(_));
+        let decided = |noted: &Noted| matches!(noted.entry, Note::Decision { .. });
         let noted = std::iter::from_fn(|| noted.pop().ok());
         assert!(noted.filter(decided).count() > 0);
         // Nothing is waited for at its end.

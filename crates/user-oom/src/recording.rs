@@ -9,11 +9,11 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use journal::{Account, Error, Line, ProcessRow, SignalLine, SystemJournal, Writer};
-use oom_policy::{Candidate, Moment, ProcessId};
+use oom_policy::{Candidate, ProcessId};
 use terminal::chain;
 use value_registry::Labels;
 
-use crate::recorder::{ForReaders, Note, Noted, NotedSignal, Outline, Recorder, SignalNotes, Wake};
+use crate::recorder::{ForReaders, Note, Noted, NotedSignal, Recorder, SignalNotes, Wake};
 use crate::tell::accounts::Accounts;
 use crate::tell::lane::Lane;
 
@@ -92,7 +92,7 @@ impl Recording {
             while !self.wake.is_hushed()
                 && let Ok(noted) = self.noted.pop()
             {
-                any |= matches!(noted.entry, Note::Decision(_));
+                any |= matches!(noted.entry, Note::Decision { .. });
                 self.write(noted);
             }
             let mut labels = Vec::new();
@@ -168,7 +168,11 @@ impl Recording {
             },
             Note::KernelAsks => Line::KernelAsks { at },
             Note::Adopted(settings) => Line::Adopted { at, settings },
-            Note::Decision(outline) => Line::Decision(self.account(at, outline)),
+            Note::Decision { time, account } => Line::Decision(Account {
+                time: text(time),
+                first: std::mem::take(&mut self.chosen),
+                ..account
+            }),
             Note::Lost(lines) => {
                 self.rows.clear();
                 self.missing.clear();
@@ -197,24 +201,6 @@ impl Recording {
                 log::Level::Warn,
                 format_args!("the journal has gaps: {}", chain(&err)),
             );
-        }
-    }
-
-    fn account(&mut self, at: Moment, outline: Outline) -> Account {
-        Account {
-            at,
-            time: text(outline.time),
-            level: outline.level,
-            cause: outline.cause,
-            verdict: outline.verdict,
-            need_bytes: outline.need_bytes,
-            frees_bytes: outline.frees_bytes,
-            lost: outline.lost,
-            gap: outline.gap,
-            covers_need: outline.covers_need,
-            candidates: outline.candidates,
-            chosen: outline.chosen,
-            first: std::mem::take(&mut self.chosen),
         }
     }
 
