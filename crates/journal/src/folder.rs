@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, Dir, FlockOperation, Mode, OFlags, fchmod, flock, open, openat, unlinkat,
+    AtFlags, Dir, FlockOperation, Mode, OFlags, fchmod, flock, open, openat, statat, unlinkat,
 };
 use rustix::process::geteuid;
 
@@ -38,6 +38,9 @@ pub struct Folder {
     files: VecDeque<(u64, u64)>,
     /// The last of them, while it is written to.
     last: Option<File>,
+    /// The number of the last that we began: not even for a full disk is it
+    /// removed.
+    begun: Option<u64>,
 }
 
 impl Folder {
@@ -81,24 +84,13 @@ impl Folder {
         flock(&descriptor, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::InUse {
             path: path.to_owned(),
         })?;
-        let mut files = Vec::new();
-        for entry in Dir::read_from(&descriptor).map_err(|errno| cannot(errno.into()))? {
-            let entry = entry.map_err(|errno| cannot(errno.into()))?;
-            let Some(number) = entry.file_name().to_str().ok().and_then(number) else {
-                continue;
-            };
-            let size =
-                rustix::fs::statat(&descriptor, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
-                    .map_or(0, |found| u64::try_from(found.st_size).unwrap_or(0));
-            files.push((number, size));
-        }
-        files.sort_unstable();
         Ok(Self {
             path: path.to_owned(),
+            files: sizes(&descriptor).map_err(cannot)?,
             descriptor,
             limit,
-            files: files.into(),
             last: None,
+            begun: None,
         })
     }
 
@@ -106,7 +98,8 @@ impl Folder {
     /// `preface`, which is given whether the file continues the one before it.
     ///
     /// A file that cannot be written to is left as it was, and another is tried,
-    /// with the oldest out of the way where the disk is full.
+    /// with the oldest out of the way where the disk is full. Where the file was
+    /// deleted, another is begun.
     ///
     /// # Errors
     ///
@@ -117,28 +110,21 @@ impl Folder {
         line: &[u8],
         preface: impl Fn(bool) -> Vec<u8>,
     ) -> Result<(), Error> {
+        self.leave_deleted();
         let bytes = line.len() as u64;
         let size = self.files.back().map_or(0, |(_, size)| *size);
-        if self.last.is_some() && size + bytes > self.limit / FILES {
-            self.last = None;
-            return self.begin(line, preface(true));
-        }
-        let Some(file) = &mut self.last else {
-            return self.begin(line, preface(false));
-        };
-        match write(file, size, line) {
-            Ok(()) => {
+        let continues = self.last.is_some();
+        if continues && size + bytes <= self.limit / FILES {
+            self.make_room(bytes);
+            if let Some(file) = &mut self.last
+                && write(file, size, line).is_ok()
+            {
                 self.grow(bytes);
-                Ok(())
-            }
-            Err(err) => {
-                self.last = None;
-                if is_full(&err) && self.files.len() > 1 {
-                    self.remove_oldest();
-                }
-                self.begin(line, preface(true))
+                return Ok(());
             }
         }
+        self.last = None;
+        self.begin(line, preface(continues))
     }
 
     /// What was appended is on the disk when this returns.
@@ -155,28 +141,62 @@ impl Folder {
         if self.limit < bytes {
             return Err(Error::TooLong { bytes: text.len() });
         }
+        let number = self.files.back().map_or(1, |(number, _)| number + 1);
+        self.make_room(bytes);
+        let created = match self.create(number, &text) {
+            Err(err) if is_full(&err) && self.has_spare() => {
+                self.remove_oldest();
+                self.create(number, &text)
+            }
+            created => created,
+        };
+        let file = created.map_err(|source| Error::Write {
+            path: self.path.join(name(number)),
+            source,
+        })?;
+        self.files.push_back((number, bytes));
+        self.last = Some(file);
+        self.begun = Some(number);
+        Ok(())
+    }
+
+    /// A file with `text` in it, or none.
+    fn create(&self, number: u64, text: &[u8]) -> io::Result<File> {
+        let name = name(number);
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&self.descriptor, &name, flags, FILE_MODE)?);
+        // Whatever the umask is: a service of systemd has 0077.
+        let _ = fchmod(&file, FILE_MODE);
+        write(&mut file, 0, text).inspect_err(|_| {
+            let _ = unlinkat(&self.descriptor, &name, AtFlags::empty());
+        })?;
+        Ok(file)
+    }
+
+    /// Leaves the last file where it was deleted: what is written to it is not found
+    /// by anyone. Others may be gone as well.
+    fn leave_deleted(&mut self) {
+        let is_deleted = |file: &File| file.metadata().is_ok_and(|found| found.nlink() == 0);
+        if self.last.as_ref().is_some_and(is_deleted) {
+            self.last = None;
+            self.files = sizes(&self.descriptor).unwrap_or_default();
+        }
+    }
+
+    /// Removes the oldest until all take no more than they may with so many bytes
+    /// more.
+    fn make_room(&mut self, bytes: u64) {
         let total = |files: &VecDeque<(u64, u64)>| files.iter().map(|(_, size)| size).sum::<u64>();
         while !self.files.is_empty() && self.limit < total(&self.files) + bytes {
             self.remove_oldest();
         }
-        let number = self.files.back().map_or(1, |(number, _)| number + 1);
-        let cannot = |source: io::Error| Error::Write {
-            path: self.path.join(name(number)),
-            source,
-        };
-        let flags =
-            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = openat(&self.descriptor, name(number), flags, FILE_MODE);
-        let mut file = File::from(made.map_err(|errno| cannot(errno.into()))?);
-        // Whatever the umask is: a service of systemd has 0077.
-        let _ = fchmod(&file, FILE_MODE);
-        if let Err(err) = write(&mut file, 0, &text) {
-            let _ = unlinkat(&self.descriptor, name(number), AtFlags::empty());
-            return Err(cannot(err));
-        }
-        self.files.push_back((number, bytes));
-        self.last = Some(file);
-        Ok(())
+    }
+
+    /// Whether the oldest may make room where the disk is full.
+    fn has_spare(&self) -> bool {
+        let oldest = self.files.front();
+        oldest.is_some_and(|(number, _)| Some(*number) != self.begun)
     }
 
     fn grow(&mut self, bytes: u64) {
@@ -190,6 +210,22 @@ impl Folder {
             let _ = unlinkat(self.descriptor.as_fd(), name(number), AtFlags::empty());
         }
     }
+}
+
+/// The number of each file in `directory`, the oldest first, and its size.
+fn sizes(directory: &File) -> io::Result<VecDeque<(u64, u64)>> {
+    let mut files = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let Some(number) = entry.file_name().to_str().ok().and_then(number) else {
+            continue;
+        };
+        let size = statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+            .map_or(0, |found| u64::try_from(found.st_size).unwrap_or(0));
+        files.push((number, size));
+    }
+    files.sort_unstable();
+    Ok(files.into())
 }
 
 /// All of `line` behind the `size` bytes that are there, or none of it.
@@ -231,8 +267,11 @@ pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(cannot)? {
         let name = entry.map_err(cannot)?.file_name();
-        if let Some(number) = OsStr::to_str(&name).and_then(number) {
-            found.push((number, path.join(name)));
+        let file = path.join(&name);
+        if let Some(number) = OsStr::to_str(&name).and_then(number)
+            && file.is_file()
+        {
+            found.push((number, file));
         }
     }
     if found.is_empty() {

@@ -33,7 +33,8 @@ struct Open {
 pub enum ReadLine {
     /// A line.
     Line(Box<Line>),
-    /// What is none, and what is wrong with it. It is left out.
+    /// What is none, and what is wrong with it. It is as if [`Line::Lost`] were in
+    /// its place.
     Damaged(String),
 }
 
@@ -121,11 +122,17 @@ impl Open {
             Err(NotALine::Newer { version, program }) => Err(Error::Newer {
                 path: path.clone(),
                 version,
-                program,
+                program: plain(&program),
             }),
-            Err(NotALine::Damaged(err)) => Ok(Some(ReadLine::Damaged(err.to_string()))),
+            Err(NotALine::Damaged(err)) => Ok(Some(ReadLine::Damaged(plain(&err.to_string())))),
         }
     }
+}
+
+/// Without what a terminal would take for more than text: a stranger may have
+/// written it.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, "?")
 }
 
 /// Why a text is not a line.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use journal::{Error, Folder, JournalReader, Line, Machine, ReadLine, Writer};
 use oom_policy::{
@@ -79,6 +80,26 @@ fn numbers(lines: &[ReadLine]) -> Vec<u64> {
         ReadLine::Damaged(_) => None,
     };
     lines.iter().filter_map(number).collect()
+}
+
+/// How many lines are said to be missing, each time.
+fn missing(lines: &[ReadLine]) -> Vec<u64> {
+    let missing = |line: &ReadLine| match line {
+        ReadLine::Line(line) => match &**line {
+            Line::Lost { lines } => Some(*lines),
+            _ => None,
+        },
+        ReadLine::Damaged(why) => panic!("{why}"),
+    };
+    lines.iter().filter_map(missing).collect()
+}
+
+fn states(lines: &[ReadLine]) -> usize {
+    let is_state = |line: &&ReadLine| match line {
+        ReadLine::Line(line) => matches!(**line, Line::State { .. }),
+        ReadLine::Damaged(_) => false,
+    };
+    lines.iter().filter(is_state).count()
 }
 
 #[test]
@@ -163,28 +184,158 @@ fn a_line_that_is_not_written_is_counted_where_it_would_be_and_costs_no_other() 
     let mut writer = writer(&path, 32 << 10);
     writer.take(&last_call(1), time).expect("there is room");
     for _ in 0..2 {
-        let refused = writer.take(&table_of_500(), time);
+        let refused = writer.take(&table_of(500), time);
         assert!(matches!(refused, Err(Error::TooLong { .. })), "{refused:?}");
     }
     writer.take(&memory(4), time).expect("there is room");
     let found = lines(&path);
-    let missing = found.iter().find_map(|line| match line {
-        ReadLine::Line(line) => match &**line {
-            Line::Lost { lines } => Some(*lines),
-            _ => None,
-        },
-        ReadLine::Damaged(why) => panic!("{why}"),
-    });
-    assert_eq!((numbers(&found), missing), (vec![4], Some(2)));
+    assert_eq!((numbers(&found), missing(&found)), (vec![4], vec![2]));
+}
+
+#[test]
+fn where_its_file_was_deleted_another_is_begun_and_without_the_folder_that_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    let mut writer = writer(&path, 1 << 20);
+    writer.take(&last_call(1), time).expect("there is room");
+    // Nothing happens for long.
+    for millis in 1..3 {
+        state(&mut writer, millis, true).expect("there is room");
+    }
+    fs::remove_file(path.join("00000001.jsonl")).expect("ours");
+    writer.take(&last_call(2), time).expect("there is room");
+    writer.take(&memory(3), time).expect("there is room");
+    let found = lines(&path);
+    assert_eq!((numbers(&found), states(&found)), (vec![3], 1));
+    let [ReadLine::Line(first), ..] = &*found else {
+        panic!("{found:?}");
+    };
+    let Line::Journal(preface) = &**first else {
+        panic!("{first:?}");
+    };
+    assert!(!preface.continues);
+
+    fs::remove_dir_all(&path).expect("ours");
+    let refused = writer.take(&memory(4), time);
+    assert!(matches!(refused, Err(Error::Write { .. })), "{refused:?}");
+}
+
+#[test]
+fn files_of_earlier_daemons_make_room_for_lines_too_and_not_only_for_files() {
+    const LIMIT: u64 = 1 << 20;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    fs::create_dir(&path).expect("ours");
+    for number in 1..5 {
+        let file = path.join(format!("0000000{number}.jsonl"));
+        fs::write(file, vec![b'\n'; 257_144]).expect("ours");
+    }
+    let mut writer = writer(&path, LIMIT);
+    writer.take(&last_call(1), time).expect("there is room");
+    for number in 0..1000 {
+        writer.take(&memory(number), time).expect("there is room");
+        assert!(size(&path) <= LIMIT, "{} after {number}", size(&path));
+    }
+    assert_eq!(names(&path).len(), 4);
+}
+
+/// Where the test below has a file system of 64 KiB.
+const SMALL_DISK: &str = "JOURNAL_TEST_SMALL_DISK";
+
+#[test]
+fn a_disk_that_is_full_at_the_start_gets_room_by_the_oldest_file_and_never_by_our_own() {
+    let Some(path) = std::env::var_os(SMALL_DISK) else {
+        on_a_small_disk(
+            "a_disk_that_is_full_at_the_start_gets_room_by_the_oldest_file_and_never_by_our_own",
+        );
+        return;
+    };
+    let folder = Path::new(&path);
+    let path = folder.join("journal");
+    fs::create_dir(&path).expect("ours");
+    fs::write(path.join("00000001.jsonl"), vec![b'\n'; 30 << 10]).expect("there is room");
+    let filler = folder.join("filler");
+    assert!(
+        fs::write(&filler, vec![0; 64 << 10]).is_err(),
+        "it is large"
+    );
+    let mut writer = writer(&path, 1 << 20);
+    writer.take(&last_call(1), time).expect("there is room");
+    assert_eq!(names(&path), ["00000002.jsonl"]);
+    assert_eq!(states(&lines(&path)), 1);
+
+    // What led to the incident is worth more than what comes next.
+    assert!(
+        (0..1000).any(|number| writer.take(&memory(number), time).is_err()),
+        "it is never full"
+    );
+    for number in 0..3 {
+        assert!(writer.take(&memory(number), time).is_err());
+    }
+    assert_eq!(names(&path), ["00000002.jsonl"]);
+}
+
+/// Runs `test` once more, with a file system of its own.
+#[expect(clippy::print_stdout, reason = "a skip says why")]
+fn on_a_small_disk(test: &str) {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    let script = r#"mount -t tmpfs -o size=64k tmpfs "$1" || exit 42; shift; exec "$@""#;
+    let disk = tempfile::tempdir().expect("a folder");
+    let ran = command
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(disk.path())
+        .arg(std::env::current_exe().expect("procfs"))
+        .args([test, "--exact"])
+        .env(SMALL_DISK, disk.path())
+        .output();
+    let Ok(ran) = ran else {
+        println!("skipped: needs unshare(1)");
+        return;
+    };
+    let said = String::from_utf8_lossy(&ran.stdout);
+    let may_not = ran.status.code() == Some(42)
+        || String::from_utf8_lossy(&ran.stderr).starts_with("unshare: ");
+    if may_not {
+        println!("skipped: nothing may be mounted here");
+        return;
+    }
+    assert!(ran.status.success() && said.contains("1 passed"), "{ran:?}");
+}
+
+#[test]
+fn what_is_no_file_is_not_read_and_what_a_stranger_wrote_is_said_without_its_escapes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    let mut writer = writer(&path, 1 << 20);
+    for line in [&last_call(1), &memory(2)] {
+        writer.take(line, time).expect("there is room");
+    }
+    fs::create_dir(path.join("00000003.jsonl")).expect("ours");
+    assert_eq!(numbers(&lines(&path)), [2]);
+
+    let strange = folder.path().join("strange.jsonl");
+    let text = "{\"a\\u001b[31mb\":1}\n{\"journal\":{\"version\":99,\"program\":\"x\\u001b]0;y\\u0007\"}}\n";
+    fs::write(&strange, text).expect("ours");
+    let mut reader = JournalReader::open(&strange).expect("it is there");
+    let Ok(Some(ReadLine::Damaged(why))) = reader.read() else {
+        panic!("it is no line");
+    };
+    assert!(why.contains("a?[31mb"), "{why:?}");
+    let newer = reader.read().expect_err("it is of a later version");
+    let newer = newer.to_string();
+    assert!(newer.contains("(x?]0;y?)"), "{newer:?}");
 }
 
 #[test]
 fn a_table_of_500_processes_takes_no_more_than_60_kib() {
-    let text = serde_json::to_vec(&table_of_500()).expect("it can be written");
+    let text = serde_json::to_vec(&table_of(500)).expect("it can be written");
     assert!(text.len() <= 60 << 10, "{} bytes", text.len());
 }
 
-fn table_of_500() -> Line {
+fn table_of(processes: u32) -> Line {
     let row = |number: u32| {
         journal::ProcessRow(Process {
             seen: Seen {
@@ -213,7 +364,7 @@ fn table_of_500() -> Line {
     Line::Table {
         at: Moment::from(123_456_789_012),
         depth: oom_policy::Depth::Fast,
-        rows: (0..500).map(row).collect(),
+        rows: (0..processes).map(row).collect(),
         gone: Vec::new(),
         decision: journal::Digest::of(guard().decision()),
     }
