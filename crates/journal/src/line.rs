@@ -350,6 +350,19 @@ impl Line {
         })
     }
 
+    /// Whether what comes next does not go on where the lines above end: some are
+    /// missing, or another daemon wrote them.
+    pub(crate) fn is_gap(&self) -> bool {
+        matches!(
+            self,
+            Self::Lost { .. }
+                | Self::Journal(Preface {
+                    continues: false,
+                    ..
+                })
+        )
+    }
+
     /// Whether it is of something that is worth keeping, with what led to it.
     pub(crate) fn is_news(&self) -> bool {
         matches!(

@@ -66,11 +66,11 @@ impl Replay {
     pub fn take(&mut self, line: &Line) -> Step<'_> {
         self.wants_table = false;
         match line {
-            Line::Journal(_) | Line::Decision(_) | Line::Signal(_) | Line::Labels { .. } => {
+            line if line.is_gap() => {
+                self.guard = None;
                 return Step::Quiet;
             }
-            Line::Lost { .. } => {
-                self.guard = None;
+            Line::Journal(_) | Line::Decision(_) | Line::Signal(_) | Line::Labels { .. } => {
                 return Step::Quiet;
             }
             Line::State { follows, guard, .. } => {

@@ -99,12 +99,12 @@ impl Simulation {
     /// Takes in the next line.
     pub fn take(&mut self, line: &Line) -> Parting {
         match line {
-            Line::Journal(_) | Line::Decision(_) | Line::Signal(_) | Line::Labels { .. } => {
-                return Parting::Quiet;
-            }
-            Line::Lost { .. } => {
+            line if line.is_gap() => {
                 self.ours = None;
                 self.theirs.take(line);
+                return Parting::Quiet;
+            }
+            Line::Journal(_) | Line::Decision(_) | Line::Signal(_) | Line::Labels { .. } => {
                 return Parting::Quiet;
             }
             Line::State { follows, guard, .. } => {

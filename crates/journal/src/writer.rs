@@ -8,7 +8,7 @@ use crate::folder::Folder;
 use crate::line::{Line, Machine, Preface, VERSION};
 
 /// Between two states no more than this is kept in memory while nothing
-/// happens.
+/// happens, beside the first table, which is as large as there are processes.
 const WAITING_BYTES: usize = 512 << 10;
 
 /// Writes lines to a [`Folder`], once there is something to tell.
@@ -29,6 +29,11 @@ pub struct Writer {
     has_news: bool,
     /// Lines that were lost since one was last written.
     lost: u64,
+    /// Lines for which there was no room while nothing happened, since the last
+    /// state.
+    dropped: u64,
+    /// That these were dropped is yet to be said.
+    lacks_state: bool,
 }
 
 /// A state, and the lines from there to the next.
@@ -39,6 +44,8 @@ struct Stretch {
     follows: bool,
     guard: Box<Checkpoint>,
     lines: Vec<u8>,
+    /// Of these, the first table.
+    table_bytes: usize,
 }
 
 impl Writer {
@@ -54,6 +61,8 @@ impl Writer {
             is_open: false,
             has_news: false,
             lost: 0,
+            dropped: 0,
+            lacks_state: false,
         }
     }
 
@@ -71,12 +80,14 @@ impl Writer {
         guard: Box<Checkpoint>,
     ) -> Result<(), Error> {
         self.settings = Some(guard.settings().clone());
+        self.dropped = 0;
         let stretch = Stretch {
             at,
             time,
             follows,
             guard,
             lines: Vec::new(),
+            table_bytes: 0,
         };
         if self.is_open && self.has_news {
             self.has_news = false;
@@ -117,15 +128,32 @@ impl Writer {
             return self.append(&text, time);
         }
         let Some(last) = self.waiting.last_mut() else {
-            // Before a state they lead nowhere.
+            // Without a state they lead nowhere.
+            self.dropped += 1;
             return Ok(());
         };
-        if last.lines.len() + text.len() <= WAITING_BYTES {
-            last.lines.extend_from_slice(&text);
-        } else {
-            self.waiting.clear();
+        if last.table_bytes == 0 && matches!(line, Line::Table { .. }) {
+            last.table_bytes = text.len();
+        } else if last.table_bytes + WAITING_BYTES < last.lines.len() + text.len() {
+            self.drop_waiting();
+            return Ok(());
         }
+        last.lines.extend_from_slice(&text);
         Ok(())
+    }
+
+    /// Whether lines that waited were dropped since this was last asked: what comes
+    /// before the next state cannot be replayed.
+    pub fn lacks_state(&mut self) -> bool {
+        std::mem::take(&mut self.lacks_state)
+    }
+
+    /// There is no room for what waits and the line that has come.
+    fn drop_waiting(&mut self) {
+        // One more than there are line feeds: that is the state.
+        let lines = |stretch: Stretch| stretch.lines.split(|byte| *byte == b'\n').count() as u64;
+        self.dropped = self.waiting.drain(..).map(lines).sum::<u64>() + 1;
+        self.lacks_state = true;
     }
 
     /// All that was written is on the disk when this returns.
@@ -139,6 +167,7 @@ impl Writer {
             return Ok(());
         }
         self.is_open = true;
+        self.lost += std::mem::take(&mut self.dropped);
         let mut waiting = std::mem::take(&mut self.waiting);
         if let Some(first) = waiting.first_mut() {
             first.follows = false;
@@ -153,6 +182,7 @@ impl Writer {
             follows,
             guard,
             lines,
+            ..
         } = stretch;
         let state = Line::State {
             at,

@@ -5,7 +5,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use journal::{Error, Folder, JournalReader, Line, Machine, ReadLine, Writer};
+use journal::{
+    Error, Folder, JournalReader, Line, Machine, Parting, Preface, ReadLine, Replay, Simulation,
+    Step, VERSION, Writer,
+};
 use oom_policy::{
     Event, Gates, Guard, Memory, Moment, Process, ProcessId, Seen, Settings, Surroundings,
 };
@@ -190,6 +193,86 @@ fn a_line_that_is_not_written_is_counted_where_it_would_be_and_costs_no_other() 
     writer.take(&memory(4), time).expect("there is room");
     let found = lines(&path);
     assert_eq!((numbers(&found), missing(&found)), (vec![4], vec![2]));
+}
+
+#[test]
+fn what_there_is_no_room_for_before_an_incident_is_counted_and_a_state_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    let mut writer = writer(&path, 16 << 20);
+    let mut taken = 0;
+    while !writer.lacks_state() {
+        writer.take(&memory(taken), time).expect("there is room");
+        taken += 1;
+    }
+    for number in 0..5 {
+        writer.take(&memory(number), time).expect("there is room");
+    }
+    assert!(!writer.lacks_state(), "that was said");
+    writer.take(&last_call(1), time).expect("there is room");
+    let found = lines(&path);
+    // The state, too.
+    assert_eq!(missing(&found), [taken + 5 + 1]);
+    assert_eq!((numbers(&found), states(&found)), (vec![], 0));
+
+    // What was dropped before the next state is not missed.
+    state(&mut writer, 1, true).expect("there is room");
+    state(&mut writer, 2, true).expect("there is room");
+    while !writer.lacks_state() {
+        writer.take(&memory(7), time).expect("there is room");
+    }
+    state(&mut writer, 3, true).expect("there is room");
+    writer.take(&memory(8), time).expect("there is room");
+    writer.take(&last_call(2), time).expect("there is room");
+    let found = lines(&path);
+    assert_eq!(missing(&found).len(), 1);
+    assert_eq!((numbers(&found), states(&found)), (vec![8], 2));
+}
+
+#[test]
+fn the_first_table_waits_however_many_processes_there_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    let mut writer = writer(&path, 16 << 20);
+    writer.take(&memory(1), time).expect("there is room");
+    for line in [&table_of(6000), &memory(2), &last_call(3)] {
+        writer.take(line, time).expect("there is room");
+    }
+    assert!(!writer.lacks_state());
+    let found = lines(&path);
+    assert_eq!((numbers(&found), states(&found)), (vec![1, 2], 1));
+}
+
+#[test]
+fn a_file_that_does_not_continue_another_is_not_replayed_from_the_state_of_that() {
+    let begins = |continues| {
+        Line::Journal(Preface {
+            version: VERSION,
+            program: "a test".to_owned(),
+            time: time(),
+            machine: Machine::default(),
+            settings: None,
+            continues,
+        })
+    };
+    let state = Line::State {
+        at: Moment::ORIGIN,
+        time: time(),
+        follows: false,
+        guard: guard().checkpoint().into(),
+    };
+    for continues in [true, false] {
+        let mut replay = Replay::default();
+        let mut simulation = Simulation::new(std::collections::BTreeMap::new());
+        for line in [&begins(false), &state, &memory(1), &begins(continues)] {
+            assert!(matches!(replay.take(line), Step::Quiet));
+            assert!(matches!(simulation.take(line), Parting::Quiet));
+        }
+        let is_skipped = matches!(replay.take(&memory(2)), Step::Skipped);
+        assert_eq!(is_skipped, !continues);
+        let is_skipped = matches!(simulation.take(&memory(2)), Parting::Skipped);
+        assert_eq!(is_skipped, !continues);
+    }
 }
 
 #[test]

@@ -114,7 +114,9 @@ impl Recorded {
         let Some(recorder) = &mut self.recorder else {
             return;
         };
-        let is_due = recorder.is_broken || STATE_EVERY <= now.since(recorder.state_at);
+        let is_due = recorder.is_broken
+            || recorder.wake.lacks_state()
+            || STATE_EVERY <= now.since(recorder.state_at);
         // A shortage in which nothing is killed may last for hours.
         if is_due && (self.guard.level() == Level::Ok || recorder.news_until <= now) {
             recorder.state(now, self.guard.checkpoint());
@@ -134,6 +136,8 @@ impl Recorded {
 pub(crate) struct Wake {
     pub(crate) bell: Bell,
     is_last_call: AtomicBool,
+    /// What was noted since the last state was too much to keep.
+    lacks_state: AtomicBool,
 }
 
 impl Wake {
@@ -144,7 +148,17 @@ impl Wake {
         Ok(Self {
             bell: Bell::new()?,
             is_last_call: AtomicBool::new(false),
+            lacks_state: AtomicBool::new(false),
         })
+    }
+
+    /// Asks for a state, as soon as one can be noted.
+    pub(crate) fn ask_for_state(&self) {
+        self.lacks_state.store(true, Ordering::Release);
+    }
+
+    fn lacks_state(&self) -> bool {
+        self.lacks_state.load(Ordering::Acquire)
     }
 
     /// Whether the kernel waits.
@@ -270,6 +284,7 @@ impl Recorder {
     fn state(&mut self, now: Moment, guard: Checkpoint) {
         let follows = !self.is_broken;
         self.is_broken = false;
+        self.wake.lacks_state.store(false, Ordering::Release);
         if self.lost > 0 {
             let lost = std::mem::take(&mut self.lost);
             self.tell(now, Note::Lost(lost));
@@ -494,11 +509,16 @@ impl SignalNotes {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::thread;
 
+    use journal::{Folder, Machine, Writer};
     use oom_policy::{Dossier, Memory, Seen};
 
     use super::*;
+    use crate::recording;
     use crate::stand_in::guard;
+    use crate::tell::accounts::Accounts;
+    use crate::tell::scribe::Scribe;
 
     const PROCESSES: u32 = 200;
 
@@ -558,5 +578,40 @@ mod tests {
         assert!(noted.filter(decided).count() > 0);
         // Nothing is waited for at its end.
         drop(sender);
+    }
+
+    #[test]
+    fn where_what_waits_is_too_much_to_keep_a_state_is_noted_before_its_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = Folder::open(folder.path(), 16 << 20).expect("it is ours");
+        let writer = Writer::new(folder, "a test".to_owned(), Machine::default());
+        let (_, mut desk) = Scribe::unwritten().expect("an eventfd");
+        let (accounts, lane) = (Accounts::at(""), desk.lane(1));
+        let (recorder, _signals) =
+            recording::spawn(writer, None, accounts, lane, 8).expect("a thread");
+        let mut guard = Recorded::new(guard(), Some(recorder));
+        let mut effects = Effects::default();
+        let now = Moment::ORIGIN + Duration::from_secs(1);
+        guard.note_state(now);
+        let mut taken = 0;
+        loop {
+            let recorder = guard.recorder.as_ref().expect("there is one");
+            assert_eq!(recorder.state_at, Moment::ORIGIN, "nothing is due");
+            if recorder.wake.lacks_state() {
+                break;
+            }
+            if recorder.ring.slots() < EVENTS / 2 {
+                thread::yield_now();
+                continue;
+            }
+            guard.handle(now, Event::Memory(memory(60 << 30)), &mut effects);
+            effects.by_ref().for_each(drop);
+            taken += 1;
+            assert!(taken < 100_000, "it is kept without end");
+        }
+        guard.note_state(now);
+        let recorder = guard.recorder.as_ref().expect("there is one");
+        assert_eq!(recorder.state_at, now);
+        assert!(!recorder.wake.lacks_state());
     }
 }

@@ -189,6 +189,9 @@ impl Recording {
         }
         let written = self.writer.take(line, || text(SystemTime::now()));
         self.say(written);
+        if self.writer.lacks_state() {
+            self.wake.ask_for_state();
+        }
     }
 
     /// Says once that it cannot be written, until it can be.

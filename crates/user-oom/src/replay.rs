@@ -81,22 +81,27 @@ pub(crate) fn replay(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// The next line that is one, and where it is; what is none is said and left out.
+/// The next line, and where it is; in the place of what is none, which is said,
+/// that one is missing.
 ///
 /// # Errors
 ///
 /// [`Error::Journal`]: it cannot be read.
 pub(crate) fn next_line(reader: &mut JournalReader) -> Result<Option<(String, Box<Line>)>, Error> {
-    while let Some(found) = reader.read().map_err(Error::Journal)? {
-        let place = reader.place().map(ToString::to_string).unwrap_or_default();
-        match found {
-            ReadLine::Line(line) => return Ok(Some((place, line))),
-            ReadLine::Damaged(why) => say(&format!(
+    let Some(found) = reader.read().map_err(Error::Journal)? else {
+        return Ok(None);
+    };
+    let place = reader.place().map(ToString::to_string).unwrap_or_default();
+    let line = match found {
+        ReadLine::Line(line) => line,
+        ReadLine::Damaged(why) => {
+            say(&format!(
                 "{place}: not a line of a journal, left out: {why}"
-            )),
+            ));
+            Line::Lost { lines: 1 }.into()
         }
-    }
-    Ok(None)
+    };
+    Ok(Some((place, line)))
 }
 
 pub(crate) fn say(line: &str) {

@@ -164,6 +164,21 @@ fn what_is_wrong_with_a_journal_is_named_and_a_decision_that_is_another_fails_th
     assert!(said.contains(&named) && said.contains("cut off"), "{said}");
     assert_eq!(status, Some(0), "{said}");
 
+    // What comes after another is not replayed, until there is a state again.
+    let is_event = |line: &&String| {
+        let kinds = ["{\"memory\"", "{\"table\"", "{\"sent\"", "{\"gone\""];
+        kinds.iter().any(|kind| line.starts_with(kind))
+    };
+    assert!(lines.iter().filter(is_event).count() > 4, "{whole}");
+    for (place, event) in lines.iter().enumerate().filter(|(_, line)| is_event(line)) {
+        let mut damaged = lines.clone();
+        damaged[place] = event.replacen('"', "'", 1);
+        let (_, said) = replayed(&stage, &(damaged.join("\n") + "\n"));
+        let named = format!("altered.jsonl:{}: not a line of a journal", place + 1);
+        assert!(said.contains(&named), "{said}");
+        assert!(!said.contains("is not what was recorded"), "{said}");
+    }
+
     let newer = whole.replacen("\"version\":1", "\"version\":99", 1);
     let (status, said) = replayed(&stage, &newer);
     assert!(
