@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
+use oom_policy::Verdict;
 use serde_json::Value;
 
 use crate::line::{Account, Line, SignalLine};
@@ -99,16 +100,23 @@ fn decided(account: &Account) -> String {
     let names: Vec<_> = names
         .map(|unit| format!("{} {}", unit.leader.pid, unit.name))
         .collect();
-    let (need, frees) = (account.need_bytes >> 20, account.frees_bytes >> 20);
-    match &*names {
-        [] => format!("Nothing is killed, need {need} MiB"),
-        _ => format!(
-            "Chose {} of {} candidates ({}), need {need} MiB, frees {frees} MiB, value lost {}",
-            account.chosen,
-            account.candidates,
-            names.join(", "),
+    let (names, of) = (names.join(", "), account.candidates);
+    let (chosen, need) = (account.chosen, account.need_bytes >> 20);
+    let frees = account.frees_bytes >> 20;
+    match account.verdict {
+        Verdict::Chosen => format!(
+            "Chose {chosen} of {of} candidates ({names}), need {need} MiB, frees {frees} MiB, \
+             value lost {}",
             account.lost
         ),
+        Verdict::Paused => format!(
+            "Chose {chosen} of {of} candidates to be paused ({names}), need {need} MiB, frees \
+             {frees} MiB"
+        ),
+        // Earlier victims may be sent SIGKILL at the same time.
+        Verdict::Refused(_) | Verdict::Idle => {
+            format!("Chose none of {of} candidates, need {need} MiB")
+        }
     }
 }
 
@@ -119,4 +127,72 @@ fn signalled(line: &SignalLine) -> String {
     let sent = if line.dry { "Would send" } else { "Sent" };
     let held = line.rss_bytes >> 20;
     format!("{sent} {signal} to {} {name} ({held} MiB)", id.pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use oom_policy::{
+        Basis, Candidate, Cause, Class, Cost, Explanation, Level, Moment, Name, ProcessId, Refusal,
+    };
+
+    use super::*;
+
+    #[track_caller]
+    fn check(verdict: Verdict, chosen: u32, want: &str) {
+        let unit = Candidate {
+            leader: ProcessId {
+                pid: 740,
+                start_ticks: 1,
+            },
+            name: Name::new(b"train"),
+            processes: 1,
+            class: Class::Ordinary,
+            explanation: Explanation::new(Basis::Value(3), false, Cost::ZERO),
+            held_bytes: 300 << 20,
+            growth_bytes_per_second: 0,
+            frees_bytes: 300 << 20,
+            ends_with: None,
+            ends: 0,
+            is_paused: false,
+            chosen: true,
+        };
+        let account = Account {
+            at: Moment::ORIGIN,
+            time: String::new(),
+            level: Level::Warn,
+            cause: Some(Cause::Level(Level::Warn)),
+            verdict,
+            need_bytes: 200 << 20,
+            frees_bytes: 300 << 20,
+            lost: Basis::Value(3).cost(),
+            gap: Cost::ZERO,
+            covers_need: true,
+            candidates: 5,
+            chosen,
+            first: (0..chosen).map(|_| unit).collect(),
+        };
+        assert_eq!(decided(&account), want);
+    }
+
+    #[test]
+    fn a_message_says_what_is_chosen_and_for_what_and_no_more() {
+        let killed =
+            "Chose 1 of 5 candidates (740 train), need 200 MiB, frees 300 MiB, value lost 3";
+        check(Verdict::Chosen, 1, killed);
+        let paused =
+            "Chose 1 of 5 candidates to be paused (740 train), need 200 MiB, frees 300 MiB";
+        check(Verdict::Paused, 1, paused);
+        let none = "Chose none of 5 candidates, need 200 MiB";
+        let remaining = Duration::from_secs(1);
+        for verdict in [
+            // SIGKILL to earlier victims goes with it.
+            Verdict::Refused(Refusal::Pending { bytes: 1 }),
+            Verdict::Refused(Refusal::RecoveryInterval { remaining }),
+            Verdict::Idle,
+        ] {
+            check(verdict, 0, none);
+        }
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Chart {
 pub(crate) fn in_order(incident: &Incident) -> Vec<(&ProcessId, &Life)> {
     let mut lives: Vec<_> = incident.lives.iter().collect();
     lives.sort_by_key(|(id, life)| {
-        let first = life.signals.first().map(|signal| &*signal.time);
+        let first = life.signals.first().map(|(at, _)| *at);
         (
             life.signals.is_empty(),
             first,
@@ -304,8 +304,8 @@ fn write_band(
         "<rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"8\" rx=\"2\" fill=\"var(--{color})\"/>",
         to - from
     )?;
-    for signal in life.signals.iter().filter(|signal| !signal.dry) {
-        let x = axis.x(incident.moment(&signal.time));
+    for (at, _) in life.signals.iter().filter(|(_, signal)| !signal.dry) {
+        let x = axis.x(*at);
         writeln!(
             out,
             "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\" stroke=\"var(--text)\" \

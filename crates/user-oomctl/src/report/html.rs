@@ -162,7 +162,7 @@ impl Display for Outcome<'_> {
 
 /// Whether it was killed; in a dry run, nothing is.
 pub(crate) fn was_signalled(life: &Life) -> bool {
-    life.signals.iter().any(|signal| !signal.dry)
+    life.signals.iter().any(|(_, signal)| !signal.dry)
 }
 
 fn write_decisions(out: &mut String, incident: &Incident) -> fmt::Result {
@@ -240,17 +240,18 @@ impl Display for Done<'_> {
     }
 }
 
+/// Earlier victims may be sent SIGKILL at the same time: nothing more is chosen.
 fn refused(refusal: Refusal) -> &'static str {
     match refusal {
-        Refusal::EnoughAvailable => "nothing: enough memory is available",
-        Refusal::RecoveryInterval { .. } => "nothing: the last relief was just now",
-        Refusal::Pending { .. } => "nothing: what earlier victims still hold is enough",
+        Refusal::EnoughAvailable => "nothing more: enough memory is available",
+        Refusal::RecoveryInterval { .. } => "nothing more: the last relief was just now",
+        Refusal::Pending { .. } => "nothing more: what earlier victims still hold is enough",
         Refusal::Unsurveyed => "nothing yet: it is not known what may be paused",
-        Refusal::SwapFull => "nothing: swap has no room for what would be paused",
-        Refusal::ComesBack => "nothing: the cheapest is started again each time it is killed",
-        Refusal::FillsTooFast => "nothing: memory fills too fast for a pause",
-        Refusal::TakenByOthers => "nothing: processes that are not candidates took the memory",
-        Refusal::NothingHelps { .. } => "nothing: all candidates together free too little",
+        Refusal::SwapFull => "nothing more: swap has no room for what would be paused",
+        Refusal::ComesBack => "nothing more: the cheapest is started again each time it is killed",
+        Refusal::FillsTooFast => "nothing more: memory fills too fast for a pause",
+        Refusal::TakenByOthers => "nothing more: processes that are not candidates took the memory",
+        Refusal::NothingHelps { .. } => "nothing more: all candidates together free too little",
     }
 }
 
@@ -261,7 +262,7 @@ fn write_processes(out: &mut String, incident: &Incident) -> fmt::Result {
          <th>User</th><th>Value</th><th>Peak</th><th>End</th><th>Labels</th></tr>\n",
     )?;
     for (id, life) in lives.iter().take(ROWS) {
-        let last = life.signals.last();
+        let last = life.signals.last().map(|(_, signal)| signal);
         let user = last.and_then(|signal| signal.user.clone());
         let user = user.unwrap_or_else(|| life.uid.to_string());
         let class = match (was_signalled(life), life.was_paused) {
@@ -299,10 +300,10 @@ pub(crate) struct End<'a>(pub(crate) &'a Incident, pub(crate) &'a Life);
 impl Display for End<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(incident, life) = self;
-        for (place, signal) in (0..).zip(&life.signals) {
+        for (place, (at, signal)) in (0..).zip(&life.signals) {
             let separator = if place == 0 { "" } else { ", " };
             let would = if signal.dry { "would get " } else { "" };
-            let time = Clock(incident.time(incident.moment(&signal.time)));
+            let time = Clock(incident.time(*at));
             write!(f, "{separator}{would}{} {time}", Escaped(&signal.signal))?;
         }
         let separator = if life.signals.is_empty() { "" } else { "; " };
