@@ -295,13 +295,15 @@ impl Executor {
         }
     }
 
-    /// Takes over as victims those that the watchdog has killed, and tells each
-    /// to `killed`, with what is lost with it. `began`, `before_bytes`: when the
-    /// first was killed, and MemAvailable + SwapFree then.
+    /// Takes over as victims those that the watchdog has killed, passes that on,
+    /// and tells each to `killed`, with what is lost with it. `began`,
+    /// `before_bytes`: when the first was killed, and MemAvailable + SwapFree then.
     pub(crate) fn take_over(
         &mut self,
         began: Moment,
         before_bytes: u64,
+        words: impl Fn(ProcessId) -> OwnWords,
+        scribe: &mut Scribe,
         mut killed: impl FnMut(ProcessId, Cost),
     ) {
         let was_busy = self.is_busy_here();
@@ -313,6 +315,7 @@ impl Executor {
             let id = next.victim.id;
             let why = (Some(Cause::Level(Level::Kill)), 0);
             self.fates.signalled(began, &next.victim, Signal::Kill, why);
+            let first = hold.ending.is_none();
             hold.killed = true;
             hold.ending
                 .get_or_insert(Ending {
@@ -322,6 +325,14 @@ impl Executor {
                 .is_pending = true;
             any = true;
             killed(id, next.lost);
+            scribe.pass_on(&Record::Signalled {
+                victim: next.victim,
+                words: words(id),
+                signal: Signal::Kill,
+                why: KillReason::LoopHangs,
+                first,
+                dry: false,
+            });
         }
         if any && !was_busy {
             self.begin(began, Some(before_bytes));

@@ -32,6 +32,7 @@ use crate::recorder::Recorded;
 use crate::reload::{Change, Outcome, ReloadRequest, Reloads};
 use crate::rule_command::RuleCommands;
 use crate::senses::{Senses, Unattended, say_once};
+use crate::surveyor::Surveyor;
 use crate::tell::main_log;
 use crate::tell::narrator::{Decided, Took};
 use crate::tell::record::{OwnWords, Record, Shortfalls, Victim};
@@ -259,7 +260,9 @@ impl Daemon {
         let (guard, effects) = (&mut self.guard, &mut self.effects);
         let (processes, table) = (&self.senses.processes, &self.senses.table);
         let others = &mut self.others;
-        self.executor.take_over(began, before_bytes, |id, lost| {
+        let (surveyor, values) = (&self.senses.surveyor, &self.values);
+        let words = |id| own_words(surveyor, values, id);
+        let killed = |id, lost| {
             if let Some(process) = Process::find(processes, id) {
                 let event = Event::Killed {
                     process,
@@ -270,7 +273,10 @@ impl Daemon {
                 let scopes = table.scopes_of(id);
                 tell_others(began, others, 0, scopes, process, EndedBy::Kill);
             }
-        });
+        };
+        let scribe = &mut self.scribe;
+        self.executor
+            .take_over(began, before_bytes, words, scribe, killed);
         self.executor.free_killed();
     }
 
@@ -628,12 +634,8 @@ impl Daemon {
         let decided = decided(&self.guard, &self.senses.processes, &self.round);
         let means = means(&self.wait, &self.round);
         let (table, scribe) = (&mut self.senses.table, &mut self.scribe);
-        let surveyor = &self.senses.surveyor;
-        let values = &self.values;
-        let words = |id| OwnWords {
-            command: surveyor.command(id),
-            labels: values.labels(id),
-        };
+        let (surveyor, values) = (&self.senses.surveyor, &self.values);
+        let words = |id| own_words(surveyor, values, id);
         self.executor
             .tell(decided, self.round.took, means, table, words, scribe);
         let guard = &self.guard;
@@ -1377,6 +1379,14 @@ impl Daemon {
                 is_machine: other.senses.memory.scope().is_none(),
             },
         }
+    }
+}
+
+/// How `id` was started, and what its entry says.
+fn own_words(surveyor: &Surveyor, values: &Values, id: ProcessId) -> OwnWords {
+    OwnWords {
+        command: surveyor.command(id),
+        labels: values.labels(id),
     }
 }
 

@@ -5,12 +5,13 @@ mod support;
 
 use std::fs;
 use std::os::fd::AsFd;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal;
-use support::{Daemon, Process, Stage, Stopped};
+use support::{Daemon, Process, Running, Stage, Stopped};
 
 /// At or below 5 % (200 MiB of 4000) it kills, at or below 10 % it warns.
 const NEARLY_FULL: u64 = 150;
@@ -98,6 +99,59 @@ fn while_the_loop_hangs_the_least_valuable_is_killed_and_when_it_is_back_it_coun
     stage.set_available(PLENTY);
     let (status, heard) = daemon.end_by(Signal::SIGTERM);
     assert!(status.success(), "{heard:#?}");
+}
+
+#[test]
+fn a_kill_of_the_watchdogs_is_told_wherever_others_are() {
+    let stage = Stage::new();
+    let journal = stage.path("journal");
+    let journal = journal.to_str().expect("plain");
+    let called = stage.path("called");
+    let hook = format!("echo $USER_OOM_PID >> {}", called.display());
+    let hook = stage.script("before", &hook);
+    let arguments = ["--journal", journal, "-P", &hook];
+    let (mut daemon, [nine, one]) = seen(&stage, &arguments, [9, 1]);
+    let ctl = || {
+        let mut command = Command::new(stage.program("user-oomctl"));
+        command.arg("--socket").arg(stage.socket());
+        command
+    };
+    let mut watch = Running::start(ctl().arg("watch"));
+    watch.line_with("Z level ok");
+    let Some(stopped) = Stopped::stop(&daemon) else {
+        return;
+    };
+    stage.set_available(NEARLY_FULL);
+    daemon.line_with("signal=SIGKILL");
+    stage.set_available(PLENTY);
+    drop(stopped);
+    let kill = watch.line_with("Z kill ");
+    let victim = format!("kill {} test_proc1 (value 1) SIGKILL", one.pid());
+    assert!(kill.contains(&victim), "{kill}");
+    assert!(kill.contains("main loop stalled"), "{kill}");
+    daemon.line_with("freed");
+    // What hooks are still to be run, the end waits for.
+    let (status, heard) = daemon.end_by(Signal::SIGTERM);
+    assert!(status.success(), "{heard:#?}");
+    let kills = heard.iter().filter(|line| line.contains("signal=SIGKILL"));
+    let killed = kills.count();
+    let called = fs::read_to_string(called).expect("a hook has run");
+    let called: Vec<_> = called.lines().collect();
+    assert_eq!(called.len(), killed, "{heard:#?}");
+    assert!(called.contains(&&*one.pid().to_string()), "{called:?}");
+
+    let report = ctl().args(["report", journal]).output();
+    let report = String::from_utf8(report.expect("it was built").stdout).expect("plain");
+    // Were memory so slow to come back, the other would have gone as well.
+    let outcome = match killed {
+        1 => "1 process killed, 0 paused; value lost 1, kept 9.",
+        _ => "2 processes killed, 0 paused; value lost 10, kept 0.",
+    };
+    assert!(report.contains(outcome), "no `{outcome}` in {report}");
+    let row = format!("data-name=\"Pid\">{}<", one.pid());
+    let row = report.lines().find(|line| line.contains(&row));
+    assert!(row.is_some_and(|row| row.contains(">SIGKILL ")), "{row:?}");
+    drop(nine);
 }
 
 #[test]

@@ -50,7 +50,6 @@ struct FeedProcess {
 enum Why {
     Kill(KillReason),
     Pause(Cause),
-    LoopHangs,
 }
 
 impl FeedItem {
@@ -90,13 +89,6 @@ impl FeedItem {
             } => Self {
                 signal: Some(*signal),
                 why: Some(Why::Kill(*why)),
-                dry: *dry,
-                held_bytes: Some(victim.rss_bytes),
-                ..Self::new(EventKind::Signal, Some(victim))
-            },
-            Record::KilledByWatchdog { victim, dry, .. } => Self {
-                signal: Some(Signal::Kill),
-                why: Some(Why::LoopHangs),
                 dry: *dry,
                 held_bytes: Some(victim.rss_bytes),
                 ..Self::new(EventKind::Signal, Some(victim))
@@ -145,7 +137,6 @@ impl FeedItem {
         let why = self.why.map(|why| match why {
             Why::Kill(reason) => ReasonName(reason).to_string(),
             Why::Pause(cause) => CauseName(cause).to_string(),
-            Why::LoopHangs => "user-oom's loop hangs".to_owned(),
         });
         let named = self.process.filter(|it| names(it.uid));
         let level = self.level;

@@ -821,6 +821,7 @@ impl Display for ReasonName {
             KillReason::GraceIsOver(first) => {
                 write!(f, "still alive after {} and grace", asks_by(first))
             }
+            KillReason::LoopHangs => f.write_str("low memory (kill), main loop stalled"),
         }
     }
 }

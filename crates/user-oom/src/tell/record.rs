@@ -66,7 +66,7 @@ pub(crate) enum Record {
         /// Whether it was only said (`--dryrun`).
         dry: bool,
     },
-    /// The watchdog has killed, or would have.
+    /// The watchdog has killed, or would have. Told by itself to the page alone.
     KilledByWatchdog {
         /// Which process.
         victim: Victim,
@@ -367,6 +367,8 @@ pub(crate) enum KillReason {
     CommandIsOver,
     /// It was sent its first signal, SIGTERM where that is `None`, and its grace is over.
     GraceIsOver(Option<FirstSignal>),
+    /// The watchdog has killed it, because the loop did not run.
+    LoopHangs,
 }
 
 /// Words of a table that need an explanation.

@@ -137,18 +137,9 @@ impl Scribe {
         std::mem::replace(&mut self.scope, scope)
     }
 
-    /// Hands `record` over, notes it in the journal where that has it, and has the
-    /// hooks run that it calls for.
+    /// Hands `record` over, and passes it on.
     pub(crate) fn tell(&mut self, record: Record) {
-        if let Some(Some(signals)) = self.signals.get_mut(self.scope) {
-            signals.follow(&record);
-        }
-        if let Some(hooks) = &mut self.hooks {
-            hooks.follow(&record);
-        }
-        if let Some(feed) = &mut self.feed {
-            feed.follow(&record);
-        }
+        self.pass_on(&record);
         let lane = match record {
             Record::Status(..)
             | Record::Columns
@@ -159,6 +150,21 @@ impl Scribe {
             _ => &mut self.done,
         };
         lane.tell(record);
+    }
+
+    /// Notes `record` in the journal where that has it, has the hooks run that it
+    /// calls for, and tells those that subscribe. Of what the watchdog has killed,
+    /// it has told the page itself.
+    pub(crate) fn pass_on(&mut self, record: &Record) {
+        if let Some(Some(signals)) = self.signals.get_mut(self.scope) {
+            signals.follow(record);
+        }
+        if let Some(hooks) = &mut self.hooks {
+            hooks.follow(record);
+        }
+        if let Some(feed) = &mut self.feed {
+            feed.follow(record);
+        }
     }
 
     /// Notes in the journal, where there is one, the labels of a process that a decision
