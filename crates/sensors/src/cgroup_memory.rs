@@ -212,6 +212,9 @@ struct FileNames {
     swap_max: &'static str,
     swap_usage: &'static str,
     kills: &'static str,
+    /// At 0 nothing in it is swapped out at a limit. For version 2 there is only that of
+    /// the machine.
+    swappiness: Option<&'static str>,
 }
 
 const V2_FILES: FileNames = FileNames {
@@ -222,6 +225,7 @@ const V2_FILES: FileNames = FileNames {
     swap_max: "memory.swap.max",
     swap_usage: "memory.swap.current",
     kills: "memory.events",
+    swappiness: None,
 };
 
 const V1_FILES: FileNames = FileNames {
@@ -232,6 +236,7 @@ const V1_FILES: FileNames = FileNames {
     swap_max: "memory.memsw.limit_in_bytes",
     swap_usage: "memory.memsw.usage_in_bytes",
     kills: "memory.oom_control",
+    swappiness: Some("memory.swappiness"),
 };
 
 /// A file with one number.
@@ -246,6 +251,7 @@ struct Level {
     usage: Number,
     swap_max: Option<Number>,
     swap_usage: Option<Number>,
+    swappiness: Option<Number>,
     // The kernel's own is under 4 KiB.
     stat: WatchedFile<8192>,
     /// As last read.
@@ -266,6 +272,7 @@ impl Level {
             usage: Number::open(&directory.join(names.usage))?,
             swap_max: optional(names.swap_max)?,
             swap_usage: optional(names.swap_usage)?,
+            swappiness: names.swappiness.map(optional).transpose()?.flatten(),
             stat: WatchedFile::open(&directory.join("memory.stat"))?,
             limit_bytes: None,
             findings: CgroupFindings::default(),
@@ -286,11 +293,16 @@ impl Level {
         };
         let room = plausible::room(names.keys, &texts, self.limit_bytes, &mut self.findings);
         let room = room.map_err(|unfit| ReadError::unfit(self.usage.path(), unfit))?;
-        self.limit_bytes = room.map(|room| room.limit_bytes);
-        if let Some(room) = &room {
-            plausible::narrow(memory, room);
-        }
-        Ok(room.is_some())
+        self.limit_bytes = room.memory.map(|room| room.limit_bytes);
+        plausible::narrow(memory, &room);
+        Ok(self.limit_bytes.is_some())
+    }
+
+    /// Whether the kernel swaps nothing out of it at a limit.
+    fn swaps_nothing(&mut self) -> Result<bool, ReadError> {
+        let text = self.swappiness.as_mut().map(WatchedFile::read_lines);
+        let swappiness = text.transpose()?.map(|text| decimal(text.trim_ascii()));
+        Ok(swappiness == Some(Some(0)))
     }
 }
 
@@ -345,7 +357,8 @@ impl CgroupMemory {
     /// What it may use of `machine`: the smallest limit on the way up is all there
     /// is, and what is available is what every one of them leaves, by itself and
     /// by page cache and slab that can be reclaimed, and no more than the
-    /// machine's. Without any limit left it is the machine's. A few pread(2), no
+    /// machine's. Without any limit left it is the machine's. Swap is what its limits
+    /// leave of the machine's, whether or not they limit memory too. A few pread(2), no
     /// heap.
     ///
     /// A field that cannot be true costs that field alone:
@@ -392,6 +405,12 @@ impl CgroupMemory {
         let mut is_limited = false;
         for level in &mut self.levels {
             is_limited |= level.narrow(names, memory)?;
+        }
+        if let Some(own) = self.levels.first_mut()
+            && own.swaps_nothing()?
+        {
+            memory.swap_total_bytes = 0;
+            memory.swap_free_bytes = 0;
         }
         Ok(is_limited)
     }

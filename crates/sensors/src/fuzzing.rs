@@ -76,8 +76,8 @@ pub fn unit(line: &[u8]) -> Option<(SessionId, bool)> {
 }
 
 /// What of `machine` is left to a cgroup with these files: the limit, the one that
-/// slows down, use, the limit of swap and its use, `memory.stat`. `Ok(None)`: it has
-/// no limit. Then what is told of it.
+/// slows down, use, the limit of swap and its use, `memory.stat`. Then what is told of
+/// it.
 ///
 /// # Errors
 ///
@@ -86,7 +86,7 @@ pub fn cgroup(
     machine: &Memory,
     is_version_1: bool,
     files: [&[u8]; 6],
-) -> (Result<Option<Memory>, String>, Vec<String>) {
+) -> (Result<Memory, String>, Vec<String>) {
     let [max, high, usage, swap_max, swap_usage, stat] = files;
     let texts = CgroupTexts {
         max,
@@ -103,8 +103,8 @@ pub fn cgroup(
     let told = told.collect();
     let memory = room.map(|room| {
         let mut memory = *machine;
-        plausible::narrow(&mut memory, &room?);
-        Some(memory)
+        plausible::narrow(&mut memory, &room);
+        memory
     });
     (memory.map_err(|unfit| format!("{unfit:?}")), told)
 }

@@ -203,6 +203,34 @@ fn swap_is_what_the_cgroup_may_yet_take_of_the_machines() {
     assert_eq!(hierarchy.read("/a").swap_total_bytes, 4_000 * MIB);
 }
 
+#[test]
+fn a_limit_of_swap_counts_where_memory_has_none_too() {
+    let hierarchy = Hierarchy::new(Version::Two);
+    let swap = |path: &str| {
+        let memory = hierarchy.read(path);
+        assert_eq!(memory.total_bytes, 1000 * MIB);
+        assert_eq!(memory.available_bytes, 6 * MIB);
+        [memory.swap_total_bytes / MIB, memory.swap_free_bytes / MIB]
+    };
+    // Below the one with the limit.
+    hierarchy.cgroup("a", &(1000 * MIB).to_string(), 995);
+    hierarchy.cgroup("a/b", "max", 995);
+    assert_eq!(swap("/a/b"), [4_000, 3_000]);
+    hierarchy.write("a/b", "memory.swap.max", "0");
+    assert_eq!(swap("/a/b"), [0, 0]);
+    // Above it.
+    hierarchy.cgroup("c", "max", 995);
+    hierarchy.write("c", "memory.swap.max", &(100 * MIB).to_string());
+    hierarchy.write("c", "memory.swap.current", &(40 * MIB).to_string());
+    hierarchy.cgroup("c/d", &(1000 * MIB).to_string(), 995);
+    assert_eq!(swap("/c/d"), [100, 60]);
+    // It is no limit of memory.
+    assert!(matches!(
+        hierarchy.open("/c"),
+        Err(CgroupError::NoLimit { .. })
+    ));
+}
+
 /// A cgroup of version 1 that may use 1000 MiB, and 1400 with swap.
 fn version_1() -> Hierarchy {
     let hierarchy = Hierarchy::new(Version::One);
@@ -240,6 +268,18 @@ fn of_version_1_swap_and_memory_are_limited_together() {
     let bytes = (1000 * MIB).to_string();
     hierarchy.write("a", "memory.memsw.limit_in_bytes", &bytes);
     assert_eq!(hierarchy.read("/a").swap_total_bytes, 0);
+}
+
+#[test]
+fn of_version_1_there_is_no_swap_without_swappiness() {
+    let hierarchy = version_1();
+    for (swappiness, want) in [("60", [400, 250]), ("0", [0, 0]), ("1", [400, 250])] {
+        hierarchy.write("a", "memory.swappiness", swappiness);
+        let memory = hierarchy.read("/a");
+        let swap = [memory.swap_total_bytes / MIB, memory.swap_free_bytes / MIB];
+        assert_eq!(swap, want, "{swappiness}");
+        assert_eq!(memory.available_bytes, 345 * MIB);
+    }
 }
 
 #[test]

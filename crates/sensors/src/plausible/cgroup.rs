@@ -72,13 +72,18 @@ pub(crate) struct CgroupTexts<'a> {
     pub(crate) swap_usage: Option<&'a [u8]>,
 }
 
-/// What a cgroup with a limit leaves to what is in it.
+/// What a cgroup leaves to what is in it; `None` of what it does not limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CgroupRoom {
+    pub(crate) memory: Option<MemoryRoom>,
+    swap: Option<SwapRoom>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryRoom {
     pub(crate) limit_bytes: u64,
     free_bytes: u64,
     reclaimable_bytes: u64,
-    swap: Option<SwapRoom>,
     anon_bytes: u64,
     shmem_bytes: u64,
     unreclaimable_slab_bytes: u64,
@@ -123,8 +128,8 @@ fn alone(
     fields.at_most(key as usize, ABSURD_BYTES, findings)
 }
 
-/// What one cgroup leaves, by the text of its files; `None` where it has no limit.
-/// `before`: its limit as last read.
+/// What one cgroup leaves, by the text of its files. `before`: its limit as last
+/// read.
 ///
 /// # Errors
 ///
@@ -134,15 +139,20 @@ pub(crate) fn room(
     texts: &CgroupTexts<'_>,
     before: Option<u64>,
     findings: &mut CgroupFindings,
-) -> Result<Option<CgroupRoom>, Unfit> {
+) -> Result<CgroupRoom, Unfit> {
     let mut fields = Fields::of_lines(keys, texts.stat, b' ');
     findings.begin();
+    let swap = swap_limit(&mut fields, texts, findings);
+    let is_apart = keys[CgroupKey::SwapMax as usize].0 == V2_KEYS[CgroupKey::SwapMax as usize].0;
     let max = hard_limit(&mut fields, texts.max, before, findings);
     // Above it the kernel has what allocates wait, for seconds.
     let high = limit(&mut fields, CgroupKey::High, texts.high, findings);
     let Some(limit_bytes) = max.into_iter().chain(high).min() else {
         findings.settle();
-        return Ok(None);
+        return Ok(CgroupRoom {
+            memory: None,
+            swap: swap.filter(|_| is_apart).map(SwapLimit::room),
+        });
     };
     // Counters are gathered from each CPU, now and then; and a limit may have been
     // lowered.
@@ -182,50 +192,71 @@ pub(crate) fn room(
     let reclaimable_bytes =
         reclaimable(file, limit_bytes).saturating_add(reclaimable(reclaimable_slab, limit_bytes));
     let mut free_bytes = limit_bytes.saturating_sub(usage_bytes);
-    let swap_max = limit(&mut fields, CgroupKey::SwapMax, texts.swap_max, findings);
-    let swap_usage = alone(
-        &mut fields,
-        CgroupKey::SwapUsage,
-        texts.swap_usage,
-        findings,
-    );
-    let swap = swap_max.map(|swap_max| {
-        // As of the machine's: where it makes no sense, memory alone decides.
-        let swap_usage = swap_usage.unwrap_or_else(|| {
-            fields.use_instead(
-                CgroupKey::SwapUsage as usize,
-                Used::Bytes(swap_max),
-                findings,
-            );
-            swap_max
-        });
-        let left = swap_max.saturating_sub(swap_usage);
-        if keys[CgroupKey::SwapMax as usize].0 == V2_KEYS[CgroupKey::SwapMax as usize].0 {
-            return SwapRoom {
-                total_bytes: swap_max,
-                free_bytes: left,
-            };
+    let swap = swap.map(|swap| {
+        if is_apart {
+            return swap.room();
         }
         // Of both together.
+        let left = swap.room().free_bytes;
         free_bytes = free_bytes.min(left);
-        let total_bytes = swap_max.saturating_sub(limit_bytes);
-        let used = swap_usage.saturating_sub(usage_bytes);
+        let total_bytes = swap.max_bytes.saturating_sub(limit_bytes);
+        let used = swap.used_bytes.saturating_sub(usage_bytes);
         SwapRoom {
             total_bytes,
             free_bytes: total_bytes.saturating_sub(used).min(left),
         }
     });
     findings.settle();
-    Ok(Some(CgroupRoom {
+    let memory = MemoryRoom {
         limit_bytes,
         free_bytes,
         // Cache that is not used is not there.
         reclaimable_bytes: reclaimable_bytes.min(usage_bytes),
-        swap,
         anon_bytes: anon.unwrap_or(0).min(limit_bytes),
         shmem_bytes: shmem.unwrap_or(0).min(limit_bytes),
         unreclaimable_slab_bytes: unreclaimable_slab_bytes.min(limit_bytes),
-    }))
+    };
+    Ok(CgroupRoom {
+        memory: Some(memory),
+        swap,
+    })
+}
+
+/// The limit of swap, and how much of it is used; of version 1, of memory and swap
+/// together.
+#[derive(Clone, Copy, Debug)]
+struct SwapLimit {
+    max_bytes: u64,
+    used_bytes: u64,
+}
+
+impl SwapLimit {
+    fn room(self) -> SwapRoom {
+        SwapRoom {
+            total_bytes: self.max_bytes,
+            free_bytes: self.max_bytes.saturating_sub(self.used_bytes),
+        }
+    }
+}
+
+fn swap_limit(
+    fields: &mut Fields<11>,
+    texts: &CgroupTexts<'_>,
+    findings: &mut CgroupFindings,
+) -> Option<SwapLimit> {
+    const USAGE: CgroupKey = CgroupKey::SwapUsage;
+    let max = limit(fields, CgroupKey::SwapMax, texts.swap_max, findings);
+    let used = alone(fields, USAGE, texts.swap_usage, findings);
+    let max_bytes = max?;
+    // As of the machine's: where it makes no sense, memory alone decides.
+    let used_bytes = used.unwrap_or_else(|| {
+        fields.use_instead(USAGE as usize, Used::Bytes(max_bytes), findings);
+        max_bytes
+    });
+    Some(SwapLimit {
+        max_bytes,
+        used_bytes,
+    })
 }
 
 /// A limit that is no number is taken to be as it was.
@@ -250,19 +281,21 @@ fn hard_limit(
 /// Leaves of `memory` what a process in a cgroup with this `room` may use: the
 /// smallest limit is all there is to it, and whichever limit is nearest counts.
 pub(crate) fn narrow(memory: &mut Memory, room: &CgroupRoom) {
-    if room.limit_bytes < memory.usable_bytes() {
-        memory.total_bytes = room.limit_bytes;
-        memory.hugetlb_bytes = 0;
-        memory.anon_bytes = room.anon_bytes;
-        memory.shmem_bytes = room.shmem_bytes;
-        memory.unreclaimable_slab_bytes = room.unreclaimable_slab_bytes;
+    if let Some(room) = &room.memory {
+        if room.limit_bytes < memory.usable_bytes() {
+            memory.total_bytes = room.limit_bytes;
+            memory.hugetlb_bytes = 0;
+            memory.anon_bytes = room.anon_bytes;
+            memory.shmem_bytes = room.shmem_bytes;
+            memory.unreclaimable_slab_bytes = room.unreclaimable_slab_bytes;
+        }
+        let available_bytes = room.free_bytes.saturating_add(room.reclaimable_bytes);
+        memory.available_bytes = memory
+            .available_bytes
+            .min(available_bytes)
+            .min(memory.total_bytes);
+        memory.at_least_bytes = memory.at_least_bytes.min(room.free_bytes);
     }
-    let available_bytes = room.free_bytes.saturating_add(room.reclaimable_bytes);
-    memory.available_bytes = memory
-        .available_bytes
-        .min(available_bytes)
-        .min(memory.total_bytes);
-    memory.at_least_bytes = memory.at_least_bytes.min(room.free_bytes);
     if let Some(swap) = &room.swap {
         memory.swap_total_bytes = memory.swap_total_bytes.min(swap.total_bytes);
         memory.swap_free_bytes = memory.swap_free_bytes.min(swap.free_bytes);
