@@ -371,7 +371,7 @@ impl CgroupMemory {
     /// - [`ReadError::Missing`], [`ReadError::Implausible`]: it does not say what
     ///   is used.
     pub fn read(&mut self, machine: &Memory) -> Result<Memory, ReadError> {
-        if self.levels.is_empty() {
+        if self.levels.is_empty() || self.was_renamed() {
             self.open_again()?;
         }
         let mut memory = *machine;
@@ -381,6 +381,14 @@ impl CgroupMemory {
         }
         memory = *machine;
         self.narrow(&mut memory).map(|_| memory)
+    }
+
+    /// Whether its files are of a cgroup that is called something else by now, as
+    /// version 1 allows.
+    fn was_renamed(&self) -> bool {
+        let is_version_1 = self.cgroup.mount.version == CgroupVersion::One;
+        let own = self.levels.first();
+        is_version_1 && own.is_some_and(|own| own.usage.was_replaced())
     }
 
     /// Its cgroup was removed, or was not there yet, and may have been made since.

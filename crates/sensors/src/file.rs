@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
+use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, openat, stat};
 use rustix::io::{Errno, pread};
 
 use crate::error::ReadError;
@@ -54,6 +54,19 @@ impl<const CAPACITY: usize> WatchedFile<CAPACITY> {
     /// Whether the kernel makes it up as it is read.
     pub(crate) fn is_kernels(&self) -> bool {
         self.kept.is_some()
+    }
+
+    /// Whether another file than the one that is kept open has its path now, or none
+    /// has. It waits as opening it does.
+    pub(crate) fn was_replaced(&self) -> bool {
+        let Some(kept) = &self.kept else {
+            return false;
+        };
+        match (fstat(kept), stat(&self.path)) {
+            (Ok(kept), Ok(found)) => (kept.st_dev, kept.st_ino) != (found.st_dev, found.st_ino),
+            (_, Err(errno)) => errno == Errno::NOENT,
+            (Err(_), _) => false,
+        }
     }
 
     /// All of it.

@@ -168,6 +168,10 @@ impl Cgroup {
     }
 
     fn process_in(&self, stage: &Stage, registry: &Path, value: u32, mebibytes: u64) -> Process {
+        Process::start(&mut self.command(stage, registry, value, mebibytes))
+    }
+
+    fn command(&self, stage: &Stage, registry: &Path, value: u32, mebibytes: u64) -> Command {
         let enter = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
         let mut command = Command::new("sh");
         command.args(["-c", enter]).arg(&self.directory);
@@ -175,7 +179,7 @@ impl Cgroup {
         command.args(["--max-mib", &mebibytes.to_string(), "--rate-mib-s", "2000"]);
         command.args(["--value", &value.to_string(), "--registry"]);
         command.arg(registry);
-        Process::start(&mut command)
+        command
     }
 }
 
@@ -687,4 +691,44 @@ fn the_thresholds_of_a_scope_are_shown_and_can_be_changed_while_it_runs() {
     cgroup.set_limit(cgroup.used_bytes() * 100 / 87);
     daemon.line_with(&format!("kill pid={} ", process.pid()));
     assert_eq!(process.killed_by(), Some(Signal::SIGKILL as i32));
+}
+
+/// Version 1 lets a cgroup be called something else; what is kept open goes with it.
+#[test]
+fn what_counts_is_the_cgroup_that_has_the_name_not_the_one_that_had_it() {
+    let Some(cgroup) = Cgroup::new("renamed") else {
+        return;
+    };
+    if cgroup.files.limit != V1.limit {
+        eprintln!("skipped: only cgroups of version 1 can be renamed");
+        return;
+    }
+    let other = Cgroup {
+        directory: cgroup.directory.with_extension("other"),
+        path: format!("{}.other", cgroup.path),
+        files: cgroup.files,
+    };
+    cgroup.set_limit(1500 * MIB);
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--cgroup", &cgroup.path, "--grace", "1"]);
+    let mut one = cgroup.process(&stage, 1);
+    knows(&mut daemon, &[&one]);
+    fs::rename(&cgroup.directory, &other.directory).expect("it is ours");
+    fs::create_dir(&cgroup.directory).expect("it is ours");
+    cgroup.set_limit(2000 * MIB);
+    // Only the other is short.
+    other.set_limit(other.used_bytes() + 12 * MIB);
+    let mut nine = cgroup.process(&stage, 9);
+    knows(&mut daemon, &[&nine]);
+    let total = format!("\"total_bytes\":{},", 2000 * MIB);
+    until("its memory", || {
+        let status = stage.told("Status");
+        let has = |word| status.contains(word);
+        (has(&*total) && has(r#""level":"ok""#) && has(r#""registered":1,"#)).then_some(())
+    });
+    assert!(nine.lives());
+    cgroup.set_limit(cgroup.used_bytes() + 12 * MIB);
+    daemon.line_with(&format!("kill pid={} ", nine.pid()));
+    assert_eq!(nine.killed_by(), Some(Signal::SIGKILL as i32));
+    assert!(one.lives());
 }
