@@ -174,6 +174,13 @@ impl Cgroup {
         }
     }
 
+    /// Whether the kernel can slow down what allocates in it (`memory.high`); not of
+    /// version 1.
+    #[must_use]
+    pub fn can_be_slowed_down(&self) -> bool {
+        self.mount.version == CgroupVersion::Two
+    }
+
     /// Whether a process is in it or below, by one line of its list of cgroups;
     /// `None` where the line is of another hierarchy.
     pub(crate) fn holds(&self, line: &[u8]) -> Option<bool> {
@@ -211,7 +218,10 @@ struct FileNames {
     usage: &'static str,
     swap_max: &'static str,
     swap_usage: &'static str,
+    /// Of it and those below; of version 1, of it alone.
     kills: &'static str,
+    /// How often each limit was hit and nothing could be reclaimed.
+    ooms: Option<&'static str>,
     /// At 0 nothing in it is swapped out at a limit. For version 2 there is only that of
     /// the machine.
     swappiness: Option<&'static str>,
@@ -225,6 +235,7 @@ const V2_FILES: FileNames = FileNames {
     swap_max: "memory.swap.max",
     swap_usage: "memory.swap.current",
     kills: "memory.events",
+    ooms: Some("memory.events.local"),
     swappiness: None,
 };
 
@@ -236,11 +247,15 @@ const V1_FILES: FileNames = FileNames {
     swap_max: "memory.memsw.limit_in_bytes",
     swap_usage: "memory.memsw.usage_in_bytes",
     kills: "memory.oom_control",
+    ooms: None,
     swappiness: Some("memory.swappiness"),
 };
 
 /// A file with one number.
 type Number = WatchedFile<64>;
+
+/// A file that counts what happened.
+type Events = WatchedFile<1024>;
 
 /// The files of one cgroup, kept open.
 #[derive(Debug)]
@@ -252,6 +267,7 @@ struct Level {
     swap_max: Option<Number>,
     swap_usage: Option<Number>,
     swappiness: Option<Number>,
+    ooms: Option<Events>,
     // The kernel's own is under 4 KiB.
     stat: WatchedFile<8192>,
     /// As last read.
@@ -273,6 +289,10 @@ impl Level {
             swap_max: optional(names.swap_max)?,
             swap_usage: optional(names.swap_usage)?,
             swappiness: names.swappiness.map(optional).transpose()?.flatten(),
+            // Early kernels of version 2 have none.
+            ooms: names
+                .ooms
+                .and_then(|name| Events::open(&directory.join(name)).ok()),
             stat: WatchedFile::open(&directory.join("memory.stat"))?,
             limit_bytes: None,
             findings: CgroupFindings::default(),
@@ -311,9 +331,11 @@ impl Level {
 pub struct CgroupMemory {
     cgroup: Cgroup,
     levels: Vec<Level>,
-    kills: Option<WatchedFile<1024>>,
+    kills: Option<Events>,
     /// As last read.
     killed: Option<u64>,
+    /// How often a limit was hit, as of the last of these kills.
+    ooms: u64,
 }
 
 impl CgroupMemory {
@@ -328,6 +350,7 @@ impl CgroupMemory {
         let mut memory = Self {
             kills: WatchedFile::open(&kills).ok(),
             killed: None,
+            ooms: 0,
             levels,
             cgroup,
         };
@@ -351,6 +374,7 @@ impl CgroupMemory {
             levels: Vec::new(),
             kills: None,
             killed: None,
+            ooms: 0,
         }
     }
 
@@ -423,15 +447,27 @@ impl CgroupMemory {
         Ok(is_limited)
     }
 
-    /// How many processes the kernel has killed in it for memory since this was
-    /// last asked; none where it does not say.
+    /// How many processes the kernel has killed in it, at its memory limit or at one
+    /// above it, since this was last asked; none where it does not say. What is below
+    /// it may have limits of its own: kills at those do not count. Of version 1, what
+    /// is killed below it does not count either.
     pub fn new_kills(&mut self) -> u64 {
-        let text = self.kills.as_mut().and_then(|file| file.read_lines().ok());
-        let Some(killed) = text.and_then(kills) else {
+        let Some(killed) = count(&mut self.kills, b"oom_kill ") else {
             return 0;
         };
-        let before = self.killed.replace(killed).unwrap_or(killed);
-        killed.saturating_sub(before)
+        let before = self.killed.replace(killed);
+        if before == Some(killed) {
+            return 0;
+        }
+        // A limit is hit before anything is killed for it.
+        let hits = self.levels.iter_mut();
+        let hits = hits.filter_map(|level| count(&mut level.ooms, b"oom "));
+        let ooms = hits.reduce(u64::saturating_add);
+        let ooms_before = std::mem::replace(&mut self.ooms, ooms.unwrap_or(0));
+        match ooms.is_none_or(|ooms| ooms_before < ooms) {
+            true => killed.saturating_sub(before.unwrap_or(killed)),
+            false => 0,
+        }
     }
 
     /// What was implausible in the last reading and was not yet asked for here, and
@@ -455,9 +491,11 @@ impl CgroupMemory {
     }
 }
 
-fn kills(text: &[u8]) -> Option<u64> {
+/// What a file counts behind `key`.
+fn count(file: &mut Option<Events>, key: &[u8]) -> Option<u64> {
+    let text = file.as_mut()?.read_lines().ok()?;
     let mut lines = text.split(|byte| *byte == b'\n');
-    lines.find_map(|line| decimal(line.strip_prefix(b"oom_kill ")?))
+    lines.find_map(|line| decimal(line.strip_prefix(key)?))
 }
 
 /// Whether a file, or its cgroup, was removed (ENODEV).

@@ -483,3 +483,34 @@ fn what_the_kernel_kills_is_counted_from_the_start() {
     hierarchy.write("a", "memory.oom_control", "");
     assert_eq!(memory.new_kills(), 0);
 }
+
+#[test]
+fn a_kill_counts_where_its_limit_or_one_above_it_was_hit() {
+    let hierarchy = Hierarchy::new(Version::Two);
+    let bytes = (1000 * MIB).to_string();
+    hierarchy.cgroup("above", &bytes, 700);
+    hierarchy.cgroup("above/a", &bytes, 700);
+    let write = |path: &str, file: &str, key: &str, count: u64| {
+        hierarchy.write(path, file, &format!("low 0\n{key} {count}"));
+    };
+    let killed = |count| write("above/a", "memory.events", "oom_kill", count);
+    let hit = |path, count| write(path, "memory.events.local", "oom", count);
+    hit("above", 5);
+    hit("above/a", 3);
+    let mut memory = hierarchy.open("/above/a").expect("it is ours");
+    assert_eq!(memory.new_kills(), 0, "before the start");
+    // In a cgroup below it, at the limit of that.
+    killed(2);
+    assert_eq!(memory.new_kills(), 0);
+    for (above, own, kills, want) in [(5, 4, 3, 1), (5, 4, 4, 0), (6, 4, 6, 2), (6, 4, 6, 0)] {
+        hit("above", above);
+        hit("above/a", own);
+        killed(kills);
+        assert_eq!(memory.new_kills(), want, "{above} {own} {kills}");
+    }
+    // It is hit a moment before.
+    hit("above/a", 5);
+    assert_eq!(memory.new_kills(), 0);
+    killed(7);
+    assert_eq!(memory.new_kills(), 1);
+}

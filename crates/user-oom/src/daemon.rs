@@ -855,11 +855,15 @@ impl Daemon {
             return;
         };
         let noun = if kills == 1 { "process" } else { "processes" };
+        let or_slow_down = match scope.can_be_slowed_down() {
+            true => ", or set memory.high below the limit,",
+            false => "",
+        };
         self.scribe.note(
             log::Level::Warn,
             format_args!(
-                "the kernel has killed {kills} {noun} in cgroup {scope}, at its memory limit: raise `-m`, \
-                 or set memory.high below the limit, for more time to act"
+                "the kernel has killed {kills} {noun} in cgroup {scope}, at its memory limit: raise \
+                 `-m`{or_slow_down} for more time to act"
             ),
         );
     }

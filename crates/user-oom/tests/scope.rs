@@ -732,3 +732,36 @@ fn what_counts_is_the_cgroup_that_has_the_name_not_the_one_that_had_it() {
     assert_eq!(nine.killed_by(), Some(Signal::SIGKILL as i32));
     assert!(one.lives());
 }
+
+#[test]
+fn what_the_kernel_has_killed_at_the_limit_is_told_with_what_helps_there() {
+    let Some(cgroup) = Cgroup::new("kernel") else {
+        return;
+    };
+    cgroup.set_limit(SMALL_MIB * MIB);
+    for file in ["memory.memsw.limit_in_bytes", "memory.swap.max"] {
+        let file = cgroup.directory.join(file);
+        if file.exists() {
+            let bytes = match file.ends_with("memory.swap.max") {
+                true => 0,
+                false => SMALL_MIB * MIB,
+            };
+            fs::write(file, bytes.to_string()).expect("it is ours");
+        }
+    }
+    let stage = Stage::new();
+    let mut daemon = stage.daemon(&["--cgroup", &cgroup.path, "--dryrun"]);
+    daemon.line_with("  socket");
+    let mut command = cgroup.command(&stage, &stage.registry(), 1, HELD_MIB);
+    let killed = command.output().expect("it was built").status;
+    assert!(!killed.success(), "{killed}");
+    let said = daemon.line_with("the kernel has killed 1 process in cgroup");
+    let helps = match cgroup.files.limit == V1.limit {
+        true => "at its memory limit: raise `-m` for more time to act",
+        false => "raise `-m`, or set memory.high below the limit, for more time to act",
+    };
+    assert!(
+        said.contains(&cgroup.path) && said.ends_with(helps),
+        "{said}"
+    );
+}
