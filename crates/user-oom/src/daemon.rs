@@ -27,7 +27,7 @@ use crate::clerk::{self, Clerk, FromClerk, Picture, Plans};
 use crate::error::{Error, system};
 use crate::memory::Sight;
 use crate::metrics::{Figures, MetricsFile};
-use crate::pressure::{PressureGates, PressureWatch, watch_triggers};
+use crate::pressure::{PressureWatch, watch_triggers};
 use crate::recorder::Recorded;
 use crate::reload::{Change, Outcome, ReloadRequest, Reloads};
 use crate::rule_command::RuleCommands;
@@ -105,8 +105,6 @@ pub(crate) struct OtherScope {
     pub(crate) guard: Recorded,
     pub(crate) effects: Effects,
     pub(crate) round: LoopState,
-    /// How its pressure is watched.
-    pub(crate) gates: PressureGates,
 }
 
 /// A scope as it is, wherever the loop is.
@@ -375,19 +373,31 @@ impl Daemon {
                 log::Level::Info,
                 format_args!("cgroup {scope} can be read: it is guarded now"),
             );
-            self.watch_pressure_again();
+            if self.senses.pressure.renew(scope) {
+                watch_triggers(&mut self.senses.pressure, &self.wait, self.scope);
+            }
         }
     }
 
-    /// A cgroup that was made anew has other files than the one before.
-    fn watch_pressure_again(&mut self) {
-        let here = self.scope.checked_sub(1);
-        let gates = here.map(|index| self.others[index].gates);
-        if let (Some(gates), Some(cgroup)) = (gates, self.senses.memory.scope()) {
-            self.senses.pressure = gates.watch(cgroup);
-            let (wait, scope) = (&self.wait, self.scope);
-            watch_triggers(&mut self.senses.pressure, wait, scope);
+    /// What the kernel has dropped with a cgroup is watched again once that is back.
+    /// Returns for how long nothing of this is due. Not while memory is short: the
+    /// kernel may take a while.
+    fn regain_pressure(&mut self) -> Duration {
+        let now = self.now();
+        if self.guard.level() != Level::Ok {
+            return Duration::MAX;
         }
+        let pressure = &mut self.senses.pressure;
+        if let Some(scope) = self.senses.memory.scope()
+            && pressure.regain(now, scope)
+        {
+            watch_triggers(pressure, &self.wait, self.scope);
+            self.scribe.note(
+                log::Level::Info,
+                format_args!("the pressure of cgroup {scope} is watched again"),
+            );
+        }
+        self.senses.pressure.rest(now)
     }
 
     fn look(&mut self, now: Moment, mut memory: Memory) {
@@ -775,7 +785,7 @@ impl Daemon {
         for scope in 0..=self.others.len() {
             let pause = self.at(scope, |daemon| {
                 daemon.say_who_else_kills();
-                daemon.follow_forecast()
+                daemon.regain_pressure().min(daemon.follow_forecast())
             });
             self.rest_for(pause);
         }

@@ -29,14 +29,70 @@ fn in_a_row(windows: u32, window: Duration) -> u32 {
     u32::try_from(gate.as_nanos().div_ceil(window.as_nanos())).unwrap_or(windows)
 }
 
+/// Between two tries to watch what the kernel has dropped.
+const WATCH_REST: Duration = Duration::from_secs(1);
+
 /// What feeds both gates; `None` where one is off.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct PressureWatches {
     pub(crate) pause: Option<PressureWatch>,
     pub(crate) relief: Option<PressureWatch>,
+    /// What of a cgroup is to be watched.
+    gates: PressureGates,
+    /// Some of that was, and no longer is: when it is tried again.
+    next: Option<Moment>,
 }
 
 impl PressureWatches {
+    /// Of what is always there.
+    pub(crate) fn new(relief: Option<PressureWatch>, pause: Option<PressureWatch>) -> Self {
+        Self {
+            pause,
+            relief,
+            ..Self::default()
+        }
+    }
+
+    /// The kernel has dropped the trigger for `gate`.
+    pub(crate) fn lose(&mut self, gate: Ask) {
+        // Closing it ends its watch.
+        *self.of(gate) = None;
+        if self.gates != PressureGates::default() {
+            self.next = Some(Moment::ORIGIN);
+        }
+    }
+
+    /// Watches `cgroup` as before, where that was lost and is due to be tried again;
+    /// whether it does now.
+    pub(crate) fn regain(&mut self, now: Moment, cgroup: &Cgroup) -> bool {
+        if self.next.is_none_or(|next| now < next) {
+            return false;
+        }
+        let again = self.gates.watches(cgroup, |_, _| {});
+        let has = |gate: Option<Percent>, watch: &Option<_>| gate.is_some() == watch.is_some();
+        let is_whole = has(self.gates.pause, &again.pause) && has(self.gates.relief, &again.relief);
+        match is_whole {
+            true => *self = again,
+            false => self.next = Some(now + WATCH_REST),
+        }
+        is_whole
+    }
+
+    /// Watches `cgroup`, which was made anew and has other files than the one before;
+    /// whether anything is to be watched.
+    pub(crate) fn renew(&mut self, cgroup: &Cgroup) -> bool {
+        let is_any = self.gates != PressureGates::default();
+        if is_any {
+            *self = self.gates.watch(cgroup);
+        }
+        is_any
+    }
+
+    /// For how long nothing is due to be tried again.
+    pub(crate) fn rest(&self, now: Moment) -> Duration {
+        self.next.map_or(Duration::MAX, |next| next.since(now))
+    }
+
     /// The gates that count the stalled windows.
     pub(crate) fn gates(&self) -> Gates {
         let gate = |watch: Option<&PressureWatch>, windows| {
@@ -59,7 +115,7 @@ impl PressureWatches {
 }
 
 /// By how much pressure of a cgroup the gates open, where it is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PressureGates {
     pub(crate) pause: Option<Percent>,
     pub(crate) relief: Option<Percent>,
@@ -68,18 +124,31 @@ pub(crate) struct PressureGates {
 impl PressureGates {
     /// Watches the pressure of `cgroup`, as far as the kernel keeps it.
     pub(crate) fn watch(self, cgroup: &Cgroup) -> PressureWatches {
-        let watch = |percent: Option<Percent>| {
+        self.watches(cgroup, |what, err| {
+            log::warn!("cgroup {cgroup}: {what} by pressure is off: {}", chain(err));
+        })
+    }
+
+    /// Watches nothing of a cgroup that is not there yet.
+    pub(crate) fn unwatched(self) -> PressureWatches {
+        PressureWatches {
+            gates: self,
+            ..PressureWatches::default()
+        }
+    }
+
+    fn watches(self, cgroup: &Cgroup, failed: impl Fn(&str, &ReadError)) -> PressureWatches {
+        let watch = |percent: Option<Percent>, what| {
             let trigger = trigger(percent?).ok()?;
             let path = cgroup.pressure()?;
             PressureWatch::of_kernel(&path, &trigger)
-                .inspect_err(|err| {
-                    log::warn!("cgroup {cgroup}: pressure is not watched: {}", chain(err));
-                })
+                .inspect_err(|err| failed(what, err))
                 .ok()
         };
         PressureWatches {
-            pause: watch(self.pause),
-            relief: watch(self.relief),
+            pause: watch(self.pause, "pausing"),
+            relief: watch(self.relief, "relief"),
+            ..self.unwatched()
         }
     }
 }

@@ -240,8 +240,7 @@ impl Senses {
 
     /// The kernel's trigger for `gate` says that it is none any longer.
     pub(crate) fn lose_pressure(&mut self, gate: Ask, scribe: &mut Scribe) {
-        // Closing it ends its watch.
-        *self.pressure.of(gate) = None;
+        self.pressure.lose(gate);
         let what = match gate {
             Ask::Pause => "pausing",
             _ => "relief",
@@ -569,10 +568,7 @@ mod tests {
         let meminfo = Meminfo::open(&meminfo).expect("it was written");
         Senses::new(
             MemorySource::new(meminfo, MEMORY, Beside::default(), None),
-            PressureWatches {
-                pause: None,
-                relief: None,
-            },
+            PressureWatches::default(),
             table,
             surveyor,
             Classifier::new(1, 0, true, &[]),

@@ -326,7 +326,6 @@ pub(crate) fn daemon(
                 None => LoopState::default(),
                 Some(why) => LoopState::unseen(why.into()),
             },
-            gates: other.gates,
         });
     }
     let reader = Rereader {
@@ -390,7 +389,6 @@ struct Other {
     memory: MemorySource,
     settings: Settings,
     pressure: PressureWatches,
-    gates: PressureGates,
     /// Why it cannot be read, where it is not there.
     absent: Option<String>,
 }
@@ -479,10 +477,7 @@ fn other_scope(scope: &ScopeEntry, cgroup: Cgroup, is_dry_run: bool) -> Result<O
     };
     let pressure = match absent {
         None => gates.watch(&cgroup),
-        Some(_) => PressureWatches {
-            pause: None,
-            relief: None,
-        },
+        Some(_) => gates.unwatched(),
     };
     Ok(Other {
         cgroup,
@@ -492,7 +487,6 @@ fn other_scope(scope: &ScopeEntry, cgroup: Cgroup, is_dry_run: bool) -> Result<O
             ..settings
         },
         pressure,
-        gates,
         absent,
     })
 }
@@ -1116,30 +1110,23 @@ fn watch_pressure(
     pauses: bool,
 ) -> Result<PressureWatches, Error> {
     let pause = arguments.pause_gate().filter(|_| pauses);
-    let proc = Path::new(PROC);
-    let containers = || Cgroup::topmost_pressure(proc).filter(|_| is_containers);
-    let path = scope
-        .and_then(Cgroup::pressure)
-        .or_else(containers)
-        .unwrap_or_else(|| proc.join("pressure/memory"));
-    let is_looked_at = is_containers && scope.is_none();
-    let watch = |percent, cost| watch_for(arguments, &path, is_looked_at, percent, cost);
-    let is_unknown = scope.is_some_and(|scope| scope.pressure().is_none());
-    if is_unknown && arguments.pressure_file.is_none() {
-        if arguments.gate().or(pause).is_some() {
+    let relief = arguments.gate();
+    if let Some(scope) = scope.filter(|_| arguments.pressure_file.is_none()) {
+        if scope.pressure().is_none() && relief.or(pause).is_some() {
             log::warn!(
                 "relief and pausing by pressure are off: cgroups of version 1 have no `memory.pressure`"
             );
         }
-        return Ok(PressureWatches {
-            relief: None,
-            pause: None,
-        });
+        return Ok(PressureGates { pause, relief }.watch(scope));
     }
-    Ok(PressureWatches {
-        relief: watch(arguments.gate(), "relief by pressure is off")?,
-        pause: watch(pause, "pausing by pressure is off")?,
-    })
+    let proc = Path::new(PROC);
+    let containers = || Cgroup::topmost_pressure(proc).filter(|_| is_containers);
+    let path = containers().unwrap_or_else(|| proc.join("pressure/memory"));
+    let watch = |percent, cost| watch_for(arguments, &path, is_containers, percent, cost);
+    Ok(PressureWatches::new(
+        watch(relief, "relief by pressure is off")?,
+        watch(pause, "pausing by pressure is off")?,
+    ))
 }
 
 /// Watches for full pressure of `percent` at `path`. `is_looked_at`: what takes no

@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -764,4 +765,160 @@ fn what_the_kernel_has_killed_at_the_limit_is_told_with_what_helps_there() {
         said.contains(&cgroup.path) && said.ends_with(helps),
         "{said}"
     );
+}
+
+/// Two cgroups of version 2, `a` and `b`, with memory files of ours, since the machine
+/// may account for memory by version 1. Their pressure is the kernel's.
+#[derive(Debug)]
+struct Stand {
+    /// With the kernel's pressure.
+    real: PathBuf,
+    /// Where the daemon sees our files.
+    shown: PathBuf,
+    /// Where these are.
+    files: PathBuf,
+}
+
+impl Stand {
+    /// `None`, and why, where there can be none.
+    #[expect(clippy::print_stderr, reason = "a skip prints why")]
+    fn new(stage: &Stage) -> Option<Self> {
+        let tried = Command::new("unshare").args(["-m", "true"]).status();
+        if !tried.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: only root can make mounts of its own (util-linux's unshare)");
+            return None;
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("procfs is mounted");
+        let mut mounts = mounts.lines();
+        let Some(mount) = mounts.find(|line| line.contains(" - cgroup2 ")) else {
+            eprintln!("skipped: no cgroups of version 2 are mounted");
+            return None;
+        };
+        let mount = Path::new(mount.split(' ').nth(4).expect("mountinfo has its fields"));
+        let name = |what| mount.join(format!("user-oom-test-{}-{what}", std::process::id()));
+        let stand = Self {
+            real: name("real"),
+            shown: name("shown"),
+            files: stage.path("files"),
+        };
+        for directory in [&stand.real, &stand.shown] {
+            fs::create_dir(directory).expect("root may make cgroups");
+        }
+        for name in ["a", "b"] {
+            stand.make(name);
+            let files = stand.files.join(name);
+            fs::create_dir_all(&files).expect("the folder is ours");
+            let write = |file, text: String| {
+                fs::write(files.join(file), text).expect("the folder is ours");
+            };
+            write("memory.max", (1000 * MIB).to_string());
+            write("memory.current", (95 * MIB).to_string());
+            write(
+                "memory.stat",
+                format!("anon {}\nactive_file 0\ninactive_file 0\n", 95 * MIB),
+            );
+            let pressure = stand.real.join(name).join("memory.pressure");
+            if !pressure.exists() {
+                eprintln!("skipped: the kernel keeps no pressure (CONFIG_PSI)");
+                return None;
+            }
+            symlink(pressure, files.join("memory.pressure")).expect("the folder is ours");
+        }
+        Some(stand)
+    }
+
+    fn make(&self, name: &str) {
+        fs::create_dir(self.real.join(name)).expect("root may make cgroups");
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_dir(self.real.join(name)).expect("nothing is in it");
+    }
+
+    /// What `/proc/<pid>/cgroup` would have for one.
+    fn path(&self, name: &str) -> String {
+        let shown = self.shown.file_name().and_then(|name| name.to_str());
+        format!("/{}/{name}", shown.expect("plain"))
+    }
+
+    /// The daemon that guards `a`, and `b` as a further scope.
+    fn daemon(&self, stage: &Stage) -> Daemon {
+        let scope = format!("[[scope]]\ncgroup = '{}'\n", self.path("b"));
+        stage.replace("config.toml", &scope);
+        // Where version 1 accounts for memory, version 2 does not.
+        let script = r#"mount --bind "$1" "$2" &&
+            awk '$3 == "cgroup" && $4 ~ /(^|,)memory(,|$)/ { print $2 }' /proc/self/mounts |
+            xargs --no-run-if-empty umount --lazy && shift 2 && exec "$@""#;
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]);
+        command.arg(&self.files).arg(&self.shown);
+        command.arg(env!("CARGO_BIN_EXE_user-oom"));
+        stage.set_but_pressure(&mut command);
+        command.args(["--registered-only", "-r", "0", "--cgroup", &self.path("a")]);
+        Daemon::start(&mut command)
+    }
+
+    /// Waits until the daemon watches the pressure of both, for relief and for pausing.
+    fn is_watched_by(&self, daemon: &Daemon) {
+        let descriptors = format!("/proc/{}/fd", daemon.pid());
+        let is_ours = |target: &PathBuf| {
+            ["a", "b"]
+                .map(|name| self.real.join(name).join("memory.pressure"))
+                .contains(target)
+        };
+        until("the pressure of both is watched", || {
+            let open = fs::read_dir(&descriptors).expect("it runs").flatten();
+            let targets = open.filter_map(|open| fs::read_link(open.path()).ok());
+            (targets.filter(is_ours).count() == 4).then_some(())
+        });
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        for directory in [
+            self.real.join("a"),
+            self.real.join("b"),
+            self.real.clone(),
+            self.shown.clone(),
+        ] {
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+#[test]
+fn the_pressure_of_a_cgroup_that_is_made_again_is_watched_again() {
+    let stage = Stage::new();
+    let Some(stand) = Stand::new(&stage) else {
+        return;
+    };
+    let mut daemon = stand.daemon(&stage);
+    daemon.line_with("  socket");
+    stand.is_watched_by(&daemon);
+    // So quickly that no reading of their memory fails.
+    for name in ["a", "b"] {
+        stand.remove(name);
+        stand.make(name);
+    }
+    daemon.line_with("by pressure is off: the kernel has dropped the trigger");
+    stand.is_watched_by(&daemon);
+    for name in ["a", "b"] {
+        let said = format!(
+            "the pressure of cgroup {} is watched again",
+            stand.path(name)
+        );
+        daemon.says(&said);
+    }
+    // For a while.
+    for name in ["a", "b"] {
+        let (files, away) = (stand.files.join(name), stand.files.join("away"));
+        fs::rename(&files, &away).expect("the folder is ours");
+        stand.remove(name);
+        daemon.line_with("cannot read memory");
+        stand.make(name);
+        fs::rename(&away, &files).expect("the folder is ours");
+        daemon.line_with(&format!("cgroup {} can be read", stand.path(name)));
+        stand.is_watched_by(&daemon);
+    }
 }

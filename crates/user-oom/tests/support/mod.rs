@@ -147,6 +147,13 @@ impl Stage {
 
     /// Has the daemon that `command` starts be on this stage.
     pub(crate) fn set<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        self.set_but_pressure(command)
+            .arg("--pressure-file")
+            .arg(self.path("pressure"))
+    }
+
+    /// The same, where the kernel says how much tasks stall.
+    pub(crate) fn set_but_pressure<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .arg("--config")
             .arg(self.path("config.toml"))
@@ -156,8 +163,6 @@ impl Stage {
             .arg(self.socket())
             .arg("--meminfo")
             .arg(self.path("meminfo"))
-            .arg("--pressure-file")
-            .arg(self.path("pressure"))
             .env_remove("RUST_LOG")
     }
 
