@@ -81,6 +81,8 @@ enum {
 	UNHELPED_MAX = 3,
 	/* ... or for so long, or one grace_ms where that is longer. */
 	UNHELPED_MS = 2 * MSEC_PER_SEC,
+	/* Calls that were over when they were claimed: so many count as one of these. */
+	REFUSED_AS_ONE = 8,
 	/* A call that no allocation waits for any more is over after this. */
 	LAPSE_MS = 100,
 	/* Between two looks at what is seldom changed. */
@@ -611,7 +613,8 @@ static struct last_call {
 	struct pid *listener; /* The process that listens, or NULL. */
 	bool deaf; /* It left a call unread until its deadline, and has not read since. */
 	unsigned int unhelped; /* Calls in a row that did not help, ... */
-	s64 unhelped_us; /* ... and how long they took. */
+	unsigned int refused; /* ... beside those that were over when they were claimed, ... */
+	s64 unhelped_us; /* ... and how long all of these took. */
 	/* Of all calls, to be read: */
 	u64 asked;
 	u64 answered;
@@ -713,6 +716,7 @@ static void log_lines(void)
 static void forgive(void)
 {
 	call.unhelped = 0;
+	call.refused = 0;
 	call.unhelped_us = 0;
 }
 
@@ -779,8 +783,13 @@ static int claim_call(u64 sequence)
 	err = check_call(sequence);
 	if (!err && memory_is_back(0)) {
 		end_call(true);
-		/* It was there to help; the time counts all the same. */
-		call.unhelped--;
+		/*
+		 * It was there to help, so most of these do not count.  But where what
+		 * is back is of no use to the caller (mbind, fragmented memory), one
+		 * follows the other, each too short for the time to add up.
+		 */
+		if (++call.refused % REFUSED_AS_ONE)
+			call.unhelped--;
 		err = -ETIME;
 	}
 	if (!err && call.state == CALL_ASKED) {
@@ -1202,7 +1211,8 @@ static void note_hold(ktime_t since)
  * A call that is not answered ends with the kernel's turn.  One that is, in
  * vain, is followed by another, until they were UNHELPED_MAX + 1 in a row or
  * took UNHELPED_MS, without level ok in between.  Memory that comes back on its
- * own ends a call, and counts as one in vain.  A listener that leaves a call
+ * own ends a call, and counts as one in vain; where that is seen when the call is
+ * claimed, REFUSED_AS_ONE of these count as one.  A listener that leaves a call
  * unread until its deadline is not asked again before it reads.
  *
  * It is safe to wait as long as the listener gets by without what is held,
@@ -1470,9 +1480,10 @@ static int open_file(struct inode *inode, struct file *file)
 
 	/*
 	 * The file's mode does not keep out the root of a container that has no
-	 * user namespace: its procfs has this file, and its uid owns it.
+	 * user namespace: its procfs has this file, and its uid owns it.  Nor
+	 * may that read: an open file keeps the module loaded and the worker busy.
 	 */
-	if ((file->f_mode & FMODE_WRITE) && !capable(CAP_SYS_RESOURCE))
+	if (!capable(CAP_SYS_RESOURCE))
 		return -EPERM;
 
 	/*
@@ -1637,7 +1648,7 @@ static int __init memory_info_init(void)
 	err = register_oom_notifier(&oom_notifier);
 	if (err)
 		goto unregister_suspend;
-	if (!proc_create(PROC_NAME, 0640, NULL, &file_ops)) {
+	if (!proc_create(PROC_NAME, 0600, NULL, &file_ops)) {
 		err = -ENOMEM;
 		goto unregister_oom;
 	}

@@ -2,9 +2,13 @@
 /*
  * What memory_info.ko says to user space, and how user space answers.
  *
- * There is one file, /proc/oom_notifier (mode 0640, owner root), and one
+ * There is one file, /proc/oom_notifier (mode 0600, owner root), and one
  * directory of parameters, /sys/module/memory_info/parameters.  This header
  * describes both in full; a reader needs nothing else.
+ *
+ * To open the file, also only to read, takes root's uid (else EACCES) and
+ * CAP_SYS_RESOURCE in the initial user namespace (else EPERM), which the root
+ * of a container does not have by default.
  *
  * Reading
  * -------
@@ -51,13 +55,11 @@
  *
  * Answering a last call
  * ---------------------
- * The *listener* is the process that has the file open for writing.  That
- * takes root's uid (else EACCES) and CAP_SYS_RESOURCE in the initial user
- * namespace (else EPERM), which the root of a container does not have by
- * default.  Only one descriptor at a time: a second open for writing fails
- * with EBUSY, and "ListenerPid" says which process has the first.  It opens
- * with O_RDWR | O_CLOEXEC.  Readers and pollers without write access are
- * never waited for.
+ * The *listener* is the process that has the file open for writing.  Only one
+ * descriptor at a time: a second open for writing fails with EBUSY, and
+ * "ListenerPid" says which process has the first.  It opens with
+ * O_RDWR | O_CLOEXEC.  Readers and pollers without write access are never
+ * waited for.
  *
  * When the kernel is out of memory and may kill, the level becomes
  * MEMORY_INFO_LAST_CALL and "Sequence" has a new number.  The listener writes
@@ -81,7 +83,8 @@
  * call with a number of its own, and kills after four calls in a row that have
  * not helped, or after 2 s of such (or one grace_ms, where that is longer).
  * Memory that comes back without an answer ends a call, too, and counts as one
- * that has not helped.  At level ok all of that is forgotten.
+ * that has not helped.  Where that is why a claim is told ETIME, eight such calls
+ * count as one.  At level ok all of that is forgotten.
  *
  * What frees memory must follow at once: process_mrelease(2), from another
  * thread than the one that answers.  A listener that has left a call unread for

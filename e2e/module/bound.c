@@ -2,7 +2,8 @@
 /*
  * Takes memory for a task that its memory policy binds to the second node, as
  * set_mempolicy(2) would: write how many pages to the parameter `take`.  They
- * are freed at once.
+ * are freed at once.  With `mapping=1` the allocation alone is bound, and the
+ * task says nothing of it, as for a mapping that mbind(2) binds.
  */
 #include <linux/gfp.h>
 #include <linux/list.h>
@@ -15,6 +16,12 @@
 #include <linux/sched/task.h>
 
 enum { SECOND = 1 };
+
+#define TAKEN (GFP_KERNEL | __GFP_NOWARN)
+
+static bool mapping;
+module_param(mapping, bool, 0400);
+MODULE_PARM_DESC(mapping, "bind the allocation, not the task");
 
 static int take(const char *text, const struct kernel_param *param)
 {
@@ -32,11 +39,14 @@ static int take(const char *text, const struct kernel_param *param)
 	err = kstrtoul(text, 10, &pages);
 	if (err)
 		return err;
-	task_lock(current);
-	current->mempolicy = &bound;
-	task_unlock(current);
+	if (!mapping) {
+		task_lock(current);
+		current->mempolicy = &bound;
+		task_unlock(current);
+	}
 	while (pages-- && !fatal_signal_pending(current)) {
-		page = alloc_page(GFP_KERNEL | __GFP_NOWARN);
+		page = mapping ? __alloc_pages(TAKEN, 0, SECOND, &bound.nodes) :
+				 alloc_page(TAKEN);
 		if (!page) {
 			err = -ENOMEM;
 			break;

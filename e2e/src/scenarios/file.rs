@@ -150,7 +150,8 @@ pub(super) fn only_one_may_listen(_: &mut Report) -> Result<()> {
     module.unload()
 }
 
-/// The root of a container that has no user namespace has the same uid.
+/// Nor read: the root of a container that has no user namespace has the same uid, and
+/// would keep the module loaded.
 pub(super) fn root_without_the_capability_may_not_listen(_: &mut Report) -> Result<()> {
     let module = Module::load("")?;
     // Capabilities belong to a thread: the other ones keep theirs.
@@ -158,15 +159,16 @@ pub(super) fn root_without_the_capability_may_not_listen(_: &mut Report) -> Resu
         let mut ours = capabilities(None)?;
         ours.effective.remove(CapabilitySet::SYS_RESOURCE);
         set_capabilities(None, ours)?;
-        ensure!(Notice::read().is_ok(), "it may read");
-        Ok(open_to_listen().map(drop).map_err(|err| err.raw_os_error()))
+        let opened = [File::open(module::PATH), open_to_listen()];
+        anyhow::Ok(opened.map(|opened| opened.map(drop).map_err(|err| err.raw_os_error())))
     });
     let opened = opened
         .join()
         .map_err(|_| anyhow!("the thread that opens has panicked"))??;
+    let refused = Err(Some(Errno::PERM.raw_os_error()));
     ensure!(
-        opened == Err(Some(Errno::PERM.raw_os_error())),
-        "opened without CAP_SYS_RESOURCE: {opened:?}"
+        opened == [refused; 2],
+        "opened without CAP_SYS_RESOURCE, to read and to listen: {opened:?}"
     );
     drop(open_to_listen()?);
     module.unload()

@@ -365,6 +365,14 @@ pub const ALL: &[Scenario] = &[
         SMALL,
         alone
     ),
+    scenario!(
+        rules::claims_that_come_too_late_do_not_keep_the_kernel_from_killing,
+        Machine {
+            parameters: ONE_PROCESSOR.parameters,
+            ..TWO_NODES
+        },
+        alone
+    ),
     scenario!(rules::a_new_shortage_is_asked_about_anew, SMALL, alone),
     scenario!(
         rules::the_kernel_kills_nothing_with_the_reserve_free,

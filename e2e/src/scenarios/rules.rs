@@ -426,19 +426,27 @@ pub(super) fn one_bound_to_a_node_is_left_to_the_kernel(report: &mut Report) -> 
 
 /// The same for one that set_mempolicy(2) binds.
 pub(super) fn one_bound_by_its_policy_is_left_to_the_kernel(report: &mut Report) -> Result<()> {
-    const SCRIPT: &str = "echo ready; read go; echo 1000000 > /sys/module/bound/parameters/take";
     module::insert("/bound.ko".as_ref(), "")?;
-    let mut shell = Command::new("/bin/busybox");
-    let mut taking = Program::start(shell.args(["sh", "-c", SCRIPT]))?;
-    taking.says("ready")?;
+    let taking = taking_for_the_second_node()?;
     let outcome = is_left_to_the_kernel(taking, report);
     busybox(&["rmmod", "bound"])?;
     outcome
 }
 
+/// Told to go, takes more than the second node has, by `bound.ko`.
+fn taking_for_the_second_node() -> Result<Program> {
+    const SCRIPT: &str = "echo ready; read go; echo 1000000 > /sys/module/bound/parameters/take";
+    let mut shell = Command::new("/bin/busybox");
+    let mut taking = Program::start(shell.args(["sh", "-c", SCRIPT]))?;
+    taking.says("ready")?;
+    Ok(taking)
+}
+
+/// Any machine is short of memory by this.
+const SHORT_ALWAYS: &str = "warn_percent=100 kill_percent=100 grace_ms=10000";
+
 fn is_left_to_the_kernel(mut bomb: Program, report: &mut Report) -> Result<()> {
-    // Any machine is short of memory by this.
-    let module = Module::load("warn_percent=100 kill_percent=100 grace_ms=10000")?;
+    let module = Module::load(SHORT_ALWAYS)?;
     let kills = kernel_kills()?;
     bomb.set_oom_score_adj(1000)?;
     let listener = listener::start(Manner::Sleeps, &[])?;
@@ -486,6 +494,39 @@ pub(super) fn memory_that_others_free_is_believed_a_few_times(report: &mut Repor
     ensure!(kernel_kills()? == kills + 1, "the kernel did not kill it");
     ensure!(asked <= 4, "it was kept from killing {asked} times");
     drop((listener, others));
+    module.unload()
+}
+
+/// Where there is memory that is of no use to the caller, each claim is told that the
+/// call is over, and the next call comes at once. The listener is asked a few times:
+/// then the kernel kills. On one processor the listener claims before memory is looked
+/// at again.
+pub(super) fn claims_that_come_too_late_do_not_keep_the_kernel_from_killing(
+    report: &mut Report,
+) -> Result<()> {
+    // A mapping's policy is not its task's, so the module does not see it.
+    module::insert("/bound.ko".as_ref(), "mapping=1")?;
+    let outcome = fills_the_second_node(report);
+    busybox(&["rmmod", "bound"])?;
+    outcome
+}
+
+fn fills_the_second_node(report: &mut Report) -> Result<()> {
+    let module = Module::load(SHORT_ALWAYS)?;
+    let kills = kernel_kills()?;
+    let mut taking = taking_for_the_second_node()?;
+    taking.set_oom_score_adj(1000)?;
+    let listener = listener::start(Manner::Answers, &[])?;
+    let began = Instant::now();
+    taking.go()?;
+    taking.ends_within(LIMIT)?;
+    let asked = Notice::read()?.number("LastCallsAsked")?;
+    report.figure("calls until the kernel killed", asked)?;
+    report.figure("the caller is gone", format!("after {:?}", began.elapsed()))?;
+    ensure!(kernel_kills()? == kills + 1, "the kernel did not kill it");
+    // Four calls that did not help, or eight times as many that were over when claimed.
+    ensure!((1..=32).contains(&asked), "it was asked {asked} times");
+    drop(listener);
     module.unload()
 }
 
