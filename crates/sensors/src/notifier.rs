@@ -45,9 +45,9 @@ impl Notifier {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Open`]: it is there and cannot be opened for writing: not
-    /// by others than root (EACCES), by a root without CAP_SYS_RESOURCE
-    /// (EPERM: a container's), nor while another listens (EBUSY).
+    /// [`ReadError::Open`]: it is there and cannot be opened: not by others than
+    /// root (EACCES), by a root without CAP_SYS_RESOURCE (EPERM: a container's),
+    /// nor while another listens (EBUSY).
     pub fn open(path: &Path) -> Result<Option<Self>, ReadError> {
         match openat(CWD, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
             Ok(file) => Ok(Some(Self {

@@ -25,7 +25,7 @@ use crate::act::{Executor, Means, unit};
 use crate::align::{Aligner, Outlook};
 use crate::clerk::{self, Clerk, FromClerk, Picture, Plans};
 use crate::error::{Error, system};
-use crate::memory::Sight;
+use crate::memory::{ListenTarget, Sight};
 use crate::metrics::{Figures, MetricsFile};
 use crate::pressure::{PressureWatch, watch_triggers};
 use crate::recorder::Recorded;
@@ -845,11 +845,11 @@ impl Daemon {
         Duration::MAX
     }
 
-    /// Where another process has listened to the module at start.
+    /// Where the module was not loaded at start, or another process has listened to it.
     fn listen_again(&mut self, now: Moment) {
         match self.senses.memory.listen_again(now) {
-            Ok(true) => self.begin_to_listen(),
-            Ok(false) => {}
+            Ok(Some(target)) => self.begin_to_listen(&target),
+            Ok(None) => {}
             Err(err) => self.scribe.note(
                 log::Level::Warn,
                 format_args!("the kernel will not ask before it kills: {}", chain(&err)),
@@ -878,7 +878,7 @@ impl Daemon {
         );
     }
 
-    fn begin_to_listen(&mut self) {
+    fn begin_to_listen(&mut self, target: &ListenTarget) {
         let Some(notifier) = self.senses.memory.notifier() else {
             return;
         };
@@ -897,10 +897,16 @@ impl Daemon {
         }
         let now = self.now();
         self.guard.kernel_asks(now);
+        let mut settings = self.guard.checkpoint().settings().clone();
+        match target.grace() {
+            Ok(grace) => settings.last_call_deadline = grace,
+            Err(err) => log::warn!("{}; using {:?}", chain(&err), settings.last_call_deadline),
+        }
+        self.guard.adopt(now, settings);
         self.hold_ahead();
         self.scribe.note(
             log::Level::Info,
-            format_args!("no other process listens to memory_info.ko: the kernel asks us now"),
+            format_args!("listening to memory_info.ko: the kernel asks us now before it kills"),
         );
     }
 

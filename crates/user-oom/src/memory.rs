@@ -14,6 +14,7 @@ use sensors::{
     Arcstats, Cgroup, CgroupMemory, Implausible, Meminfo, Notified, Notifier, NotifierLevel,
     NotifierParameters, Percentages, ReadError, Zoneinfo, Zram,
 };
+use terminal::chain;
 
 /// Meminfo, what it leaves out, and the module where it is loaded.
 #[derive(Debug)]
@@ -30,8 +31,8 @@ pub(crate) struct MemorySource {
     answered: u64,
     /// Why the module is not read any longer, until that is said.
     lost: Option<ReadError>,
-    /// Another process listens to the module: until that is over.
-    busy: Option<Busy>,
+    /// The module is not loaded, or another process listens: until that is over.
+    retry: Option<ListenRetry>,
     paths: Paths,
 }
 
@@ -83,7 +84,7 @@ impl MemorySource {
             rest: last,
             answered: 0,
             lost: None,
-            busy: None,
+            retry: None,
             paths,
         }
     }
@@ -108,34 +109,36 @@ impl MemorySource {
         self.scope.as_mut().map_or(0, CgroupMemory::new_kills)
     }
 
-    /// Another process listens to the module; it is tried again.
-    pub(crate) fn wait_for_notifier(&mut self, busy: Busy) {
-        self.busy = Some(busy);
+    /// The module cannot be listened to yet, and is tried again.
+    pub(crate) fn listen_later(&mut self, retry: ListenRetry) {
+        self.retry = Some(retry);
     }
 
-    /// Becomes the module's listener where another process was: whether it has
-    /// just become it.
+    /// Becomes the module's listener where it was not loaded or another process was:
+    /// what it listens to, if it has just become that.
     ///
     /// # Errors
     ///
     /// It cannot, for another reason, and is not tried again.
-    pub(crate) fn listen_again(&mut self, now: Moment) -> Result<bool, ReadError> {
-        let Some(busy) = self.busy.as_mut().filter(|busy| busy.next <= now) else {
-            return Ok(false);
+    pub(crate) fn listen_again(&mut self, now: Moment) -> Result<Option<ListenTarget>, ReadError> {
+        let Some(retry) = self.retry.take_if(|retry| retry.next <= now) else {
+            return Ok(None);
         };
-        busy.next = now + LISTEN_REST;
-        let outcome = busy.target.listen();
-        if outcome.as_ref().is_err_and(is_busy) {
-            return Ok(false);
-        }
-        self.busy = None;
-        self.notifier = outcome?;
-        let path = self
-            .notifier
-            .as_ref()
-            .map(|notifier| notifier.path().into());
-        self.paths.notifier = path;
-        Ok(self.notifier.is_some())
+        let rest = match retry.target.listen() {
+            Ok(Some(notifier)) => {
+                self.paths.notifier = Some(notifier.path().into());
+                self.notifier = Some(notifier);
+                return Ok(Some(retry.target));
+            }
+            Ok(None) => LOAD_REST,
+            Err(err) if is_busy(&err) => BUSY_REST,
+            Err(err) => return Err(err),
+        };
+        self.retry = Some(ListenRetry {
+            target: retry.target,
+            next: now + rest,
+        });
+        Ok(None)
     }
 
     /// Has the module wake us at the levels of `target`, or of its listener once
@@ -145,18 +148,18 @@ impl MemorySource {
     ///
     /// It refuses them.
     pub(crate) fn wake_at(&mut self, target: ListenTarget) -> Result<(), ReadError> {
-        match (&mut self.busy, &self.notifier) {
-            (Some(busy), _) => busy.target = target,
+        match (&mut self.retry, &self.notifier) {
+            (Some(retry), _) => retry.target = target,
             (None, Some(_)) => target.set_levels()?,
             (None, None) => {}
         }
         Ok(())
     }
 
-    /// How long until that is worth trying again.
+    /// How long until it is worth trying again to listen.
     pub(crate) fn rest_before_listening(&self, now: Moment) -> Duration {
-        let busy = self.busy.as_ref();
-        busy.map_or(Duration::MAX, |busy| busy.next.since(now))
+        let retry = self.retry.as_ref();
+        retry.map_or(Duration::MAX, |retry| retry.next.since(now))
     }
 
     /// As it was when it was last read whole.
@@ -354,7 +357,10 @@ impl MemorySource {
 }
 
 /// Between two tries to listen where another process does.
-const LISTEN_REST: Duration = Duration::from_secs(2);
+const BUSY_REST: Duration = Duration::from_secs(2);
+
+/// The same where the module is not loaded.
+const LOAD_REST: Duration = Duration::from_secs(30);
 
 /// The module, and what it is to be told by its listener.
 #[derive(Clone, Debug)]
@@ -392,13 +398,28 @@ impl ListenTarget {
     ///
     /// # Errors
     ///
-    /// It cannot be opened (see [`is_busy`]), or refuses the levels.
+    /// It cannot be opened (see [`is_busy`]).
     pub(crate) fn listen(&self) -> Result<Option<Notifier>, ReadError> {
-        let Some(notifier) = Notifier::open(&self.path)? else {
-            return Ok(None);
-        };
-        self.set_levels()?;
-        Ok(Some(notifier))
+        let notifier = Notifier::open(&self.path)?;
+        // They only wake us: it asks all the same.
+        if notifier.is_some()
+            && let Err(err) = self.set_levels()
+        {
+            log::warn!(
+                "the levels of memory_info.ko stay what they were: {}",
+                chain(&err)
+            );
+        }
+        Ok(notifier)
+    }
+
+    /// How long a last call waits for each step of the answer.
+    ///
+    /// # Errors
+    ///
+    /// The module is not loaded, or its parameter makes no sense.
+    pub(crate) fn grace(&self) -> Result<Duration, ReadError> {
+        self.parameters.grace_millis().map(Duration::from_millis)
     }
 
     fn set_levels(&self) -> Result<(), ReadError> {
@@ -418,15 +439,15 @@ impl ListenTarget {
     }
 }
 
-/// The module that another process listens to.
+/// The module, which is not loaded yet, or to which another process listens.
 #[derive(Debug)]
-pub(crate) struct Busy {
+pub(crate) struct ListenRetry {
     target: ListenTarget,
     next: Moment,
 }
 
-impl Busy {
-    pub(crate) fn new(target: ListenTarget) -> Self {
+impl ListenRetry {
+    pub(crate) fn of(target: ListenTarget) -> Self {
         Self {
             target,
             next: Moment::ORIGIN,
@@ -768,18 +789,72 @@ mod tests {
         );
     }
 
+    /// A module whose file is in `folder`, once that is there.
+    fn target_in(folder: &Path) -> ListenTarget {
+        ListenTarget {
+            path: folder.join("oom_notifier"),
+            parameters: NotifierParameters::at(folder.join("parameters")),
+            warn: Percentages {
+                memory: 12,
+                swap: 10,
+            },
+            kill: Percentages { memory: 6, swap: 5 },
+        }
+    }
+
+    /// As under a unit of systemd's that has `ProtectKernelTunables=`.
+    #[test]
+    fn a_module_whose_levels_cannot_be_set_is_listened_to_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target_in(folder.path());
+        std::fs::write(&target.path, "0\n").unwrap();
+        assert!(target.set_levels().is_err());
+        assert!(target.listen().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_module_that_is_loaded_later_is_listened_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("meminfo");
+        std::fs::write(&path, MEMINFO).unwrap();
+        let mut meminfo = Meminfo::open(&path).unwrap();
+        let last = meminfo.read().unwrap();
+        let mut source = MemorySource::new(meminfo, last, Beside::default(), None);
+        let target = target_in(folder.path());
+        source.listen_later(ListenRetry::of(target.clone()));
+
+        let start = at(Duration::from_secs(1));
+        assert!(source.listen_again(start).unwrap().is_none());
+        assert_eq!(source.rest_before_listening(start), LOAD_REST);
+        let parameters = folder.path().join("parameters");
+        std::fs::create_dir(&parameters).unwrap();
+        std::fs::write(parameters.join("grace_ms"), "2000\n").unwrap();
+        std::fs::write(&target.path, "0\n").unwrap();
+        assert!(source.listen_again(start).unwrap().is_none(), "too early");
+
+        let found = source.listen_again(start + LOAD_REST).unwrap();
+        let grace = found.expect("it is loaded").grace();
+        assert_eq!(grace.unwrap(), Duration::from_secs(2));
+        assert!(source.notifier().is_some());
+        let levels = |name| std::fs::read_to_string(parameters.join(name)).unwrap();
+        assert_eq!(levels("warn_percent"), "12,10\n");
+        assert_eq!(levels("kill_percent"), "6,5\n");
+        assert_eq!(source.rest_before_listening(start), Duration::MAX);
+        assert!(
+            source
+                .listen_again(start + 2 * LOAD_REST)
+                .unwrap()
+                .is_none()
+        );
+    }
+
     #[test]
     fn the_process_that_listens_instead_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let target = |pid: &str| {
-            let path = folder.path().join("oom_notifier");
-            std::fs::write(&path, format!("0\nListenerPid: {pid}\n")).unwrap();
-            ListenTarget {
-                path,
-                parameters: NotifierParameters::at(folder.path()),
-                warn: Percentages { memory: 0, swap: 0 },
-                kill: Percentages { memory: 0, swap: 0 },
-            }
+            let target = target_in(folder.path());
+            std::fs::write(&target.path, format!("0\nListenerPid: {pid}\n")).unwrap();
+            target
         };
         std::fs::create_dir(folder.path().join("812")).unwrap();
         std::fs::write(folder.path().join("812/comm"), "other\n").unwrap();

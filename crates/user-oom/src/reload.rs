@@ -203,7 +203,12 @@ impl Rereader {
         let settings = configuration
             .settings_on(&memory)
             .map_err(Error::Unusable)?;
-        let settings = self.settings.with_keys_of(settings);
+        let mut settings = self.settings.with_keys_of(settings);
+        let target = (self.target)(&settings, &memory);
+        // The module may have been loaded since.
+        if let Ok(grace) = target.grace() {
+            settings.last_call_deadline = grace;
+        }
         let arguments = &configuration.arguments;
         // Where it is short already, that is not the new configuration's doing.
         let is_short = self.settings.level(&memory) != Level::Ok;
@@ -241,7 +246,7 @@ impl Rereader {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         latest.clone_from(&settings);
         Ok(Change {
-            target: (self.target)(&settings, &memory),
+            target,
             settings,
             others,
             patterns: arguments.patterns(),

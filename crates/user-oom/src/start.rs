@@ -40,7 +40,7 @@ use crate::container_facts::{self, ContainerFacts, RuntimePatience};
 use crate::daemon::{Daemon, LoopState, OnHangup, OtherScope, Planning, StatusLine, room_for};
 use crate::enrol::Enroller;
 use crate::error::{Error, system};
-use crate::memory::{self, Beside, Busy, ListenTarget, MemorySource};
+use crate::memory::{self, Beside, ListenRetry, ListenTarget, MemorySource};
 use crate::metrics::{self, MetricsFile};
 use crate::pause_reader::{self, PauseReader};
 use crate::paused::PausedUnits;
@@ -630,20 +630,27 @@ fn memory(configuration: &Configuration) -> Result<(MemorySource, Settings), Err
     if scope.is_some() {
         settings.shortest_look = SHORTEST_LOOK;
     }
-    let (notifier, busy) = match source {
+    let (notifier, retry) = match source {
         Source::Proc => (None, None),
-        Source::Auto => listen(&mut settings, &memory).unwrap_or_else(|err| {
-            log::warn!("the kernel will not ask before it kills: {}", chain(&err));
-            (None, None)
-        }),
+        Source::Auto => match listen(&mut settings, &memory) {
+            Ok((None, None)) => {
+                let target = listen_target(&settings, &memory);
+                (None, Some(ListenRetry::of(target)))
+            }
+            Ok(heard) => heard,
+            Err(err) => {
+                log::warn!("the kernel will not ask before it kills: {}", chain(&err));
+                (None, None)
+            }
+        },
         Source::Module => match listen(&mut settings, &memory).map_err(Error::Memory)? {
             (None, None) => return Err(Error::NoModule),
             heard => heard,
         },
     };
     let mut source = MemorySource::new(meminfo, memory, beside, notifier).within(scope);
-    if let Some(busy) = busy {
-        source.wait_for_notifier(busy);
+    if let Some(retry) = retry {
+        source.listen_later(retry);
     }
     Ok((source, settings))
 }
@@ -853,14 +860,11 @@ fn zoneinfo() -> Option<Zoneinfo> {
     }
 }
 
-fn parameters() -> NotifierParameters {
-    NotifierParameters::at(Path::new(SYS).join("module/memory_info/parameters"))
-}
-
 /// The module, and the levels at which it is to wake us.
 fn listen_target(settings: &Settings, memory: &Memory) -> ListenTarget {
     let path = Path::new(PROC).join("oom_notifier");
-    ListenTarget::new(path, parameters(), settings, memory)
+    let parameters = Path::new(SYS).join("module/memory_info/parameters");
+    ListenTarget::new(path, NotifierParameters::at(parameters), settings, memory)
 }
 
 /// Becomes the module's listener, where it is loaded; or returns what to try
@@ -868,29 +872,27 @@ fn listen_target(settings: &Settings, memory: &Memory) -> ListenTarget {
 fn listen(
     settings: &mut Settings,
     memory: &Memory,
-) -> Result<(Option<Notifier>, Option<Busy>), ReadError> {
+) -> Result<(Option<Notifier>, Option<ListenRetry>), ReadError> {
     let target = listen_target(settings, memory);
-    let heard = match target.listen() {
+    let notifier = match target.listen() {
         Ok(None) => return Ok((None, None)),
-        Ok(Some(notifier)) => (Some(notifier), None),
+        Ok(Some(notifier)) => notifier,
         Err(err) if memory::is_busy(&err) => {
             log::warn!(
                 "the kernel will not ask us before it kills: {} listens to memory_info.ko; \
                  trying again until it exits",
                 target.holder()
             );
-            (None, Some(Busy::new(target)))
+            return Ok((None, Some(ListenRetry::of(target))));
         }
         Err(err) => return Err(err),
     };
-    match parameters().grace_millis() {
-        Ok(millis) => settings.last_call_deadline = Duration::from_millis(millis),
+    match target.grace() {
+        Ok(grace) => settings.last_call_deadline = grace,
         Err(err) => log::warn!("{}; using {:?}", chain(&err), settings.last_call_deadline),
     }
-    if heard.0.is_some() {
-        log::info!("memory_info.ko is loaded: the kernel asks before it kills");
-    }
-    Ok(heard)
+    log::info!("memory_info.ko is loaded: the kernel asks before it kills");
+    Ok((Some(notifier), None))
 }
 
 /// What we run as, whatever has become of its path meanwhile: a package that is

@@ -35,8 +35,8 @@ impl Contents {
                 mebibytes: 2560,
             },
             Debian::System => Self {
-                packages: "systemd-sysv,libpam-systemd,dbus-user-session,tmux,procps,podman,crun,uidmap,\
-                           cron,openssh-server,docker.io,docker-compose",
+                packages: "systemd-sysv,libpam-systemd,dbus-user-session,kmod,tmux,procps,podman,crun,\
+                           uidmap,cron,openssh-server,docker.io,docker-compose",
                 disabled: &["cron", "ssh", "docker", "docker.socket", "containerd"],
                 wheel: None,
                 mebibytes: 2560,

@@ -289,6 +289,24 @@ pub(super) fn the_daemon_listens_once_another_has_ended(_: &mut Report) -> Resul
     module.unload()
 }
 
+/// The same for a module that is loaded after the daemon.
+pub(super) fn the_daemon_listens_once_the_module_is_loaded(_: &mut Report) -> Result<()> {
+    let daemon = daemon(&["--registered-only"])?;
+    let module = Module::load("grace_ms=5000")?;
+    wait::until("the daemon listens", LIMIT, || {
+        Ok(Notice::read()?.number("ListenerPid")? == u64::from(daemon.pid()))
+    })?;
+    let kills = kernel_kills()?;
+    let mut bomb = Program::bomb()?;
+    give_value(&bomb, 1)?;
+    knows_of(1)?;
+    bomb.go()?;
+    bomb.ends_within(LIMIT)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    daemon.end(Signal::TERM)?;
+    module.unload()
+}
+
 /// The kernel waits for a daemon that cannot answer, until it is gone.
 pub(super) fn the_daemon_is_killed_while_it_holds_the_last_call(_: &mut Report) -> Result<()> {
     let module = Module::load("grace_ms=10000")?;

@@ -702,6 +702,11 @@ pub const ALL: &[Scenario] = &[
         alone
     ),
     scenario!(
+        daemon::the_daemon_listens_once_the_module_is_loaded,
+        SMALL,
+        alone
+    ),
+    scenario!(
         together::a_job_on_a_terminal_keeps_what_holds_it_alive,
         SMALL,
         alone
@@ -785,6 +790,14 @@ pub const ALL: &[Scenario] = &[
     minutes(
         5,
         scenario!(service::a_hang_is_seen_by_systemd_and_mended, SYSTEM, alone),
+    ),
+    minutes(
+        5,
+        scenario!(
+            service::under_the_shipped_unit_the_kernel_asks_before_it_kills,
+            SYSTEM,
+            alone
+        ),
     ),
     minutes(
         5,

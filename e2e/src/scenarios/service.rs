@@ -1,6 +1,7 @@
 //! The daemon as a service of systemd, which is the machine's init here.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use crate::guest::daemon::knows_of;
 use crate::guest::files::{
     MIB, available_bytes, held_mebibytes, kernel_kills, mebibytes_down_to, meminfo_bytes, text,
 };
+use crate::guest::module::{self, Module, Notice, wait_for_last_calls};
 use crate::guest::program::output_of;
 use crate::guest::replay::JOURNAL;
 use crate::guest::swap::with_swap;
@@ -43,6 +45,10 @@ const SIGNAL_SENT: &str = "MESSAGE_ID=cc827a10668f444c8faaf3d6042deb47";
 
 /// A pipe with nothing in it: a helper ends when what it reads from does.
 pub(super) const OPEN: &str = "/run/open";
+
+/// What is shipped for a machine with the kernel module.
+const LOADS_THE_MODULE: &str =
+    include_str!("../../../dist/systemd/user-oom.service.d/memory_info.conf");
 
 /// A program of ours that systemd runs in a unit of its own.
 pub(super) struct Unit(&'static str);
@@ -275,7 +281,7 @@ pub(super) fn a_label_gives_a_container_a_value(report: &mut Report) -> Result<(
         let tenth = meminfo_bytes("MemTotal")? * 9 / 100;
         while available_bytes()? > tenth {
             let mebibyte = vec![1; usize::try_from(MIB)?];
-            std::io::Write::write_all(&mut full, &mebibyte).context("cannot fill it")?;
+            full.write_all(&mebibyte).context("cannot fill it")?;
         }
         wait::until("something is killed", LIMIT, || {
             Ok(journal()?.contains("kill pid="))
@@ -382,6 +388,84 @@ pub(super) fn a_hang_is_seen_by_systemd_and_mended(report: &mut Report) -> Resul
     outcome
 }
 
+/// Under the shipped unit and its drop-in, the daemon has the module loaded, listens to
+/// it, and sets its levels, which a reload changes. The last call is answered: memory is
+/// locked and swap free, so the level is ok until the kernel is about to kill.
+pub(super) fn under_the_shipped_unit_the_kernel_asks_before_it_kills(
+    report: &mut Report,
+) -> Result<()> {
+    install_module()?;
+    drop_in(LOADS_THE_MODULE)?;
+    let _open = open_pipe()?;
+    let file = "/swap";
+    fs::write(file, vec![0; usize::try_from(400 * MIB)?]).context("cannot make a swap file")?;
+    with_swap(file, None, || {
+        let outcome = is_asked_and_answers(report);
+        show_journal();
+        outcome
+    })
+}
+
+fn is_asked_and_answers(report: &mut Report) -> Result<()> {
+    let kills = kernel_kills()?;
+    let configure = |memory| {
+        let text = format!("memory = \"{memory}\"\npressure = \"off\"\npause = \"off\"\n");
+        configure(&text)
+    };
+    configure("12 %, 6 %")?;
+    run(&["systemctl", "start", SERVICE])?;
+    ensure!(module::is_loaded(), "the module is not loaded");
+    let module = Module::loaded();
+    let listener = Notice::read()?.value("ListenerPid")?.to_owned();
+    ensure!(
+        listener == property(SERVICE, "MainPID")?,
+        "process {listener} listens"
+    );
+    let levels_are = |warn, kill| {
+        Ok::<_, anyhow::Error>(
+            module.parameter("warn_percent")? == warn && module.parameter("kill_percent")? == kill,
+        )
+    };
+    ensure!(levels_are("12,10", "6,5")?, "its levels were not set");
+    configure("14 %, 7 %")?;
+    run(&["systemctl", "reload", SERVICE])?;
+    wait::until("a reload changes its levels", LIMIT, || {
+        levels_are("14,10", "7,5")
+    })?;
+
+    const GO: &str = "/run/go";
+    let mut go = pipe(GO)?;
+    let valuable = Unit::role("valuable", &["hold", "240", "locked"])?;
+    valuable.says("holding")?;
+    let script = format!("exec /init role bomb locked < {GO}");
+    let bomb = Unit::start("bomb", &["sh", "-c", &script])?;
+    bomb.says("ready")?;
+    valuable.give_value(50)?;
+    bomb.give_value(1)?;
+    knows_of(2)?;
+    go.write_all(b"\n").context("cannot let it go")?;
+    wait::until("the bomb is gone", LIMIT, || Ok(!bomb.is_active()?))?;
+    ensure!(valuable.is_active()?, "the valuable one is gone");
+    wait_for_last_calls("LastCallsAnswered", 1)?;
+    let answer_us = Notice::read()?.number("AnswerMicroseconds")?;
+    report.figure("answer", format!("{answer_us} us"))?;
+    report.figure("kernel kills", kernel_kills()? - kills)?;
+    ensure!(kernel_kills()? == kills, "the kernel killed");
+    run(&["systemctl", "stop", "valuable", SERVICE])?;
+    ensure!(property(SERVICE, "Result")? == "success");
+    module.unload()
+}
+
+/// Where `make install` puts it, and modprobe finds it.
+fn install_module() -> Result<()> {
+    let release = text("/proc/sys/kernel/osrelease")?;
+    let directory = format!("/lib/modules/{}/updates", release.trim());
+    fs::create_dir_all(&directory)
+        .and_then(|()| fs::copy("/memory_info.ko", format!("{directory}/memory_info.ko")))
+        .context("cannot install the module")?;
+    run(&["depmod"])
+}
+
 /// A program that uses GLib's GMemoryMonitor is warned over the system bus, and frees
 /// what it can spare: without that, there would be too little for another.
 pub(super) fn a_program_of_glib_shrinks_and_nothing_is_killed(report: &mut Report) -> Result<()> {
@@ -422,8 +506,12 @@ pub(super) fn a_program_of_glib_shrinks_and_nothing_is_killed(report: &mut Repor
 
 /// Makes it; it stays open until what is returned is dropped.
 pub(super) fn open_pipe() -> Result<File> {
-    run(&["mkfifo", OPEN])?;
-    (File::options().read(true).write(true).open(OPEN)).context("cannot open a pipe")
+    pipe(OPEN)
+}
+
+fn pipe(path: &str) -> Result<File> {
+    run(&["mkfifo", path])?;
+    (File::options().read(true).write(true).open(path)).context("cannot open a pipe")
 }
 
 /// A hook that starts a service, as an administrator's may.
