@@ -65,14 +65,14 @@ struct Finding {
 /// - [`Error::Print`].
 pub(crate) fn examine(daemon: &DaemonPlaces, printer: &mut AnswerPrinter) -> Result<(), Error> {
     let proc = Path::new(PROC);
-    let mut findings = vec![pressure(proc), swap(proc), module(proc)];
-    findings.push(registry(Path::new(DEFAULT_DIRECTORY)));
-    findings.push(tmpfiles(Path::new("/")));
-    findings.extend(others(proc));
     let pid = match daemon.ask(&Request::Status) {
         Ok(Reply::Status(status)) => Some(status.pid),
         Ok(_) | Err(_) => None,
     };
+    let mut findings = vec![pressure(proc), swap(proc), module(proc, pid)];
+    findings.push(registry(Path::new(DEFAULT_DIRECTORY)));
+    findings.push(tmpfiles(Path::new("/")));
+    findings.extend(others(proc));
     findings.push(answering(pid));
     findings.extend(pid.map(|pid| capabilities(proc, pid)));
     let is_well = findings.iter().all(|finding| finding.mend.is_none());
@@ -124,17 +124,39 @@ fn swap(root: &Path) -> Finding {
     }
 }
 
-fn module(root: &Path) -> Finding {
+/// Whether the module is loaded, and the daemon, which is `pid`, listens to it.
+fn module(root: &Path, pid: Option<u32>) -> Finding {
     let modules = fs::read_to_string(root.join("modules")).unwrap_or_default();
-    let is_there = modules.lines().any(|line| line.starts_with("memory_info "));
+    let is_loaded = modules.lines().any(|line| line.starts_with("memory_info "));
+    let said = fs::read_to_string(root.join("oom_notifier"));
+    let listens = |pid| {
+        let own = format!("ListenerPid: {pid}");
+        said.as_ref()
+            .is_ok_and(|said| said.lines().any(|line| line == own))
+    };
+    let (found, mend) = if !is_loaded {
+        (
+            "memory_info.ko is not loaded (optional): the kernel does not ask",
+            None,
+        )
+    } else if said.is_err() {
+        (
+            "memory_info.ko is loaded; only root can see whether user-oom listens to it",
+            None,
+        )
+    } else if pid.is_some_and(listens) {
+        ("the kernel asks before it kills (memory_info)", None)
+    } else {
+        (
+            "memory_info.ko is loaded, but user-oom does not listen to it: the kernel does not ask",
+            // Where no daemon answers, that is to be mended.
+            pid.map(|_| "systemctl restart user-oom"),
+        )
+    };
     Finding {
         what: "module",
-        found: match is_there {
-            true => "the kernel asks before it kills (memory_info)".to_owned(),
-            false => "memory_info.ko is not loaded (optional): the kernel does not ask".to_owned(),
-        },
-        // It is optional.
-        mend: None,
+        found: found.to_owned(),
+        mend,
     }
 }
 
@@ -254,6 +276,29 @@ mod tests {
             fs::write(path, text).expect("the folder is ours");
         }
         root
+    }
+
+    #[test]
+    fn the_kernel_asks_where_the_daemon_listens_to_the_module() {
+        let loaded = ("modules", "memory_info 45056 1 - Live 0x0 (O)\n");
+        let check = |files: &[(&str, &str)], pid, want: &str, is_to_be_mended| {
+            let finding = module(tree(files).path(), pid);
+            assert!(finding.found.contains(want), "{}", finding.found);
+            assert_eq!(finding.mend.is_some(), is_to_be_mended, "{want}");
+        };
+        let of = |listener| [loaded, ("oom_notifier", listener)];
+        check(&[("modules", "")], Some(812), "is not loaded", false);
+        check(
+            &of("0\nListenerPid: 812\n"),
+            Some(812),
+            "asks before",
+            false,
+        );
+        for listener in ["0\nListenerPid: 0\n", "0\nListenerPid: 813\n"] {
+            check(&of(listener), Some(812), "does not listen", true);
+            check(&of(listener), None, "does not listen", false);
+        }
+        check(&[loaded], Some(812), "only root can see", false);
     }
 
     #[test]
