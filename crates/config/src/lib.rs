@@ -36,4 +36,4 @@ pub use crate::document::{
 };
 pub use crate::file::{DEFAULT_PATH, FileError, Found, Origin, read};
 pub use crate::mistake::{Mistake, Mistakes, Position};
-pub use crate::rules::{Field, Rules, Subject};
+pub use crate::rules::{CGROUP, Field, Rules, Subject};

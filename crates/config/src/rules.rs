@@ -19,8 +19,8 @@ const PATTERNS_BYTES: usize = 4 << 20;
 /// anew.
 const REMEMBERED_BYTES: usize = 64 << 10;
 
-/// The key by which a cgroup is named: a condition of a rule, and what a scope is.
-pub(crate) const CGROUP: &str = "cgroup";
+/// The word for a cgroup: a condition of a rule, what a scope is, and a unit.
+pub const CGROUP: &str = "cgroup";
 
 /// What a rule can look at.
 pub(crate) const CONDITIONS: [Keyword; 12] = [

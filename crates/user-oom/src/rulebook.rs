@@ -316,7 +316,7 @@ const UNITS: [(&str, KilledWith); 5] = [
     ("tree", KilledWith::Tree),
     ("group", KilledWith::Group),
     ("session", KilledWith::Session),
-    ("cgroup", KilledWith::Cgroup),
+    (config::CGROUP, KilledWith::Cgroup),
 ];
 const GROUP_BY: [(&str, GroupBy); 2] = [("rule", GroupBy::Rule), ("user", GroupBy::User)];
 
