@@ -11,13 +11,14 @@ use std::sync::Arc;
 use model::Memory;
 use rustix::io::Errno;
 
-use crate::cgroup_mount::{CgroupMount, CgroupVersion};
+use crate::cgroup_mount::{CgroupMount, CgroupVersion, is_outside};
 use crate::error::ReadError;
 use crate::file::WatchedFile;
 use crate::number::decimal;
 use crate::plausible::{
     self, CgroupFindings, CgroupKey, CgroupTexts, Implausible, V1_KEYS, V2_KEYS,
 };
+use crate::survey::cgroups_of;
 
 /// Why a cgroup cannot be guarded.
 #[derive(Debug, thiserror::Error)]
@@ -145,15 +146,44 @@ impl Cgroup {
     /// The topmost that we see. In a container that is its own; `None` where it
     /// is the machine's, which has no limit.
     #[must_use]
-    pub fn topmost(proc: &Path) -> Option<Self> {
+    pub fn of_container(proc: &Path) -> Option<Self> {
         let mount = CgroupMount::of_memory(proc)?;
         let cgroup = Self {
             path: mount.root.clone(),
             directory: mount.path.clone(),
             mount,
         };
-        let limit = fs::read(cgroup.directory.join(cgroup.files().max)).ok()?;
-        plausible::is_limited(&limit).then_some(cgroup)
+        let limit = fs::read(topmost.directory.join(topmost.files().max));
+        if limit.is_ok_and(|limit| plausible::is_limited(&limit)) {
+            return Some(topmost);
+        }
+        let mount = topmost.mount;
+        let [ours, first] = ["self", "1"].map(|pid| mount.path_of(&cgroups_of(proc, pid)));
+        let (ours, first) = (ours?, first?);
+        let both = ours.components().zip(first.components());
+        let shared = both.take_while(|(ours, first)| ours == first);
+        let path: PathBuf = shared.map(|(part, _)| part).collect();
+        let directory = mount.directory_of(&path)?;
+        (directory != mount.path).then_some(Self {
+            mount,
+            path,
+            directory,
+        })
+    }
+
+    /// Where cgroups are mounted so that a container's cannot be found there: from outside
+    /// of the cgroup namespace that we and the first process are in.
+    #[must_use]
+    pub fn hidden_by(proc: &Path) -> Option<PathBuf> {
+        let mount = CgroupMount::of_memory(proc)?;
+        let first = mount.path_of(&cgroups_of(proc, "1"))?;
+        (is_outside(&mount.root) && !is_outside(&first)).then_some(mount.path)
+    }
+
+    /// As processes have it, byte by byte.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Where the pressure of the topmost that we see is: in a container, its own.

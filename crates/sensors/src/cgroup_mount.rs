@@ -92,10 +92,14 @@ impl CgroupMount {
 
     /// Where the cgroup `path` is, if that is below the mount.
     pub(crate) fn directory_of(&self, path: &Path) -> Option<PathBuf> {
-        // Outside of our cgroup namespace: `/../…`.
-        let is_outside = path.components().any(|part| part == Component::ParentDir);
-        let below = path.strip_prefix(&self.root).ok().filter(|_| !is_outside)?;
-        Some(self.path.join(below))
+        let below = path.strip_prefix(&self.root).ok();
+        Some(self.path.join(below.filter(|_| !is_outside(path))?))
+    }
+
+    /// Which cgroup of this hierarchy a process is in, by its list.
+    pub(crate) fn path_of(&self, lines: &[u8]) -> Option<PathBuf> {
+        let mut lines = lines.split(|byte| *byte == b'\n');
+        lines.find_map(|line| self.path_in(line).map(Path::to_owned))
     }
 
     /// Whether a process with this line may have nothing in swap, by its cgroup or by
@@ -118,6 +122,11 @@ impl CgroupMount {
     pub(crate) fn directory(&self, line: &[u8]) -> Option<PathBuf> {
         self.directory_of(self.path_in(line)?)
     }
+}
+
+/// Whether the cgroup `path` is outside of our cgroup namespace: `/../…`.
+pub(crate) fn is_outside(path: &Path) -> bool {
+    path.components().any(|part| part == Component::ParentDir)
 }
 
 /// A space, tab, line feed or backslash stands there as `\` and three octal

@@ -756,11 +756,17 @@ fn grouping_of(cgroup: &File) -> Option<Grouping> {
     container.or(unit)
 }
 
+/// The list of cgroups of a process, `self` or a pid; empty where it cannot be read. For
+/// the start of the daemon.
+pub(crate) fn cgroups_of(proc: &Path, pid: &str) -> Vec<u8> {
+    fs::read(proc.join(pid).join("cgroup")).unwrap_or_default()
+}
+
 /// Whether we see the cgroups of the machine from a namespace of our own, as in a
 /// container that has the host's pids and not its cgroup namespace.
 #[must_use]
 pub fn sees_cgroups_from_within(proc: &Path) -> bool {
-    let lines = fs::read(proc.join("1/cgroup")).unwrap_or_default();
+    let lines = cgroups_of(proc, "1");
     let is_outside = |line: &[u8]| {
         let path = line.splitn(3, |&byte| byte == b':').nth(2);
         path.is_some_and(|path| outside_namespace(path) != path)

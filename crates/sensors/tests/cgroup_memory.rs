@@ -329,11 +329,11 @@ fn what_cannot_be_guarded_is_refused_with_what_would_be_right() {
 #[test]
 fn a_container_has_a_limit_at_the_top_and_a_machine_has_none() {
     let hierarchy = Hierarchy::new(Version::Two);
-    assert!(Cgroup::topmost(&hierarchy.proc()).is_none());
+    assert!(Cgroup::of_container(&hierarchy.proc()).is_none());
     hierarchy.cgroup("", "max", 300);
-    assert!(Cgroup::topmost(&hierarchy.proc()).is_none());
+    assert!(Cgroup::of_container(&hierarchy.proc()).is_none());
     hierarchy.cgroup("", &(512 * MIB).to_string(), 300);
-    let topmost = Cgroup::topmost(&hierarchy.proc()).expect("it has a limit");
+    let topmost = Cgroup::of_container(&hierarchy.proc()).expect("it has a limit");
     assert_eq!(topmost.to_string(), "/");
     let mut memory = CgroupMemory::open(topmost).expect("it is ours");
     assert_eq!(
@@ -343,12 +343,56 @@ fn a_container_has_a_limit_at_the_top_and_a_machine_has_none() {
 
     // Without a namespace of its own, of version 1.
     let old = version_1();
-    assert!(Cgroup::topmost(&old.proc()).is_none());
+    assert!(Cgroup::of_container(&old.proc()).is_none());
     old.mount_of("/docker/01");
     let bytes = (256 * MIB).to_string();
     old.write("", "memory.limit_in_bytes", &bytes);
-    let topmost = Cgroup::topmost(&old.proc()).expect("it has a limit");
+    let topmost = Cgroup::of_container(&old.proc()).expect("it has a limit");
     assert_eq!(topmost.to_string(), "/docker/01");
+}
+
+#[test]
+fn a_container_that_sees_the_cgroups_of_the_machine_is_known_by_its_first_process() {
+    for version in [Version::One, Version::Two] {
+        let hierarchy = Hierarchy::new(version);
+        let prefix = if version == Version::One {
+            "4:memory:"
+        } else {
+            "0::"
+        };
+        let proc = hierarchy.proc();
+        let container = |ours: &str, first: &str| {
+            for (pid, path) in [("self", ours), ("1", first)] {
+                fs::create_dir_all(proc.join(pid)).expect("it is ours");
+                let lines = format!("9:cpu:/x\n{prefix}{path}\n");
+                fs::write(proc.join(pid).join("cgroup"), lines).expect("it is ours");
+            }
+            Cgroup::of_container(&proc).map(|cgroup| cgroup.to_string())
+        };
+        let known = |path: &str| Some(path.to_owned());
+        assert_eq!(container("/docker/01", "/docker/01"), known("/docker/01"));
+        // Its own service manager is the first process.
+        let (ours, first) = (
+            "/docker/01/system.slice/user-oom.service",
+            "/docker/01/init",
+        );
+        assert_eq!(container(ours, first), known("/docker/01"));
+        // A machine, whose limits for the daemon are not those of what it guards.
+        let ours = "/system.slice/user-oom.service";
+        for first in ["/init.scope", "/", "/system.slice2"] {
+            assert_eq!(container(ours, first), None);
+        }
+        assert_eq!(container("/", "/"), None);
+        // With the machine's process identifiers, the machine is meant.
+        assert_eq!(container("/", "/../../init.scope"), None);
+        assert_eq!(Cgroup::hidden_by(&proc), None);
+        hierarchy.mount_of("/../..");
+        assert_eq!(container("/", "/../../init.scope"), None);
+        assert_eq!(Cgroup::hidden_by(&proc), None);
+        // They are mounted from outside of the namespace that both are in.
+        assert_eq!(container("/", "/init"), None);
+        assert_eq!(Cgroup::hidden_by(&proc), Some(hierarchy.mount()));
+    }
 }
 
 #[test]

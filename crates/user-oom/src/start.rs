@@ -774,16 +774,30 @@ fn scope(wish: ScopeWish<'_>, machine: &Memory) -> Result<Option<CgroupMemory>, 
 
 /// The container that we are in, where it may use less than the machine has.
 fn own_scope(machine: &Memory) -> Option<CgroupMemory> {
-    let cgroup = Cgroup::topmost(Path::new(PROC))?;
+    let Some(cgroup) = Cgroup::of_container(Path::new(PROC)) else {
+        if let Some(mount) = Cgroup::hidden_by(Path::new(PROC)) {
+            log::warn!(
+                "if this container has a memory limit, it is not guarded: `{}` shows the cgroups \
+                 outside of the container; mount its own there",
+                mount.display()
+            );
+        }
+        return None;
+    };
     let unread = |err: &dyn std::error::Error| {
         log::warn!(
             "the memory limit of this container is not guarded: {}",
             chain(err)
         );
     };
-    let mut scope = CgroupMemory::open(cgroup)
-        .inspect_err(|err| unread(err))
-        .ok()?;
+    let mut scope = match CgroupMemory::open(cgroup) {
+        Ok(scope) => scope,
+        Err(CgroupError::NoLimit { .. }) => return None,
+        Err(err) => {
+            unread(&err);
+            return None;
+        }
+    };
     let memory = scope.read(machine).inspect_err(|err| unread(err)).ok()?;
     if machine.usable_bytes() <= memory.total_bytes {
         return None;
