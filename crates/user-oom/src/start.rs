@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -520,11 +521,23 @@ fn memory_now(
     })
 }
 
-/// The journal of another scope than the first: each has one, since each decides for
-/// itself.
-fn beside_journal(path: &Path, scope: &Cgroup) -> PathBuf {
+/// The journal of another scope than the first, the cgroup `scope`: each has one, since
+/// each decides for itself. No two have the same: `+` stands for `/`, and what is not
+/// printable, and `+` and `%` themselves, are written as `%2B`.
+fn beside_journal(path: &Path, scope: &Path) -> PathBuf {
+    let mut name = String::from(".");
+    let scope = scope.strip_prefix("/").unwrap_or(scope);
+    for byte in scope.as_os_str().as_bytes() {
+        match byte {
+            b'/' => name.push('+'),
+            b'!'..=b'~' if !b"+%".contains(byte) => name.push(char::from(*byte)),
+            byte => {
+                let _ = write!(name, "%{byte:02X}");
+            }
+        }
+    }
     let mut beside = path.as_os_str().to_owned();
-    beside.push(scope.to_string().replace('/', "."));
+    beside.push(name);
     beside.into()
 }
 
@@ -538,7 +551,7 @@ fn record(
 ) -> Option<(Recorder, SignalNotes)> {
     let (path, is_asked_for) = arguments.journal(geteuid().is_root())?;
     let path = match scope {
-        Some(scope) if !is_first => beside_journal(path, scope),
+        Some(scope) if !is_first => beside_journal(path, scope.path()),
         _ => path.to_owned(),
     };
     let folder = Folder::open(&path, arguments.journal_size).inspect_err(|err| {
@@ -1284,5 +1297,31 @@ fn harden(root: &ProcRoot, privileges: Privileges) {
     }
     for failure in protection.failures() {
         log::debug!("{}", chain(failure));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_scopes_have_the_same_journal() {
+        let beside = |scope: &str| {
+            let path = beside_journal(Path::new("/j/journal"), Path::new(scope));
+            path.to_str().expect("plain").to_owned()
+        };
+        assert_eq!(beside("/x"), "/j/journal.x");
+        assert_eq!(
+            beside("/user.slice/user-1000.slice"),
+            "/j/journal.user.slice+user-1000.slice"
+        );
+        assert_eq!(beside("/a+b c/50%"), "/j/journal.a%2Bb%20c+50%25");
+        let scopes = [
+            "/a/b", "/a.b", "/a+b", "/a%2Bb", "/a?", "/a\u{1}", "/a\u{2}",
+        ];
+        let all: BTreeSet<_> = scopes.into_iter().map(beside).collect();
+        assert_eq!(all.len(), scopes.len());
     }
 }
