@@ -198,6 +198,12 @@ impl Guard {
         *round = Round::default();
     }
 
+    /// By which it decides.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        self.policy.remembered().0
+    }
+
     /// As of the last look.
     #[must_use]
     pub fn level(&self) -> Level {
@@ -415,6 +421,7 @@ impl Guard {
             at_least_bytes: 0,
             ..last
         };
+        self.level = Level::Ok;
         effects.push(Effect::LookAgain { after: RETRY });
         let follows = self.policy.awaits_any() || self.policy.follows_paused();
         let is_needed = self.asked == Ask::Relief || follows;

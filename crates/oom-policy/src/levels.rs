@@ -4,19 +4,27 @@
 
 use model::{Level, Memory, ZRAM_SAMPLE};
 
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{Amount, Settings, SettingsError};
 
 /// All thresholds in bytes, for a machine with this much memory and swap.
+///
+/// Nothing is ever short where the warn threshold is not below all memory
+/// ([`Settings::fits`]): a limit may have been lowered to less than a size that was
+/// set.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Levels {
+pub struct Levels {
     /// `MemTotal − Hugetlb`: what percentages of memory are of.
     pub(crate) memory_base: u64,
-    pub(crate) warn_memory: u64,
-    pub(crate) warn_swap: u64,
-    pub(crate) kill_memory: u64,
-    pub(crate) kill_swap: u64,
-    /// Where relief ends: above the warn level, not above all there is.
-    pub(crate) recovery_memory: u64,
+    /// At or below this many bytes of available memory: SIGTERM.
+    pub warn_memory: u64,
+    /// The same for free swap, in bytes.
+    pub warn_swap: u64,
+    /// At or below this many bytes of available memory: SIGKILL.
+    pub kill_memory: u64,
+    /// The same for free swap, in bytes.
+    pub kill_swap: u64,
+    /// Where relief ends, in bytes: above the warn level, not above all there is.
+    pub recovery_memory: u64,
     /// The same share of swap.
     recovery_swap: u64,
     /// The same share of what swap can add to memory; above the warn threshold of
@@ -42,44 +50,80 @@ impl Settings {
         Levels::of(self, memory).level(memory)
     }
 
+    /// Whether there is more memory than the warn threshold, so that some of it may be
+    /// short; also where there is no memory at all, which is text that was misread.
+    #[must_use]
+    pub fn fits(&self, memory: &Memory) -> bool {
+        let base = memory.usable_bytes();
+        base == 0 || self.warn.memory.of(base) < base
+    }
+
     /// Refuses what cannot be meant on a machine with this much memory and
     /// swap, percent and bytes mixed as they may be.
     ///
     /// # Errors
     ///
     /// As [`Self::checked`].
-    pub fn checked_on(self, memory: &Memory) -> Result<Self, SettingsError> {
-        let settings = self.checked()?;
-        let levels = Levels::of(&settings, memory);
-        if levels.kill_memory > levels.warn_memory || levels.kill_swap > levels.warn_swap {
+    pub fn checked_on(&self, memory: &Memory) -> Result<(), SettingsError> {
+        self.checked()?;
+        let (base, swap_base) = bases(memory);
+        let above = |this: Amount, other: Amount, base| this.of(base) > other.of(base);
+        if above(self.kill.memory, self.warn.memory, base)
+            || above(self.kill.swap, self.warn.swap, swap_base)
+        {
             return Err(SettingsError::KillAboveWarn);
         }
-        if settings.recovery.of(levels.memory_base) > levels.memory_base {
-            return Err(SettingsError::RecoveryAboveAll);
+        match self.recovery {
+            Some(recovery) if recovery.of(base) > base => Err(SettingsError::RecoveryAboveAll),
+            Some(recovery) if !above(recovery, self.warn.memory, base) => {
+                Err(SettingsError::RecoveryNotAboveWarn)
+            }
+            _ => Ok(()),
         }
-        if settings.recovery.of(levels.memory_base) <= levels.warn_memory {
-            return Err(SettingsError::RecoveryNotAboveWarn);
-        }
-        Ok(settings)
     }
 }
 
+/// Of how many bytes the percentages of memory and of swap are.
+fn bases(memory: &Memory) -> (u64, u64) {
+    let memory_base = memory.usable_bytes();
+    // Swap in zram counts as the memory that it saves, which may be little of
+    // its size: its thresholds are no higher than memory's.
+    let swap_base = if memory.zram_bytes > 0 || memory.worthless_swap_bytes > 0 {
+        memory.swap_total_bytes.min(memory_base)
+    } else {
+        memory.swap_total_bytes
+    };
+    (memory_base, swap_base)
+}
+
 impl Levels {
-    pub(crate) fn of(settings: &Settings, memory: &Memory) -> Self {
-        let memory_base = memory.usable_bytes();
-        // Swap in zram counts as the memory that it saves, which may be little of
-        // its size: its thresholds are no higher than memory's.
-        let swap_base = if memory.zram_bytes > 0 || memory.worthless_swap_bytes > 0 {
-            memory.swap_total_bytes.min(memory_base)
-        } else {
-            memory.swap_total_bytes
-        };
+    /// The thresholds of `settings` where `memory` is guarded now: of a percentage and
+    /// a size, the lower.
+    #[must_use]
+    pub fn of(settings: &Settings, memory: &Memory) -> Self {
+        let (memory_base, swap_base) = bases(memory);
+        if memory_base == 0 || !settings.fits(memory) {
+            return Self {
+                memory_base: 0,
+                warn_memory: 0,
+                warn_swap: 0,
+                kill_memory: 0,
+                kill_swap: 0,
+                recovery_memory: 1,
+                recovery_swap: 0,
+                needed_swap: 0,
+            };
+        }
         let warn_memory = settings.warn.memory.of(memory_base);
-        let recovery_memory = settings
-            .recovery
-            .of(memory_base)
-            .min(memory_base)
-            .max(warn_memory.saturating_add(1));
+        let left = memory_base.saturating_sub(warn_memory);
+        let half_way = warn_memory + left / 2;
+        let recovery_memory = match settings.recovery.map(|amount| amount.of(memory_base)) {
+            Some(bytes) if bytes <= memory_base => bytes,
+            // It was meant for more memory.
+            Some(_) => half_way,
+            None => half_way.min(warn_memory.saturating_add(warn_memory / 2)),
+        }
+        .max(warn_memory.saturating_add(1));
         let warn_swap = settings.warn.swap.of(swap_base);
         let usable_swap = memory.usable_swap_bytes();
         Self {
@@ -225,7 +269,7 @@ pub(crate) fn share(part: u64, whole: u64, of: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Amount, Floor};
+    use crate::settings::Floor;
 
     const GIB: u64 = 1 << 30;
 
@@ -292,6 +336,97 @@ mod tests {
         check(&settings, machine(7, 3), Level::Warn);
         check(&settings, machine(2, 2), Level::Warn);
         check(&settings, machine(2, 1), Level::Kill);
+    }
+
+    /// A limit that is lowered while its scope is guarded, or is found later.
+    #[test]
+    fn of_a_percentage_and_a_size_the_lower_counts_whatever_there_is() {
+        let settings = Settings {
+            warn: Floor {
+                memory: Amount::LowerOf {
+                    parts_per_million: 100_000,
+                    bytes: 2 * GIB,
+                },
+                swap: Amount::percent(100),
+            },
+            kill: Floor {
+                memory: Amount::LowerOf {
+                    parts_per_million: 50_000,
+                    bytes: GIB,
+                },
+                swap: Amount::percent(100),
+            },
+            ..Settings::default()
+        };
+        let check = |total: u64, want: [u64; 3]| {
+            let memory = Memory {
+                total_bytes: total,
+                ..Memory::default()
+            };
+            let levels = Levels::of(&settings, &memory);
+            let found = [
+                levels.warn_memory,
+                levels.kill_memory,
+                levels.recovery_memory,
+            ];
+            assert_eq!(found, want, "of {total}");
+        };
+        check(100 * GIB, [2 * GIB, GIB, 3 * GIB]);
+        check(10 * GIB, [GIB, GIB / 2, GIB + GIB / 2]);
+        check(GIB / 4 * 5, [GIB / 8, GIB / 16, GIB / 8 + GIB / 16]);
+    }
+
+    #[test]
+    fn a_size_that_is_no_less_than_all_there_is_makes_nothing_short() {
+        let bytes = |gib| Floor {
+            memory: Amount::Bytes(gib * GIB),
+            swap: Amount::percent(100),
+        };
+        let settings = Settings {
+            warn: bytes(7),
+            kill: bytes(2),
+            recovery: Some(Amount::Bytes(12 * GIB)),
+            ..Settings::default()
+        };
+        let with = |total: u64, available: u64| Memory {
+            total_bytes: total * GIB,
+            available_bytes: available * GIB,
+            ..Memory::default()
+        };
+        for available in 0..=7 {
+            let memory = with(7, available);
+            check(&settings, memory, Level::Ok);
+            let levels = Levels::of(&settings, &memory);
+            assert!(!levels.is_short(&memory) || available == 0);
+            assert_eq!(levels.relief_need(&memory), 7 * GIB / 20);
+        }
+        assert!(!settings.fits(&with(7, 7)) && settings.fits(&with(8, 8)));
+        // Of 8 GiB, 12 GiB are never available.
+        let memory = with(8, 7);
+        check(&settings, memory, Level::Warn);
+        let levels = Levels::of(&settings, &memory);
+        assert_eq!(levels.recovery_memory, 7 * GIB + GIB / 2);
+        let levels = Levels::of(&settings, &with(100, 50));
+        assert_eq!(levels.recovery_memory, 12 * GIB);
+    }
+
+    #[test]
+    fn recovery_is_at_half_as_much_again_and_at_most_half_way_to_everything() {
+        let recovery = |memory| {
+            let warn = Floor {
+                memory,
+                swap: Amount::percent(10),
+            };
+            let settings = Settings {
+                warn,
+                ..Settings::default()
+            };
+            Levels::of(&settings, &machine(50, 50)).recovery_memory
+        };
+        assert_eq!(recovery(Amount::percent(10)), 15 * GIB);
+        assert_eq!(recovery(Amount::percent(80)), 90 * GIB);
+        assert_eq!(recovery(Amount::Bytes(20 * GIB)), 30 * GIB);
+        assert_eq!(recovery(Amount::Bytes(98 * GIB)), 99 * GIB);
     }
 
     #[test]

@@ -83,6 +83,7 @@ pub use crate::critical::{HIDDEN_BELOW_BYTES, critical_below_bytes};
 
 pub use crate::gate::{Gate, Gates};
 pub use crate::guard::{Checkpoint, Guard, Surroundings};
+pub use crate::levels::Levels;
 pub use crate::policy::NextKill;
 pub use crate::settings::{Amount, Floor, Settings, SettingsError};
 pub use model::{

@@ -17,6 +17,13 @@ pub enum Amount {
     PartsPerMillion(u32),
     /// Bytes.
     Bytes(u64),
+    /// Whichever is less of what there is at the time.
+    LowerOf {
+        /// Parts per million of the total.
+        parts_per_million: u32,
+        /// Bytes.
+        bytes: u64,
+    },
 }
 
 impl Amount {
@@ -37,20 +44,12 @@ impl Amount {
                 let bytes = u128::from(total_bytes) * u128::from(parts) / u128::from(WHOLE);
                 u64::try_from(bytes).unwrap_or(u64::MAX)
             }
-        }
-    }
-
-    /// The recovery level that goes with this warn level when none is set: one
-    /// and a half times as much, but never more than half way from here to
-    /// all there is (a warn level of 80 % recovers at 90 %, not at 120 %).
-    #[must_use]
-    pub fn default_recovery(self) -> Self {
-        match self {
-            Self::Bytes(bytes) => Self::Bytes(bytes.saturating_add(bytes / 2)),
-            Self::PartsPerMillion(parts) => {
-                let left = WHOLE.saturating_sub(parts);
-                Self::PartsPerMillion(parts.saturating_add(parts.min(left) / 2))
-            }
+            Self::LowerOf {
+                parts_per_million,
+                bytes,
+            } => Self::PartsPerMillion(parts_per_million)
+                .of(total_bytes)
+                .min(bytes),
         }
     }
 
@@ -80,8 +79,10 @@ pub struct Settings {
     pub warn: Floor,
     /// At or below: SIGKILL (default 5 %, 5 %).
     pub kill: Floor,
-    /// Where relief ends; above warn (default 1.5 × warn).
-    pub recovery: Amount,
+    /// Where relief ends; above warn. `None`: at one and a half times the warn
+    /// threshold, but no more than half way from there to all there is (a threshold of
+    /// 80 % recovers at 90 %, not at 120 %).
+    pub recovery: Option<Amount>,
     /// From SIGTERM to SIGKILL (default 5 s).
     pub grace: Duration,
     /// From SIGKILL until a victim counts as stuck (default 1 s).
@@ -116,17 +117,16 @@ fn uncapped() -> u32 {
 
 impl Default for Settings {
     fn default() -> Self {
-        let warn = Floor {
-            memory: Amount::percent(10),
-            swap: Amount::percent(10),
-        };
         Self {
-            warn,
+            warn: Floor {
+                memory: Amount::percent(10),
+                swap: Amount::percent(10),
+            },
             kill: Floor {
                 memory: Amount::percent(5),
                 swap: Amount::percent(5),
             },
-            recovery: warn.memory.default_recovery(),
+            recovery: None,
             grace: Duration::from_secs(5),
             deadline: Duration::from_secs(1),
             last_call_deadline: Duration::from_millis(500),
@@ -173,21 +173,22 @@ impl Settings {
     /// - [`SettingsError::RecoveryNotAboveWarn`]: an end of relief at or below
     ///   warn would be the beginning of the next.
     /// - [`SettingsError::RecoveryAboveAll`]: it is over 100 %.
-    pub fn checked(self) -> Result<Self, SettingsError> {
+    pub fn checked(&self) -> Result<(), SettingsError> {
         let above = |this: Amount, other| this.is_above(other);
         if above(self.kill.memory, self.warn.memory) == Some(true)
             || above(self.kill.swap, self.warn.swap) == Some(true)
         {
             return Err(SettingsError::KillAboveWarn);
         }
-        // Over 100 % first: `-m 100` leaves no room for any recovery level.
-        if above(self.recovery, Amount::percent(100)) == Some(true) {
+        // `-m 100` leaves no room for any recovery level.
+        let recovery = self.recovery.unwrap_or(Amount::percent(100));
+        if above(recovery, Amount::percent(100)) == Some(true) {
             return Err(SettingsError::RecoveryAboveAll);
         }
-        if above(self.recovery, self.warn.memory) == Some(false) {
+        if above(recovery, self.warn.memory) == Some(false) {
             return Err(SettingsError::RecoveryNotAboveWarn);
         }
-        Ok(self)
+        Ok(())
     }
 }
 
@@ -213,23 +214,22 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn with(warn: Amount, kill: Amount, recovery: Amount) -> Settings {
+    fn with(warn: Amount, kill: Amount, recovery: impl Into<Option<Amount>>) -> Settings {
         let mut settings = Settings::default();
         settings.warn.memory = warn;
         settings.kill.memory = kill;
-        settings.recovery = recovery;
+        settings.recovery = recovery.into();
         settings
     }
 
     #[track_caller]
     fn check(settings: Settings, want: Result<(), SettingsError>) {
-        assert_eq!(settings.checked().map(|_| ()), want);
+        assert_eq!(settings.checked(), want);
     }
 
     #[test]
     fn the_defaults_can_be_meant() {
         check(Settings::default(), Ok(()));
-        assert_eq!(Settings::default().recovery, Amount::percent(15));
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
     fn a_warn_level_of_everything_leaves_no_room_to_recover() {
         let warn = Amount::percent(100);
         check(
-            with(warn, Amount::percent(5), warn.default_recovery()),
+            with(warn, Amount::percent(5), None),
             Err(SettingsError::RecoveryNotAboveWarn),
         );
         check(
@@ -283,7 +283,7 @@ mod tests {
             Amount::Bytes(200 * MIB),
             Amount::percent(15),
         );
-        assert!(mixed.clone().checked().is_ok());
+        assert!(mixed.checked().is_ok());
         assert_eq!(mixed.checked_on(&memory), Err(SettingsError::KillAboveWarn));
         let too_much = with(
             Amount::Bytes(800 * MIB),
@@ -307,19 +307,19 @@ mod tests {
     }
 
     #[test]
-    fn a_high_warn_level_recovers_half_way_to_everything() {
-        assert_eq!(Amount::percent(10).default_recovery(), Amount::percent(15));
-        assert_eq!(Amount::percent(80).default_recovery(), Amount::percent(90));
-        assert_eq!(Amount::Bytes(200).default_recovery(), Amount::Bytes(300));
+    fn which_of_a_percentage_and_a_size_is_lower_depends_on_what_there_is() {
+        let lower = Amount::LowerOf {
+            parts_per_million: 100_000,
+            bytes: 50 * MIB,
+        };
+        assert_eq!(lower.of(1000 * MIB), 50 * MIB);
+        assert_eq!(lower.of(200 * MIB), 20 * MIB);
+        assert_eq!(lower.of(0), 0);
     }
 
     #[test]
     fn no_amount_overflows() {
         assert_eq!(Amount::PartsPerMillion(u32::MAX).of(u64::MAX), u64::MAX);
-        assert_eq!(
-            Amount::Bytes(u64::MAX).default_recovery(),
-            Amount::Bytes(u64::MAX)
-        );
         assert_eq!(Amount::percent(10).of(1009), 100);
     }
 }

@@ -32,6 +32,10 @@ fn amount() -> impl Strategy<Value = Amount> {
     prop_oneof![
         any::<u32>().prop_map(Amount::PartsPerMillion),
         quantity().prop_map(Amount::Bytes),
+        (any::<u32>(), quantity()).prop_map(|(parts_per_million, bytes)| Amount::LowerOf {
+            parts_per_million,
+            bytes,
+        }),
     ]
 }
 
@@ -49,7 +53,7 @@ fn duration() -> impl Strategy<Value = Duration> {
 
 fn any_settings() -> impl Strategy<Value = Settings> {
     (
-        (floor(), floor(), amount()),
+        (floor(), floor(), proptest::option::of(amount())),
         (duration(), duration(), duration(), duration(), duration()),
         (any::<bool>(), any::<bool>(), any::<u32>(), any::<bool>()),
         any::<u32>(),
@@ -325,7 +329,7 @@ proptest! {
         let settings = Settings {
             warn: floor(recovery - 1),
             kill: floor(0),
-            recovery: Amount::Bytes(recovery),
+            recovery: Some(Amount::Bytes(recovery)),
             ..Settings::default()
         };
         let mut policy = Driven::new(settings, 16);

@@ -143,12 +143,14 @@ impl Cgroup {
         })
     }
 
-    /// The topmost that we see. In a container that is its own; `None` where it
-    /// is the machine's, which has no limit.
+    /// The container's that we are in. Most often that is the topmost that we see, where
+    /// that has a limit. Where all of the machine's are seen, it is the nearest that holds
+    /// both us and the first process, whether or not it has one. `None` on a machine,
+    /// where that is the topmost, which has no limit.
     #[must_use]
     pub fn of_container(proc: &Path) -> Option<Self> {
         let mount = CgroupMount::of_memory(proc)?;
-        let cgroup = Self {
+        let topmost = Self {
             path: mount.root.clone(),
             directory: mount.path.clone(),
             mount,
@@ -329,7 +331,7 @@ impl Level {
         })
     }
 
-    fn narrow(&mut self, names: &FileNames, memory: &mut Memory) -> Result<bool, ReadError> {
+    fn narrow(&mut self, names: &FileNames, memory: &mut Memory) -> Result<(), ReadError> {
         fn optional(file: &mut Option<Number>) -> Result<Option<&[u8]>, ReadError> {
             file.as_mut().map(WatchedFile::read_lines).transpose()
         }
@@ -345,7 +347,7 @@ impl Level {
         let room = room.map_err(|unfit| ReadError::unfit(self.usage.path(), unfit))?;
         self.limit_bytes = room.memory.map(|room| room.limit_bytes);
         plausible::narrow(memory, &room);
-        Ok(self.limit_bytes.is_some())
+        Ok(())
     }
 
     /// Whether the kernel swaps nothing out of it at a limit.
@@ -385,15 +387,25 @@ impl CgroupMemory {
             cgroup,
         };
         let mut any = Memory::default();
-        let is_limited = memory.narrow(&mut any).map_err(CgroupError::Read)?;
-        if !is_limited {
-            return Err(CgroupError::NoLimit {
-                name: memory.cgroup.to_string(),
-                file: memory.cgroup.directory.join(memory.cgroup.files().max),
-            });
-        }
+        memory.narrow(&mut any).map_err(CgroupError::Read)?;
+        memory.checked()?;
         memory.new_kills();
         Ok(memory)
+    }
+
+    /// Whether there is a limit, as last read.
+    ///
+    /// # Errors
+    ///
+    /// [`CgroupError::NoLimit`].
+    pub fn checked(&self) -> Result<(), CgroupError> {
+        if self.levels.iter().any(|level| level.limit_bytes.is_some()) {
+            return Ok(());
+        }
+        Err(CgroupError::NoLimit {
+            name: self.cgroup.to_string(),
+            file: self.cgroup.directory.join(self.cgroup.files().max),
+        })
     }
 
     /// One that is not there: found where it is made.
@@ -431,10 +443,10 @@ impl CgroupMemory {
         let mut memory = *machine;
         match self.narrow(&mut memory) {
             Err(err) if is_gone(&err) => self.open_again()?,
-            outcome => return outcome.map(|_| memory),
+            outcome => return outcome.map(|()| memory),
         }
         memory = *machine;
-        self.narrow(&mut memory).map(|_| memory)
+        self.narrow(&mut memory).map(|()| memory)
     }
 
     /// Whether its files are of a cgroup that is called something else by now, as
@@ -462,11 +474,10 @@ impl CgroupMemory {
         Ok(())
     }
 
-    fn narrow(&mut self, memory: &mut Memory) -> Result<bool, ReadError> {
+    fn narrow(&mut self, memory: &mut Memory) -> Result<(), ReadError> {
         let names = self.cgroup.files();
-        let mut is_limited = false;
         for level in &mut self.levels {
-            is_limited |= level.narrow(names, memory)?;
+            level.narrow(names, memory)?;
         }
         if let Some(own) = self.levels.first_mut()
             && own.swaps_nothing()?
@@ -474,7 +485,7 @@ impl CgroupMemory {
             memory.swap_total_bytes = 0;
             memory.swap_free_bytes = 0;
         }
-        Ok(is_limited)
+        Ok(())
     }
 
     /// How many processes the kernel has killed in it, at its memory limit or at one

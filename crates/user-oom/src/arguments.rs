@@ -383,12 +383,12 @@ const JOURNAL: &str = "Journal";
 const FROM_EARLYOOM: &str = "Accepted from earlyoom";
 
 impl Arguments {
-    /// The policy's settings on a machine with so much memory and swap.
+    /// The policy's settings, whatever memory there is: see [`usable_on`].
     ///
     /// # Errors
     ///
     /// A sentence that names the argument and what would be right.
-    pub(crate) fn settings(&self, machine: &Memory) -> Result<Settings, Unusable> {
+    pub(crate) fn settings(&self) -> Result<Settings, Unusable> {
         if self.kernel_oom {
             return Err(Unusable::new(
                 "`--kernel-oom` would leave the choice to the kernel, which has no values: leave it \
@@ -396,34 +396,19 @@ impl Arguments {
                 &[],
             ));
         }
-        let base_bytes = machine.usable_bytes();
-        let (warn_memory, kill_memory) = amounts(self.memory_percent, self.memory_size, base_bytes);
-        let (warn_swap, kill_swap) =
-            amounts(self.swap_percent, self.swap_size, machine.swap_total_bytes);
-        let warn_bytes = warn_memory.of(base_bytes);
-        if warn_bytes < LEAST_BYTES || base_bytes <= warn_bytes {
-            return Err(Unusable::new(
-                format!(
-                    "`{}` is {} KiB here: give at least {} MiB, which user-oom needs to act, \
-                 and less than all memory, {} MiB (the default is `-m 10,5`)",
-                    match warn_memory {
-                        Amount::Bytes(_) => "-M",
-                        Amount::PartsPerMillion(_) => "-m",
-                    },
-                    warn_bytes >> 10,
-                    LEAST_BYTES >> 20,
-                    base_bytes >> 20,
-                ),
-                &["memory", "memory-size"],
-            ));
+        let (warn_memory, kill_memory) = amounts(self.memory_percent, self.memory_size);
+        let (warn_swap, kill_swap) = amounts(self.swap_percent, self.swap_size);
+        // What is nothing or all of any memory.
+        match (self.memory_percent, self.memory_size) {
+            (_, Some(Sizes { warn_bytes, .. })) if warn_bytes < LEAST_BYTES => {
+                let shown = format!("{} KiB", warn_bytes >> 10);
+                return Err(out_of_range("-M", &shown, ""));
+            }
+            (Some(Percents { warn, .. }), None) if warn.0 == 0 || warn.0 == Percent::ALL => {
+                return Err(out_of_range("-m", &format!("{warn} %"), ""));
+            }
+            _ => {}
         }
-        let recovery = match self.recover {
-            Some(Recovery(amount)) => amount,
-            None => match warn_memory.default_recovery() {
-                Amount::Bytes(bytes) => Amount::Bytes(bytes.min(warn_bytes.midpoint(base_bytes))),
-                parts @ Amount::PartsPerMillion(_) => parts,
-            },
-        };
         let settings = Settings {
             warn: Floor {
                 memory: warn_memory,
@@ -433,7 +418,7 @@ impl Arguments {
                 memory: kill_memory,
                 swap: kill_swap,
             },
-            recovery,
+            recovery: self.recover.map(|Recovery(amount)| amount),
             grace: self.grace.0,
             horizon: self.horizon.0,
             pause: self.pause == PauseWhen::Relief,
@@ -442,22 +427,20 @@ impl Arguments {
             user_value_cap: self.user_value_cap,
             ..Settings::default()
         };
-        settings.checked_on(machine).map_err(|err| match err {
-            SettingsError::KillAboveWarn => Unusable::new(
-                "a kill threshold (the second number of `-m`, `-M`, `-s` or `-S`) is above its \
-                 warn threshold: give at most the first number",
-                &["memory", "memory-size", "swap", "swap-size"],
-            ),
-            SettingsError::RecoveryNotAboveWarn | SettingsError::RecoveryAboveAll => Unusable::new(
-                format!(
-                    "`--recover` is not between the warn threshold and all memory: give more than \
-                     {:.2} ({}M) and at most 100",
-                    percent_of(warn_bytes, base_bytes),
-                    warn_bytes >> 20,
-                ),
-                &["recover", "memory", "memory-size"],
-            ),
-        })
+        match settings.checked() {
+            Ok(()) => Ok(settings),
+            Err(err) => Err(out_of_order(
+                &err,
+                &match warn_memory {
+                    Amount::Bytes(bytes) => format!("{}M", bytes >> 20),
+                    Amount::PartsPerMillion(parts)
+                    | Amount::LowerOf {
+                        parts_per_million: parts,
+                        ..
+                    } => Percent(parts).to_string(),
+                },
+            )),
+        }
     }
 
     /// The same for a scope that sets the keys of which `sets` says so, to what
@@ -645,23 +628,79 @@ pub(crate) enum Source {
     Module,
 }
 
-/// What was given, or by default the same share as `Percents` has; where both
-/// are given, the lower of the two.
-fn amounts(percents: Option<Percents>, sizes: Option<Sizes>, total_bytes: u64) -> (Amount, Amount) {
-    let lower = |parts: Percent, bytes| {
-        let parts = Amount::PartsPerMillion(parts.0);
-        match bytes {
-            Some(bytes) if percents.is_none() || bytes < parts.of(total_bytes) => {
-                Amount::Bytes(bytes)
-            }
-            _ => parts,
-        }
+/// What was given, or by default the share that `Percents` has; where both are given,
+/// the lower of the two.
+fn amounts(percents: Option<Percents>, sizes: Option<Sizes>) -> (Amount, Amount) {
+    let amount = |Percent(parts_per_million), bytes| match bytes {
+        None => Amount::PartsPerMillion(parts_per_million),
+        Some(bytes) if percents.is_none() => Amount::Bytes(bytes),
+        Some(bytes) => Amount::LowerOf {
+            parts_per_million,
+            bytes,
+        },
     };
     let Percents { warn, kill } = percents.unwrap_or_default();
     (
-        lower(warn, sizes.map(|sizes| sizes.warn_bytes)),
-        lower(kill, sizes.map(|sizes| sizes.kill_bytes)),
+        amount(warn, sizes.map(|sizes| sizes.warn_bytes)),
+        amount(kill, sizes.map(|sizes| sizes.kill_bytes)),
     )
+}
+
+/// Refuses `settings` where they cannot be meant with so much memory and swap.
+///
+/// # Errors
+///
+/// A sentence that names the argument and what would be right.
+pub(crate) fn usable_on(settings: &Settings, memory: &Memory) -> Result<(), Unusable> {
+    let base_bytes = memory.usable_bytes();
+    let warn_bytes = settings.warn.memory.of(base_bytes);
+    if warn_bytes < LEAST_BYTES || !settings.fits(memory) {
+        let argument = match settings.warn.memory {
+            Amount::Bytes(_) => "-M",
+            Amount::LowerOf { bytes, .. } if bytes == warn_bytes => "-M",
+            Amount::LowerOf { .. } | Amount::PartsPerMillion(_) => "-m",
+        };
+        return Err(out_of_range(
+            argument,
+            &format!("{} KiB here", warn_bytes >> 10),
+            &format!(", {} MiB", base_bytes >> 20),
+        ));
+    }
+    settings.checked_on(memory).map_err(|err| {
+        let percent = percent_of(warn_bytes, base_bytes);
+        out_of_order(&err, &format!("{percent:.2} ({}M)", warn_bytes >> 20))
+    })
+}
+
+/// `argument` has a warn threshold for memory, `shown`, that leaves no room. `all`: how
+/// much memory there is, where that is known.
+fn out_of_range(argument: &str, shown: &str, all: &str) -> Unusable {
+    Unusable::new(
+        format!(
+            "`{argument}` is {shown}: give at least {} MiB, which user-oom needs to act, and less \
+             than all memory{all} (the default is `-m 10,5`)",
+            LEAST_BYTES >> 20
+        ),
+        &["memory", "memory-size"],
+    )
+}
+
+/// Thresholds are not in their order. `warn`: that of memory.
+fn out_of_order(err: &SettingsError, warn: &str) -> Unusable {
+    match err {
+        SettingsError::KillAboveWarn => Unusable::new(
+            "a kill threshold (the second number of `-m`, `-M`, `-s` or `-S`) is above its \
+             warn threshold: give at most the first number",
+            &["memory", "memory-size", "swap", "swap-size"],
+        ),
+        SettingsError::RecoveryNotAboveWarn | SettingsError::RecoveryAboveAll => Unusable::new(
+            format!(
+                "`--recover` is not between the warn threshold and all memory: give more than {warn} and \
+                 at most 100"
+            ),
+            &["recover", "memory", "memory-size"],
+        ),
+    }
 }
 
 /// Arguments that are well-formed each, but cannot be meant together.
@@ -684,6 +723,21 @@ impl Unusable {
     /// Whether it is about the argument with this long name.
     pub(crate) fn names(&self, argument: &str) -> bool {
         self.names.contains(&argument)
+    }
+
+    /// The same, with the arguments called as a file's keys are.
+    pub(crate) fn in_keys(mut self) -> Self {
+        let parts = self.said.split('`').map(|part| match part {
+            "-m" => "memory",
+            "-M" => "memory-size",
+            "-s" => "swap",
+            "-S" => "swap-size",
+            "-m 10,5" => "memory = \"10,5\"",
+            "--recover" => "recover",
+            part => part,
+        });
+        self.said = parts.collect::<Vec<_>>().join("`");
+        self
     }
 
     /// The same, and where what it is about is set.
@@ -988,6 +1042,8 @@ fn decimal(text: &str, places: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use oom_policy::Levels;
+
     use super::*;
 
     /// 16 GiB without swap.
@@ -1003,8 +1059,13 @@ mod tests {
         let words = std::iter::once("user-oom").chain(line.split_whitespace());
         Arguments::try_parse_from(words)
             .map_err(|err| err.to_string())?
-            .settings(&machine())
+            .settings()
+            .and_then(|settings| usable_on(&settings, &machine()).map(|()| settings))
             .map_err(|err| err.to_string())
+    }
+
+    fn recovery(settings: &Settings) -> u64 {
+        Levels::of(settings, &machine()).recovery_memory
     }
 
     #[track_caller]
@@ -1033,17 +1094,17 @@ mod tests {
         assert_eq!(set.kill.memory, Amount::Bytes(512 << 20));
         assert_eq!(set.warn.swap, Amount::Bytes(2 << 20));
         assert_eq!(set.kill.swap, Amount::Bytes(1 << 20));
-        assert_eq!(set.recovery, Amount::Bytes((3 << 29) + (3 << 28)));
+        assert_eq!(recovery(&set), (3 << 29) + (3 << 28));
     }
 
     #[test]
     fn recovery_stays_between_the_warn_level_and_all_there_is() {
-        let set = settings("-m 90").expect("fine");
-        assert_eq!(set.recovery, Amount::PartsPerMillion(950_000));
+        let set = settings("-m 75").expect("fine");
+        assert_eq!(recovery(&set), 14 << 30);
         let set = settings("-m 10 --recover 2G").expect("fine");
-        assert_eq!(set.recovery, Amount::Bytes(2 << 30));
+        assert_eq!(recovery(&set), 2 << 30);
         let set = settings("-M 14G").expect("fine");
-        assert_eq!(set.recovery, Amount::Bytes(15 << 30));
+        assert_eq!(recovery(&set), 15 << 30);
     }
 
     #[test]
@@ -1094,23 +1155,35 @@ mod tests {
 
     #[test]
     fn of_a_percentage_and_a_size_the_lower_counts() {
-        // 10 % of 16 GiB is 1638 MiB.
+        let [warn, kill] = [1 << 30, 1 << 29].map(|bytes| Amount::LowerOf {
+            parts_per_million: if bytes == 1 << 30 { 100_000 } else { 50_000 },
+            bytes,
+        });
         let set = settings("-m 10 -M 1048576").expect("fine");
-        assert_eq!(set.warn.memory, Amount::Bytes(1 << 30));
-        assert_eq!(set.kill.memory, Amount::Bytes(1 << 29));
-        let set = settings("-M 2G,100M -m 10").expect("fine");
-        assert_eq!(set.warn.memory, Amount::PartsPerMillion(100_000));
-        assert_eq!(set.kill.memory, Amount::Bytes(100 << 20));
+        assert_eq!((set.warn.memory, set.kill.memory), (warn, kill));
         let machine = Memory {
             swap_total_bytes: 1 << 30,
             ..machine()
         };
-        let both = Arguments::try_parse_from(["user-oom", "-s", "100", "-S", "64M"]);
-        let set = both.expect("fine").settings(&machine).expect("fine");
-        assert_eq!(set.warn.swap, Amount::Bytes(64 << 20));
-        // Lower than any size of swap is what is not there.
         let set = settings("-s 100 -S 64M").expect("fine");
-        assert_eq!(set.warn.swap, Amount::PartsPerMillion(1_000_000));
+        assert_eq!(Levels::of(&set, &machine).warn_swap, 64 << 20);
+    }
+
+    /// What is a mistake on any machine is one in a file, too.
+    #[test]
+    fn what_no_memory_can_make_right_is_refused_before_any_is_known() {
+        let refused = |line: &str, names: &str| {
+            let words = std::iter::once("user-oom").chain(line.split_whitespace());
+            let arguments = Arguments::try_parse_from(words).expect("each is well-formed");
+            let said = arguments.settings().expect_err("must be refused");
+            assert!(said.to_string().contains(names), "`{line}` says: {said}");
+        };
+        refused("-m 100", "`-m` is 100 %: ");
+        refused("-m 0", "`-m` is 0 %: ");
+        refused("-M 2048K,0", "`-M` is 2048 KiB: ");
+        refused("-m 10 --recover 10", "`--recover` is not between");
+        refused("-M 2G --recover 1G", "`--recover` is not between");
+        assert!(settings("-m 100 -M 1G").is_ok());
     }
 
     #[test]

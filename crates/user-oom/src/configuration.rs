@@ -15,10 +15,10 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use config::{Grammar, Keyword, Kind, Mistakes, Origin, Position, Setting, Value};
 use nix::unistd::geteuid;
-use oom_policy::{Level, Memory, Settings};
+use oom_policy::{Level, Levels, Memory, Settings};
 use sensors::Scopes;
 
-use crate::arguments::{Arguments, IMPLIED_DEFAULTS, Unusable};
+use crate::arguments::{Arguments, IMPLIED_DEFAULTS, Unusable, usable_on};
 use crate::error::Error;
 use crate::pressure::PressureGates;
 use crate::rulebook::{LABELS, Rulebook};
@@ -60,14 +60,19 @@ impl ScopeEntry {
         self.mistake_of(&[], said.into())
     }
 
-    /// The policy's settings where it has so much memory and swap.
+    /// That it is not usable, with the place in the file.
+    pub(crate) fn unusable(&self, unusable: &Unusable) -> Error {
+        self.mistake_of(unusable.names, unusable.to_string())
+    }
+
+    /// The policy's settings, whatever memory it has: see [`obstacle`].
     ///
     /// # Errors
     ///
     /// As [`Arguments::settings`], with the place.
-    pub(crate) fn settings_on(&self, memory: &Memory) -> Result<Settings, Error> {
-        let settings = self.arguments.settings(memory);
-        settings.map_err(|unusable| self.mistake_of(unusable.names, as_keys(&unusable.to_string())))
+    pub(crate) fn settings(&self) -> Result<Settings, Error> {
+        let settings = self.arguments.settings();
+        settings.map_err(|unusable| self.unusable(&unusable.in_keys()))
     }
 
     /// What opens its gates.
@@ -90,18 +95,16 @@ impl ScopeEntry {
     fn mistake_of(&self, keys: &[&str], said: String) -> Error {
         Error::Configuration(Mistakes(vec![self.place_of(keys).problem(said)]).into())
     }
+}
 
-    /// As [`Configuration::kills_at_once`].
-    ///
-    /// # Errors
-    ///
-    /// With the place.
-    pub(crate) fn kills_at_once(&self, settings: &Settings, memory: &Memory) -> Result<(), Error> {
-        let killing = at_once(settings, memory);
-        killing.map_or(Ok(()), |said| {
-            Err(self.mistake_of(&THRESHOLDS, format!("{said}; {LOWER_THEM}")))
-        })
+/// Why a scope that has this memory cannot be guarded by `settings`, as a file's keys are
+/// called. `is_forced`: also where that would have processes killed at once.
+pub(crate) fn obstacle(settings: &Settings, memory: &Memory, is_forced: bool) -> Option<Unusable> {
+    if let Err(unusable) = usable_on(settings, memory) {
+        return Some(unusable.in_keys());
     }
+    let said = at_once(settings, memory).filter(|_| !is_forced)?;
+    Some(Unusable::new(format!("{said}; {LOWER_THEM}"), &THRESHOLDS))
 }
 
 /// The keys that a scope may have of its own.
@@ -287,22 +290,45 @@ impl Configuration {
         Ok(list)
     }
 
-    /// The policy's settings on a machine with so much memory and swap.
+    /// The policy's settings, whatever memory there is.
     ///
     /// # Errors
     ///
     /// As [`Arguments::settings`], and where a file sets what is named.
+    pub(crate) fn settings(&self) -> Result<Settings, Unusable> {
+        let settings = self.arguments.settings();
+        settings.map_err(|unusable| self.placed(unusable))
+    }
+
+    /// Refuses `settings` of [`Self::settings`] where they cannot be meant with so much
+    /// memory and swap.
+    ///
+    /// # Errors
+    ///
+    /// As [`usable_on`], and where a file sets what is named.
+    pub(crate) fn usable_on(&self, settings: &Settings, memory: &Memory) -> Result<(), Unusable> {
+        usable_on(settings, memory).map_err(|unusable| self.placed(unusable))
+    }
+
+    /// The policy's settings on a machine with so much memory and swap.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::settings`] and [`Self::usable_on`].
     pub(crate) fn settings_on(&self, machine: &Memory) -> Result<Settings, Unusable> {
-        self.arguments.settings(machine).map_err(|unusable| {
-            let named = self
-                .settings
-                .iter()
-                .filter(|setting| unusable.names(&setting.key) && !self.is_given(&setting.key));
-            let places: Vec<_> = named
-                .map(|setting| format!("`{}` is set at {}", setting.key, setting.mark))
-                .collect();
-            unusable.at(&places)
-        })
+        let settings = self.settings()?;
+        self.usable_on(&settings, machine).map(|()| settings)
+    }
+
+    fn placed(&self, unusable: Unusable) -> Unusable {
+        let named = self
+            .settings
+            .iter()
+            .filter(|setting| unusable.names(&setting.key) && !self.is_given(&setting.key));
+        let places: Vec<_> = named
+            .map(|setting| format!("`{}` is set at {}", setting.key, setting.mark))
+            .collect();
+        unusable.at(&places)
     }
 
     /// Refuses what would have processes killed at once on a machine that has
@@ -330,26 +356,6 @@ impl Configuration {
     }
 }
 
-/// `said` of a scope's arguments, as its keys are called.
-fn as_keys(said: &str) -> String {
-    let mut named = String::new();
-    for (number, part) in said.split('`').enumerate() {
-        if number > 0 {
-            named.push('`');
-        }
-        named.push_str(match part {
-            "-m" => "memory",
-            "-M" => "memory-size",
-            "-s" => "swap",
-            "-S" => "swap-size",
-            "-m 10,5" => "memory = \"10,5\"",
-            "--recover" => "recover",
-            part => part,
-        });
-    }
-    named
-}
-
 /// What is said where `settings` would have processes killed at once on `memory`,
 /// and the defaults would not.
 fn at_once(settings: &Settings, memory: &Memory) -> Option<String> {
@@ -358,20 +364,19 @@ fn at_once(settings: &Settings, memory: &Memory) -> Option<String> {
         return None;
     }
     let mib = |bytes: u64| bytes >> 20;
-    let warn_bytes = settings.warn.memory.of(memory.usable_bytes());
+    let levels = Levels::of(settings, memory);
     let mut said = format!(
         "this would have processes killed at once: {} MiB of memory are available, and it acts \
          at or below {} MiB",
         mib(memory.available_bytes),
-        mib(warn_bytes),
+        mib(levels.warn_memory),
     );
     if memory.swap_total_bytes > 0 {
-        let warn_swap = settings.warn.swap.of(memory.swap_total_bytes);
         let _ = write!(
             said,
             "; {} MiB of swap are free, and it acts at or below {} MiB",
             mib(memory.swap_free_bytes),
-            mib(warn_swap),
+            mib(levels.warn_swap),
         );
     }
     Some(said)
@@ -525,8 +530,8 @@ const RULES: &str = r#"
 const SCOPES: &str = r#"
 # A scope is a cgroup that is guarded besides the machine (or besides `cgroup`),
 # by its own limit: only processes in it are killed for it. One that does not
-# exist yet is guarded once it does. What it does not set is as for the machine.
-# Takes a restart, except for the thresholds and times of a scope.
+# exist or has no limit yet is guarded once it does. What it does not set is as
+# for the machine. Takes a restart, except for a scope's thresholds and times.
 #
 # [[scope]]
 # cgroup = "/user.slice/user-1000.slice"

@@ -18,12 +18,12 @@ use oom_policy::{
     Action, Answer, Ask, Cost, Decision, Depth, Effect, Effects, EndedBy, Event, Guard, Level,
     Memory, Moment, NextKill, PauseRefusal, Process, ProcessId, Refusal, Verdict,
 };
-use sensors::ReadError;
 use terminal::chain;
 
 use crate::act::{Executor, Means, unit};
 use crate::align::{Aligner, Outlook};
 use crate::clerk::{self, Clerk, FromClerk, Picture, Plans};
+use crate::configuration::obstacle;
 use crate::error::{Error, system};
 use crate::memory::{ListenTarget, Sight};
 use crate::metrics::{Figures, MetricsFile};
@@ -32,6 +32,7 @@ use crate::recorder::Recorded;
 use crate::reload::{Change, Outcome, ReloadRequest, Reloads};
 use crate::rule_command::RuleCommands;
 use crate::senses::{Senses, Unattended, say_once};
+use crate::start::not_guarded_yet;
 use crate::surveyor::Surveyor;
 use crate::tell::main_log;
 use crate::tell::narrator::{Decided, Took};
@@ -95,6 +96,8 @@ pub(crate) struct Daemon {
     /// The others, from number 1 on. While it is at one of these, the first scope is
     /// in that one's place.
     pub(crate) others: Vec<OtherScope>,
+    /// It begins to guard a scope even where that has processes killed at once.
+    pub(crate) is_forced: bool,
 }
 
 /// A scope that the loop is not at.
@@ -185,18 +188,25 @@ pub(crate) struct LoopState {
     decided: Option<Moment>,
     /// When memory was last read.
     seen: Moment,
-    /// Why it cannot be read now.
+    /// Why it cannot be read now, or not be guarded.
     unseen: Option<Arc<str>>,
+    /// It can be read, but not be guarded.
+    is_obstructed: bool,
+    /// It was never guarded yet.
+    is_awaited: bool,
     /// It will be full in so long, which was found then and which rules are yet to be
     /// told of.
     forecast: Option<(Moment, Duration)>,
 }
 
 impl LoopState {
-    /// Of a scope that is not there yet.
-    pub(crate) fn unseen(why: Arc<str>) -> Self {
+    /// Of a scope that cannot be guarded yet, because it is not there, or although it
+    /// `is_there`.
+    pub(crate) fn awaited(why: Arc<str>, is_there: bool) -> Self {
         Self {
             unseen: Some(why),
+            is_obstructed: is_there,
+            is_awaited: true,
             ..Self::default()
         }
     }
@@ -355,24 +365,63 @@ impl Daemon {
                 return true;
             }
             Ok(Sight { mut memory, .. }) => {
+                if let Some(why) = self.obstacle(&memory) {
+                    self.look_past(now, why);
+                    return false;
+                }
                 if self.guard.follows_paused() {
                     self.senses.memory.find_swap_cached(&mut memory);
                 }
                 self.look(now, memory);
             }
-            Err(err) => self.look_without(now, &err),
+            Err(err) => {
+                let mut was_said = self.round.unseen.is_some() && !self.round.is_obstructed;
+                say_once(&mut was_said, &mut self.scribe, "cannot read memory", &err);
+                self.round.is_obstructed = false;
+                self.look_without(now, chain(&err));
+            }
         }
         false
     }
 
+    /// Why what it is at cannot be guarded, although its memory could be read. Before it is
+    /// guarded for the first time, all must be as at a start.
+    fn obstacle(&self, memory: &Memory) -> Option<String> {
+        let settings = self.guard.settings();
+        let obstacle = if self.round.is_awaited {
+            not_guarded_yet(&self.senses.memory, settings, memory, self.is_forced)
+        } else if !settings.fits(memory) {
+            obstacle(settings, memory, true)
+        } else {
+            None
+        };
+        obstacle.map(|unusable| unusable.to_string())
+    }
+
+    /// Says that what it is at is not guarded, until it is or cannot be read either.
+    fn look_past(&mut self, now: Moment, why: String) {
+        if !std::mem::replace(&mut self.round.is_obstructed, true) {
+            let scope = self.senses.memory.scope();
+            let scope = scope.map_or("memory".to_owned(), |scope| format!("cgroup {scope}"));
+            self.scribe.note(
+                log::Level::Error,
+                format_args!("{scope} is not guarded until that changes: {why}"),
+            );
+        }
+        self.look_without(now, why);
+    }
+
     fn see(&mut self, now: Moment) {
         self.round.seen = now;
+        self.round.is_awaited = false;
+        let what = match std::mem::take(&mut self.round.is_obstructed) {
+            true => "is guarded now",
+            false => "can be read: it is guarded now",
+        };
         let was_unseen = self.round.unseen.take().is_some();
         if let Some(scope) = self.senses.memory.scope().filter(|_| was_unseen) {
-            self.scribe.note(
-                log::Level::Info,
-                format_args!("cgroup {scope} can be read: it is guarded now"),
-            );
+            self.scribe
+                .note(log::Level::Info, format_args!("cgroup {scope} {what}"));
             if self.senses.pressure.renew(scope) {
                 watch_triggers(&mut self.senses.pressure, &self.wait, self.scope);
             }
@@ -429,10 +478,8 @@ impl Daemon {
         }
     }
 
-    fn look_without(&mut self, now: Moment, err: &ReadError) {
-        let mut was_said = self.round.unseen.is_some();
-        say_once(&mut was_said, &mut self.scribe, "cannot read memory", err);
-        self.round.unseen = Some(chain(err).into());
+    fn look_without(&mut self, now: Moment, why: String) {
+        self.round.unseen = Some(why.into());
         self.attend(now);
         let last = self.senses.memory.last();
         self.handle(now, Event::Unreadable { last });
@@ -1042,6 +1089,7 @@ impl Daemon {
                 };
                 Record::Status(memory, full_in, paused, shortfalls)
             }
+            Some(why) if self.round.is_obstructed => Record::Unguarded(Arc::clone(why)),
             Some(why) => {
                 let unseen_for = now.since(self.round.seen);
                 Record::Unseen(unseen_for, Arc::clone(why))

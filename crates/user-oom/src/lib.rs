@@ -149,7 +149,8 @@ fn check(read: Result<Configuration, Error>, command_line: &[OsString]) -> Resul
     let configuration = read?;
     say(&configuration.listing(command_line)?);
     say(&start::matches(&configuration)?);
-    start::check(&configuration)
+    say(&start::check(&configuration)?);
+    Ok(())
 }
 
 fn say(text: &str) {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use oom_policy::{Amount, Floor, Memory, Moment, Settings};
 use rustix::io::Errno;
 use sensors::{
-    Arcstats, Cgroup, CgroupMemory, Implausible, Meminfo, Notified, Notifier, NotifierLevel,
-    NotifierParameters, Percentages, ReadError, Zoneinfo, Zram,
+    Arcstats, Cgroup, CgroupError, CgroupMemory, Implausible, Meminfo, Notified, Notifier,
+    NotifierLevel, NotifierParameters, Percentages, ReadError, Zoneinfo, Zram,
 };
 use terminal::chain;
 
@@ -102,6 +102,11 @@ impl MemorySource {
     /// Whether it is of the container that we are in, by what stands in for meminfo.
     pub(crate) fn is_containers(&self) -> bool {
         self.meminfo.is_containers()
+    }
+
+    /// Why that has no limit of its own, nor one above it, where it was read last.
+    pub(crate) fn lacks_limit(&self) -> Option<CgroupError> {
+        self.scope.as_ref()?.checked().err()
     }
 
     /// How many processes the kernel has killed in that since this was last asked.
@@ -474,6 +479,13 @@ fn whole_percent(amount: Amount, total_bytes: u64) -> u8 {
         Amount::Bytes(bytes) => {
             let hundredfold = u128::from(bytes) * 100;
             u64::try_from(hundredfold.div_ceil(u128::from(total_bytes))).unwrap_or(100)
+        }
+        Amount::LowerOf {
+            parts_per_million,
+            bytes,
+        } => {
+            let parts = whole_percent(Amount::PartsPerMillion(parts_per_million), total_bytes);
+            return parts.min(whole_percent(Amount::Bytes(bytes), total_bytes));
         }
     };
     u8::try_from(percent.min(100)).unwrap_or(100)
@@ -880,5 +892,11 @@ mod tests {
         assert_eq!(whole_percent(Amount::Bytes(1), 1000), 1);
         assert_eq!(whole_percent(Amount::Bytes(u64::MAX), 1000), 100);
         assert_eq!(whole_percent(Amount::Bytes(5), 0), 100);
+        let lower = Amount::LowerOf {
+            parts_per_million: 100_000,
+            bytes: 40,
+        };
+        assert_eq!(whole_percent(lower, 1000), 4);
+        assert_eq!(whole_percent(lower, 200), 10);
     }
 }

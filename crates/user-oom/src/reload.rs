@@ -19,8 +19,9 @@ use oom_policy::{Level, Memory, Settings};
 use psi::Percent;
 use sensors::Cgroup;
 
+use crate::arguments::usable_on;
 use crate::classify::Patterns;
-use crate::configuration::{self, Configuration, InForce, ScopeEntry};
+use crate::configuration::{self, Configuration, InForce, ScopeEntry, obstacle};
 use crate::error::{Error, said};
 use crate::memory::ListenTarget;
 use crate::pressure::PressureGates;
@@ -160,8 +161,8 @@ impl AsFd for Reloads {
     }
 }
 
-/// Reads how much memory there is.
-pub(crate) type ReadMemory = Box<dyn FnMut() -> Result<Memory, Error> + Send>;
+/// Reads how much memory there is; `None` of a cgroup that cannot be read now.
+pub(crate) type ReadMemory = Box<dyn FnMut() -> Result<Option<Memory>, Error> + Send>;
 
 /// What is in force of another scope.
 pub(crate) struct ScopeInForce {
@@ -200,27 +201,32 @@ impl Rereader {
             return Err(Error::Gone(path.to_owned()));
         }
         let memory = (self.memory)()?;
-        let settings = configuration
-            .settings_on(&memory)
-            .map_err(Error::Unusable)?;
+        let settings = configuration.settings().map_err(Error::Unusable)?;
         let mut settings = self.settings.with_keys_of(settings);
-        let target = (self.target)(&settings, &memory);
+        // There is no module where a cgroup is guarded.
+        let target = (self.target)(&settings, &memory.unwrap_or_default());
         // The module may have been loaded since.
         if let Ok(grace) = target.grace() {
             settings.last_call_deadline = grace;
         }
         let arguments = &configuration.arguments;
-        // Where it is short already, that is not the new configuration's doing.
-        let is_short = self.settings.level(&memory) != Level::Ok;
-        let kills = configuration.kills_at_once(&settings, &memory);
-        let is_meant = self.is_dry_run || arguments.force || is_short;
-        if let Some(unusable) = kills.filter(|_| !is_meant) {
-            return Err(Error::Unusable(unusable));
+        // Where it cannot be guarded anyway, or is short already, that is not the new
+        // configuration's doing.
+        if let Some(memory) = memory.filter(|memory| usable_on(&self.settings, memory).is_ok()) {
+            let usable = configuration.usable_on(&settings, &memory);
+            usable.map_err(Error::Unusable)?;
+            let is_short = self.settings.level(&memory) != Level::Ok;
+            let kills = configuration.kills_at_once(&settings, &memory);
+            let is_meant = self.is_dry_run || arguments.force || is_short;
+            if let Some(unusable) = kills.filter(|_| !is_meant) {
+                return Err(Error::Unusable(unusable));
+            }
         }
         let before: Vec<_> = self.others.iter().map(|it| it.settings.clone()).collect();
-        let others = self.scopes(&configuration)?;
+        let (others, obstacles) = self.scopes(&configuration)?;
         let in_force = configuration.in_force(&self.command_line)?;
         let (mut changes, mut warnings) = self.compare(in_force);
+        warnings.extend(obstacles);
         warnings.extend_from_slice(&configuration.remarks);
         warnings.extend_from_slice(&configuration.rulebook.remarks);
         for (scope, _) in self
@@ -261,13 +267,19 @@ impl Rereader {
     }
 
     /// The settings of the scopes that are guarded, by `configuration` as far as that
-    /// has them. Of what it has besides, the daemon must be able to start with it.
-    fn scopes(&mut self, configuration: &Configuration) -> Result<Vec<Settings>, Error> {
+    /// has them. Of what it has besides, the daemon must be able to start with it, and
+    /// what it could not guard then is to be warned of.
+    fn scopes(
+        &mut self,
+        configuration: &Configuration,
+    ) -> Result<(Vec<Settings>, Vec<String>), Error> {
         let is_meant = self.is_dry_run || configuration.arguments.force;
         let cgroups = cgroups_of(configuration, self.first.as_ref())?;
+        let mut obstacles = Vec::new();
         for (scope, cgroup) in configuration.scopes.iter().zip(cgroups) {
             if !self.others.iter().any(|it| it.path == scope.cgroup) {
-                thresholds(scope, cgroup, self.is_dry_run)?;
+                let (.., obstacle) = thresholds(scope, cgroup, self.is_dry_run)?;
+                obstacles.extend(obstacle.map(|it| it.to_string()));
             }
         }
         let mut all = Vec::new();
@@ -277,11 +289,16 @@ impl Rereader {
             let settings = match scopes.find(|scope| scope.cgroup == other.path) {
                 None => in_force.clone(),
                 Some(scope) => {
-                    let memory = (other.memory)()?;
-                    let settings = in_force.with_keys_of(scope.settings_on(&memory)?);
-                    let is_short = in_force.level(&memory) != Level::Ok;
-                    if !is_meant && !is_short {
-                        scope.kills_at_once(&settings, &memory)?;
+                    let settings = in_force.with_keys_of(scope.settings()?);
+                    // As of the first.
+                    if let Some(memory) = (other.memory)()?
+                        && usable_on(in_force, &memory).is_ok()
+                    {
+                        let is_short = in_force.level(&memory) != Level::Ok;
+                        let obstacle = obstacle(&settings, &memory, is_meant || is_short);
+                        if let Some(unusable) = obstacle {
+                            return Err(scope.unusable(&unusable));
+                        }
                     }
                     settings
                 }
@@ -291,7 +308,7 @@ impl Rereader {
         for (other, settings) in self.others.iter_mut().zip(&all) {
             other.settings.clone_from(settings);
         }
-        Ok(all)
+        Ok((all, obstacles))
     }
 
     /// What would be another gate of a guarded scope, if it could be changed.

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::ffi::{CStr, OsString};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use config::Position;
 use control::Place;
 use journal::{Folder, Machine, SystemJournal, Writer};
 use nix::sys::epoll::EpollFlags;
@@ -33,15 +34,15 @@ use value_registry::{Options, Registry};
 
 use crate::act::Executor;
 use crate::align::{self, Aligner};
-use crate::arguments::{Arguments, ScopeWish, Source};
+use crate::arguments::{Arguments, ScopeWish, Source, Unusable};
 use crate::classify::{Classifier, Programs};
 use crate::clerk::{self, Clerk, ClerkError, Plans};
-use crate::configuration::{Configuration, ScopeEntry};
+use crate::configuration::{self, Configuration, ScopeEntry};
 use crate::container_facts::{self, ContainerFacts, RuntimePatience};
 use crate::daemon::{Daemon, LoopState, OnHangup, OtherScope, Planning, StatusLine, room_for};
 use crate::enrol::Enroller;
 use crate::error::{Error, system};
-use crate::memory::{self, Beside, ListenRetry, ListenTarget, MemorySource};
+use crate::memory::{self, Beside, ListenRetry, ListenTarget, MemorySource, Sight};
 use crate::metrics::{self, MetricsFile};
 use crate::pause_reader::{self, PauseReader};
 use crate::paused::PausedUnits;
@@ -52,7 +53,7 @@ use crate::recorder::{Recorded, Recorder, SignalNotes};
 use crate::recording;
 use crate::registry_turn::RegistryTurn;
 use crate::rehearsal;
-use crate::reload::{Reloads, Rereader, ScopeInForce};
+use crate::reload::{ReadMemory, Reloads, Rereader, ScopeInForce};
 use crate::rule_command::CommandStarter;
 use crate::rulebook::Edition;
 use crate::senses::{Senses, Unattended};
@@ -153,6 +154,9 @@ pub(crate) fn daemon(
         settings.pause,
     )?;
     let others = other_scopes(configuration, scope.as_ref())?;
+    for obstacle in others.iter().filter_map(|other| other.obstacle.as_ref()) {
+        log::warn!("{obstacle}");
+    }
     let cgroups = || {
         let others = others.iter().map(|other| Some(&other.cgroup));
         std::iter::once(scope.as_ref()).chain(others)
@@ -203,7 +207,7 @@ pub(crate) fn daemon(
         scope: scope.as_ref(),
         others: &others
             .iter()
-            .map(|it| (&it.cgroup, &it.settings, it.memory.last()))
+            .map(|it| (&it.cgroup, &it.settings, it.guarded_memory()))
             .collect::<Vec<_>>(),
         settings: &settings,
         memory: &memory,
@@ -323,9 +327,9 @@ pub(crate) fn daemon(
             senses: Unattended::new(other.memory, other.pressure, rehearsed.processes),
             guard: Recorded::new(guard, recorder),
             effects: rehearsed.effects,
-            round: match other.absent {
+            round: match other.obstacle {
                 None => LoopState::default(),
-                Some(why) => LoopState::unseen(why.into()),
+                Some(it) => LoopState::awaited(it.why.into(), it.is_there),
             },
         });
     }
@@ -381,6 +385,7 @@ pub(crate) fn daemon(
         _metrics: metrics_file,
         scope: 0,
         others: guarded,
+        is_forced: arguments.dryrun || arguments.force,
     })
 }
 
@@ -390,8 +395,8 @@ struct Other {
     memory: MemorySource,
     settings: Settings,
     pressure: PressureWatches,
-    /// Why it cannot be read, where it is not there.
-    absent: Option<String>,
+    /// Why it cannot be guarded yet, where it cannot.
+    obstacle: Option<ScopeObstacle>,
 }
 
 /// What the files have as `[[scope]]`. `first`: what is guarded anyway, where that is
@@ -431,52 +436,53 @@ pub(crate) fn cgroups_of(
     Ok(all)
 }
 
-/// By which thresholds `scope`, which is `cgroup`, is guarded; what reads its memory;
-/// and why that cannot be read, where it is not there.
+/// By which thresholds `scope`, which is `cgroup`, is guarded; what reads its memory; and
+/// why that cannot be guarded yet, where it cannot.
 ///
 /// # Errors
 ///
-/// It cannot be guarded so.
+/// What the file says of it cannot be meant.
 pub(crate) fn thresholds(
     scope: &ScopeEntry,
     cgroup: Cgroup,
     is_dry_run: bool,
-) -> Result<(Settings, MemorySource, Option<String>), Error> {
+) -> Result<(Settings, MemorySource, Option<ScopeObstacle>), Error> {
     let arguments = &scope.arguments;
+    let settings = scope.settings()?;
     let mut meminfo = meminfo(arguments.meminfo.as_deref()).map_err(Error::Memory)?;
     let machine = meminfo.read().map_err(Error::Memory)?;
-    let opened = Cgroup::find(Path::new(PROC), &scope.cgroup).and_then(CgroupMemory::open);
-    let (within, absent) = match opened {
-        Ok(within) => (within, None),
-        Err(err @ (CgroupError::Absent { .. } | CgroupError::NoController { .. })) => {
-            (CgroupMemory::absent(cgroup), Some(chain(&err)))
-        }
-        Err(err) => return Err(scope.mistake(chain(&err))),
+    // Its files are opened where it is read.
+    let within = Some(CgroupMemory::absent(cgroup));
+    let mut source = MemorySource::new(meminfo, machine, Beside::default(), None).within(within);
+    let not_until = |place: &Position, until: &str, why| ScopeObstacle {
+        said: format!("{place}: not guarded until {until}"),
+        why,
+        is_there: false,
     };
-    let mut source =
-        MemorySource::new(meminfo, machine, Beside::default(), None).within(Some(within));
-    if absent.is_none() {
-        source.read().map_err(Error::Memory)?;
-    }
-    let memory = source.last();
-    let settings = scope.settings_on(&memory)?;
-    if absent.is_none() && !is_dry_run && !arguments.force {
-        scope.kills_at_once(&settings, &memory)?;
-    }
-    Ok((settings, source, absent))
+    let found = Cgroup::find(Path::new(PROC), &scope.cgroup);
+    let obstacle = match found.map(|_| source.read()) {
+        Err(err) => Some(not_until(&scope.mark, "it is there", chain(&err))),
+        Ok(Err(err)) => Some(not_until(&scope.mark, "it can be read", chain(&err))),
+        Ok(Ok(Sight { memory, .. })) => {
+            let is_forced = is_dry_run || arguments.force;
+            let unusable = not_guarded_yet(&source, &settings, &memory, is_forced);
+            unusable.map(|it| ScopeObstacle {
+                is_there: true,
+                ..not_until(scope.place_of(it.names), "that changes", it.to_string())
+            })
+        }
+    };
+    Ok((settings, source, obstacle))
 }
 
 fn other_scope(scope: &ScopeEntry, cgroup: Cgroup, is_dry_run: bool) -> Result<Other, Error> {
-    let (settings, memory, absent) = thresholds(scope, cgroup.clone(), is_dry_run)?;
-    if let Some(why) = &absent {
-        log::warn!("{}: not guarded until it is there: {why}", scope.mark);
-    }
+    let (settings, memory, obstacle) = thresholds(scope, cgroup.clone(), is_dry_run)?;
     let gates = scope.gates();
     let gates = PressureGates {
         pause: gates.pause.filter(|_| settings.pause),
         ..gates
     };
-    let pressure = match absent {
+    let pressure = match obstacle {
         None => gates.watch(&cgroup),
         Some(_) => gates.unwatched(),
     };
@@ -488,8 +494,44 @@ fn other_scope(scope: &ScopeEntry, cgroup: Cgroup, is_dry_run: bool) -> Result<O
             ..settings
         },
         pressure,
-        absent,
+        obstacle,
     })
+}
+
+impl Other {
+    /// Its memory, where it can be guarded now.
+    fn guarded_memory(&self) -> Option<Memory> {
+        let is_guarded = self.obstacle.is_none();
+        is_guarded.then(|| self.memory.last())
+    }
+}
+
+/// Why a `[[scope]]` cannot be guarded yet.
+pub(crate) struct ScopeObstacle {
+    /// That it is not, where that stands in the file, and until when.
+    said: String,
+    why: String,
+    /// Its memory can be read.
+    is_there: bool,
+}
+
+impl fmt::Display for ScopeObstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.said, self.why)
+    }
+}
+
+/// Why a scope whose memory could be read, and was never guarded yet, is not guarded now.
+/// `is_forced`: it is where processes would be killed at once.
+pub(crate) fn not_guarded_yet(
+    source: &MemorySource,
+    settings: &Settings,
+    memory: &Memory,
+    is_forced: bool,
+) -> Option<Unusable> {
+    let unlimited = source.lacks_limit();
+    let unlimited = unlimited.map(|err| Unusable::new(chain(&err), &[]));
+    unlimited.or_else(|| configuration::obstacle(settings, memory, is_forced))
 }
 
 /// What reads the configuration again; `None` where no thread can be had.
@@ -504,20 +546,18 @@ fn reloads(reader: Rereader, wait: &Wait) -> Option<Reloads> {
     Some(reloads)
 }
 
-/// Reads the memory that is guarded, by descriptors of its own each time.
-fn memory_now(
-    arguments: &Arguments,
-    scope: Option<Cgroup>,
-) -> Box<dyn FnMut() -> Result<Memory, Error> + Send> {
+/// Reads the memory that is guarded, by descriptors of its own each time; none of a
+/// cgroup that cannot be read now.
+fn memory_now(arguments: &Arguments, scope: Option<Cgroup>) -> ReadMemory {
     let given = arguments.meminfo.clone();
     Box::new(move || {
         let machine = meminfo(given.as_deref()).and_then(|mut meminfo| meminfo.read());
         let machine = machine.map_err(Error::Memory)?;
-        let Some(scope) = scope.clone() else {
-            return Ok(machine);
-        };
-        let mut scope = CgroupMemory::open(scope).map_err(Error::Cgroup)?;
-        scope.read(&machine).map_err(Error::Memory)
+        Ok(match &scope {
+            None => Some(machine),
+            // Without a limit it is the machine's.
+            Some(scope) => CgroupMemory::absent(scope.clone()).read(&machine).ok(),
+        })
     })
 }
 
@@ -756,12 +796,13 @@ fn container_facts(arguments: &Arguments, patience: RuntimePatience) -> Containe
     ContainerFacts::new(sockets, PathBuf::from("/"), patience)
 }
 
-/// Whether a daemon could start with `configuration` on this machine now.
+/// Whether a daemon could start with `configuration` on this machine now; returns what
+/// it would not guard yet.
 ///
 /// # Errors
 ///
 /// What keeps it from that.
-pub(crate) fn check(configuration: &Configuration) -> Result<(), Error> {
+pub(crate) fn check(configuration: &Configuration) -> Result<String, Error> {
     let arguments = &configuration.arguments;
     let Guarded { memory, scope, .. } = guarded(arguments)?;
     let settings = configuration
@@ -771,7 +812,11 @@ pub(crate) fn check(configuration: &Configuration) -> Result<(), Error> {
         Some(unusable) if !arguments.force => return Err(Error::Unusable(unusable)),
         _ => {}
     }
-    other_scopes(configuration, scope.as_ref().map(CgroupMemory::cgroup)).map(|_| ())
+    let others = other_scopes(configuration, scope.as_ref().map(CgroupMemory::cgroup))?;
+    let obstacles = others.iter().filter_map(|other| other.obstacle.as_ref());
+    Ok(obstacles
+        .map(|obstacle| format!("# Warning: {obstacle}.\n"))
+        .collect())
 }
 
 /// The cgroup that is guarded; `None`: the machine is.

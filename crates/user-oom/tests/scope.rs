@@ -114,6 +114,15 @@ impl Cgroup {
         fs::write(self.directory.join(self.files.limit), bytes.to_string()).expect("it is ours");
     }
 
+    /// As if it had never had one.
+    fn lift_limit(&self) {
+        let none = match self.files.limit == V2.limit {
+            true => "max",
+            false => "-1",
+        };
+        fs::write(self.directory.join(self.files.limit), none).expect("it is ours");
+    }
+
     fn used_bytes(&self) -> u64 {
         let text = fs::read_to_string(self.directory.join(self.files.usage)).expect("ours");
         text.trim().parse().expect("a number")
@@ -516,10 +525,13 @@ fn a_scope_that_is_made_later_is_guarded_from_then_on() {
 
 #[test]
 fn a_scope_that_cannot_be_meant_is_refused_where_it_stands() {
-    let (Some(one), Some(unlimited)) = (Cgroup::new("meant"), Cgroup::new("meant-not")) else {
+    let names = ["meant", "meant-not", "meant-absent"];
+    let cgroups: Vec<_> = names.into_iter().filter_map(Cgroup::new).collect();
+    let [one, unlimited, absent] = &*cgroups else {
         return;
     };
     one.set_limit(500 * MIB);
+    fs::remove_dir(&absent.directory).expect("it is empty");
     let stage = Stage::new();
     let refused = |text: &str, arguments: &[&str], status: i32, wants: &[&str]| {
         stage.replace("config.toml", text);
@@ -535,7 +547,7 @@ fn a_scope_that_cannot_be_meant_is_refused_where_it_stands() {
             }
         }
     };
-    let scope = scope_of(&one, "");
+    let scope = scope_of(one, "");
     let twice = scope.clone() + &scope;
     refused(&twice, &[], 2, &["config.toml:5:10: ", "guarded already"]);
     let as_first = ["--cgroup", &*one.path];
@@ -545,37 +557,199 @@ fn a_scope_that_cannot_be_meant_is_refused_where_it_stands() {
         2,
         &["config.toml:2:10: ", "guarded already"],
     );
-    let without = scope_of(&unlimited, "");
-    refused(
-        &without,
-        &[],
-        2,
-        &["config.toml:2:10: ", "has no memory limit"],
+    // None of these can be right by any limit, so not where there is none yet either.
+    for cgroup in [one, unlimited, absent] {
+        let below = scope_of(cgroup, "recover = 7");
+        let said = "config.toml:3:11: `recover` is not between";
+        refused(&below, &[], 2, &[said, "give more than 10 and at most 100"]);
+        let all = scope_of(cgroup, "memory = '100'");
+        let said = "config.toml:3:10: `memory` is 100 %: ";
+        refused(&all, &[], 2, &[said, "less than all memory"]);
+        let little = scope_of(cgroup, "grace = 4\nmemory-size = '2 MiB'");
+        let said = "config.toml:4:15: `memory-size` is 2048 KiB: ";
+        refused(&little, &[], 2, &[said, "at least 4 MiB"]);
+    }
+    let above = scope_of(one, "memory = '101'");
+    let said = ["config.toml:3:10: `memory`: ", "is not a percentage"];
+    refused(&above, &[], 2, &said);
+}
+
+/// Else a user who may set its limit could keep the machine from being guarded.
+#[test]
+fn a_scope_that_its_limit_does_not_allow_is_guarded_once_that_does() {
+    let names = ["never", "tiny", "size", "filled"];
+    let cgroups: Vec<_> = names.into_iter().filter_map(Cgroup::new).collect();
+    let [unlimited, tiny, size, filled] = &*cgroups else {
+        return;
+    };
+    let stage = Stage::new();
+    tiny.set_limit(30 * MIB);
+    size.set_limit(500 * MIB);
+    filled.set_limit(500 * MIB);
+    let mut kept = filled.process(&stage, 3);
+    until("it has its memory", || {
+        (filled.used_bytes() >= HELD_MIB * MIB).then_some(())
+    });
+    // 15 % are available.
+    filled.set_limit(filled.used_bytes() * 100 / 85);
+    let text = scope_of(unlimited, "")
+        + &scope_of(tiny, "")
+        + &scope_of(size, "memory-size = '600M'")
+        + &scope_of(filled, "memory = '20,10'");
+    stage.replace("config.toml", &text);
+    let whys = [
+        "config.toml:2: not guarded until that changes: cgroup `UNLIMITED` has no memory limit",
+        "config.toml:5: not guarded until that changes: `memory` is 3072 KiB here: give at least 4 MiB",
+        "config.toml:9: not guarded until that changes: `memory-size` is 614400 KiB here: ",
+        "config.toml:12: not guarded until that changes: this would have processes killed at once: ",
+    ];
+    let whys = whys.map(|why| why.replace("UNLIMITED", &unlimited.path));
+    let program = Path::new(env!("CARGO_BIN_EXE_user-oom"));
+    let mut check = stage.command(program, &["--check-config"]);
+    let output = check.output().expect("it was built");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let listed = String::from_utf8_lossy(&output.stdout);
+    for why in &whys {
+        let is_said = |line: &str| line.starts_with("# Warning: ") && line.contains(why);
+        assert!(listed.lines().any(is_said), "{why}: {listed}");
+    }
+
+    let mut daemon = stage.daemon(&["--grace", "1"]);
+    daemon.line_with("  socket");
+    for why in &whys {
+        daemon.says(why);
+    }
+    for cgroup in &cgroups {
+        daemon.says(&format!(
+            "  also        cgroup {}, once it can be guarded",
+            cgroup.path
+        ));
+    }
+    let levels = |want: [&str; 4]| {
+        let text = stage.told("Status");
+        let is = |(cgroup, level): (&Cgroup, &str)| {
+            text.contains(&format!(r#""cgroup":"{}","level":"{level}""#, cgroup.path))
+        };
+        cgroups.iter().zip(want).all(is).then_some(())
+    };
+    until("none is guarded", || levels(["unknown"; 4]));
+    for cgroup in [unlimited, tiny, size, filled] {
+        cgroup.set_limit(1000 * MIB);
+        daemon.line_with(&format!("cgroup {} is guarded now", cgroup.path));
+    }
+    until("all are guarded", || levels(["ok"; 4]));
+    assert!(kept.lives());
+    filled.set_limit(filled.used_bytes() + 6 * MIB);
+    daemon.line_with(&format!("kill pid={} ", kept.pid()));
+    assert_eq!(kept.killed_by(), Some(Signal::SIGKILL as i32));
+}
+
+#[test]
+fn of_a_percentage_and_a_size_the_lower_of_a_scope_that_is_made_later_counts() {
+    let Some(cgroup) = Cgroup::new("lower") else {
+        return;
+    };
+    fs::remove_dir(&cgroup.directory).expect("it is empty");
+    let stage = Stage::new();
+    // Of all the machine has, 10 % are 400 MiB.
+    let text = "memory = '10,5'\nmemory-size = '390M,380M'\n";
+    let mut daemon = guarding(&stage, &(text.to_owned() + &scope_of(&cgroup, "")));
+    let path = &cgroup.path;
+    daemon.says(&format!(
+        "  also        cgroup {path}, once it can be guarded"
+    ));
+    fs::create_dir(&cgroup.directory).expect("it is ours");
+    cgroup.set_limit(300 * MIB);
+    daemon.line_with(&format!("cgroup {path} "));
+    let mut process = cgroup.small(&stage, 3);
+    knows(&mut daemon, &[&process]);
+    until("it is guarded by a tenth of what it may use", || {
+        let status = stage.told("Status");
+        let of_scope = status.split(path.as_str()).nth(1)?;
+        let warn = format!(r#""warn_bytes":{}"#, 30 * MIB);
+        (of_scope.starts_with(r#"","level":"ok""#) && of_scope.contains(&warn)).then_some(())
+    });
+    assert!(process.lives());
+    cgroup.set_limit(cgroup.used_bytes() + MIB);
+    daemon.line_with(&format!("kill pid={} ", process.pid()));
+    assert_eq!(process.killed_by(), Some(Signal::SIGKILL as i32));
+}
+
+#[test]
+fn a_limit_that_is_lowered_below_a_size_that_was_set_has_nothing_killed() {
+    let (Some(first), Some(scope)) = (Cgroup::new("lowered"), Cgroup::new("lowered-too")) else {
+        return;
+    };
+    let stage = Stage::new();
+    stage.replace("config.toml", &scope_of(&scope, "memory-size = '100M,80M'"));
+    for cgroup in [&first, &scope] {
+        cgroup.set_limit(400 * MIB);
+    }
+    let arguments = ["--cgroup", &first.path, "-M", "100M,80M"];
+    let mut daemon = stage.daemon(&[&arguments[..], &["--recover", "150M"]].concat());
+    daemon.line_with("  socket");
+    let mut processes = [first.small(&stage, 3), scope.small(&stage, 4)];
+    let [one, two] = &processes;
+    knows(&mut daemon, &[one, two]);
+    let level = |want: &str| {
+        let status = stage.told("Status");
+        (status.matches(&format!(r#""level":"{want}""#)).count() == 2).then_some(())
+    };
+    for _ in 0..2 {
+        for cgroup in [&first, &scope] {
+            cgroup.set_limit(98 * MIB);
+            let path = &cgroup.path;
+            let said =
+                daemon.line_with(&format!("cgroup {path} is not guarded until that changes"));
+            let why = "`memory-size` is 102400 KiB here: give at least 4 MiB";
+            assert!(said.contains(why), "{said}");
+        }
+        until("neither is guarded", || level("unknown"));
+        for cgroup in [&first, &scope] {
+            cgroup.set_limit(400 * MIB);
+            daemon.line_with(&format!("cgroup {} is guarded now", cgroup.path));
+        }
+        until("both are guarded", || level("ok"));
+    }
+    assert!(processes.iter_mut().all(Process::lives));
+}
+
+#[test]
+fn a_scope_that_is_not_there_keeps_no_other_rules_from_being_read() {
+    let names = ["gone", "lifted", "shrunk"];
+    let cgroups: Vec<_> = names.into_iter().filter_map(Cgroup::new).collect();
+    let [gone, lifted, shrunk] = &*cgroups else {
+        return;
+    };
+    lifted.set_limit(500 * MIB);
+    shrunk.set_limit(500 * MIB);
+    fs::remove_dir(&gone.directory).expect("it is empty");
+    let stage = Stage::new();
+    let scopes = scope_of(gone, "") + &scope_of(lifted, "") + &scope_of(shrunk, "");
+    let mut daemon = guarding(&stage, &scopes);
+    lifted.lift_limit();
+    // 10 % of it are too little to begin with.
+    shrunk.set_limit(30 * MIB);
+    stage.replace(
+        "config.toml",
+        &("user-value-cap = 900\n".to_owned() + &scopes),
     );
-    let above = scope_of(&one, "grace = 4\nmemory-size = '600M'");
-    refused(
-        &above,
-        &[],
-        2,
-        &[
-            "config.toml:4:15: `memory-size` is 614400 KiB here: ",
-            "less than all memory",
-        ],
-    );
-    let below = scope_of(&one, "recover = 7");
-    let said = "config.toml:3:11: `recover` is not between";
-    refused(&below, &[], 2, &[said]);
-    let at_once = scope_of(&one, "memory = '101'");
-    refused(
-        &at_once,
-        &[],
-        2,
-        &["config.toml:3:10: `memory`: ", "is not a percentage"],
-    );
-    let at_once = scope_of(&one, "memory = '95'\nrecover = 100");
-    stage.set_available(450);
-    let said = ["config.toml:3:10: ", "killed at once", "450 MiB of memory"];
-    refused(&at_once, &[], 2, &said);
+    let said = reload(&mut daemon, &stage);
+    assert!(said.contains("user-value-cap = 900"), "{said}");
+
+    // Nor does the first.
+    let mut first = Cgroup::new("first").expect("the others could be made");
+    first.set_limit(500 * MIB);
+    let socket = stage.path("first-socket");
+    let socket = socket.to_str().expect("plain");
+    let mut daemon = stage.daemon(&["--cgroup", &first.path, "--socket", socket]);
+    daemon.line_with("  socket");
+    first.is_removed();
+    daemon.line_with("cannot read memory");
+    let mut ask = Command::new(stage.program("user-oomctl"));
+    let asked = ask.args(["--socket", socket, "reload"]).output();
+    let asked = asked.expect("it was built");
+    assert!(asked.status.success(), "{asked:?}");
 }
 
 /// Has it read its file again, and returns the line that says what came of it.
@@ -602,17 +776,17 @@ fn a_scope_that_is_added_while_it_runs_is_checked_as_at_the_start() {
     let scope = scope_of(&one, "");
     let mut daemon = guarding(&stage, &scope);
     let twice = scope.clone() + &format!("\n[[scope]]\ncgroup = '{}/'\n", one.path);
-    let without = scope.clone() + &scope_of(&unlimited, "");
-    for (file, why) in [(twice, "guarded already"), (without, "has no memory limit")] {
+    let below = scope.clone() + &scope_of(&unlimited, "recover = 7");
+    for (file, why) in [(twice, "guarded already"), (below, "is not between")] {
         stage.replace("config.toml", &file);
         let said = reload(&mut daemon, &stage);
         assert!(said.contains("nothing has changed"), "{said}");
         daemon.line_with(why);
     }
-    unlimited.set_limit(500 * MIB);
     stage.replace("config.toml", &(scope + &scope_of(&unlimited, "")));
     let said = reload(&mut daemon, &stage);
     assert!(said.contains("configuration reloaded"), "{said}");
+    daemon.says("has no memory limit");
     daemon.says("adding or removing a scope takes a restart");
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use oom_policy::{Action, Class, Level, Process, ProcessId, Settings};
+use oom_policy::{Action, Class, Level, Levels, Process, ProcessId, Settings};
 
 use super::scenario::{HORIZON, Scenario, Workload};
 use crate::machine::{Ended, Killer, Machine, Made, badness};
@@ -299,8 +299,10 @@ impl<'a> Rival<'a> {
     fn least_value_per_byte(&self, stage: &Stage<'_>) -> Vec<ProcessId> {
         let snapshot = stage.machine.snapshot();
         let memory = snapshot.memory;
-        let recovery = |bytes| self.settings.recovery.of(bytes);
-        let wanted = recovery(memory.usable_bytes()) + recovery(memory.swap_total_bytes);
+        let memory_bytes = Levels::of(self.settings, &memory).recovery_memory;
+        let swap_bytes = u128::from(memory_bytes) * u128::from(memory.swap_total_bytes)
+            / u128::from(memory.usable_bytes());
+        let wanted = memory_bytes + u64::try_from(swap_bytes).expect("no more than there is");
         let need = wanted.saturating_sub(memory.pool_bytes());
         let sessions = |session| {
             let processes = snapshot.processes.iter();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use oom_policy::{
-    Amount, Blame, Cause, Class, Cost, Level, Memory, Name, Refusal, Respawner, Settings,
+    Blame, Cause, Class, Cost, Level, Levels, Memory, Name, Refusal, Respawner, Settings,
 };
 use reaper::Tally;
 use sensors::{Cgroup, KernelFunction};
@@ -145,6 +145,9 @@ impl<W: Write> Page<W> {
                 self.scope,
                 since.as_secs()
             ),
+            Record::Unguarded(why) => {
+                writeln!(out, "{}{BAD}not guarded{BAD:#}: {why}", self.scope)
+            }
             Record::Decision(heading) => decision(out, time, &self.scope, heading),
             Record::Columns => columns(out, self.width),
             Record::Candidate(row) => candidate(out, row, self.width),
@@ -456,8 +459,8 @@ fn several(out: &mut impl Write, time: Time, folded: &Folded) -> io::Result<()> 
 pub(crate) struct Introduction<'a> {
     /// Where not the machine is guarded.
     pub(crate) scope: Option<&'a Cgroup>,
-    /// What is guarded beside that.
-    pub(crate) others: &'a [(&'a Cgroup, &'a Settings, Memory)],
+    /// What is guarded beside that, and its memory where it can be guarded now.
+    pub(crate) others: &'a [(&'a Cgroup, &'a Settings, Option<Memory>)],
     pub(crate) settings: &'a Settings,
     pub(crate) memory: &'a Memory,
     pub(crate) gate: Option<psi::Percent>,
@@ -488,10 +491,9 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
         socket,
         dryrun,
     } = introduction;
-    let base_bytes = memory.usable_bytes();
-    let of_memory = |amount: Amount| Threshold(amount.of(base_bytes), base_bytes);
-    let of_swap =
-        |amount: Amount| Threshold(amount.of(memory.swap_total_bytes), memory.swap_total_bytes);
+    let levels = Levels::of(settings, memory);
+    let of_memory = |bytes| Threshold(bytes, memory.usable_bytes());
+    let of_swap = |bytes| Threshold(bytes, memory.swap_total_bytes);
     writeln!(
         out,
         "{BOLD}user-oom {}{BOLD:#} kills what costs the least value before memory runs out{}",
@@ -512,16 +514,16 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
     writeln!(
         out,
         "  memory      SIGTERM at {}, SIGKILL at {}, recovered at {}",
-        of_memory(settings.warn.memory),
-        of_memory(settings.kill.memory),
-        of_memory(settings.recovery),
+        of_memory(levels.warn_memory),
+        of_memory(levels.kill_memory),
+        of_memory(levels.recovery_memory),
     )?;
     if memory.swap_total_bytes > 0 {
         writeln!(
             out,
             "  and swap    SIGTERM at {}, SIGKILL at {}",
-            of_swap(settings.warn.swap),
-            of_swap(settings.kill.swap),
+            of_swap(levels.warn_swap),
+            of_swap(levels.kill_swap),
         )?;
     }
     match pause_gate {
@@ -556,13 +558,16 @@ fn introduce(out: &mut impl Write, introduction: &Introduction<'_>) -> io::Resul
         }
     )?;
     for (cgroup, settings, memory) in *others {
-        let of =
-            |amount: Amount| Threshold(amount.of(memory.usable_bytes()), memory.usable_bytes());
+        let Some(memory) = memory else {
+            writeln!(out, "  also        cgroup {cgroup}, once it can be guarded")?;
+            continue;
+        };
+        let levels = Levels::of(settings, memory);
         writeln!(
             out,
             "  also        cgroup {cgroup}: SIGTERM at {}, SIGKILL at {}",
-            of(settings.warn.memory),
-            of(settings.kill.memory)
+            Threshold(levels.warn_memory, memory.usable_bytes()),
+            Threshold(levels.kill_memory, memory.usable_bytes())
         )?;
     }
     writeln!(out, "  registry    {}", registry.display())?;
@@ -1338,6 +1343,11 @@ mod tests {
         assert_eq!(
             plain(&Record::Unseen(Duration::from_millis(12_700), why.into())),
             "memory not readable for 12 s: `f`, line 1: cut short\n"
+        );
+        let why = "cgroup `/x` has no memory limit";
+        assert_eq!(
+            plain(&Record::Unguarded(why.into())),
+            "not guarded: cgroup `/x` has no memory limit\n"
         );
         let said = plain(&Record::Refused {
             cause: Cause::Relief,

@@ -30,6 +30,8 @@ pub(crate) enum Record {
     },
     /// That is not known: memory could not be read for so long, and why.
     Unseen(Duration, Arc<str>),
+    /// A status line where memory can be read, but not guarded, and why.
+    Unguarded(Arc<str>),
     /// A decision.
     Decision(Heading),
     /// Its candidates follow.

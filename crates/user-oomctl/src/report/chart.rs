@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::fmt::{self, Write};
 
-use oom_policy::{Floor, Memory, Moment, ProcessId};
+use oom_policy::{Levels, Memory, Moment, ProcessId};
 
 use crate::report::html::{Clock, End, Escaped, Size, was_signalled};
 use crate::report::incident::{Incident, Life};
@@ -99,8 +99,7 @@ pub(crate) fn write(
     let memory = memory.unwrap_or_default();
     let mut body = String::new();
     let mut y = MARKS;
-    let of = |floor: Floor| floor.memory.of(memory.usable_bytes());
-    let settings = &incident.settings;
+    let levels = Levels::of(&incident.settings, &memory);
     let panel = Panel {
         title: "Memory available",
         color: "memory",
@@ -108,12 +107,11 @@ pub(crate) fn write(
         height: MEMORY_HEIGHT,
         total_bytes: memory.total_bytes,
         value: |memory| memory.available_bytes,
-        thresholds: [of(settings.warn), of(settings.kill)],
+        thresholds: [levels.warn_memory, levels.kill_memory],
     };
     write_panel(&mut body, &axis, incident, &panel)?;
     y += TEXT + MEMORY_HEIGHT + GAP;
     if memory.swap_total_bytes > 0 {
-        let of = |floor: Floor| floor.swap.of(memory.swap_total_bytes);
         let panel = Panel {
             title: "Swap free",
             color: "swap",
@@ -121,7 +119,7 @@ pub(crate) fn write(
             height: SWAP_HEIGHT,
             total_bytes: memory.swap_total_bytes,
             value: |memory| memory.swap_free_bytes,
-            thresholds: [of(settings.warn), of(settings.kill)],
+            thresholds: [levels.warn_swap, levels.kill_swap],
         };
         write_panel(&mut body, &axis, incident, &panel)?;
         y += TEXT + SWAP_HEIGHT + GAP;
