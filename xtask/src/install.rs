@@ -43,7 +43,7 @@ const CONFIGURATION: &str = "dist/config.toml";
 const RECORD: &str = "share/doc/user-oom/installed";
 
 /// Of the documents, what is of no use without the sources.
-const FOR_CONTRIBUTORS: &str = "docs/architecture.md";
+const FOR_CONTRIBUTORS: [&str; 2] = ["docs/architecture.md", "docs/arena.md"];
 
 /// What the daemon makes while it runs.
 const MADE: [&str; 3] = ["/tmp/user_processes", "/run/user-oom", "/var/lib/user-oom"];
@@ -339,11 +339,11 @@ fn files(root: &Path, target: &Target) -> Result<Vec<Installed>> {
     for document in ["README.md", "CHANGELOG.md", "SECURITY.md"] {
         files.push(target.file(root.join(document), "share/doc/user-oom", 0o644));
     }
-    for document in ["md", "svg"] {
-        let mut documents = listed(&root.join("docs"), document)?;
-        documents.retain(|path| !path.ends_with(FOR_CONTRIBUTORS));
-        files.extend(target.all(documents, "share/doc/user-oom/docs"));
-    }
+    // Without the pictures: what is installed is read as text.
+    let mut documents = listed(&root.join("docs"), "md")?;
+    let is_for_contributors = |path: &Path| FOR_CONTRIBUTORS.iter().any(|it| path.ends_with(it));
+    documents.retain(|path| !is_for_contributors(path));
+    files.extend(target.all(documents, "share/doc/user-oom/docs"));
     let manual = root.join(MANUAL);
     for section in ["1", "4", "5", "7", "8"] {
         let section = format!("man{section}");
