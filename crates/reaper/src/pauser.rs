@@ -304,7 +304,7 @@ impl Pauser {
         while !requests.is_full()
             && let Some(request) = unasked.pop_front()
         {
-            // There is room: nobody else puts anything in.
+            // There is room: nothing else writes to it.
             let _ = requests.push(request);
         }
         let has_unasked = !unasked.is_empty();

@@ -944,7 +944,7 @@ impl Daemon {
         }
         let now = self.now();
         self.guard.kernel_asks(now);
-        let mut settings = self.guard.checkpoint().settings().clone();
+        let mut settings = self.guard.settings().clone();
         match target.grace() {
             Ok(grace) => settings.last_call_deadline = grace,
             Err(err) => log::warn!("{}; using {:?}", chain(&err), settings.last_call_deadline),

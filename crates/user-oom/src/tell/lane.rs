@@ -205,7 +205,7 @@ impl Lane {
 
     fn push(&mut self, record: Record) {
         let number = self.told.fetch_add(1, Ordering::Relaxed);
-        // There is room: nobody else puts anything in.
+        // There is room: nothing else writes to it.
         let _ = self.ring.push(Told {
             number,
             seconds: seconds_since_1970(),
